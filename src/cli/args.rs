@@ -1,0 +1,385 @@
+//! What can be typed. Man pages and completions are made from this file.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+use crate::digest::Algorithm;
+use crate::oci::{Platform, Reference};
+use crate::report::Class;
+
+/// Seal container images, verify them, and mount them so that the kernel checks every byte.
+#[derive(Debug, Parser)]
+#[command(name = "layerseal", version, after_help = exit_codes(), max_term_width = 100)]
+pub struct Args {
+    /// Where images are kept [default: layerseal/ in the graph root of containers-storage]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub vault: Option<PathBuf>,
+
+    /// Say more; twice for debugging
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn exit_codes() -> String {
+    let mut text = "IMAGE is oci:DIR[:TAG] or oci:DIR@DIGEST (an OCI layout), a name in the vault, or @sha256:HEX.\n\nExit codes: 0 success".to_owned();
+    for class in Class::ALL {
+        text.push_str(&format!("; {} {}", class.exit_code(), class.describe()));
+    }
+    text.push_str(".\nEvery refusal ends with the ID of its case, such as [R-D04].");
+    text
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Import an image into the vault
+    Pull(Pull),
+    /// Seal an image and sign the seal
+    Sign(Sign),
+    /// Print the digest of everything that a seal signs, and the bytes to sign
+    Digest(Digest),
+    /// Make a seal from signatures that were made elsewhere
+    Attach(Attach),
+    /// Check an image against its seals
+    Verify(Verify),
+    /// Verify an image and mount it
+    Mount(Mount),
+    /// Unmount an image
+    Umount(Umount),
+    /// Copy an image into an OCI layout
+    Push(Push),
+    /// Copy the seals of an image into an OCI layout
+    ExportSignatures(ExportSignatures),
+    /// Show an image and its seals
+    Inspect(Inspect),
+    /// List the images in the vault
+    Images(Images),
+    /// Give an image in the vault a name
+    Tag(Tag),
+    /// Take a name away
+    Untag(Untag),
+    /// The kernel's keyring for fs-verity signatures
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
+    /// What this host can enforce, and what it lacks
+    Doctor(Doctor),
+}
+
+impl Command {
+    /// Whether a script is listening.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Self::Digest(a) => a.json,
+            Self::Verify(a) => a.json,
+            Self::Inspect(a) => a.json,
+            Self::Images(a) => a.json,
+            Self::Doctor(a) => a.json,
+            Self::Keyring(KeyringCommand::List(a)) => a.json,
+            _ => false,
+        }
+    }
+}
+
+/// Whom to trust.
+#[derive(Clone, Debug, Default, Group)]
+pub struct TrustArgs {
+    /// Certificates to trust: PEM or DER files, or directories of them
+    #[arg(long, value_name = "FILE|DIR")]
+    pub trust: Vec<PathBuf>,
+
+    /// Seals without a binding statement (of other tools) are refused, or compared with the layers every time
+    #[arg(long, value_enum, default_value_t = BindingArg::Required)]
+    pub binding: BindingArg,
+
+    /// The name that the seal must allow the image to run under
+    #[arg(long, value_name = "NAME")]
+    pub identity: Option<String>,
+
+    /// Whether a certificate outside its dates counts
+    #[arg(long, value_enum, default_value_t = DatesArg::Enforce)]
+    pub dates: DatesArg,
+
+    /// Look for seals in this layout too
+    #[arg(long, value_name = "oci:DIR")]
+    pub seal: Vec<Reference>,
+}
+
+/// See [`TrustArgs::binding`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum BindingArg {
+    /// A statement is required
+    #[default]
+    Required,
+    /// None is required
+    Local,
+}
+
+/// See [`TrustArgs::dates`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DatesArg {
+    /// It does not
+    #[default]
+    Enforce,
+    /// It does
+    Ignore,
+}
+
+/// `layerseal pull`
+#[derive(Debug, Group)]
+pub struct Pull {
+    /// The image
+    pub image: Reference,
+    /// Its name in the vault [default: the tag, or the directory's name for `latest`]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Import nothing that has no valid seal
+    #[arg(long, requires = "trust")]
+    pub require_signature: bool,
+    /// Whom to trust
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Digest algorithm of the objects [default: that of the seals, else sha512]
+    #[arg(long)]
+    pub algorithm: Option<Algorithm>,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
+/// What goes into a binding statement.
+#[derive(Clone, Debug, Group)]
+pub struct StatementArgs {
+    /// Digest algorithm
+    #[arg(long, default_value = "sha512")]
+    pub algorithm: Algorithm,
+    /// A name that the image may run under, without tag; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub identity: Vec<String>,
+    /// A number that grows with every release
+    #[arg(long, value_name = "N")]
+    pub sequence: Option<u64>,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
+/// `layerseal sign`
+#[derive(Debug, Group)]
+pub struct Sign {
+    /// The image
+    pub image: Reference,
+    /// The signer's certificate, PEM or DER
+    #[arg(long, value_name = "FILE")]
+    pub cert: PathBuf,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// A file that holds the passphrase of the key
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The statement
+    #[command(flatten)]
+    pub statement: StatementArgs,
+    /// Where to put the seal [default: beside the image]
+    #[arg(long, value_name = "oci:DIR")]
+    pub output: Option<Reference>,
+}
+
+/// `layerseal digest`
+#[derive(Debug, Group)]
+pub struct Digest {
+    /// The image
+    pub image: Reference,
+    /// The statement
+    #[command(flatten)]
+    pub statement: StatementArgs,
+    /// Write the files to be signed into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal attach`
+#[derive(Debug, Group)]
+pub struct Attach {
+    /// The image
+    pub image: Reference,
+    /// Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made
+    #[arg(long, value_name = "DIR")]
+    pub signatures: PathBuf,
+    /// Digest algorithm, where the directory has no `binding`
+    #[arg(long, default_value = "sha512")]
+    pub algorithm: Algorithm,
+    /// Check the signatures against these certificates first
+    #[arg(long, value_name = "FILE|DIR")]
+    pub trust: Vec<PathBuf>,
+    /// Where to put the seal [default: beside the image]
+    #[arg(long, value_name = "oci:DIR")]
+    pub output: Option<Reference>,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
+/// `layerseal verify`
+#[derive(Debug, Group)]
+pub struct Verify {
+    /// The image
+    pub image: Reference,
+    /// Whom to trust; without --trust only digests are compared
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal mount`
+#[derive(Debug, Group)]
+pub struct Mount {
+    /// The image
+    pub image: Reference,
+    /// An existing directory
+    pub target: PathBuf,
+    /// Mount nothing that has no valid seal
+    #[arg(long, requires = "trust")]
+    pub require_signature: bool,
+    /// Whom to trust
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Directory for changes; without it the mount is read-only
+    #[arg(long, value_name = "DIR", requires = "work")]
+    pub upper: Option<PathBuf>,
+    /// Empty directory on the same filesystem as --upper
+    #[arg(long, value_name = "DIR", requires = "upper")]
+    pub work: Option<PathBuf>,
+    /// Mount the layers on top of each other instead of the merged image
+    #[arg(long)]
+    pub stack: bool,
+    /// Digest algorithm, for images without a seal
+    #[arg(long, default_value = "sha512")]
+    pub algorithm: Algorithm,
+    /// Whether the kernel checks every byte
+    #[arg(long, value_enum, default_value_t = VerityArg::Require)]
+    pub verity: VerityArg,
+}
+
+/// See [`Mount::verity`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum VerityArg {
+    /// It does
+    #[default]
+    Require,
+    /// It does not: for hosts without fs-verity, and for tests
+    Off,
+}
+
+/// `layerseal umount`
+#[derive(Debug, Group)]
+pub struct Umount {
+    /// Where the image is mounted
+    pub target: PathBuf,
+}
+
+/// `layerseal push`
+#[derive(Debug, Group)]
+pub struct Push {
+    /// The image
+    pub image: Reference,
+    /// The layout, oci:DIR[:TAG]; it is made if it is missing
+    pub to: Reference,
+    /// With its seals
+    #[arg(long)]
+    pub signatures: bool,
+}
+
+/// `layerseal export-signatures`
+#[derive(Debug, Group)]
+pub struct ExportSignatures {
+    /// The image
+    pub image: Reference,
+    /// The layout, oci:DIR; it is made if it is missing
+    pub to: Reference,
+}
+
+/// `layerseal inspect`
+#[derive(Debug, Group)]
+pub struct Inspect {
+    /// The image
+    pub image: Reference,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal images`
+#[derive(Debug, Group)]
+pub struct Images {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal tag`
+#[derive(Debug, Group)]
+pub struct Tag {
+    /// An image in the vault
+    pub image: Reference,
+    /// Its new name
+    pub name: String,
+}
+
+/// `layerseal untag`
+#[derive(Debug, Group)]
+pub struct Untag {
+    /// The name
+    pub name: String,
+}
+
+/// `layerseal keyring`
+#[derive(Debug, Subcommand)]
+pub enum KeyringCommand {
+    /// Add certificates
+    AddCert(AddCert),
+    /// List the certificates
+    List(KeyringList),
+    /// Let no further certificate in until the next boot
+    Restrict,
+}
+
+/// `layerseal keyring add-cert`
+#[derive(Debug, Group)]
+pub struct AddCert {
+    /// PEM or DER files, or directories of them
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub certificates: Vec<PathBuf>,
+}
+
+/// `layerseal keyring list`
+#[derive(Debug, Group)]
+pub struct KeyringList {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal doctor`
+#[derive(Debug, Group)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

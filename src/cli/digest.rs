@@ -1,0 +1,40 @@
+use serde_json::json;
+
+use crate::cli::args;
+use crate::cli::home::Home;
+use crate::cli::output;
+use crate::cli::seal::Plan;
+use crate::report::Refusal;
+use crate::sys::files;
+
+/// `layerseal digest`
+pub(super) fn run(home: &Home, args: &args::Digest) -> anyhow::Result<()> {
+    let plan = Plan::new(home, &args.image, &args.statement)?;
+    let items = plan.items();
+    if let Some(dir) = &args.write {
+        let io = |e: std::io::Error| Refusal::io(dir.display().to_string(), e);
+        std::fs::create_dir_all(dir).map_err(io)?;
+        let dir = files::open_dir(dir).map_err(io)?;
+        for item in &items {
+            files::write_atomic(&dir, &item.role.to_string(), 0o644, &item.bytes).map_err(io)?;
+            files::write_atomic(&dir, &format!("{}.tosign", item.role), 0o644, &item.to_sign()).map_err(io)?;
+        }
+    }
+    if args.json {
+        let roles: Vec<_> = items
+            .iter()
+            .map(|i| json!({"role": i.role.to_string(), "digest": i.digest.to_hex(), "size": i.bytes.len(), "to_sign": hex::encode(i.to_sign())}))
+            .collect();
+        output::document(&json!({
+            "image": plan.located.image.digest.to_string(),
+            "algorithm": plan.algorithm().name(),
+            "roles": roles,
+            "binding": plan.binding.text(),
+        }));
+        return Ok(());
+    }
+    let rows: Vec<_> = items.iter().map(|i| vec![i.role.to_string(), i.digest.to_hex()]).collect();
+    output::line(format!("{} {}", plan.algorithm(), plan.located.image.digest));
+    output::table(&rows);
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Where images are: layouts and the vault, behind one way of naming them.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::cli::args::{BindingArg, DatesArg, TrustArgs};
+use crate::cli::progress;
+use crate::digest::{Algorithm, BlobDigest};
+use crate::image::{Contents, ReadOnly};
+use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
+use crate::pki::{Dates, Ownership, TrustStore};
+use crate::report::{Case, Refusal, Result};
+use crate::vault::{Import, Vault};
+use crate::verify::{BindingRule, Found, Rules};
+
+/// The vault's place, and the limits.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) vault: PathBuf,
+    pub(super) budget: Budget,
+}
+
+/// An image and the place where it was found.
+pub(super) struct Located {
+    pub(super) place: Place,
+    pub(super) image: Image,
+}
+
+pub(super) enum Place {
+    Layout(Layout),
+    Vault(Vault),
+}
+
+impl Home {
+    pub(super) fn new(vault: Option<PathBuf>) -> Result<Self> {
+        let vault = match vault {
+            Some(dir) => dir,
+            None => graph_root()?.join("layerseal"),
+        };
+        Ok(Self { vault, budget: Budget::STANDARD })
+    }
+
+    /// Opens the vault, which must be there.
+    pub(super) fn open_vault(&self) -> Result<Vault> {
+        Vault::open(&self.vault)
+    }
+
+    /// Opens the vault, and makes it where it is missing.
+    pub(super) fn create_vault(&self) -> Result<Vault> {
+        Vault::create(&self.vault)
+    }
+
+    /// Finds an image.
+    pub(super) fn locate(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Located> {
+        let within = |r: Refusal| if r.subject().contains(&reference.to_string()) { r } else { r.within(reference) };
+        match reference {
+            Reference::Layout { dir, tag, digest } => {
+                let layout = Layout::open(dir)?;
+                let host = Platform::host();
+                let digest = match digest {
+                    Some(digest) => *digest,
+                    None => layout.resolve(tag.as_deref(), &self.budget)?,
+                };
+                let image = Image::read(layout.store(), &digest, platform.unwrap_or(&host), &self.budget).map_err(within)?;
+                Ok(Located { place: Place::Layout(layout), image })
+            }
+            _ => {
+                let vault = self.open_vault()?;
+                let image = vault.image(reference, &self.budget).map_err(within)?;
+                Ok(Located { place: Place::Vault(vault), image })
+            }
+        }
+    }
+}
+
+impl Located {
+    pub(super) fn store(&self) -> &BlobStore {
+        match &self.place {
+            Place::Layout(layout) => layout.store(),
+            Place::Vault(vault) => vault.store(),
+        }
+    }
+
+    /// The seals that are beside the image.
+    pub(super) fn seals(&self, budget: &Budget) -> Result<Vec<BlobDigest>> {
+        match &self.place {
+            Place::Layout(layout) => layout.referrers(&self.image.digest, budget),
+            Place::Vault(vault) => vault.seals(&self.image.digest, budget),
+        }
+    }
+
+    /// Reads the layers and makes the EROFS images; into the vault, if the image is there.
+    pub(super) fn contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Rc<Contents>> {
+        let bar = progress::layers(&self.image, "reading");
+        let tell = |n| bar.inc(n);
+        let contents = match &self.place {
+            Place::Layout(layout) => Contents::read(&self.image, algorithm, &ReadOnly { store: layout.store(), algorithm }, budget, &tell),
+            Place::Vault(vault) => Contents::read(&self.image, algorithm, &Import::new(vault, vault.store(), algorithm), budget, &tell),
+        };
+        bar.finish_and_clear();
+        let contents = contents?;
+        if let Place::Vault(vault) = &self.place {
+            vault.keep_contents(&self.image.digest, &contents)?;
+        }
+        Ok(Rc::new(contents))
+    }
+}
+
+/// Layouts named by `--seal`, kept open while their seals are judged.
+pub(super) struct Extra(Vec<(Layout, Vec<BlobDigest>)>);
+
+impl Extra {
+    pub(super) fn open(args: &TrustArgs, budget: &Budget) -> Result<Self> {
+        let mut layouts = Vec::new();
+        for reference in &args.seal {
+            let Reference::Layout { dir, .. } = reference else {
+                return Err(Refusal::new(Case::Usage, reference.to_string(), "--seal takes oci:DIR"));
+            };
+            let layout = Layout::open(dir)?;
+            let artifacts = layout.artifacts(budget)?;
+            layouts.push((layout, artifacts));
+        }
+        Ok(Self(layouts))
+    }
+
+    /// These seals and those beside the image.
+    pub(super) fn found<'a>(&'a self, located: &'a Located, budget: &Budget) -> Result<Vec<Found<'a>>> {
+        let beside = located.seals(budget)?.into_iter().map(|digest| Found { digest, store: located.store() });
+        let named = self.0.iter().flat_map(|(layout, digests)| digests.iter().map(move |d| Found { digest: *d, store: layout.store() }));
+        let mut found: Vec<Found<'a>> = Vec::new();
+        for one in named.chain(beside) {
+            if !found.iter().any(|f| f.digest == one.digest) {
+                found.push(one);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What `--trust` and its companions ask for.
+pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
+    let certificates = match args.trust.as_slice() {
+        [] => None,
+        paths => Some(TrustStore::load(paths, Ownership::Any)?.certificates().to_vec()),
+    };
+    Ok(Rules {
+        certificates,
+        dates: match args.dates {
+            DatesArg::Enforce => Dates::Enforce,
+            DatesArg::Ignore => Dates::Ignore,
+        },
+        now: now(),
+        binding: match args.binding {
+            BindingArg::Required => BindingRule::Required,
+            BindingArg::Local => BindingRule::Local,
+        },
+        identity: args.identity.clone(),
+    })
+}
+
+/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
+pub(super) fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The graph root of containers-storage (containers-storage.conf(5)).
+fn graph_root() -> Result<PathBuf> {
+    for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
+        if let Some(root) = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str) {
+            return Ok(PathBuf::from(root));
+        }
+    }
+    Ok(PathBuf::from("/var/lib/containers/storage"))
+}

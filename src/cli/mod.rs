@@ -1,0 +1,73 @@
+//! The command line: one file for each verb, nothing decided here.
+
+pub mod args;
+mod digest;
+mod doctor;
+mod home;
+mod images;
+mod inspect;
+mod keyring;
+mod mount;
+mod output;
+mod progress;
+mod pull;
+mod push;
+mod seal;
+mod sign;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::report::{Class, Refusal};
+use args::{Args, Command, KeyringCommand};
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let level = match args.verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new().filter_level(level).format(|out, record| {
+        use std::io::Write as _;
+        writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args())
+    }).init();
+    let json = args.command.wants_json();
+    match run(args) {
+        Ok(code) => code,
+        Err(error) => output::failed(&error, json),
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let home = home::Home::new(args.vault)?;
+    match args.command {
+        Command::Pull(a) => pull::run(&home, &a)?,
+        Command::Sign(a) => sign::run(&home, &a)?,
+        Command::Digest(a) => digest::run(&home, &a)?,
+        Command::Attach(a) => sign::attach(&home, &a)?,
+        Command::Verify(a) => return verify::run(&home, &a),
+        Command::Mount(a) => mount::run(&home, &a)?,
+        Command::Umount(a) => crate::mount::unmount(&a.target)?,
+        Command::Push(a) => push::run(&home, &a.image, &a.to, a.signatures, true)?,
+        Command::ExportSignatures(a) => push::run(&home, &a.image, &a.to, true, false)?,
+        Command::Inspect(a) => inspect::run(&home, &a)?,
+        Command::Images(a) => images::list(&home, &a)?,
+        Command::Tag(a) => images::tag(&home, &a)?,
+        Command::Untag(a) => images::untag(&home, &a)?,
+        Command::Keyring(KeyringCommand::AddCert(a)) => keyring::add(&a)?,
+        Command::Keyring(KeyringCommand::List(a)) => keyring::list(&a)?,
+        Command::Keyring(KeyringCommand::Restrict) => keyring::restrict()?,
+        Command::Doctor(a) => return doctor::run(&home, &a),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code for any error.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let class = error.downcast_ref::<Refusal>().map_or(Class::Internal, |r| r.case().class());
+    ExitCode::from(class.exit_code())
+}

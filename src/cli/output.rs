@@ -1,0 +1,73 @@
+//! Results and errors, for people and for scripts.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::report::Refusal;
+
+/// Prints a line of a result; a closed pipe ends the process quietly, as `head` expects.
+pub(super) fn line(text: impl std::fmt::Display) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a JSON document.
+pub(super) fn document(value: &Value) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// A refusal as scripts see it; the schema is stable.
+pub(super) fn refusal(r: &Refusal) -> Value {
+    json!({
+        "case": r.case().id(),
+        "exit_code": r.case().class().exit_code(),
+        "subject": r.subject(),
+        "detail": r.detail(),
+        "message": r.to_string(),
+    })
+}
+
+/// Prints an error, and gives its exit code.
+pub(super) fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
+    if json {
+        let value = match error.downcast_ref::<Refusal>() {
+            Some(r) => refusal(r),
+            None => json!({"case": "X01", "exit_code": 1, "message": format!("{error:#}")}),
+        };
+        document(&json!({"error": value}));
+    }
+    // Nobody may be reading; the exit code is what counts.
+    let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+    super::exit_code(error)
+}
+
+/// A note for a person, only where one is watching.
+pub(super) fn note(text: impl std::fmt::Display) {
+    if std::io::stderr().is_terminal() {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// A table with columns as wide as they need to be.
+pub(super) fn table(rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, w)| format!("{text:<w$}")).collect();
+        line(cells.join("  ").trim_end());
+    }
+}
+
+/// Bytes for people.
+pub(super) fn bytes(n: u64) -> String {
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
+    }
+}

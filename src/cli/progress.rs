@@ -1,0 +1,17 @@
+//! Progress on a terminal, and nothing elsewhere.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::oci::Image;
+
+/// A bar for reading the layers of `image`.
+pub(super) fn layers(image: &Image, what: &'static str) -> ProgressBar {
+    // Uncompressed sizes are not known beforehand: a spinner with a rate, not a false percentage.
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {msg} {bytes} ({bytes_per_sec})");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_message(format!("{what} {} layers", image.layers.len()));
+    bar
+}

@@ -1,0 +1,146 @@
+use std::rc::Rc;
+
+use crate::cli::args;
+use crate::cli::home::{Extra, Home, Located, Place, rules};
+use crate::cli::{output, progress};
+use crate::digest::{Algorithm, BlobDigest};
+use crate::image::Contents;
+use crate::oci::{Budget, Reference};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::{Parsed, parse};
+use crate::vault::{Import, Vault};
+use crate::verify::{Found, Rules, judge};
+
+/// `layerseal pull`
+pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
+    let located = home.locate(&args.image, args.platform.as_ref())?;
+    if matches!(located.place, Place::Vault(_)) {
+        return Err(Refusal::new(Case::Usage, args.image.to_string(), "it is in the vault already").into());
+    }
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => default_name(&args.image),
+    };
+    // A name that cannot be given is refused before anything is written.
+    if !matches!(name.parse::<Reference>()?, Reference::Tag(_)) {
+        return Err(Refusal::new(Case::Reference, name, "not a name for the vault").into());
+    }
+    let extra = Extra::open(&args.trust, &home.budget)?;
+    let found = extra.found(&located, &home.budget)?;
+    let vault = home.create_vault()?;
+    let rules = rules(&args.trust)?;
+    let rules = if args.require_signature || rules.certificates.is_some() { Some(rules) } else { None };
+    let pulled = import(&vault, &located, &found, rules.as_ref(), args.algorithm, &home.budget)?;
+    vault.set_tag(&name, &located.image.digest)?;
+    if pulled.without_verity {
+        log::warn!("the filesystem of {} has no fs-verity: nothing protects the files yet, and mounting needs --verity off; see `layerseal doctor`", vault.path().display());
+    }
+    output::line(format!("{name} {}", located.image.digest));
+    Ok(())
+}
+
+/// The tag, or the directory's name where the tag says nothing.
+fn default_name(reference: &Reference) -> String {
+    match reference {
+        Reference::Layout { tag: Some(tag), .. } if tag != "latest" => tag.clone(),
+        Reference::Layout { dir, .. } => {
+            let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+            dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+        }
+        other => other.to_string(),
+    }
+}
+
+pub(super) struct Pulled {
+    pub(super) without_verity: bool,
+}
+
+/// Brings an image of a layout into the vault, untagged. With `rules` nothing is imported before the
+/// signatures of a seal have passed, and nothing is kept when its content has not.
+pub(super) fn import(vault: &Vault, located: &Located, found: &[Found<'_>], rules: Option<&Rules>, algorithm: Option<Algorithm>, budget: &Budget) -> Result<Pulled> {
+    let image = &located.image;
+    let mut last: Option<Rc<Contents>> = None;
+    let mut without_verity = false;
+    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> {
+        if let Some(contents) = last.as_ref().filter(|c| c.algorithm == algorithm) {
+            return Ok(contents.clone());
+        }
+        let import = Import::new(vault, located.store(), algorithm);
+        let bar = progress::layers(image, "pulling");
+        let contents = Contents::read(image, algorithm, &import, budget, &|n| bar.inc(n));
+        bar.finish_and_clear();
+        without_verity |= import.without_verity();
+        let contents = Rc::new(contents?);
+        last = Some(contents.clone());
+        Ok(contents)
+    };
+    let mut accepted = None;
+    let contents = match rules {
+        Some(rules) => {
+            let verified = judge(image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()?;
+            accepted = verified.seal().copied();
+            read(algorithm.unwrap_or(verified.algorithm()))?
+        }
+        None => read(algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget)))?,
+    };
+    vault.store().write(&image.manifest)?;
+    vault.store().write(&image.config)?;
+    vault.keep_contents(&image.digest, &contents)?;
+    vault.sync()?;
+    vault.add_image(image)?;
+    for seal in found {
+        copy_seal(vault, image, seal, budget)?;
+    }
+    if let (Some(seal), Some(_)) = (accepted, rules) {
+        vault.mark_checked(&image.digest, &seal)?;
+    }
+    Ok(Pulled { without_verity })
+}
+
+/// The algorithm of the first seal that can be read: its objects will be needed.
+fn sealed_algorithm(image: &crate::oci::Image, found: &[Found<'_>], budget: &Budget) -> Algorithm {
+    found
+        .iter()
+        .find_map(|f| match parse(&f.store.read(&f.digest, None, budget.manifest).ok()?, &f.digest, image, budget).ok()? {
+            Parsed::Seal(seal) => Some(seal.algorithm),
+            Parsed::Other(_) => None,
+        })
+        .unwrap_or(Algorithm::Sha512)
+}
+
+/// Brings a seal along, whether it is any good or not: verifying says so, each time. What cannot
+/// even be read stays behind.
+pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<'_>, budget: &Budget) -> Result<()> {
+    let raw = match found.store.read(&found.digest, None, budget.manifest) {
+        Ok(raw) => raw,
+        Err(r) => {
+            log::warn!("seal left behind: {r}");
+            return Ok(());
+        }
+    };
+    let blobs = match parse(&raw, &found.digest, image, budget) {
+        Ok(Parsed::Seal(seal)) => seal_blobs(&seal),
+        Ok(Parsed::Other(_)) => return Ok(()),
+        Err(r) => {
+            log::warn!("seal left behind: {r}");
+            return Ok(());
+        }
+    };
+    for blob in blobs {
+        let copied = found.store.read(&blob, None, budget.erofs).and_then(|bytes| vault.store().write(&bytes));
+        if let Err(r) = copied {
+            log::warn!("seal left behind: {r}");
+            return Ok(());
+        }
+    }
+    vault.add_seal(&image.digest, &raw).map(drop)
+}
+
+/// The blobs that a seal consists of.
+pub(super) fn seal_blobs(seal: &crate::seal::Seal) -> Vec<BlobDigest> {
+    let signatures = seal.signatures.iter().filter_map(|s| match &s.der {
+        Some(crate::seal::Bytes::Blob { digest, .. }) => Some(*digest),
+        _ => None,
+    });
+    seal.erofs.iter().map(|e| e.blob).chain(signatures).chain(Some(BlobDigest::of(b"{}"))).collect()
+}

@@ -1,0 +1,7 @@
+//! Digests: of blobs (SHA-256 of all bytes) and of files (fs-verity).
+
+mod blob;
+mod verity;
+
+pub use blob::{BlobDigest, BlobHasher};
+pub use verity::{Algorithm, UnknownAlgorithm, VerityDigest, VerityHasher, verity_digest};

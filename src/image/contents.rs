@@ -1,0 +1,141 @@
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::layer::{ContentSink, HashOnly, read_layer};
+use super::tar::Entry;
+use super::Writer;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::oci::{BlobStore, Budget, Image, Layer};
+use crate::report::{Case, Refusal, Result};
+
+/// What the layers of an image really hold, read from their blobs: the entries, and the EROFS images
+/// that we make of them.
+#[derive(Debug)]
+pub struct Contents {
+    /// The algorithm of all digests.
+    pub algorithm: Algorithm,
+    /// Entries of each layer, lowest first.
+    pub entries: Vec<Vec<Entry>>,
+    /// The EROFS image of each layer.
+    pub layers: Vec<Vec<u8>>,
+    /// Their digests.
+    pub layer_digests: Vec<VerityDigest>,
+    /// The merged EROFS image.
+    pub merged: Vec<u8>,
+    /// Its digest.
+    pub merged_digest: VerityDigest,
+}
+
+/// Told about progress from several threads: the number of bytes of tar read since the last call.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Takes part in reading a layer, one for each.
+pub trait LayerVisitor: Sync {
+    /// Where the files' content goes.
+    fn sink(&self) -> Box<dyn ContentSink + '_>;
+
+    /// Opens the layer's blob; what is read through it is what is judged.
+    ///
+    /// # Errors
+    /// Whatever the store has to say.
+    fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>>;
+}
+
+/// A layer blob that is being read.
+pub trait LayerBlob: std::io::Read {
+    /// It was read to its end, and is the one that manifest and config name.
+    ///
+    /// # Errors
+    /// Whatever keeps the visitor from keeping it.
+    fn keep(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LayerBlob for File {}
+
+/// Reads from a blob store and keeps nothing.
+#[derive(Debug)]
+pub struct ReadOnly<'a> {
+    /// Where the blobs are.
+    pub store: &'a BlobStore,
+    /// What to hash with.
+    pub algorithm: Algorithm,
+}
+
+impl LayerVisitor for ReadOnly<'_> {
+    fn sink(&self) -> Box<dyn ContentSink + '_> {
+        Box::new(HashOnly::new(self.algorithm))
+    }
+
+    fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {
+        Ok(Box::new(self.store.open_blob(&layer.digest)?))
+    }
+}
+
+impl Contents {
+    /// Reads every layer of `image` once and makes the EROFS images. Layers are read side by side, on
+    /// as many threads as there are processors.
+    ///
+    /// # Errors
+    /// [`Case::C04Bytes`] when a blob or its tar is not what manifest and config say; H03–H12 for
+    /// content that cannot be sealed; C03 over budget.
+    pub fn read(image: &Image, algorithm: Algorithm, visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Self> {
+        let entries = read_layers(&image.layers, visitor, budget, progress)?;
+        Self::from_entries(algorithm, entries)
+    }
+
+    fn from_entries(algorithm: Algorithm, entries: Vec<Vec<Entry>>) -> Result<Self> {
+        let (layers, merged) = Writer::all(algorithm, entries.iter().map(Vec::as_slice))?;
+        let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
+        let merged_digest = verity_digest(algorithm, &merged);
+        Ok(Self { algorithm, entries, layers, layer_digests, merged, merged_digest })
+    }
+}
+
+fn read_layers(layers: &[Layer], visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Vec<Vec<Entry>>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<Vec<Entry>>>>> = Mutex::new(layers.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((number, layer)) = layers.get(next.load(Ordering::Relaxed)).and_then(|_| {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    layers.get(number).map(|layer| (number, layer))
+                }) {
+                    let result = read_one(layer, visitor, budget, progress).map_err(|r| r.within(format!("layer {number}")));
+                    if result.is_err() {
+                        // The others need not go on: one refusal is enough.
+                        next.store(layers.len(), Ordering::Relaxed);
+                    }
+                    results.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(result);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // The first refusal in layer order, so that the same image gives the same message.
+    if let Some(refusal) = results.iter().flatten().find_map(|r| r.as_ref().err()) {
+        return Err(refusal.clone());
+    }
+    results.into_iter().map(|r| r.unwrap_or_else(|| Err(Refusal::new(Case::Bug, "layer", "it was not read")))).collect()
+}
+
+fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Vec<Entry>> {
+    let mut reader = visitor.open(layer)?;
+    let mut sink = visitor.sink();
+    let content = read_layer(&mut reader, budget, sink.as_mut(), &mut |n| progress(n))?;
+    let check = |found: BlobDigest, wanted: BlobDigest, what: &str| {
+        if found == wanted { Ok(()) } else { Err(Refusal::new(Case::C04Bytes, wanted.to_string(), format!("{what} is {found}"))) }
+    };
+    check(content.digest, layer.digest, "the blob's digest")?;
+    if content.size != layer.size {
+        return Err(Refusal::new(Case::C04Bytes, layer.digest.to_string(), format!("{} bytes, the manifest says {}", content.size, layer.size)));
+    }
+    check(content.diff_id, layer.diff_id, "the uncompressed layer's digest (diff_id)")?;
+    drop(sink);
+    reader.keep()?;
+    Ok(content.entries)
+}

@@ -1,0 +1,172 @@
+use std::collections::{BTreeMap, HashSet};
+
+use composefs::erofs::format::FormatVersion;
+use composefs::erofs::reader::{Image as ErofsImage, InodeHeader as _, InodeOps as _, erofs_to_filesystem};
+use composefs::erofs::writer::{ValidatedFileSystem, mkfs_erofs_versioned};
+use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
+use composefs::tree::FileSystem;
+
+use super::tar::{Entry, Kind};
+use super::tree::{Images, LayerTree, external_files};
+use crate::digest::{Algorithm, VerityDigest};
+use crate::report::{Case, Refusal, Result};
+
+/// Writes the EROFS images of one image: V1, byte-identical to C `mkcomposefs --min-version=1`.
+#[derive(Debug)]
+pub struct Writer;
+
+impl Writer {
+    /// The merged image.
+    ///
+    /// # Errors
+    /// H03–H12: what cannot be sealed.
+    pub fn merged<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<Vec<u8>> {
+        match algorithm {
+            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1),
+            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1),
+        }
+    }
+
+    /// The image of every layer, then the merged one.
+    ///
+    /// # Errors
+    /// H03–H12: what cannot be sealed.
+    pub fn all<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+        match algorithm {
+            Algorithm::Sha256 => write_all(Images::<Sha256HashValue>::build(layers, true)?),
+            Algorithm::Sha512 => write_all(Images::<Sha512HashValue>::build(layers, true)?),
+        }
+    }
+
+    /// The merged image in another format version, for comparison with other tools.
+    ///
+    /// # Errors
+    /// H03–H12: what cannot be sealed.
+    pub fn merged_version<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>, version: u8) -> Result<Vec<u8>> {
+        let version = match version {
+            0 => FormatVersion::V0,
+            1 => FormatVersion::V1,
+            _ => FormatVersion::V2,
+        };
+        match algorithm {
+            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, version),
+            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, version),
+        }
+    }
+}
+
+impl Writer {
+    /// The image of one layer as other tools make it: nothing that the layer takes away is in it.
+    ///
+    /// # Errors
+    /// H03–H12: what cannot be sealed.
+    pub fn layer_without_whiteouts(algorithm: Algorithm, entries: &[Entry]) -> Result<Vec<u8>> {
+        match algorithm {
+            Algorithm::Sha256 => write(bare_layer::<Sha256HashValue>(entries)?, FormatVersion::V1),
+            Algorithm::Sha512 => write(bare_layer::<Sha512HashValue>(entries)?, FormatVersion::V1),
+        }
+    }
+}
+
+/// One layer by itself, its whiteouts left out.
+pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
+    let kept: Vec<Entry> = entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
+    let mut fs = Images::<H>::build([kept.as_slice()], false)?.bare_merged();
+    fs.filter_xattrs(composefs::generic_tree::is_allowed_container_xattr);
+    Ok(fs)
+}
+
+fn write_all<H: FsVerityHashValue>(mut images: Images<H>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+    let layers = std::mem::take(&mut images.layers).into_iter().map(write_layer).collect::<Result<_>>()?;
+    Ok((layers, write(images.into_merged()?, FormatVersion::V1)?))
+}
+
+fn write<H: FsVerityHashValue>(tree: FileSystem<H>, version: FormatVersion) -> Result<Vec<u8>> {
+    let tree = ValidatedFileSystem::new(tree).map_err(|e| Refusal::new(Case::H06Entry, "tree", e))?;
+    Ok(mkfs_erofs_versioned(&tree, version).into_vec())
+}
+
+/// The writer escapes devices 0:0 that a tar holds, so that they are shown and do not act as
+/// whiteouts. Our own are to act: they are written with another number, which is then set to zero
+/// in the finished image. Nothing else about it changes, the layout included.
+fn write_layer<H: FsVerityHashValue>(layer: LayerTree<H>) -> Result<Vec<u8>> {
+    let mut bytes = write(layer.tree, FormatVersion::V1)?;
+    let bug = |e: &dyn std::fmt::Display| Refusal::new(Case::Bug, "layer image", e);
+    let mut patches = Vec::new();
+    {
+        let image = ErofsImage::open(&bytes).map_err(|e| bug(&e))?;
+        let start = usize::try_from(image.sb.meta_blkaddr.get()).unwrap_or(usize::MAX).saturating_mul(4096);
+        for nid in leaves(&image).map_err(|e| bug(&e))? {
+            let inode = image.inode(nid).map_err(|e| bug(&e))?;
+            if inode.mode().0.get() & 0o170_000 == 0o020_000 && u64::from(inode.u()) == layer.whiteout {
+                // erofs_fs.h: i_u is at byte 16 of compact and extended inodes alike.
+                patches.push(start + usize::try_from(nid).unwrap_or(usize::MAX) * 32 + 16);
+            }
+        }
+    }
+    for at in patches {
+        bytes.get_mut(at..at + 4).ok_or_else(|| bug(&"inode outside the image"))?.fill(0);
+    }
+    Ok(bytes)
+}
+
+/// All inode numbers of non-directories.
+fn leaves(image: &ErofsImage<'_>) -> std::result::Result<HashSet<u64>, composefs::erofs::reader::ErofsReaderError> {
+    let mut found = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut todo = vec![u64::from(image.sb.root_nid.get())];
+    while let Some(nid) = todo.pop() {
+        if !seen.insert(nid) {
+            continue;
+        }
+        let inode = image.inode(nid)?;
+        if !inode.mode().is_dir() {
+            found.insert(nid);
+            continue;
+        }
+        for block in image.inode_blocks(&inode)? {
+            for entry in image.directory_block(block)?.entries()? {
+                todo.push(entry?.nid());
+            }
+        }
+        if let Some(tail) = inode.inline() {
+            use zerocopy::FromBytes as _;
+            if let Ok(block) = composefs::erofs::reader::DirectoryBlock::ref_from_bytes(tail) {
+                for entry in block.entries()? {
+                    todo.push(entry?.nid());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Reads an EROFS image of any composefs format version as a tree. The bytes may be an attacker's;
+/// the reader bounds what it follows, and the kernel is not involved.
+///
+/// # Errors
+/// [`Case::H09Erofs`].
+pub(super) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileSystem<H>> {
+    if image.is_empty() || image.len() % 4096 != 0 {
+        return Err(Refusal::new(Case::H09Erofs, "image", format!("{} bytes are no multiple of 4096", image.len())));
+    }
+    erofs_to_filesystem(image).map_err(|e| Refusal::new(Case::H09Erofs, "image", format!("{e:#}")))
+}
+
+/// The objects that an EROFS image refers to, with their sizes.
+///
+/// # Errors
+/// [`Case::H09Erofs`].
+pub fn objects(image: &[u8], algorithm: Algorithm) -> Result<Vec<(VerityDigest, u64)>> {
+    let files: BTreeMap<Vec<u8>, u64> = match algorithm {
+        Algorithm::Sha256 => external_files(&read::<Sha256HashValue>(image)?),
+        Algorithm::Sha512 => external_files(&read::<Sha512HashValue>(image)?),
+    };
+    files
+        .into_iter()
+        .map(|(id, size)| {
+            let digest = VerityDigest::new(algorithm, &id).ok_or_else(|| Refusal::new(Case::Bug, "object", "digest size"))?;
+            Ok((digest, size))
+        })
+        .collect()
+}

@@ -1,0 +1,213 @@
+use std::io::Read;
+
+use composefs::INLINE_CONTENT_MAX_V0;
+use tar_core::parse::{Limits, ParseEvent, Parser};
+
+use super::stream::{Decompress, Hashing, PIECE};
+use super::tar::{Entry, Head, Kind, head};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
+use crate::oci::Budget;
+use crate::report::{Case, Refusal, Result};
+
+/// Takes the content of the files that become objects, one after the other.
+pub trait ContentSink {
+    /// A file of `size` bytes follows.
+    ///
+    /// # Errors
+    /// Whatever keeps the sink from taking it.
+    fn begin(&mut self, size: u64) -> Result<()>;
+
+    /// The next bytes of the file.
+    ///
+    /// # Errors
+    /// Whatever keeps the sink from taking them.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// The file is complete; gives its fs-verity digest.
+    ///
+    /// # Errors
+    /// Whatever keeps the sink from keeping it.
+    fn end(&mut self) -> Result<VerityDigest>;
+}
+
+/// A sink that keeps nothing.
+pub struct HashOnly {
+    algorithm: Algorithm,
+    hasher: VerityHasher,
+}
+
+impl HashOnly {
+    /// Hashes with `algorithm`.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, hasher: VerityHasher::new(algorithm) }
+    }
+}
+
+impl ContentSink for HashOnly {
+    fn begin(&mut self, _size: u64) -> Result<()> {
+        self.hasher = VerityHasher::new(self.algorithm);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<VerityDigest> {
+        let done = std::mem::replace(&mut self.hasher, VerityHasher::new(self.algorithm));
+        Ok(done.finish())
+    }
+}
+
+/// What one pass over a layer blob found.
+#[derive(Debug)]
+pub struct LayerContent {
+    /// Digest of the blob's bytes.
+    pub digest: BlobDigest,
+    /// Number of the blob's bytes.
+    pub size: u64,
+    /// Digest of the uncompressed tar.
+    pub diff_id: BlobDigest,
+    /// The entries in tar order.
+    pub entries: Vec<Entry>,
+}
+
+/// Reads a layer blob once: hashes it, decompresses it, hashes the tar, parses it, and hands the
+/// content of larger files to `sink` while it is in the cache. `progress` gets the number of tar
+/// bytes since the last call.
+///
+/// The digests are returned, not judged: the caller compares them with the descriptor and config.
+///
+/// # Errors
+/// H03–H07 for content, [`Case::H11Layer`] for streams that cannot be read, `C03` over budget.
+pub fn read_layer(blob: impl Read, budget: &Budget, sink: &mut dyn ContentSink, progress: &mut dyn FnMut(u64)) -> Result<LayerContent> {
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
+        _ => Refusal::new(Case::H11Layer, "", e),
+    };
+    let source = Decompress::new(Hashing::new(blob, budget.layer)).map_err(unreadable)?;
+    let mut stream = TarStream { tar: Hashing::new(source, budget.layer), buffer: Vec::with_capacity(PIECE), at: 0, budget, progress };
+    let entries = stream.entries(sink)?;
+    let mut tar = stream.tar;
+    tar.drain().map_err(unreadable)?;
+    let (inner, diff_id) = tar.split();
+    let mut source = inner.into_source();
+    source.drain().map_err(unreadable)?;
+    let (digest, size) = source.finish();
+    Ok(LayerContent { digest, size, diff_id, entries })
+}
+
+struct TarStream<'a, R: Read> {
+    tar: Hashing<Decompress<R>>,
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that are used up.
+    at: usize,
+    budget: &'a Budget,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl<R: Read> TarStream<'_, R> {
+    fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
+        let limits = Limits { max_metadata_size: self.budget.tar_metadata, max_path_len: Some(4096), ..Limits::default() };
+        let mut parser = Parser::new(limits);
+        // "./" is the root in many tars, and some write it as "".
+        parser.set_allow_empty_path(true);
+        let mut entries = Vec::new();
+        loop {
+            let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::H11Layer, "tar", e);
+            let (consumed, head) = match parser.parse(&self.buffer[self.at..]).map_err(|e| refuse(&e))? {
+                ParseEvent::NeedData { min_bytes } => {
+                    if self.fill(min_bytes)? {
+                        continue;
+                    }
+                    // A tar may end without its two zero blocks (Go's reader says so too), but only
+                    // between entries.
+                    return match self.buffer[self.at..].iter().all(|b| *b == 0) {
+                        true => Ok(entries),
+                        false => Err(refuse(&"it ends within an entry")),
+                    };
+                }
+                ParseEvent::Entry { consumed, entry } => (consumed, Some(head(&entry, self.budget)?)),
+                ParseEvent::SparseEntry { entry, .. } => {
+                    return Err(Refusal::new(Case::H06Entry, String::from_utf8_lossy(&entry.path), "a sparse file"));
+                }
+                ParseEvent::GlobalExtensions { consumed, .. } => (consumed, None),
+                ParseEvent::End { .. } => return Ok(entries),
+            };
+            self.at += consumed;
+            if let Some(head) = head {
+                entries.push(self.body(head, sink)?);
+            }
+            if entries.len() > self.budget.entries {
+                return Err(Refusal::new(Case::H07Budget, "tar", format!("more than {} entries", self.budget.entries)));
+            }
+        }
+    }
+
+    /// Reads the content that follows a header.
+    fn body(&mut self, head: Head, sink: &mut dyn ContentSink) -> Result<Entry> {
+        match head {
+            Head::Complete(entry) => Ok(entry),
+            Head::Skip { entry, size } => {
+                self.content(size, &mut |_| Ok(()))?;
+                Ok(entry)
+            }
+            Head::File { path, stat, size } if size <= INLINE_CONTENT_MAX_V0 as u64 => {
+                let mut inline = Vec::with_capacity(INLINE_CONTENT_MAX_V0);
+                self.content(size, &mut |bytes| {
+                    inline.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                Ok(Entry { path, kind: Kind::Inline(inline.into()), stat })
+            }
+            Head::File { path, stat, size } => {
+                sink.begin(size)?;
+                self.content(size, &mut |bytes| sink.write(bytes))?;
+                Ok(Entry { path, kind: Kind::External(sink.end()?, size), stat })
+            }
+        }
+    }
+
+    /// Hands `size` bytes to `take` and skips the padding to the next 512.
+    fn content(&mut self, size: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut left = size;
+        let mut padding = size.wrapping_neg() % 512;
+        while left + padding > 0 {
+            if self.at == self.buffer.len() && !self.fill(1)? {
+                return Err(Refusal::new(Case::H11Layer, "tar", "it ends within a file"));
+            }
+            let ready = &self.buffer[self.at..];
+            let mine = ready.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            take(&ready[..mine])?;
+            left -= mine as u64;
+            let skip = (ready.len() - mine).min(padding as usize);
+            padding -= skip as u64;
+            self.at += mine + skip;
+        }
+        Ok(())
+    }
+
+    /// Makes at least `want` unused bytes available; false at the end of the stream.
+    fn fill(&mut self, want: usize) -> Result<bool> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        while self.buffer.len() < want {
+            let start = self.buffer.len();
+            self.buffer.resize(start + PIECE, 0);
+            let n = self.tar.read(&mut self.buffer[start..]).map_err(|e| match e.kind() {
+                std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
+                _ => Refusal::new(Case::H11Layer, "", e),
+            })?;
+            self.buffer.truncate(start + n);
+            if n == 0 {
+                return Ok(false);
+            }
+            (self.progress)(n as u64);
+            if self.tar.count() > self.tar.inner().allowed(self.budget) {
+                return Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size"));
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,17 @@
+//! From layers to EROFS images: tar streams become entries, entries become trees, trees become the
+//! bytes that are sealed. Pure but for the reader that it is given.
+
+mod compare;
+mod contents;
+mod erofs;
+mod layer;
+mod stream;
+mod tar;
+mod tree;
+
+pub use compare::same_meaning;
+pub use contents::{Contents, LayerBlob, LayerVisitor, Progress, ReadOnly};
+pub use erofs::{Writer, objects};
+pub use layer::{ContentSink, HashOnly, LayerContent, read_layer};
+pub use tar::{Entry, Kind};
+pub use tree::{Images, LayerTree, dumpfile};

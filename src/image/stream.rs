@@ -1,0 +1,125 @@
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::digest::{BlobDigest, BlobHasher};
+use crate::oci::{Budget, Compression};
+
+/// Reads in pieces that stay in the second-level cache between decompressor, hashes and parser.
+pub(super) const PIECE: usize = 256 << 10;
+
+/// Passes bytes on and hashes them on the way.
+pub(super) struct Hashing<R> {
+    inner: R,
+    hasher: BlobHasher,
+    count: u64,
+    limit: u64,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Counts at most `limit` bytes, then fails with `FileTooLarge`.
+    pub(super) fn new(inner: R, limit: u64) -> Self {
+        Self { inner, hasher: BlobHasher::default(), count: 0, limit }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Reads what is left, so that the digest is over everything.
+    pub(super) fn drain(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; PIECE];
+        while self.read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
+    pub(super) fn inner(&self) -> &R {
+        &self.inner
+    }
+
+    /// The reader beneath, and the digest of what was read from it.
+    pub(super) fn split(self) -> (R, BlobDigest) {
+        (self.inner, self.hasher.finish())
+    }
+
+    pub(super) fn finish(self) -> (BlobDigest, u64) {
+        (self.hasher.finish(), self.count)
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.count += n as u64;
+        if self.count > self.limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} bytes", self.limit)));
+        }
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// The decompressed form of a layer blob, whatever its media type said.
+pub(super) enum Decompress<R: Read> {
+    None(BufReader<Hashing<R>>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Hashing<R>>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Hashing<R>>>>),
+}
+
+impl<R: Read> Decompress<R> {
+    pub(super) fn new(source: Hashing<R>) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(PIECE, source);
+        let head = reader.fill_buf()?;
+        Ok(match compression(head) {
+            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
+            Compression::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
+                // 128 MiB windows: what `zstd --ultra` can make; more only with --long.
+                decoder.window_log_max(27)?;
+                Self::Zstd(Box::new(decoder))
+            }
+            Compression::None => Self::None(reader),
+        })
+    }
+
+    /// The compressed source, to be drained and finished.
+    pub(super) fn into_source(self) -> Hashing<R> {
+        match self {
+            Self::None(r) => r.into_inner(),
+            Self::Gzip(r) => r.into_inner().into_inner(),
+            Self::Zstd(r) => r.finish().into_inner(),
+        }
+    }
+
+    fn source(&self) -> &Hashing<R> {
+        match self {
+            Self::None(r) => r.get_ref(),
+            Self::Gzip(r) => r.get_ref().get_ref(),
+            Self::Zstd(r) => r.get_ref().get_ref(),
+        }
+    }
+
+    /// How many bytes may have come out, given how many went in.
+    pub(super) fn allowed(&self, budget: &Budget) -> u64 {
+        let by_ratio = self.source().count().saturating_mul(budget.expansion);
+        by_ratio.max(budget.expansion_floor).min(budget.layer)
+    }
+}
+
+impl<R: Read> Read for Decompress<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::None(r) => r.read(buffer),
+            Self::Gzip(r) => r.read(buffer),
+            Self::Zstd(r) => r.read(buffer),
+        }
+    }
+}
+
+fn compression(head: &[u8]) -> Compression {
+    // RFC 1952 section 2.3.1; RFC 8878 sections 3.1.1 and 3.1.2 (a zstd stream may begin with a
+    // skippable frame, magic 0x184D2A5?).
+    match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}

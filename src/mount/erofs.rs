@@ -1,0 +1,59 @@
+use std::os::fd::OwnedFd;
+
+use composefs_ioctls::loop_device::{flags, loopify_with_flags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use crate::prepare::MeasuredErofs;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files::proc_path;
+use crate::sys::mounts::{Configure, is_unsupported};
+
+/// `COMPOSEFS_FLAGS_HAS_ACL`, bit 0 of the flags word of the composefs header.
+const HAS_ACL: u32 = 1;
+
+/// Mounts the measured descriptor, read-only and attached nowhere.
+pub(super) fn mount(image: &MeasuredErofs) -> Result<OwnedFd> {
+    match from_file(image, &proc_path(image.file())) {
+        // Linux before 6.12 mounts block devices only; so does 6.12 for files on some filesystems.
+        Err((Errno::NOTBLK, _)) => {
+            let device = loop_device(image)?;
+            from_file(image, &proc_path(&device)).map_err(|(e, log)| refuse(e, &log))
+        }
+        other => other.map_err(|(e, log)| refuse(e, &log)),
+    }
+}
+
+fn from_file(image: &MeasuredErofs, source: &str) -> std::result::Result<OwnedFd, (Errno, String)> {
+    let erofs = Configure::open("erofs").map_err(|e| (e, String::new()))?;
+    let configure = || {
+        erofs.flag("ro")?;
+        erofs.string("source", source)?;
+        if !has_acl(image) {
+            // Without ACLs in the image the kernel need not look for them at every access.
+            erofs.flag("noacl")?;
+        }
+        erofs.create()?;
+        erofs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)
+    };
+    configure().map_err(|e| (e, erofs.log()))
+}
+
+/// The composefs header stands before the EROFS superblock: magic, version, flags.
+fn has_acl(image: &MeasuredErofs) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let mut flags = [0; 4];
+    image.file().read_exact_at(&mut flags, 8).is_err() || u32::from_le_bytes(flags) & HAS_ACL != 0
+}
+
+fn loop_device(image: &MeasuredErofs) -> Result<OwnedFd> {
+    // Auto-clear: the device goes away with its last user, whatever happens to us.
+    loopify_with_flags(image.file(), flags::LO_FLAGS_READ_ONLY | flags::LO_FLAGS_AUTOCLEAR)
+        .map_err(|e| Refusal::new(Case::I04Erofs, "loop device", e))
+}
+
+fn refuse(e: Errno, log: &str) -> Refusal {
+    let why = if log.is_empty() { e.to_string() } else { format!("{e}: {log}") };
+    let case = if is_unsupported(e) { Case::I09Kernel } else { Case::I04Erofs };
+    Refusal::new(case, "EROFS", why)
+}

@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{BlobStore, Budget, strict_json};
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+
+/// How a layer blob is compressed, read from its bytes and not from its media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// A plain tar.
+    None,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878; `zstd:chunked` is read as the zstd stream that it also is.
+    Zstd,
+}
+
+/// One layer of an image, as its manifest and config state it.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Digest of the blob as it is stored and transported.
+    pub digest: BlobDigest,
+    /// Size of that blob in bytes.
+    pub size: u64,
+    /// Digest of the uncompressed tar (image-spec, config.md, `rootfs.diff_ids`).
+    pub diff_id: BlobDigest,
+    /// The descriptor's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// `os/architecture[/variant]`, as in `--platform`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform this binary was built for, in Go's words, which OCI uses.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            other => other,
+        };
+        Self { os: "linux".into(), architecture: architecture.into(), variant: None }
+    }
+
+    /// The operating system, `linux`.
+    pub fn os(&self) -> &str {
+        &self.os
+    }
+
+    /// The architecture in Go's words, such as `amd64`.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    fn matches(&self, descriptor: &Descriptor) -> bool {
+        descriptor.platform().as_ref().is_some_and(|p| {
+            p.os().to_string() == self.os
+                && p.architecture().to_string() == self.architecture
+                && (self.variant.is_none() || *p.variant() == self.variant)
+        })
+    }
+}
+
+impl std::str::FromStr for Platform {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts: Vec<_> = text.split('/').map(str::to_owned).collect();
+        match parts.as_slice() {
+            [os, architecture] => Ok(Self { os: os.clone(), architecture: architecture.clone(), variant: None }),
+            [os, architecture, variant] => {
+                Ok(Self { os: os.clone(), architecture: architecture.clone(), variant: Some(variant.clone()) })
+            }
+            _ => Err(Refusal::new(Case::Usage, text, "a platform is OS/ARCH or OS/ARCH/VARIANT")),
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.iter().try_for_each(|v| write!(f, "/{v}"))
+    }
+}
+
+/// An image: raw manifest and config whose bytes match their digests, and the layers that both name.
+///
+/// The raw bytes are kept, because digests and signatures are over them; JSON is never serialised
+/// again for a digest.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Digest of the raw manifest.
+    pub digest: BlobDigest,
+    /// The raw manifest.
+    pub manifest: Vec<u8>,
+    /// The manifest's media type.
+    pub media_type: String,
+    /// The manifest's own annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Digest of the raw config.
+    pub config_digest: BlobDigest,
+    /// The raw config.
+    pub config: Vec<u8>,
+    /// The config descriptor's annotations.
+    pub config_annotations: BTreeMap<String, String>,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// What of the config matters here; the rest is the container engine's.
+#[derive(Deserialize)]
+struct Config {
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+impl Image {
+    /// Reads the image whose manifest has `digest`; through an index, the instance for `platform`.
+    ///
+    /// # Errors
+    /// `C03`, `C04`, `B06`, `B07`, `D13`, `D14` and the like: see the catalogue.
+    pub fn read(store: &BlobStore, digest: &BlobDigest, platform: &Platform, budget: &Budget) -> Result<Self> {
+        let raw = store.read(digest, None, budget.manifest)?;
+        let name = format!("manifest {digest}");
+        match document(&raw, &name)? {
+            Document::Manifest(manifest) => Self::from_manifest(store, *digest, raw, &manifest, budget),
+            Document::Index(index) => {
+                let instance = index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
+                    Refusal::new(Case::D13Platform, format!("index {digest}"), format!("it has no image for {platform}"))
+                })?;
+                let digest = blob_digest(instance)?;
+                let raw = store.read(&digest, Some(instance.size()), budget.manifest)?;
+                match document(&raw, &format!("manifest {digest}"))? {
+                    Document::Manifest(manifest) => Self::from_manifest(store, digest, raw, &manifest, budget),
+                    Document::Index(_) => Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index")),
+                }
+            }
+        }
+    }
+
+    fn from_manifest(store: &BlobStore, digest: BlobDigest, raw: Vec<u8>, manifest: &ImageManifest, budget: &Budget) -> Result<Self> {
+        let name = format!("manifest {digest}");
+        if manifest.layers().len() > budget.layers {
+            return Err(Refusal::new(Case::H07Budget, name, format!("{} layers, allowed are {}", manifest.layers().len(), budget.layers)));
+        }
+        let config_digest = blob_digest(manifest.config())?;
+        let config = store.read(&config_digest, Some(manifest.config().size()), budget.config)?;
+        let diff_ids = diff_ids(&config, &config_digest)?;
+        if diff_ids.len() != manifest.layers().len() {
+            let why = format!("{} layers, but {} diff_ids in the config", manifest.layers().len(), diff_ids.len());
+            return Err(Refusal::new(Case::D05Layers, name, why));
+        }
+        let layers = manifest.layers().iter().zip(diff_ids).map(|(descriptor, diff_id)| layer(descriptor, diff_id)).collect::<Result<_>>()?;
+        let media_type = manifest.media_type().as_ref().map_or_else(|| oci_spec::image::MediaType::ImageManifest.to_string(), ToString::to_string);
+        Ok(Self {
+            digest,
+            media_type,
+            annotations: sorted(manifest.annotations()),
+            config_digest,
+            config_annotations: sorted(manifest.config().annotations()),
+            manifest: raw,
+            config,
+            layers,
+        })
+    }
+}
+
+fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
+    let media = descriptor.media_type().to_string();
+    // Encrypted and foreign layers have media types of their own; a tar layer names tar.
+    if !media.contains("tar") || media.contains("encrypted") {
+        return Err(Refusal::new(Case::H11Layer, descriptor.digest().to_string(), format!("media type {media} is not a tar layer")));
+    }
+    Ok(Layer { digest: blob_digest(descriptor)?, size: descriptor.size(), diff_id, annotations: sorted(descriptor.annotations()) })
+}
+
+fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
+    let name = format!("config {digest}");
+    let config: Config = strict_json::parse(config, &name)?;
+    config.rootfs.diff_ids.iter().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
+}
+
+/// A manifest or an index, and never both (CVE-2021-41190).
+pub(crate) enum Document {
+    /// An image or artifact manifest.
+    Manifest(Box<ImageManifest>),
+    /// An index.
+    Index(ImageIndex),
+}
+
+/// Reads `raw` as a manifest or an index.
+///
+/// # Errors
+/// [`Case::B06Ambiguous`], [`Case::D14Json`].
+pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
+    let value = strict_json::value(raw, name)?;
+    let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
+    let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let is_index = has("manifests");
+    if is_index && (has("layers") || has("config")) || is_index && media.contains("manifest.v") || !is_index && media.contains("index") {
+        return Err(Refusal::new(Case::B06Ambiguous, name, ""));
+    }
+    let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
+    if is_index {
+        return serde_json::from_value(value).map(Document::Index).map_err(shape);
+    }
+    serde_json::from_value(value).map(|m| Document::Manifest(Box::new(m))).map_err(shape)
+}
+
+/// The digest of a descriptor, in the one form that we accept.
+///
+/// # Errors
+/// [`Case::B07Digest`].
+pub(crate) fn blob_digest(descriptor: &Descriptor) -> Result<BlobDigest> {
+    descriptor.digest().to_string().parse()
+}
+
+/// Annotations in a fixed order.
+pub(crate) fn sorted(annotations: &Option<std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
+    annotations.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+}

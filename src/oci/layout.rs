@@ -1,0 +1,281 @@
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Descriptor, ImageIndex};
+use serde_json::{Value, json};
+
+use super::image::{Document, blob_digest, document};
+use super::{BlobStore, Budget, Platform, strict_json};
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+const TAG: &str = "org.opencontainers.image.ref.name";
+
+/// An OCI image layout on disk (image-spec, image-layout.md).
+#[derive(Debug)]
+pub struct Layout {
+    root: OwnedFd,
+    path: PathBuf,
+    store: BlobStore,
+}
+
+impl Layout {
+    /// Opens an existing layout.
+    ///
+    /// # Errors
+    /// [`Case::NotFound`] when the directory is missing, [`Case::LayoutBroken`] when it is no layout.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let root = files::open_dir(path).map_err(|e| Refusal::new(Case::NotFound, &name, e))?;
+        let marker = files::open_file_at(&root, "oci-layout").and_then(|f| files::read_all(f, 4096));
+        let marker = marker.map_err(|e| Refusal::new(Case::LayoutBroken, &name, format!("oci-layout: {e}")))?;
+        let version = strict_json::value(&marker, &format!("{name}/oci-layout"))?;
+        if version.get("imageLayoutVersion").and_then(Value::as_str) != Some("1.0.0") {
+            return Err(Refusal::new(Case::LayoutBroken, name, "imageLayoutVersion is not 1.0.0"));
+        }
+        let store = BlobStore::open(&root, path)?;
+        Ok(Self { root, path: path.to_owned(), store })
+    }
+
+    /// Opens a layout, and makes an empty one where there is nothing.
+    ///
+    /// # Errors
+    /// [`Case::Io`], [`Case::LayoutBroken`].
+    pub fn open_or_create(path: &Path) -> Result<Self> {
+        if path.join("oci-layout").exists() {
+            return Self::open(path);
+        }
+        let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
+        std::fs::create_dir_all(path).map_err(io)?;
+        if std::fs::read_dir(path).map_err(io)?.next().is_some() {
+            return Err(Refusal::new(Case::LayoutBroken, path.display().to_string(), "the directory holds something else"));
+        }
+        let root = files::open_dir(path).map_err(io)?;
+        let store = BlobStore::create(&root, path)?;
+        files::write_atomic(&root, "index.json", 0o644, br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#).map_err(io)?;
+        files::write_atomic(&root, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
+        Ok(Self { root, path: path.to_owned(), store })
+    }
+
+    /// The layout's blobs.
+    pub fn store(&self) -> &BlobStore {
+        &self.store
+    }
+
+    fn index_raw(&self, budget: &Budget) -> Result<Vec<u8>> {
+        files::open_file_at(&self.root, "index.json")
+            .and_then(|f| files::read_all(f, budget.manifest))
+            .map_err(|e| Refusal::new(Case::LayoutBroken, self.path.display().to_string(), format!("index.json: {e}")))
+    }
+
+    fn index(&self, budget: &Budget) -> Result<ImageIndex> {
+        let name = self.path.join("index.json").display().to_string();
+        match document(&self.index_raw(budget)?, &name)? {
+            Document::Index(index) => Ok(index),
+            Document::Manifest(_) => Err(Refusal::new(Case::LayoutBroken, name, "it is no index")),
+        }
+    }
+
+    /// The manifest that `tag` names; without a tag, the only image there is.
+    ///
+    /// # Errors
+    /// [`Case::NotFound`], naming the tags that exist.
+    pub fn resolve(&self, tag: Option<&str>, budget: &Budget) -> Result<BlobDigest> {
+        let index = self.index(budget)?;
+        let tag_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(TAG)).cloned();
+        let images: Vec<&Descriptor> = index
+            .manifests()
+            .iter()
+            .filter(|d| d.artifact_type().is_none() && !tag_of(d).is_some_and(|t| is_fallback_tag(&t)))
+            .collect();
+        let tags: Vec<String> = images.iter().filter_map(|d| tag_of(d)).collect();
+        let refuse = |why: String| Refusal::new(Case::NotFound, format!("oci:{}", self.path.display()), why);
+        let found = match tag {
+            Some(tag) => index.manifests().iter().find(|d| tag_of(d).as_deref() == Some(tag)).ok_or_else(|| refuse(format!("no tag {tag}; there are: {}", tags.join(", ")))),
+            None => match images.as_slice() {
+                [one] => Ok(*one),
+                [] => Err(refuse("the layout holds no image".into())),
+                _ => images.iter().find(|d| tag_of(d).as_deref() == Some("latest")).copied().ok_or_else(|| refuse(format!("several images, name a tag: {}", tags.join(", ")))),
+            },
+        }?;
+        blob_digest(found)
+    }
+
+    /// The tags of this layout with the digests they stand for, fallback tags excluded.
+    ///
+    /// # Errors
+    /// [`Case::LayoutBroken`].
+    pub fn tags(&self, budget: &Budget) -> Result<Vec<(String, BlobDigest)>> {
+        let mut tags = Vec::new();
+        for d in self.index(budget)?.manifests() {
+            if let Some(tag) = d.annotations().as_ref().and_then(|a| a.get(TAG)).filter(|t| !is_fallback_tag(t)) {
+                tags.push((tag.clone(), blob_digest(d)?));
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Digests of the manifests whose `subject` is `image`, and of those in the fallback tag's
+    /// index; in the order of `index.json`, each once. Their bytes are not judged here.
+    ///
+    /// # Errors
+    /// [`Case::C02TooMany`] beyond the budget.
+    pub fn referrers(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
+        let index = self.index(budget)?;
+        let fallback = fallback_tag(image);
+        let mut found = Vec::new();
+        for descriptor in index.manifests().iter().take(budget.index_entries) {
+            let Ok(digest) = blob_digest(descriptor) else { continue };
+            let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
+            if tag == Some(&fallback) {
+                found.extend(self.index_entries(&digest, budget));
+            } else if digest != *image && self.subject(&digest, budget) == Some(*image) {
+                found.push(digest);
+            }
+        }
+        limited(found, budget, &self.path)
+    }
+
+    /// Every artifact of the layout, whatever it says it is about, and all entries of fallback
+    /// indexes: for `--seal oci:DIR`, where the person says "this is the seal".
+    ///
+    /// # Errors
+    /// [`Case::C02TooMany`] beyond the budget.
+    pub fn artifacts(&self, budget: &Budget) -> Result<Vec<BlobDigest>> {
+        let mut found = Vec::new();
+        for descriptor in self.index(budget)?.manifests().iter().take(budget.index_entries) {
+            let Ok(digest) = blob_digest(descriptor) else { continue };
+            let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
+            if tag.is_some_and(|t| is_fallback_tag(t)) {
+                found.extend(self.index_entries(&digest, budget));
+            } else if descriptor.artifact_type().is_some() || self.subject(&digest, budget).is_some() {
+                found.push(digest);
+            }
+        }
+        limited(found, budget, &self.path)
+    }
+
+    fn index_entries(&self, digest: &BlobDigest, budget: &Budget) -> Vec<BlobDigest> {
+        let Ok(raw) = self.store.read(digest, None, budget.manifest) else { return Vec::new() };
+        match document(&raw, &digest.to_string()) {
+            Ok(Document::Index(index)) => index.manifests().iter().filter_map(|d| blob_digest(d).ok()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn subject(&self, digest: &BlobDigest, budget: &Budget) -> Option<BlobDigest> {
+        let raw = self.store.read(digest, None, budget.manifest).ok()?;
+        // Not strict here: a bad artifact is to be found and named by the verifier, not lost.
+        let value: Value = serde_json::from_slice(&raw).ok()?;
+        value.get("subject")?.get("digest")?.as_str()?.parse().ok()
+    }
+
+    /// Adds an image under a tag, in the place of what had the tag.
+    ///
+    /// # Errors
+    /// [`Case::Io`], [`Case::LayoutBroken`].
+    pub fn add_image(&self, digest: &BlobDigest, size: u64, media_type: &str, tag: Option<&str>, platform: Option<&Platform>) -> Result<()> {
+        let mut entry = json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
+        if let Some(tag) = tag {
+            entry["annotations"] = json!({TAG: tag});
+        }
+        if let Some(platform) = platform {
+            entry["platform"] = json!({"os": platform.os(), "architecture": platform.architecture()});
+        }
+        self.edit(|entries| {
+            entries.retain(|e| {
+                let same_tag = tag.is_some() && e.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str) == tag;
+                let same_untagged = tag.is_none() && e.get("digest") == entry.get("digest");
+                !same_tag && !same_untagged
+            });
+            entries.push(entry.clone());
+            Ok(())
+        })
+    }
+
+    /// Makes `artifact` a referrer of `image`: an entry of its own and one in the index of the
+    /// fallback tag (distribution-spec, "Referrers Tag Schema"), both merged with what is there.
+    ///
+    /// # Errors
+    /// [`Case::Io`], [`Case::LayoutBroken`].
+    pub fn add_referrer(&self, image: &BlobDigest, artifact: &Value) -> Result<()> {
+        let same = |e: &Value| e.get("digest") == artifact.get("digest");
+        self.edit(|entries| {
+            if !entries.iter().any(same) {
+                entries.push(artifact.clone());
+            }
+            let tag = fallback_tag(image);
+            let tagged = |e: &Value| e.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str) == Some(&tag);
+            let mut listed: Vec<Value> = Vec::new();
+            if let Some(old) = entries.iter().find(|e| tagged(e)) {
+                let digest: BlobDigest = old.get("digest").and_then(Value::as_str).unwrap_or_default().parse()?;
+                let index = strict_json::value(&self.store.read(&digest, None, Budget::STANDARD.manifest)?, &tag)?;
+                listed = index.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
+            }
+            if !listed.iter().any(same) {
+                listed.push(artifact.clone());
+            }
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).to_string();
+            let digest = self.store.write(index.as_bytes())?;
+            entries.retain(|e| !tagged(e));
+            entries.push(json!({"mediaType": INDEX, "digest": digest.to_string(), "size": index.len(), "annotations": {TAG: tag}}));
+            Ok(())
+        })
+    }
+
+    /// Changes the entries of `index.json`, keeping everything else in it, under a lock.
+    fn edit(&self, change: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<()> {
+        let name = self.path.join("index.json").display().to_string();
+        let io = |e: std::io::Error| Refusal::io(&name, e);
+        let _lock = Lock::take(&self.root).map_err(io)?;
+        let mut index = strict_json::value(&self.index_raw(&Budget::STANDARD)?, &name)?;
+        let entries = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| Refusal::new(Case::LayoutBroken, &name, "no manifests"))?;
+        let before = entries.clone();
+        change(entries)?;
+        if *entries != before {
+            files::write_atomic(&self.root, "index.json", 0o644, index.to_string().as_bytes()).map_err(io)?;
+        }
+        Ok(())
+    }
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// The tag under which registries without the referrers API list the referrers of `image`.
+pub(crate) fn fallback_tag(image: &BlobDigest) -> String {
+    format!("sha256-{}", image.hex())
+}
+
+fn is_fallback_tag(tag: &str) -> bool {
+    tag.strip_prefix("sha256-").is_some_and(|hex| BlobDigest::from_hex(hex).is_ok())
+}
+
+fn limited(found: Vec<BlobDigest>, budget: &Budget, path: &Path) -> Result<Vec<BlobDigest>> {
+    let mut unique: Vec<BlobDigest> = Vec::new();
+    for digest in found {
+        if !unique.contains(&digest) {
+            unique.push(digest);
+        }
+        if unique.len() > budget.seals {
+            return Err(Refusal::new(Case::C02TooMany, path.display().to_string(), format!("allowed are {}", budget.seals)));
+        }
+    }
+    Ok(unique)
+}
+
+/// The directory's own `flock`: no lock file is left in a layout that others read.
+struct Lock<'a>(&'a OwnedFd);
+
+impl<'a> Lock<'a> {
+    fn take(fd: &'a OwnedFd) -> std::io::Result<Self> {
+        rustix::fs::flock(fd, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(Self(fd))
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}

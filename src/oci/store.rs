@@ -1,0 +1,152 @@
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// A `blobs/sha256` directory: files named by the SHA-256 of their content. Nothing in it is
+/// believed; every reader hashes.
+#[derive(Debug)]
+pub struct BlobStore {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl BlobStore {
+    /// Opens `blobs/sha256` beneath the directory `root`, which `path` names in messages.
+    ///
+    /// # Errors
+    /// [`Case::LayoutBroken`] when there is none.
+    pub fn open(root: &OwnedFd, path: &Path) -> Result<Self> {
+        let dir = files::open_dir_at(root, "blobs/sha256")
+            .map_err(|e| Refusal::new(Case::LayoutBroken, path.display().to_string(), format!("blobs/sha256: {e}")))?;
+        Ok(Self { dir, path: path.join("blobs/sha256") })
+    }
+
+    /// Opens it, and makes it first where it is missing.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn create(root: &OwnedFd, path: &Path) -> Result<Self> {
+        let dir = files::make_dir_at(root, "blobs/sha256").map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        Ok(Self { dir, path: path.join("blobs/sha256") })
+    }
+
+    /// The blob's path, for messages only.
+    pub fn name(&self, digest: &BlobDigest) -> String {
+        self.path.join(digest.hex()).display().to_string()
+    }
+
+    /// Opens a blob; its bytes are not yet compared with the digest.
+    ///
+    /// # Errors
+    /// [`Case::C04Bytes`] when it is missing or no regular file.
+    pub fn open_blob(&self, digest: &BlobDigest) -> Result<File> {
+        files::open_file_at(&self.dir, digest.hex()).map_err(|e| Refusal::new(Case::C04Bytes, self.name(digest), e))
+    }
+
+    /// Whether there is a blob of this name.
+    pub fn contains(&self, digest: &BlobDigest) -> bool {
+        files::open_file_at(&self.dir, digest.hex()).is_ok()
+    }
+
+    /// Reads a blob of at most `max` bytes and compares it with its digest and, where the
+    /// descriptor gives one, its size.
+    ///
+    /// # Errors
+    /// [`Case::C03TooBig`], [`Case::C04Bytes`].
+    pub fn read(&self, digest: &BlobDigest, size: Option<u64>, max: u64) -> Result<Vec<u8>> {
+        let too_big = |n: u64| Refusal::new(Case::C03TooBig, self.name(digest), format!("{n} bytes, allowed are {max}"));
+        if let Some(size) = size.filter(|s| *s > max) {
+            return Err(too_big(size));
+        }
+        let file = self.open_blob(digest)?;
+        let length = file.metadata().map_err(|e| Refusal::io(self.name(digest), e))?.len();
+        if length > max {
+            return Err(too_big(length));
+        }
+        let bytes = files::read_all(file, max).map_err(|e| Refusal::io(self.name(digest), e))?;
+        if size.is_some_and(|s| s != bytes.len() as u64) || BlobDigest::of(&bytes) != *digest {
+            return Err(Refusal::new(Case::C04Bytes, self.name(digest), ""));
+        }
+        Ok(bytes)
+    }
+
+    /// Writes a blob, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn write(&self, bytes: &[u8]) -> Result<BlobDigest> {
+        let digest = BlobDigest::of(bytes);
+        // A blob of this name may be there and damaged: it is replaced unless it is the same.
+        if self.read(&digest, None, bytes.len() as u64).is_err() {
+            files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes).map_err(|e| Refusal::io(self.name(&digest), e))?;
+        }
+        Ok(digest)
+    }
+
+    /// Copies a blob of any size from another store, comparing it with its digest on the way.
+    ///
+    /// # Errors
+    /// [`Case::C04Bytes`], [`Case::Io`].
+    pub fn copy_from(&self, other: &Self, digest: &BlobDigest) -> Result<()> {
+        if self.holds(digest)? {
+            return Ok(());
+        }
+        let io = |e| Refusal::io(self.name(digest), e);
+        let mut source = other.open_blob(digest)?;
+        let mut new = files::NewFile::create(&self.dir, 0o644).map_err(io)?;
+        let found = hash_through(&mut source, |bytes| new.write_all(bytes)).map_err(io)?;
+        if found != *digest {
+            return Err(Refusal::new(Case::C04Bytes, other.name(digest), ""));
+        }
+        let done = new.finish().map_err(io)?;
+        done.sync().map_err(io)?;
+        done.replace(&digest.hex()).map_err(io)
+    }
+
+    /// Whether the blob is there, byte for byte.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn holds(&self, digest: &BlobDigest) -> Result<bool> {
+        let Ok(mut file) = self.open_blob(digest) else { return Ok(false) };
+        let found = hash_through(&mut file, |_| Ok(())).map_err(|e| Refusal::io(self.name(digest), e))?;
+        Ok(found == *digest)
+    }
+
+    /// A file that is to become a blob of this store.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn new_blob(&self) -> Result<files::NewFile> {
+        files::NewFile::create(&self.dir, 0o644).map_err(|e| Refusal::io(self.path.display().to_string(), e))
+    }
+
+    /// Gives a written file its name; the caller has hashed what it wrote.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn adopt(&self, new: files::NewFile, digest: &BlobDigest) -> Result<()> {
+        let io = |e| Refusal::io(self.name(digest), e);
+        let done = new.finish().map_err(io)?;
+        done.sync().map_err(io)?;
+        done.replace(&digest.hex()).map_err(io)
+    }
+}
+
+fn hash_through(source: &mut File, mut sink: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<BlobDigest> {
+    let mut hasher = crate::digest::BlobHasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = std::io::Read::read(source, &mut buffer)?;
+        if n == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..n]);
+        sink(&buffer[..n])?;
+    }
+}

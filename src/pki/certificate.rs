@@ -1,0 +1,332 @@
+//! Certificates that are trusted to sign, each for itself: no chain is built, no other certificate
+//! vouches for it.
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::base64;
+use openssl::bn::BigNumRef;
+use openssl::error::ErrorStack;
+use openssl::sha::sha256;
+use openssl::x509::{X509, X509KeyUsage, X509Ref};
+
+use super::der::{self, tag};
+use super::name;
+use super::profile::{Family, signer_text};
+use crate::report::{Case, Refusal, Result};
+
+/// Bytes that a file of certificates may have.
+pub const MAX_FILE: usize = 1 << 20;
+
+/// RSA modulus sizes in bits. The kernel's rsa_check_key_length() knows these and smaller ones, and
+/// fails for every other, so a larger key would be one that we accept and the kernel rejects.
+const RSA_BITS: [i32; 3] = [2048, 3072, 4096];
+
+/// Bits that an RSA exponent may have: OpenSSL's own limit for keys above 3072 bits.
+const RSA_EXPONENT_BITS: i32 = 64;
+
+const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+
+/// P-256, P-384 and P-521, as whole OBJECT IDENTIFIERs.
+const CURVES: [&[u8]; 3] = [
+    &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7],
+    &[6, 5, 0x2b, 0x81, 4, 0, 0x22],
+    &[6, 5, 0x2b, 0x81, 4, 0, 0x23],
+];
+
+/// A certificate that may sign: its key is strong enough and its key usage allows it.
+///
+/// Its dates are facts, checked when a signature is; its extended key usage, its basic constraints
+/// and its own signature are not looked at, because it is trusted for being this very certificate
+/// and not for anything in it. The kernel treats certificates in its keyring in the same way.
+#[derive(Clone)]
+pub struct Certificate {
+    x509: X509,
+    der: Vec<u8>,
+    issuer: Vec<u8>,
+    serial: Vec<u8>,
+    issuer_text: String,
+    subject: String,
+    fingerprint: String,
+    not_before: i64,
+    not_after: i64,
+    family: Family,
+}
+
+impl Certificate {
+    /// The certificate `der`; `name` is what refusals call it.
+    ///
+    /// # Errors
+    /// [`Case::F02Certificate`] if it is not the DER of a certificate, and nothing else;
+    /// [`Case::E12Weak`] if its key is not RSA of 2048, 3072 or 4096 bits with an odd exponent
+    /// above 1, nor ECDSA on P-256, P-384 or P-521; [`Case::E10Usage`] if it has a key usage
+    /// without digitalSignature. (nonRepudiation alone is not enough: it says that the key makes
+    /// commitments, which no one makes about a file system. The kernel looks at neither.)
+    pub fn from_der(der: &[u8], name: &str) -> Result<Self> {
+        let malformed = |detail: &dyn std::fmt::Display| {
+            Refusal::new(Case::F02Certificate, name, detail.to_string())
+        };
+        if der.len() > MAX_FILE {
+            return Err(malformed(&"larger than 1 MiB"));
+        }
+        let outline = outline(der).map_err(|e| malformed(&e))?;
+        let issuer_text = name::text(outline.issuer).map_err(|e| malformed(&e))?;
+        let subject = name::text(outline.subject).map_err(|e| malformed(&e))?;
+
+        let x509 = X509::from_der(der).map_err(|_| malformed(&"OpenSSL cannot read it"))?;
+        if !x509.to_der().is_ok_and(|again| again == der) {
+            return Err(malformed(&"OpenSSL writes it differently"));
+        }
+        let refuse =
+            |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
+        let family = key_family(&outline, &x509).map_err(|why| refuse(Case::E12Weak, why))?;
+        may_sign(&x509).map_err(|why| refuse(Case::E10Usage, why.to_owned()))?;
+        let time = |at| unix_time(at).map_err(|_| malformed(&"a date cannot be read"));
+        Ok(Self {
+            not_before: time(x509.not_before())?,
+            not_after: time(x509.not_after())?,
+            der: der.to_vec(),
+            issuer: outline.issuer.to_vec(),
+            serial: outline.serial.to_vec(),
+            fingerprint: der::hex(&sha256(der)),
+            x509,
+            issuer_text,
+            subject,
+            family,
+        })
+    }
+
+    /// The certificate's bytes.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The subject as text, for messages.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Issuer and serial number as text, for messages.
+    pub fn issuer_and_serial(&self) -> String {
+        signer_text(&self.issuer_text, &self.serial)
+    }
+
+    /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Start of validity, in seconds since 1970 (UTC).
+    pub fn not_before(&self) -> i64 {
+        self.not_before
+    }
+
+    /// End of validity, in seconds since 1970 (UTC); that second is still inside.
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// What kind of key it certifies.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Whether a signature that names `issuer` (DER) and `serial` (content octets) names this
+    /// certificate. Byte for byte, as the kernel does; OpenSSL would fold case and spaces.
+    pub(crate) fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
+        self.issuer == issuer && self.serial == serial
+    }
+
+    /// The certificate as OpenSSL holds it.
+    pub(crate) fn x509(&self) -> &X509Ref {
+        &self.x509
+    }
+}
+
+/// Subject, fingerprint and dates: what tells two certificates apart.
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate")
+            .field("subject", &self.subject)
+            .field("fingerprint", &self.fingerprint)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All certificates in `bytes`: one in DER, or any number in PEM. `name` is what refusals call it.
+///
+/// PEM is read strictly (RFC 7468 section 3): between the certificates only white space, no other
+/// kind of block, no headers, and every one of them must be usable.
+///
+/// # Errors
+/// [`Case::F02Certificate`] if there is none, or anything else; otherwise as
+/// [`Certificate::from_der`].
+pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certificate>> {
+    let refuse = |detail: String| Refusal::new(Case::F02Certificate, name, detail);
+    if bytes.len() > MAX_FILE {
+        return Err(refuse("larger than 1 MiB".into()));
+    }
+    if bytes.first() == Some(&tag::SEQUENCE) {
+        return Ok(vec![Certificate::from_der(bytes, name)?]);
+    }
+    let blocks = pem_blocks(bytes).map_err(refuse)?;
+    if blocks.is_empty() {
+        return Err(refuse("there is none in it".into()));
+    }
+    blocks
+        .iter()
+        .map(|der| Certificate::from_der(der, name))
+        .collect()
+}
+
+/// The DER of every block of a PEM file that holds certificates and nothing else.
+fn pem_blocks(bytes: &[u8]) -> std::result::Result<Vec<Vec<u8>>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "neither PEM nor DER".to_owned())?;
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_ascii_end();
+        open = match (open.take(), line) {
+            (None, "") => None,
+            (None, "-----BEGIN CERTIFICATE-----") => Some(String::new()),
+            (None, begin) if begin.starts_with("-----BEGIN ") => {
+                return Err(format!("line {number}: not a CERTIFICATE block"));
+            }
+            (None, _) => return Err(format!("line {number}: outside of a certificate")),
+            (Some(body), "-----END CERTIFICATE-----") => {
+                let der =
+                    decode(&body).ok_or(format!("the base64 before line {number} is damaged"))?;
+                blocks.push(der);
+                None
+            }
+            (Some(body), line) => Some(body + line),
+        };
+    }
+    match open {
+        None => Ok(blocks),
+        Some(_) => Err("the last certificate has no end".into()),
+    }
+}
+
+/// Base64 with its padding, and nothing else. OpenSSL's decoder alone lets white space pass.
+fn decode(body: &str) -> Option<Vec<u8>> {
+    let digits = body
+        .strip_suffix("==")
+        .or_else(|| body.strip_suffix('='))
+        .unwrap_or(body);
+    let strict = body.len().is_multiple_of(4)
+        && digits
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    strict.then(|| base64::decode_block(body).ok()).flatten()
+}
+
+/// Where the facts stand in a certificate; everything else is left to OpenSSL.
+struct Outline<'a> {
+    serial: &'a [u8],
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    key_algorithm: &'a [u8],
+    key_parameters: &'a [u8],
+    key: &'a [u8],
+}
+
+/// Reads TBSCertificate (RFC 5280 section 4.1) as far as the key.
+fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
+    let mut certificate = der::only(der, tag::SEQUENCE)?.reader();
+    let mut tbs = certificate.enter(tag::SEQUENCE)?;
+    tbs.optional(tag::CONTEXT_0)?;
+    let serial = tbs.integer()?;
+    tbs.expect(tag::SEQUENCE)?;
+    let issuer = tbs.expect(tag::SEQUENCE)?.encoded;
+    tbs.expect(tag::SEQUENCE)?;
+    let subject = tbs.expect(tag::SEQUENCE)?.encoded;
+    let mut info = tbs.enter(tag::SEQUENCE)?;
+    let mut algorithm = info.enter(tag::SEQUENCE)?;
+    let key_algorithm = algorithm.oid()?;
+    let key_parameters = if algorithm.is_empty() {
+        &[]
+    } else {
+        algorithm.any()?.encoded
+    };
+    algorithm.finish()?;
+    let key = info.octet_aligned_bits()?;
+    info.finish()?;
+    Ok(Outline {
+        serial,
+        issuer,
+        subject,
+        key_algorithm,
+        key_parameters,
+        key,
+    })
+}
+
+/// Issuer (DER) and serial number (content octets) of the certificate `der`, which OpenSSL never
+/// sees.
+pub(super) fn issuer_and_serial(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
+    let outline = outline(der)?;
+    Ok((outline.issuer, outline.serial))
+}
+
+/// The key's family, if the key is one that may sign; otherwise what is wrong with it.
+fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family, String> {
+    let unreadable = |_: ErrorStack| "OpenSSL cannot read its key".to_owned();
+    match outline.key_algorithm {
+        RSA_ENCRYPTION => {
+            // OpenSSL's key, once the algorithm says that it is plain RSA and not RSASSA-PSS.
+            let key = x509
+                .public_key()
+                .and_then(|key| key.rsa())
+                .map_err(unreadable)?;
+            let bits = key.n().num_bits();
+            if !RSA_BITS.contains(&bits) {
+                return Err(format!("RSA of {bits} bits"));
+            }
+            if !is_usable_exponent(key.e()) {
+                return Err("the RSA exponent is even, 1, or above 64 bits".into());
+            }
+            Ok(Family::Rsa)
+        }
+        EC_PUBLIC_KEY => {
+            // Parameters written out, instead of a curve's name, are refused with the rest.
+            if !CURVES.contains(&outline.key_parameters) {
+                return Err("the key is not on P-256, P-384 or P-521, by name".into());
+            }
+            // The kernel's ecdsa_set_pub_key() takes no other form.
+            if outline.key.first() != Some(&4) {
+                return Err("the point of the ECDSA key is compressed".into());
+            }
+            // Reading it checks that the point is on the curve.
+            x509.public_key()
+                .and_then(|key| key.ec_key())
+                .map_err(unreadable)?;
+            Ok(Family::Ecdsa)
+        }
+        other => Err(format!("a key of algorithm {}", der::oid_text(other))),
+    }
+}
+
+/// Odd, above 1, and small enough that verifying stays cheap.
+fn is_usable_exponent(e: &BigNumRef) -> bool {
+    !e.is_negative() && e.is_bit_set(0) && (2..=RSA_EXPONENT_BITS).contains(&e.num_bits())
+}
+
+/// Whether the key usage, if the certificate has one, allows to sign.
+fn may_sign(x509: &X509) -> std::result::Result<(), &'static str> {
+    match x509.key_usage() {
+        None => Ok(()),
+        Some(usage) if usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) => Ok(()),
+        Some(usage) if usage.contains(X509KeyUsage::KEY_CERT_SIGN) => {
+            Err("it signs certificates only: use the certificate of the signer itself")
+        }
+        Some(_) => Err("its key usage has no digitalSignature"),
+    }
+}
+
+/// Seconds since 1970.
+fn unix_time(time: &Asn1TimeRef) -> std::result::Result<i64, ErrorStack> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
+}

@@ -1,0 +1,204 @@
+//! Signatures over formatted digests, by certificates that are trusted one by one.
+
+use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
+use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
+use openssl::stack::Stack;
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+
+pub use super::certificate::{Certificate, certificates_from_bytes};
+pub use super::profile::{Digest, Family, MAX_SIZE, Profile, parse, walk};
+
+use super::certificate;
+use super::formatted_digest::is_formatted_digest;
+use super::profile::same_in_openssl;
+use crate::report::{Case, Refusal, Result};
+
+/// Whether a certificate outside its dates may have signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dates {
+    /// A signature counts only while its certificate is valid.
+    Enforce,
+    /// The dates do not count, as in the kernel.
+    Ignore,
+}
+
+/// Why one candidate did not verify. The order is that of [`most_telling`].
+struct Failure<'a> {
+    certificate: &'a Certificate,
+    case: Case,
+    detail: String,
+}
+
+/// Verifies the PKCS#7 signature `der` over `content` with one of the certificates `trusted`, at
+/// the time `now` in seconds since 1970, and returns the index of the certificate that signed.
+/// `subject` names the signature in refusals.
+///
+/// `content` is the whole formatted digest. Only certificates that the signature names by issuer
+/// and serial number are tried, one at a time: two certificates of the same name may both be trusted.
+/// Their order decides at most which of two that verify is returned. A certificate that is embedded
+/// in the signature must be the one that signed, byte for byte: anything else is unsigned bytes
+/// about which the kernel (pkcs7_verify_sig_chain()) and we could disagree, and OpenSSL would have
+/// to read them.
+///
+/// # Errors
+/// The first that applies, and those of [`parse`]:
+/// - [`Case::E06Content`]: `content` is not a formatted digest;
+/// - [`Case::E07Untrusted`]: no trusted certificate has the issuer and serial that signed;
+///
+/// and among the reasons of several certificates of that name the first of
+/// - [`Case::E11Dates`]: it signed, and `now` is outside its dates;
+/// - [`Case::E08SameName`]: another certificate of its name is embedded;
+/// - [`Case::E09Chain`]: a certificate of another name is embedded;
+/// - [`Case::E01Signature`]: it did not sign this.
+pub fn verify(
+    der: &[u8],
+    content: &[u8],
+    trusted: &[Certificate],
+    dates: Dates,
+    now: i64,
+    subject: &str,
+) -> Result<usize> {
+    if !is_formatted_digest(content) {
+        return Err(Refusal::new(Case::E06Content, subject, ""));
+    }
+    let profile = walk(der, subject)?;
+    let mut failures = Vec::new();
+    for (index, certificate) in trusted.iter().enumerate() {
+        if !certificate.is_named(&profile.issuer, &profile.serial) {
+            continue;
+        }
+        match verify_one(der, content, &profile, certificate, subject)? {
+            Ok(()) if dates == Dates::Enforce && !is_valid(certificate, now) => {
+                failures.push(Failure {
+                    certificate,
+                    case: Case::E11Dates,
+                    detail: dates_text(certificate, now),
+                });
+            }
+            Ok(()) => return Ok(index),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    Err(most_telling(&failures, &profile, subject))
+}
+
+/// Whether `certificate` signed. The outer error is a signature that no certificate could verify.
+fn verify_one<'a>(
+    der: &[u8],
+    content: &[u8],
+    profile: &Profile,
+    certificate: &'a Certificate,
+    subject: &str,
+) -> Result<std::result::Result<(), Failure<'a>>> {
+    let fail = |case, detail: String| {
+        Ok(Err(Failure {
+            certificate,
+            case,
+            detail,
+        }))
+    };
+    for embedded in &profile.certificates {
+        if embedded == certificate.der() {
+            continue;
+        }
+        let (issuer, serial) = certificate::issuer_and_serial(embedded)
+            .map_err(|e| Refusal::new(Case::E02Der, subject, format!("embedded: {e}")))?;
+        let case = if certificate.is_named(issuer, serial) {
+            Case::E08SameName
+        } else {
+            Case::E09Chain
+        };
+        return fail(case, "an embedded certificate is not the signer's".into());
+    }
+    // OpenSSL reads neither the signature algorithm nor, with it, the kind of key.
+    if profile.family != certificate.family() {
+        let (signature, key) = (profile.family.name(), certificate.family().name());
+        return fail(
+            Case::E01Signature,
+            format!("{signature} signature, {key} key"),
+        );
+    }
+    let pkcs7 = same_in_openssl(der, subject)?;
+    match openssl_verify(&pkcs7, content, certificate) {
+        Ok(()) => Ok(Ok(())),
+        Err(_) => fail(Case::E01Signature, String::new()),
+    }
+}
+
+/// The signature itself, by OpenSSL.
+///
+/// NOVERIFY: no chain and no purpose, whose default would be S/MIME's. NOINTERN: never a key from
+/// within the signature. NO_DUAL_CONTENT: no content but ours. BINARY: no line ends changed. The
+/// stack holds the one certificate, the store none.
+fn openssl_verify(
+    pkcs7: &Pkcs7,
+    content: &[u8],
+    certificate: &Certificate,
+) -> std::result::Result<(), ErrorStack> {
+    let flags = Pkcs7Flags::BINARY
+        | Pkcs7Flags::NOVERIFY
+        | Pkcs7Flags::NOINTERN
+        | Pkcs7Flags::NO_DUAL_CONTENT;
+    let mut signer = Stack::<X509>::new()?;
+    signer.push(certificate.x509().to_owned())?;
+    let nobody = X509StoreBuilder::new()?.build();
+    pkcs7.verify(&signer, &nobody, Some(content), None, flags)
+}
+
+/// Whether `now` is within the dates; both ends are (RFC 5280 section 4.1.2.5).
+fn is_valid(certificate: &Certificate, now: i64) -> bool {
+    (certificate.not_before()..=certificate.not_after()).contains(&now)
+}
+
+/// The date that `now` is beyond. Both clock and certificate may be what is wrong.
+fn dates_text(certificate: &Certificate, now: i64) -> String {
+    let x509 = certificate.x509();
+    let clock = Asn1Time::from_unix(now).map_or_else(|_| now.to_string(), |time| time.to_string());
+    if now < certificate.not_before() {
+        format!(
+            "valid from {}, and the clock says {clock}",
+            x509.not_before()
+        )
+    } else {
+        format!(
+            "valid until {}, and the clock says {clock}",
+            x509.not_after()
+        )
+    }
+}
+
+/// The refusal when no certificate verified: the same whatever the order of the certificates.
+fn most_telling(failures: &[Failure<'_>], profile: &Profile, subject: &str) -> Refusal {
+    let rank = |failure: &Failure<'_>| match failure.case {
+        Case::E11Dates => 0,
+        Case::E08SameName => 1,
+        Case::E09Chain => 2,
+        _ => 3,
+    };
+    let first = failures
+        .iter()
+        .min_by_key(|failure| (rank(failure), failure.certificate.fingerprint()));
+    match first {
+        None => Refusal::new(Case::E07Untrusted, subject, profile.signer()),
+        Some(failure) => {
+            let who = signer_of(failure.certificate);
+            let detail = if failure.detail.is_empty() {
+                who
+            } else {
+                format!("{who}: {}", failure.detail)
+            };
+            Refusal::new(failure.case, subject, detail)
+        }
+    }
+}
+
+/// A trusted certificate as a refusal names it.
+fn signer_of(certificate: &Certificate) -> String {
+    format!(
+        "certificate {}, SHA-256 {}",
+        certificate.subject(),
+        certificate.fingerprint()
+    )
+}

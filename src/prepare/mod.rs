@@ -1,0 +1,214 @@
+//! From a verified image to files that the kernel will enforce: every EROFS image and object in the
+//! vault, with fs-verity, measured.
+
+use std::fs::File;
+
+use crate::digest::VerityDigest;
+use crate::image::objects;
+use crate::oci::Budget;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::{files, verity};
+use crate::vault::Vault;
+use crate::verify::{VerifiedErofs, VerifiedImage};
+
+/// Whether the kernel checks every byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerityMode {
+    /// It does (`verity=require`).
+    Require,
+    /// It does not: the EROFS images are hashed once, here, and objects not at all.
+    Off,
+}
+
+/// Which EROFS images make the root filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The merged one.
+    Merged,
+    /// One for each layer.
+    Stack,
+}
+
+/// An EROFS image, open and measured.
+#[derive(Debug)]
+pub struct MeasuredErofs {
+    file: File,
+    digest: VerityDigest,
+}
+
+impl MeasuredErofs {
+    /// The descriptor that was measured, and is to be mounted.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What it measures.
+    pub fn digest(&self) -> &VerityDigest {
+        &self.digest
+    }
+}
+
+/// An image that can be mounted. Only this room makes one, from a [`VerifiedImage`].
+#[derive(Debug)]
+pub struct PreparedImage {
+    erofs: Vec<MeasuredErofs>,
+    objects: std::os::fd::OwnedFd,
+    mode: VerityMode,
+    description: String,
+}
+
+impl PreparedImage {
+    /// The EROFS images, uppermost first, as overlayfs counts.
+    pub fn erofs(&self) -> &[MeasuredErofs] {
+        &self.erofs
+    }
+
+    /// The directory of objects.
+    pub fn objects(&self) -> &std::os::fd::OwnedFd {
+        &self.objects
+    }
+
+    /// Whether the kernel is to check.
+    pub fn mode(&self) -> VerityMode {
+        self.mode
+    }
+
+    /// What the mount's source says: `composefs:` and the digest of the uppermost EROFS image.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+}
+
+/// Brings everything that `image` needs into the vault and measures it.
+///
+/// # Errors
+/// G01–G06 when the kernel cannot or does not protect a file, I02 for missing objects, I13 for a
+/// stack that would show deleted files.
+pub fn prepare(vault: &Vault, image: &VerifiedImage, shape: Shape, mode: VerityMode, budget: &Budget) -> Result<PreparedImage> {
+    let wanted: Vec<&VerifiedErofs> = match shape {
+        Shape::Merged => vec![image.merged()],
+        Shape::Stack if image.layers().is_empty() => return Err(Refusal::new(Case::I13Stack, "", "the image has no layers")),
+        Shape::Stack if !image.stackable() => return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back")),
+        Shape::Stack => image.layers().iter().rev().collect(),
+    };
+    let mut erofs = Vec::new();
+    for one in wanted {
+        let file = open(vault, one, mode, budget)?;
+        if !vault.was_prepared(one.digest()) || mode == VerityMode::Off {
+            prepare_objects(vault, &file, one, mode, budget)?;
+        }
+        erofs.push(MeasuredErofs { file, digest: *one.digest() });
+    }
+    let description = erofs.first().map(|e| format!("composefs:{}", e.digest)).unwrap_or_default();
+    let objects = vault.objects().try_clone().map_err(|e| Refusal::io("vault", e))?;
+    Ok(PreparedImage { erofs, objects, mode, description })
+}
+
+/// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.
+fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<File> {
+    let digest = erofs.digest();
+    if let Some(bytes) = erofs.bytes() {
+        if !vault.holds(digest) {
+            vault.put_object(digest, bytes, erofs.signature())?;
+        }
+    }
+    let mut file = vault.open_object(digest)?;
+    // A signature that the kernel did not get when the file was made, because it had no key then.
+    if erofs.signature().is_some() && mode == VerityMode::Require && verity::kernel_verifies() && !verity::has_signature(&file) {
+        file = enroll(vault, erofs, file, budget)?;
+    }
+    let name = vault.object_name(digest);
+    match mode {
+        VerityMode::Require => measured(vault, &file, digest, &name)?,
+        VerityMode::Off => {
+            let copy = file.try_clone().map_err(|e| Refusal::io(&name, e))?;
+            let found = crate::vault::hash(copy, digest.algorithm()).map_err(|e| Refusal::io(&name, e))?;
+            if found != *digest {
+                return Err(Refusal::new(Case::G01Other, name, format!("{found} instead of {digest}")));
+            }
+        }
+    }
+    Ok(file)
+}
+
+fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Result<()> {
+    match verity::check(file, digest, name) {
+        Err(r) if r.case() == Case::G01Missing => {
+            vault.enable(file, digest, None)?;
+            verity::check(file, digest, name)
+        }
+        other => other,
+    }
+}
+
+/// Replaces the file by one that carries the signature, if the kernel has the key by now.
+fn enroll(vault: &Vault, erofs: &VerifiedErofs, file: File, budget: &Budget) -> Result<File> {
+    let digest = erofs.digest();
+    let name = vault.object_name(digest);
+    let bytes = files::read_all(&file, budget.erofs).map_err(|e| Refusal::io(&name, e))?;
+    if crate::digest::verity_digest(digest.algorithm(), &bytes) != *digest || !keyring_has_keys() {
+        return Ok(file);
+    }
+    vault.put_object(digest, &bytes, erofs.signature())?;
+    vault.open_object(digest)
+}
+
+fn keyring_has_keys() -> bool {
+    crate::sys::keyring::VerityKeyring::find().and_then(|k| k.list()).is_ok_and(|keys| !keys.is_empty())
+}
+
+/// Every object that the image refers to: there, of the right size, with fs-verity and the digest
+/// that its name says.
+fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<()> {
+    let name = vault.object_name(one.digest());
+    let bytes = match one.bytes() {
+        Some(bytes) => bytes.to_vec(),
+        None => {
+            use std::io::{Seek as _, SeekFrom};
+            let mut file = erofs.try_clone().map_err(|e| Refusal::io(&name, e))?;
+            file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(&name, e))?;
+            files::read_all(&file, budget.erofs).map_err(|e| Refusal::io(&name, e))?
+        }
+    };
+    for (digest, size) in objects(&bytes, one.digest().algorithm())? {
+        let file = vault.open_object(&digest)?;
+        let name = vault.object_name(&digest);
+        let found = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
+        if found != size {
+            return Err(Refusal::new(Case::I02Object, name, format!("{found} bytes instead of {size}")));
+        }
+        if mode == VerityMode::Require {
+            measured(vault, &file, &digest, &name)?;
+        }
+    }
+    if mode == VerityMode::Require {
+        vault.mark_prepared(one.digest())?;
+    }
+    Ok(())
+}
+
+/// Whether the vault's filesystem and the kernel have fs-verity, by trying it on a file that never
+/// gets a name.
+///
+/// # Errors
+/// [`Case::G06Unsupported`], [`Case::Io`].
+pub fn can_enforce(vault: &Vault) -> Result<()> {
+    probe(vault.objects(), &vault.path().display().to_string())
+}
+
+/// Tries fs-verity in any directory.
+///
+/// # Errors
+/// [`Case::G06Unsupported`], [`Case::Io`].
+pub fn probe(dir: impl std::os::fd::AsFd, name: &str) -> Result<()> {
+    use std::io::Write as _;
+    let io = |e: std::io::Error| Refusal::io(name, e);
+    let mut file = files::NewFile::create(dir, 0o600).map_err(io)?;
+    file.write_all(b"probe").map_err(io)?;
+    let file = file.finish().map_err(io)?.file;
+    match verity::enable(&file, crate::digest::Algorithm::Sha256, None, name) {
+        // The kernel wants signatures: it has fs-verity, and says so in its own way.
+        Err(r) if r.case() == Case::G02Required => Ok(()),
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,5 @@
+//! What we tell people and scripts: refusals, exit codes, progress.
+
+pub mod refusal;
+
+pub use refusal::{Case, Class, Refusal, Result};

@@ -1,0 +1,289 @@
+//! Every way in which layerseal says no.
+//!
+//! One enum, [`Case`], with one variant per case of the attack catalogue. The text, the exit code and
+//! the remedy of a refusal come from the table below and from nowhere else; a [`Refusal`] adds what
+//! was being looked at. In the mount program and the hooks every one of them means: no container.
+
+use std::fmt;
+
+/// The library's result: every error is a refusal.
+pub type Result<T> = std::result::Result<T, Refusal>;
+
+/// The exit code that a refusal ends the process with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// A fault of this program or an unexpected I/O error.
+    Internal = 1,
+    /// The command line, the reference or the call cannot be understood.
+    Usage = 2,
+    /// No seal was found.
+    NotSealed = 3,
+    /// There is a seal or content, and it is wrong.
+    Rejected = 4,
+    /// Policy, certificates or keys of this host cannot be used.
+    Policy = 5,
+    /// The kernel or the filesystem cannot enforce what was asked.
+    CannotEnforce = 6,
+    /// The network or a time limit left the question open.
+    Inconclusive = 7,
+}
+
+impl Class {
+    /// All classes in the order of their exit codes, for documentation.
+    pub const ALL: [Self; 7] = [
+        Self::Internal,
+        Self::Usage,
+        Self::NotSealed,
+        Self::Rejected,
+        Self::Policy,
+        Self::CannotEnforce,
+        Self::Inconclusive,
+    ];
+
+    /// The process exit code.
+    pub const fn exit_code(self) -> u8 {
+        self as u8
+    }
+
+    /// What the exit code says, for the manual page and `--help`.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Internal => "internal error or unexpected I/O error",
+            Self::Usage => "the command line or an input file cannot be understood",
+            Self::NotSealed => "no seal was found",
+            Self::Rejected => "a seal or the content it covers was rejected",
+            Self::Policy => "a certificate, key or policy file cannot be used",
+            Self::CannotEnforce => "the kernel or the filesystem cannot enforce the seal",
+            Self::Inconclusive => "the network or a time limit left the question open",
+        }
+    }
+}
+
+macro_rules! cases {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $class:ident, $what:literal, $remedy:literal;)*) => {
+        /// The catalogue of refusals; the name of a variant carries its ID.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Case {
+            $(#[doc = $what] $(#[$doc])* $name,)*
+        }
+
+        impl Case {
+            /// All cases, in the order of the catalogue.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The ID that tests, messages and records use.
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$name => $id,)* }
+            }
+
+            /// The class, which is the exit code.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)* }
+            }
+
+            /// What is wrong, in the words that the user reads.
+            pub const fn what(self) -> &'static str {
+                match self { $(Self::$name => $what,)* }
+            }
+
+            /// What the user can do about it; empty where nothing can be said in general.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+        }
+    };
+}
+
+cases! {
+    // Faults that no attack is needed for.
+    Io = "X01", Internal, "input or output failed", "";
+    Bug = "X02", Internal, "layerseal contradicts itself", "please report this";
+    Usage = "A01", Usage, "the command cannot be understood", "see --help";
+    Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
+    NotFound = "X04", Usage, "there is no such image", "list what there is with `layerseal images`";
+    LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
+
+    // B, C: bytes against their descriptors.
+    B06Ambiguous = "B06", Rejected, "the document reads as a manifest and as an index", "rebuild the image with a current tool";
+    B07Digest = "B07", Rejected, "not a digest that can be used", "only lower-case sha256 and sha512 digests are accepted";
+    C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
+    C03TooBig = "C03", Rejected, "larger than the budget allows", "";
+    C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";
+    C07NoSeal = "C07", NotSealed, "no seal was found", "seal the image with `layerseal sign`, or fetch its seal";
+
+    // D: seals.
+    D01Subject = "D01", Rejected, "the seal is about another image", "use the seal that was made for this image";
+    D02Shape = "D02", Rejected, "the seal does not have the shape of its type", "make it again with `layerseal sign`";
+    D03Coverage = "D03", Rejected, "the signatures do not cover everything", "sign manifest, config, every layer and merged: `layerseal sign` does";
+    D04Replay = "D04", Rejected, "the statement is about another image", "sign this image";
+    D05Layers = "D05", Rejected, "the layers are not the ones that were sealed", "sign this image";
+    D06Role = "D06", Rejected, "a signature is offered for another role", "make the seal again with `layerseal sign`";
+    D07Digest = "D07", Rejected, "the digest is not the one that was sealed", "fetch the image again, or sign it again";
+    D08Annotation = "D08", Rejected, "ambiguous or unknown annotation", "make the seal again with `layerseal sign`";
+    D09Algorithm = "D09", Rejected, "the algorithm is mixed or not supported", "seal with fsverity-sha256-12 or fsverity-sha512-12";
+    D10Rollback = "D10", Rejected, "the seal is older than one already accepted", "";
+    D12Conflict = "D12", Rejected, "inline annotations and the seal disagree", "remove the one that is wrong";
+    D13Platform = "D13", Rejected, "the seal is for another platform", "sign the image of this platform";
+    D14Json = "D14", Rejected, "not strict JSON", "duplicate keys, byte order marks and invalid UTF-8 are refused";
+    D15List = "D15", Rejected, "too many digests in one annotation", "";
+    D16Binding = "D16", Rejected, "the seal has no binding statement", "sign with `layerseal sign`, or accept seals of other tools with --binding local";
+    D17Statement = "D17", Rejected, "the binding statement cannot be read", "sign again with `layerseal sign`";
+    D18Identity = "D18", Rejected, "the seal is for an image of another name", "sign with --identity NAME";
+    D19Dialect = "D19", Rejected, "a seal of another tool that layerseal does not verify", "sign with `layerseal sign`";
+
+    // E: PKCS#7 and certificates.
+    E01Signature = "E01", Rejected, "the signature does not verify", "";
+    E02Der = "E02", Rejected, "the signature is not strict DER", "sign with `layerseal sign`, `fsverity sign` or `openssl smime -sign -binary -noattr -nocerts -outform der`";
+    E03Attached = "E03", Rejected, "the signature carries content of its own", "sign detached";
+    E04Signers = "E04", Rejected, "the signature does not have exactly one signer", "attach one signature for each signer";
+    E05Attributes = "E05", Rejected, "the signature has signed or unsigned attributes", "sign with -noattr";
+    E06Content = "E06", Rejected, "the signed bytes are not a formatted fs-verity digest", "";
+    E07Untrusted = "E07", Rejected, "signed by nobody whom --trust names", "pass the signer's certificate to --trust";
+    E08SameName = "E08", Rejected, "a certificate with the name and serial of a trusted one, but another key", "";
+    E09Chain = "E09", Rejected, "the certificates in the signature are not acceptable", "trust the signer's own certificate, and sign without others (-nocerts)";
+    E10Usage = "E10", Rejected, "the certificate may not sign", "use a certificate with digitalSignature, or without key usage";
+    E11Dates = "E11", Rejected, "the certificate is outside its dates", "renew the certificate, or accept with --dates ignore";
+    E12Weak = "E12", Rejected, "the key or digest is too weak or not supported", "use RSA of 2048, 3072 or 4096 bits, or ECDSA P-256, P-384 or P-521, with SHA-256 or stronger";
+    E13DigestMismatch = "E13", Rejected, "the signature names two digest algorithms", "sign again";
+    E15TooBig = "E15", Rejected, "the signature is larger than allowed", "sign without certificates (-nocerts)";
+    E16Cms = "E16", Rejected, "a PKCS#7 or CMS construct that seals do not use", "sign with `layerseal sign`, `fsverity sign` or `openssl smime -sign -binary -noattr -nocerts -outform der`";
+
+    // F: trust store.
+    F01Store = "F01", Policy, "the trust store cannot be used", "put certificates in a root-owned file or directory that only root can write";
+    F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
+    F06Denied = "F06", Rejected, "denied by this host", "";
+    KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
+
+    // G: fs-verity.
+    G01Missing = "G01", Rejected, "not protected by fs-verity", "pull the image again";
+    G01Other = "G03", Rejected, "fs-verity measures another digest", "pull the image again";
+    G02Enable = "G02", CannotEnforce, "fs-verity cannot be enabled", "";
+    G02Busy = "G02", CannotEnforce, "the file is open for writing", "try again when nothing writes to it";
+    G02Space = "G02", CannotEnforce, "no space left for the Merkle tree", "make room";
+    G02Key = "G02", CannotEnforce, "the kernel's .fs-verity keyring has no key for this signature", "`layerseal keyring add-cert CERT`";
+    G02Rejected = "G02", Rejected, "the kernel rejects the signature", "sign again";
+    G02Required = "G02", CannotEnforce, "the kernel requires a signature (fs.verity.require_signatures=1)", "sign the image and add the certificate with `layerseal keyring add-cert`";
+    G06Unsupported = "G06", CannotEnforce, "the filesystem or kernel has no fs-verity", "ext4: `tune2fs -O verity DEVICE`; or use btrfs, and a kernel with CONFIG_FS_VERITY";
+    G08Unchecked = "G08", CannotEnforce, "this kernel does not verify signatures", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES";
+    G09Keyring = "G09", CannotEnforce, "the .fs-verity keyring cannot be used", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES, as root";
+
+    // H: building images.
+    H03Path = "H03", Rejected, "the layer holds a path that cannot be used", "rebuild the image";
+    H04Whiteout = "H04", Rejected, "the layer holds a whiteout that means nothing", "rebuild the image";
+    H05Xattr = "H05", Rejected, "the layer holds an extended attribute that cannot be used", "rebuild the image";
+    H06Entry = "H06", Rejected, "the layer holds an entry that cannot be sealed", "rebuild the image";
+    H07Budget = "H07", Rejected, "the image is larger than the budget allows", "";
+    H08View = "H08", Rejected, "the sealed image is not what the layers hold", "sign the image again";
+    H09Erofs = "H09", Rejected, "not an EROFS image that composefs makes", "sign the image again";
+    H11Layer = "H11", Rejected, "the layer cannot be read", "fetch the image again";
+    H12NoUsr = "H12", Rejected, "the image has no /usr directory", "the composefs format takes root's metadata from /usr: add one";
+
+    // I: mounting.
+    I02Object = "I02", Rejected, "an object of the image is missing or damaged", "pull the image again";
+    I04Erofs = "I04", CannotEnforce, "the EROFS image cannot be mounted", "see `layerseal doctor`";
+    I05Attach = "I05", CannotEnforce, "the mount cannot be put in its place", "";
+    I06Mounted = "I06", Usage, "something else is mounted there", "unmount it first, or mount elsewhere";
+    I07Busy = "I07", CannotEnforce, "upper or work directory are in use by another mount", "unmount the other, or use other directories";
+    I09Kernel = "I09", CannotEnforce, "this kernel cannot mount a sealed image", "use Linux 6.12 or newer; see `layerseal doctor`";
+    I11Overlay = "I11", CannotEnforce, "the overlay cannot be mounted", "see `layerseal doctor`";
+    I13Stack = "I13", Rejected, "the seal's layer images cannot be stacked", "mount the merged image (without --stack)";
+}
+
+/// One refusal: the case, and what was being looked at.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub struct Refusal {
+    case: Case,
+    subject: String,
+    detail: String,
+}
+
+impl Refusal {
+    /// A refusal about `subject` (a file, a role, an image), with `detail` where there is more to
+    /// say than the case does.
+    pub fn new(case: Case, subject: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self {
+            case,
+            subject: subject.into(),
+            detail: one_line(&detail.to_string()),
+        }
+    }
+
+    /// An operating system error on `subject` for which the catalogue has no case.
+    pub fn io(subject: impl Into<String>, error: impl fmt::Display) -> Self {
+        Self::new(Case::Io, subject, error)
+    }
+
+    /// Which case.
+    pub fn case(&self) -> Case {
+        self.case
+    }
+
+    /// What was being looked at.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The particulars, without case and remedy; may be empty.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same refusal, with `outer` named before its subject.
+    #[must_use]
+    pub fn within(mut self, outer: impl fmt::Display) -> Self {
+        self.subject = if self.subject.is_empty() {
+            outer.to_string()
+        } else {
+            format!("{outer}: {}", self.subject)
+        };
+        self
+    }
+}
+
+/// One line: subject, what is wrong, particulars, remedy, case ID.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.subject.is_empty() {
+            write!(f, "{}: ", one_line(&self.subject))?;
+        }
+        f.write_str(self.case.what())?;
+        if !self.detail.is_empty() {
+            write!(f, " ({})", self.detail)?;
+        }
+        if !self.case.remedy().is_empty() {
+            write!(f, "; {}", self.case.remedy())?;
+        }
+        write!(f, " [R-{}]", self.case.id())
+    }
+}
+
+/// Messages are one line whatever bytes an attacker put into a name.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_with_its_case() {
+        let r = Refusal::new(Case::D01Subject, "seal\nfake", "is about\tx");
+        let text = r.to_string();
+        assert!(!text.contains('\n') && !text.contains('\t'));
+        assert!(text.ends_with("[R-D01]"), "{text}");
+        assert_eq!(r.case().class().exit_code(), 4);
+    }
+
+    #[test]
+    fn every_case_speaks() {
+        for case in Case::ALL {
+            assert!(!case.what().is_empty());
+            assert!(!case.id().is_empty());
+            assert!(!case.what().ends_with('.') && !case.remedy().ends_with('.'));
+        }
+    }
+}

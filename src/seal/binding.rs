@@ -1,0 +1,235 @@
+use std::fmt::Write as _;
+
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::{Budget, Image};
+use crate::report::{Case, Refusal, Result};
+
+const TITLE: &str = "layerseal binding v1";
+
+/// The statement that binds manifest, config, layers, names and digests to each other.
+///
+/// A PKCS#7 over one fs-verity digest says nothing about role, position, image or name: whatever the
+/// publisher ever signed verifies anywhere. This text, signed like every other file of the seal,
+/// says it. UTF-8, one item a line, every line ends in LF, keys in this order:
+///
+/// ```text
+/// layerseal binding v1
+/// algorithm: fsverity-sha512-12
+/// subject: sha256:<image manifest>
+/// config: sha256:<image config>
+/// identity: registry.example.com/acme/app
+/// layer: sha256:<layer descriptor digest> sha256:<diff_id> <hex>
+/// merged: <hex>
+/// sequence: 7
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Of all digests in the statement and the seal.
+    pub algorithm: Algorithm,
+    /// The image manifest; absent in inline mode, where the manifest holds the statement.
+    pub subject: Option<BlobDigest>,
+    /// The image config.
+    pub config: BlobDigest,
+    /// Names (without tag) that the image may run under; sorted, each once.
+    pub identities: Vec<String>,
+    /// For each layer, lowest first: descriptor digest, diff_id, digest of its EROFS image.
+    pub layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
+    /// Digest of the merged EROFS image.
+    pub merged: VerityDigest,
+    /// Grows with every release, for rollback floors.
+    pub sequence: Option<u64>,
+}
+
+impl Binding {
+    /// The statement for `image`.
+    ///
+    /// # Errors
+    /// [`Case::Usage`] for an identity that cannot be written down.
+    pub fn new(image: &Image, layers: &[VerityDigest], merged: VerityDigest, identities: &[String], sequence: Option<u64>) -> Result<Self> {
+        let mut identities = identities.to_vec();
+        identities.sort();
+        identities.dedup();
+        if let Some(bad) = identities.iter().find(|i| !is_identity(i)) {
+            return Err(Refusal::new(Case::Usage, bad, "an identity is an image name such as registry.example.com/acme/app, without a tag"));
+        }
+        let layers = image.layers.iter().zip(layers).map(|(layer, digest)| (layer.digest, layer.diff_id, *digest)).collect();
+        Ok(Self { algorithm: merged.algorithm(), subject: Some(image.digest), config: image.config_digest, identities, layers, merged, sequence })
+    }
+
+    /// The text that is signed.
+    pub fn text(&self) -> String {
+        let mut out = format!("{TITLE}\nalgorithm: {}\n", self.algorithm);
+        if let Some(subject) = self.subject {
+            let _ = writeln!(out, "subject: {subject}");
+        }
+        let _ = writeln!(out, "config: {}", self.config);
+        for identity in &self.identities {
+            let _ = writeln!(out, "identity: {identity}");
+        }
+        for (blob, diff_id, digest) in &self.layers {
+            let _ = writeln!(out, "layer: {blob} {diff_id} {digest}");
+        }
+        let _ = writeln!(out, "merged: {}", self.merged);
+        if let Some(sequence) = self.sequence {
+            let _ = writeln!(out, "sequence: {sequence}");
+        }
+        out
+    }
+
+    /// Reads a statement. There is one text for one meaning: what is read must write itself again
+    /// byte for byte.
+    ///
+    /// # Errors
+    /// [`Case::D17Statement`]; [`Case::D09Algorithm`] for an algorithm we do not know.
+    pub fn parse(bytes: &[u8], budget: &Budget) -> Result<Self> {
+        let refuse = |why: &str| Refusal::new(Case::D17Statement, "binding", why);
+        if bytes.len() > budget.statement {
+            return Err(refuse("it is too long"));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8"))?;
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return Err(refuse("it does not begin with \"layerseal binding v1\""));
+        }
+        let mut draft = Draft::default();
+        for line in lines {
+            let (key, value) = line.split_once(": ").ok_or_else(|| refuse("a line without a key"))?;
+            draft.take(key, value).map_err(|r| r.within("binding"))?;
+        }
+        let binding = draft.finish().ok_or_else(|| refuse("a line is missing"))?;
+        let sorted = binding.identities.windows(2).all(|pair| pair[0] < pair[1]);
+        if !sorted || binding.text() != text || binding.layers.len() > budget.layers {
+            return Err(refuse("it is not in canonical form"));
+        }
+        Ok(binding)
+    }
+}
+
+/// Image names as registries use them, without tag and digest (distribution-spec, "Pulling
+/// manifests"), bounded and printable.
+fn is_identity(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or_default();
+    !name.is_empty()
+        && name.len() <= 255
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b))
+        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        // A colon in the first part is a port; in the last part it would be a tag.
+        && !(name.contains('/') && last.contains(':'))
+}
+
+#[derive(Default)]
+struct Draft {
+    algorithm: Option<Algorithm>,
+    subject: Option<BlobDigest>,
+    config: Option<BlobDigest>,
+    identities: Vec<String>,
+    layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
+    merged: Option<VerityDigest>,
+    sequence: Option<u64>,
+}
+
+impl Draft {
+    /// Order and repetition are left to the comparison with the canonical text.
+    fn take(&mut self, key: &str, value: &str) -> Result<()> {
+        let refuse = |why: &str| Refusal::new(Case::D17Statement, key, why);
+        match key {
+            "algorithm" => self.algorithm = Some(super::keys::algorithm(value, "algorithm")?),
+            "subject" => self.subject = Some(value.parse()?),
+            "config" => self.config = Some(value.parse()?),
+            "identity" if is_identity(value) => self.identities.push(value.to_owned()),
+            "layer" => {
+                let parts: Vec<&str> = value.split(' ').collect();
+                let [blob, diff_id, digest] = parts[..] else { return Err(refuse("it does not have three parts")) };
+                self.layers.push((blob.parse()?, diff_id.parse()?, self.digest(digest)?));
+            }
+            "merged" => self.merged = Some(self.digest(value)?),
+            "sequence" => self.sequence = Some(value.parse().map_err(|_| refuse("it is no number"))?),
+            _ => return Err(refuse("this line is not known")),
+        }
+        Ok(())
+    }
+
+    fn digest(&self, hex: &str) -> Result<VerityDigest> {
+        self.algorithm
+            .and_then(|a| VerityDigest::from_hex(a, hex))
+            .ok_or_else(|| Refusal::new(Case::D17Statement, hex.chars().take(140).collect::<String>(), "not a digest of the statement's algorithm"))
+    }
+
+    fn finish(self) -> Option<Binding> {
+        Some(Binding {
+            algorithm: self.algorithm?,
+            subject: self.subject,
+            config: self.config?,
+            identities: self.identities,
+            layers: self.layers,
+            merged: self.merged?,
+            sequence: self.sequence,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Binding {
+        let blob = BlobDigest::of(b"blob");
+        let digest = crate::digest::verity_digest(Algorithm::Sha256, b"image");
+        Binding {
+            algorithm: Algorithm::Sha256,
+            subject: Some(blob),
+            config: blob,
+            identities: vec!["a.example/x".into(), "b.example:5000/y/z".into()],
+            layers: vec![(blob, blob, digest), (blob, blob, digest)],
+            merged: digest,
+            sequence: Some(7),
+        }
+    }
+
+    #[test]
+    fn a_statement_reads_as_it_is_written() {
+        let statement = sample();
+        assert_eq!(Binding::parse(statement.text().as_bytes(), &Budget::STANDARD).unwrap(), statement);
+        let bare = Binding { subject: None, identities: vec![], layers: vec![], sequence: None, ..statement };
+        assert_eq!(Binding::parse(bare.text().as_bytes(), &Budget::STANDARD).unwrap(), bare);
+    }
+
+    #[test]
+    fn d17_only_the_canonical_form_is_read() {
+        let text = sample().text();
+        let swapped = text.replace("identity: a.example/x\nidentity: b.example:5000/y/z\n", "identity: b.example:5000/y/z\nidentity: a.example/x\n");
+        for bad in [
+            text.trim_end().to_owned(),
+            text.replace('\n', "\r\n"),
+            format!("{text}\n"),
+            format!("{text}sequence: 8\n"),
+            text.replace("sequence: 7", "sequence: 07"),
+            text.replace("sequence: 7", "sequence: +7"),
+            text.replace("sequence: 7", "sequence: 18446744073709551616"),
+            text.replace("config: ", "config:  "),
+            text.replace("a.example/x", "a.example/x:tag"),
+            text.replace("merged:", "Merged:"),
+            text.replace("v1\n", "v2\n"),
+            format!("\u{feff}{text}"),
+            swapped,
+            String::new(),
+        ] {
+            let refusal = Binding::parse(bad.as_bytes(), &Budget::STANDARD).unwrap_err();
+            assert!(matches!(refusal.case(), Case::D17Statement), "{bad}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn d17_every_changed_byte_is_seen_or_changes_the_meaning() {
+        let text = sample().text().into_bytes();
+        for at in 0..text.len() {
+            for flip in [0x01, 0x20, 0x80] {
+                let mut changed = text.clone();
+                changed[at] ^= flip;
+                if let Ok(read) = Binding::parse(&changed, &Budget::STANDARD) {
+                    assert_ne!(read, sample(), "byte {at}");
+                }
+            }
+        }
+    }
+}

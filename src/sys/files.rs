@@ -1,0 +1,187 @@
+//! Files by descriptor. A name is resolved once, beneath a directory that is open, through no
+//! symlink; from then on only the descriptor counts.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// Opens a directory named by the user; the path itself may go through symlinks.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens the directory `name` beneath `dir`.
+pub fn open_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(fs::openat2(dir, name, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), STAY)?)
+}
+
+/// Opens the regular file `name` beneath `dir` for reading.
+///
+/// # Errors
+/// The kernel's; `InvalidInput` when it is no regular file.
+pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
+    // NONBLOCK: a fifo in the place of a file must not hang us.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = File::from(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Makes the directory `name` (one component or several) beneath `dir`, where it is missing, mode 0700, and opens it.
+pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let mut at = dir.as_fd().try_clone_to_owned()?;
+    for part in name.split('/') {
+        match fs::mkdirat(&at, part, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        at = open_dir_at(&at, part)?;
+    }
+    Ok(at)
+}
+
+/// Reads all of `file`, at most `max` bytes.
+///
+/// # Errors
+/// The kernel's; `FileTooLarge` beyond `max`.
+pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Names of the entries of `dir`, without `.` and `..`, sorted.
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(dir)? {
+        if let Ok(name) = entry?.file_name().to_str() {
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A file that has no name until it is complete, so that neither failure nor `SIGKILL` leaves half
+/// of one (`O_TMPFILE`, open(2)).
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    dir: OwnedFd,
+}
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+impl NewFile {
+    /// A nameless file of mode `mode` that is to appear in `dir`.
+    pub fn create(dir: impl AsFd, mode: u32) -> io::Result<Self> {
+        let dir = dir.as_fd().try_clone_to_owned()?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&dir, ".", flags, Mode::from_raw_mode(mode))?);
+        Ok(Self { file, dir })
+    }
+
+    /// Ends writing and reopens the file read-only, as enabling fs-verity needs (ETXTBSY otherwise).
+    pub fn finish(self) -> io::Result<Finished> {
+        let read_only = fs::openat(CWD, proc_path(&self.file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Finished { file: File::from(read_only), dir: self.dir })
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A complete file that still has no name.
+#[derive(Debug)]
+pub struct Finished {
+    /// The file, open for reading.
+    pub file: File,
+    dir: OwnedFd,
+}
+
+impl Finished {
+    /// Flushes the content to the disk, so that after a power cut the name stands for all of it.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fs::fdatasync(&self.file)?)
+    }
+
+    /// Gives the file its name; `Ok(false)` when something has that name already.
+    pub fn link(&self, name: &str) -> io::Result<bool> {
+        self.link_in(&self.dir, name)
+    }
+
+    /// Gives the file its name in the place of whatever had it.
+    pub fn replace(&self, name: &str) -> io::Result<()> {
+        self.replace_in(&self.dir, name)
+    }
+
+    /// Like [`Self::replace`], in another directory of the same filesystem.
+    pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
+        let dir = dir.as_fd();
+        if self.link_in(dir, name)? {
+            return Ok(());
+        }
+        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!(".new-{}-{serial}", std::process::id());
+        let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+        self.link_in(dir, &temporary)?;
+        if let Err(e) = fs::renameat(dir, &temporary, dir, name) {
+            let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+            return Err(e.into());
+        }
+        Ok(())
+    }
+
+    fn link_in(&self, dir: impl AsFd, name: &str) -> io::Result<bool> {
+        match fs::linkat(CWD, proc_path(&self.file), dir, name, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// The name under which the kernel knows an open descriptor.
+pub fn proc_path(fd: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// Writes `bytes` as `name` in `dir`, whole or not at all.
+pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create(dir, mode)?;
+    new.write_all(bytes)?;
+    let done = new.finish()?;
+    done.sync()?;
+    done.replace(name)
+}
+
+/// Holds an exclusive `flock` on `name` in `dir` until dropped.
+pub fn lock(dir: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+    fs::flock(&file, fs::FlockOperation::LockExclusive)?;
+    Ok(file)
+}

@@ -1,0 +1,8 @@
+//! The kernel: files by descriptor, mounts, fs-verity, keyrings. The only room with `unsafe` code,
+//! and the only one that hands paths to the kernel.
+
+pub mod files;
+pub mod keyring;
+pub mod mounts;
+pub mod sha_lanes;
+pub mod verity;

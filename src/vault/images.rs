@@ -1,0 +1,193 @@
+use super::Vault;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::image::Contents;
+use crate::oci::{Budget, Image, Platform, Reference};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// A name in the vault and what it stands for.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    /// The name.
+    pub name: String,
+    /// Digest of the manifest.
+    pub digest: BlobDigest,
+}
+
+impl Vault {
+    /// Reads the image that a tag or digest names.
+    ///
+    /// # Errors
+    /// [`Case::NotFound`]; those of [`Image::read`].
+    pub fn image(&self, reference: &Reference, budget: &Budget) -> Result<Image> {
+        let digest = match reference {
+            Reference::Tag(name) => self.tag(name)?.ok_or_else(|| Refusal::new(Case::NotFound, name, ""))?,
+            Reference::Digest(digest) => *digest,
+            Reference::Layout { .. } => return Err(Refusal::new(Case::Bug, reference.to_string(), "a layout is not in the vault")),
+        };
+        if files::open_dir_at(&self.root, &format!("images/{}", digest.hex())).is_err() {
+            return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
+        }
+        Image::read(&self.store, &digest, &Platform::host(), budget)
+    }
+
+    /// Makes the image known. Its blobs and objects are there already: this comes last.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn add_image(&self, image: &Image) -> Result<()> {
+        let path = format!("images/{}/seals", image.digest.hex());
+        files::make_dir_at(&self.root, &path).map(drop).map_err(|e| self.io(e))
+    }
+
+    /// Puts an artifact's manifest beside the image; its blobs are in the store.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn add_seal(&self, image: &BlobDigest, manifest: &[u8]) -> Result<BlobDigest> {
+        let digest = self.store.write(manifest)?;
+        let dir = files::make_dir_at(&self.root, &format!("images/{}/seals", image.hex())).map_err(|e| self.io(e))?;
+        files::write_atomic(&dir, &digest.hex(), 0o644, b"").map_err(|e| self.io(e))?;
+        Ok(digest)
+    }
+
+    /// The seals that were found for the image, at most as many as the budget allows.
+    ///
+    /// # Errors
+    /// [`Case::C02TooMany`].
+    pub fn seals(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
+        let names = self.names(&format!("images/{}/seals", image.hex()));
+        if names.len() > budget.seals {
+            return Err(Refusal::new(Case::C02TooMany, image.to_string(), format!("{}, allowed are {}", names.len(), budget.seals)));
+        }
+        Ok(names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect())
+    }
+
+    /// All images, tagged or not.
+    pub fn images(&self) -> Vec<BlobDigest> {
+        self.names("images").iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect()
+    }
+
+    /// Whether the images of this seal were compared with the layers on this host before. Only of
+    /// use for a seal whose signed statement names image and digests: then a forged marker gives an
+    /// attacker nothing that the signer did not sign.
+    pub fn was_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> bool {
+        files::open_dir_at(&self.root, &format!("images/{}", image.hex()))
+            .and_then(|dir| files::open_file_at(dir, format!("checked.{}", seal.hex())))
+            .is_ok()
+    }
+
+    /// Remembers that they were.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn mark_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> Result<()> {
+        let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
+        files::write_atomic(dir, &format!("checked.{}", seal.hex()), 0o644, b"").map_err(|e| self.io(e))
+    }
+
+    /// Keeps the digests of the EROFS images that this host made of the layers, and the images.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02.
+    pub fn keep_contents(&self, image: &BlobDigest, contents: &Contents) -> Result<()> {
+        let all = contents.layer_digests.iter().zip(&contents.layers).chain(Some((&contents.merged_digest, &contents.merged)));
+        for (digest, bytes) in all {
+            if !self.holds(digest) {
+                self.put_object(digest, bytes, None)?;
+            }
+        }
+        let mut text = format!("merged {}\n", contents.merged_digest);
+        contents.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
+        let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
+        files::write_atomic(dir, &format!("digests.{}", contents.algorithm), 0o644, text.as_bytes()).map_err(|e| self.io(e))
+    }
+
+    /// The digests that were kept: merged, and one for each layer.
+    pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<(VerityDigest, Vec<VerityDigest>)> {
+        let dir = files::open_dir_at(&self.root, &format!("images/{}", image.hex())).ok()?;
+        let bytes = files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        let digest = |line: &str, key: &str| VerityDigest::from_hex(algorithm, line.strip_prefix(key)?);
+        let mut lines = text.lines();
+        let merged = digest(lines.next()?, "merged ")?;
+        let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
+        Some((merged, layers))
+    }
+
+    /// Whether every object of this EROFS image was seen here with fs-verity enabled. The kernel
+    /// checks each again when it is opened: this only tells early and by name.
+    pub fn was_prepared(&self, erofs: &VerityDigest) -> bool {
+        files::open_dir_at(&self.root, "prepared").and_then(|dir| files::open_file_at(dir, erofs.to_hex())).is_ok()
+    }
+
+    /// Remembers that they were.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn mark_prepared(&self, erofs: &VerityDigest) -> Result<()> {
+        let dir = files::make_dir_at(&self.root, "prepared").map_err(|e| self.io(e))?;
+        files::write_atomic(dir, &erofs.to_hex(), 0o644, b"").map_err(|e| self.io(e))
+    }
+
+    /// Gives an image a name, taking it from whatever had it.
+    ///
+    /// # Errors
+    /// [`Case::Io`], [`Case::Reference`].
+    pub fn set_tag(&self, name: &str, digest: &BlobDigest) -> Result<()> {
+        let file = tag_file(name)?;
+        let dir = files::make_dir_at(&self.root, "tags").map_err(|e| self.io(e))?;
+        files::write_atomic(dir, &file, 0o644, format!("{digest}\n").as_bytes()).map_err(|e| self.io(e))
+    }
+
+    /// What a name stands for.
+    ///
+    /// # Errors
+    /// [`Case::Reference`], [`Case::B07Digest`].
+    pub fn tag(&self, name: &str) -> Result<Option<BlobDigest>> {
+        let file = tag_file(name)?;
+        let read = files::open_dir_at(&self.root, "tags").and_then(|dir| files::open_file_at(dir, &file)).and_then(|f| files::read_all(f, 200));
+        match read {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().parse().map(Some).map_err(|r: Refusal| r.within(format!("tag {name}"))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Takes a name away; the image stays until it is collected.
+    ///
+    /// # Errors
+    /// [`Case::NotFound`].
+    pub fn remove_tag(&self, name: &str) -> Result<()> {
+        let file = tag_file(name)?;
+        let dir = files::open_dir_at(&self.root, "tags").map_err(|_| Refusal::new(Case::NotFound, name, ""))?;
+        rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty()).map_err(|_| Refusal::new(Case::NotFound, name, ""))
+    }
+
+    /// All names, sorted.
+    ///
+    /// # Errors
+    /// [`Case::B07Digest`] for a damaged one.
+    pub fn tags(&self) -> Result<Vec<Tag>> {
+        let mut tags = Vec::new();
+        for file in self.names("tags").iter().filter(|f| !f.starts_with('.')) {
+            let name = file.replace('%', "/");
+            if let Some(digest) = self.tag(&name)? {
+                tags.push(Tag { name, digest });
+            }
+        }
+        Ok(tags)
+    }
+
+    fn names(&self, dir: &str) -> Vec<String> {
+        use std::os::fd::AsFd as _;
+        files::open_dir_at(&self.root, dir).and_then(|d| files::list(d.as_fd())).unwrap_or_default()
+    }
+}
+
+/// A tag as a file name: its characters are checked, and `%` is not among them.
+fn tag_file(name: &str) -> Result<String> {
+    match name.parse::<Reference>()? {
+        Reference::Tag(name) if !name.starts_with('.') => Ok(name.replace('/', "%")),
+        _ => Err(Refusal::new(Case::Reference, name, "not a name for the vault")),
+    }
+}

@@ -1,0 +1,251 @@
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Vault;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher, verity_digest};
+use crate::image::{ContentSink, LayerBlob, LayerVisitor};
+use crate::oci::{BlobStore, Layer};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files::{self, Finished, NewFile};
+use crate::sys::verity;
+
+/// Files up to this size are collected in memory first: most are duplicates or smaller, and then
+/// there is one write, or none.
+const COLLECT: u64 = 1 << 20;
+
+impl Vault {
+    /// The directory of objects, for the overlay's `datadir+`.
+    pub fn objects(&self) -> &OwnedFd {
+        &self.objects
+    }
+
+    /// Opens an object; it is not yet measured.
+    ///
+    /// # Errors
+    /// [`Case::I02Object`] when it is missing.
+    pub fn open_object(&self, digest: &VerityDigest) -> Result<File> {
+        files::open_file_at(&self.objects, digest.object_path()).map_err(|e| Refusal::new(Case::I02Object, self.object_name(digest), e))
+    }
+
+    /// An object's path, for messages.
+    pub fn object_name(&self, digest: &VerityDigest) -> String {
+        self.path.join("objects").join(digest.object_path()).display().to_string()
+    }
+
+    /// Stores `bytes` as an object, with fs-verity where the filesystem has it, and with the
+    /// signature where the kernel has the key.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02.
+    pub fn put_object(&self, digest: &VerityDigest, bytes: &[u8], signature: Option<&[u8]>) -> Result<()> {
+        let (dir, name) = self.object_place(digest)?;
+        let mut new = NewFile::create(&dir, 0o444).map_err(|e| self.io(e))?;
+        new.write_all(bytes).map_err(|e| self.io(e))?;
+        let done = new.finish().map_err(|e| self.io(e))?;
+        self.enable(&done.file, digest, signature)?;
+        done.sync().map_err(|e| self.io(e))?;
+        done.replace(&name).map_err(|e| self.io(e))
+    }
+
+    /// Enables fs-verity on a file of the vault. A key that the kernel's keyring lacks is no reason
+    /// to refuse: the signature is then checked by us alone. A filesystem without fs-verity is none
+    /// either, here: mounting asks.
+    ///
+    /// # Errors
+    /// G02 but for the missing key.
+    pub fn enable(&self, file: &File, digest: &VerityDigest, signature: Option<&[u8]>) -> Result<()> {
+        let name = self.object_name(digest);
+        let signature = signature.filter(|_| verity::kernel_verifies());
+        let mut result = verity::enable(file, digest.algorithm(), signature, &name);
+        if signature.is_some() && matches!(&result, Err(r) if r.case() == Case::G02Key) {
+            result = verity::enable(file, digest.algorithm(), None, &name);
+        }
+        match result {
+            Err(r) if r.case() == Case::G06Unsupported => Ok(()),
+            Err(r) => Err(r),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn object_place(&self, digest: &VerityDigest) -> Result<(OwnedFd, String)> {
+        let path = digest.object_path();
+        let (dir, name) = path.split_once('/').unwrap_or(("", &path));
+        let dir = files::make_dir_at(&self.objects, dir).map_err(|e| self.io(e))?;
+        Ok((dir, name.to_owned()))
+    }
+
+    /// Whether the object is there and is what its name says: measured, or hashed where the
+    /// filesystem cannot measure.
+    pub fn holds(&self, digest: &VerityDigest) -> bool {
+        let Ok(file) = self.open_object(digest) else { return false };
+        let name = self.object_name(digest);
+        let measured = match verity::check(&file, digest, &name) {
+            // An import that was cut off may have left the file without.
+            Err(r) if r.case() == Case::G01Missing => {
+                verity::enable(&file, digest.algorithm(), None, &name).and_then(|_| verity::check(&file, digest, &name))
+            }
+            other => other,
+        };
+        match measured {
+            Err(r) if r.case() == Case::G06Unsupported => hash(file, digest.algorithm()).is_ok_and(|found| found == *digest),
+            other => other.is_ok(),
+        }
+    }
+
+    /// Flushes everything to the disk, before a name is given to it.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.root).map_err(|e| self.io(e.into()))
+    }
+}
+
+/// The fs-verity digest of a file, computed here.
+pub(crate) fn hash(mut file: File, algorithm: Algorithm) -> std::io::Result<VerityDigest> {
+    let mut hasher = VerityHasher::new(algorithm);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+/// Imports layers into the vault: files become objects, and the blob is copied on the way, so that
+/// the bytes are read once.
+#[derive(Debug)]
+pub struct Import<'a> {
+    vault: &'a Vault,
+    from: &'a BlobStore,
+    algorithm: Algorithm,
+    /// Set once the filesystem has said that it has no fs-verity, to ask it once only.
+    without_verity: AtomicBool,
+}
+
+impl<'a> Import<'a> {
+    /// From the blobs of `from`.
+    pub fn new(vault: &'a Vault, from: &'a BlobStore, algorithm: Algorithm) -> Self {
+        Self { vault, from, algorithm, without_verity: AtomicBool::new(false) }
+    }
+
+    /// Whether the vault's filesystem turned out to have no fs-verity.
+    pub fn without_verity(&self) -> bool {
+        self.without_verity.load(Ordering::Relaxed)
+    }
+}
+
+impl LayerVisitor for Import<'_> {
+    fn sink(&self) -> Box<dyn ContentSink + '_> {
+        Box::new(ObjectSink { import: self, hasher: VerityHasher::new(self.algorithm), collected: Vec::new(), file: None })
+    }
+
+    fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {
+        let source = self.from.open_blob(&layer.digest)?;
+        let store = &self.vault.store;
+        let copy = if store.holds(&layer.digest)? { None } else { Some(store.new_blob()?) };
+        Ok(Box::new(Tee { source, copy, digest: layer.digest, store }))
+    }
+}
+
+/// Reads a blob and writes it at the same time.
+struct Tee<'a> {
+    source: File,
+    copy: Option<NewFile>,
+    digest: BlobDigest,
+    store: &'a BlobStore,
+}
+
+impl Read for Tee<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.source.read(buffer)?;
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(&buffer[..n])?;
+        }
+        Ok(n)
+    }
+}
+
+impl LayerBlob for Tee<'_> {
+    fn keep(self: Box<Self>) -> Result<()> {
+        match self.copy {
+            Some(copy) => self.store.adopt(copy, &self.digest),
+            None => Ok(()),
+        }
+    }
+}
+
+struct ObjectSink<'a> {
+    import: &'a Import<'a>,
+    hasher: VerityHasher,
+    /// The file so far, until it is larger than [`COLLECT`].
+    collected: Vec<u8>,
+    /// The file, if it is larger.
+    file: Option<NewFile>,
+}
+
+impl ContentSink for ObjectSink<'_> {
+    fn begin(&mut self, size: u64) -> Result<()> {
+        self.hasher = VerityHasher::new(self.import.algorithm);
+        self.collected.clear();
+        self.file = None;
+        if size > COLLECT {
+            // In the objects directory itself: its final place is known when the digest is.
+            let vault = self.import.vault;
+            self.file = Some(NewFile::create(&vault.objects, 0o444).map_err(|e| vault.io(e))?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.file {
+            Some(file) => {
+                self.hasher.update(bytes);
+                file.write_all(bytes).map_err(|e| self.import.vault.io(e))
+            }
+            None => {
+                self.collected.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<VerityDigest> {
+        let vault = self.import.vault;
+        let algorithm = self.import.algorithm;
+        let done = std::mem::replace(&mut self.hasher, VerityHasher::new(algorithm));
+        let digest = if self.file.is_some() { done.finish() } else { verity_digest(algorithm, &self.collected) };
+        if vault.holds(&digest) {
+            self.file = None;
+            return Ok(digest);
+        }
+        let (dir, name) = vault.object_place(&digest)?;
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let mut file = NewFile::create(&dir, 0o444).map_err(|e| vault.io(e))?;
+                file.write_all(&self.collected).map_err(|e| vault.io(e))?;
+                file
+            }
+        };
+        self.import.keep(file.finish().map_err(|e| vault.io(e))?, &digest, &dir, &name)?;
+        Ok(digest)
+    }
+}
+
+impl Import<'_> {
+    fn keep(&self, file: Finished, digest: &VerityDigest, dir: &OwnedFd, name: &str) -> Result<()> {
+        if !self.without_verity() {
+            match verity::enable(&file.file, self.algorithm, None, name) {
+                Ok(_) => verity::check(&file.file, digest, &self.vault.object_name(digest))?,
+                Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
+                Err(r) => return Err(r),
+            }
+        }
+        file.replace_in(dir, name).map_err(|e| self.vault.io(e))
+    }
+}

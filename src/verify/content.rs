@@ -1,0 +1,121 @@
+//! The images that a seal vouches for, against what the layers hold: step 4 of "Accepting a seal".
+
+use super::signatures::Signed;
+use super::VerifiedErofs;
+use crate::digest::{VerityDigest, verity_digest};
+use crate::image::{Contents, Writer, same_meaning};
+use crate::oci::{BlobStore, Budget};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::{Dialect, Role, Seal};
+
+/// The images that may be mounted.
+pub(super) struct Checked {
+    pub(super) merged: VerifiedErofs,
+    pub(super) layers: Vec<VerifiedErofs>,
+    pub(super) stackable: bool,
+}
+
+/// Compares every image of the seal with the layers.
+pub(super) fn check(seal: &Seal, signed: &Signed, contents: &Contents, store: &BlobStore, budget: &Budget) -> Result<Checked> {
+    let check = Check { seal, signed, contents, store, budget };
+    let merged = match signed.digests.get(&Role::Merged) {
+        Some(digest) => check.merged(digest)?,
+        // All layers are signed: what they make together is vouched for by them.
+        None => check.made(Role::Merged, contents.merged_digest, &contents.merged),
+    };
+    let mut layers = Vec::new();
+    let mut stackable = true;
+    for (number, (digest, image)) in contents.layer_digests.iter().zip(&contents.layers).enumerate() {
+        let role = Role::Layer(number);
+        let claimed = signed.digests.get(&role);
+        stackable &= claimed == Some(digest);
+        if let Some(claimed) = claimed {
+            check.layer(number, claimed)?;
+        }
+        layers.push(check.made(role, *digest, image));
+    }
+    Ok(Checked { merged, layers, stackable })
+}
+
+struct Check<'a> {
+    seal: &'a Seal,
+    signed: &'a Signed,
+    contents: &'a Contents,
+    store: &'a BlobStore,
+    budget: &'a Budget,
+}
+
+impl Check<'_> {
+    fn made(&self, role: Role, digest: VerityDigest, bytes: &[u8]) -> VerifiedErofs {
+        // A signature over another form of the same tree is not for these bytes.
+        let signed = self.signed.digests.get(&role) == Some(&digest);
+        let signature = self.signed.signatures.get(&role).filter(|_| signed).map(|(der, _)| der.clone());
+        VerifiedErofs { role, digest, signature, bytes: Some(bytes.to_vec()) }
+    }
+
+    /// The image that the seal carries for `role`, if it does; its bytes are the ones claimed.
+    fn carried(&self, role: Role) -> Result<Option<Vec<u8>>> {
+        let Some(erofs) = self.seal.erofs.iter().find(|e| e.role == role) else { return Ok(None) };
+        let bytes = self.store.read(&erofs.blob, Some(erofs.size), self.budget.erofs)?;
+        let found = verity_digest(self.seal.algorithm, &bytes);
+        if found != erofs.digest {
+            return Err(Refusal::new(Case::D07Digest, role.to_string(), format!("the EROFS image in the seal has {found}, it should be {}", erofs.digest)));
+        }
+        Ok(Some(bytes))
+    }
+
+    fn merged(&self, digest: &VerityDigest) -> Result<VerifiedErofs> {
+        let carried = self.carried(Role::Merged)?;
+        if *digest == self.contents.merged_digest {
+            return Ok(self.made(Role::Merged, *digest, &self.contents.merged));
+        }
+        let bytes = match carried {
+            Some(bytes) => {
+                same_meaning(self.seal.algorithm, &bytes, self.entries(), true).map_err(|r| r.within("merged"))?;
+                bytes
+            }
+            None => self.other_version(digest)?,
+        };
+        Ok(self.made(Role::Merged, *digest, &bytes))
+    }
+
+    /// `canonical.v1` does not say which format version was signed.
+    fn other_version(&self, digest: &VerityDigest) -> Result<Vec<u8>> {
+        if self.seal.dialect == Dialect::Canonical {
+            for version in [0, 2] {
+                let bytes = Writer::merged_version(self.seal.algorithm, self.entries(), version)?;
+                if verity_digest(self.seal.algorithm, &bytes) == *digest {
+                    return Ok(bytes);
+                }
+            }
+        }
+        Err(self.differs(Role::Merged, digest, &self.contents.merged_digest))
+    }
+
+    fn layer(&self, number: usize, digest: &VerityDigest) -> Result<()> {
+        let role = Role::Layer(number);
+        let carried = self.carried(role)?;
+        let made = &self.contents.layer_digests[number];
+        if digest == made {
+            return Ok(());
+        }
+        let entries = &self.contents.entries[number];
+        if let Some(bytes) = carried {
+            return same_meaning(self.seal.algorithm, &bytes, [entries.as_slice()], false).map_err(|r| r.within(role));
+        }
+        // Other tools leave whiteouts out of layer images.
+        let bare = Writer::layer_without_whiteouts(self.seal.algorithm, entries)?;
+        if verity_digest(self.seal.algorithm, &bare) == *digest {
+            return Ok(());
+        }
+        Err(self.differs(role, digest, made))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &[crate::image::Entry]> {
+        self.contents.entries.iter().map(Vec::as_slice)
+    }
+
+    fn differs(&self, role: Role, sealed: &VerityDigest, made: &VerityDigest) -> Refusal {
+        Refusal::new(Case::D07Digest, role.to_string(), format!("sealed is {sealed}, the layers make {made}"))
+    }
+}

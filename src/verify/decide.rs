@@ -1,0 +1,243 @@
+//! All seals of an image, tried one by one: one bad artifact never hides a good one.
+
+use std::collections::BTreeMap;
+
+use super::content::{self, Checked};
+use super::signatures::{self, Rules, Signed, SignedBy};
+use super::{VerifiedErofs, VerifiedImage};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::image::Contents;
+use crate::oci::{BlobStore, Budget, Image};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::{Dialect, Parsed, Role, Seal, parse, parse_inline};
+
+/// An artifact that says it is about the image, and where its bytes are. A claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The artifact manifest's digest.
+    pub digest: BlobDigest,
+    /// Where manifest and blobs are.
+    pub store: &'a BlobStore,
+}
+
+/// Reads the layers when they are needed, for one algorithm; keeps what it read.
+pub type Reader<'a> = &'a mut dyn FnMut(Algorithm) -> Result<std::rc::Rc<Contents>>;
+
+/// One line of the table that `verify` prints.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was checked.
+    pub role: Role,
+    /// Its digest.
+    pub digest: VerityDigest,
+    /// Who signed it; `None` where no signature was asked for or there is none.
+    pub signer: Option<SignedBy>,
+    /// Whether there is a signature.
+    pub signed: bool,
+}
+
+/// What became of one seal.
+#[derive(Debug)]
+pub struct SealReport {
+    /// `sha256:…` of the artifact, or `inline`.
+    pub origin: String,
+    /// How it is written down, as far as it could be read.
+    pub dialect: Option<Dialect>,
+    /// Its algorithm.
+    pub algorithm: Option<Algorithm>,
+    /// Roles, digests, signers.
+    pub rows: Vec<Row>,
+    /// Accepted, or why not.
+    pub verdict: Verdict,
+}
+
+/// Yes, no, or not ours.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It passes everything that was asked.
+    Accepted,
+    /// It does not.
+    Rejected(Refusal),
+    /// An artifact of a type that is no seal.
+    Ignored(String),
+}
+
+/// What came of all seals together.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The image, if one seal passed.
+    pub accepted: Option<VerifiedImage>,
+    /// Every seal that was looked at.
+    pub reports: Vec<SealReport>,
+}
+
+impl Judgement {
+    /// The image, or the reason why there is none.
+    ///
+    /// # Errors
+    /// The refusal of the best seal; [`Case::C07NoSeal`] when there was none.
+    pub fn into_result(self) -> Result<VerifiedImage> {
+        let rejected: Vec<&Refusal> = self
+            .reports
+            .iter()
+            .filter_map(|r| match &r.verdict {
+                Verdict::Rejected(refusal) => Some(refusal),
+                _ => None,
+            })
+            .collect();
+        if let Some(image) = self.accepted {
+            rejected.iter().for_each(|r| log::info!("rejected: {r}"));
+            return Ok(image);
+        }
+        // A seal about another image says least about this one.
+        let best = rejected.iter().find(|r| r.case() != Case::D01Subject).or(rejected.first());
+        Err(best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone()))
+    }
+}
+
+/// Judges every seal of `image`, the inline one first. `reader` is asked for the layers only when a
+/// seal's signatures have passed, unless `checked` says that this host has compared that artifact's
+/// images with the layers before; a seal without a binding statement is compared every time.
+pub fn judge(image: &Image, found: &[Found<'_>], home: &BlobStore, rules: &Rules, budget: &Budget, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) -> Judgement {
+    let mut judge = Judge { image, rules, budget, accepted: None, reports: Vec::new() };
+    let inline = parse_inline(image, budget);
+    match &inline {
+        Ok(None) => {}
+        Ok(Some(seal)) => judge.seal(seal, None, home, reader, checked),
+        Err(refusal) => judge.report("inline", None, Verdict::Rejected(refusal.clone())),
+    }
+    for artifact in found {
+        let parsed = artifact.store.read(&artifact.digest, None, budget.manifest).and_then(|raw| parse(&raw, &artifact.digest, image, budget));
+        let origin = artifact.digest.to_string();
+        match parsed {
+            Ok(Parsed::Other(kind)) => judge.report(&origin, None, Verdict::Ignored(kind)),
+            Err(refusal) => judge.report(&origin, None, Verdict::Rejected(refusal)),
+            Ok(Parsed::Seal(seal)) => match conflict(inline.as_ref().ok().and_then(Option::as_ref), &seal) {
+                Some(refusal) => judge.report(&origin, Some(&seal), Verdict::Rejected(refusal)),
+                None => judge.seal(&seal, Some(artifact.digest), artifact.store, reader, checked),
+            },
+        }
+    }
+    judge.finish()
+}
+
+/// Two seals of one image that contradict each other: the easy one is never picked.
+fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Option<Refusal> {
+    let inline: BTreeMap<Role, VerityDigest> = inline?.signatures.iter().map(|s| (s.role, s.digest)).collect();
+    let clash = artifact.signatures.iter().find(|s| {
+        // Layer images have two forms, with and without whiteouts; both are compared with the layers.
+        !matches!(s.role, Role::Layer(_)) && inline.get(&s.role).is_some_and(|d| d.algorithm() == s.digest.algorithm() && *d != s.digest)
+    })?;
+    Some(Refusal::new(Case::D12Conflict, artifact.origin.clone(), clash.role))
+}
+
+struct Judge<'a> {
+    image: &'a Image,
+    rules: &'a Rules,
+    budget: &'a Budget,
+    accepted: Option<VerifiedImage>,
+    reports: Vec<SealReport>,
+}
+
+impl Judge<'_> {
+    fn report(&mut self, origin: &str, seal: Option<&Seal>, verdict: Verdict) {
+        let (dialect, algorithm) = (seal.map(|s| s.dialect), seal.map(|s| s.algorithm));
+        let verdict = match verdict {
+            Verdict::Rejected(refusal) if !refusal.subject().contains(origin) => Verdict::Rejected(refusal.within(format!("seal {origin}"))),
+            other => other,
+        };
+        self.reports.push(SealReport { origin: origin.to_owned(), dialect, algorithm, rows: Vec::new(), verdict });
+    }
+
+    fn seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) {
+        match self.try_seal(seal, artifact, store, reader, checked) {
+            Err(refusal) => self.report(&seal.origin, Some(seal), Verdict::Rejected(refusal)),
+            Ok((signed, checked)) => {
+                let rows = rows(&signed);
+                self.report(&seal.origin, Some(seal), Verdict::Accepted);
+                if let Some(report) = self.reports.last_mut() {
+                    report.rows = rows;
+                }
+                if self.accepted.is_none() {
+                    self.accepted = Some(self.verified(seal, artifact, signed, checked));
+                }
+            }
+        }
+    }
+
+    fn try_seal(&self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) -> Result<(Signed, Checked)> {
+        let signed = signatures::check(self.image, seal, store, self.rules, self.budget)?;
+        let before = artifact.is_some_and(|a| checked(&a)) && self.rules.certificates.is_some();
+        if let (true, Some(binding)) = (before, &signed.binding) {
+            let images = known(&signed, binding.merged);
+            return Ok((signed, images));
+        }
+        let contents = reader(seal.algorithm)?;
+        let images = content::check(seal, &signed, &contents, store, self.budget)?;
+        Ok((signed, images))
+    }
+
+    fn verified(&self, seal: &Seal, artifact: Option<BlobDigest>, signed: Signed, checked: Checked) -> VerifiedImage {
+        VerifiedImage {
+            image: self.image.clone(),
+            seal: artifact,
+            dialect: Some(seal.dialect),
+            signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),
+            binding: signed.binding,
+            merged: checked.merged,
+            layers: checked.layers,
+            stackable: checked.stackable,
+        }
+    }
+
+    fn finish(self) -> Judgement {
+        let disagree = self.reports.iter().any(|r| matches!(&r.verdict, Verdict::Rejected(x) if x.case() == Case::D12Conflict));
+        let accepted = self.accepted.filter(|_| !disagree);
+        Judgement { accepted, reports: self.reports }
+    }
+}
+
+/// Images that this host has compared with the layers before, by the digests of a signed statement.
+fn known(signed: &Signed, merged: VerityDigest) -> Checked {
+    let erofs = |role: Role, digest: VerityDigest| VerifiedErofs {
+        role,
+        digest,
+        signature: signed.signatures.get(&role).map(|(der, _)| der.clone()),
+        bytes: None,
+    };
+    let layers = signed.digests.iter().filter(|(role, _)| matches!(role, Role::Layer(_))).map(|(role, digest)| erofs(*role, *digest)).collect();
+    // Only our own seals have a statement, and their layer images hold whiteouts.
+    Checked { merged: erofs(Role::Merged, merged), layers, stackable: true }
+}
+
+fn rows(signed: &Signed) -> Vec<Row> {
+    let binding = signed.binding.as_ref().map(|b| (Role::Binding, verity_digest(b.algorithm, b.text().as_bytes())));
+    let all = signed.digests.iter().map(|(r, d)| (*r, *d)).chain(binding);
+    all.map(|(role, digest)| {
+        let signature = signed.signatures.get(&role);
+        Row { role, digest, signer: signature.and_then(|(_, s)| s.clone()), signed: signature.is_some() }
+    })
+    .collect()
+}
+
+/// An image for which nobody was asked to vouch: its digests are what this host made of its layers
+/// when it was pulled. The kernel still checks every byte against them.
+///
+/// # Errors
+/// [`Case::D05Layers`] when there is not one digest for each layer.
+pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) -> Result<VerifiedImage> {
+    if layers.len() != image.layers.len() {
+        return Err(Refusal::new(Case::D05Layers, image.digest.to_string(), format!("{} digests for {} layers", layers.len(), image.layers.len())));
+    }
+    let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
+    Ok(VerifiedImage {
+        image: image.clone(),
+        seal: None,
+        dialect: None,
+        signer: None,
+        binding: None,
+        merged: erofs(Role::Merged, merged),
+        layers: layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
+        stackable: true,
+    })
+}

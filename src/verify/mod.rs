@@ -1,0 +1,104 @@
+//! Seals against images and trust: the only room that can say yes.
+
+mod content;
+mod decide;
+mod signatures;
+
+pub use decide::{Found, Judgement, Reader, Row, SealReport, Verdict, judge, unsigned};
+pub use signatures::{BindingRule, Rules, SignedBy};
+
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::Image;
+use crate::seal::{Binding, Dialect, Role};
+
+/// An image that may be mounted. Only this room makes one, from a seal that passed everything that
+/// was asked of it.
+#[derive(Debug)]
+pub struct VerifiedImage {
+    image: Image,
+    seal: Option<BlobDigest>,
+    dialect: Option<Dialect>,
+    signer: Option<SignedBy>,
+    binding: Option<Binding>,
+    merged: VerifiedErofs,
+    layers: Vec<VerifiedErofs>,
+    stackable: bool,
+}
+
+/// An EROFS image whose digest is trusted; mounting measures it once more.
+#[derive(Clone, Debug)]
+pub struct VerifiedErofs {
+    role: Role,
+    digest: VerityDigest,
+    signature: Option<Vec<u8>>,
+    bytes: Option<Vec<u8>>,
+}
+
+impl VerifiedErofs {
+    /// Layer or merged.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The digest that fs-verity must measure.
+    pub fn digest(&self) -> &VerityDigest {
+        &self.digest
+    }
+
+    /// The PKCS#7 over that digest, for the kernel.
+    pub fn signature(&self) -> Option<&[u8]> {
+        self.signature.as_deref()
+    }
+
+    /// The image itself, where this run had it in its hands.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
+    }
+}
+
+impl VerifiedImage {
+    /// Manifest, config and layers.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The artifact that vouches; `None` for inline seals and unsigned images.
+    pub fn seal(&self) -> Option<&BlobDigest> {
+        self.seal.as_ref()
+    }
+
+    /// The dialect of the seal that vouches.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.dialect
+    }
+
+    /// Who signed, where signatures were asked for.
+    pub fn signer(&self) -> Option<&SignedBy> {
+        self.signer.as_ref()
+    }
+
+    /// The binding statement, where the seal has one.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// The algorithm of the EROFS images and their objects.
+    pub fn algorithm(&self) -> Algorithm {
+        self.merged.digest.algorithm()
+    }
+
+    /// The merged image.
+    pub fn merged(&self) -> &VerifiedErofs {
+        &self.merged
+    }
+
+    /// The layers' images, lowest first.
+    pub fn layers(&self) -> &[VerifiedErofs] {
+        &self.layers
+    }
+
+    /// Whether the layers' images hold their whiteouts, so that a stack of them shows the image.
+    pub fn stackable(&self) -> bool {
+        self.stackable
+    }
+}

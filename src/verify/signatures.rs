@@ -1,0 +1,200 @@
+//! Shape, statement and signatures of one seal; the content of the images is not looked at here.
+
+use std::collections::BTreeMap;
+
+use crate::digest::{VerityDigest, verity_digest};
+use crate::oci::{BlobStore, Budget, Image};
+use crate::pki::{Certificate, Dates, formatted_digest, verify_signature};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
+
+/// Whether a seal must hold a binding statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingRule {
+    /// It must.
+    Required,
+    /// Seals of other tools pass without; every use compares them with the layers again.
+    Local,
+}
+
+/// What is asked of a seal. There is no default: whoever verifies says what counts.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whom to trust; `None` compares digests only.
+    pub certificates: Option<Vec<Certificate>>,
+    /// Whether certificates outside their dates count.
+    pub dates: Dates,
+    /// The time to judge dates by, in seconds since 1970.
+    pub now: i64,
+    /// Whether a binding statement is asked for.
+    pub binding: BindingRule,
+    /// The name that the statement must allow the image to run under.
+    pub identity: Option<String>,
+}
+
+/// Who made a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// The certificate's subject.
+    pub subject: String,
+    /// SHA-256 of the certificate's DER, lower-case hex.
+    pub fingerprint: String,
+}
+
+impl SignedBy {
+    fn of(certificate: &Certificate) -> Self {
+        Self { subject: certificate.subject().to_owned(), fingerprint: certificate.fingerprint().to_owned() }
+    }
+}
+
+/// The digests that a seal vouches for, with the signatures that were verified.
+#[derive(Debug)]
+pub(super) struct Signed {
+    /// The digest of each role, by the statement where there is one, else as the seal claims.
+    pub(super) digests: BTreeMap<Role, VerityDigest>,
+    /// The signature of each role, and who made it.
+    pub(super) signatures: BTreeMap<Role, (Vec<u8>, Option<SignedBy>)>,
+    /// The statement.
+    pub(super) binding: Option<Binding>,
+}
+
+/// Steps 1 to 3 of "Accepting a seal" (seal format, section 8).
+pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules, budget: &Budget) -> Result<Signed> {
+    let binding = statement(image, seal, rules, budget)?;
+    let digests = expected(image, seal, binding.as_ref());
+    for (role, claimed) in claims(seal) {
+        compare(role, claimed, &digests)?;
+    }
+    let mut ders = BTreeMap::new();
+    for signature in &seal.signatures {
+        if let Some(bytes) = &signature.der {
+            ders.insert(signature.role, load(bytes, store, budget)?);
+        }
+    }
+    let mut signatures = BTreeMap::new();
+    if rules.certificates.is_some() {
+        coverage(image, seal, binding.is_some(), &ders)?;
+    }
+    for (role, der) in ders {
+        let signer = match (&rules.certificates, digests.get(&role)) {
+            (Some(trusted), Some(digest)) => Some(verify(role, digest, &der, trusted, rules)?),
+            _ => None,
+        };
+        signatures.insert(role, (der, signer));
+    }
+    if let Some((text, der)) = &seal.binding {
+        let digest = verity_digest(seal.algorithm, text);
+        let signer = rules.certificates.as_ref().map(|trusted| verify(Role::Binding, &digest, der, trusted, rules)).transpose()?;
+        signatures.insert(Role::Binding, (der.clone(), signer));
+    }
+    Ok(Signed { digests, signatures, binding })
+}
+
+fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate], rules: &Rules) -> Result<SignedBy> {
+    let content = formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes());
+    let index = verify_signature(der, &content, trusted, rules.dates, rules.now, &role.to_string())?;
+    trusted.get(index).map(SignedBy::of).ok_or_else(|| Refusal::new(Case::Bug, role.to_string(), "no such certificate"))
+}
+
+fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
+    match bytes {
+        Bytes::Here(der) => Ok(der.clone()),
+        Bytes::Blob { size, digest } if *size > budget.signature => {
+            Err(Refusal::new(Case::E15TooBig, digest.to_string(), format!("{size} bytes, the kernel takes {}", budget.signature)))
+        }
+        Bytes::Blob { digest, size } => store.read(digest, Some(*size), budget.signature),
+    }
+}
+
+/// The statement, if it is about this image.
+fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Result<Option<Binding>> {
+    let Some((text, _)) = &seal.binding else {
+        if rules.certificates.is_some() && rules.binding == BindingRule::Required {
+            return Err(Refusal::new(Case::D16Binding, "", ""));
+        }
+        if rules.identity.is_some() && rules.certificates.is_some() {
+            return Err(Refusal::new(Case::D18Identity, "", "it has no binding statement, and so no name"));
+        }
+        return Ok(None);
+    };
+    let binding = Binding::parse(text, budget)?;
+    let refuse = |case, why: String| Err(Refusal::new(case, "binding", why));
+    if binding.algorithm != seal.algorithm {
+        return refuse(Case::D09Algorithm, format!("the statement says {}, the seal {}", binding.algorithm, seal.algorithm));
+    }
+    match (binding.subject, seal.dialect) {
+        (None, Dialect::Inline) => {}
+        (Some(subject), _) if subject == image.digest => {}
+        (Some(subject), _) => return refuse(Case::D04Replay, format!("it names {subject}")),
+        (None, _) => return refuse(Case::D04Replay, "it names no image".into()),
+    }
+    if binding.config != image.config_digest {
+        return refuse(Case::D04Replay, format!("it names the config {}", binding.config));
+    }
+    if binding.layers.len() != image.layers.len() {
+        return refuse(Case::D05Layers, format!("it names {} layers, the image has {}", binding.layers.len(), image.layers.len()));
+    }
+    for (number, (layer, (blob, diff_id, _))) in image.layers.iter().zip(&binding.layers).enumerate() {
+        if (layer.digest, layer.diff_id) != (*blob, *diff_id) {
+            return refuse(Case::D05Layers, format!("it names another layer {number}"));
+        }
+    }
+    if let Some(name) = &rules.identity {
+        if !binding.identities.contains(name) {
+            let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
+            return refuse(Case::D18Identity, format!("it is for {names}, not for {name}"));
+        }
+    }
+    Ok(Some(binding))
+}
+
+fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<Role, VerityDigest> {
+    let mut digests: BTreeMap<Role, VerityDigest> = BTreeMap::new();
+    match binding {
+        Some(binding) => {
+            digests.extend(binding.layers.iter().enumerate().map(|(n, (_, _, digest))| (Role::Layer(n), *digest)));
+            digests.insert(Role::Merged, binding.merged);
+            digests.extend(claims(seal).filter(|(role, _)| *role == Role::Bootable).map(|(role, digest)| (role, *digest)));
+        }
+        None => digests.extend(seal.erofs.iter().map(|e| (e.role, e.digest)).chain(seal.signatures.iter().map(|s| (s.role, s.digest)))),
+    }
+    digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest));
+    digests.insert(Role::Config, verity_digest(seal.algorithm, &image.config));
+    digests
+}
+
+fn claims(seal: &Seal) -> impl Iterator<Item = (Role, &VerityDigest)> {
+    seal.erofs.iter().map(|e| (e.role, &e.digest)).chain(seal.signatures.iter().map(|s| (s.role, &s.digest)))
+}
+
+fn compare(role: Role, claimed: &VerityDigest, digests: &BTreeMap<Role, VerityDigest>) -> Result<()> {
+    match digests.get(&role) {
+        Some(wanted) if wanted == claimed => Ok(()),
+        Some(wanted) => match digests.iter().find(|(_, digest)| *digest == claimed) {
+            Some((other, _)) => Err(Refusal::new(Case::D06Role, role.to_string(), format!("it holds the digest of {other}"))),
+            None => Err(Refusal::new(Case::D07Digest, role.to_string(), format!("the seal has {claimed}, it should be {wanted}"))),
+        },
+        None => Err(Refusal::new(Case::D03Coverage, role.to_string(), "the binding statement does not name it")),
+    }
+}
+
+/// Whether enough is signed, before any signature is looked at.
+fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
+    if ders.is_empty() {
+        return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
+    }
+    let layers: Vec<Role> = (0..image.layers.len()).map(Role::Layer).collect();
+    let missing = |roles: &[Role]| -> Vec<String> { roles.iter().filter(|r| !ders.contains_key(r)).map(ToString::to_string).collect() };
+    let wanted: Vec<Role> = match (bound, seal.dialect) {
+        (true, Dialect::Inline) => [vec![Role::Config, Role::Merged], layers].concat(),
+        (true, _) => [vec![Role::Manifest, Role::Config, Role::Merged], layers].concat(),
+        // Without a statement the tree itself must be signed, in one way or the other.
+        (false, _) if ders.contains_key(&Role::Merged) => vec![Role::Merged],
+        (false, _) => layers,
+    };
+    let missing = missing(&wanted);
+    if missing.is_empty() && !wanted.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(Case::D03Coverage, "", format!("not signed: {}", missing.join(", "))))
+}

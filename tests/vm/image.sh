@@ -1,0 +1,178 @@
+#!/bin/sh
+# Builds what a guest boots from, once, under target/vm (or $LAYERSEAL_VM_DIR):
+#
+#   root/root.ext4            Debian 13 with the container tools, no kernel
+#   kernel-V/vmlinuz          Debian's stock cloud kernel
+#   kernel-V/initrd           busybox and the disk driver
+#   kernel-V/modules.ext4     all modules, mounted over /usr/lib/modules
+#
+# One root serves every kernel, so another kernel costs its download only.
+# Each part carries the hash of its recipe and is built anew when that changes.
+#
+# usage: image.sh [--kernel 6.12|7.3|6.1]
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+packages='crun podman conmon netavark uidmap fuse-overlayfs skopeo composefs fsverity e2fsprogs keyutils openssl
+    attr util-linux mount busybox-static kmod iproute2 procps strace ca-certificates'
+
+say() { echo "vm: $*"; }
+die() { say "$*" >&2; exit 1; }
+
+# What a command says matters only when it fails.
+quietly() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "failed: $1"; }; }
+
+# A recipe is the text of the functions that build, and their argument.
+recipe() {
+    for function in $1; do sed -n "/^$function() {/,/^}/p" "$here/image.sh"; done
+    echo "$2"
+}
+
+# part NAME "FUNCTION HELPERS" ARGUMENT: has FUNCTION fill an empty directory
+# and puts that in place by renaming, so an interrupted build leaves nothing.
+part() {
+    want=$(recipe "$2" "$3" | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$dir/$1/recipe" 2>/dev/null)" != "$want" ] || return 0
+    mirror=$("$here/packages.sh" mirror)
+    [ -n "$mirror" ] || die "no Debian mirror found in /etc/apt"
+    mkdir "$tmp/part"
+    "${2%% *}" "$tmp/part" "$3"
+    echo "$want" >"$tmp/part/recipe"
+    rm -rf "${dir:?}/$1"
+    mv "$tmp/part" "$dir/$1"
+}
+
+# composefs is not in Debian 13; forky's packages install there unchanged.
+# Nothing else is to come from forky, hence the default release.
+root() {
+    say "building the root filesystem (about 30 s)"
+    quietly mmdebstrap --variant=minbase --mode=root --format=directory \
+        --include="$(echo "$2" | xargs | tr ' ' ,)" \
+        --aptopt='APT::Default-Release "trixie"' \
+        --aptopt='APT::Install-Recommends "false"' \
+        --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='Acquire::Check-Valid-Until "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/man/*' \
+        trixie "$tmp/root" \
+        "deb [signed-by=$keyring] $mirror trixie main" \
+        "deb [signed-by=$keyring] $mirror forky main"
+    mkdir -p "$tmp/root/usr/lib/modules" "$tmp/root/data" "$tmp/root/t"
+    truncate -s 2G "$1/root.ext4"
+    quietly mke2fs -q -t ext4 -O 'verity,^has_journal' -d "$tmp/root" "$1/root.ext4"
+    rm -rf --one-file-system "$tmp/root"
+}
+
+# An apt that sees only this suite, the release below it, and no installed
+# package: it finds another release's kernel and leaves the machine's alone.
+private_apt() {
+    mkdir -p "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial"
+    : >"$tmp/apt/status"
+    for suite in "$1" "${1%-backports}"; do
+        echo "deb [signed-by=$keyring] $mirror $suite main"
+    done | sort -u >"$tmp/apt/sources.list"
+    cat >"$tmp/apt/conf" <<END
+APT::Architecture "amd64";
+APT::Default-Release "$1";
+APT::Sandbox::User "root";
+Acquire::Check-Valid-Until "false";
+Dir::Cache "$tmp/apt/cache";
+Dir::Etc::sourcelist "$tmp/apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State::lists "$tmp/apt/lists";
+Dir::State::status "$tmp/apt/status";
+END
+    export APT_CONFIG="$tmp/apt/conf"
+    quietly apt-get -qq update
+}
+
+kernel() {
+    say "fetching the $2 cloud kernel (about 10 s)"
+    case $2 in
+        6.1) private_apt bookworm ;;
+        6.12) private_apt trixie ;;
+        *) private_apt trixie-backports ;;
+    esac
+    # Newer kernels are split: the image package only pulls in the others.
+    names=$(apt-get --simulate --no-install-recommends install linux-image-cloud-amd64 |
+        sed -nE 's/^Inst (linux-(base|binary|image|modules)-[0-9][^ ]*).*/\1/p')
+    cd "$tmp/apt"
+    # shellcheck disable=SC2086  # a list of names
+    quietly apt-get -qq download $names
+    cd "$here"
+    for deb in "$tmp"/apt/*.deb; do dpkg-deb -x "$deb" "$tmp/tree"; done
+    rm -rf "$tmp/apt"
+    [ -d "$tmp/tree/lib" ] || mv "$tmp/tree/usr/lib" "$tmp/tree/lib"
+    release=$(ls "$tmp/tree/lib/modules")
+    case $release in "$2".*) ;; *) say "note: the archive has moved on from $2 to $release" ;; esac
+
+    find "$tmp/tree" -type f -name 'vmlinuz*' -exec mv {} "$1/vmlinuz" \;
+    depmod -b "$tmp/tree" "$release"
+    initrd "$1/initrd" "$tmp/tree" "$release"
+    truncate -s 400M "$1/modules.ext4"
+    quietly mke2fs -q -t ext4 -O '^has_journal' -d "$tmp/tree/lib/modules" "$1/modules.ext4"
+    rm -rf "$tmp/tree"
+}
+
+# Just enough to reach the root disk. run.sh appends the guest's own script as
+# a second archive, so that changing that script rebuilds nothing.
+initrd() {
+    mkdir -p "$tmp/initrd/dev" "$tmp/initrd/proc" "$tmp/initrd/sys" "$tmp/initrd/root"
+    quietly debugfs -R "dump -p /usr/bin/busybox $tmp/initrd/busybox" "$dir/root/root.ext4"
+    number=10
+    modprobe -S "$3" -d "$2" --show-depends -a virtio_pci virtio_blk | sed -n 's/^insmod //p' |
+        while read -r module; do
+            case $module in *.xz) xz -dc "$module" ;; *) cat "$module" ;; esac >"$tmp/initrd/$number.ko"
+            number=$((number + 1))
+        done
+    [ -e "$tmp/initrd/10.ko" ] || die "no virtio_blk in the modules of $3"
+    # A module that two others need is listed twice: its second load may fail.
+    cat >"$tmp/initrd/init" <<'END'
+#!/busybox sh
+set -e
+/busybox mount -t devtmpfs dev /dev
+/busybox mount -t proc proc /proc
+/busybox mount -t sysfs sys /sys
+for module in /*.ko; do /busybox insmod "$module" 2>/dev/null || true; done
+/busybox mount -t ext4 /dev/vda /root
+/busybox mount -t ext4 -o ro /dev/vde /root/usr/lib/modules
+/busybox mount -t tmpfs -o mode=755 run /root/run
+/busybox cp /guest /root/run/guest
+for fs in dev proc sys; do /busybox mount --move "/$fs" "/root/$fs"; done
+exec /busybox switch_root /root /bin/sh /run/guest
+END
+    chmod 755 "$tmp/initrd/init" "$tmp/initrd/busybox"
+    (cd "$tmp/initrd" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$1"
+    rm -rf "$tmp/initrd"
+}
+
+version=6.12
+if [ "${1-}" = --kernel ] && [ $# -eq 2 ]; then
+    version=$2
+    shift 2
+fi
+case "$version,$#" in
+    6.1,0 | 6.12,0 | 7.3,0) ;;
+    *) echo "usage: image.sh [--kernel 6.12|7.3|6.1]" >&2; exit 2 ;;
+esac
+for tool in mmdebstrap mke2fs depmod cpio xz; do
+    command -v "$tool" >/dev/null || die "no $tool: run tests/vm/packages.sh vm first"
+done
+[ "$(id -u)" = 0 ] || die "must be root"
+
+mkdir -p "$dir/tmp"
+dir=$(cd "$dir" && pwd)
+# One builder at a time; the next one finds everything done.
+exec 9>"$dir/lock"
+flock 9
+tmp=$dir/tmp/image
+trap 'rm -rf --one-file-system "$tmp"' EXIT
+trap 'exit 130' INT TERM HUP
+rm -rf --one-file-system "$tmp"
+mkdir "$tmp"
+part root root "$packages"
+part "kernel-$version" 'kernel initrd private_apt' "$version"
