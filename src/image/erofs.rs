@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::reader::{Image as ErofsImage, InodeHeader as _, InodeOps as _, erofs_to_filesystem};
 use composefs::erofs::writer::{ValidatedFileSystem, mkfs_erofs_versioned};
+use composefs::generic_tree::Stat;
 use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
 use composefs::tree::FileSystem;
 
@@ -56,7 +57,8 @@ impl Writer {
 }
 
 impl Writer {
-    /// The image of one layer as other tools make it: nothing that the layer takes away is in it.
+    /// The image of one layer as other tools make it, for comparison: nothing that the layer takes away
+    /// is in it, so that it cannot be stacked.
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
@@ -68,12 +70,11 @@ impl Writer {
     }
 }
 
-/// One layer by itself, its whiteouts left out.
+/// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
+/// unset where the layer does not give it: the form that others sign.
 pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
     let kept: Vec<Entry> = entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
-    let mut fs = Images::<H>::build([kept.as_slice()], false)?.bare_merged();
-    fs.filter_xattrs(composefs::generic_tree::is_allowed_container_xattr);
-    Ok(fs)
+    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept.as_slice()], false)?.bare_merged())
 }
 
 fn write_all<H: FsVerityHashValue>(mut images: Images<H>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {

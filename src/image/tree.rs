@@ -43,7 +43,14 @@ impl<H: FsVerityHashValue> Images<H> {
     /// [`Case::H03Path`] for missing parents and hard links to nothing, [`Case::H06Entry`] for what
     /// EROFS cannot hold; the layer's number is part of the message.
     pub fn build<'a>(layers: impl IntoIterator<Item = &'a [Entry]>, stack: bool) -> Result<Self> {
-        let mut builder = Builder::new();
+        // Seen only in a stack of layers of which none has an entry for the root: then users other
+        // than root are to get in all the same.
+        Self::build_on(Stat { st_mode: 0o755, ..Stat::uninitialized() }, layers, stack)
+    }
+
+    /// Like [`Self::build`], with the root's metadata before the first layer.
+    pub(super) fn build_on<'a>(root: Stat, layers: impl IntoIterator<Item = &'a [Entry]>, stack: bool) -> Result<Self> {
+        let mut builder = Builder::new(root);
         let mut trees = Vec::new();
         for (number, entries) in layers.into_iter().enumerate() {
             let within = |r: Refusal| r.within(format!("layer {number}"));
@@ -129,9 +136,7 @@ impl<H: FsVerityHashValue> Default for Log<H> {
 }
 
 impl<H: FsVerityHashValue> Builder<H> {
-    fn new() -> Self {
-        // Only seen where layers are stacked and none has an entry for the root.
-        let root = Stat { st_mode: 0o755, ..Stat::uninitialized() };
+    fn new(root: Stat) -> Self {
         Self { fs: FileSystem::new(root), names: Vec::new(), first_own: 0, log: Log::default() }
     }
 

@@ -43,9 +43,12 @@ impl BlobStore {
     /// Opens a blob; its bytes are not yet compared with the digest.
     ///
     /// # Errors
-    /// [`Case::C04Bytes`] when it is missing or no regular file.
+    /// [`Case::C04Missing`], [`Case::C04Bytes`] when it is no regular file.
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File> {
-        files::open_file_at(&self.dir, digest.hex()).map_err(|e| Refusal::new(Case::C04Bytes, self.name(digest), e))
+        files::open_file_at(&self.dir, digest.hex()).map_err(|e| {
+            let case = if e.kind() == std::io::ErrorKind::NotFound { Case::C04Missing } else { Case::C04Bytes };
+            Refusal::new(case, self.name(digest), e)
+        })
     }
 
     /// Whether there is a blob of this name.

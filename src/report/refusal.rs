@@ -110,6 +110,7 @@ cases! {
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
     C03TooBig = "C03", Rejected, "larger than the budget allows", "";
     C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";
+    C04Missing = "C04", Rejected, "a blob is missing", "fetch it again";
     C07NoSeal = "C07", NotSealed, "no seal was found", "seal the image with `layerseal sign`, or fetch its seal";
 
     // D: seals.

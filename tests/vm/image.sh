@@ -17,7 +17,7 @@ dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 packages='crun podman conmon netavark uidmap fuse-overlayfs skopeo composefs fsverity e2fsprogs keyutils openssl
-    attr util-linux mount busybox-static kmod iproute2 procps strace ca-certificates'
+    attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 
 say() { echo "vm: $*"; }
 die() { say "$*" >&2; exit 1; }
