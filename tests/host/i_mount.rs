@@ -1,0 +1,204 @@
+//! Group I: how the mount is made.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::common::{Bench, Layout, two_layers};
+use crate::{Mount, can_mount, mounts_beneath};
+
+fn pulled() -> Bench {
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    bench.run(&["pull", "oci:image", "--name", "app", "--require-signature", "--trust", "signer.crt"]).ok();
+    bench
+}
+
+const SEALED: [&str; 5] = ["--require-signature", "--trust", "signer.crt", "--verity", "off"];
+
+fn mount(bench: &Bench, more: &[&str]) -> crate::common::Run {
+    bench.run(&[&["mount", "app", "root"][..], &SEALED, more].concat())
+}
+
+#[test]
+fn i01_read_only_mounts_have_one_erofs_and_one_data_layer() {
+    if !can_mount("I01") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    mount(&bench, &[]).ok();
+    let mounts = mounts_beneath(&root.path());
+    let [one] = &mounts[..] else { panic!("{mounts:?}") };
+    assert_eq!(one.kind, "overlay");
+    assert!(one.source.starts_with("composefs:") && one.source.len() == 10 + 128, "{}", one.source);
+    for option in ["ro", "nodev"] {
+        assert!(one.options.iter().any(|o| o == option), "{option}: {one:?}");
+    }
+    let count = |prefix: &str| one.super_options.iter().filter(|o| o.starts_with(prefix)).count();
+    assert_eq!((count("lowerdir+="), count("datadir+="), count("upperdir=")), (1, 1, 0), "{one:?}");
+    for option in ["metacopy=on", "redirect_dir=on"] {
+        assert!(one.super_options.iter().any(|o| o == option), "{option}: {one:?}");
+    }
+    std::fs::write(root.path().join("etc/x"), "").unwrap_err();
+}
+
+#[test]
+fn i01_an_upper_directory_takes_the_changes() {
+    if !can_mount("I01 upper") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    std::fs::create_dir(bench.path("upper")).unwrap();
+    std::fs::create_dir(bench.path("work")).unwrap();
+    mount(&bench, &["--upper", "upper", "--work", "work"]).ok();
+    std::fs::write(root.path().join("etc/new"), "mine").unwrap();
+    std::fs::set_permissions(root.path().join("usr/bin/tool"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::remove_file(root.path().join("etc/small")).unwrap();
+    bench.run(&["umount", "root"]).ok();
+    assert_eq!(std::fs::read(bench.path("upper/etc/new")).unwrap(), b"mine");
+    // Changing metadata copies no content up.
+    assert!(std::fs::symlink_metadata(bench.path("upper/usr/bin/tool")).unwrap().len() == 5000);
+    mount(&bench, &["--upper", "upper", "--work", "work"]).ok();
+    assert_eq!(std::fs::read(root.path().join("usr/bin/tool")).unwrap(), vec![b'x'; 5000]);
+    assert!(!root.path().join("etc/small").exists());
+}
+
+#[test]
+fn i02_a_missing_object_is_named_before_anything_is_mounted() {
+    if !can_mount("I02") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    let object = layerseal::digest::verity_digest(layerseal::digest::Algorithm::Sha512, &[b'x'; 5000]).object_path();
+    std::fs::remove_file(bench.vault().join("objects").join(&object)).unwrap();
+    let run = mount(&bench, &[]).refused(4, "I02");
+    assert!(run.stderr.contains(&object), "{}", run.stderr);
+    assert!(mounts_beneath(&root.path()).is_empty());
+}
+
+#[test]
+fn i04_i05_failures_leave_no_mount() {
+    if !can_mount("I04") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    let before = layerseal::sys::mounts::mountinfo().unwrap().len();
+    std::fs::create_dir(bench.path("upper")).unwrap();
+    std::fs::create_dir(bench.path("work")).unwrap();
+    // A work directory inside the upper one is refused by the kernel, after the EROFS was mounted.
+    std::fs::create_dir(bench.path("upper/work")).unwrap();
+    mount(&bench, &["--upper", "upper", "--work", "upper/work"]).refused(6, "I11");
+    assert!(mounts_beneath(&root.path()).is_empty());
+    // The target vanishes.
+    std::fs::remove_dir(root.path()).unwrap();
+    mount(&bench, &[]).refused(2, "A01");
+    assert_eq!(layerseal::sys::mounts::mountinfo().unwrap().len(), before);
+    assert!(!std::path::Path::new("/run/layerseal").exists() || std::fs::read_dir("/run/layerseal").unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with("erofs.")));
+}
+
+#[test]
+fn i06_the_same_image_twice_is_one_mount_and_another_is_refused() {
+    if !can_mount("I06") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    mount(&bench, &[]).ok();
+    mount(&bench, &[]).ok();
+    assert_eq!(mounts_beneath(&root.path()).len(), 1);
+    mount(&bench, &["--stack"]).refused(2, "I06");
+    Layout::new(&bench.path("other"), &two_layers()[..1]);
+    bench.run(&["mount", "oci:other", "root", "--verity", "off"]).refused(2, "I06");
+    assert_eq!(mounts_beneath(&root.path()).len(), 1);
+}
+
+#[test]
+fn i07_an_upper_directory_in_use_is_refused() {
+    if !can_mount("I07") {
+        return;
+    }
+    let bench = pulled();
+    let (root, second) = (Mount::at(&bench, "root"), Mount::at(&bench, "second"));
+    for dir in ["upper", "work", "work2"] {
+        std::fs::create_dir(bench.path(dir)).unwrap();
+    }
+    mount(&bench, &["--upper", "upper", "--work", "work"]).ok();
+    let run = bench.run(&[&["mount", "app", "second"][..], &SEALED, &["--upper", "upper", "--work", "work"]].concat());
+    // The kernel refuses only where index is on; where it does not, it warns and the mount is made.
+    assert!(run.code == 6 && run.stderr.contains("[R-I07]") || run.code == 0, "{}", run.stderr);
+    drop(second);
+    assert_eq!(mounts_beneath(&root.path()).len(), 1);
+}
+
+#[test]
+fn i08_nothing_reaches_other_mount_namespaces_but_the_target() {
+    if !can_mount("I08") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    // A peer that sees what is shared with it, as a container with rslave mounts does.
+    let mut peer = std::process::Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "30"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    mount(&bench, &[]).ok();
+    let seen = std::fs::read_to_string(format!("/proc/{}/mountinfo", peer.id())).unwrap();
+    peer.kill().unwrap();
+    peer.wait().unwrap();
+    let _ = root;
+    assert!(!seen.contains(" - erofs "), "{seen}");
+    assert!(!seen.contains("/run/layerseal"), "{seen}");
+}
+
+#[test]
+fn i12_umount_takes_only_our_mounts() {
+    if !can_mount("I12") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    bench.run(&["umount", "root"]).refused(2, "A01");
+    mount(&bench, &[]).ok();
+    let held = std::fs::File::open(root.path().join("usr/bin/tool")).unwrap();
+    bench.run(&["umount", "root"]).refused(6, "I05");
+    drop(held);
+    bench.run(&["umount", "root"]).ok();
+    assert!(mounts_beneath(&root.path()).is_empty());
+}
+
+#[test]
+fn g06_without_fs_verity_nothing_is_mounted() {
+    if !can_mount("G06") {
+        return;
+    }
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    if layerseal::prepare::probe(layerseal::sys::files::open_dir(&bench.vault()).unwrap(), "vault").is_ok() {
+        println!("SKIPPED g06: this filesystem has fs-verity");
+        return;
+    }
+    let run = bench.run(&["mount", "app", "root", "--require-signature", "--trust", "signer.crt"]).refused(6, "G06");
+    assert!(run.stderr.contains("tune2fs -O verity"), "{}", run.stderr);
+    bench.run(&["mount", "oci:image", "root"]).refused(6, "G06");
+    assert!(mounts_beneath(&root.path()).is_empty());
+    bench.run(&["doctor"]).refused_by_doctor();
+}
+
+#[test]
+fn verity_off_says_so_loudly() {
+    if !can_mount("--verity off") {
+        return;
+    }
+    let bench = pulled();
+    let _root = Mount::at(&bench, "root");
+    let run = mount(&bench, &[]).ok();
+    assert!(run.stderr.contains("--verity off: the kernel checks nothing"), "{}", run.stderr);
+}
+
+impl crate::common::Run {
+    fn refused_by_doctor(self) {
+        assert_eq!(self.code, 6, "{}", self.stdout);
+        assert!(self.stdout.contains("cannot enforce"), "{}", self.stdout);
+    }
+}
