@@ -44,7 +44,10 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
     let checks = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
-        let list: Vec<_> = checks.iter().map(|c| json!({"check": c.name, "state": c.state.name(), "found": c.found, "remedy": c.remedy})).collect();
+        let list: Vec<_> = checks
+            .iter()
+            .map(|c| json!({"check": c.name, "state": c.state.name(), "found": c.found, "remedy": c.remedy}))
+            .collect();
         output::document(&json!({"enforces": enforces, "checks": list}));
     } else {
         let mut rows = Vec::new();
@@ -55,7 +58,11 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
         for check in checks.iter().filter(|c| c.state != State::Ok && !c.remedy.is_empty()) {
             output::line(format!("{}: {}", check.name, check.remedy));
         }
-        output::line(if enforces { "this host can enforce sealed images" } else { "this host cannot enforce sealed images" });
+        output::line(if enforces {
+            "this host can enforce sealed images"
+        } else {
+            "this host cannot enforce sealed images"
+        });
     }
     Ok(if enforces { ExitCode::SUCCESS } else { ExitCode::from(Class::CannotEnforce.exit_code()) })
 }
@@ -67,15 +74,27 @@ fn check(name: &'static str, state: State, found: impl Into<String>, remedy: imp
 fn root() -> Check {
     let root = rustix::process::geteuid().is_root();
     let state = if root { State::Ok } else { State::Missing };
-    check("root", state, if root { "running as root" } else { "not running as root" }, "mounting needs root; rootless comes later")
+    check(
+        "root",
+        state,
+        if root { "running as root" } else { "not running as root" },
+        "mounting needs root; rootless comes later",
+    )
 }
 
 fn kernel() -> Check {
     let (major, minor) = kernel_version();
     let found = format!("Linux {major}.{minor}");
     match (major, minor) {
-        (..6, _) | (6, ..6) => check("kernel", State::Missing, found, "use Linux 6.6 or newer: older ones have no verity= for overlayfs"),
-        (6, 6..12) => check("kernel", State::Optional, format!("{found}, EROFS through loop devices"), "Linux 6.12 and newer mount EROFS images from files"),
+        (..6, _) | (6, ..6) => {
+            check("kernel", State::Missing, found, "use Linux 6.6 or newer: older ones have no verity= for overlayfs")
+        }
+        (6, 6..12) => check(
+            "kernel",
+            State::Optional,
+            format!("{found}, EROFS through loop devices"),
+            "Linux 6.12 and newer mount EROFS images from files",
+        ),
         _ => check("kernel", State::Ok, found, ""),
     }
 }
@@ -83,7 +102,12 @@ fn kernel() -> Check {
 fn erofs() -> Check {
     match Configure::open("erofs") {
         Ok(_) => check("EROFS", State::Ok, "available", ""),
-        Err(e) => check("EROFS", State::Missing, e.to_string(), "modprobe erofs; or a kernel with CONFIG_EROFS_FS and CONFIG_EROFS_FS_XATTR"),
+        Err(e) => check(
+            "EROFS",
+            State::Missing,
+            e.to_string(),
+            "modprobe erofs; or a kernel with CONFIG_EROFS_FS and CONFIG_EROFS_FS_XATTR",
+        ),
     }
 }
 
@@ -101,10 +125,17 @@ fn filesystem(home: &Home) -> Check {
     const NAME: &str = "fs-verity";
     let existing = home.vault.ancestors().find(|d| d.is_dir()).unwrap_or(std::path::Path::new("/"));
     let shown = existing.display().to_string();
-    let probe = files::open_dir(existing).map_err(|e| e.to_string()).and_then(|dir| prepare::probe(dir, &shown).map_err(|r| format!("{}: {}", r.case().what(), r.detail())));
+    let probe = files::open_dir(existing)
+        .map_err(|e| e.to_string())
+        .and_then(|dir| prepare::probe(dir, &shown).map_err(|r| format!("{}: {}", r.case().what(), r.detail())));
     match probe {
         Ok(()) => check(NAME, State::Ok, format!("enabled on a file in {shown}"), ""),
-        Err(why) => check(NAME, State::Missing, format!("{shown}: {}", why.trim_end_matches(": ")), Case::G06Unsupported.remedy()),
+        Err(why) => check(
+            NAME,
+            State::Missing,
+            format!("{shown}: {}", why.trim_end_matches(": ")),
+            Case::G06Unsupported.remedy(),
+        ),
     }
 }
 
@@ -113,13 +144,23 @@ fn signatures() -> Check {
     if verity::kernel_verifies() {
         return check(NAME, State::Ok, "CONFIG_FS_VERITY_BUILTIN_SIGNATURES", "");
     }
-    check(NAME, State::Optional, "not in this kernel; layerseal's own checks do not need it", Case::G08Unchecked.remedy())
+    check(
+        NAME,
+        State::Optional,
+        "not in this kernel; layerseal's own checks do not need it",
+        Case::G08Unchecked.remedy(),
+    )
 }
 
 fn keys() -> Check {
     const NAME: &str = ".fs-verity keyring";
     match VerityKeyring::find().and_then(|keyring| keyring.list()) {
-        Ok(keys) if keys.is_empty() => check(NAME, State::Optional, "empty", "`layerseal keyring add-cert CERT` makes the kernel check signatures too"),
+        Ok(keys) if keys.is_empty() => check(
+            NAME,
+            State::Optional,
+            "empty",
+            "`layerseal keyring add-cert CERT` makes the kernel check signatures too",
+        ),
         Ok(keys) => check(NAME, State::Ok, format!("{} certificates", keys.len()), ""),
         Err(refusal) => check(NAME, State::Optional, refusal.detail(), Case::G09Keyring.remedy()),
     }
@@ -128,7 +169,12 @@ fn keys() -> Check {
 fn required() -> Check {
     const NAME: &str = "fs.verity.require_signatures";
     if verity::signatures_required() {
-        return check(NAME, State::Missing, "1", "objects of an image carry no signature of their own: set it to 0, and let policy ask for seals");
+        return check(
+            NAME,
+            State::Missing,
+            "1",
+            "objects of an image carry no signature of their own: set it to 0, and let policy ask for seals",
+        );
     }
     check(NAME, State::Ok, "0", "")
 }

@@ -61,7 +61,8 @@ impl Home {
                     Some(digest) => *digest,
                     None => layout.resolve(tag.as_deref(), &self.budget)?,
                 };
-                let image = Image::read(layout.store(), &digest, platform.unwrap_or(&host), &self.budget).map_err(within)?;
+                let image =
+                    Image::read(layout.store(), &digest, platform.unwrap_or(&host), &self.budget).map_err(within)?;
                 Ok(Located { place: Place::Layout(layout), image })
             }
             _ => {
@@ -94,8 +95,12 @@ impl Located {
         let bar = progress::layers(&self.image, "reading");
         let tell = |n| bar.inc(n);
         let contents = match &self.place {
-            Place::Layout(layout) => Contents::read(&self.image, algorithm, &ReadOnly { store: layout.store(), algorithm }, budget, &tell),
-            Place::Vault(vault) => Contents::read(&self.image, algorithm, &Import::new(vault, vault.store(), algorithm), budget, &tell),
+            Place::Layout(layout) => {
+                Contents::read(&self.image, algorithm, &ReadOnly { store: layout.store(), algorithm }, budget, &tell)
+            }
+            Place::Vault(vault) => {
+                Contents::read(&self.image, algorithm, &Import::new(vault, vault.store(), algorithm), budget, &tell)
+            }
         };
         bar.finish_and_clear();
         let contents = contents?;
@@ -126,7 +131,10 @@ impl Extra {
     /// These seals and those beside the image.
     pub(super) fn found<'a>(&'a self, located: &'a Located, budget: &Budget) -> Result<Vec<Found<'a>>> {
         let beside = located.seals(budget)?.into_iter().map(|digest| Found { digest, store: located.store() });
-        let named = self.0.iter().flat_map(|(layout, digests)| digests.iter().map(move |d| Found { digest: *d, store: layout.store() }));
+        let named = self
+            .0
+            .iter()
+            .flat_map(|(layout, digests)| digests.iter().map(move |d| Found { digest: *d, store: layout.store() }));
         let mut found: Vec<Found<'a>> = Vec::new();
         for one in named.chain(beside) {
             if !found.iter().any(|f| f.digest == one.digest) {
@@ -169,7 +177,8 @@ pub(super) fn now() -> i64 {
 fn graph_root() -> Result<PathBuf> {
     for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
         let Ok(text) = std::fs::read_to_string(file) else { continue };
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
         if let Some(root) = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str) {
             return Ok(PathBuf::from(root));
         }

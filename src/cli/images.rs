@@ -38,7 +38,13 @@ pub(super) fn list(home: &Home, args: &args::Images) -> Result<()> {
     for (names, digest, layers, size, seals) in rows {
         let names = if names.is_empty() { vec!["<none>"] } else { names };
         for name in names {
-            table.push(vec![name.to_owned(), digest.to_string(), layers.to_string(), output::bytes(size), seals.to_string()]);
+            table.push(vec![
+                name.to_owned(),
+                digest.to_string(),
+                layers.to_string(),
+                output::bytes(size),
+                seals.to_string(),
+            ]);
         }
     }
     output::table(&table);

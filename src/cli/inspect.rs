@@ -17,7 +17,10 @@ pub(super) fn run(home: &Home, args: &args::Inspect) -> anyhow::Result<()> {
         Err(refusal) => seals.push(json!({"origin": "inline", "error": output::refusal(&refusal)})),
     }
     for digest in located.seals(&home.budget)? {
-        let parsed = located.store().read(&digest, None, home.budget.manifest).and_then(|raw| parse(&raw, &digest, image, &home.budget));
+        let parsed = located
+            .store()
+            .read(&digest, None, home.budget.manifest)
+            .and_then(|raw| parse(&raw, &digest, image, &home.budget));
         seals.push(match parsed {
             Ok(Parsed::Seal(seal)) => describe(&seal, home),
             Ok(Parsed::Other(kind)) => json!({"origin": digest.to_string(), "artifact_type": kind}),
@@ -66,7 +69,11 @@ fn describe(seal: &Seal, home: &Home) -> Value {
             json!({"role": s.role.to_string(), "digest": s.digest.to_hex(), "signature_size": size})
         })
         .collect();
-    let erofs: Vec<Value> = seal.erofs.iter().map(|e| json!({"role": e.role.to_string(), "digest": e.digest.to_hex(), "size": e.size})).collect();
+    let erofs: Vec<Value> = seal
+        .erofs
+        .iter()
+        .map(|e| json!({"role": e.role.to_string(), "digest": e.digest.to_hex(), "size": e.size}))
+        .collect();
     let binding = seal.binding.as_ref().map(|(text, _)| match Binding::parse(text, &home.budget) {
         Ok(b) => json!({"identities": b.identities, "sequence": b.sequence, "subject": b.subject.map(|d: BlobDigest| d.to_string())}),
         Err(refusal) => json!({"error": output::refusal(&refusal)}),
@@ -86,7 +93,11 @@ fn print(document: &Value) {
     output::line(format!("image   {}", text(&document["image"])));
     output::line(format!("config  {}", text(&document["config"])));
     for (number, layer) in document["layers"].as_array().into_iter().flatten().enumerate() {
-        output::line(format!("layer {number} {} {}", text(&layer["digest"]), output::bytes(layer["size"].as_u64().unwrap_or(0))));
+        output::line(format!(
+            "layer {number} {} {}",
+            text(&layer["digest"]),
+            output::bytes(layer["size"].as_u64().unwrap_or(0))
+        ));
     }
     let seals = document["seals"].as_array().cloned().unwrap_or_default();
     if seals.is_empty() {
@@ -97,7 +108,12 @@ fn print(document: &Value) {
             output::line(format!("seal    {}: {}", text(&seal["origin"]), text(message)));
             continue;
         }
-        output::line(format!("seal    {} {} {} (not verified)", text(&seal["origin"]), text(&seal["dialect"]), text(&seal["algorithm"])));
+        output::line(format!(
+            "seal    {} {} {} (not verified)",
+            text(&seal["origin"]),
+            text(&seal["dialect"]),
+            text(&seal["algorithm"])
+        ));
         let rows: Vec<Vec<String>> = seal["signatures"]
             .as_array()
             .into_iter()
@@ -110,8 +126,15 @@ fn print(document: &Value) {
         output::table(&rows);
         if let Some(names) = seal.pointer("/binding/identities").and_then(Value::as_array) {
             let names: Vec<String> = names.iter().map(text).collect();
-            let sequence = seal.pointer("/binding/sequence").and_then(Value::as_u64).map(|n| format!(", sequence {n}")).unwrap_or_default();
-            output::line(format!("  binding: {}{sequence}", if names.is_empty() { "any name".to_owned() } else { names.join(", ") }));
+            let sequence = seal
+                .pointer("/binding/sequence")
+                .and_then(Value::as_u64)
+                .map(|n| format!(", sequence {n}"))
+                .unwrap_or_default();
+            output::line(format!(
+                "  binding: {}{sequence}",
+                if names.is_empty() { "any name".to_owned() } else { names.join(", ") }
+            ));
         }
     }
 }

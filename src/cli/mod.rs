@@ -31,10 +31,13 @@ pub fn main() -> ExitCode {
         1 => log::LevelFilter::Info,
         _ => log::LevelFilter::Debug,
     };
-    env_logger::Builder::new().filter_level(level).format(|out, record| {
-        use std::io::Write as _;
-        writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args())
-    }).init();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|out, record| {
+            use std::io::Write as _;
+            writeln!(out, "{}: {}", record.level().as_str().to_lowercase(), record.args())
+        })
+        .init();
     let json = args.command.wants_json();
     match run(args) {
         Ok(code) => code,

@@ -24,7 +24,11 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
     let rules = rules.certificates.is_some().then_some(rules);
     if mode == VerityMode::Off {
         // Loud, and not only where somebody watches.
-        log::warn!("--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen", args.image, home.vault.display());
+        log::warn!(
+            "--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen",
+            args.image,
+            home.vault.display()
+        );
     }
     let verified = verified(home, args, rules.as_ref())?;
     let vault = home.open_vault()?;
@@ -52,7 +56,9 @@ fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Ve
         Reference::Layout { .. } => into_vault(home, args, rules)?,
         _ => home.locate(&args.image, None)?,
     };
-    let Place::Vault(vault) = &located.place else { return Err(Refusal::new(Case::Bug, args.image.to_string(), "not in the vault")) };
+    let Place::Vault(vault) = &located.place else {
+        return Err(Refusal::new(Case::Bug, args.image.to_string(), "not in the vault"));
+    };
     match rules {
         Some(rules) => {
             let extra = Extra::open(&args.trust, &home.budget)?;
@@ -81,15 +87,27 @@ fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<
     home.locate(&reference, None)
 }
 
-fn by_seals(vault: &Vault, located: &Located, found: &[Found<'_>], rules: &Rules, budget: &Budget) -> Result<VerifiedImage> {
+fn by_seals(
+    vault: &Vault,
+    located: &Located,
+    found: &[Found<'_>],
+    rules: &Rules,
+    budget: &Budget,
+) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
     let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.contents(algorithm, budget) };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let verified = judge(&located.image, found, located.store(), rules, budget, &mut read, &checked).into_result()?;
     // The images of a statement that were compared before are in the vault; if they were lost since,
     // the layers make them again.
-    let complete = |v: &VerifiedImage| v.layers().iter().chain(Some(v.merged())).all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok());
-    let verified = if complete(&verified) { verified } else { judge(&located.image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()? };
+    let complete = |v: &VerifiedImage| {
+        v.layers().iter().chain(Some(v.merged())).all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok())
+    };
+    let verified = if complete(&verified) {
+        verified
+    } else {
+        judge(&located.image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()?
+    };
     if let Some(seal) = verified.seal() {
         vault.mark_checked(digest, seal)?;
     }

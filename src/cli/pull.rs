@@ -8,8 +8,9 @@ use crate::image::Contents;
 use crate::oci::{Budget, Reference};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
+use crate::sys::verity;
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Rules, judge};
+use crate::verify::{Found, Rules, VerifiedErofs, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -33,7 +34,10 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     let pulled = import(&vault, &located, &found, rules.as_ref(), args.algorithm, &home.budget)?;
     vault.set_tag(&name, &located.image.digest)?;
     if pulled.without_verity {
-        log::warn!("the filesystem of {} has no fs-verity: nothing protects the files yet, and mounting needs --verity off; see `layerseal doctor`", vault.path().display());
+        log::warn!(
+            "the filesystem of {} has no fs-verity: nothing protects the files yet, and mounting needs --verity off; see `layerseal doctor`",
+            vault.path().display()
+        );
     }
     output::line(format!("{name} {}", located.image.digest));
     Ok(())
@@ -57,7 +61,14 @@ pub(super) struct Pulled {
 
 /// Brings an image of a layout into the vault, untagged. With `rules` nothing is imported before the
 /// signatures of a seal have passed, and nothing is kept when its content has not.
-pub(super) fn import(vault: &Vault, located: &Located, found: &[Found<'_>], rules: Option<&Rules>, algorithm: Option<Algorithm>, budget: &Budget) -> Result<Pulled> {
+pub(super) fn import(
+    vault: &Vault,
+    located: &Located,
+    found: &[Found<'_>],
+    rules: Option<&Rules>,
+    algorithm: Option<Algorithm>,
+    budget: &Budget,
+) -> Result<Pulled> {
     let image = &located.image;
     let mut last: Option<Rc<Contents>> = None;
     let mut without_verity = false;
@@ -79,6 +90,7 @@ pub(super) fn import(vault: &Vault, located: &Located, found: &[Found<'_>], rule
         Some(rules) => {
             let verified = judge(image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()?;
             accepted = verified.seal().copied();
+            verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
             read(algorithm.unwrap_or(verified.algorithm()))?
         }
         None => read(algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget)))?,
@@ -86,6 +98,14 @@ pub(super) fn import(vault: &Vault, located: &Located, found: &[Found<'_>], rule
     vault.store().write(&image.manifest)?;
     vault.store().write(&image.config)?;
     vault.keep_contents(&image.digest, &contents)?;
+    if !without_verity {
+        // Every object was measured on its way in, and so were those that were there.
+        contents
+            .layer_digests
+            .iter()
+            .chain(Some(&contents.merged_digest))
+            .try_for_each(|digest| vault.mark_prepared(digest))?;
+    }
     vault.sync()?;
     vault.add_image(image)?;
     for seal in found {
@@ -97,13 +117,27 @@ pub(super) fn import(vault: &Vault, located: &Located, found: &[Found<'_>], rule
     Ok(Pulled { without_verity })
 }
 
+/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
+/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
+/// when it is enabled: a file that was stored without one before is made anew.
+fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
+    let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
+    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
+    if enrolled || !verity::kernel_verifies() {
+        return Ok(());
+    }
+    vault.put_object(erofs.digest(), bytes, Some(signature))
+}
+
 /// The algorithm of the first seal that can be read: its objects will be needed.
 fn sealed_algorithm(image: &crate::oci::Image, found: &[Found<'_>], budget: &Budget) -> Algorithm {
     found
         .iter()
-        .find_map(|f| match parse(&f.store.read(&f.digest, None, budget.manifest).ok()?, &f.digest, image, budget).ok()? {
-            Parsed::Seal(seal) => Some(seal.algorithm),
-            Parsed::Other(_) => None,
+        .find_map(|f| {
+            match parse(&f.store.read(&f.digest, None, budget.manifest).ok()?, &f.digest, image, budget).ok()? {
+                Parsed::Seal(seal) => Some(seal.algorithm),
+                Parsed::Other(_) => None,
+            }
         })
         .unwrap_or(Algorithm::Sha512)
 }

@@ -5,7 +5,13 @@ use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, artifact_descriptor, parse};
 
 /// `layerseal push` and `layerseal export-signatures`
-pub(super) fn run(home: &Home, image: &Reference, to: &Reference, signatures: bool, content: bool) -> anyhow::Result<()> {
+pub(super) fn run(
+    home: &Home,
+    image: &Reference,
+    to: &Reference,
+    signatures: bool,
+    content: bool,
+) -> anyhow::Result<()> {
     let Reference::Layout { dir, tag, digest: None } = to else {
         return Err(Refusal::new(Case::Usage, to.to_string(), "the target is oci:DIR[:TAG]").into());
     };

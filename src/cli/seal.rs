@@ -36,7 +36,13 @@ impl Plan {
     pub(super) fn new(home: &Home, image: &Reference, args: &StatementArgs) -> Result<Self> {
         let located = home.locate(image, args.platform.as_ref())?;
         let contents = located.contents(args.algorithm, &home.budget)?;
-        let binding = Binding::new(&located.image, &contents.layer_digests, contents.merged_digest, &args.identity, args.sequence)?;
+        let binding = Binding::new(
+            &located.image,
+            &contents.layer_digests,
+            contents.merged_digest,
+            &args.identity,
+            args.sequence,
+        )?;
         Ok(Self { located, contents, binding })
     }
 
@@ -44,7 +50,13 @@ impl Plan {
     pub(super) fn with_statement(home: &Home, located: Located, text: &[u8]) -> Result<Self> {
         let binding = Binding::parse(text, &home.budget)?;
         let contents = located.contents(binding.algorithm, &home.budget)?;
-        let ours = Binding::new(&located.image, &contents.layer_digests, contents.merged_digest, &binding.identities, binding.sequence)?;
+        let ours = Binding::new(
+            &located.image,
+            &contents.layer_digests,
+            contents.merged_digest,
+            &binding.identities,
+            binding.sequence,
+        )?;
         if ours != binding {
             return Err(Refusal::new(Case::D04Replay, "binding", "it does not describe this image"));
         }
@@ -83,7 +95,12 @@ impl Plan {
             match item.role {
                 Role::Binding => statement = signature,
                 Role::Layer(_) | Role::Merged => {
-                    parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: Some(item.bytes.into_owned()) });
+                    parts.push(Part {
+                        role: item.role,
+                        digest: item.digest,
+                        der: signature,
+                        erofs: Some(item.bytes.into_owned()),
+                    });
                 }
                 _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
             }

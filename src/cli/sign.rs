@@ -33,7 +33,10 @@ fn signer(args: &args::Sign) -> Result<Signer> {
     let passphrase = passphrase.as_deref().map(|bytes| bytes.strip_suffix(b"\n").unwrap_or(bytes));
     let signer = Signer::new(&certificate, &key, passphrase, &args.key.display().to_string())?;
     if signer.certificate().not_after() < now() || signer.certificate().not_before() > now() {
-        log::warn!("{}: the certificate is outside its dates; hosts that enforce them will refuse the seal", args.cert.display());
+        log::warn!(
+            "{}: the certificate is outside its dates; hosts that enforce them will refuse the seal",
+            args.cert.display()
+        );
     }
     Ok(signer)
 }
@@ -54,7 +57,9 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
         let open = std::fs::File::open(&path).and_then(|f| files::read_all(f, SMALL_FILE));
         open.map_err(|e| Refusal::new(Case::D03Coverage, path.display().to_string(), e))
     };
-    let statement = file("binding").map_err(|r| Refusal::new(Case::D16Binding, r.subject().to_owned(), "make it with `layerseal digest --write DIR`"))?;
+    let statement = file("binding").map_err(|r| {
+        Refusal::new(Case::D16Binding, r.subject().to_owned(), "make it with `layerseal digest --write DIR`")
+    })?;
     let located = home.locate(&args.image, args.platform.as_ref())?;
     let plan = Plan::with_statement(home, located, &statement)?;
     let artifact = plan.artifact(|item| {

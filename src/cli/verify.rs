@@ -31,7 +31,11 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
     if args.json {
         let seals: Vec<Value> = judgement.reports.iter().map(report).collect();
         let image = &located.image;
-        let layers: Vec<Value> = image.layers.iter().map(|l| json!({"digest": l.digest.to_string(), "diff_id": l.diff_id.to_string()})).collect();
+        let layers: Vec<Value> = image
+            .layers
+            .iter()
+            .map(|l| json!({"digest": l.digest.to_string(), "diff_id": l.diff_id.to_string()}))
+            .collect();
         let accepted = judgement.accepted.is_some();
         let (image_digest, config) = (image.digest.to_string(), image.config_digest.to_string());
         let refusal = judgement.into_result().err();
@@ -50,7 +54,9 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
     judgement.reports.iter().for_each(|r| print(r, signed));
     let image = judgement.into_result()?;
     match image.signer() {
-        Some(signer) => output::line(format!("verified: signed by {} (SHA-256 {})", signer.subject, signer.fingerprint)),
+        Some(signer) => {
+            output::line(format!("verified: signed by {} (SHA-256 {})", signer.subject, signer.fingerprint))
+        }
         None => output::line("digests match; no signature was checked: name the signer's certificate with --trust"),
     }
     Ok(ExitCode::SUCCESS)

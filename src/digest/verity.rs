@@ -126,9 +126,7 @@ impl VerityDigest {
     pub fn to_hex(&self) -> String {
         let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
         let bytes = self.as_bytes().iter();
-        bytes
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-            .collect()
+        bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
     }
 
     /// Parses what [`VerityDigest::to_hex`] writes: lowercase, exact length.
@@ -188,11 +186,7 @@ pub struct VerityHasher {
 impl VerityHasher {
     /// A hasher for a file of which it has seen nothing yet.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self {
-            algorithm,
-            size: 0,
-            levels: vec![Vec::new()],
-        }
+        Self { algorithm, size: 0, levels: vec![Vec::new()] }
     }
 
     /// Takes the next bytes of the file.
@@ -429,11 +423,7 @@ mod tests {
             let data = contents(size);
             for (algorithm, hex) in ALGORITHMS.into_iter().zip([sha256, sha512]) {
                 let expected = VerityDigest::from_hex(algorithm, hex).unwrap();
-                assert_eq!(
-                    verity_digest(algorithm, &data),
-                    expected,
-                    "{size} bytes, one shot"
-                );
+                assert_eq!(verity_digest(algorithm, &data), expected, "{size} bytes, one shot");
                 let mut hasher = VerityHasher::new(algorithm);
                 hasher.update(&data);
                 assert_eq!(hasher.finish(), expected, "{size} bytes, streamed");
@@ -446,11 +436,7 @@ mod tests {
     fn sizes_around_the_edges() {
         for algorithm in ALGORITHMS {
             for blocks in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33] {
-                for size in [
-                    blocks * BLOCK_SIZE - 1,
-                    blocks * BLOCK_SIZE,
-                    blocks * BLOCK_SIZE + 1,
-                ] {
+                for size in [blocks * BLOCK_SIZE - 1, blocks * BLOCK_SIZE, blocks * BLOCK_SIZE + 1] {
                     let data = contents(size);
                     let expected = by_definition(algorithm, &data);
                     assert_eq!(verity_digest(algorithm, &data), expected, "{size} bytes");
@@ -474,12 +460,7 @@ mod tests {
                     hasher.update(&rest[..piece]);
                     rest = &rest[piece..];
                 }
-                assert_eq!(
-                    hasher.finish(),
-                    verity_digest(algorithm, &data),
-                    "{} bytes",
-                    data.len()
-                );
+                assert_eq!(hasher.finish(), verity_digest(algorithm, &data), "{} bytes", data.len());
             }
         }
     }
@@ -502,19 +483,9 @@ mod tests {
         }
         assert_eq!("sha256".parse(), Ok(Algorithm::Sha256));
         assert_eq!("sha512".parse(), Ok(Algorithm::Sha512));
-        for name in [
-            "",
-            "SHA256",
-            "sha384",
-            "sha256 ",
-            "fsverity-sha256",
-            "fsverity-sha512-16",
-        ] {
+        for name in ["", "SHA256", "sha384", "sha256 ", "fsverity-sha256", "fsverity-sha512-16"] {
             let error = name.parse::<Algorithm>().unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("unknown fs-verity algorithm {name:?}")
-            );
+            assert_eq!(error.to_string(), format!("unknown fs-verity algorithm {name:?}"));
         }
     }
 
@@ -541,11 +512,7 @@ mod tests {
             format!("+{}", &hex[1..]),
             format!("{}\u{e9}", &hex[2..]),
         ] {
-            assert_eq!(
-                VerityDigest::from_hex(Algorithm::Sha256, &bad),
-                None,
-                "{bad:?}"
-            );
+            assert_eq!(VerityDigest::from_hex(Algorithm::Sha256, &bad), None, "{bad:?}");
         }
     }
 }

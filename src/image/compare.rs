@@ -20,22 +20,35 @@ use crate::report::{Case, Refusal, Result};
 ///
 /// # Errors
 /// [`Case::H08View`] naming the first path that differs; H09 when the image cannot be read.
-pub fn same_meaning<'a>(algorithm: Algorithm, image: &[u8], layers: impl IntoIterator<Item = &'a [Entry]>, merged: bool) -> Result<()> {
+pub fn same_meaning<'a>(
+    algorithm: Algorithm,
+    image: &[u8],
+    layers: impl IntoIterator<Item = &'a [Entry]>,
+    merged: bool,
+) -> Result<()> {
     match algorithm {
         Algorithm::Sha256 => compare::<Sha256HashValue>(image, layers, merged),
         Algorithm::Sha512 => compare::<Sha512HashValue>(image, layers, merged),
     }
 }
 
-fn compare<'a, H: FsVerityHashValue>(image: &[u8], layers: impl IntoIterator<Item = &'a [Entry]>, merged: bool) -> Result<()> {
+fn compare<'a, H: FsVerityHashValue>(
+    image: &[u8],
+    layers: impl IntoIterator<Item = &'a [Entry]>,
+    merged: bool,
+) -> Result<()> {
     let found = read::<H>(image)?;
     let expected = if merged {
         Images::<H>::build(layers, false)?.merged_with_xattrs()?
     } else {
         // The drafts drop whiteouts from layer images; they are for showing what a layer brings, not
         // for stacking, and are never stacked by us.
-        let kept: Vec<Entry> =
-            layers.into_iter().flatten().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
+        let kept: Vec<Entry> = layers
+            .into_iter()
+            .flatten()
+            .filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque))
+            .cloned()
+            .collect();
         Images::<H>::build([kept.as_slice()], true)?.bare_merged()
     };
     let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
@@ -60,7 +73,9 @@ struct Walk<'a, H: FsVerityHashValue> {
 
 impl<H: FsVerityHashValue> Walk<'_, H> {
     fn directory(&mut self, path: &[u8], expected: &Directory<H>, found: &Directory<H>) -> Result<()> {
-        let child = |name: &OsStr| if path.is_empty() { name.as_bytes().to_vec() } else { [path, b"/", name.as_bytes()].concat() };
+        let child = |name: &OsStr| {
+            if path.is_empty() { name.as_bytes().to_vec() } else { [path, b"/", name.as_bytes()].concat() }
+        };
         for (name, _) in found.entries() {
             if expected.lookup(name).is_none() {
                 return Err(differs(&child(name), "it is not in the layers"));
@@ -137,5 +152,8 @@ fn stat(a: &Stat, b: &Stat) -> std::result::Result<(), &'static str> {
 
 /// What V0 and V1 writers add to directories that hold a device 0:0.
 fn written_by_format(name: &[u8]) -> bool {
-    matches!(name, b"trusted.overlay.opaque" | b"trusted.overlay.whiteouts" | b"user.overlay.opaque" | b"user.overlay.whiteouts")
+    matches!(
+        name,
+        b"trusted.overlay.opaque" | b"trusted.overlay.whiteouts" | b"user.overlay.opaque" | b"user.overlay.whiteouts"
+    )
 }

@@ -2,9 +2,9 @@ use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::Writer;
 use super::layer::{ContentSink, HashOnly, read_layer};
 use super::tar::Entry;
-use super::Writer;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image, Layer};
 use crate::report::{Case, Refusal, Result};
@@ -81,7 +81,13 @@ impl Contents {
     /// # Errors
     /// [`Case::C04Bytes`] when a blob or its tar is not what manifest and config say; H03–H12 for
     /// content that cannot be sealed; C03 over budget.
-    pub fn read(image: &Image, algorithm: Algorithm, visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Self> {
+    pub fn read(
+        image: &Image,
+        algorithm: Algorithm,
+        visitor: &dyn LayerVisitor,
+        budget: &Budget,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
         let entries = read_layers(&image.layers, visitor, budget, progress)?;
         Self::from_entries(algorithm, entries)
     }
@@ -94,7 +100,12 @@ impl Contents {
     }
 }
 
-fn read_layers(layers: &[Layer], visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Vec<Vec<Entry>>> {
+fn read_layers(
+    layers: &[Layer],
+    visitor: &dyn LayerVisitor,
+    budget: &Budget,
+    progress: Progress<'_>,
+) -> Result<Vec<Vec<Entry>>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<Vec<Entry>>>>> = Mutex::new(layers.iter().map(|_| None).collect());
@@ -105,7 +116,8 @@ fn read_layers(layers: &[Layer], visitor: &dyn LayerVisitor, budget: &Budget, pr
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     layers.get(number).map(|layer| (number, layer))
                 }) {
-                    let result = read_one(layer, visitor, budget, progress).map_err(|r| r.within(format!("layer {number}")));
+                    let result =
+                        read_one(layer, visitor, budget, progress).map_err(|r| r.within(format!("layer {number}")));
                     if result.is_err() {
                         // The others need not go on: one refusal is enough.
                         next.store(layers.len(), Ordering::Relaxed);
@@ -128,11 +140,19 @@ fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress
     let mut sink = visitor.sink();
     let content = read_layer(&mut reader, budget, sink.as_mut(), &mut |n| progress(n))?;
     let check = |found: BlobDigest, wanted: BlobDigest, what: &str| {
-        if found == wanted { Ok(()) } else { Err(Refusal::new(Case::C04Bytes, wanted.to_string(), format!("{what} is {found}"))) }
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(Refusal::new(Case::C04Bytes, wanted.to_string(), format!("{what} is {found}")))
+        }
     };
     check(content.digest, layer.digest, "the blob's digest")?;
     if content.size != layer.size {
-        return Err(Refusal::new(Case::C04Bytes, layer.digest.to_string(), format!("{} bytes, the manifest says {}", content.size, layer.size)));
+        return Err(Refusal::new(
+            Case::C04Bytes,
+            layer.digest.to_string(),
+            format!("{} bytes, the manifest says {}", content.size, layer.size),
+        ));
     }
     check(content.diff_id, layer.diff_id, "the uncompressed layer's digest (diff_id)")?;
     drop(sink);

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, HashSet};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::reader::{Image as ErofsImage, InodeHeader as _, InodeOps as _, erofs_to_filesystem};
 use composefs::erofs::writer::{ValidatedFileSystem, mkfs_erofs_versioned};
-use composefs::generic_tree::Stat;
 use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
+use composefs::generic_tree::Stat;
 use composefs::tree::FileSystem;
 
 use super::tar::{Entry, Kind};
@@ -23,8 +23,12 @@ impl Writer {
     /// H03–H12: what cannot be sealed.
     pub fn merged<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<Vec<u8>> {
         match algorithm {
-            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1),
-            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1),
+            Algorithm::Sha256 => {
+                write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1)
+            }
+            Algorithm::Sha512 => {
+                write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1)
+            }
         }
     }
 
@@ -32,7 +36,10 @@ impl Writer {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn all<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+    pub fn all<'a>(
+        algorithm: Algorithm,
+        layers: impl IntoIterator<Item = &'a [Entry]>,
+    ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
         match algorithm {
             Algorithm::Sha256 => write_all(Images::<Sha256HashValue>::build(layers, true)?),
             Algorithm::Sha512 => write_all(Images::<Sha512HashValue>::build(layers, true)?),
@@ -43,7 +50,11 @@ impl Writer {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn merged_version<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>, version: u8) -> Result<Vec<u8>> {
+    pub fn merged_version<'a>(
+        algorithm: Algorithm,
+        layers: impl IntoIterator<Item = &'a [Entry]>,
+        version: u8,
+    ) -> Result<Vec<u8>> {
         let version = match version {
             0 => FormatVersion::V0,
             1 => FormatVersion::V1,
@@ -73,7 +84,8 @@ impl Writer {
 /// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
 /// unset where the layer does not give it: the form that others sign.
 pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
-    let kept: Vec<Entry> = entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
+    let kept: Vec<Entry> =
+        entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
     Ok(Images::<H>::build_on(Stat::uninitialized(), [kept.as_slice()], false)?.bare_merged())
 }
 
@@ -148,7 +160,7 @@ fn leaves(image: &ErofsImage<'_>) -> std::result::Result<HashSet<u64>, composefs
 /// # Errors
 /// [`Case::H09Erofs`].
 pub(super) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileSystem<H>> {
-    if image.is_empty() || image.len() % 4096 != 0 {
+    if image.is_empty() || !image.len().is_multiple_of(4096) {
         return Err(Refusal::new(Case::H09Erofs, "image", format!("{} bytes are no multiple of 4096", image.len())));
     }
     erofs_to_filesystem(image).map_err(|e| Refusal::new(Case::H09Erofs, "image", format!("{e:#}")))
@@ -166,7 +178,8 @@ pub fn objects(image: &[u8], algorithm: Algorithm) -> Result<Vec<(VerityDigest, 
     files
         .into_iter()
         .map(|(id, size)| {
-            let digest = VerityDigest::new(algorithm, &id).ok_or_else(|| Refusal::new(Case::Bug, "object", "digest size"))?;
+            let digest =
+                VerityDigest::new(algorithm, &id).ok_or_else(|| Refusal::new(Case::Bug, "object", "digest size"))?;
             Ok((digest, size))
         })
         .collect()

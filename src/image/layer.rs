@@ -81,13 +81,24 @@ pub struct LayerContent {
 ///
 /// # Errors
 /// H03–H07 for content, [`Case::H11Layer`] for streams that cannot be read, `C03` over budget.
-pub fn read_layer(blob: impl Read, budget: &Budget, sink: &mut dyn ContentSink, progress: &mut dyn FnMut(u64)) -> Result<LayerContent> {
+pub fn read_layer(
+    blob: impl Read,
+    budget: &Budget,
+    sink: &mut dyn ContentSink,
+    progress: &mut dyn FnMut(u64),
+) -> Result<LayerContent> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
         _ => Refusal::new(Case::H11Layer, "", e),
     };
     let source = Decompress::new(Hashing::new(blob, budget.layer)).map_err(unreadable)?;
-    let mut stream = TarStream { tar: Hashing::new(source, budget.layer), buffer: Vec::with_capacity(PIECE), at: 0, budget, progress };
+    let mut stream = TarStream {
+        tar: Hashing::new(source, budget.layer),
+        buffer: Vec::with_capacity(PIECE),
+        at: 0,
+        budget,
+        progress,
+    };
     let entries = stream.entries(sink)?;
     let mut tar = stream.tar;
     tar.drain().map_err(unreadable)?;
@@ -109,7 +120,8 @@ struct TarStream<'a, R: Read> {
 
 impl<R: Read> TarStream<'_, R> {
     fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
-        let limits = Limits { max_metadata_size: self.budget.tar_metadata, max_path_len: Some(4096), ..Limits::default() };
+        let limits =
+            Limits { max_metadata_size: self.budget.tar_metadata, max_path_len: Some(4096), ..Limits::default() };
         let mut parser = Parser::new(limits);
         // "./" is the root in many tars, and some write it as "".
         parser.set_allow_empty_path(true);

@@ -49,9 +49,16 @@ pub enum Kind {
 /// The part of an entry that its header gives; a regular file's content follows.
 pub(super) enum Head {
     Complete(Entry),
-    File { path: Box<[u8]>, stat: Stat, size: u64 },
+    File {
+        path: Box<[u8]>,
+        stat: Stat,
+        size: u64,
+    },
     /// An entry whose content is skipped: a whiteout with bytes in it.
-    Skip { entry: Entry, size: u64 },
+    Skip {
+        entry: Entry,
+        size: u64,
+    },
 }
 
 /// Turns a parsed header into an entry.

@@ -154,8 +154,9 @@ impl<H: FsVerityHashValue> Builder<H> {
             Kind::Hardlink(target) => return self.link(path, target),
             Kind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data.clone())),
             Kind::External(digest, size) => {
-                let id = H::read_from_bytes(digest.as_bytes())
-                    .map_err(|_| Refusal::new(Case::D09Algorithm, shown(path), "digests of two algorithms in one tree"))?;
+                let id = H::read_from_bytes(digest.as_bytes()).map_err(|_| {
+                    Refusal::new(Case::D09Algorithm, shown(path), "digests of two algorithms in one tree")
+                })?;
                 LeafContent::Regular(RegularFile::External(id, *size))
             }
             Kind::Symlink(target) => LeafContent::Symlink(OsStr::from_bytes(target).into()),
@@ -198,12 +199,10 @@ impl<H: FsVerityHashValue> Builder<H> {
         if path == target {
             return Err(Refusal::new(Case::H03Path, shown(path), "a hard link to itself"));
         }
-        let id = self
-            .fs
-            .root
-            .split(OsStr::from_bytes(target))
-            .and_then(|(dir, name)| dir.leaf_id(name))
-            .map_err(|e| Refusal::new(Case::H03Path, shown(path), format!("a hard link to {}: {e}", shown(target))))?;
+        let id =
+            self.fs.root.split(OsStr::from_bytes(target)).and_then(|(dir, name)| dir.leaf_id(name)).map_err(|e| {
+                Refusal::new(Case::H03Path, shown(path), format!("a hard link to {}: {e}", shown(target)))
+            })?;
         if id.0 < self.first_own {
             self.log.regrouped.insert(id.0);
         }
@@ -218,7 +217,11 @@ impl<H: FsVerityHashValue> Builder<H> {
     }
 
     fn clear(&mut self, path: &[u8]) -> Result<()> {
-        let dir = self.fs.root.get_directory_mut(OsStr::from_bytes(path)).map_err(|e| Refusal::new(Case::H03Path, shown(path), e))?;
+        let dir = self
+            .fs
+            .root
+            .get_directory_mut(OsStr::from_bytes(path))
+            .map_err(|e| Refusal::new(Case::H03Path, shown(path), e))?;
         let names: Vec<Box<OsStr>> = dir.entries().map(|(name, _)| name.into()).collect();
         let gone: Vec<_> = names.into_iter().filter_map(|name| dir.pop(&name).map(|inode| (name, inode))).collect();
         for (name, inode) in gone {
@@ -259,9 +262,16 @@ impl<H: FsVerityHashValue> Builder<H> {
         if has_lower {
             // The V1 writer puts whiteouts 00 to ff into the root of every image; without an entry of
             // its own, a lower layer's file of such a name would vanish from the stack.
-            touched.extend(self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).map(|(n, _)| n.as_bytes().into()));
+            touched.extend(
+                self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).map(|(n, _)| n.as_bytes().into()),
+            );
         }
-        let mut layer = LayerBuilder { source: &self.fs, tree: FileSystem::new(self.fs.root.stat.clone()), ids: HashMap::new(), whiteout: 0 };
+        let mut layer = LayerBuilder {
+            source: &self.fs,
+            tree: FileSystem::new(self.fs.root.stat.clone()),
+            ids: HashMap::new(),
+            whiteout: 0,
+        };
         layer.whiteout = layer.unused_device();
         for path in &touched {
             layer.copy(path)?;
@@ -275,7 +285,12 @@ impl<H: FsVerityHashValue> Builder<H> {
 
     /// Adds all names of the leaves in `groups`.
     fn add_link_groups(&self, groups: &HashSet<usize>, touched: &mut BTreeSet<Path>) {
-        fn walk<H: FsVerityHashValue>(dir: &Directory<H>, at: &[u8], groups: &HashSet<usize>, touched: &mut BTreeSet<Path>) {
+        fn walk<H: FsVerityHashValue>(
+            dir: &Directory<H>,
+            at: &[u8],
+            groups: &HashSet<usize>,
+            touched: &mut BTreeSet<Path>,
+        ) {
             for (name, inode) in dir.entries() {
                 let path = join(at, name.as_bytes());
                 match inode {
@@ -340,7 +355,8 @@ impl<H: FsVerityHashValue> LayerBuilder<'_, H> {
 
     /// The directory that holds `path`, made with the metadata that it has in the merged tree.
     fn parent<'n>(&mut self, path: &'n [u8]) -> Result<(&mut Directory<H>, &'n OsStr)> {
-        let (parents, name) = path.iter().rposition(|b| *b == b'/').map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
+        let (parents, name) =
+            path.iter().rposition(|b| *b == b'/').map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
         let (mut from, mut to) = (&self.source.root, &mut self.tree.root);
         for part in parents.split(|b| *b == b'/').filter(|p| !p.is_empty()) {
             let part = OsStr::from_bytes(part);
@@ -369,7 +385,8 @@ impl<H: FsVerityHashValue> LayerBuilder<'_, H> {
     fn whiteout(&mut self, path: &[u8]) -> Result<()> {
         let holder = path.iter().rposition(|b| *b == b'/').map_or(&path[..0], |at| &path[..at]);
         // The directory itself is gone: its own whiteout hides everything beneath.
-        let Some(Inode::Directory(dir)) = (if holder.is_empty() { None } else { lookup(&self.source.root, holder) }) else {
+        let Some(Inode::Directory(dir)) = (if holder.is_empty() { None } else { lookup(&self.source.root, holder) })
+        else {
             if !holder.is_empty() {
                 return Ok(());
             }

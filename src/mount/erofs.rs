@@ -34,7 +34,9 @@ fn from_file(image: &MeasuredErofs, source: &str) -> std::result::Result<OwnedFd
             erofs.flag("noacl")?;
         }
         erofs.create()?;
-        erofs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)
+        erofs.mount(
+            MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID,
+        )
     };
     configure().map_err(|e| (e, erofs.log()))
 }
@@ -54,6 +56,11 @@ fn loop_device(image: &MeasuredErofs) -> Result<OwnedFd> {
 
 fn refuse(e: Errno, log: &str) -> Refusal {
     let why = if log.is_empty() { e.to_string() } else { format!("{e}: {log}") };
-    let case = if is_unsupported(e) { Case::I09Kernel } else { Case::I04Erofs };
-    Refusal::new(case, "EROFS", why)
+    let case = match e {
+        // The superblock's block is not what fs-verity expects; the digest measures right all the same.
+        Errno::IO => Case::G05Damaged,
+        e if is_unsupported(e) => Case::I09Kernel,
+        _ => Case::I04Erofs,
+    };
+    Refusal::new(case, "EROFS image", why)
 }

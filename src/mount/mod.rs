@@ -40,7 +40,9 @@ pub struct Mounted {
 pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
     let shown = place.target.display().to_string();
     let target = mounts::open_target(&place.target).map_err(|e| match e {
-        Errno::LOOP | Errno::NOTDIR => Refusal::new(Case::Usage, &shown, "the target must be a directory and no symlink"),
+        Errno::LOOP | Errno::NOTDIR => {
+            Refusal::new(Case::Usage, &shown, "the target must be a directory and no symlink")
+        }
         e => Refusal::new(Case::Usage, &shown, e),
     })?;
     if already(image, place)? {

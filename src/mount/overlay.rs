@@ -42,7 +42,9 @@ fn assemble(image: &PreparedImage, place: &Place, lowers: &Lowers<'_>) -> Attemp
         }
         match lowers {
             Lowers::Detached(mounts) => mounts.iter().try_for_each(|m| overlay.fd("lowerdir+", m))?,
-            Lowers::Attached(points) => points.iter().try_for_each(|p| overlay.string("lowerdir+", &p.path.to_string_lossy()))?,
+            Lowers::Attached(points) => {
+                points.iter().try_for_each(|p| overlay.string("lowerdir+", &p.path.to_string_lossy()))?
+            }
         }
         match lowers {
             Lowers::Detached(_) => overlay.fd("datadir+", image.objects())?,

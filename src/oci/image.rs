@@ -141,22 +141,38 @@ impl Image {
             Document::Manifest(manifest) => Self::from_manifest(store, *digest, raw, &manifest, budget),
             Document::Index(index) => {
                 let instance = index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
-                    Refusal::new(Case::D13Platform, format!("index {digest}"), format!("it has no image for {platform}"))
+                    Refusal::new(
+                        Case::D13Platform,
+                        format!("index {digest}"),
+                        format!("it has no image for {platform}"),
+                    )
                 })?;
                 let digest = blob_digest(instance)?;
                 let raw = store.read(&digest, Some(instance.size()), budget.manifest)?;
                 match document(&raw, &format!("manifest {digest}"))? {
                     Document::Manifest(manifest) => Self::from_manifest(store, digest, raw, &manifest, budget),
-                    Document::Index(_) => Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index")),
+                    Document::Index(_) => {
+                        Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index"))
+                    }
                 }
             }
         }
     }
 
-    fn from_manifest(store: &BlobStore, digest: BlobDigest, raw: Vec<u8>, manifest: &ImageManifest, budget: &Budget) -> Result<Self> {
+    fn from_manifest(
+        store: &BlobStore,
+        digest: BlobDigest,
+        raw: Vec<u8>,
+        manifest: &ImageManifest,
+        budget: &Budget,
+    ) -> Result<Self> {
         let name = format!("manifest {digest}");
         if manifest.layers().len() > budget.layers {
-            return Err(Refusal::new(Case::H07Budget, name, format!("{} layers, allowed are {}", manifest.layers().len(), budget.layers)));
+            return Err(Refusal::new(
+                Case::H07Budget,
+                name,
+                format!("{} layers, allowed are {}", manifest.layers().len(), budget.layers),
+            ));
         }
         let config_digest = blob_digest(manifest.config())?;
         let config = store.read(&config_digest, Some(manifest.config().size()), budget.config)?;
@@ -165,8 +181,16 @@ impl Image {
             let why = format!("{} layers, but {} diff_ids in the config", manifest.layers().len(), diff_ids.len());
             return Err(Refusal::new(Case::D05Layers, name, why));
         }
-        let layers = manifest.layers().iter().zip(diff_ids).map(|(descriptor, diff_id)| layer(descriptor, diff_id)).collect::<Result<_>>()?;
-        let media_type = manifest.media_type().as_ref().map_or_else(|| oci_spec::image::MediaType::ImageManifest.to_string(), ToString::to_string);
+        let layers = manifest
+            .layers()
+            .iter()
+            .zip(diff_ids)
+            .map(|(descriptor, diff_id)| layer(descriptor, diff_id))
+            .collect::<Result<_>>()?;
+        let media_type = manifest
+            .media_type()
+            .as_ref()
+            .map_or_else(|| oci_spec::image::MediaType::ImageManifest.to_string(), ToString::to_string);
         Ok(Self {
             digest,
             media_type,
@@ -184,9 +208,18 @@ fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
     let media = descriptor.media_type().to_string();
     // Encrypted and foreign layers have media types of their own; a tar layer names tar.
     if !media.contains("tar") || media.contains("encrypted") {
-        return Err(Refusal::new(Case::H11Layer, descriptor.digest().to_string(), format!("media type {media} is not a tar layer")));
+        return Err(Refusal::new(
+            Case::H11Layer,
+            descriptor.digest().to_string(),
+            format!("media type {media} is not a tar layer"),
+        ));
     }
-    Ok(Layer { digest: blob_digest(descriptor)?, size: descriptor.size(), diff_id, annotations: sorted(descriptor.annotations()) })
+    Ok(Layer {
+        digest: blob_digest(descriptor)?,
+        size: descriptor.size(),
+        diff_id,
+        annotations: sorted(descriptor.annotations()),
+    })
 }
 
 fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
@@ -200,7 +233,7 @@ pub(crate) enum Document {
     /// An image or artifact manifest.
     Manifest(Box<ImageManifest>),
     /// An index.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// Reads `raw` as a manifest or an index.
@@ -212,12 +245,16 @@ pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
     let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
     let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_index = has("manifests");
-    if is_index && (has("layers") || has("config")) || is_index && media.contains("manifest.v") || !is_index && media.contains("index") {
+    let ambiguous = match is_index {
+        true => has("layers") || has("config") || media.contains("manifest.v"),
+        false => media.contains("index"),
+    };
+    if ambiguous {
         return Err(Refusal::new(Case::B06Ambiguous, name, ""));
     }
     let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
     if is_index {
-        return serde_json::from_value(value).map(Document::Index).map_err(shape);
+        return serde_json::from_value(value).map(|i| Document::Index(Box::new(i))).map_err(shape);
     }
     serde_json::from_value(value).map(|m| Document::Manifest(Box::new(m))).map_err(shape)
 }

@@ -49,11 +49,21 @@ impl Layout {
         let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
         std::fs::create_dir_all(path).map_err(io)?;
         if std::fs::read_dir(path).map_err(io)?.next().is_some() {
-            return Err(Refusal::new(Case::LayoutBroken, path.display().to_string(), "the directory holds something else"));
+            return Err(Refusal::new(
+                Case::LayoutBroken,
+                path.display().to_string(),
+                "the directory holds something else",
+            ));
         }
         let root = files::open_dir(path).map_err(io)?;
         let store = BlobStore::create(&root, path)?;
-        files::write_atomic(&root, "index.json", 0o644, br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#).map_err(io)?;
+        files::write_atomic(
+            &root,
+            "index.json",
+            0o644,
+            br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
+        )
+        .map_err(io)?;
         files::write_atomic(&root, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
         Ok(Self { root, path: path.to_owned(), store })
     }
@@ -72,7 +82,7 @@ impl Layout {
     fn index(&self, budget: &Budget) -> Result<ImageIndex> {
         let name = self.path.join("index.json").display().to_string();
         match document(&self.index_raw(budget)?, &name)? {
-            Document::Index(index) => Ok(index),
+            Document::Index(index) => Ok(*index),
             Document::Manifest(_) => Err(Refusal::new(Case::LayoutBroken, name, "it is no index")),
         }
     }
@@ -92,11 +102,19 @@ impl Layout {
         let tags: Vec<String> = images.iter().filter_map(|d| tag_of(d)).collect();
         let refuse = |why: String| Refusal::new(Case::NotFound, format!("oci:{}", self.path.display()), why);
         let found = match tag {
-            Some(tag) => index.manifests().iter().find(|d| tag_of(d).as_deref() == Some(tag)).ok_or_else(|| refuse(format!("no tag {tag}; there are: {}", tags.join(", ")))),
+            Some(tag) => index
+                .manifests()
+                .iter()
+                .find(|d| tag_of(d).as_deref() == Some(tag))
+                .ok_or_else(|| refuse(format!("no tag {tag}; there are: {}", tags.join(", ")))),
             None => match images.as_slice() {
                 [one] => Ok(*one),
                 [] => Err(refuse("the layout holds no image".into())),
-                _ => images.iter().find(|d| tag_of(d).as_deref() == Some("latest")).copied().ok_or_else(|| refuse(format!("several images, name a tag: {}", tags.join(", ")))),
+                _ => images
+                    .iter()
+                    .find(|d| tag_of(d).as_deref() == Some("latest"))
+                    .copied()
+                    .ok_or_else(|| refuse(format!("several images, name a tag: {}", tags.join(", ")))),
             },
         }?;
         blob_digest(found)
@@ -175,7 +193,14 @@ impl Layout {
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::LayoutBroken`].
-    pub fn add_image(&self, digest: &BlobDigest, size: u64, media_type: &str, tag: Option<&str>, platform: Option<&Platform>) -> Result<()> {
+    pub fn add_image(
+        &self,
+        digest: &BlobDigest,
+        size: u64,
+        media_type: &str,
+        tag: Option<&str>,
+        platform: Option<&Platform>,
+    ) -> Result<()> {
         let mut entry = json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
         if let Some(tag) = tag {
             entry["annotations"] = json!({TAG: tag});
@@ -185,7 +210,8 @@ impl Layout {
         }
         self.edit(|entries| {
             entries.retain(|e| {
-                let same_tag = tag.is_some() && e.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str) == tag;
+                let same_tag =
+                    tag.is_some() && e.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str) == tag;
                 let same_untagged = tag.is_none() && e.get("digest") == entry.get("digest");
                 !same_tag && !same_untagged
             });
@@ -230,7 +256,10 @@ impl Layout {
         let io = |e: std::io::Error| Refusal::io(&name, e);
         let _lock = Lock::take(&self.root).map_err(io)?;
         let mut index = strict_json::value(&self.index_raw(&Budget::STANDARD)?, &name)?;
-        let entries = index.get_mut("manifests").and_then(Value::as_array_mut).ok_or_else(|| Refusal::new(Case::LayoutBroken, &name, "no manifests"))?;
+        let entries = index
+            .get_mut("manifests")
+            .and_then(Value::as_array_mut)
+            .ok_or_else(|| Refusal::new(Case::LayoutBroken, &name, "no manifests"))?;
         let before = entries.clone();
         change(entries)?;
         if *entries != before {
@@ -258,7 +287,11 @@ fn limited(found: Vec<BlobDigest>, budget: &Budget, path: &Path) -> Result<Vec<B
             unique.push(digest);
         }
         if unique.len() > budget.seals {
-            return Err(Refusal::new(Case::C02TooMany, path.display().to_string(), format!("allowed are {}", budget.seals)));
+            return Err(Refusal::new(
+                Case::C02TooMany,
+                path.display().to_string(),
+                format!("allowed are {}", budget.seals),
+            ));
         }
     }
     Ok(unique)

@@ -10,7 +10,7 @@ pub mod strict_json;
 
 pub use budget::Budget;
 pub use image::{Compression, Image, Layer, Platform};
+pub(crate) use image::{blob_digest, sorted};
 pub use layout::Layout;
 pub use reference::Reference;
 pub use store::BlobStore;
-pub(crate) use image::{blob_digest, sorted};

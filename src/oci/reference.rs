@@ -39,7 +39,8 @@ impl FromStr for Reference {
                 return refuse("this transport is not supported; copy it with skopeo into an oci: layout");
             }
         }
-        check_tag(text).map_or_else(|why| Err(Refusal::new(Case::Reference, text, why)), |()| Ok(Self::Tag(text.to_owned())))
+        check_tag(text)
+            .map_or_else(|why| Err(Refusal::new(Case::Reference, text, why)), |()| Ok(Self::Tag(text.to_owned())))
     }
 }
 
@@ -107,7 +108,8 @@ mod tests {
         }
         let digest = format!("@sha256:{}", "0".repeat(64));
         assert_eq!(digest.parse::<Reference>().unwrap().to_string(), digest);
-        for bad in ["", "oci:", "oci::tag", "../x", "a//b", "a b", "docker://x/y", "@sha256:zz", "oci:/a@md5:1", "a\nb"] {
+        for bad in ["", "oci:", "oci::tag", "../x", "a//b", "a b", "docker://x/y", "@sha256:zz", "oci:/a@md5:1", "a\nb"]
+        {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
     }

@@ -62,7 +62,8 @@ impl BlobStore {
     /// # Errors
     /// [`Case::C03TooBig`], [`Case::C04Bytes`].
     pub fn read(&self, digest: &BlobDigest, size: Option<u64>, max: u64) -> Result<Vec<u8>> {
-        let too_big = |n: u64| Refusal::new(Case::C03TooBig, self.name(digest), format!("{n} bytes, allowed are {max}"));
+        let too_big =
+            |n: u64| Refusal::new(Case::C03TooBig, self.name(digest), format!("{n} bytes, allowed are {max}"));
         if let Some(size) = size.filter(|s| *s > max) {
             return Err(too_big(size));
         }
@@ -86,7 +87,8 @@ impl BlobStore {
         let digest = BlobDigest::of(bytes);
         // A blob of this name may be there and damaged: it is replaced unless it is the same.
         if self.read(&digest, None, bytes.len() as u64).is_err() {
-            files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes).map_err(|e| Refusal::io(self.name(&digest), e))?;
+            files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes)
+                .map_err(|e| Refusal::io(self.name(&digest), e))?;
         }
         Ok(digest)
     }

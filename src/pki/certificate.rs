@@ -27,17 +27,15 @@ const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 
 /// P-256, P-384 and P-521, as whole OBJECT IDENTIFIERs.
-const CURVES: [&[u8]; 3] = [
-    &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7],
-    &[6, 5, 0x2b, 0x81, 4, 0, 0x22],
-    &[6, 5, 0x2b, 0x81, 4, 0, 0x23],
-];
+const CURVES: [&[u8]; 3] =
+    [&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7], &[6, 5, 0x2b, 0x81, 4, 0, 0x22], &[6, 5, 0x2b, 0x81, 4, 0, 0x23]];
 
 /// A certificate that may sign: its key is strong enough and its key usage allows it.
 ///
 /// Its dates are facts, checked when a signature is; its extended key usage, its basic constraints
 /// and its own signature are not looked at, because it is trusted for being this very certificate
-/// and not for anything in it. The kernel treats certificates in its keyring in the same way.
+/// and not for anything in it. The kernel treats the certificates in its keyring in the same way,
+/// save that it adds none whose signature by itself is false (x509_check_for_self_signed()).
 #[derive(Clone)]
 pub struct Certificate {
     x509: X509,
@@ -58,13 +56,12 @@ impl Certificate {
     /// # Errors
     /// [`Case::F02Certificate`] if it is not the DER of a certificate, and nothing else;
     /// [`Case::E12Weak`] if its key is not RSA of 2048, 3072 or 4096 bits with an odd exponent
-    /// above 1, nor ECDSA on P-256, P-384 or P-521; [`Case::E10Usage`] if it has a key usage
+    /// above 1 of at most 64 bits, nor ECDSA on P-256, P-384 or P-521 with the curve named and the
+    /// point uncompressed; [`Case::E10Usage`] if it has a key usage
     /// without digitalSignature. (nonRepudiation alone is not enough: it says that the key makes
     /// commitments, which no one makes about a file system. The kernel looks at neither.)
     pub fn from_der(der: &[u8], name: &str) -> Result<Self> {
-        let malformed = |detail: &dyn std::fmt::Display| {
-            Refusal::new(Case::F02Certificate, name, detail.to_string())
-        };
+        let malformed = |detail: &dyn std::fmt::Display| Refusal::new(Case::F02Certificate, name, detail.to_string());
         if der.len() > MAX_FILE {
             return Err(malformed(&"larger than 1 MiB"));
         }
@@ -76,8 +73,7 @@ impl Certificate {
         if !x509.to_der().is_ok_and(|again| again == der) {
             return Err(malformed(&"OpenSSL writes it differently"));
         }
-        let refuse =
-            |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
+        let refuse = |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
         let family = key_family(&outline, &x509).map_err(|why| refuse(Case::E12Weak, why))?;
         may_sign(&x509).map_err(|why| refuse(Case::E10Usage, why.to_owned()))?;
         let time = |at| unix_time(at).map_err(|_| malformed(&"a date cannot be read"));
@@ -174,10 +170,7 @@ pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certifica
     if blocks.is_empty() {
         return Err(refuse("there is none in it".into()));
     }
-    blocks
-        .iter()
-        .map(|der| Certificate::from_der(der, name))
-        .collect()
+    blocks.iter().map(|der| Certificate::from_der(der, name)).collect()
 }
 
 /// The DER of every block of a PEM file that holds certificates and nothing else.
@@ -195,8 +188,7 @@ fn pem_blocks(bytes: &[u8]) -> std::result::Result<Vec<Vec<u8>>, String> {
             }
             (None, _) => return Err(format!("line {number}: outside of a certificate")),
             (Some(body), "-----END CERTIFICATE-----") => {
-                let der =
-                    decode(&body).ok_or(format!("the base64 before line {number} is damaged"))?;
+                let der = decode(&body).ok_or(format!("the base64 before line {number} is damaged"))?;
                 blocks.push(der);
                 None
             }
@@ -211,14 +203,9 @@ fn pem_blocks(bytes: &[u8]) -> std::result::Result<Vec<Vec<u8>>, String> {
 
 /// Base64 with its padding, and nothing else. OpenSSL's decoder alone lets white space pass.
 fn decode(body: &str) -> Option<Vec<u8>> {
-    let digits = body
-        .strip_suffix("==")
-        .or_else(|| body.strip_suffix('='))
-        .unwrap_or(body);
-    let strict = body.len().is_multiple_of(4)
-        && digits
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    let digits = body.strip_suffix("==").or_else(|| body.strip_suffix('=')).unwrap_or(body);
+    let strict =
+        body.len().is_multiple_of(4) && digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
     strict.then(|| base64::decode_block(body).ok()).flatten()
 }
 
@@ -245,22 +232,11 @@ fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
     let mut info = tbs.enter(tag::SEQUENCE)?;
     let mut algorithm = info.enter(tag::SEQUENCE)?;
     let key_algorithm = algorithm.oid()?;
-    let key_parameters = if algorithm.is_empty() {
-        &[]
-    } else {
-        algorithm.any()?.encoded
-    };
+    let key_parameters = if algorithm.is_empty() { &[] } else { algorithm.any()?.encoded };
     algorithm.finish()?;
     let key = info.octet_aligned_bits()?;
     info.finish()?;
-    Ok(Outline {
-        serial,
-        issuer,
-        subject,
-        key_algorithm,
-        key_parameters,
-        key,
-    })
+    Ok(Outline { serial, issuer, subject, key_algorithm, key_parameters, key })
 }
 
 /// Issuer (DER) and serial number (content octets) of the certificate `der`, which OpenSSL never
@@ -276,10 +252,7 @@ fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family,
     match outline.key_algorithm {
         RSA_ENCRYPTION => {
             // OpenSSL's key, once the algorithm says that it is plain RSA and not RSASSA-PSS.
-            let key = x509
-                .public_key()
-                .and_then(|key| key.rsa())
-                .map_err(unreadable)?;
+            let key = x509.public_key().and_then(|key| key.rsa()).map_err(unreadable)?;
             let bits = key.n().num_bits();
             if !RSA_BITS.contains(&bits) {
                 return Err(format!("RSA of {bits} bits"));
@@ -299,9 +272,7 @@ fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family,
                 return Err("the point of the ECDSA key is compressed".into());
             }
             // Reading it checks that the point is on the curve.
-            x509.public_key()
-                .and_then(|key| key.ec_key())
-                .map_err(unreadable)?;
+            x509.public_key().and_then(|key| key.ec_key()).map_err(unreadable)?;
             Ok(Family::Ecdsa)
         }
         other => Err(format!("a key of algorithm {}", der::oid_text(other))),

@@ -38,7 +38,6 @@ const HIGH_TAG: u8 = 0x1f;
 
 /// Why bytes are not the DER that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DerError {
     /// The input ends within an element.
     #[error("the input ends within an element")]
@@ -134,20 +133,10 @@ impl<'a> Reader<'a> {
             return Err(DerError::HighTag);
         }
         let (length, after_length) = length(after_tag)?;
-        let (content, rest) = after_length
-            .split_at_checked(length)
-            .ok_or(DerError::Truncated)?;
-        let encoded = input
-            .len()
-            .checked_sub(rest.len())
-            .and_then(|n| input.get(..n))
-            .ok_or(DerError::Truncated)?;
+        let (content, rest) = after_length.split_at_checked(length).ok_or(DerError::Truncated)?;
+        let encoded = input.len().checked_sub(rest.len()).and_then(|n| input.get(..n)).ok_or(DerError::Truncated)?;
         self.rest = rest;
-        Ok(Element {
-            tag,
-            content,
-            encoded,
-        })
+        Ok(Element { tag, content, encoded })
     }
 
     /// The next element, which must carry `expected`.
@@ -166,11 +155,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The reasons of [`Reader::any`].
     pub fn optional(&mut self, wanted: u8) -> Result<Option<Element<'a>>> {
-        if self.peek() == Some(wanted) {
-            self.any().map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.peek() == Some(wanted) { self.any().map(Some) } else { Ok(None) }
     }
 
     /// A reader over the content of the next element, which must carry `expected`.
@@ -243,11 +228,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DerError::Trailing`] if something does.
     pub fn finish(self) -> Result<()> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DerError::Trailing)
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(DerError::Trailing) }
     }
 }
 
@@ -277,9 +258,7 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8])> {
     if digits.len() > 4 {
         return Err(DerError::HugeLength);
     }
-    let value = digits
-        .iter()
-        .fold(0_u64, |sum, digit| sum << 8 | u64::from(*digit));
+    let value = digits.iter().fold(0_u64, |sum, digit| sum << 8 | u64::from(*digit));
     if value < 0x80 {
         return Err(DerError::NonMinimalLength);
     }
@@ -291,14 +270,8 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8])> {
 /// shown as `?`, and no more than 32 arcs are shown.
 pub fn oid_text(content: &[u8]) -> String {
     let mut text = String::new();
-    for (position, arc) in content
-        .split_inclusive(|byte| byte & 0x80 == 0)
-        .take(32)
-        .enumerate()
-    {
-        let value = arc.iter().try_fold(0_u64, |sum, byte| {
-            Some(sum.checked_mul(128)? | u64::from(byte & 0x7f))
-        });
+    for (position, arc) in content.split_inclusive(|byte| byte & 0x80 == 0).take(32).enumerate() {
+        let value = arc.iter().try_fold(0_u64, |sum, byte| Some(sum.checked_mul(128)? | u64::from(byte & 0x7f)));
         // Writing to a String cannot fail.
         let _ = match (position, value) {
             (0, Some(value)) => {
@@ -316,12 +289,10 @@ pub fn oid_text(content: &[u8]) -> String {
 
 /// Bytes in lower-case hexadecimal, for messages.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -340,20 +311,11 @@ mod tests {
             (&[0x04, 0x82, 0x00, 0x80], DerError::NonMinimalLength),
             (&[0x04, 0x82, 0x01], DerError::Truncated),
             (&[0x04, 0xff, 1, 2], DerError::Truncated),
-            (
-                &[0x04, 0x84, 0xff, 0xff, 0xff, 0xff, 0],
-                DerError::Truncated,
-            ),
+            (&[0x04, 0x84, 0xff, 0xff, 0xff, 0xff, 0], DerError::Truncated),
             (&[0x04, 0x85, 1, 0, 0, 0, 0, 0], DerError::HugeLength),
             (&[0x04, 0x02, 0], DerError::Truncated),
             (&[0x04, 0x00, 0x00], DerError::Trailing),
-            (
-                &[0x1f, 0x01, 0],
-                DerError::Tag {
-                    expected: 4,
-                    found: 0x1f,
-                },
-            ),
+            (&[0x1f, 0x01, 0], DerError::Tag { expected: 4, found: 0x1f }),
         ] {
             assert_eq!(only(bytes, tag::OCTET_STRING), Err(error), "{bytes:x?}");
         }
@@ -362,12 +324,7 @@ mod tests {
 
     #[test]
     fn integers_are_minimal() {
-        for good in [
-            &[0x02, 1, 0][..],
-            &[2, 1, 0x80],
-            &[2, 2, 0, 0x80],
-            &[2, 2, 0xff, 0x7f],
-        ] {
+        for good in [&[0x02, 1, 0][..], &[2, 1, 0x80], &[2, 2, 0, 0x80], &[2, 2, 0xff, 0x7f]] {
             assert!(Reader::new(good).integer().is_ok(), "{good:x?}");
         }
         for bad in [&[0x02, 0][..], &[2, 2, 0, 0x7f], &[2, 2, 0xff, 0x80]] {
@@ -383,12 +340,7 @@ mod tests {
         let sha256 = [6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
         let content = Reader::new(&sha256).oid().unwrap();
         assert_eq!(oid_text(content), "2.16.840.1.101.3.4.2.1");
-        for bad in [
-            &[6, 0][..],
-            &[6, 2, 0x80, 1],
-            &[6, 3, 1, 0x80, 1],
-            &[6, 1, 0x81],
-        ] {
+        for bad in [&[6, 0][..], &[6, 2, 0x80, 1], &[6, 3, 1, 0x80, 1], &[6, 1, 0x81]] {
             assert_eq!(Reader::new(bad).oid(), Err(DerError::Oid), "{bad:x?}");
         }
         assert_eq!(oid_text(&[0xff; 40]), "?");

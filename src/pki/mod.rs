@@ -1,17 +1,17 @@
 //! PKCS#7 and X.509: the strict profile of signatures that we accept, certificates that may be
 //! trusted, and the one call that verifies. OpenSSL does the cryptography, this room the policy.
 
-mod certificate;
+pub mod certificate;
 mod der;
-mod formatted_digest;
+pub mod formatted_digest;
 mod name;
-mod pkcs7;
-mod profile;
-mod sign;
-mod trust;
+pub mod pkcs7;
+pub mod profile;
+pub mod sign;
+pub mod trust;
 
 pub use certificate::{Certificate, certificates_from_bytes};
-pub use formatted_digest::{formatted_digest, is_formatted_digest};
+pub use formatted_digest::formatted_digest;
 pub use pkcs7::{Dates, verify as verify_signature};
 pub use profile::{Profile, parse as parse_signature};
 pub use sign::{Signer, key_file_mode_warning};

@@ -13,14 +13,8 @@ const SHORT_NAMES: [(&[u8], &str); 9] = [
     (&[0x55, 4, 10], "O"),
     (&[0x55, 4, 11], "OU"),
     (&[0x55, 4, 6], "C"),
-    (
-        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1],
-        "UID",
-    ),
-    (
-        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25],
-        "DC",
-    ),
+    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1], "UID"),
+    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
     (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "email"),
 ];
 
@@ -68,9 +62,7 @@ fn value_text(value: &Element<'_>) -> Result<String> {
     let bytes = value.content;
     match value.tag {
         // UTF8String
-        0x0c => std::str::from_utf8(bytes)
-            .map(str::to_owned)
-            .map_err(|_| DerError::Name),
+        0x0c => std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DerError::Name),
         // NumericString, PrintableString, TeletexString, IA5String: one byte for one character.
         0x12 | 0x13 | 0x14 | 0x16 => Ok(bytes.iter().copied().map(char::from).collect()),
         // UniversalString
@@ -90,12 +82,8 @@ fn value_text(value: &Element<'_>) -> Result<String> {
 fn wide_text<'a>(chunks: impl Iterator<Item = &'a [u8]>, width: usize) -> Result<String> {
     chunks
         .map(|chunk| {
-            let value = chunk
-                .iter()
-                .fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
-            char::from_u32(value)
-                .filter(|_| chunk.len() == width)
-                .ok_or(DerError::Name)
+            let value = chunk.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+            char::from_u32(value).filter(|_| chunk.len() == width).ok_or(DerError::Name)
         })
         .collect()
 }
@@ -107,11 +95,9 @@ fn escape(text: &str) -> String {
         match c {
             ',' | '=' | '+' | '"' | '\\' | '<' | '>' | ';' => escaped.extend(['\\', c]),
             // Directional marks, embeddings, overrides and isolates.
-            '\u{061c}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => escaped.push('\u{fffd}'),
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                escaped.push('\u{fffd}')
+            }
             c if c.is_control() => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
@@ -129,10 +115,7 @@ mod tests {
 
     fn name(kind: &[u8], value_tag: u8, value: &[u8]) -> Vec<u8> {
         let attribute = [tlv(tag::OID, kind), tlv(value_tag, value)].concat();
-        tlv(
-            tag::SEQUENCE,
-            &tlv(tag::SET, &tlv(tag::SEQUENCE, &attribute)),
-        )
+        tlv(tag::SEQUENCE, &tlv(tag::SET, &tlv(tag::SEQUENCE, &attribute)))
     }
 
     #[test]
@@ -142,10 +125,7 @@ mod tests {
             (name(cn, 0x0c, "Bär".as_bytes()), "CN=Bär"),
             (name(cn, 0x1e, &[0, b'a', 0, b'b']), "CN=ab"),
             (name(cn, 0x1c, &[0, 0, 0, b'a']), "CN=a"),
-            (
-                name(&[0x2a, 3], 0x13, b"x, O=y\n"),
-                "1.2.3=x\\, O\\=y\u{fffd}",
-            ),
+            (name(&[0x2a, 3], 0x13, b"x, O=y\n"), "1.2.3=x\\, O\\=y\u{fffd}"),
             (name(cn, 0x03, &[0, 0xca]), "CN=#ca"),
             (tlv(tag::SEQUENCE, &[]), "(empty name)"),
         ] {

@@ -24,7 +24,7 @@ pub enum Dates {
     Ignore,
 }
 
-/// Why one candidate did not verify. The order is that of [`most_telling`].
+/// Why one candidate did not verify.
 struct Failure<'a> {
     certificate: &'a Certificate,
     case: Case,
@@ -71,11 +71,7 @@ pub fn verify(
         }
         match verify_one(der, content, &profile, certificate, subject)? {
             Ok(()) if dates == Dates::Enforce && !is_valid(certificate, now) => {
-                failures.push(Failure {
-                    certificate,
-                    case: Case::E11Dates,
-                    detail: dates_text(certificate, now),
-                });
+                failures.push(Failure { certificate, case: Case::E11Dates, detail: dates_text(certificate, now) });
             }
             Ok(()) => return Ok(index),
             Err(failure) => failures.push(failure),
@@ -92,33 +88,20 @@ fn verify_one<'a>(
     certificate: &'a Certificate,
     subject: &str,
 ) -> Result<std::result::Result<(), Failure<'a>>> {
-    let fail = |case, detail: String| {
-        Ok(Err(Failure {
-            certificate,
-            case,
-            detail,
-        }))
-    };
+    let fail = |case, detail: String| Ok(Err(Failure { certificate, case, detail }));
     for embedded in &profile.certificates {
         if embedded == certificate.der() {
             continue;
         }
         let (issuer, serial) = certificate::issuer_and_serial(embedded)
             .map_err(|e| Refusal::new(Case::E02Der, subject, format!("embedded: {e}")))?;
-        let case = if certificate.is_named(issuer, serial) {
-            Case::E08SameName
-        } else {
-            Case::E09Chain
-        };
+        let case = if certificate.is_named(issuer, serial) { Case::E08SameName } else { Case::E09Chain };
         return fail(case, "an embedded certificate is not the signer's".into());
     }
-    // OpenSSL reads neither the signature algorithm nor, with it, the kind of key.
+    // OpenSSL goes by the kind of key, whatever the signature says of itself.
     if profile.family != certificate.family() {
         let (signature, key) = (profile.family.name(), certificate.family().name());
-        return fail(
-            Case::E01Signature,
-            format!("{signature} signature, {key} key"),
-        );
+        return fail(Case::E01Signature, format!("{signature} signature, {key} key"));
     }
     let pkcs7 = same_in_openssl(der, subject)?;
     match openssl_verify(&pkcs7, content, certificate) {
@@ -132,15 +115,8 @@ fn verify_one<'a>(
 /// NOVERIFY: no chain and no purpose, whose default would be S/MIME's. NOINTERN: never a key from
 /// within the signature. NO_DUAL_CONTENT: no content but ours. BINARY: no line ends changed. The
 /// stack holds the one certificate, the store none.
-fn openssl_verify(
-    pkcs7: &Pkcs7,
-    content: &[u8],
-    certificate: &Certificate,
-) -> std::result::Result<(), ErrorStack> {
-    let flags = Pkcs7Flags::BINARY
-        | Pkcs7Flags::NOVERIFY
-        | Pkcs7Flags::NOINTERN
-        | Pkcs7Flags::NO_DUAL_CONTENT;
+fn openssl_verify(pkcs7: &Pkcs7, content: &[u8], certificate: &Certificate) -> std::result::Result<(), ErrorStack> {
+    let flags = Pkcs7Flags::BINARY | Pkcs7Flags::NOVERIFY | Pkcs7Flags::NOINTERN | Pkcs7Flags::NO_DUAL_CONTENT;
     let mut signer = Stack::<X509>::new()?;
     signer.push(certificate.x509().to_owned())?;
     let nobody = X509StoreBuilder::new()?.build();
@@ -157,15 +133,9 @@ fn dates_text(certificate: &Certificate, now: i64) -> String {
     let x509 = certificate.x509();
     let clock = Asn1Time::from_unix(now).map_or_else(|_| now.to_string(), |time| time.to_string());
     if now < certificate.not_before() {
-        format!(
-            "valid from {}, and the clock says {clock}",
-            x509.not_before()
-        )
+        format!("valid from {}, and the clock says {clock}", x509.not_before())
     } else {
-        format!(
-            "valid until {}, and the clock says {clock}",
-            x509.not_after()
-        )
+        format!("valid until {}, and the clock says {clock}", x509.not_after())
     }
 }
 
@@ -177,18 +147,12 @@ fn most_telling(failures: &[Failure<'_>], profile: &Profile, subject: &str) -> R
         Case::E09Chain => 2,
         _ => 3,
     };
-    let first = failures
-        .iter()
-        .min_by_key(|failure| (rank(failure), failure.certificate.fingerprint()));
+    let first = failures.iter().min_by_key(|failure| (rank(failure), failure.certificate.fingerprint()));
     match first {
         None => Refusal::new(Case::E07Untrusted, subject, profile.signer()),
         Some(failure) => {
             let who = signer_of(failure.certificate);
-            let detail = if failure.detail.is_empty() {
-                who
-            } else {
-                format!("{who}: {}", failure.detail)
-            };
+            let detail = if failure.detail.is_empty() { who } else { format!("{who}: {}", failure.detail) };
             Refusal::new(failure.case, subject, detail)
         }
     }
@@ -196,9 +160,5 @@ fn most_telling(failures: &[Failure<'_>], profile: &Profile, subject: &str) -> R
 
 /// A trusted certificate as a refusal names it.
 fn signer_of(certificate: &Certificate) -> String {
-    format!(
-        "certificate {}, SHA-256 {}",
-        certificate.subject(),
-        certificate.fingerprint()
-    )
+    format!("certificate {}, SHA-256 {}", certificate.subject(), certificate.fingerprint())
 }

@@ -25,8 +25,9 @@
 //! attributes, minus every choice that seals do not need: all that the kernel, OpenSSL and this
 //! reader could understand differently is outside. The signature covers only the content, so each
 //! byte around it has exactly one permitted value, or selects something that is checked: issuer
-//! and serial the certificate, the algorithms the digest. Two freedoms remain, and mean nothing:
-//! whether an algorithm has a NULL, and which certificates are embedded.
+//! and serial the certificate, the algorithms the digest. Three freedoms remain, so one signer and
+//! one content do not mean one signature: whether an algorithm has a NULL, which certificates are
+//! embedded (verifying allows the signer's only), and the two values s and n - s of ECDSA.
 
 use openssl::pkcs7::Pkcs7;
 
@@ -84,26 +85,10 @@ const DIGESTS: [(&[u8], Digest); 3] = [
 /// and ecPublicKey, are missing although OpenSSL takes them (it reads nothing from this field): the
 /// kernel's pkcs7_sig_note_pkey_algo() answers ENOPKG, and we accept nothing that it rejects.
 const SIGNATURES: [(&[u8], Family, Option<Digest>); 4] = [
-    (
-        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1],
-        Family::Rsa,
-        None,
-    ),
-    (
-        &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2],
-        Family::Ecdsa,
-        Some(Digest::Sha256),
-    ),
-    (
-        &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3],
-        Family::Ecdsa,
-        Some(Digest::Sha384),
-    ),
-    (
-        &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4],
-        Family::Ecdsa,
-        Some(Digest::Sha512),
-    ),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1], Family::Rsa, None),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], Family::Ecdsa, Some(Digest::Sha256)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3], Family::Ecdsa, Some(Digest::Sha384)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4], Family::Ecdsa, Some(Digest::Sha512)),
 ];
 
 /// The facts of one acceptable signature. That it has them says nothing about who made it.
@@ -146,10 +131,7 @@ struct Outside {
 
 impl Outside {
     fn new(case: Case, detail: impl Into<String>) -> Self {
-        Self {
-            case,
-            detail: detail.into(),
-        }
+        Self { case, detail: detail.into() }
     }
 }
 
@@ -189,9 +171,7 @@ pub fn walk(der: &[u8], subject: &str) -> Result<Profile> {
 pub(super) fn same_in_openssl(der: &[u8], subject: &str) -> Result<Pkcs7> {
     let refuse = |detail: &str| Refusal::new(Case::E02Der, subject, detail);
     let pkcs7 = Pkcs7::from_der(der).map_err(|_| refuse("OpenSSL cannot read it"))?;
-    let again = pkcs7
-        .to_der()
-        .map_err(|_| refuse("OpenSSL cannot write it"))?;
+    let again = pkcs7.to_der().map_err(|_| refuse("OpenSSL cannot write it"))?;
     if again != der {
         return Err(refuse("OpenSSL writes it differently"));
     }
@@ -201,10 +181,7 @@ pub(super) fn same_in_openssl(der: &[u8], subject: &str) -> Result<Pkcs7> {
 /// The whole signature.
 fn signature(der: &[u8]) -> Walk<Profile> {
     if der.len() > MAX_SIZE {
-        return Err(Outside::new(
-            Case::E15TooBig,
-            format!("{} bytes, of {MAX_SIZE}", der.len()),
-        ));
+        return Err(Outside::new(Case::E15TooBig, format!("{} bytes, of {MAX_SIZE}", der.len())));
     }
     let mut info = der::only(der, tag::SEQUENCE)?.reader();
     let kind = info.oid()?;
@@ -221,10 +198,7 @@ fn signature(der: &[u8]) -> Walk<Profile> {
     no_content(parts.enter(tag::SEQUENCE)?)?;
     let certificates = certificates(&mut parts)?;
     if let Some(found @ (tag::CONTEXT_1 | tag::CONTEXT_2 | tag::CONTEXT_3)) = parts.peek() {
-        return Err(unused(format!(
-            "certificate list or revocation list [{}]",
-            found & 0x1f
-        )));
+        return Err(unused(format!("certificate list or revocation list [{}]", found & 0x1f)));
     }
     let signers = elements(parts.enter(tag::SET)?)?;
     parts.finish()?;
@@ -240,11 +214,7 @@ fn signature(der: &[u8]) -> Walk<Profile> {
 }
 
 /// SignerInfo; `digests` are the elements of SignedData's digestAlgorithms.
-fn signer_info(
-    mut info: Reader<'_>,
-    digests: &[Element<'_>],
-    certificates: Vec<Vec<u8>>,
-) -> Walk<Profile> {
+fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<Vec<u8>>) -> Walk<Profile> {
     version_one(&mut info, "SignerInfo")?;
     if info.peek().is_some_and(|found| found & 0xdf == 0x80) {
         return Err(unused("the signer is named by key identifier".into()));
@@ -293,10 +263,7 @@ fn version_one(reader: &mut Reader<'_>, of: &str) -> Walk<()> {
 fn no_content(mut content: Reader<'_>) -> Walk<()> {
     let kind = content.oid()?;
     if kind != DATA {
-        return Err(unused(format!(
-            "encapsulated content type {}",
-            der::oid_text(kind)
-        )));
+        return Err(unused(format!("encapsulated content type {}", der::oid_text(kind))));
     }
     if content.peek() == Some(tag::CONTEXT_0) {
         return Err(Outside::new(Case::E03Attached, ""));
@@ -311,14 +278,11 @@ fn certificates(parts: &mut Reader<'_>) -> Walk<Vec<Vec<u8>>> {
     };
     let list = elements(list.reader())?;
     if list.is_empty() {
-        // OpenSSL reads an empty list and writes none.
+        // None is said by leaving the list out.
         return Err(unused("an empty list of certificates".into()));
     }
     if list.len() > MAX_CERTIFICATES {
-        return Err(Outside::new(
-            Case::E15TooBig,
-            format!("{} certificates, of {MAX_CERTIFICATES}", list.len()),
-        ));
+        return Err(Outside::new(Case::E15TooBig, format!("{} certificates, of {MAX_CERTIFICATES}", list.len())));
     }
     list.iter()
         .map(|certificate| {
@@ -334,10 +298,7 @@ fn certificates(parts: &mut Reader<'_>) -> Walk<Vec<Vec<u8>>> {
 /// Refuses attributes, which would be what is signed instead of the content.
 fn no_attributes(info: &Reader<'_>, which: &str, tags: [u8; 2]) -> Walk<()> {
     match info.peek() {
-        Some(found) if tags.contains(&found) => Err(Outside::new(
-            Case::E05Attributes,
-            format!("{which} attributes"),
-        )),
+        Some(found) if tags.contains(&found) => Err(Outside::new(Case::E05Attributes, format!("{which} attributes"))),
         _ => Ok(()),
     }
 }
@@ -372,17 +333,9 @@ fn family(element: &Element<'_>, digest: Digest) -> Walk<Family> {
     let (_, family, names) = SIGNATURES
         .iter()
         .find(|(known, ..)| *known == oid)
-        .ok_or_else(|| {
-            Outside::new(
-                Case::E12Weak,
-                format!("signature algorithm {}", der::oid_text(oid)),
-            )
-        })?;
+        .ok_or_else(|| Outside::new(Case::E12Weak, format!("signature algorithm {}", der::oid_text(oid))))?;
     if names.is_some_and(|named| named != digest) {
-        return Err(Outside::new(
-            Case::E13DigestMismatch,
-            format!("{} over {digest:?}", der::oid_text(oid)),
-        ));
+        return Err(Outside::new(Case::E13DigestMismatch, format!("{} over {digest:?}", der::oid_text(oid))));
     }
     Ok(*family)
 }
@@ -401,10 +354,7 @@ fn algorithm<'a>(element: &Element<'a>) -> Walk<&'a [u8]> {
     parts.finish()?;
     if parameters.encoded != [tag::NULL, 0] {
         // RSASSA-PSS is the algorithm that has parameters; say so rather than call it malformed.
-        return Err(Outside::new(
-            Case::E12Weak,
-            format!("{} with parameters", der::oid_text(oid)),
-        ));
+        return Err(Outside::new(Case::E12Weak, format!("{} with parameters", der::oid_text(oid))));
     }
     Ok(oid)
 }
@@ -434,9 +384,5 @@ fn unused(detail: String) -> Outside {
 
 /// An element where another belongs.
 fn unexpected(element: &Element<'_>, expected: u8) -> Outside {
-    DerError::Tag {
-        expected,
-        found: element.tag,
-    }
-    .into()
+    DerError::Tag { expected, found: element.tag }.into()
 }

@@ -10,10 +10,9 @@ use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::pkey::{PKey, Private};
 use openssl::stack::Stack;
 
-use crate::report::{Case, Refusal, Result};
-use crate::pki::certificate::{Certificate, certificates_from_bytes};
 use crate::pki::formatted_digest::is_formatted_digest;
-use crate::pki::pkcs7::{Dates, verify};
+use crate::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, verify};
+use crate::report::{Case, Refusal, Result};
 
 /// A key and the certificate that belongs to it.
 pub struct Signer {
@@ -31,12 +30,7 @@ impl Signer {
     /// # Errors
     /// [`Case::KeyMismatch`] if the key cannot be read or belongs to another certificate, or if
     /// there are several certificates; otherwise as [`certificates_from_bytes`].
-    pub fn new(
-        certificate: &[u8],
-        key: &[u8],
-        passphrase: Option<&[u8]>,
-        name: &str,
-    ) -> Result<Self> {
+    pub fn new(certificate: &[u8], key: &[u8], passphrase: Option<&[u8]>, name: &str) -> Result<Self> {
         let mut certificates = certificates_from_bytes(certificate, name)?;
         let count = certificates.len();
         let certificate = certificates
@@ -44,10 +38,7 @@ impl Signer {
             .filter(|_| count == 1)
             .ok_or_else(|| unusable(name, &format!("{count} certificates: one signs")))?;
         let key = private_key(key, passphrase).map_err(|why| unusable(name, &why))?;
-        let belongs = certificate
-            .x509()
-            .public_key()
-            .is_ok_and(|certified| key.public_eq(&certified));
+        let belongs = certificate.x509().public_key().is_ok_and(|certified| key.public_eq(&certified));
         if !belongs {
             let detail = format!("it is not the key of {}", certificate.subject());
             return Err(unusable(name, &detail));
@@ -78,37 +69,22 @@ impl Signer {
             .openssl_sign(content)
             .map_err(|e| unusable(subject, &format!("OpenSSL does not sign: {}", reason(&e))))?;
         let trusted = std::slice::from_ref(&self.certificate);
-        verify(&der, content, trusted, Dates::Ignore, 0, subject).map_err(|refusal| {
-            Refusal::new(
-                Case::Bug,
-                subject,
-                format!("own signature refused: {refusal}"),
-            )
-        })?;
+        verify(&der, content, trusted, Dates::Ignore, 0, subject)
+            .map_err(|refusal| Refusal::new(Case::Bug, subject, format!("own signature refused: {refusal}")))?;
         Ok(der)
     }
 
     fn openssl_sign(&self, content: &[u8]) -> std::result::Result<Vec<u8>, ErrorStack> {
-        let flags =
-            Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR | Pkcs7Flags::NOCERTS;
+        let flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR | Pkcs7Flags::NOCERTS;
         let no_others = Stack::new()?;
-        Pkcs7::sign(
-            self.certificate.x509(),
-            &self.key,
-            &no_others,
-            content,
-            flags,
-        )?
-        .to_der()
+        Pkcs7::sign(self.certificate.x509(), &self.key, &no_others, content, flags)?.to_der()
     }
 }
 
 /// The certificate; never the key.
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer")
-            .field("certificate", &self.certificate)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
@@ -119,10 +95,7 @@ fn unusable(name: &str, detail: &str) -> Refusal {
 /// The private key in `pem`, or why there is none.
 ///
 /// OpenSSL asks the terminal for a passphrase unless it is given a callback, so it always is.
-fn private_key(
-    pem: &[u8],
-    passphrase: Option<&[u8]>,
-) -> std::result::Result<PKey<Private>, String> {
+fn private_key(pem: &[u8], passphrase: Option<&[u8]>) -> std::result::Result<PKey<Private>, String> {
     let asked = Cell::new(false);
     let too_long = Cell::new(false);
     let key = PKey::private_key_from_pem_callback(pem, |buffer| {
@@ -140,14 +113,10 @@ fn private_key(
         }
     });
     match key {
-        Ok(_) if asked.get() && passphrase.is_none() => {
-            Err("it is encrypted, with an empty passphrase".into())
-        }
+        Ok(_) if asked.get() && passphrase.is_none() => Err("it is encrypted, with an empty passphrase".into()),
         Ok(key) => Ok(key),
         Err(_) if too_long.get() => Err("the passphrase is too long".into()),
-        Err(_) if asked.get() && passphrase.is_none() => {
-            Err("it is encrypted, and no passphrase is given".into())
-        }
+        Err(_) if asked.get() && passphrase.is_none() => Err("it is encrypted, and no passphrase is given".into()),
         Err(_) if asked.get() => Err("it is encrypted, and the passphrase is wrong".into()),
         Err(_) if pem.trim_ascii_start().starts_with(b"pkcs11:") => {
             Err("a PKCS#11 URI: keys in tokens are not supported".into())
@@ -158,11 +127,7 @@ fn private_key(
 
 /// The last of OpenSSL's reasons.
 fn reason(stack: &ErrorStack) -> &'static str {
-    stack
-        .errors()
-        .last()
-        .and_then(openssl::error::Error::reason)
-        .unwrap_or("no reason given")
+    stack.errors().last().and_then(openssl::error::Error::reason).unwrap_or("no reason given")
 }
 
 /// What to warn about when a file of a private key can be read or written by others than its owner;
@@ -171,9 +136,6 @@ pub fn key_file_mode_warning(path: &Path, metadata: &Metadata) -> Option<String>
     let mode = metadata.permissions().mode() & 0o7777;
     // A pipe or a terminal has no secret lying around.
     (metadata.is_file() && mode & 0o066 != 0).then(|| {
-        format!(
-            "{}: the key has mode {mode:04o}, so others than its owner can use it; chmod 600",
-            path.display()
-        )
+        format!("{}: the key has mode {mode:04o}, so others than its owner can use it; chmod 600", path.display())
     })
 }

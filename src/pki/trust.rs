@@ -120,12 +120,9 @@ fn load_directory(
     ownership: Ownership,
     into: &mut Vec<Certificate>,
 ) -> Result<()> {
-    for entry in certificate_names(directory).map_err(|e| {
-        unusable(
-            &path.display().to_string(),
-            format!("cannot be listed: {e}"),
-        )
-    })? {
+    for entry in certificate_names(directory)
+        .map_err(|e| unusable(&path.display().to_string(), format!("cannot be listed: {e}")))?
+    {
         let name = path.join(&entry).display().to_string();
         let fd = open_in(directory, &entry, ownership).map_err(|e| unusable(&name, explain(e)))?;
         let stat = examine(&fd, ownership, &name)?;
@@ -142,9 +139,8 @@ fn certificate_names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsStri
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
-        let counts = Path::new(&name)
-            .extension()
-            .is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+        let counts =
+            Path::new(&name).extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
         if counts && !name.as_bytes().starts_with(b".") {
             names.push(name);
         }
@@ -154,11 +150,7 @@ fn certificate_names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsStri
 }
 
 /// Opens `name` in `directory`.
-fn open_in(
-    directory: BorrowedFd<'_>,
-    name: &OsStr,
-    ownership: Ownership,
-) -> rustix::io::Result<OwnedFd> {
+fn open_in(directory: BorrowedFd<'_>, name: &OsStr, ownership: Ownership) -> rustix::io::Result<OwnedFd> {
     match ownership {
         Ownership::Any => fs::openat(directory, name, flags(), Mode::empty()),
         Ownership::RootOnly => {
@@ -190,10 +182,7 @@ fn examine(fd: impl AsFd, ownership: Ownership, name: &str) -> Result<Stat> {
         }
         if stat.st_mode & LOOSE != 0 {
             let mode = stat.st_mode & 0o7777;
-            return Err(unusable(
-                name,
-                format!("mode {mode:04o}: writable for group or others"),
-            ));
+            return Err(unusable(name, format!("mode {mode:04o}: writable for group or others")));
         }
     }
     Ok(stat)
@@ -202,14 +191,9 @@ fn examine(fd: impl AsFd, ownership: Ownership, name: &str) -> Result<Stat> {
 /// Adds the certificates of an open file.
 fn load_file(fd: OwnedFd, name: &str, into: &mut Vec<Certificate>) -> Result<()> {
     // One byte more than is allowed, so that what is too large is seen to be.
-    let limit = u64::try_from(MAX_FILE)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
-    File::from(fd)
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|e| unusable(name, e))?;
+    File::from(fd).take(limit).read_to_end(&mut bytes).map_err(|e| unusable(name, e))?;
     into.append(&mut certificates_from_bytes(&bytes, name)?);
     Ok(())
 }

@@ -84,16 +84,26 @@ impl PreparedImage {
 /// # Errors
 /// G01–G06 when the kernel cannot or does not protect a file, I02 for missing objects, I13 for a
 /// stack that would show deleted files.
-pub fn prepare(vault: &Vault, image: &VerifiedImage, shape: Shape, mode: VerityMode, budget: &Budget) -> Result<PreparedImage> {
+pub fn prepare(
+    vault: &Vault,
+    image: &VerifiedImage,
+    shape: Shape,
+    mode: VerityMode,
+    budget: &Budget,
+) -> Result<PreparedImage> {
     let wanted: Vec<&VerifiedErofs> = match shape {
         Shape::Merged => vec![image.merged()],
-        Shape::Stack if image.layers().is_empty() => return Err(Refusal::new(Case::I13Stack, "", "the image has no layers")),
-        Shape::Stack if !image.stackable() => return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back")),
+        Shape::Stack if image.layers().is_empty() => {
+            return Err(Refusal::new(Case::I13Stack, "", "the image has no layers"));
+        }
+        Shape::Stack if !image.stackable() => {
+            return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back"));
+        }
         Shape::Stack => image.layers().iter().rev().collect(),
     };
     let mut erofs = Vec::new();
     for one in wanted {
-        let file = open(vault, one, mode, budget)?;
+        let file = open(vault, one, mode)?;
         if !vault.was_prepared(one.digest()) || mode == VerityMode::Off {
             prepare_objects(vault, &file, one, mode, budget)?;
         }
@@ -105,18 +115,14 @@ pub fn prepare(vault: &Vault, image: &VerifiedImage, shape: Shape, mode: VerityM
 }
 
 /// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.
-fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<File> {
+fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode) -> Result<File> {
     let digest = erofs.digest();
-    if let Some(bytes) = erofs.bytes() {
-        if !vault.holds(digest) {
-            vault.put_object(digest, bytes, erofs.signature())?;
-        }
+    if let Some(bytes) = erofs.bytes()
+        && !vault.holds(digest)
+    {
+        vault.put_object(digest, bytes, erofs.signature())?;
     }
-    let mut file = vault.open_object(digest)?;
-    // A signature that the kernel did not get when the file was made, because it had no key then.
-    if erofs.signature().is_some() && mode == VerityMode::Require && verity::kernel_verifies() && !verity::has_signature(&file) {
-        file = enroll(vault, erofs, file, budget)?;
-    }
+    let file = vault.open_object(digest)?;
     let name = vault.object_name(digest);
     match mode {
         VerityMode::Require => measured(vault, &file, digest, &name)?,
@@ -141,22 +147,6 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
     }
 }
 
-/// Replaces the file by one that carries the signature, if the kernel has the key by now.
-fn enroll(vault: &Vault, erofs: &VerifiedErofs, file: File, budget: &Budget) -> Result<File> {
-    let digest = erofs.digest();
-    let name = vault.object_name(digest);
-    let bytes = files::read_all(&file, budget.erofs).map_err(|e| Refusal::io(&name, e))?;
-    if crate::digest::verity_digest(digest.algorithm(), &bytes) != *digest || !keyring_has_keys() {
-        return Ok(file);
-    }
-    vault.put_object(digest, &bytes, erofs.signature())?;
-    vault.open_object(digest)
-}
-
-fn keyring_has_keys() -> bool {
-    crate::sys::keyring::VerityKeyring::find().and_then(|k| k.list()).is_ok_and(|keys| !keys.is_empty())
-}
-
 /// Every object that the image refers to: there, of the right size, with fs-verity and the digest
 /// that its name says.
 fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<()> {
@@ -167,7 +157,7 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
             use std::io::{Seek as _, SeekFrom};
             let mut file = erofs.try_clone().map_err(|e| Refusal::io(&name, e))?;
             file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(&name, e))?;
-            files::read_all(&file, budget.erofs).map_err(|e| Refusal::io(&name, e))?
+            files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(&e, &name))?
         }
     };
     for (digest, size) in objects(&bytes, one.digest().algorithm())? {

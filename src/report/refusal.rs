@@ -165,6 +165,7 @@ cases! {
     G02Key = "G02", CannotEnforce, "the kernel's .fs-verity keyring has no key for this signature", "`layerseal keyring add-cert CERT`";
     G02Rejected = "G02", Rejected, "the kernel rejects the signature", "sign again";
     G02Required = "G02", CannotEnforce, "the kernel requires a signature (fs.verity.require_signatures=1)", "sign the image and add the certificate with `layerseal keyring add-cert`";
+    G05Damaged = "G05", Rejected, "damaged on the disk: fs-verity refuses to read it", "check the disk, and pull the image again";
     G06Unsupported = "G06", CannotEnforce, "the filesystem or kernel has no fs-verity", "ext4: `tune2fs -O verity DEVICE`; or use btrfs, and a kernel with CONFIG_FS_VERITY";
     G08Unchecked = "G08", CannotEnforce, "this kernel does not verify signatures", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES";
     G09Keyring = "G09", CannotEnforce, "the .fs-verity keyring cannot be used", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES, as root";
@@ -203,11 +204,7 @@ impl Refusal {
     /// A refusal about `subject` (a file, a role, an image), with `detail` where there is more to
     /// say than the case does.
     pub fn new(case: Case, subject: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self {
-            case,
-            subject: subject.into(),
-            detail: one_line(&detail.to_string()),
-        }
+        Self { case, subject: subject.into(), detail: one_line(&detail.to_string()) }
     }
 
     /// An operating system error on `subject` for which the catalogue has no case.
@@ -233,11 +230,7 @@ impl Refusal {
     /// The same refusal, with `outer` named before its subject.
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {
-        self.subject = if self.subject.is_empty() {
-            outer.to_string()
-        } else {
-            format!("{outer}: {}", self.subject)
-        };
+        self.subject = if self.subject.is_empty() { outer.to_string() } else { format!("{outer}: {}", self.subject) };
         self
     }
 }
@@ -261,9 +254,7 @@ impl fmt::Display for Refusal {
 
 /// Messages are one line whatever bytes an attacker put into a name.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

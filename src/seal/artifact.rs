@@ -53,11 +53,18 @@ pub fn parse(raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) ->
 
 fn is_dm_verity(manifest: &ImageManifest) -> bool {
     let mut all = manifest.layers().iter().chain(Some(manifest.config()));
-    all.any(|d| d.media_type().to_string().contains("dm-verity") || d.annotations().iter().flatten().any(|(k, _)| k.contains("dm-verity")))
+    all.any(|d| {
+        d.media_type().to_string().contains("dm-verity")
+            || d.annotations().iter().flatten().any(|(k, _)| k.contains("dm-verity"))
+    })
 }
 
 /// The statement and its signature from annotations: both or neither.
-pub(super) fn binding(annotations: &BTreeMap<String, String>, name: &str, budget: &Budget) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn binding(
+    annotations: &BTreeMap<String, String>,
+    name: &str,
+    budget: &Budget,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
     match (annotations.get(BINDING), annotations.get(BINDING_SIG)) {
         (None, None) => Ok(None),
         (Some(text), Some(sig)) => {
@@ -105,24 +112,35 @@ impl Parser<'_> {
             return Err(self.refuse(Case::D02Shape, "it is no OCI image manifest"));
         }
         let config = manifest.config();
-        if config.media_type().to_string() != EMPTY || config.digest().to_string() != BlobDigest::of(b"{}").to_string() {
+        if config.media_type().to_string() != EMPTY || config.digest().to_string() != BlobDigest::of(b"{}").to_string()
+        {
             return Err(self.refuse(Case::D02Shape, "its config is not the empty one"));
         }
         // N layer images, N layer signatures, and at most five others.
         if self.layers.len() > 2 * self.image.layers.len() + 8 {
-            return Err(self.refuse(Case::D05Layers, format!("{} entries for {} layers", self.layers.len(), self.image.layers.len())));
+            return Err(self.refuse(
+                Case::D05Layers,
+                format!("{} entries for {} layers", self.layers.len(), self.image.layers.len()),
+            ));
         }
         Ok(())
     }
 
     fn digest(&self, algorithm: Algorithm, hex: &str) -> Result<VerityDigest> {
-        VerityDigest::from_hex(algorithm, hex)
-            .ok_or_else(|| self.refuse(Case::D09Algorithm, format!("a digest that is not {} lower-case hex digits", 2 * algorithm.digest_size())))
+        VerityDigest::from_hex(algorithm, hex).ok_or_else(|| {
+            self.refuse(
+                Case::D09Algorithm,
+                format!("a digest that is not {} lower-case hex digits", 2 * algorithm.digest_size()),
+            )
+        })
     }
 
     fn der(&self, descriptor: &Descriptor) -> Result<Option<Bytes>> {
         if descriptor.media_type().to_string() != PKCS7 {
-            return Err(self.refuse(Case::D02Shape, format!("media type {} where a signature is expected", descriptor.media_type())));
+            return Err(self.refuse(
+                Case::D02Shape,
+                format!("media type {} where a signature is expected", descriptor.media_type()),
+            ));
         }
         // The drafts write empty blobs for "not signed".
         if descriptor.size() == 0 {
@@ -132,8 +150,13 @@ impl Parser<'_> {
     }
 
     /// `erofs-alongside.v1` and `canonical.v1`: the entries in the order of the format.
-    fn alongside(&self, annotations: &BTreeMap<String, String>, carries_erofs: bool) -> Result<(Algorithm, Vec<Erofs>, Vec<Signature>)> {
-        let label = annotations.get(ALGORITHM).ok_or_else(|| self.refuse(Case::D02Shape, "composefs.algorithm is missing"))?;
+    fn alongside(
+        &self,
+        annotations: &BTreeMap<String, String>,
+        carries_erofs: bool,
+    ) -> Result<(Algorithm, Vec<Erofs>, Vec<Signature>)> {
+        let label =
+            annotations.get(ALGORITHM).ok_or_else(|| self.refuse(Case::D02Shape, "composefs.algorithm is missing"))?;
         let algorithm = keys::algorithm(label, self.name)?;
         let (mut erofs, mut signatures) = (Vec::new(), Vec::new());
         let mut last = None;
@@ -146,7 +169,11 @@ impl Parser<'_> {
             }
             let missing = |key: &str| self.refuse(Case::D08Annotation, format!("{key} is missing"));
             let kind = notes.get(kind_key).ok_or_else(|| missing(kind_key))?;
-            let count = if is_erofs { layers_of(erofs.iter().map(|e: &Erofs| e.role)) } else { layers_of(signatures.iter().map(|s: &Signature| s.role)) };
+            let count = if is_erofs {
+                layers_of(erofs.iter().map(|e: &Erofs| e.role))
+            } else {
+                layers_of(signatures.iter().map(|s: &Signature| s.role))
+            };
             let role = self.role(kind, count)?;
             let digest = self.digest(algorithm, notes.get(DIGEST).ok_or_else(|| missing(DIGEST))?)?;
             let position = (!is_erofs, role);
@@ -158,7 +185,10 @@ impl Parser<'_> {
                 signatures.push(Signature { role, digest, der: self.der(descriptor)? });
                 continue;
             }
-            if !carries_erofs || !matches!(role, Role::Layer(_) | Role::Merged) || descriptor.media_type().to_string() != EROFS {
+            if !carries_erofs
+                || !matches!(role, Role::Layer(_) | Role::Merged)
+                || descriptor.media_type().to_string() != EROFS
+            {
                 return Err(self.refuse(Case::D02Shape, format!("an EROFS image as {role}")));
             }
             erofs.push(Erofs { role, digest, blob: crate::oci::blob_digest(descriptor)?, size: descriptor.size() });

@@ -45,15 +45,34 @@ impl Binding {
     ///
     /// # Errors
     /// [`Case::Usage`] for an identity that cannot be written down.
-    pub fn new(image: &Image, layers: &[VerityDigest], merged: VerityDigest, identities: &[String], sequence: Option<u64>) -> Result<Self> {
+    pub fn new(
+        image: &Image,
+        layers: &[VerityDigest],
+        merged: VerityDigest,
+        identities: &[String],
+        sequence: Option<u64>,
+    ) -> Result<Self> {
         let mut identities = identities.to_vec();
         identities.sort();
         identities.dedup();
         if let Some(bad) = identities.iter().find(|i| !is_identity(i)) {
-            return Err(Refusal::new(Case::Usage, bad, "an identity is an image name such as registry.example.com/acme/app, without a tag"));
+            return Err(Refusal::new(
+                Case::Usage,
+                bad,
+                "an identity is an image name such as registry.example.com/acme/app, without a tag",
+            ));
         }
-        let layers = image.layers.iter().zip(layers).map(|(layer, digest)| (layer.digest, layer.diff_id, *digest)).collect();
-        Ok(Self { algorithm: merged.algorithm(), subject: Some(image.digest), config: image.config_digest, identities, layers, merged, sequence })
+        let layers =
+            image.layers.iter().zip(layers).map(|(layer, digest)| (layer.digest, layer.diff_id, *digest)).collect();
+        Ok(Self {
+            algorithm: merged.algorithm(),
+            subject: Some(image.digest),
+            config: image.config_digest,
+            identities,
+            layers,
+            merged,
+            sequence,
+        })
     }
 
     /// The text that is signed.
@@ -117,6 +136,10 @@ fn is_identity(name: &str) -> bool {
         && !(name.contains('/') && last.contains(':'))
 }
 
+fn blob(text: &str) -> Result<BlobDigest> {
+    text.parse().map_err(|r: Refusal| Refusal::new(Case::D17Statement, r.subject(), r.case().what()))
+}
+
 #[derive(Default)]
 struct Draft {
     algorithm: Option<Algorithm>,
@@ -134,13 +157,13 @@ impl Draft {
         let refuse = |why: &str| Refusal::new(Case::D17Statement, key, why);
         match key {
             "algorithm" => self.algorithm = Some(super::keys::algorithm(value, "algorithm")?),
-            "subject" => self.subject = Some(value.parse()?),
-            "config" => self.config = Some(value.parse()?),
+            "subject" => self.subject = Some(blob(value)?),
+            "config" => self.config = Some(blob(value)?),
             "identity" if is_identity(value) => self.identities.push(value.to_owned()),
             "layer" => {
                 let parts: Vec<&str> = value.split(' ').collect();
-                let [blob, diff_id, digest] = parts[..] else { return Err(refuse("it does not have three parts")) };
-                self.layers.push((blob.parse()?, diff_id.parse()?, self.digest(digest)?));
+                let [descriptor, diff_id, digest] = parts[..] else { return Err(refuse("it does not have three parts")) };
+                self.layers.push((blob(descriptor)?, blob(diff_id)?, self.digest(digest)?));
             }
             "merged" => self.merged = Some(self.digest(value)?),
             "sequence" => self.sequence = Some(value.parse().map_err(|_| refuse("it is no number"))?),
@@ -150,9 +173,13 @@ impl Draft {
     }
 
     fn digest(&self, hex: &str) -> Result<VerityDigest> {
-        self.algorithm
-            .and_then(|a| VerityDigest::from_hex(a, hex))
-            .ok_or_else(|| Refusal::new(Case::D17Statement, hex.chars().take(140).collect::<String>(), "not a digest of the statement's algorithm"))
+        self.algorithm.and_then(|a| VerityDigest::from_hex(a, hex)).ok_or_else(|| {
+            Refusal::new(
+                Case::D17Statement,
+                hex.chars().take(140).collect::<String>(),
+                "not a digest of the statement's algorithm",
+            )
+        })
     }
 
     fn finish(self) -> Option<Binding> {
@@ -197,7 +224,10 @@ mod tests {
     #[test]
     fn d17_only_the_canonical_form_is_read() {
         let text = sample().text();
-        let swapped = text.replace("identity: a.example/x\nidentity: b.example:5000/y/z\n", "identity: b.example:5000/y/z\nidentity: a.example/x\n");
+        let swapped = text.replace(
+            "identity: a.example/x\nidentity: b.example:5000/y/z\n",
+            "identity: b.example:5000/y/z\nidentity: a.example/x\n",
+        );
         for bad in [
             text.trim_end().to_owned(),
             text.replace('\n', "\r\n"),

@@ -28,10 +28,22 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     }
     signatures.sort_by_key(|s| s.role);
     let binding = binding(&image.annotations, NAME, budget)?;
-    Ok(Some(Seal { dialect: Dialect::Inline, origin: "inline".into(), algorithm, erofs: Vec::new(), signatures, binding }))
+    Ok(Some(Seal {
+        dialect: Dialect::Inline,
+        origin: "inline".into(),
+        algorithm,
+        erofs: Vec::new(),
+        signatures,
+        binding,
+    }))
 }
 
-fn collect(annotations: &BTreeMap<String, String>, layer: usize, allowed: &[Role], out: &mut Vec<Signature>) -> Result<()> {
+fn collect(
+    annotations: &BTreeMap<String, String>,
+    layer: usize,
+    allowed: &[Role],
+    out: &mut Vec<Signature>,
+) -> Result<()> {
     const NAME: &str = "inline seal";
     let before = out.len();
     for (key, hex) in annotations.iter().filter(|(k, _)| k.starts_with("composefs.") && k.contains(".fsverity-")) {
@@ -49,7 +61,8 @@ fn collect(annotations: &BTreeMap<String, String>, layer: usize, allowed: &[Role
         if out[before..].iter().any(|s| s.role == role) {
             return Err(Refusal::new(Case::D08Annotation, NAME, format!("two digests for {role}")));
         }
-        let digest = VerityDigest::from_hex(algorithm, hex).ok_or_else(|| Refusal::new(Case::D09Algorithm, NAME, format!("{key} does not fit its algorithm")))?;
+        let digest = VerityDigest::from_hex(algorithm, hex)
+            .ok_or_else(|| Refusal::new(Case::D09Algorithm, NAME, format!("{key} does not fit its algorithm")))?;
         let der = annotations.get(&format!("{key}.sig")).map(|text| base64(text, NAME)).transpose()?;
         out.push(Signature { role, digest, der: der.map(Bytes::Here) });
     }
@@ -62,7 +75,13 @@ fn collect(annotations: &BTreeMap<String, String>, layer: usize, allowed: &[Role
 /// # Errors
 /// [`Case::D15List`] beyond sixteen, or for what is no digest.
 pub fn claims(image: &Image) -> Result<Vec<Vec<VerityDigest>>> {
-    image.layers.iter().map(|layer| layer.annotations.get("io.containers.composefs.digest").map_or(Ok(Vec::new()), |list| claim_list(list))).collect()
+    image
+        .layers
+        .iter()
+        .map(|layer| {
+            layer.annotations.get("io.containers.composefs.digest").map_or(Ok(Vec::new()), |list| claim_list(list))
+        })
+        .collect()
 }
 
 fn claim_list(list: &str) -> Result<Vec<VerityDigest>> {
@@ -93,7 +112,16 @@ mod tests {
         assert_eq!(claim_list(&digest).unwrap().len(), 1);
         assert_eq!(claim_list(&format!("{digest},{digest}")).unwrap().len(), 2);
         let many = vec![digest.as_str(); 10_000].join(",");
-        for bad in ["", ",", &format!("{digest},"), &format!(" {digest}"), "sha256:aa", "sha1:aa", &digest.replace("sha256", "sha512"), &many] {
+        for bad in [
+            "",
+            ",",
+            &format!("{digest},"),
+            &format!(" {digest}"),
+            "sha256:aa",
+            "sha1:aa",
+            &digest.replace("sha256", "sha512"),
+            &many,
+        ] {
             assert_eq!(claim_list(bad).unwrap_err().case(), Case::D15List, "{}", bad.len());
         }
     }

@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(find_in(KEYS).unwrap(), 0x1b1e_27ff);
         let none = KEYS.replace(".fs-verity: 1\n2", "x: 1\n2");
         assert_eq!(find_in(&none).unwrap_err().case(), Case::G09Keyring);
-        let users = KEYS.replace("1f0b0000     0     0 keyring   .fs-verity: ", "1f0b0000  1000  1000 keyring   .fs-verity: ");
+        let users =
+            KEYS.replace("1f0b0000     0     0 keyring   .fs-verity: ", "1f0b0000  1000  1000 keyring   .fs-verity: ");
         assert_eq!(find_in(&users).unwrap_err().case(), Case::G09Keyring);
         let twice = format!("{KEYS}{}", KEYS.lines().nth(1).unwrap());
         assert_eq!(find_in(&twice).unwrap_err().case(), Case::G09Keyring);

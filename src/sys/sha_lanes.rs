@@ -50,10 +50,7 @@ pub fn sha512_blocks(blocks: &[u8], out: &mut [[u8; 64]]) {
 
 fn split(blocks: &[u8], count: usize) -> &[Block] {
     let (blocks, rest) = blocks.as_chunks();
-    assert!(
-        rest.is_empty() && blocks.len() == count,
-        "need one digest slot per whole block"
-    );
+    assert!(rest.is_empty() && blocks.len() == count, "need one digest slot per whole block");
     blocks
 }
 
@@ -140,9 +137,7 @@ mod x86 {
     }
 
     pub(super) fn has_sha_ni() -> bool {
-        is_x86_feature_detected!("sha")
-            && is_x86_feature_detected!("ssse3")
-            && is_x86_feature_detected!("sse4.1")
+        is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
     }
 
     pub(super) fn has_avx512() -> bool {
@@ -178,10 +173,7 @@ mod x86 {
 
         let reverse = _mm_set_epi64x(0x0001020304050607, 0x08090a0b0c0d0e0f);
         for ([abef, cdgh], digest) in state.into_iter().zip(digests) {
-            let (dcba, hgfe) = (
-                _mm_unpackhi_epi64(cdgh, abef),
-                _mm_unpacklo_epi64(cdgh, abef),
-            );
+            let (dcba, hgfe) = (_mm_unpackhi_epi64(cdgh, abef), _mm_unpacklo_epi64(cdgh, abef));
             let halves = digest.as_chunks_mut().0;
             store128(&mut halves[0], _mm_shuffle_epi8(dcba, reverse));
             store128(&mut halves[1], _mm_shuffle_epi8(hgfe, reverse));
@@ -302,18 +294,10 @@ mod x86 {
         // optimizer follows that): the wait for `e` sets the pace.
         let hwk = add(h, add(w, _mm512_set1_epi64(k as i64)));
         let choice = _mm512_ternarylogic_epi64(e, f, g, 0xca);
-        let s1 = xor3(
-            _mm512_ror_epi64(e, 14),
-            _mm512_ror_epi64(e, 18),
-            _mm512_ror_epi64(e, 41),
-        );
+        let s1 = xor3(_mm512_ror_epi64(e, 14), _mm512_ror_epi64(e, 18), _mm512_ror_epi64(e, 41));
         let t1 = add(s1, add(choice, hwk));
         let majority = _mm512_ternarylogic_epi64(a, b, c, 0xe8);
-        let s0 = xor3(
-            _mm512_ror_epi64(a, 28),
-            _mm512_ror_epi64(a, 34),
-            _mm512_ror_epi64(a, 39),
-        );
+        let s0 = xor3(_mm512_ror_epi64(a, 28), _mm512_ror_epi64(a, 34), _mm512_ror_epi64(a, 39));
         v[(16 - I + 3) % 8] = add(d, t1);
         v[(16 - I + 7) % 8] = add(add(s0, majority), t1);
     }
@@ -323,16 +307,8 @@ mod x86 {
     #[inline]
     fn sha512_schedule<const I: usize>(w: &mut [__m512i; 16]) {
         let (w15, w7, w2) = (w[(I + 1) % 16], w[(I + 9) % 16], w[(I + 14) % 16]);
-        let s0 = xor3(
-            _mm512_ror_epi64(w15, 1),
-            _mm512_ror_epi64(w15, 8),
-            _mm512_srli_epi64(w15, 7),
-        );
-        let s1 = xor3(
-            _mm512_ror_epi64(w2, 19),
-            _mm512_ror_epi64(w2, 61),
-            _mm512_srli_epi64(w2, 6),
-        );
+        let s0 = xor3(_mm512_ror_epi64(w15, 1), _mm512_ror_epi64(w15, 8), _mm512_srli_epi64(w15, 7));
+        let s1 = xor3(_mm512_ror_epi64(w2, 19), _mm512_ror_epi64(w2, 61), _mm512_srli_epi64(w2, 6));
         w[I] = add(add(w[I], s0), add(w7, s1));
     }
 
@@ -424,9 +400,7 @@ mod tests {
             state ^= state << 17;
             state as u8
         };
-        std::iter::repeat_with(next)
-            .take(count * BLOCK_SIZE)
-            .collect()
+        std::iter::repeat_with(next).take(count * BLOCK_SIZE).collect()
     }
 
     /// For every number of blocks around the lane counts: `hash` against the crate's own one-shot.

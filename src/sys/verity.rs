@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use composefs_ioctls::fsverity::{EnableVerityError, MeasureVerityError, fs_ioc_enable_verity_with_sig, fs_ioc_measure_verity};
+use composefs_ioctls::fsverity::{
+    EnableVerityError, MeasureVerityError, fs_ioc_enable_verity_with_sig, fs_ioc_measure_verity,
+};
 use rustix::io::Errno;
 
 use crate::digest::{Algorithm, VerityDigest};
@@ -52,7 +54,9 @@ fn enable_refusal(error: &EnableVerityError, signed: bool, subject: &str) -> Ref
             Some(Errno::BADMSG) if signed => refuse(Case::G02Rejected),
             Some(Errno::PERM) if !signed => Refusal::new(Case::G02Required, subject, ""),
             Some(Errno::NOSPC | Errno::DQUOT) => Refusal::new(Case::G02Space, subject, ""),
-            Some(Errno::NOPKG) => Refusal::new(Case::G02Enable, subject, "the kernel lacks the hash or signature algorithm"),
+            Some(Errno::NOPKG) => {
+                Refusal::new(Case::G02Enable, subject, "the kernel lacks the hash or signature algorithm")
+            }
             _ => refuse(Case::G02Enable),
         },
         _ => refuse(Case::G02Enable),
@@ -92,6 +96,14 @@ pub fn check(file: impl AsFd, wanted: &VerityDigest, subject: &str) -> Result<()
     Err(Refusal::new(Case::G01Other, subject, format!("{found} instead of {wanted}")))
 }
 
+/// What a failed read of a file with fs-verity means.
+pub fn read_refusal(error: &io::Error, subject: &str) -> Refusal {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::IO) => Refusal::new(Case::G05Damaged, subject, ""),
+        _ => Refusal::io(subject, error),
+    }
+}
+
 #[repr(C)]
 struct ReadMetadata {
     metadata_type: u64,
@@ -109,7 +121,13 @@ const METADATA_TYPE_SIGNATURE: u64 = 3;
 /// signatures stores them all the same: see [`kernel_verifies`].
 pub fn has_signature(file: &File) -> bool {
     let mut byte = 0_u8;
-    let mut argument = ReadMetadata { metadata_type: METADATA_TYPE_SIGNATURE, offset: 0, length: 1, buffer: (&raw mut byte) as u64, reserved: 0 };
+    let mut argument = ReadMetadata {
+        metadata_type: METADATA_TYPE_SIGNATURE,
+        offset: 0,
+        length: 1,
+        buffer: (&raw mut byte) as u64,
+        reserved: 0,
+    };
     // SAFETY: the descriptor is open for the whole call; the argument has the layout of the kernel's
     // structure and points to one writable byte, which is the length given.
     let n = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_READ_VERITY_METADATA as _, &raw mut argument) };

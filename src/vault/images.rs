@@ -23,7 +23,9 @@ impl Vault {
         let digest = match reference {
             Reference::Tag(name) => self.tag(name)?.ok_or_else(|| Refusal::new(Case::NotFound, name, ""))?,
             Reference::Digest(digest) => *digest,
-            Reference::Layout { .. } => return Err(Refusal::new(Case::Bug, reference.to_string(), "a layout is not in the vault")),
+            Reference::Layout { .. } => {
+                return Err(Refusal::new(Case::Bug, reference.to_string(), "a layout is not in the vault"));
+            }
         };
         if files::open_dir_at(&self.root, &format!("images/{}", digest.hex())).is_err() {
             return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
@@ -58,7 +60,11 @@ impl Vault {
     pub fn seals(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
         let names = self.names(&format!("images/{}/seals", image.hex()));
         if names.len() > budget.seals {
-            return Err(Refusal::new(Case::C02TooMany, image.to_string(), format!("{}, allowed are {}", names.len(), budget.seals)));
+            return Err(Refusal::new(
+                Case::C02TooMany,
+                image.to_string(),
+                format!("{}, allowed are {}", names.len(), budget.seals),
+            ));
         }
         Ok(names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect())
     }
@@ -91,7 +97,11 @@ impl Vault {
     /// # Errors
     /// [`Case::Io`], G02.
     pub fn keep_contents(&self, image: &BlobDigest, contents: &Contents) -> Result<()> {
-        let all = contents.layer_digests.iter().zip(&contents.layers).chain(Some((&contents.merged_digest, &contents.merged)));
+        let all = contents
+            .layer_digests
+            .iter()
+            .zip(&contents.layers)
+            .chain(Some((&contents.merged_digest, &contents.merged)));
         for (digest, bytes) in all {
             if !self.holds(digest) {
                 self.put_object(digest, bytes, None)?;
@@ -100,13 +110,15 @@ impl Vault {
         let mut text = format!("merged {}\n", contents.merged_digest);
         contents.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
         let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &format!("digests.{}", contents.algorithm), 0o644, text.as_bytes()).map_err(|e| self.io(e))
+        files::write_atomic(dir, &format!("digests.{}", contents.algorithm), 0o644, text.as_bytes())
+            .map_err(|e| self.io(e))
     }
 
     /// The digests that were kept: merged, and one for each layer.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<(VerityDigest, Vec<VerityDigest>)> {
         let dir = files::open_dir_at(&self.root, &format!("images/{}", image.hex())).ok()?;
-        let bytes = files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
+        let bytes =
+            files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let digest = |line: &str, key: &str| VerityDigest::from_hex(algorithm, line.strip_prefix(key)?);
         let mut lines = text.lines();
@@ -146,9 +158,15 @@ impl Vault {
     /// [`Case::Reference`], [`Case::B07Digest`].
     pub fn tag(&self, name: &str) -> Result<Option<BlobDigest>> {
         let file = tag_file(name)?;
-        let read = files::open_dir_at(&self.root, "tags").and_then(|dir| files::open_file_at(dir, &file)).and_then(|f| files::read_all(f, 200));
+        let read = files::open_dir_at(&self.root, "tags")
+            .and_then(|dir| files::open_file_at(dir, &file))
+            .and_then(|f| files::read_all(f, 200));
         match read {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().parse().map(Some).map_err(|r: Refusal| r.within(format!("tag {name}"))),
+            Ok(bytes) => String::from_utf8_lossy(&bytes)
+                .trim_end()
+                .parse()
+                .map(Some)
+                .map_err(|r: Refusal| r.within(format!("tag {name}"))),
             Err(_) => Ok(None),
         }
     }
@@ -160,7 +178,8 @@ impl Vault {
     pub fn remove_tag(&self, name: &str) -> Result<()> {
         let file = tag_file(name)?;
         let dir = files::open_dir_at(&self.root, "tags").map_err(|_| Refusal::new(Case::NotFound, name, ""))?;
-        rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty()).map_err(|_| Refusal::new(Case::NotFound, name, ""))
+        rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty())
+            .map_err(|_| Refusal::new(Case::NotFound, name, ""))
     }
 
     /// All names, sorted.

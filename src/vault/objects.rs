@@ -26,7 +26,8 @@ impl Vault {
     /// # Errors
     /// [`Case::I02Object`] when it is missing.
     pub fn open_object(&self, digest: &VerityDigest) -> Result<File> {
-        files::open_file_at(&self.objects, digest.object_path()).map_err(|e| Refusal::new(Case::I02Object, self.object_name(digest), e))
+        files::open_file_at(&self.objects, digest.object_path())
+            .map_err(|e| Refusal::new(Case::I02Object, self.object_name(digest), e))
     }
 
     /// An object's path, for messages.
@@ -89,7 +90,9 @@ impl Vault {
             other => other,
         };
         match measured {
-            Err(r) if r.case() == Case::G06Unsupported => hash(file, digest.algorithm()).is_ok_and(|found| found == *digest),
+            Err(r) if r.case() == Case::G06Unsupported => {
+                hash(file, digest.algorithm()).is_ok_and(|found| found == *digest)
+            }
             other => other.is_ok(),
         }
     }
@@ -141,7 +144,12 @@ impl<'a> Import<'a> {
 
 impl LayerVisitor for Import<'_> {
     fn sink(&self) -> Box<dyn ContentSink + '_> {
-        Box::new(ObjectSink { import: self, hasher: VerityHasher::new(self.algorithm), collected: Vec::new(), file: None })
+        Box::new(ObjectSink {
+            import: self,
+            hasher: VerityHasher::new(self.algorithm),
+            collected: Vec::new(),
+            file: None,
+        })
     }
 
     fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {

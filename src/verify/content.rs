@@ -1,7 +1,7 @@
 //! The images that a seal vouches for, against what the layers hold: step 4 of "Accepting a seal".
 
-use super::signatures::Signed;
 use super::VerifiedErofs;
+use super::signatures::Signed;
 use crate::digest::{VerityDigest, verity_digest};
 use crate::image::{Contents, Writer, same_meaning};
 use crate::oci::{BlobStore, Budget};
@@ -16,7 +16,13 @@ pub(super) struct Checked {
 }
 
 /// Compares every image of the seal with the layers.
-pub(super) fn check(seal: &Seal, signed: &Signed, contents: &Contents, store: &BlobStore, budget: &Budget) -> Result<Checked> {
+pub(super) fn check(
+    seal: &Seal,
+    signed: &Signed,
+    contents: &Contents,
+    store: &BlobStore,
+    budget: &Budget,
+) -> Result<Checked> {
     let check = Check { seal, signed, contents, store, budget };
     let merged = match signed.digests.get(&Role::Merged) {
         Some(digest) => check.merged(digest)?,
@@ -59,7 +65,11 @@ impl Check<'_> {
         let bytes = self.store.read(&erofs.blob, Some(erofs.size), self.budget.erofs)?;
         let found = verity_digest(self.seal.algorithm, &bytes);
         if found != erofs.digest {
-            return Err(Refusal::new(Case::D07Digest, role.to_string(), format!("the EROFS image in the seal has {found}, it should be {}", erofs.digest)));
+            return Err(Refusal::new(
+                Case::D07Digest,
+                role.to_string(),
+                format!("the EROFS image in the seal has {found}, it should be {}", erofs.digest),
+            ));
         }
         Ok(Some(bytes))
     }

@@ -98,7 +98,15 @@ impl Judgement {
 /// Judges every seal of `image`, the inline one first. `reader` is asked for the layers only when a
 /// seal's signatures have passed, unless `checked` says that this host has compared that artifact's
 /// images with the layers before; a seal without a binding statement is compared every time.
-pub fn judge(image: &Image, found: &[Found<'_>], home: &BlobStore, rules: &Rules, budget: &Budget, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) -> Judgement {
+pub fn judge(
+    image: &Image,
+    found: &[Found<'_>],
+    home: &BlobStore,
+    rules: &Rules,
+    budget: &Budget,
+    reader: Reader<'_>,
+    checked: &dyn Fn(&BlobDigest) -> bool,
+) -> Judgement {
     let mut judge = Judge { image, rules, budget, accepted: None, reports: Vec::new() };
     let inline = parse_inline(image, budget);
     match &inline {
@@ -107,7 +115,10 @@ pub fn judge(image: &Image, found: &[Found<'_>], home: &BlobStore, rules: &Rules
         Err(refusal) => judge.report("inline", None, Verdict::Rejected(refusal.clone())),
     }
     for artifact in found {
-        let parsed = artifact.store.read(&artifact.digest, None, budget.manifest).and_then(|raw| parse(&raw, &artifact.digest, image, budget));
+        let parsed = artifact
+            .store
+            .read(&artifact.digest, None, budget.manifest)
+            .and_then(|raw| parse(&raw, &artifact.digest, image, budget));
         let origin = artifact.digest.to_string();
         match parsed {
             Ok(Parsed::Other(kind)) => judge.report(&origin, None, Verdict::Ignored(kind)),
@@ -126,7 +137,8 @@ fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Option<Refusal> {
     let inline: BTreeMap<Role, VerityDigest> = inline?.signatures.iter().map(|s| (s.role, s.digest)).collect();
     let clash = artifact.signatures.iter().find(|s| {
         // Layer images have two forms, with and without whiteouts; both are compared with the layers.
-        !matches!(s.role, Role::Layer(_)) && inline.get(&s.role).is_some_and(|d| d.algorithm() == s.digest.algorithm() && *d != s.digest)
+        !matches!(s.role, Role::Layer(_))
+            && inline.get(&s.role).is_some_and(|d| d.algorithm() == s.digest.algorithm() && *d != s.digest)
     })?;
     Some(Refusal::new(Case::D12Conflict, artifact.origin.clone(), clash.role))
 }
@@ -143,13 +155,22 @@ impl Judge<'_> {
     fn report(&mut self, origin: &str, seal: Option<&Seal>, verdict: Verdict) {
         let (dialect, algorithm) = (seal.map(|s| s.dialect), seal.map(|s| s.algorithm));
         let verdict = match verdict {
-            Verdict::Rejected(refusal) if !refusal.subject().contains(origin) => Verdict::Rejected(refusal.within(format!("seal {origin}"))),
+            Verdict::Rejected(refusal) if !refusal.subject().contains(origin) => {
+                Verdict::Rejected(refusal.within(format!("seal {origin}")))
+            }
             other => other,
         };
         self.reports.push(SealReport { origin: origin.to_owned(), dialect, algorithm, rows: Vec::new(), verdict });
     }
 
-    fn seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) {
+    fn seal(
+        &mut self,
+        seal: &Seal,
+        artifact: Option<BlobDigest>,
+        store: &BlobStore,
+        reader: Reader<'_>,
+        checked: &dyn Fn(&BlobDigest) -> bool,
+    ) {
         match self.try_seal(seal, artifact, store, reader, checked) {
             Err(refusal) => self.report(&seal.origin, Some(seal), Verdict::Rejected(refusal)),
             Ok((signed, checked)) => {
@@ -165,7 +186,14 @@ impl Judge<'_> {
         }
     }
 
-    fn try_seal(&self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore, reader: Reader<'_>, checked: &dyn Fn(&BlobDigest) -> bool) -> Result<(Signed, Checked)> {
+    fn try_seal(
+        &self,
+        seal: &Seal,
+        artifact: Option<BlobDigest>,
+        store: &BlobStore,
+        reader: Reader<'_>,
+        checked: &dyn Fn(&BlobDigest) -> bool,
+    ) -> Result<(Signed, Checked)> {
         let signed = signatures::check(self.image, seal, store, self.rules, self.budget)?;
         let before = artifact.is_some_and(|a| checked(&a)) && self.rules.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
@@ -191,7 +219,8 @@ impl Judge<'_> {
     }
 
     fn finish(self) -> Judgement {
-        let disagree = self.reports.iter().any(|r| matches!(&r.verdict, Verdict::Rejected(x) if x.case() == Case::D12Conflict));
+        let disagree =
+            self.reports.iter().any(|r| matches!(&r.verdict, Verdict::Rejected(x) if x.case() == Case::D12Conflict));
         let accepted = self.accepted.filter(|_| !disagree);
         Judgement { accepted, reports: self.reports }
     }
@@ -205,7 +234,12 @@ fn known(signed: &Signed, merged: VerityDigest) -> Checked {
         signature: signed.signatures.get(&role).map(|(der, _)| der.clone()),
         bytes: None,
     };
-    let layers = signed.digests.iter().filter(|(role, _)| matches!(role, Role::Layer(_))).map(|(role, digest)| erofs(*role, *digest)).collect();
+    let layers = signed
+        .digests
+        .iter()
+        .filter(|(role, _)| matches!(role, Role::Layer(_)))
+        .map(|(role, digest)| erofs(*role, *digest))
+        .collect();
     // Only our own seals have a statement, and their layer images hold whiteouts.
     Checked { merged: erofs(Role::Merged, merged), layers, stackable: true }
 }
@@ -227,7 +261,11 @@ fn rows(signed: &Signed) -> Vec<Row> {
 /// [`Case::D05Layers`] when there is not one digest for each layer.
 pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) -> Result<VerifiedImage> {
     if layers.len() != image.layers.len() {
-        return Err(Refusal::new(Case::D05Layers, image.digest.to_string(), format!("{} digests for {} layers", layers.len(), image.layers.len())));
+        return Err(Refusal::new(
+            Case::D05Layers,
+            image.digest.to_string(),
+            format!("{} digests for {} layers", layers.len(), image.layers.len()),
+        ));
     }
     let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
     Ok(VerifiedImage {

@@ -84,7 +84,11 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
     }
     if let Some((text, der)) = &seal.binding {
         let digest = verity_digest(seal.algorithm, text);
-        let signer = rules.certificates.as_ref().map(|trusted| verify(Role::Binding, &digest, der, trusted, rules)).transpose()?;
+        let signer = rules
+            .certificates
+            .as_ref()
+            .map(|trusted| verify(Role::Binding, &digest, der, trusted, rules))
+            .transpose()?;
         signatures.insert(Role::Binding, (der.clone(), signer));
     }
     Ok(Signed { digests, signatures, binding })
@@ -99,9 +103,11 @@ fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate]
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
     match bytes {
         Bytes::Here(der) => Ok(der.clone()),
-        Bytes::Blob { size, digest } if *size > budget.signature => {
-            Err(Refusal::new(Case::E15TooBig, digest.to_string(), format!("{size} bytes, the kernel takes {}", budget.signature)))
-        }
+        Bytes::Blob { size, digest } if *size > budget.signature => Err(Refusal::new(
+            Case::E15TooBig,
+            digest.to_string(),
+            format!("{size} bytes, the kernel takes {}", budget.signature),
+        )),
         Bytes::Blob { digest, size } => store.read(digest, Some(*size), budget.signature),
     }
 }
@@ -120,7 +126,10 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
     let binding = Binding::parse(text, budget)?;
     let refuse = |case, why: String| Err(Refusal::new(case, "binding", why));
     if binding.algorithm != seal.algorithm {
-        return refuse(Case::D09Algorithm, format!("the statement says {}, the seal {}", binding.algorithm, seal.algorithm));
+        return refuse(
+            Case::D09Algorithm,
+            format!("the statement says {}, the seal {}", binding.algorithm, seal.algorithm),
+        );
     }
     match (binding.subject, seal.dialect) {
         (None, Dialect::Inline) => {}
@@ -132,18 +141,21 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         return refuse(Case::D04Replay, format!("it names the config {}", binding.config));
     }
     if binding.layers.len() != image.layers.len() {
-        return refuse(Case::D05Layers, format!("it names {} layers, the image has {}", binding.layers.len(), image.layers.len()));
+        return refuse(
+            Case::D05Layers,
+            format!("it names {} layers, the image has {}", binding.layers.len(), image.layers.len()),
+        );
     }
     for (number, (layer, (blob, diff_id, _))) in image.layers.iter().zip(&binding.layers).enumerate() {
         if (layer.digest, layer.diff_id) != (*blob, *diff_id) {
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if let Some(name) = &rules.identity {
-        if !binding.identities.contains(name) {
-            let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
-            return refuse(Case::D18Identity, format!("it is for {names}, not for {name}"));
-        }
+    if let Some(name) = &rules.identity
+        && !binding.identities.contains(name)
+    {
+        let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
+        return refuse(Case::D18Identity, format!("it is for {names}, not for {name}"));
     }
     Ok(Some(binding))
 }
@@ -154,9 +166,12 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
         Some(binding) => {
             digests.extend(binding.layers.iter().enumerate().map(|(n, (_, _, digest))| (Role::Layer(n), *digest)));
             digests.insert(Role::Merged, binding.merged);
-            digests.extend(claims(seal).filter(|(role, _)| *role == Role::Bootable).map(|(role, digest)| (role, *digest)));
+            digests
+                .extend(claims(seal).filter(|(role, _)| *role == Role::Bootable).map(|(role, digest)| (role, *digest)));
         }
-        None => digests.extend(seal.erofs.iter().map(|e| (e.role, e.digest)).chain(seal.signatures.iter().map(|s| (s.role, s.digest)))),
+        None => digests.extend(
+            seal.erofs.iter().map(|e| (e.role, e.digest)).chain(seal.signatures.iter().map(|s| (s.role, s.digest))),
+        ),
     }
     digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest));
     digests.insert(Role::Config, verity_digest(seal.algorithm, &image.config));
@@ -171,8 +186,14 @@ fn compare(role: Role, claimed: &VerityDigest, digests: &BTreeMap<Role, VerityDi
     match digests.get(&role) {
         Some(wanted) if wanted == claimed => Ok(()),
         Some(wanted) => match digests.iter().find(|(_, digest)| *digest == claimed) {
-            Some((other, _)) => Err(Refusal::new(Case::D06Role, role.to_string(), format!("it holds the digest of {other}"))),
-            None => Err(Refusal::new(Case::D07Digest, role.to_string(), format!("the seal has {claimed}, it should be {wanted}"))),
+            Some((other, _)) => {
+                Err(Refusal::new(Case::D06Role, role.to_string(), format!("it holds the digest of {other}")))
+            }
+            None => Err(Refusal::new(
+                Case::D07Digest,
+                role.to_string(),
+                format!("the seal has {claimed}, it should be {wanted}"),
+            )),
         },
         None => Err(Refusal::new(Case::D03Coverage, role.to_string(), "the binding statement does not name it")),
     }
@@ -184,7 +205,9 @@ fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u
         return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
     }
     let layers: Vec<Role> = (0..image.layers.len()).map(Role::Layer).collect();
-    let missing = |roles: &[Role]| -> Vec<String> { roles.iter().filter(|r| !ders.contains_key(r)).map(ToString::to_string).collect() };
+    let missing = |roles: &[Role]| -> Vec<String> {
+        roles.iter().filter(|r| !ders.contains_key(r)).map(ToString::to_string).collect()
+    };
     let wanted: Vec<Role> = match (bound, seal.dialect) {
         (true, Dialect::Inline) => [vec![Role::Config, Role::Merged], layers].concat(),
         (true, _) => [vec![Role::Manifest, Role::Config, Role::Merged], layers].concat(),

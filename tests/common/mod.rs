@@ -17,7 +17,9 @@ use tempfile::TempDir;
 
 /// Where the vectors are, or `None` with a line that says what is skipped.
 pub fn vectors(what: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("LAYERSEAL_VECTORS").map(PathBuf::from).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"));
+    let dir = std::env::var_os("LAYERSEAL_VECTORS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"));
     if dir.join("merged-digests.tsv").exists() {
         return Some(dir);
     }
@@ -71,7 +73,9 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Self {
         // On a real filesystem: EROFS cannot be mounted from files on tmpfs. The VM says where that is.
-        let base = std::env::var_os("LAYERSEAL_TEST_DIR").map(PathBuf::from).unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+        let base = std::env::var_os("LAYERSEAL_TEST_DIR")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
         Self { dir: tempfile::Builder::new().prefix("t.").tempdir_in(base).unwrap() }
     }
 
@@ -112,7 +116,17 @@ impl Bench {
     pub fn sealed(&self, layers: &[Layer]) -> Layout {
         let layout = Layout::new(&self.path("image"), layers);
         self.signer("signer", signer());
-        self.run(&["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key", "--identity", "registry.example.com/acme/app"]).ok();
+        self.run(&[
+            "sign",
+            "oci:image",
+            "--cert",
+            "signer.crt",
+            "--key",
+            "signer.key",
+            "--identity",
+            "registry.example.com/acme/app",
+        ])
+        .ok();
         layout
     }
 
@@ -137,7 +151,9 @@ pub fn walk(dir: &Path, each: &mut dyn FnMut(&Path)) {
 
 fn binary() -> PathBuf {
     // In the VM the binary lies beside the test.
-    std::env::var_os("LAYERSEAL_BIN").map(PathBuf::from).unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_layerseal")))
+    std::env::var_os("LAYERSEAL_BIN")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_layerseal")))
 }
 
 /// A key with a self-signed certificate.
@@ -197,7 +213,18 @@ pub struct Entry {
 
 impl Entry {
     pub fn new(kind: u8, path: impl AsRef<[u8]>) -> Self {
-        Self { path: path.as_ref().to_vec(), kind, mode: 0o644, uid: 0, mtime: 1_700_000_000, content: vec![], link: vec![], device: (0, 0), pax: vec![], size: None }
+        Self {
+            path: path.as_ref().to_vec(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            mtime: 1_700_000_000,
+            content: vec![],
+            link: vec![],
+            device: (0, 0),
+            pax: vec![],
+            size: None,
+        }
     }
     pub fn dir(path: &str) -> Self {
         Self { mode: 0o755, ..Self::new(b'5', path) }
@@ -251,7 +278,16 @@ impl Entry {
             pad(&mut out);
         }
         let size = self.size.unwrap_or(self.content.len() as u64);
-        out.extend(block(self.kind, &self.path[..self.path.len().min(100)], self.mode, self.uid, self.mtime, size, &self.link[..self.link.len().min(100)], self.device));
+        out.extend(block(
+            self.kind,
+            &self.path[..self.path.len().min(100)],
+            self.mode,
+            self.uid,
+            self.mtime,
+            size,
+            &self.link[..self.link.len().min(100)],
+            self.device,
+        ));
         out.extend_from_slice(&self.content);
         pad(&mut out);
         out
@@ -263,7 +299,16 @@ fn pad(out: &mut Vec<u8>) {
 }
 
 #[allow(clippy::too_many_arguments)]
-fn block(kind: u8, path: &[u8], mode: u32, uid: u64, mtime: u64, size: u64, link: &[u8], device: (u32, u32)) -> [u8; 512] {
+fn block(
+    kind: u8,
+    path: &[u8],
+    mode: u32,
+    uid: u64,
+    mtime: u64,
+    size: u64,
+    link: &[u8],
+    device: (u32, u32),
+) -> [u8; 512] {
     let mut header = [0_u8; 512];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, path);
@@ -338,7 +383,10 @@ impl Layout {
         let mut layout = Self { path: path.to_owned(), manifest: Value::Null, digest: BlobDigest::of(b"") };
         let descriptors: Vec<Value> = layers
             .iter()
-            .map(|layer| layout.descriptor(&format!("application/vnd.oci.image.layer.v1.tar{}", layer.compression), &layer.blob()))
+            .map(|layer| {
+                layout
+                    .descriptor(&format!("application/vnd.oci.image.layer.v1.tar{}", layer.compression), &layer.blob())
+            })
             .collect();
         let diff_ids: Vec<String> = layers.iter().map(|l| BlobDigest::of(&l.tar).to_string()).collect();
         let config = json!({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}).to_string();
@@ -381,7 +429,8 @@ impl Layout {
     }
 
     pub fn set_index(&self, manifests: Value) {
-        std::fs::write(self.path.join("index.json"), json!({"schemaVersion": 2, "manifests": manifests}).to_string()).unwrap();
+        std::fs::write(self.path.join("index.json"), json!({"schemaVersion": 2, "manifests": manifests}).to_string())
+            .unwrap();
     }
 
     pub fn index(&self) -> Value {
@@ -396,15 +445,26 @@ impl Layout {
     pub fn seals(&self) -> Vec<Value> {
         let index = self.index();
         let entries = index["manifests"].as_array().unwrap();
-        entries.iter().filter(|e| e.get("artifactType").is_some()).map(|e| serde_json::from_slice(&self.read(e["digest"].as_str().unwrap())).unwrap()).collect()
+        entries
+            .iter()
+            .filter(|e| e.get("artifactType").is_some())
+            .map(|e| serde_json::from_slice(&self.read(e["digest"].as_str().unwrap())).unwrap())
+            .collect()
     }
 
     /// Puts `artifacts` in the place of all seals of the image.
     pub fn set_seals(&self, artifacts: &[Value]) {
-        let image = self.index()["manifests"].as_array().unwrap().iter().find(|e| e["digest"] == self.digest.to_string()).cloned().unwrap();
+        let image = self.index()["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|e| e["digest"] == self.digest.to_string())
+            .cloned()
+            .unwrap();
         let mut entries = vec![image];
         for artifact in artifacts {
-            let mut entry = self.descriptor("application/vnd.oci.image.manifest.v1+json", artifact.to_string().as_bytes());
+            let mut entry =
+                self.descriptor("application/vnd.oci.image.manifest.v1+json", artifact.to_string().as_bytes());
             entry["artifactType"] = artifact["artifactType"].clone();
             entries.push(entry);
         }

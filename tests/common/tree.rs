@@ -19,15 +19,26 @@ pub fn dump(root: &Path) -> Vec<String> {
     lines
 }
 
-fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<u64, String>) {
-    let mut names: Vec<_> = std::fs::read_dir(root.join(at)).unwrap_or_else(|e| panic!("{}: {e}", at.display())).map(|e| e.unwrap().file_name()).collect();
+fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(u64, u64), String>) {
+    let mut names: Vec<_> = std::fs::read_dir(root.join(at))
+        .unwrap_or_else(|e| panic!("{}: {e}", at.display()))
+        .map(|e| e.unwrap().file_name())
+        .collect();
     names.sort();
     for name in names {
         let path = at.join(&name);
         let full = root.join(&path);
         let meta = std::fs::symlink_metadata(&full).unwrap_or_else(|e| panic!("{}: {e}", full.display()));
         let kind = meta.file_type();
-        let mut line = format!("{:?} {:o} {}:{} {}.{:09}", path, meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec());
+        let mut line = format!(
+            "{:?} {:o} {}:{} {}.{:09}",
+            path,
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        );
         if kind.is_char_device() || kind.is_block_device() {
             line += &format!(" dev={:x}", meta.rdev());
         }
@@ -39,7 +50,8 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<u
             line += &format!(" size={} {}", meta.len(), BlobDigest::of(&content));
         }
         if !kind.is_dir() {
-            let first = groups.entry(meta.ino()).or_insert_with(|| path.display().to_string());
+            // Layers are filesystems of their own: inode numbers alone may meet by chance.
+            let first = groups.entry((meta.dev(), meta.ino())).or_insert_with(|| path.display().to_string());
             line += &format!(" links={} group={first}", meta.nlink());
         }
         lines.push(line + &xattrs(&full));

@@ -95,7 +95,14 @@ fn i04_i05_failures_leave_no_mount() {
     std::fs::remove_dir(root.path()).unwrap();
     mount(&bench, &[]).refused(2, "A01");
     assert_eq!(layerseal::sys::mounts::mountinfo().unwrap().len(), before);
-    assert!(!std::path::Path::new("/run/layerseal").exists() || std::fs::read_dir("/run/layerseal").unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().starts_with("erofs.")));
+    assert!(
+        !std::path::Path::new("/run/layerseal").exists()
+            || std::fs::read_dir("/run/layerseal").unwrap().all(|e| !e
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with("erofs."))
+    );
 }
 
 #[test]
@@ -140,7 +147,8 @@ fn i08_nothing_reaches_other_mount_namespaces_but_the_target() {
     let bench = pulled();
     let root = Mount::at(&bench, "root");
     // A peer that sees what is shared with it, as a container with rslave mounts does.
-    let mut peer = std::process::Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "30"]).spawn().unwrap();
+    let mut peer =
+        std::process::Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "30"]).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     mount(&bench, &[]).ok();
     let seen = std::fs::read_to_string(format!("/proc/{}/mountinfo", peer.id())).unwrap();

@@ -49,5 +49,9 @@ impl Drop for Mount<'_> {
 /// Mounts on or beneath `dir`, as mountinfo shows them.
 fn mounts_beneath(dir: &Path) -> Vec<layerseal::sys::mounts::MountInfo> {
     let dir = dir.canonicalize().unwrap();
-    layerseal::sys::mounts::mountinfo().unwrap().into_iter().filter(|m| Path::new(&m.target).starts_with(&dir)).collect()
+    layerseal::sys::mounts::mountinfo()
+        .unwrap()
+        .into_iter()
+        .filter(|m| Path::new(&m.target).starts_with(&dir))
+        .collect()
 }

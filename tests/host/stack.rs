@@ -49,33 +49,84 @@ fn stack_equals_merged_for_every_trap() {
     let big = |c: u8| vec![c; 400];
     let traps: Vec<(&str, Vec<Vec<Entry>>)> = vec![
         ("nothing", vec![vec![]]),
-        ("directory removed and made again", vec![vec![Entry::file(".wh.etc", ""), Entry::dir("etc"), Entry::file("etc/new", big(b'n'))]]),
-        ("opaque, with a subdirectory that comes back", vec![
-            vec![Entry::dir("etc/opaque/sub"), Entry::file("etc/opaque/sub/old", big(b'o'))],
-            vec![Entry::dir("etc/opaque"), Entry::file("etc/opaque/.wh..wh..opq", ""), Entry::dir("etc/opaque/sub"), Entry::file("etc/opaque/sub/new", big(b'n'))],
-        ]),
-        ("opaque marker last", vec![vec![Entry::dir("etc"), Entry::file("etc/early", big(b'e')), Entry::file("etc/.wh..wh..opq", "")]]),
-        ("opaque root", vec![vec![Entry::file(".wh..wh..opq", ""), Entry::dir("usr"), Entry::file("usr/only", big(b'1'))]]),
-        ("file becomes directory becomes file", vec![
-            vec![Entry::dir("etc/small"), Entry::file("etc/small/in", big(b'i'))],
-            vec![Entry::file("etc/small", big(b'f'))],
-        ]),
-        ("directory becomes file and directory in one layer", vec![vec![Entry::file("etc/opaque", big(b'f')), Entry::dir("etc/opaque"), Entry::file("etc/opaque/x", big(b'x'))]]),
+        (
+            "directory removed and made again",
+            vec![vec![Entry::file(".wh.etc", ""), Entry::dir("etc"), Entry::file("etc/new", big(b'n'))]],
+        ),
+        (
+            "opaque, with a subdirectory that comes back",
+            vec![
+                vec![Entry::dir("etc/opaque/sub"), Entry::file("etc/opaque/sub/old", big(b'o'))],
+                vec![
+                    Entry::dir("etc/opaque"),
+                    Entry::file("etc/opaque/.wh..wh..opq", ""),
+                    Entry::dir("etc/opaque/sub"),
+                    Entry::file("etc/opaque/sub/new", big(b'n')),
+                ],
+            ],
+        ),
+        (
+            "opaque marker last",
+            vec![vec![Entry::dir("etc"), Entry::file("etc/early", big(b'e')), Entry::file("etc/.wh..wh..opq", "")]],
+        ),
+        (
+            "opaque root",
+            vec![vec![Entry::file(".wh..wh..opq", ""), Entry::dir("usr"), Entry::file("usr/only", big(b'1'))]],
+        ),
+        (
+            "file becomes directory becomes file",
+            vec![
+                vec![Entry::dir("etc/small"), Entry::file("etc/small/in", big(b'i'))],
+                vec![Entry::file("etc/small", big(b'f'))],
+            ],
+        ),
+        (
+            "directory becomes file and directory in one layer",
+            vec![vec![
+                Entry::file("etc/opaque", big(b'f')),
+                Entry::dir("etc/opaque"),
+                Entry::file("etc/opaque/x", big(b'x')),
+            ]],
+        ),
         ("hard link into a lower layer", vec![vec![Entry::hardlink("etc/tool-link", "usr/bin/tool")]]),
         ("one of two hard links removed", vec![vec![Entry::file("usr/bin/.wh.tool", "")]]),
         ("one of two hard links replaced", vec![vec![Entry::file("usr/bin/tool", big(b't'))]]),
-        ("hard links removed with their directory", vec![vec![Entry::hardlink("etc/keep", "usr/bin/tool"), Entry::file("usr/.wh.bin", "")]]),
-        ("names of the format's own whiteouts", vec![
-            vec![Entry::file("ab", big(b'a')), Entry::dir("cd"), Entry::file("cd/in", big(b'i')), Entry::symlink("ef", "ab")],
-            vec![Entry::file("etc/other", big(b'o'))],
-            vec![Entry::file(".wh.ab", ""), Entry::file("cd/more", big(b'm'))],
-        ]),
+        (
+            "hard links removed with their directory",
+            vec![vec![Entry::hardlink("etc/keep", "usr/bin/tool"), Entry::file("usr/.wh.bin", "")]],
+        ),
+        (
+            "names of the format's own whiteouts",
+            vec![
+                vec![
+                    Entry::file("ab", big(b'a')),
+                    Entry::dir("cd"),
+                    Entry::file("cd/in", big(b'i')),
+                    Entry::symlink("ef", "ab"),
+                ],
+                vec![Entry::file("etc/other", big(b'o'))],
+                vec![Entry::file(".wh.ab", ""), Entry::file("cd/more", big(b'm'))],
+            ],
+        ),
         ("whiteout of what is not there", vec![vec![Entry::file("etc/.wh.never", "")]]),
-        ("removed, and back two layers later", vec![vec![Entry::file("etc/.wh.gone", "")], vec![], vec![Entry::file("etc/gone", big(b'b'))]]),
+        (
+            "removed, and back two layers later",
+            vec![vec![Entry::file("etc/.wh.gone", "")], vec![], vec![Entry::file("etc/gone", big(b'b'))]],
+        ),
         ("missing parents in an upper layer", vec![vec![Entry::file("usr/bin/new", big(b'n'))]]),
         ("metadata of a directory alone", vec![vec![Entry::dir("etc").mode(0o700)]]),
         ("a device 0:0 in the tar", vec![vec![Entry::device("etc/zero", b'3', 0, 0)]]),
-        ("xattrs", vec![vec![Entry::file("etc/cap", big(b'c')).pax("SCHILY.xattr.security.capability", [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).pax("SCHILY.xattr.user.x", "y")]]),
+        (
+            "xattrs",
+            vec![vec![
+                Entry::file("etc/cap", big(b'c'))
+                    .pax(
+                        "SCHILY.xattr.security.capability",
+                        [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                    )
+                    .pax("SCHILY.xattr.user.x", "y"),
+            ]],
+        ),
     ];
     for (name, layers) in traps {
         println!("{name}");

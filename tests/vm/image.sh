@@ -52,12 +52,9 @@ root() {
     quietly mmdebstrap --variant=minbase --mode=root --format=directory \
         --include="$(echo "$2" | xargs | tr ' ' ,)" \
         --aptopt='APT::Default-Release "trixie"' \
-        --aptopt='APT::Install-Recommends "false"' \
-        --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
         --aptopt='Acquire::Check-Valid-Until "false"' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         trixie "$tmp/root" \
         "deb [signed-by=$keyring] $mirror trixie main" \
         "deb [signed-by=$keyring] $mirror forky main"
@@ -92,11 +89,7 @@ END
 
 kernel() {
     say "fetching the $2 cloud kernel (about 10 s)"
-    case $2 in
-        6.1) private_apt bookworm ;;
-        6.12) private_apt trixie ;;
-        *) private_apt trixie-backports ;;
-    esac
+    case $2 in 6.1) private_apt bookworm ;; 6.12) private_apt trixie ;; 7.3) private_apt trixie-backports ;; esac
     # Newer kernels are split: the image package only pulls in the others.
     names=$(apt-get --simulate --no-install-recommends install linux-image-cloud-amd64 |
         sed -nE 's/^Inst (linux-(base|binary|image|modules)-[0-9][^ ]*).*/\1/p')
@@ -150,13 +143,9 @@ END
     rm -rf "$tmp/initrd"
 }
 
-version=6.12
-if [ "${1-}" = --kernel ] && [ $# -eq 2 ]; then
-    version=$2
-    shift 2
-fi
-case "$version,$#" in
-    6.1,0 | 6.12,0 | 7.3,0) ;;
+case $*,$# in
+    ,0) version=6.12 ;;
+    '--kernel 6.1,2' | '--kernel 6.12,2' | '--kernel 7.3,2') version=$2 ;;
     *) echo "usage: image.sh [--kernel 6.12|7.3|6.1]" >&2; exit 2 ;;
 esac
 for tool in mmdebstrap mke2fs depmod cpio xz; do

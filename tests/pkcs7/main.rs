@@ -1,0 +1,13 @@
+//! PKCS#7 signatures, certificates and trust stores, attacked case by case.
+
+mod certificates;
+mod forge;
+mod measure;
+mod openssl_cli;
+mod profile;
+mod sign;
+mod support;
+mod sweep;
+mod trust;
+mod vectors;
+mod verify;

@@ -1,0 +1,75 @@
+//! A small ext4 of its own, on a loop device, whose blocks can be changed behind the kernel's back.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::Bench;
+
+pub struct Disk {
+    dir: tempfile::TempDir,
+}
+
+#[track_caller]
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+impl Disk {
+    /// An empty filesystem of `megabytes`, with or without the verity feature, mounted.
+    pub fn new(megabytes: u32, verity: bool) -> Self {
+        let disk = Self { dir: tempfile::tempdir_in(std::env::var_os("LAYERSEAL_TEST_DIR").unwrap()).unwrap() };
+        std::fs::File::create(disk.image()).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
+        let feature = if verity { "verity,^has_journal" } else { "^verity,^has_journal" };
+        run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-b", "4096", "-O", feature]).arg(disk.image()));
+        std::fs::create_dir(disk.mount_point()).unwrap();
+        disk.mount();
+        disk
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("disk.img")
+    }
+
+    pub fn mount_point(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    pub fn mount(&self) {
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.mount_point()));
+    }
+
+    pub fn umount(&self) {
+        run(Command::new("umount").arg(self.mount_point()));
+    }
+
+    /// A bench on this disk.
+    pub fn bench(&self) -> Bench {
+        Bench { dir: tempfile::Builder::new().prefix("b").tempdir_in(self.mount_point()).unwrap() }
+    }
+
+    /// Changes one byte of block `block` of the file, while the disk is unmounted.
+    pub fn flip(&self, file: &Path, block: u64) {
+        let inside = Path::new("/").join(file.strip_prefix(self.mount_point()).unwrap());
+        self.umount();
+        let text =
+            run(Command::new("debugfs").arg("-R").arg(format!("bmap {} {block}", inside.display())).arg(self.image()));
+        let physical: u64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text:?}"));
+        assert_ne!(physical, 0);
+        use std::os::unix::fs::FileExt as _;
+        let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();
+        let mut byte = [0];
+        image.read_exact_at(&mut byte, physical * 4096 + 100).unwrap();
+        image.write_all_at(&[byte[0] ^ 0x40], physical * 4096 + 100).unwrap();
+        image.sync_all().unwrap();
+        drop(image);
+        self.mount();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.mount_point()).status();
+    }
+}

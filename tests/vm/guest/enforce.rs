@@ -1,0 +1,91 @@
+//! The main job, with the kernel checking.
+
+use crate::{Sealed, errno, new_enough, tree};
+
+#[test]
+fn a_sealed_image_mounts_verified() {
+    if !new_enough() {
+        // What a kernel that cannot do it must say.
+        let sealed = crate::common::Bench::new();
+        sealed.sealed(&crate::common::two_layers());
+        std::fs::create_dir(sealed.path("root")).unwrap();
+        sealed.run(&["mount", "oci:image", "root", "--require-signature", "--trust", "signer.crt"]).refused(6, "I09");
+        assert_eq!(sealed.run(&["doctor"]).code, 6);
+        return;
+    }
+    let sealed = Sealed::new();
+    let run = sealed.mount().ok();
+    assert_eq!(run.stderr, "");
+    let mounts = layerseal::sys::mounts::mountinfo().unwrap();
+    let one = mounts.iter().find(|m| m.target.ends_with("/root") && m.kind == "overlay").unwrap();
+    assert!(one.super_options.iter().any(|o| o == "verity=require"), "{one:?}");
+    assert_eq!(std::fs::read(sealed.root("usr/bin/tool")).unwrap(), crate::TOOL);
+    assert_eq!(std::fs::read(sealed.root("etc/small")).unwrap(), vec![b's'; 100]);
+    // 6.12 cannot take a detached EROFS and needs a place for it: nothing of that is left.
+    assert!(mounts.iter().all(|m| m.kind != "erofs"), "{mounts:?}");
+    let left: Vec<_> = std::fs::read_dir("/run/layerseal").into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(sealed.bench.run(&["doctor"]).ok().stderr, "");
+}
+
+#[test]
+fn i09_stack_and_merged_are_the_same_under_verity() {
+    if !new_enough() {
+        return;
+    }
+    let sealed = Sealed::new();
+    sealed.mount().ok();
+    let merged = tree::dump(&sealed.root(""));
+    sealed.bench.run(&["umount", "root"]).ok();
+    sealed.mount_with(&["--stack"]).ok();
+    assert_eq!(merged, tree::dump(&sealed.root("")));
+}
+
+#[test]
+fn the_second_mount_reads_no_layer() {
+    if !new_enough() {
+        return;
+    }
+    let sealed = Sealed::new();
+    // Without the layers' blobs the image still mounts: what was checked once is measured, not read.
+    let blobs = sealed.bench.vault().join("blobs/sha256");
+    let image = sealed.bench.run(&["inspect", "app", "--json"]).ok().json();
+    for layer in image["layers"].as_array().unwrap() {
+        std::fs::remove_file(blobs.join(&layer["digest"].as_str().unwrap()[7..])).unwrap();
+    }
+    sealed.mount().ok();
+}
+
+#[test]
+fn a_container_writes_to_its_upper_directory() {
+    if !new_enough() {
+        return;
+    }
+    let sealed = Sealed::new();
+    for dir in ["upper", "work"] {
+        std::fs::create_dir(sealed.bench.path(dir)).unwrap();
+    }
+    sealed.mount_with(&["--upper", "upper", "--work", "work"]).ok();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(sealed.root("usr/bin/tool"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(std::fs::read(sealed.root("usr/bin/tool")).unwrap(), crate::TOOL);
+    std::fs::write(sealed.root("etc/new"), "n").unwrap();
+    std::fs::remove_file(sealed.root("etc/small")).unwrap();
+    assert_eq!(errno(std::fs::metadata(sealed.root("etc/small"))), libc::ENOENT);
+}
+
+#[test]
+fn unsigned_images_mount_only_without_a_demand() {
+    if !new_enough() {
+        return;
+    }
+    let bench = crate::common::Bench::new();
+    crate::common::Layout::new(&bench.path("image"), &crate::common::two_layers());
+    bench.signer("signer", crate::common::signer());
+    std::fs::create_dir(bench.path("root")).unwrap();
+    bench.run(&["mount", "oci:image", "root", "--require-signature", "--trust", "signer.crt"]).refused(3, "C07");
+    assert_eq!(bench.vault_files(), Vec::<String>::new());
+    bench.run(&["mount", "oci:image", "root"]).ok();
+    assert_eq!(std::fs::read(bench.path("root/usr/bin/tool")).unwrap(), crate::TOOL);
+    bench.run(&["umount", "root"]).ok();
+}
