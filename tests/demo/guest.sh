@@ -1,0 +1,87 @@
+# The demo's part with fs-verity. Needs, in the current directory: layerseal, image/ (sealed), keys/.
+# Works in /data, which is on a filesystem with fs-verity. Ends with a table; exits 1 if anything
+# went otherwise than it must.
+set -u
+data=${LAYERSEAL_DEMO_DATA:-/data}
+PATH=$PWD:$PATH
+vault=$data/vault
+app=$data/app
+mkdir -p "$app"
+table=''
+bad=0
+
+say() { printf '\n-- %s\n' "$*"; }
+run() { echo "\$ $*"; "$@" 2>&1; }
+ls() { run layerseal --vault "$vault" "$@"; }
+# What happened, what must happen, and the proof.
+row() {
+    verdict=ok
+    [ "$2" = "$3" ] || { verdict=WRONG; bad=1; }
+    table="$table$(printf '%-44s %-22s %s' "$1" "$2" "$verdict")
+"
+}
+trust="--require-signature --trust keys/publisher.crt"
+
+say "What this host can enforce"
+ls doctor
+
+say "Pull, verify, mount"
+ls pull oci:image --name app $trust
+ls mount app "$app" $trust; row "signed by the publisher" "exit $?" "exit 0"
+grep " $app " /proc/self/mountinfo | cut -c 1-150
+say "A program from it"
+run chroot "$app" /bin/bash -c 'echo "hello from $BASH_VERSION, in an image that the kernel checks"; cat /etc/issue; ls /app'
+row "a program runs from it" "exit $?" "exit 0"
+ls umount "$app"
+
+say "Refusal: only the stranger is trusted here"
+ls mount app "$app" --require-signature --trust keys/stranger.crt; row "wrong certificate" "exit $?" "exit 4"
+
+say "Refusal: a file of the vault is replaced, with fs-verity and all"
+object=$(find "$vault/objects" -type f -size +100k | sort | head -n 1)
+cp "$object" "$data/keep"
+tr 'a' 'b' <"$object" >"$data/evil"
+mv "$data/evil" "$object"
+fsverity enable --hash-alg=sha512 "$object"
+ls mount app "$app" $trust
+find "$app" -type f -exec cat {} + >/dev/null 2>"$data/errors"; row "changed object" "$(grep -c 'Input/output error' "$data/errors") x EIO" "$(grep -c . "$data/errors") x EIO"
+head -n 2 "$data/errors"
+[ -s "$data/errors" ] || { bad=1; echo "the changed object was served"; }
+ls umount "$app"
+cp "$data/keep" "$object.new"; mv "$object.new" "$object"; fsverity enable --hash-alg=sha512 "$object"
+
+say "Refusal: the EROFS image is changed"
+merged=$(ls digest app | sed -n 's/^merged *//p')
+erofs=$vault/objects/$(echo "$merged" | cut -c 1-2)/$(echo "$merged" | cut -c 3-)
+cp "$erofs" "$data/erofs"
+sed 's/bash/evil/' <"$data/erofs" >"$erofs.new"; mv "$erofs.new" "$erofs"; fsverity enable --hash-alg=sha512 "$erofs"
+ls mount app "$app" $trust; row "changed EROFS image" "exit $?" "exit 4"
+cp "$data/erofs" "$erofs.new"; mv "$erofs.new" "$erofs"; fsverity enable --hash-alg=sha512 "$erofs"
+
+say "Refusal: the seal of this image is put on another one, every signature in it good"
+cp -r image other
+layerseal inspect oci:image --json >"$data/inspect"
+image=$(sed -n 's/^  "image": "sha256:\(.*\)",/\1/p' "$data/inspect")
+seal=$(sed -n 's/^      "origin": "sha256:\(.*\)",/\1/p' "$data/inspect" | head -n 1)
+# The other image: the same layers under another manifest.
+sed 's/"schemaVersion"/"annotations":{"note":"another image"},"schemaVersion"/' "image/blobs/sha256/$image" >"$data/manifest"
+new=$(sha256sum "$data/manifest" | cut -d ' ' -f 1)
+cp "$data/manifest" "other/blobs/sha256/$new"
+# Its seal: the old one, made to say that it is about the new image.
+sed "s/sha256:$image/sha256:$new/g" "image/blobs/sha256/$seal" >"$data/seal"
+newseal=$(sha256sum "$data/seal" | cut -d ' ' -f 1)
+cp "$data/seal" "other/blobs/sha256/$newseal"
+cat >other/index.json <<END
+{"schemaVersion":2,"manifests":[
+ {"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:$new","size":$(wc -c <"$data/manifest"),"annotations":{"org.opencontainers.image.ref.name":"latest"}},
+ {"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.composefs.erofs-alongside.v1","digest":"sha256:$newseal","size":$(wc -c <"$data/seal")}]}
+END
+ls mount oci:other "$app" $trust; row "replayed seal" "exit $?" "exit 4"
+
+say "And the good one still mounts"
+ls mount app "$app" $trust; row "signed by the publisher, again" "exit $?" "exit 0"
+ls umount "$app"
+
+printf '\n%-44s %-22s %s\n' 'what was mounted' 'what happened' 'as it must be'
+printf '%s' "$table"
+exit $bad
