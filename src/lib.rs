@@ -1,6 +1,37 @@
-//! layerseal
+//! layerseal makes a container start only from a filesystem that somebody you trust has sealed, and
+//! keeps the kernel checking every byte while it runs.
+//!
+//! One way through, room after room; a room imports rooms before it, and never one behind it:
+//!
+//! ```text
+//! cli ─► oci ─────► seal ─────► verify ───► prepare ───► mount
+//! what   image and  its seals   decide:     objects and  composefs
+//! was    layers     (claims)    PKCS#7,     EROFS with   overlay at
+//! asked  (claims)               layers      fs-verity    the target
+//! ```
+//!
+//! The order cannot be got wrong: [`mount::mount`] takes a [`prepare::PreparedImage`], which only
+//! [`prepare::prepare`] makes, from a [`verify::VerifiedImage`], which only [`mod@verify`] makes.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`sys`] | the kernel; the only `unsafe` code |
+//! | [`report`] | refusals: one enum, with exit codes and remedies |
+//! | [`digest`] | digests of blobs and of files (fs-verity) |
+//! | [`oci`] | references, manifests, layouts, budgets |
+//! | [`pki`] | PKCS#7 and certificates |
+//! | [`image`] | layers → trees → EROFS images |
+//! | [`seal`] | the formats of seals, read and written |
+//! | [`mod@verify`] | the only room that can say yes |
+//! | [`vault`] | what this host holds |
+//! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
+//! | [`mod@mount`] | the mount |
+//! | [`cli`] | the command line |
 #![deny(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
 pub mod cli;
+pub mod design;
 pub mod digest;
 pub mod image;
 pub mod mount;

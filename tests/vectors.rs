@@ -38,7 +38,9 @@ fn h02_merged_digests_in_all_versions() {
     let table = std::fs::read_to_string(dir.join("merged-digests.tsv")).unwrap();
     let mut rows = 0;
     for line in table.lines() {
-        let [image, "merged", name, version, wanted] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [image, "merged", name, version, wanted] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
         let made = contents(&dir, image, algorithm(name)).and_then(|c| {
             let layers = c.entries.iter().map(Vec::as_slice);
             let bytes = Writer::merged_version(c.algorithm, layers, version[1..].parse().unwrap())?;
@@ -86,7 +88,10 @@ fn cases_have_their_verdicts() {
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
         let [case, image, key, expected, note, ..] = fields[..] else { panic!("{line}") };
-        let (image, seal) = (format!("oci:{}:latest", dir.join(image).display()), format!("oci:{}", dir.join("cases").join(case).display()));
+        let (image, seal) = (
+            format!("oci:{}:latest", dir.join(image).display()),
+            format!("oci:{}", dir.join("cases").join(case).display()),
+        );
         let key = dir.join("keys").join(key).display().to_string();
         let args = ["verify", &image, "--seal", &seal, "--trust", &key, "--binding", "local", "--json"];
         let run = bench.run(&args);
@@ -115,7 +120,16 @@ fn upstream_seals_verify_under_a_local_binding() {
         let run = bench.run(&["verify", &image, "--trust", &key, "--binding", "local", "--json"]).ok();
         assert_eq!(run.json()["seals"][0]["dialect"], dialect, "{name}");
         bench.run(&["verify", &image, "--trust", &key]).refused(4, "D16");
-        bench.run(&["verify", &image, "--trust", &dir.join("keys/other.crt").display().to_string(), "--binding", "local"]).refused(4, "E07");
+        bench
+            .run(&[
+                "verify",
+                &image,
+                "--trust",
+                &dir.join("keys/other.crt").display().to_string(),
+                "--binding",
+                "local",
+            ])
+            .refused(4, "E07");
     }
 }
 

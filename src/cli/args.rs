@@ -157,8 +157,8 @@ pub struct StatementArgs {
     /// Digest algorithm
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
-    /// A name that the image may run under, without tag; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// A name that the image may run under, without tag; several with commas, or repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub identity: Vec<String>,
     /// A number that grows with every release
     #[arg(long, value_name = "N")]

@@ -9,7 +9,7 @@ use crate::sys::files;
 
 /// `layerseal digest`
 pub(super) fn run(home: &Home, args: &args::Digest) -> anyhow::Result<()> {
-    let plan = Plan::new(home, &args.image, &args.statement)?;
+    let plan = Plan::new(home, &args.image, &args.statement, false)?;
     let items = plan.items();
     if let Some(dir) = &args.write {
         let io = |e: std::io::Error| Refusal::io(dir.display().to_string(), e);

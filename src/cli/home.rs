@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::cli::args::{BindingArg, DatesArg, TrustArgs};
 use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::{Contents, ReadOnly};
+use crate::image::{Contents, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::report::{Case, Refusal, Result};
@@ -90,24 +90,24 @@ impl Located {
         }
     }
 
-    /// Reads the layers and makes the EROFS images; into the vault, if the image is there.
+    /// Reads the layers and makes the EROFS images, and keeps nothing.
     pub(super) fn contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Rc<Contents>> {
-        let bar = progress::layers(&self.image, "reading");
-        let tell = |n| bar.inc(n);
-        let contents = match &self.place {
-            Place::Layout(layout) => {
-                Contents::read(&self.image, algorithm, &ReadOnly { store: layout.store(), algorithm }, budget, &tell)
-            }
-            Place::Vault(vault) => {
-                Contents::read(&self.image, algorithm, &Import::new(vault, vault.store(), algorithm), budget, &tell)
-            }
-        };
-        bar.finish_and_clear();
-        let contents = contents?;
-        if let Place::Vault(vault) = &self.place {
-            vault.keep_contents(&self.image.digest, &contents)?;
-        }
+        self.read(&ReadOnly { store: self.store(), algorithm }, algorithm, budget).map(Rc::new)
+    }
+
+    /// The same; of an image in the vault, objects and EROFS images are kept there.
+    pub(super) fn keep_contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Rc<Contents>> {
+        let Place::Vault(vault) = &self.place else { return self.contents(algorithm, budget) };
+        let contents = self.read(&Import::new(vault, vault.store(), algorithm), algorithm, budget)?;
+        vault.keep_contents(&self.image.digest, &contents)?;
         Ok(Rc::new(contents))
+    }
+
+    fn read(&self, visitor: &dyn LayerVisitor, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
+        let bar = progress::layers(&self.image, "reading");
+        let contents = Contents::read(&self.image, algorithm, visitor, budget, &|n| bar.inc(n));
+        bar.finish_and_clear();
+        contents
     }
 }
 

@@ -95,7 +95,7 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.contents(algorithm, budget) };
+    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let verified = judge(&located.image, found, located.store(), rules, budget, &mut read, &checked).into_result()?;
     // The images of a statement that were compared before are in the vault; if they were lost since,
@@ -120,7 +120,7 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
     match known {
         Some((merged, layers)) => unsigned(&located.image, merged, &layers),
         None => {
-            let contents = located.contents(algorithm, budget)?;
+            let contents = located.keep_contents(algorithm, budget)?;
             unsigned(&located.image, contents.merged_digest, &contents.layer_digests)
         }
     }

@@ -33,9 +33,13 @@ impl Item<'_> {
 }
 
 impl Plan {
-    pub(super) fn new(home: &Home, image: &Reference, args: &StatementArgs) -> Result<Self> {
+    /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
+    pub(super) fn new(home: &Home, image: &Reference, args: &StatementArgs, keep: bool) -> Result<Self> {
         let located = home.locate(image, args.platform.as_ref())?;
-        let contents = located.contents(args.algorithm, &home.budget)?;
+        let contents = match keep {
+            true => located.keep_contents(args.algorithm, &home.budget)?,
+            false => located.contents(args.algorithm, &home.budget)?,
+        };
         let binding = Binding::new(
             &located.image,
             &contents.layer_digests,
@@ -49,7 +53,7 @@ impl Plan {
     /// With a statement that exists already; it must be about this image and what its layers hold.
     pub(super) fn with_statement(home: &Home, located: Located, text: &[u8]) -> Result<Self> {
         let binding = Binding::parse(text, &home.budget)?;
-        let contents = located.contents(binding.algorithm, &home.budget)?;
+        let contents = located.keep_contents(binding.algorithm, &home.budget)?;
         let ours = Binding::new(
             &located.image,
             &contents.layer_digests,

@@ -15,7 +15,7 @@ const SMALL_FILE: u64 = 1 << 20;
 pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     // The key first: a wrong one should not cost the reading of the layers.
     let signer = signer(args)?;
-    let plan = Plan::new(home, &args.image, &args.statement)?;
+    let plan = Plan::new(home, &args.image, &args.statement, true)?;
     let artifact = plan.artifact(|item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
     let digest = plan.store(&artifact, args.output.as_ref())?;
     output::line(digest);

@@ -29,6 +29,9 @@ pub enum Shape {
     Stack,
 }
 
+/// `OVL_MAX_STACK` is 500, and the objects are one of them (fs/overlayfs/params.h).
+const MAX_STACK: usize = 499;
+
 /// An EROFS image, open and measured.
 #[derive(Debug)]
 pub struct MeasuredErofs {
@@ -98,6 +101,10 @@ pub fn prepare(
         }
         Shape::Stack if !image.stackable() => {
             return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back"));
+        }
+        Shape::Stack if image.layers().len() > MAX_STACK => {
+            let why = format!("overlayfs takes {MAX_STACK} layers, the image has {}", image.layers().len());
+            return Err(Refusal::new(Case::I13Stack, "", why));
         }
         Shape::Stack => image.layers().iter().rev().collect(),
     };

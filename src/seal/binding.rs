@@ -162,7 +162,9 @@ impl Draft {
             "identity" if is_identity(value) => self.identities.push(value.to_owned()),
             "layer" => {
                 let parts: Vec<&str> = value.split(' ').collect();
-                let [descriptor, diff_id, digest] = parts[..] else { return Err(refuse("it does not have three parts")) };
+                let [descriptor, diff_id, digest] = parts[..] else {
+                    return Err(refuse("it does not have three parts"));
+                };
                 self.layers.push((blob(descriptor)?, blob(diff_id)?, self.digest(digest)?));
             }
             "merged" => self.merged = Some(self.digest(value)?),

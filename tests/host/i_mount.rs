@@ -194,6 +194,53 @@ fn g06_without_fs_verity_nothing_is_mounted() {
 }
 
 #[test]
+fn g08_a_kernel_that_takes_any_bytes_is_not_reported_as_verifying() {
+    let bench = Bench::new();
+    let doctor = bench.run(&["doctor", "--json"]).json();
+    let checks = doctor["checks"].as_array().unwrap();
+    let state = &checks.iter().find(|c| c["check"] == "kernel signature checks").unwrap()["state"];
+    let verifies = std::path::Path::new("/proc/sys/fs/verity/require_signatures").exists();
+    assert_eq!(state, if verifies { "ok" } else { "optional" });
+    if !verifies {
+        bench.signer("signer", crate::common::signer());
+        bench.run(&["keyring", "add-cert", "signer.crt"]).refused(6, "G08");
+        bench.run(&["keyring", "list"]).refused(6, "G08");
+    }
+}
+
+#[test]
+fn i03_five_hundred_layers_mount_in_both_forms() {
+    if !can_mount("I03") {
+        return;
+    }
+    let bench = Bench::new();
+    let layers: Vec<_> = (0..500)
+        .map(|n| {
+            let mut entries = if n == 0 { crate::common::base() } else { vec![] };
+            entries.push(crate::common::Entry::file(&format!("etc/layer-{n:03}"), format!("{n}")));
+            crate::common::Layer::new(&entries)
+        })
+        .collect();
+    let mut layout = Layout::new(&bench.path("image"), &layers);
+    let (merged, stack) = (Mount::at(&bench, "merged"), Mount::at(&bench, "stack"));
+    bench.run(&["mount", "oci:image", "merged", "--verity", "off"]).ok();
+    // The objects are one of overlayfs's 500 layers.
+    bench.run(&["mount", "oci:image", "stack", "--stack", "--verity", "off"]).refused(4, "I13");
+    Layout::new(&bench.path("fewer"), &layers[..499]);
+    bench.run(&["mount", "oci:fewer", "stack", "--stack", "--verity", "off"]).ok();
+    for mount in [&merged, &stack] {
+        assert_eq!(std::fs::read(mount.path().join("etc/layer-000")).unwrap(), b"0");
+        assert_eq!(std::fs::read(mount.path().join("etc/layer-498")).unwrap(), b"498");
+    }
+    // One more is refused by name.
+    let mut manifest = layout.manifest.clone();
+    let one = manifest["layers"][0].clone();
+    manifest["layers"].as_array_mut().unwrap().push(one);
+    layout.set_manifest(&manifest);
+    bench.run(&["verify", "oci:image"]).refused(4, "H07");
+}
+
+#[test]
 fn verity_off_says_so_loudly() {
     if !can_mount("--verity off") {
         return;

@@ -11,6 +11,9 @@ fn a_sealed_image_mounts_verified() {
         std::fs::create_dir(sealed.path("root")).unwrap();
         sealed.run(&["mount", "oci:image", "root", "--require-signature", "--trust", "signer.crt"]).refused(6, "I09");
         assert_eq!(sealed.run(&["doctor"]).code, 6);
+        // The EROFS was mounted through a loop device before the overlay was refused.
+        let loops = std::process::Command::new("losetup").args(["-n", "-O", "BACK-FILE"]).output().unwrap();
+        assert!(!String::from_utf8_lossy(&loops.stdout).contains("objects"), "{loops:?}");
         return;
     }
     let sealed = Sealed::new();

@@ -1,0 +1,186 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_layerseal_global_optspecs
+    string join \n vault= v/verbose h/help V/version
+end
+
+function __fish_layerseal_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_layerseal_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_layerseal_using_subcommand
+    set -l cmd (__fish_layerseal_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c layerseal -n "__fish_layerseal_needs_command" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_needs_command" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_needs_command" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_needs_command" -s V -l version -d 'Print version'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "pull" -d 'Import an image into the vault'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "sign" -d 'Seal an image and sign the seal'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "digest" -d 'Print the digest of everything that a seal signs, and the bytes to sign'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "attach" -d 'Make a seal from signatures that were made elsewhere'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "verify" -d 'Check an image against its seals'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "mount" -d 'Verify an image and mount it'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "umount" -d 'Unmount an image'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "push" -d 'Copy an image into an OCI layout'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "export-signatures" -d 'Copy the seals of an image into an OCI layout'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "inspect" -d 'Show an image and its seals'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "images" -d 'List the images in the vault'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "tag" -d 'Give an image in the vault a name'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "untag" -d 'Take a name away'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "keyring" -d 'The kernel\'s keyring for fs-verity signatures'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "doctor" -d 'What this host can enforce, and what it lacks'
+complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l name -d 'Its name in the vault [default: the tag, or the directory\'s name for `latest`]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l binding -d 'Seals without a binding statement (of other tools) are refused, or compared with the layers every time' -r -f -a "required\t'A statement is required'
+local\t'None is required'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l identity -d 'The name that the seal must allow the image to run under' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l dates -d 'Whether a certificate outside its dates counts' -r -f -a "enforce\t'It does not'
+ignore\t'It does'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l seal -d 'Look for seals in this layout too' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l algorithm -d 'Digest algorithm of the objects [default: that of the seals, else sha512]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l require-signature -d 'Import nothing that has no valid seal'
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l key -d 'Its private key, PEM' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l passphrase-file -d 'A file that holds the passphrase of the key' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l algorithm -d 'Digest algorithm' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l identity -d 'A name that the image may run under, without tag; several with commas, or repeated' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l sequence -d 'A number that grows with every release' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l output -d 'Where to put the seal [default: beside the image]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l algorithm -d 'Digest algorithm' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l identity -d 'A name that the image may run under, without tag; several with commas, or repeated' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l sequence -d 'A number that grows with every release' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l write -d 'Write the files to be signed into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l signatures -d 'Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l algorithm -d 'Digest algorithm, where the directory has no `binding`' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l trust -d 'Check the signatures against these certificates first' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l output -d 'Where to put the seal [default: beside the image]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l binding -d 'Seals without a binding statement (of other tools) are refused, or compared with the layers every time' -r -f -a "required\t'A statement is required'
+local\t'None is required'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l identity -d 'The name that the seal must allow the image to run under' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l dates -d 'Whether a certificate outside its dates counts' -r -f -a "enforce\t'It does not'
+ignore\t'It does'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l seal -d 'Look for seals in this layout too' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l binding -d 'Seals without a binding statement (of other tools) are refused, or compared with the layers every time' -r -f -a "required\t'A statement is required'
+local\t'None is required'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l identity -d 'The name that the seal must allow the image to run under' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l dates -d 'Whether a certificate outside its dates counts' -r -f -a "enforce\t'It does not'
+ignore\t'It does'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l seal -d 'Look for seals in this layout too' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l upper -d 'Directory for changes; without it the mount is read-only' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l work -d 'Empty directory on the same filesystem as --upper' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l algorithm -d 'Digest algorithm, for images without a seal' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l verity -d 'Whether the kernel checks every byte' -r -f -a "require\t'It does'
+off\t'It does not: for hosts without fs-verity, and for tests'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l require-signature -d 'Mount nothing that has no valid seal'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l stack -d 'Mount the layers on top of each other instead of the merged image'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l signatures -d 'With its seals'
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
+complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand images" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand images" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand images" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand images" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "add-cert" -d 'Add certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "list" -d 'List the certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "restrict" -d 'Let no further certificate in until the next boot'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from help" -f -a "add-cert" -d 'Add certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from help" -f -a "restrict" -d 'Let no further certificate in until the next boot'
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c layerseal -n "__fish_layerseal_using_subcommand doctor" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand doctor" -l json -d 'Print JSON'
+complete -c layerseal -n "__fish_layerseal_using_subcommand doctor" -s v -l verbose -d 'Say more; twice for debugging'
+complete -c layerseal -n "__fish_layerseal_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "pull" -d 'Import an image into the vault'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "sign" -d 'Seal an image and sign the seal'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "digest" -d 'Print the digest of everything that a seal signs, and the bytes to sign'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "attach" -d 'Make a seal from signatures that were made elsewhere'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "verify" -d 'Check an image against its seals'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "mount" -d 'Verify an image and mount it'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "umount" -d 'Unmount an image'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "push" -d 'Copy an image into an OCI layout'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "export-signatures" -d 'Copy the seals of an image into an OCI layout'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "inspect" -d 'Show an image and its seals'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "images" -d 'List the images in the vault'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "tag" -d 'Give an image in the vault a name'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "untag" -d 'Take a name away'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "keyring" -d 'The kernel\'s keyring for fs-verity signatures'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "doctor" -d 'What this host can enforce, and what it lacks'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and not __fish_seen_subcommand_from pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and __fish_seen_subcommand_from keyring" -f -a "add-cert" -d 'Add certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and __fish_seen_subcommand_from keyring" -f -a "list" -d 'List the certificates'
+complete -c layerseal -n "__fish_layerseal_using_subcommand help; and __fish_seen_subcommand_from keyring" -f -a "restrict" -d 'Let no further certificate in until the next boot'

@@ -1,0 +1,30 @@
+//! Man pages and completions from the command line's own definition:
+//! `cargo run --example docs -- contrib`.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+fn main() -> std::io::Result<()> {
+    let out = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| "contrib".into()));
+    let command = layerseal::cli::args::Args::command();
+    std::fs::create_dir_all(out.join("man"))?;
+    std::fs::create_dir_all(out.join("completions"))?;
+    pages(&command, "layerseal", &out.join("man"))?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut command.clone(), "layerseal", out.join("completions"))?;
+    }
+    Ok(())
+}
+
+fn pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result<()> {
+    let page = command.clone().name(&*name.to_owned().leak()).disable_help_subcommand(true);
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).manual("layerseal").render(&mut text)?;
+    std::fs::write(dir.join(format!("{name}.1")), text)?;
+    for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
+        pages(sub, &format!("{name}-{}", sub.get_name()), dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Threat model and seal format: the specification beside the code.
+//!
+//! # Who is trusted
+//!
+//! The running kernel, this program, and the certificates that the caller names. Not trusted: the
+//! registry or layout that an image comes from, everything in the vault, an image's content, names
+//! and tags. Root on the running host can always go round us. An offline attacker, a tampered disk,
+//! a hostile registry, another container, or a mistake cannot.
+//!
+//! # What a seal is
+//!
+//! Everything that a publisher adds to an OCI image so that a host can check, before and while it
+//! runs, that the filesystem is the publisher's: EROFS metadata images of the layers and of all of
+//! them merged, and PKCS#7 signatures over fs-verity digests of manifest, config, these images, and a
+//! [binding statement](crate::seal::Binding).
+//!
+//! A signature is over a *formatted digest*, as the kernel verifies it:
+//! `"FSVerity"` · le16 algorithm · le16 size · digest
+//! (see [`formatted_digest`](crate::pki::formatted_digest::formatted_digest)). It says nothing about
+//! role, position, image or name: whatever a publisher ever signed verifies anywhere. The binding
+//! statement names them all and is signed itself. Without it a seal is accepted only where the caller
+//! asks for that, and then its images are compared with the layers at every use.
+//!
+//! # From layers to trees
+//!
+//! Layers in `rootfs.diff_ids` order, entries in tar order. Leading and trailing slashes and `.`
+//! parts are dropped, `..` is refused, and so is a parent that is missing or no directory. Directory
+//! over directory replaces metadata and keeps children; anything else replaces. A hard link must name
+//! an existing non-directory. Whiteouts act at their place in the stream, as in other composefs
+//! importers: an entry that comes before its own layer's marker is removed by it. The OCI
+//! specification would keep it; one digest for one image matters more.
+//!
+//! *Merged tree*: all layers; then root's metadata copied from `/usr`, `/run` emptied, extended
+//! attributes reduced to `security.capability`. EROFS V1: the digest is the one that composefs 0.9 and C
+//! `mkcomposefs --min-version=1` compute.
+//!
+//! *Layer tree*: what the layer brings, and a character device 0:0 for everything that it takes
+//! away, so that a stack of layer images mounts to the same tree as the merged image, root's own
+//! metadata and `/run` aside. An opaque directory is written as one device for each name that it
+//! hides: the V1 writer keeps opaque attributes for showing, not for acting. A layer that changes a
+//! hard link group of lower layers carries the whole group, so that link counts agree.
+//!
+//! # Accepting a seal
+//!
+//! All must hold; the refusal names the first that does not, with its case.
+//!
+//! 1. The artifact's bytes match its descriptor, its shape is one that is known, its `subject` is this
+//!    image.
+//! 2. The statement parses, its signature is by a trusted certificate, and it names this manifest,
+//!    this config, these layers in this order, and these digests; the name that was asked for is
+//!    among its identities.
+//! 3. Manifest, config, every layer and merged carry a valid signature by a trusted certificate over
+//!    the digest that the statement gives for the role.
+//! 4. At first use the images are made again from the layers: the same digest, or, for images in other
+//!    format versions, the same tree.
+//! 5. At every mount each EROFS file is opened once, measured through that descriptor, compared, and
+//!    mounted through the same descriptor.
+//!
+//! One bad artifact never hides a good one.
