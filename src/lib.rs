@@ -20,6 +20,7 @@
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
+//! | [`policy`] | what this host asks of images |
 //! | [`image`] | layers → trees → EROFS images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`mod@verify`] | the only room that can say yes |
@@ -37,6 +38,7 @@ pub mod image;
 pub mod mount;
 pub mod oci;
 pub mod pki;
+pub mod policy;
 pub mod prepare;
 pub mod report;
 pub mod seal;

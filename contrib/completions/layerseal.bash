@@ -43,6 +43,9 @@ _layerseal() {
             layerseal,mount)
                 cmd="layerseal__subcmd__mount"
                 ;;
+            layerseal,policy)
+                cmd="layerseal__subcmd__policy"
+                ;;
             layerseal,pull)
                 cmd="layerseal__subcmd__pull"
                 ;;
@@ -91,6 +94,9 @@ _layerseal() {
             layerseal__subcmd__help,mount)
                 cmd="layerseal__subcmd__help__subcmd__mount"
                 ;;
+            layerseal__subcmd__help,policy)
+                cmd="layerseal__subcmd__help__subcmd__policy"
+                ;;
             layerseal__subcmd__help,pull)
                 cmd="layerseal__subcmd__help__subcmd__pull"
                 ;;
@@ -121,6 +127,9 @@ _layerseal() {
             layerseal__subcmd__help__subcmd__keyring,restrict)
                 cmd="layerseal__subcmd__help__subcmd__keyring__subcmd__restrict"
                 ;;
+            layerseal__subcmd__help__subcmd__policy,check)
+                cmd="layerseal__subcmd__help__subcmd__policy__subcmd__check"
+                ;;
             layerseal__subcmd__keyring,add-cert)
                 cmd="layerseal__subcmd__keyring__subcmd__add__subcmd__cert"
                 ;;
@@ -145,6 +154,18 @@ _layerseal() {
             layerseal__subcmd__keyring__subcmd__help,restrict)
                 cmd="layerseal__subcmd__keyring__subcmd__help__subcmd__restrict"
                 ;;
+            layerseal__subcmd__policy,check)
+                cmd="layerseal__subcmd__policy__subcmd__check"
+                ;;
+            layerseal__subcmd__policy,help)
+                cmd="layerseal__subcmd__policy__subcmd__help"
+                ;;
+            layerseal__subcmd__policy__subcmd__help,check)
+                cmd="layerseal__subcmd__policy__subcmd__help__subcmd__check"
+                ;;
+            layerseal__subcmd__policy__subcmd__help,help)
+                cmd="layerseal__subcmd__policy__subcmd__help__subcmd__help"
+                ;;
             *)
                 ;;
         esac
@@ -152,7 +173,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -282,7 +303,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring doctor help"
+            opts="pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -452,6 +473,34 @@ _layerseal() {
         layerseal__subcmd__help__subcmd__mount)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__policy)
+            opts="check"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__policy__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -790,6 +839,84 @@ _layerseal() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__policy)
+            opts="-v -h --vault --verbose --help check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__policy__subcmd__check)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__policy__subcmd__help)
+            opts="check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__policy__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__policy__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

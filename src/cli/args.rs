@@ -66,6 +66,9 @@ pub enum Command {
     /// The kernel's keyring for fs-verity signatures
     #[command(subcommand)]
     Keyring(KeyringCommand),
+    /// What this host asks of images
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// What this host can enforce, and what it lacks
     Doctor(Doctor),
 }
@@ -80,6 +83,7 @@ impl Command {
             Self::Images(a) => a.json,
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
+            Self::Policy(PolicyCommand::Check(a)) => a.json,
             _ => false,
         }
     }
@@ -379,6 +383,24 @@ pub struct KeyringList {
 /// `layerseal doctor`
 #[derive(Debug, Group)]
 pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what counts for an image, and which rule says so
+    Check(PolicyCheck),
+}
+
+/// `layerseal policy check`
+#[derive(Debug, Group)]
+pub struct PolicyCheck {
+    /// The image's name; several if it has several
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

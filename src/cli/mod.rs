@@ -9,6 +9,7 @@ mod inspect;
 mod keyring;
 mod mount;
 mod output;
+mod policy;
 mod progress;
 mod pull;
 mod push;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::report::{Class, Refusal};
-use args::{Args, Command, KeyringCommand};
+use args::{Args, Command, KeyringCommand, PolicyCommand};
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
@@ -64,6 +65,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Keyring(KeyringCommand::AddCert(a)) => keyring::add(&a)?,
         Command::Keyring(KeyringCommand::List(a)) => keyring::list(&a)?,
         Command::Keyring(KeyringCommand::Restrict) => keyring::restrict()?,
+        Command::Policy(PolicyCommand::Check(a)) => policy::check(&a)?,
         Command::Doctor(a) => return doctor::run(&home, &a),
     }
     Ok(ExitCode::SUCCESS)

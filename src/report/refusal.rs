@@ -153,6 +153,7 @@ cases! {
     // F: trust store.
     F01Store = "F01", Policy, "the trust store cannot be used", "put certificates in a root-owned file or directory that only root can write";
     F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
+    F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; contrib/policy.toml is an example";
     F06Denied = "F06", Rejected, "denied by this host", "";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
 

@@ -1,0 +1,119 @@
+//! Where configuration lies: `/usr/lib/layerseal` < `/run/layerseal` < `/etc/layerseal`.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, statat};
+
+use super::refuse;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// Bytes of a policy file: far more than a person writes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The directories of the configuration, the lowest first. A file of one hides the file of the same
+/// name in those before it; a link to `/dev/null` takes it away.
+#[derive(Clone, Debug)]
+pub struct Directories(Vec<PathBuf>);
+
+impl Directories {
+    /// Those of this host.
+    pub fn system() -> Self {
+        Self(["/usr/lib/layerseal", "/run/layerseal", "/etc/layerseal"].map(PathBuf::from).to_vec())
+    }
+
+    /// Others, the lowest first; for tests and images of hosts.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self(paths)
+    }
+
+    /// `policy.toml` and the drop-ins of `policy.d/`, in the order of their names, each with its path.
+    pub(super) fn files(&self) -> Result<Vec<(String, String)>> {
+        let mut found: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
+        for directory in &self.0 {
+            insert(&mut found, false, directory, &["policy.toml".to_owned()]);
+            let dropins = directory.join("policy.d");
+            let names = names(&dropins)?.into_iter().filter(|n| n.ends_with(".toml")).collect::<Vec<_>>();
+            insert(&mut found, true, &dropins, &names);
+        }
+        let mut files = Vec::new();
+        for path in found.into_values() {
+            if !is_mask(&path) {
+                files.push((path.display().to_string(), read(&path)?));
+            }
+        }
+        if files.is_empty() {
+            let last = self.0.last().map(|d| d.join("policy.toml").display().to_string()).unwrap_or_default();
+            return Err(refuse(&last, "there is none"));
+        }
+        Ok(files)
+    }
+
+    /// The certificate files of trust store `name`, from `trust.d/<name>/` of all directories.
+    pub(super) fn trust(&self, name: &str) -> Result<Vec<PathBuf>> {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            return Err(Refusal::new(Case::F01Store, name, "not a name of a trust store"));
+        }
+        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for directory in &self.0 {
+            let store = directory.join("trust.d").join(name);
+            for file in names(&store)? {
+                if [".crt", ".pem", ".der", ".cer"].iter().any(|e| file.ends_with(e)) {
+                    found.insert(file.clone(), store.join(file));
+                }
+            }
+        }
+        let paths: Vec<PathBuf> = found.into_values().filter(|p| !is_mask(p)).collect();
+        if paths.is_empty() {
+            let place = self.0.last().map(|d| d.join("trust.d").join(name).display().to_string()).unwrap_or_default();
+            return Err(Refusal::new(Case::F01Store, place, "there is no certificate in it"));
+        }
+        Ok(paths)
+    }
+}
+
+fn insert(found: &mut BTreeMap<(bool, String), PathBuf>, dropin: bool, directory: &Path, names: &[String]) {
+    for name in names {
+        let path = directory.join(name);
+        if std::fs::symlink_metadata(&path).is_ok() {
+            found.insert((dropin, name.clone()), path);
+        }
+    }
+}
+
+fn is_mask(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+}
+
+/// Names in a directory that is root's; none where there is no directory.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let fd = match files::open_dir(directory) {
+        Ok(fd) => fd,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(refuse(&directory.display().to_string(), e)),
+    };
+    owned_by_root(&fd, &directory.display().to_string())?;
+    files::list(fd.as_fd()).map_err(|e| refuse(&directory.display().to_string(), e))
+}
+
+/// Reads a file that only root can have written, judged by its descriptor.
+fn read(path: &Path) -> Result<String> {
+    let name = path.display().to_string();
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let directory = files::open_dir(parent).map_err(|e| refuse(&name, e))?;
+    owned_by_root(&directory, &parent.display().to_string())?;
+    let file = files::open_file_at(&directory, path.file_name().unwrap_or_default()).map_err(|e| refuse(&name, e))?;
+    owned_by_root(&file, &name)?;
+    let bytes = files::read_all(file, MAX_FILE).map_err(|e| refuse(&name, e))?;
+    String::from_utf8(bytes).map_err(|_| refuse(&name, "it is not UTF-8"))
+}
+
+fn owned_by_root(fd: &impl std::os::fd::AsFd, name: &str) -> Result<()> {
+    let stat = statat(fd, "", AtFlags::EMPTY_PATH).map_err(|e| refuse(name, e))?;
+    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
+        return Err(refuse(name, "it must belong to root and be writable for root only; chown root and chmod go-w"));
+    }
+    Ok(())
+}

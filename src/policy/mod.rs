@@ -1,0 +1,183 @@
+//! What this host asks of images: `policy.toml`, trust stores, and what they decide for an image.
+//!
+//! ```toml
+//! version = 1
+//!
+//! [default]                 # what counts where a rule does not say
+//! mode = "enforce"          # enforce | audit | off
+//! trust = ["acme"]          # trust.d/acme/
+//!
+//! [[rule]]
+//! image = "localhost/*"     # a name without tag; a star at the end stands for anything
+//! mode = "off"
+//! ```
+//!
+//! The names of an image are not bound by anything but the binding statement: whoever can change the
+//! store's files can rename an image. That is why `identity` is on unless a rule says otherwise, and
+//! why a rule with `mode = "off"` is an opening on a disk that others can write to.
+
+mod config;
+mod rule;
+
+use std::collections::BTreeMap;
+
+use crate::pki::{Certificate, Dates, Ownership, TrustStore};
+use crate::report::{Case, Refusal, Result};
+
+pub use config::Directories;
+pub use rule::{Binding, Fetch, Mode, Upper, Verity};
+use rule::{Pattern, Settings};
+
+/// The policy of this host: one consistent snapshot, read once.
+#[derive(Debug)]
+pub struct Policy {
+    default: Decision,
+    rules: Vec<(Pattern, Decision)>,
+}
+
+/// What is asked of one image.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Whether a seal is needed.
+    pub mode: Mode,
+    /// Whom to trust: the certificates of all trust stores that the rule names.
+    pub certificates: Vec<Certificate>,
+    /// The names of those stores.
+    pub stores: Vec<String>,
+    /// Whether a binding statement is needed.
+    pub binding: Binding,
+    /// Whether the image's name must be one of the statement's identities.
+    pub identity: bool,
+    /// Whether the kernel must check every byte.
+    pub verity: Verity,
+    /// What the upper directory may hold at the first mount.
+    pub upper: Upper,
+    /// Whether a certificate outside its dates counts.
+    pub dates: Dates,
+    /// Whether seals may be fetched when they are needed.
+    pub fetch: Fetch,
+    /// Where this was decided: the pattern and its file.
+    pub source: String,
+    /// The name of the image that the rule matched; `None` for the default.
+    pub name: Option<String>,
+}
+
+impl Policy {
+    /// Reads the policy of `directories`.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] when there is none, when it cannot be read or is not root's; F01 and F02 for
+    /// its trust stores.
+    pub fn load(directories: &Directories) -> Result<Self> {
+        let files = directories.files()?;
+        let mut default: Option<(Settings, String)> = None;
+        let mut rules: Vec<(Pattern, Settings, String)> = Vec::new();
+        for (path, text) in files {
+            let file = rule::parse(&text, &path)?;
+            if let Some(settings) = file.default {
+                if let Some((_, other)) = &default {
+                    return Err(refuse(&path, format!("[default] stands in {other} too")));
+                }
+                default = Some((settings, path.clone()));
+            }
+            for (pattern, settings) in file.rules {
+                // Two rules for one pattern would make the order of files decide.
+                if let Some((_, _, other)) = rules.iter().find(|(p, ..)| *p == pattern) {
+                    return Err(refuse(&path, format!("the rule for {pattern} stands in {other} too")));
+                }
+                rules.push((pattern, settings, path.clone()));
+            }
+        }
+        let mut stores = Stores { directories, loaded: BTreeMap::new() };
+        let (base, path) = default.unwrap_or((Settings::default(), "built in".into()));
+        let decided = stores.decision(&base, format!("[default] in {path}"))?;
+        let rules = rules
+            .into_iter()
+            .map(|(pattern, settings, path)| {
+                let decision = stores.decision(&settings.over(&base), format!("{pattern} in {path}"))?;
+                Ok((pattern, decision))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { default: decided, rules })
+    }
+
+    /// What is asked of an image that goes by `names` (tags and digests are dropped). For each name the
+    /// most specific pattern counts; among the names the strictest mode, then the most specific
+    /// pattern, then the smaller name, so that an alias never loosens what another name asks.
+    pub fn decide(&self, names: &[String]) -> Decision {
+        let mut found: Vec<(&Pattern, &Decision, String)> = Vec::new();
+        let mut unmatched = names.is_empty();
+        for name in names {
+            let name = repository(name).to_owned();
+            let best = self.rules.iter().filter(|(p, _)| p.matches(&name)).max_by_key(|(p, _)| p.specificity());
+            match best {
+                Some((pattern, decision)) => found.push((pattern, decision, name)),
+                None => unmatched = true,
+            }
+        }
+        found.sort_by(|(p, d, n), (q, e, m)| {
+            (d.mode, std::cmp::Reverse(p.specificity()), n).cmp(&(e.mode, std::cmp::Reverse(q.specificity()), m))
+        });
+        match found.into_iter().next() {
+            Some((_, decision, name)) if !unmatched || decision.mode <= self.default.mode => {
+                Decision { name: Some(name), ..decision.clone() }
+            }
+            _ => Decision { name: names.iter().map(|n| repository(n).to_owned()).min(), ..self.default.clone() },
+        }
+    }
+}
+
+/// An image name without tag and digest.
+pub fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or(name);
+    match name.rsplit_once(':') {
+        // A colon before a slash is a port.
+        Some((front, tag)) if !tag.contains('/') => front,
+        _ => name,
+    }
+}
+
+fn refuse(path: &str, why: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Case::F03Policy, path, why)
+}
+
+/// Trust stores, each read once.
+struct Stores<'a> {
+    directories: &'a Directories,
+    loaded: BTreeMap<String, Vec<Certificate>>,
+}
+
+impl Stores<'_> {
+    fn decision(&mut self, settings: &Settings, source: String) -> Result<Decision> {
+        let mode = settings.mode.unwrap_or(Mode::Enforce);
+        let stores = settings.trust.clone().unwrap_or_default();
+        let mut certificates = Vec::new();
+        for store in &stores {
+            if !self.loaded.contains_key(store) {
+                let paths = self.directories.trust(store).map_err(|r| r.within(&source))?;
+                let certificates = TrustStore::load(&paths, Ownership::RootOnly)?.certificates().to_vec();
+                self.loaded.insert(store.clone(), certificates);
+            }
+            certificates.extend(self.loaded.get(store).into_iter().flatten().cloned());
+        }
+        if certificates.is_empty() && mode == Mode::Enforce && settings.trust.is_some() {
+            return Err(refuse(&source, "trust names no store"));
+        }
+        Ok(Decision {
+            mode,
+            certificates,
+            stores,
+            binding: settings.binding.unwrap_or(Binding::Required),
+            identity: settings.identity.unwrap_or(true),
+            verity: settings.verity.unwrap_or(Verity::Require),
+            upper: settings.upper.unwrap_or(Upper::Any),
+            dates: match settings.dates {
+                Some(rule::DatesSetting::Ignore) => Dates::Ignore,
+                _ => Dates::Enforce,
+            },
+            fetch: settings.fetch.unwrap_or(Fetch::Never),
+            source,
+            name: None,
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The file's words.
+
+use serde::Deserialize;
+
+use super::refuse;
+use crate::report::Result;
+
+/// Whether a seal is needed; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// No valid seal: no container.
+    Enforce,
+    /// Mounted, and logged what would have been refused.
+    Audit,
+    /// Not looked at.
+    Off,
+}
+
+/// Whether a binding statement is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binding {
+    /// It is.
+    Required,
+    /// Not for seals of other tools, which are then compared with the layers every time.
+    Local,
+}
+
+/// Whether the kernel must check every byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verity {
+    /// It must.
+    Require,
+    /// It need not: for hosts without fs-verity.
+    Off,
+}
+
+/// What the upper directory may hold when a container is mounted for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upper {
+    /// Anything: what is in it covers verified files.
+    Any,
+    /// Nothing.
+    Empty,
+}
+
+/// Whether seals may be fetched when a container starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fetch {
+    /// They must be there.
+    Never,
+    /// Once, under a deadline.
+    OnMount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DatesSetting {
+    Enforce,
+    Ignore,
+}
+
+/// What a rule or the default says; the rest is said elsewhere.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) mode: Option<Mode>,
+    pub(super) trust: Option<Vec<String>>,
+    pub(super) binding: Option<Binding>,
+    pub(super) identity: Option<bool>,
+    pub(super) verity: Option<Verity>,
+    pub(super) upper: Option<Upper>,
+    pub(super) dates: Option<DatesSetting>,
+    pub(super) fetch: Option<Fetch>,
+}
+
+impl Settings {
+    /// These settings, and those of `base` where these say nothing.
+    pub(super) fn over(self, base: &Self) -> Self {
+        Self {
+            mode: self.mode.or(base.mode),
+            trust: self.trust.or_else(|| base.trust.clone()),
+            binding: self.binding.or(base.binding),
+            identity: self.identity.or(base.identity),
+            verity: self.verity.or(base.verity),
+            upper: self.upper.or(base.upper),
+            dates: self.dates.or(base.dates),
+            fetch: self.fetch.or(base.fetch),
+        }
+    }
+}
+
+/// Which images a rule is for: a name without tag, or one that ends in a star.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    text: String,
+    prefix: bool,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> std::result::Result<Self, &'static str> {
+        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
+        if text.contains('*') {
+            return Err("a star can only stand at the end");
+        }
+        if text.is_empty() && !prefix {
+            return Err("the pattern is empty");
+        }
+        if !prefix && super::repository(text) != text {
+            return Err("the pattern has a tag or digest: rules are for names without");
+        }
+        Ok(Self { text: text.to_owned(), prefix })
+    }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(&self.text) } else { name == self.text }
+    }
+
+    /// A whole name is more than any prefix; a longer prefix is more than a shorter one.
+    pub(super) fn specificity(&self) -> (bool, usize) {
+        (!self.prefix, self.text.len())
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    version: Option<i64>,
+    default: Option<Settings>,
+    #[serde(default)]
+    rule: Vec<RawRule>,
+}
+
+#[derive(Deserialize)]
+struct RawRule {
+    image: String,
+    // `flatten` would let unknown keys pass: they are collected and read strictly.
+    #[serde(flatten)]
+    settings: toml::Table,
+}
+
+/// One file, read.
+pub(super) struct File {
+    pub(super) default: Option<Settings>,
+    pub(super) rules: Vec<(Pattern, Settings)>,
+}
+
+/// Reads a policy file.
+///
+/// # Errors
+/// F03: not TOML, unknown keys or values, another version.
+pub(super) fn parse(text: &str, path: &str) -> Result<File> {
+    let raw: Raw = toml::from_str(text).map_err(|e| refuse(path, e.message()))?;
+    match raw.version {
+        Some(1) => {}
+        Some(other) => return Err(refuse(path, format!("version {other} is not known, this is 1"))),
+        None => return Err(refuse(path, "it does not say version = 1")),
+    }
+    let mut rules = Vec::new();
+    for rule in raw.rule {
+        let named = |why: &dyn std::fmt::Display| refuse(path, format!("rule for {}: {why}", rule.image));
+        let pattern = Pattern::parse(&rule.image).map_err(|e| named(&e))?;
+        let settings = rule.settings.clone().try_into::<Settings>().map_err(|e| named(&e.message()))?;
+        rules.push((pattern, settings));
+    }
+    Ok(File { default: raw.default, rules })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f03_only_what_is_known_is_read() {
+        assert!(
+            parse("version = 1\n[default]\nmode = \"audit\"\n[[rule]]\nimage = \"a/*\"\nfetch = \"on-mount\"", "p")
+                .is_ok()
+        );
+        for bad in [
+            "",
+            "version = 2",
+            "version = 1\nextra = 1",
+            "version = 1\n[default]\nmodes = \"off\"",
+            "version = 1\n[default]\nmode = \"Off\"",
+            "version = 1\n[[rule]]\nmode = \"off\"",
+            "version = 1\n[[rule]]\nimage = \"a\"\nmdoe = \"off\"",
+            "version = 1\n[[rule]]\nimage = \"a*b\"",
+            "version = 1\n[[rule]]\nimage = \"a:tag\"",
+            "version = 1\n[[rule]]\nimage = \"\"",
+            "version = 1\nversion = 1",
+            "{",
+        ] {
+            assert_eq!(parse(bad, "p").err().map(|r| r.case()), Some(crate::report::Case::F03Policy), "{bad}");
+        }
+    }
+
+    #[test]
+    fn f04_patterns_match_and_rank() {
+        let pattern = |text: &str| Pattern::parse(text).unwrap();
+        assert!(pattern("localhost/*").matches("localhost/x/y"));
+        assert!(!pattern("localhost/*").matches("localhost"));
+        assert!(pattern("*").matches("anything"));
+        assert!(pattern("a/b").matches("a/b") && !pattern("a/b").matches("a/bc"));
+        assert!(pattern("a/b").specificity() > pattern("a/bcdef*").specificity());
+        assert!(pattern("a/b*").specificity() > pattern("a/*").specificity());
+    }
+}

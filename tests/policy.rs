@@ -1,0 +1,181 @@
+//! Group F: policy files and trust stores.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
+use common::{Bench, signer, stranger};
+use layerseal::pki::Dates;
+use layerseal::policy::{Binding, Decision, Directories, Mode, Policy, Upper, Verity};
+use layerseal::report::{Case, Result};
+
+/// Three directories as on a host, with a trust store `acme` in the middle one.
+struct Host(Bench);
+
+impl Host {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED policy: configuration belongs to root");
+            return None;
+        }
+        let host = Self(Bench::new());
+        for dir in ["usr", "run", "etc"] {
+            std::fs::create_dir_all(host.0.path(dir).join("policy.d")).unwrap();
+        }
+        host.certificate("run", "acme", "a.crt", &signer().cert.to_pem().unwrap());
+        Some(host)
+    }
+
+    fn certificate(&self, dir: &str, store: &str, name: &str, bytes: &[u8]) -> PathBuf {
+        let place = self.0.path(dir).join("trust.d").join(store);
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join(name), bytes).unwrap();
+        place.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        self.0.write(name, format!("version = 1\n{text}").as_bytes())
+    }
+
+    fn load(&self) -> Result<Policy> {
+        Policy::load(&Directories::new(["usr", "run", "etc"].map(|d| self.0.path(d)).to_vec()))
+    }
+
+    fn decide(&self, names: &[&str]) -> Decision {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        self.load().unwrap().decide(&names)
+    }
+
+    fn refused(&self) -> Case {
+        self.load().unwrap_err().case()
+    }
+}
+
+#[test]
+fn f03_without_a_policy_everything_is_refused() {
+    let Some(host) = Host::new() else { return };
+    assert_eq!(host.refused(), Case::F03Policy);
+    host.0.write("etc/policy.toml", b"not toml");
+    assert_eq!(host.refused(), Case::F03Policy);
+    host.0.write("etc/policy.toml", b"\xff\xfe");
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f03_what_is_not_said_is_the_strict_thing() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    let d = host.decide(&["x:latest"]);
+    assert_eq!(
+        (d.mode, d.binding, d.identity, d.verity, d.upper, d.dates),
+        (Mode::Enforce, Binding::Required, true, Verity::Require, Upper::Any, Dates::Enforce)
+    );
+    assert_eq!(d.certificates.len(), 1);
+    // Enforced and nobody trusted: nothing passes, and that is a policy one can have.
+    host.write("etc/policy.toml", "");
+    assert_eq!((host.decide(&[]).mode, host.decide(&[]).certificates.len()), (Mode::Enforce, 0));
+}
+
+#[test]
+fn f04_the_most_specific_rule_wins_whatever_the_order() {
+    let Some(host) = Host::new() else { return };
+    let rules = [
+        "[[rule]]\nimage = \"*\"\nmode = \"enforce\"\n",
+        "[[rule]]\nimage = \"localhost/*\"\nmode = \"off\"\n",
+        "[[rule]]\nimage = \"localhost/app\"\nmode = \"audit\"\n",
+    ];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        host.write("etc/policy.toml", &order.map(|n| rules[n]).concat());
+        assert_eq!(host.decide(&["localhost/app:v1"]).mode, Mode::Audit);
+        assert_eq!(host.decide(&["localhost/app@sha256:00"]).mode, Mode::Audit);
+        assert_eq!(host.decide(&["localhost/other"]).mode, Mode::Off);
+        assert_eq!(host.decide(&["localhost:5000/app"]).mode, Mode::Enforce);
+        assert_eq!(host.decide(&[]).mode, Mode::Enforce);
+    }
+    host.write("etc/policy.d/again.toml", rules[1]);
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f04_an_alias_never_loosens_what_another_name_asks() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"strict/*\"\nmode = \"enforce\"\n[[rule]]\nimage = \"loose/*\"\nmode = \"off\"\n");
+    assert_eq!(host.decide(&["loose/x", "strict/x"]).mode, Mode::Enforce);
+    assert_eq!(host.decide(&["strict/x", "loose/x"]).name.as_deref(), Some("strict/x"));
+    // One of its names matches nothing: the default counts too.
+    assert_eq!(host.decide(&["loose/x", "other/x"]).mode, Mode::Audit);
+    assert_eq!(host.decide(&["loose/x"]).mode, Mode::Off);
+}
+
+#[test]
+fn f05_higher_directories_hide_lower_ones_by_name() {
+    let Some(host) = Host::new() else { return };
+    host.write("usr/policy.toml", "[default]\nmode = \"off\"");
+    host.write("usr/policy.d/10-a.toml", "[[rule]]\nimage = \"a\"\nmode = \"audit\"");
+    assert_eq!(host.decide(&["b"]).mode, Mode::Off);
+    assert_eq!(host.decide(&["a"]).mode, Mode::Audit);
+    host.write("run/policy.d/10-a.toml", "[[rule]]\nimage = \"a\"\nmode = \"enforce\"");
+    assert_eq!(host.decide(&["a"]).mode, Mode::Enforce);
+    symlink("/dev/null", host.0.path("etc/policy.d/10-a.toml")).unwrap();
+    assert_eq!(host.decide(&["a"]).mode, Mode::Off);
+    // A link elsewhere is not followed.
+    symlink("/etc/passwd", host.0.path("etc/policy.d/20-b.toml")).unwrap();
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f05_certificates_are_hidden_and_masked_like_files() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    host.certificate("etc", "acme", "b.crt", &stranger().cert.to_pem().unwrap());
+    assert_eq!(host.decide(&[]).certificates.len(), 2);
+    symlink("/dev/null", host.0.path("etc/trust.d/acme/a.crt")).unwrap();
+    let left = host.decide(&[]).certificates;
+    assert_eq!(left.len(), 1);
+    assert!(left[0].subject().contains("stranger"));
+    std::fs::remove_file(host.0.path("etc/trust.d/acme/b.crt")).unwrap();
+    assert_eq!(host.refused(), Case::F01Store);
+}
+
+#[test]
+fn f01_files_that_others_can_write_are_refused() {
+    let Some(host) = Host::new() else { return };
+    let policy = host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    let mode = |path: &PathBuf, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    for (path, case, good) in [
+        (policy.clone(), Case::F03Policy, 0o644),
+        (host.0.path("etc"), Case::F03Policy, 0o755),
+        (host.0.path("run/trust.d/acme"), Case::F01Store, 0o755),
+        (host.0.path("run/trust.d/acme/a.crt"), Case::F01Store, 0o644),
+    ] {
+        for bad in [good | 0o002, good | 0o020] {
+            mode(&path, bad);
+            let found = host.refused();
+            assert!(found == case || found == Case::F03Policy, "{}: {found:?}", path.display());
+        }
+        mode(&path, good);
+        std::os::unix::fs::chown(&path, Some(1000), None).unwrap();
+        let found = host.refused();
+        assert!(found == case || found == Case::F03Policy, "{}: {found:?}", path.display());
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        host.load().unwrap();
+    }
+}
+
+#[test]
+fn f02_bundles_count_whole_and_garbage_is_not_passed_over() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"both\"]");
+    let bundle = [signer().cert.to_pem().unwrap(), stranger().cert.to_pem().unwrap()].concat();
+    host.certificate("etc", "both", "bundle.pem", &bundle);
+    assert_eq!(host.decide(&[]).certificates.len(), 2);
+    host.certificate("etc", "both", "same.der", &signer().cert.to_der().unwrap());
+    host.certificate("etc", "both", "notes.txt", b"not looked at");
+    host.load().unwrap();
+    host.certificate("etc", "both", "garbage.crt", b"garbage");
+    assert_eq!(host.refused(), Case::F02Certificate);
+    host.write("etc/policy.toml", "[default]\ntrust = [\"../acme\"]");
+    assert_eq!(host.refused(), Case::F01Store);
+}
