@@ -23,9 +23,7 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
         None => default_name(&args.image),
     };
     // A name that cannot be given is refused before anything is written.
-    if !matches!(name.parse::<Reference>()?, Reference::Tag(_)) {
-        return Err(Refusal::new(Case::Reference, name, "not a name for the vault").into());
-    }
+    Vault::check_name(&name)?;
     let extra = Extra::open(&args.trust, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;

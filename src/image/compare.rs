@@ -8,7 +8,7 @@ use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
 use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
-use super::erofs::read;
+use super::erofs::{on_deep_stack, read};
 use super::tar::{Entry, Kind};
 use super::tree::Images;
 use crate::digest::Algorithm;
@@ -26,10 +26,11 @@ pub fn same_meaning<'a>(
     layers: impl IntoIterator<Item = &'a [Entry]>,
     merged: bool,
 ) -> Result<()> {
-    match algorithm {
+    let layers: Vec<&[Entry]> = layers.into_iter().collect();
+    on_deep_stack(|| match algorithm {
         Algorithm::Sha256 => compare::<Sha256HashValue>(image, layers, merged),
         Algorithm::Sha512 => compare::<Sha512HashValue>(image, layers, merged),
-    }
+    })
 }
 
 fn compare<'a, H: FsVerityHashValue>(

@@ -10,6 +10,7 @@ use composefs::tree::FileSystem;
 use super::tar::{Entry, Kind};
 use super::tree::{Images, LayerTree, external_files};
 use crate::digest::{Algorithm, VerityDigest};
+use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
 
 /// Writes the EROFS images of one image: V1, byte-identical to C `mkcomposefs --min-version=1`.
@@ -22,14 +23,7 @@ impl Writer {
     /// # Errors
     /// H03–H12: what cannot be sealed.
     pub fn merged<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<Vec<u8>> {
-        match algorithm {
-            Algorithm::Sha256 => {
-                write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1)
-            }
-            Algorithm::Sha512 => {
-                write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, FormatVersion::V1)
-            }
-        }
+        Self::merged_version(algorithm, layers, 1)
     }
 
     /// The image of every layer, then the merged one.
@@ -40,10 +34,11 @@ impl Writer {
         algorithm: Algorithm,
         layers: impl IntoIterator<Item = &'a [Entry]>,
     ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
-        match algorithm {
+        let layers: Vec<&[Entry]> = layers.into_iter().collect();
+        on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write_all(Images::<Sha256HashValue>::build(layers, true)?),
             Algorithm::Sha512 => write_all(Images::<Sha512HashValue>::build(layers, true)?),
-        }
+        })
     }
 
     /// The merged image in another format version, for comparison with other tools.
@@ -60,10 +55,11 @@ impl Writer {
             1 => FormatVersion::V1,
             _ => FormatVersion::V2,
         };
-        match algorithm {
+        let layers: Vec<&[Entry]> = layers.into_iter().collect();
+        on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, version),
             Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, version),
-        }
+        })
     }
 }
 
@@ -74,11 +70,23 @@ impl Writer {
     /// # Errors
     /// H03–H12: what cannot be sealed.
     pub fn layer_without_whiteouts(algorithm: Algorithm, entries: &[Entry]) -> Result<Vec<u8>> {
-        match algorithm {
+        on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write(bare_layer::<Sha256HashValue>(entries)?, FormatVersion::V1),
             Algorithm::Sha512 => write(bare_layer::<Sha512HashValue>(entries)?, FormatVersion::V1),
-        }
+        })
     }
+}
+
+/// Does `work` with a stack for the deepest tree that the budget allows. Trees are read, written and
+/// dropped by recursion, a call for each directory on the way, and a layer of 2000 nested directories
+/// is all that it takes to overflow the 8 MiB that a process commonly has.
+pub(super) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    const STACK: usize = 64 << 20;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let thread = thread.map_err(|e| Refusal::io("thread", e))?;
+        thread.join().unwrap_or_else(|_| Err(Refusal::new(Case::Bug, "tree", "it cannot be handled")))
+    })
 }
 
 /// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
@@ -137,19 +145,56 @@ fn leaves(image: &ErofsImage<'_>) -> std::result::Result<HashSet<u64>, composefs
             found.insert(nid);
             continue;
         }
-        for block in image.inode_blocks(&inode)? {
-            for entry in image.directory_block(block)?.entries()? {
-                todo.push(entry?.nid());
+        todo.extend(children(image, nid)?);
+    }
+    Ok(found)
+}
+
+/// Whether no directory of the image can be reached in two ways. The reader of composefs follows every
+/// way: sixty directories that each hold the next one twice would keep it busy for ever.
+fn tree_of_directories(image: &[u8]) -> std::result::Result<(), String> {
+    let image = ErofsImage::open(image).map_err(|e| e.to_string())?;
+    let mut seen = HashSet::new();
+    let mut todo = vec![(u64::from(image.sb.root_nid.get()), 0)];
+    while let Some((nid, depth)) = todo.pop() {
+        if !seen.insert(nid) {
+            return Err(format!("directory {nid} has two names"));
+        }
+        if depth > Budget::STANDARD.depth {
+            return Err("its directories are too deep".into());
+        }
+        for child in children(&image, nid).map_err(|e| e.to_string())? {
+            if image.inode(child).map_err(|e| e.to_string())?.mode().is_dir() {
+                todo.push((child, depth + 1));
             }
         }
-        if let Some(tail) = inode.inline() {
-            use zerocopy::FromBytes as _;
-            if let Ok(block) = composefs::erofs::reader::DirectoryBlock::ref_from_bytes(tail) {
-                for entry in block.entries()? {
-                    todo.push(entry?.nid());
-                }
+    }
+    Ok(())
+}
+
+/// Inode numbers of what a directory holds, without itself and its parent.
+fn children(
+    image: &ErofsImage<'_>,
+    nid: u64,
+) -> std::result::Result<Vec<u64>, composefs::erofs::reader::ErofsReaderError> {
+    use composefs::erofs::reader::DirectoryBlock;
+    use zerocopy::FromBytes as _;
+    let inode = image.inode(nid)?;
+    let mut found = Vec::new();
+    let mut take = |block: &DirectoryBlock| {
+        for entry in block.entries()? {
+            let entry = entry?;
+            if entry.name != b"." && entry.name != b".." {
+                found.push(entry.nid());
             }
         }
+        Ok(())
+    };
+    for block in image.inode_blocks(&inode)? {
+        take(image.directory_block(block)?)?;
+    }
+    if let Some(block) = inode.inline().and_then(|tail| DirectoryBlock::ref_from_bytes(tail).ok()) {
+        take(block)?;
     }
     Ok(found)
 }
@@ -163,6 +208,7 @@ pub(super) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileSystem<H>> 
     if image.is_empty() || !image.len().is_multiple_of(4096) {
         return Err(Refusal::new(Case::H09Erofs, "image", format!("{} bytes are no multiple of 4096", image.len())));
     }
+    tree_of_directories(image).map_err(|why| Refusal::new(Case::H09Erofs, "image", why))?;
     erofs_to_filesystem(image).map_err(|e| Refusal::new(Case::H09Erofs, "image", format!("{e:#}")))
 }
 
@@ -171,10 +217,10 @@ pub(super) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileSystem<H>> 
 /// # Errors
 /// [`Case::H09Erofs`].
 pub fn objects(image: &[u8], algorithm: Algorithm) -> Result<Vec<(VerityDigest, u64)>> {
-    let files: BTreeMap<Vec<u8>, u64> = match algorithm {
-        Algorithm::Sha256 => external_files(&read::<Sha256HashValue>(image)?),
-        Algorithm::Sha512 => external_files(&read::<Sha512HashValue>(image)?),
-    };
+    let files: BTreeMap<Vec<u8>, u64> = on_deep_stack(|| match algorithm {
+        Algorithm::Sha256 => Ok(external_files(&read::<Sha256HashValue>(image)?)),
+        Algorithm::Sha512 => Ok(external_files(&read::<Sha512HashValue>(image)?)),
+    })?;
     files
         .into_iter()
         .map(|(id, size)| {

@@ -100,8 +100,8 @@ pub fn read_layer(
         progress,
     };
     let entries = stream.entries(sink)?;
-    let mut tar = stream.tar;
-    tar.drain().map_err(unreadable)?;
+    stream.rest()?;
+    let tar = stream.tar;
     let (inner, diff_id) = tar.split();
     let mut source = inner.into_source();
     source.drain().map_err(unreadable)?;
@@ -185,7 +185,8 @@ impl<R: Read> TarStream<'_, R> {
     fn content(&mut self, size: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut left = size;
         let mut padding = size.wrapping_neg() % 512;
-        while left + padding > 0 {
+        // Not their sum: a size close to 2^64 would make it zero, and the content would be read as headers.
+        while left > 0 || padding > 0 {
             if self.at == self.buffer.len() && !self.fill(1)? {
                 return Err(Refusal::new(Case::H11Layer, "tar", "it ends within a file"));
             }
@@ -198,6 +199,17 @@ impl<R: Read> TarStream<'_, R> {
             self.at += mine + skip;
         }
         Ok(())
+    }
+
+    /// Reads what follows the end of the archive: part of the digest, and under the same limits, because
+    /// a bomb may lie there too.
+    fn rest(&mut self) -> Result<()> {
+        loop {
+            self.at = self.buffer.len();
+            if !self.fill(1)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes at least `want` unused bytes available; false at the end of the stream.

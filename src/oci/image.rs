@@ -122,6 +122,8 @@ pub struct Image {
 #[derive(Deserialize)]
 struct Config {
     rootfs: RootFs,
+    os: Option<String>,
+    architecture: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,13 +152,30 @@ impl Image {
                 let digest = blob_digest(instance)?;
                 let raw = store.read(&digest, Some(instance.size()), budget.manifest)?;
                 match document(&raw, &format!("manifest {digest}"))? {
-                    Document::Manifest(manifest) => Self::from_manifest(store, digest, raw, &manifest, budget),
+                    Document::Manifest(manifest) => {
+                        let image = Self::from_manifest(store, digest, raw, &manifest, budget)?;
+                        image.check_platform(platform)?;
+                        Ok(image)
+                    }
                     Document::Index(_) => {
                         Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index"))
                     }
                 }
             }
         }
+    }
+
+    /// Whether the config agrees with the index that the image was chosen from. An index is not signed:
+    /// without this it could have one platform's sealed image run in the place of another's.
+    fn check_platform(&self, platform: &Platform) -> Result<()> {
+        let name = format!("config {}", self.config_digest);
+        let config: Config = strict_json::parse(&self.config, &name)?;
+        let differs = |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| f != wanted);
+        if differs(&config.os, &platform.os) || differs(&config.architecture, &platform.architecture) {
+            let found = format!("{}/{}", config.os.unwrap_or_default(), config.architecture.unwrap_or_default());
+            return Err(Refusal::new(Case::D13Platform, name, format!("the index says {platform}, the image {found}")));
+        }
+        Ok(())
     }
 
     fn from_manifest(

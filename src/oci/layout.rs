@@ -90,7 +90,8 @@ impl Layout {
     /// The manifest that `tag` names; without a tag, the only image there is.
     ///
     /// # Errors
-    /// [`Case::NotFound`], naming the tags that exist.
+    /// [`Case::NotFound`], naming the tags that exist; C03, C04 when the manifest does not fit its
+    /// descriptor.
     pub fn resolve(&self, tag: Option<&str>, budget: &Budget) -> Result<BlobDigest> {
         let index = self.index(budget)?;
         let tag_of = |d: &Descriptor| d.annotations().as_ref().and_then(|a| a.get(TAG)).cloned();
@@ -117,7 +118,10 @@ impl Layout {
                     .ok_or_else(|| refuse(format!("several images, name a tag: {}", tags.join(", ")))),
             },
         }?;
-        blob_digest(found)
+        let digest = blob_digest(found)?;
+        // The size is part of the descriptor; the caller gets the digest alone.
+        self.store.read(&digest, Some(found.size()), budget.manifest)?;
+        Ok(digest)
     }
 
     /// The tags of this layout with the digests they stand for, fallback tags excluded.

@@ -142,6 +142,14 @@ impl Vault {
         files::write_atomic(dir, &erofs.to_hex(), 0o644, b"").map_err(|e| self.io(e))
     }
 
+    /// Whether a name can be given in a vault, before anything is written for it.
+    ///
+    /// # Errors
+    /// [`Case::Reference`].
+    pub fn check_name(name: &str) -> Result<()> {
+        tag_file(name).map(drop)
+    }
+
     /// Gives an image a name, taking it from whatever had it.
     ///
     /// # Errors

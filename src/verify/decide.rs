@@ -89,8 +89,10 @@ impl Judgement {
             rejected.iter().for_each(|r| log::info!("rejected: {r}"));
             return Ok(image);
         }
-        // A seal about another image says least about this one.
-        let best = rejected.iter().find(|r| r.case() != Case::D01Subject).or(rejected.first());
+        // A contradiction is why nothing counts, whatever else is wrong with either side. A seal about
+        // another image says least about this one.
+        let conflict = rejected.iter().find(|r| r.case() == Case::D12Conflict);
+        let best = conflict.or_else(|| rejected.iter().find(|r| r.case() != Case::D01Subject)).or(rejected.first());
         Err(best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone()))
     }
 }

@@ -54,9 +54,12 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
             let first = groups.entry((meta.dev(), meta.ino())).or_insert_with(|| path.display().to_string());
             line += &format!(" links={} group={first}", meta.nlink());
         }
+        // What is in /run is the container's: the merged image has it empty, with the time of /usr.
+        if path == Path::new("run") {
+            continue;
+        }
         lines.push(line + &xattrs(&full));
-        // What is mounted on /run is the container's.
-        if kind.is_dir() && path != Path::new("run") {
+        if kind.is_dir() {
             visit(root, &path, lines, groups);
         }
     }

@@ -1,0 +1,367 @@
+//! What layers may hold: paths, whiteouts, attributes, entries, sizes.
+
+use composefs::fsverity::Sha512HashValue;
+use layerseal::digest::Algorithm;
+use layerseal::image::{HashOnly, Images, dumpfile, read_layer};
+use layerseal::oci::Budget;
+
+use crate::common::{Bench, Entry, Layer, Layout, Run, base, signer, walk};
+use crate::forge::nothing_counts;
+
+/// Everything in the bench but the vault.
+fn outside(bench: &Bench) -> Vec<String> {
+    let mut files = Vec::new();
+    walk(bench.dir.path(), &mut |path| files.push(path.display().to_string()));
+    files.retain(|f| !f.starts_with(&bench.vault().display().to_string()));
+    files.sort();
+    files
+}
+
+/// Signs and pulls an image of these layers.
+fn both(layers: &[Layer]) -> (Bench, [Run; 2]) {
+    let bench = Bench::new();
+    bench.signer("signer", signer());
+    Layout::new(&bench.path("image"), layers);
+    let before = outside(&bench);
+    let pull = bench.run(&["pull", "oci:image"]);
+    assert_eq!(outside(&bench), before, "pull wrote outside the vault");
+    let sign = bench.run(&["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"]);
+    if sign.code != 0 {
+        assert_eq!(outside(&bench), before, "a refused sign left something");
+    }
+    (bench, [sign, pull])
+}
+
+/// `usr` and `etc`, and then these entries.
+fn layer(entries: &[Entry]) -> Layer {
+    Layer::new(&[vec![Entry::dir("usr"), Entry::dir("etc")], entries.to_vec()].concat())
+}
+
+#[track_caller]
+fn refused(case: &str, layers: &[Layer]) {
+    let (bench, runs) = both(layers);
+    runs.into_iter().for_each(|run| drop(run.refused(4, case)));
+    nothing_counts(&bench);
+}
+
+#[track_caller]
+fn sealed(layers: &[Layer]) -> Bench {
+    let (bench, runs) = both(layers);
+    runs.into_iter().for_each(|run| drop(run.ok()));
+    bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).ok();
+    bench
+}
+
+/// The merged tree as it is sealed, as a dumpfile.
+fn tree(layers: &[Layer]) -> String {
+    let budget = Budget::STANDARD;
+    let read = |layer: &Layer| {
+        read_layer(&layer.tar[..], &budget, &mut HashOnly::new(Algorithm::Sha512), &mut |_| ()).unwrap().entries
+    };
+    let entries: Vec<_> = layers.iter().map(read).collect();
+    dumpfile(
+        &Images::<Sha512HashValue>::build(entries.iter().map(Vec::as_slice), false).unwrap().into_merged().unwrap(),
+    )
+    .unwrap()
+}
+
+fn paths(layers: &[Layer]) -> Vec<String> {
+    tree(layers).lines().map(|l| l.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn h03_paths_out_of_the_root_are_refused() {
+    let outside = b"outside".as_slice();
+    let cases: Vec<Vec<Entry>> = vec![
+        vec![Entry::file("../escape", outside)],
+        vec![Entry::file("etc/../../escape", outside)],
+        vec![Entry::file("etc/..", outside)],
+        vec![Entry::dir("..")],
+        vec![Entry::file("/../escape", outside)],
+        vec![Entry::file("x", outside).pax("path", "../escape")],
+        // CVE-2021-29136: the root itself becomes a link.
+        vec![Entry::symlink("/.", "/tmp"), Entry::file("escape", outside)],
+        vec![Entry::symlink("./", "/tmp")],
+        vec![Entry::symlink("", "/tmp")],
+        vec![Entry::file("/", outside)],
+        vec![Entry::device(".", b'3', 1, 3)],
+        vec![Entry::hardlink("./", "etc")],
+        // Through links, to directories, out of the root, to nothing.
+        vec![Entry::symlink("link", "/etc"), Entry::file("link/escape", outside)],
+        vec![Entry::symlink("link", "etc"), Entry::dir("link/sub")],
+        vec![Entry::symlink("link", ".."), Entry::file("link/.wh.x", "")],
+        vec![Entry::symlink("link", "etc"), Entry::file("etc/x", "x"), Entry::hardlink("y", "link/x")],
+        vec![Entry::hardlink("etc/hard", "../../etc/passwd")],
+        vec![Entry::hardlink("etc/hard", "etc")],
+        vec![Entry::hardlink("etc/hard", "/")],
+        vec![Entry::hardlink("etc/hard", "etc/later"), Entry::file("etc/later", outside)],
+        vec![Entry::hardlink("etc/hard", "etc/hard")],
+        vec![Entry::file("etc/f", outside), Entry::hardlink("etc/f", "etc/f")],
+        vec![Entry::file("etc/f", outside), Entry::file("etc/f/below", outside)],
+        vec![Entry::file("missing/parent", outside)],
+        vec![Entry::file("etc/.wh.", ""), Entry::file("missing/.wh.x", "")],
+    ];
+    for entries in cases {
+        let case = if entries[0].path == b"etc/.wh." { "H04" } else { "H03" };
+        refused(case, &[layer(&entries)]);
+    }
+    // The lower layer prepares what the upper one goes through.
+    refused("H03", &[layer(&[Entry::symlink("link", "/etc")]), layer(&[Entry::file("link/escape", outside)])]);
+    refused("H03", &[layer(&[Entry::file("f", outside)]), layer(&[Entry::file("f/below", outside)])]);
+}
+
+#[test]
+fn h03_absolute_and_repeated_paths_are_canonical() {
+    let file = |path: &str, text: &str| Entry::file(path, text);
+    let one = [layer(&[file("/etc//./passwd", "absolute"), file("etc/again", "first"), file("./etc/again", "last")])];
+    sealed(&one);
+    let dump = tree(&one);
+    assert!(
+        dump.contains("/etc/passwd ") && dump.contains("absolute") && dump.contains("last") && !dump.contains("first"),
+        "{dump}"
+    );
+
+    // Directory and file change places, within a layer and across layers; links keep what they named.
+    let swaps = [
+        Entry::dir("etc/x"),
+        file("etc/x/below", "b"),
+        file("etc/x", "file"),
+        file("etc/y", "old"),
+        Entry::hardlink("etc/z", "etc/y"),
+        Entry::dir("etc/y"),
+        file("etc/y/new", "new"),
+    ];
+    for layers in [vec![layer(&swaps)], vec![layer(&swaps[..2]), layer(&swaps[2..5]), layer(&swaps[5..])]] {
+        sealed(&layers);
+        let found = paths(&layers);
+        for (path, there) in [("/etc/x", true), ("/etc/x/below", false), ("/etc/y/new", true), ("/etc/z", true)] {
+            assert_eq!(found.contains(&path.to_owned()), there, "{path} in {found:?}");
+        }
+        assert!(tree(&layers).lines().any(|l| l.starts_with("/etc/z ") && l.contains("old")));
+    }
+    // A symlink that a directory replaces is followed by nothing.
+    let layers =
+        [layer(&[Entry::symlink("etc/link", "/tmp")]), layer(&[Entry::dir("etc/link"), file("etc/link/in", "in")])];
+    sealed(&layers);
+    assert!(paths(&layers).contains(&"/etc/link/in".to_owned()));
+}
+
+#[test]
+fn h04_whiteouts_take_away_what_they_name() {
+    let lower = layer(&[
+        Entry::file("etc/gone", "g"),
+        Entry::file("etc/kept", "k"),
+        Entry::dir("etc/full"),
+        Entry::file("etc/full/old", "o"),
+    ]);
+    let upper = [
+        Entry::dir("etc"),
+        Entry::file("etc/.wh.gone", ""),
+        Entry::file("etc/.wh.never-was", "content that nobody reads"),
+        Entry::dir("etc/full"),
+        Entry::file("etc/full/.wh..wh..opq", ""),
+        Entry::file("etc/full/new", "n"),
+        Entry::file("etc/x.wh.", "no marker"),
+        Entry::file("etc/.wh", "no marker either"),
+        Entry::device("etc/zero", b'3', 0, 0),
+    ];
+    let layers = [lower, Layer::new(&upper)];
+    sealed(&layers);
+    let found = paths(&layers);
+    for (path, there) in [
+        ("gone", false),
+        ("never-was", false),
+        ("kept", true),
+        ("full/old", false),
+        ("full/new", true),
+        ("x.wh.", true),
+        (".wh", true),
+        (".wh.gone", false),
+        ("zero", true),
+    ] {
+        assert_eq!(found.contains(&format!("/etc/{path}")), there, "{path} in {found:?}");
+    }
+    // Of the whole root, and of /usr, without which there is no image.
+    sealed(&[layer(&[]), Layer::new(&[Entry::file(".wh..wh..opq", ""), Entry::dir("usr")])]);
+    refused("H12", &[layer(&[]), Layer::new(&[Entry::file(".wh..wh..opq", "")])]);
+    refused("H12", &[layer(&[]), Layer::new(&[Entry::file(".wh.usr", "")])]);
+}
+
+#[test]
+fn h04_whiteouts_of_nothing_are_refused() {
+    for name in ["etc/.wh.", "etc/.wh..", "etc/.wh...", ".wh.", ".wh..", ".wh..."] {
+        for entry in [Entry::file(name, ""), Entry::dir(name), Entry::symlink(name, "x")] {
+            refused("H04", &[layer(&[entry])]);
+        }
+    }
+    // What it would hide is no directory.
+    refused("H03", &[layer(&[Entry::file("etc/f", "f")]), layer(&[Entry::file("etc/f/.wh..wh..opq", "")])]);
+}
+
+#[test]
+fn h05_attributes_that_overlayfs_believes_do_not_get_through() {
+    let hostile = [
+        "trusted.overlay.redirect",
+        "trusted.overlay.metacopy",
+        "trusted.overlay.opaque",
+        "trusted.overlay.whiteout",
+        "user.overlay.redirect",
+        "user.overlay.opaque",
+        "trusted.overlay.overlay.redirect",
+        "user.fuseoverlayfs.opaque",
+        "security.selinux",
+    ];
+    let spread =
+        |entry: Entry| hostile.iter().fold(entry, |e, name| e.pax(&format!("SCHILY.xattr.{name}"), "/etc/shadow"));
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let layers = [layer(&[
+        spread(Entry::file("etc/f", vec![b'f'; 500])),
+        spread(Entry::dir("etc/d")),
+        spread(Entry::symlink("etc/s", "f")),
+        Entry::file("etc/ping", vec![b'p'; 500]).pax("SCHILY.xattr.security.capability", capability),
+    ])];
+    let bench = sealed(&layers);
+    let dump = tree(&layers);
+    assert!(!dump.contains("overlay") && !dump.contains("selinux"), "{dump}");
+    assert!(dump.lines().any(|l| l.starts_with("/etc/ping ") && l.contains("security.capability")), "{dump}");
+    // What is in the images is the format's own: redirects to objects, and nothing to /etc/shadow.
+    bench.run(&["digest", "oci:image", "--write", "roles"]).ok();
+    for role in ["merged", "layer-0"] {
+        let erofs = std::fs::read(bench.path("roles").join(role)).unwrap();
+        assert!(!erofs.windows(11).any(|w| w == b"/etc/shadow"), "{role}");
+    }
+}
+
+#[test]
+fn h05_attributes_without_name_or_too_large_are_refused() {
+    let with =
+        |name: &str, value: Vec<u8>| layer(&[Entry::file("etc/f", "f").pax(&format!("SCHILY.xattr.{name}"), value)]);
+    refused("H05", &[with("", vec![b'v'])]);
+    refused("H05", &[with(&"n".repeat(256), vec![b'v'])]);
+    refused("H05", &[with("user.big", vec![b'v'; 65_536])]);
+    refused("H05", &[with("user.n\0ul", vec![b'v'])]);
+    sealed(&[with("security.capability", vec![b'v'; 65_535])]);
+    sealed(&[with("user.bytes", vec![0, 255, b'\n', b'='])]);
+}
+
+#[test]
+fn h06_unusual_entries_are_kept() {
+    let latin = Entry::file("x", "l");
+    let latin = Entry { path: [b"etc/".as_slice(), &[0xe9, 0xff, b'\n', b' ', 0x1b]].concat(), ..latin };
+    let layers = [layer(&[
+        Entry::file("etc/setuid", vec![b's'; 200]).mode(0o4755),
+        Entry::file("etc/sticky", vec![b's'; 200]).mode(0o1777),
+        // Some tars put the type into the mode.
+        Entry::file("etc/typed", "t").mode(0o100_640),
+        Entry::new(b'6', "etc/fifo"),
+        Entry::device("etc/char", b'3', 4095, 1_048_575),
+        Entry::device("etc/block", b'4', 8, 1),
+        latin,
+        Entry::file(&format!("etc/{}", "n".repeat(255)), "long name"),
+        Entry::symlink("etc/long", &"t".repeat(4095)),
+        Entry::symlink("etc/away", "../../../../etc/shadow"),
+        Entry::file("etc/owner", "o").pax("uid", "4294967295").pax("gid", "4294967294"),
+        Entry::file("etc/fraction", "f").pax("mtime", "1700000000.123456789999"),
+        Entry::file("etc/future", "f").pax("mtime", "4611686018427387904"),
+        Entry { mtime: 0, ..Entry::file("etc/epoch", "e") },
+    ])];
+    sealed(&layers);
+    let dump = tree(&layers);
+    let line = |path: &str| {
+        dump.lines().find(|l| l.starts_with(&format!("{path} "))).unwrap_or_else(|| panic!("{path}: {dump}")).to_owned()
+    };
+    assert!(
+        line("/etc/setuid").contains(" 104755 ")
+            && line("/etc/sticky").contains(" 101777 ")
+            && line("/etc/typed").contains(" 100640 "),
+        "{dump}"
+    );
+    assert!(
+        line("/etc/owner").contains(" 4294967295 4294967294 ")
+            && line("/etc/fraction").contains("1700000000.123456789"),
+        "{dump}"
+    );
+    assert!(dump.contains("\\xe9\\xff\\n"), "{dump}");
+}
+
+#[test]
+fn h06_entries_that_no_filesystem_holds_are_refused() {
+    let name = |path: &str| Entry::file(path, "x");
+    let huge = "1".repeat(30);
+    let cases: Vec<(&str, Entry)> = vec![
+        ("H06", name(&format!("etc/{}", "n".repeat(256)))),
+        ("H06", Entry::symlink("etc/long", &"t".repeat(4096))),
+        ("H06", Entry::symlink("etc/empty", "")),
+        ("H06", Entry::hardlink("etc/empty", "")),
+        ("H06", Entry::symlink("etc/nul", "x").pax("linkpath", "a\0b")),
+        ("H03", name("etc/x").pax("path", "etc/a\0b")),
+        ("H06", Entry::device("etc/major", b'3', 4096, 0)),
+        ("H06", Entry::device("etc/minor", b'4', 0, 1_048_576)),
+        ("H06", Entry::new(b'S', "etc/sparse")),
+        ("H06", Entry::new(b'Z', "etc/unknown")),
+        ("H06", name("etc/slash/")),
+        ("H06", Entry { content: vec![b'c'; 10], ..Entry::hardlink("etc/hard", "etc/note") }),
+        ("H06", Entry { content: vec![b'c'; 10], ..Entry::dir("etc/dir") }),
+        ("H06", Entry { content: vec![b'c'; 10], ..Entry::symlink("etc/s", "x") }),
+        ("H06", name("etc/x").pax("uid", "4294967296")),
+        ("H06", name("etc/x").pax("gid", "18446744073709551615")),
+        ("H06", name("etc/x").pax("mtime", "18446744073709551615")),
+        ("H11", name("etc/x").pax("mtime", "-1")),
+        ("H11", name("etc/x").pax("mtime", "-1.5")),
+        ("H06", name("etc/x").pax("mtime", "1.5x")),
+        ("H11", name("etc/x").pax("mtime", "now")),
+        ("H11", name("etc/x").pax("uid", "-1")),
+        ("H11", name("etc/x").pax("size", huge)),
+    ];
+    for (case, entry) in cases {
+        let sparse = entry.kind == b'S';
+        let (_bench, [sign, pull]) = both(&[layer(&[Entry::file("etc/note", "n"), entry.clone()])]);
+        for run in [sign, pull] {
+            // GNU's sparse header is damaged too, unless somebody wrote a real one.
+            let case = if sparse && run.stderr.contains("[R-H11]") { "H11" } else { case };
+            assert!(
+                run.code == 4 && run.stderr.contains(&format!("[R-{case}]")),
+                "{case}: {:?} {}",
+                String::from_utf8_lossy(&entry.path),
+                run.stderr
+            );
+            run.refused(4, case);
+        }
+    }
+    refused("H06", &[layer(&[name("etc/x").pax("GNU.sparse.map", "0,1").pax("GNU.sparse.size", "17592186044416")])]);
+    // Messages are one line whatever a name holds.
+    let (_bench, [sign, _]) = both(&[layer(&[Entry::file("missing/\n\x1b[2Jx", "x")])]);
+    assert_eq!(sign.refused(4, "H03").stderr.lines().count(), 1);
+}
+
+#[test]
+fn h07_many_entries_are_sealed_and_depth_is_bounded() {
+    let many: Vec<Entry> = (0..5000).map(|n| Entry::file(&format!("etc/{n}"), n.to_string())).collect();
+    sealed(&[layer(&many).gzip()]);
+    let deep = |depth: usize| -> Vec<Entry> { (1..=depth).map(|n| Entry::dir(&"d/".repeat(n))).collect() };
+    sealed(&[layer(&deep(300)).gzip()]);
+    // Only the last one is too deep; it needs no parents to be refused.
+    refused("H06", &[layer(&[Entry::dir(&"d/".repeat(2001))])]);
+    refused("H06", &[layer(&[Entry::file(&format!("{}d", "dd/".repeat(1365)), "x")])]);
+    refused("H11", &[layer(&[Entry::dir(&"dd/".repeat(1400))])]);
+}
+
+#[test]
+fn h07_layers_beyond_the_budget_are_refused() {
+    let bench = Bench::new();
+    let mut layout = Layout::new(&bench.path("image"), &[layer(&[])]);
+    let mut manifest = layout.manifest.clone();
+    let one = manifest["layers"][0].clone();
+    manifest["layers"] = serde_json::json!(vec![one; 501]);
+    layout.set_manifest(&manifest);
+    bench.run(&["pull", "oci:image"]).refused(4, "H07");
+    assert_eq!(bench.vault_files(), [""; 0]);
+}
+
+#[test]
+fn h12_an_image_without_usr_is_refused() {
+    let without: Vec<Entry> = base().into_iter().filter(|e| !e.path.starts_with(b"usr") && e.path != b"bin").collect();
+    refused("H12", &[Layer::new(&without)]);
+    refused("H12", &[Layer::new(&[Entry::file("usr", "a file")])]);
+    refused("H12", &[Layer::new(&[])]);
+}
