@@ -78,12 +78,18 @@ struct Attached {
     _dir: tempfile::TempDir,
 }
 
+/// Root's own directory for it, on a tmpfs that is gone after a reboot.
+const BASE: &str = "/run/layerseal";
+const PREFIX: &str = "erofs.";
+
 impl Attached {
     fn new(mount: &OwnedFd) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
         let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::I04Erofs, "temporary mount point", e);
-        let base = std::path::Path::new("/run/layerseal");
-        std::fs::create_dir_all(base).map_err(|e| refuse(&e))?;
-        let dir = tempfile::Builder::new().prefix("erofs.").tempdir_in(base).map_err(|e| refuse(&e))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(BASE).map_err(|e| refuse(&e))?;
+        sweep();
+        let prefix = format!("{PREFIX}{}.", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(BASE).map_err(|e| refuse(&e))?;
         let target = mounts::open_target(dir.path()).map_err(|e| refuse(&e))?;
         mounts::attach(mount, &target).map_err(|e| refuse(&e))?;
         Ok(Self { path: dir.path().to_owned(), _dir: dir })
@@ -95,6 +101,19 @@ impl Drop for Attached {
         // The overlay holds the filesystem; the name in the tree is no longer needed.
         if let Err(e) = mounts::detach(&self.path) {
             log::warn!("{}: {e}", self.path.display());
+        }
+    }
+}
+
+/// Takes away what a process that was killed in between has left.
+fn sweep() {
+    for entry in std::fs::read_dir(BASE).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner =
+            name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()).and_then(|pid| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = mounts::detach(&entry.path());
+            let _ = std::fs::remove_dir(entry.path());
         }
     }
 }

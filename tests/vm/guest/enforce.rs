@@ -32,6 +32,27 @@ fn a_sealed_image_mounts_verified() {
 }
 
 #[test]
+fn i04_what_a_killed_mount_left_is_swept_up() {
+    if !new_enough() {
+        return;
+    }
+    // As a process that was killed between attaching the EROFS and making the overlay leaves it.
+    let stale = std::path::Path::new("/run/layerseal/erofs.4194303.x");
+    std::fs::create_dir_all(stale).unwrap();
+    let status = std::process::Command::new("mount").args(["-t", "tmpfs", "stale"]).arg(stale).status().unwrap();
+    assert!(status.success());
+    let sealed = Sealed::new();
+    sealed.mount().ok();
+    // Later kernels need no such place, and so do not look there.
+    if layerseal::sys::mounts::kernel_version() < (6, 13) {
+        assert!(!stale.exists());
+    } else {
+        layerseal::sys::mounts::detach(stale).unwrap();
+        std::fs::remove_dir(stale).unwrap();
+    }
+}
+
+#[test]
 fn i09_stack_and_merged_are_the_same_under_verity() {
     if !new_enough() {
         return;
