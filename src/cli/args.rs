@@ -300,7 +300,7 @@ pub struct Umount {
 pub struct Push {
     /// The image
     pub image: Reference,
-    /// The layout, oci:DIR[:TAG]; it is made if it is missing
+    /// The layout, `oci:DIR[:TAG]`; it is made if it is missing
     pub to: Reference,
     /// With its seals
     #[arg(long)]
