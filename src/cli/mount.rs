@@ -9,7 +9,7 @@ use crate::oci::{Budget, Reference};
 use crate::prepare::{Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::vault::Vault;
-use crate::verify::{Found, Rules, VerifiedImage, judge, unsigned};
+use crate::verify::{Found, Question, Rules, VerifiedImage, judge, unsigned};
 
 /// `layerseal mount`
 pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
@@ -97,16 +97,14 @@ fn by_seals(
     let digest = &located.image.digest;
     let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
-    let verified = judge(&located.image, found, located.store(), rules, budget, &mut read, &checked).into_result()?;
+    let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
+    let verified = judge(&question, &mut read).into_result()?;
     // The images of a statement that were compared before are in the vault; if they were lost since,
     // the layers make them again.
-    let complete = |v: &VerifiedImage| {
-        v.layers().iter().chain(Some(v.merged())).all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok())
-    };
-    let verified = if complete(&verified) {
-        verified
-    } else {
-        judge(&located.image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()?
+    let mut images = verified.layers().iter().chain(Some(verified.merged()));
+    let verified = match images.all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok()) {
+        true => verified,
+        false => judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?,
     };
     if let Some(seal) = verified.seal() {
         vault.mark_checked(digest, seal)?;

@@ -10,7 +10,7 @@ use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
 use crate::sys::verity;
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Rules, VerifiedErofs, judge};
+use crate::verify::{Found, Question, Rules, VerifiedErofs, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -86,7 +86,11 @@ pub(super) fn import(
     let mut accepted = None;
     let contents = match rules {
         Some(rules) => {
-            let verified = judge(image, found, located.store(), rules, budget, &mut read, &|_| false).into_result()?;
+            let verified = {
+                let home = located.store();
+                let question = Question { image, found, home, rules, budget, checked: &|_| false };
+                judge(&question, &mut read).into_result()?
+            };
             accepted = verified.seal().copied();
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
             read(algorithm.unwrap_or(verified.algorithm()))?

@@ -8,7 +8,7 @@ use crate::cli::home::{Extra, Home, rules};
 use crate::cli::output;
 use crate::digest::Algorithm;
 use crate::image::Contents;
-use crate::verify::{SealReport, Verdict, judge};
+use crate::verify::{Question, SealReport, Verdict, judge};
 
 /// `layerseal verify`
 pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> {
@@ -26,7 +26,15 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
         Ok(contents)
     };
     // Here everything is looked at, whatever this host has seen before.
-    let judgement = judge(&located.image, &found, located.store(), &rules, &home.budget, &mut read, &|_| false);
+    let question = Question {
+        image: &located.image,
+        found: &found,
+        home: located.store(),
+        rules: &rules,
+        budget: &home.budget,
+        checked: &|_| false,
+    };
+    let judgement = judge(&question, &mut read);
     let signed = rules.certificates.is_some();
     if args.json {
         let seals: Vec<Value> = judgement.reports.iter().map(report).collect();

@@ -97,58 +97,65 @@ impl Judgement {
     }
 }
 
-/// Judges every seal of `image`, the inline one first. `reader` is asked for the layers only when a
-/// seal's signatures have passed, unless `checked` says that this host has compared that artifact's
-/// images with the layers before; a seal without a binding statement is compared every time.
-pub fn judge(
-    image: &Image,
-    found: &[Found<'_>],
-    home: &BlobStore,
-    rules: &Rules,
-    budget: &Budget,
-    reader: Reader<'_>,
-    checked: &dyn Fn(&BlobDigest) -> bool,
-) -> Judgement {
-    let mut judge = Judge { image, rules, budget, accepted: None, reports: Vec::new() };
-    let inline = parse_inline(image, budget);
-    match &inline {
+/// What is to be judged, and by what.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// The artifacts that say they are about it.
+    pub found: &'a [Found<'a>],
+    /// Where the image's own blobs are.
+    pub home: &'a BlobStore,
+    /// What is asked of a seal.
+    pub rules: &'a Rules,
+    /// What may be spent.
+    pub budget: &'a Budget,
+    /// Whether this host has compared the images of an artifact with the layers before.
+    pub checked: &'a dyn Fn(&BlobDigest) -> bool,
+}
+
+/// Judges every seal of the image, the inline one first. `reader` is asked for the layers only when
+/// a seal's signatures have passed, and not for a seal whose images were compared before and whose
+/// signed statement names them; a seal without a statement is compared every time.
+pub fn judge(question: &Question<'_>, reader: Reader<'_>) -> Judgement {
+    let Question { image, found, home, budget, .. } = *question;
+    let mut judge = Judge { question, reader, inline: None, accepted: None, reports: Vec::new() };
+    match parse_inline(image, budget) {
         Ok(None) => {}
-        Ok(Some(seal)) => judge.seal(seal, None, home, reader, checked),
-        Err(refusal) => judge.report("inline", None, Verdict::Rejected(refusal.clone())),
+        Ok(Some(seal)) => {
+            judge.seal(&seal, None, home);
+            judge.inline = Some(seal);
+        }
+        Err(refusal) => judge.report("inline", None, Verdict::Rejected(refusal)),
     }
     for artifact in found {
-        let parsed = artifact
-            .store
-            .read(&artifact.digest, None, budget.manifest)
-            .and_then(|raw| parse(&raw, &artifact.digest, image, budget));
+        let raw = artifact.store.read(&artifact.digest, None, budget.manifest);
         let origin = artifact.digest.to_string();
-        match parsed {
+        match raw.and_then(|raw| parse(&raw, &artifact.digest, image, budget)) {
             Ok(Parsed::Other(kind)) => judge.report(&origin, None, Verdict::Ignored(kind)),
             Err(refusal) => judge.report(&origin, None, Verdict::Rejected(refusal)),
-            Ok(Parsed::Seal(seal)) => match conflict(inline.as_ref().ok().and_then(Option::as_ref), &seal) {
-                Some(refusal) => judge.report(&origin, Some(&seal), Verdict::Rejected(refusal)),
-                None => judge.seal(&seal, Some(artifact.digest), artifact.store, reader, checked),
-            },
+            Ok(Parsed::Seal(seal)) => judge.seal(&seal, Some(artifact.digest), artifact.store),
         }
     }
     judge.finish()
 }
 
 /// Two seals of one image that contradict each other: the easy one is never picked.
-fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Option<Refusal> {
-    let inline: BTreeMap<Role, VerityDigest> = inline?.signatures.iter().map(|s| (s.role, s.digest)).collect();
+fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Result<()> {
+    let Some(inline) = inline else { return Ok(()) };
+    let inline: BTreeMap<Role, VerityDigest> = inline.signatures.iter().map(|s| (s.role, s.digest)).collect();
     let clash = artifact.signatures.iter().find(|s| {
         // Layer images have two forms, with and without whiteouts; both are compared with the layers.
         !matches!(s.role, Role::Layer(_))
             && inline.get(&s.role).is_some_and(|d| d.algorithm() == s.digest.algorithm() && *d != s.digest)
-    })?;
-    Some(Refusal::new(Case::D12Conflict, artifact.origin.clone(), clash.role))
+    });
+    clash.map_or(Ok(()), |s| Err(Refusal::new(Case::D12Conflict, artifact.origin.clone(), s.role)))
 }
 
 struct Judge<'a> {
-    image: &'a Image,
-    rules: &'a Rules,
-    budget: &'a Budget,
+    question: &'a Question<'a>,
+    reader: Reader<'a>,
+    inline: Option<Seal>,
     accepted: Option<VerifiedImage>,
     reports: Vec<SealReport>,
 }
@@ -165,15 +172,8 @@ impl Judge<'_> {
         self.reports.push(SealReport { origin: origin.to_owned(), dialect, algorithm, rows: Vec::new(), verdict });
     }
 
-    fn seal(
-        &mut self,
-        seal: &Seal,
-        artifact: Option<BlobDigest>,
-        store: &BlobStore,
-        reader: Reader<'_>,
-        checked: &dyn Fn(&BlobDigest) -> bool,
-    ) {
-        match self.try_seal(seal, artifact, store, reader, checked) {
+    fn seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) {
+        match self.try_seal(seal, artifact, store) {
             Err(refusal) => self.report(&seal.origin, Some(seal), Verdict::Rejected(refusal)),
             Ok((signed, checked)) => {
                 let rows = rows(&signed);
@@ -188,28 +188,24 @@ impl Judge<'_> {
         }
     }
 
-    fn try_seal(
-        &self,
-        seal: &Seal,
-        artifact: Option<BlobDigest>,
-        store: &BlobStore,
-        reader: Reader<'_>,
-        checked: &dyn Fn(&BlobDigest) -> bool,
-    ) -> Result<(Signed, Checked)> {
-        let signed = signatures::check(self.image, seal, store, self.rules, self.budget)?;
-        let before = artifact.is_some_and(|a| checked(&a)) && self.rules.certificates.is_some();
+    fn try_seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) -> Result<(Signed, Checked)> {
+        let Question { image, rules, budget, checked, .. } = *self.question;
+        let signed = signatures::check(image, seal, store, rules, budget)?;
+        // Only now: an artifact that nobody trusted has signed contradicts nobody.
+        conflict(self.inline.as_ref(), seal)?;
+        let before = artifact.is_some_and(|a| checked(&a)) && rules.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
             let images = known(&signed, binding.merged);
             return Ok((signed, images));
         }
-        let contents = reader(seal.algorithm)?;
-        let images = content::check(seal, &signed, &contents, store, self.budget)?;
+        let contents = (self.reader)(seal.algorithm)?;
+        let images = content::check(seal, &signed, &contents, store, budget)?;
         Ok((signed, images))
     }
 
     fn verified(&self, seal: &Seal, artifact: Option<BlobDigest>, signed: Signed, checked: Checked) -> VerifiedImage {
         VerifiedImage {
-            image: self.image.clone(),
+            image: self.question.image.clone(),
             seal: artifact,
             dialect: Some(seal.dialect),
             signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),

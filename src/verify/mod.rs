@@ -4,7 +4,7 @@ mod content;
 mod decide;
 mod signatures;
 
-pub use decide::{Found, Judgement, Reader, Row, SealReport, Verdict, judge, unsigned};
+pub use decide::{Found, Judgement, Question, Reader, Row, SealReport, Verdict, judge, unsigned};
 pub use signatures::{BindingRule, Rules, SignedBy};
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};

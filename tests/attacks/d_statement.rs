@@ -195,6 +195,7 @@ fn d17_signed_statements_in_another_form_are_refused() {
     let text = forge.binding().text();
     let identity = format!("identity: {NAME}\n");
     let merged = text.lines().find(|l| l.starts_with("merged")).unwrap().to_owned();
+    let subject = forge.layout.digest.to_string();
     for bad in [
         text.trim_end().to_owned(),
         format!("{text}\n"),
@@ -211,17 +212,16 @@ fn d17_signed_statements_in_another_form_are_refused() {
         format!("{text}unknown: x\n"),
         text.replace(&format!("{merged}\n"), ""),
         text.replace("merged: ", "merged: 0"),
+        text.replace(&subject, &subject.to_uppercase().replace("SHA256", "sha256")),
+        text.replace(&subject, "sha256:../../x"),
+        text.replace("config: ", "config:  "),
         String::new(),
     ] {
         forge.bind(&bad);
         forge.put();
         refused(&bench, "D17");
     }
-    let subject = forge.layout.digest.to_string();
     for (case, bad) in [
-        ("D17", text.replace(&subject, &subject.to_uppercase().replace("SHA256", "sha256"))),
-        ("D17", text.replace(&subject, "sha256:../../x")),
-        ("D17", text.replace("config: ", "config:  ")),
         ("D09", text.replace("fsverity-sha512-12", "fsverity-sha512-16")),
         ("C03", format!("{text}{}", "identity: a\n".repeat(30_000))),
     ] {
@@ -252,4 +252,28 @@ fn d18_the_image_runs_under_its_names_only() {
     forge.put();
     accepted(&bench);
     refused_outright(&bench, 4, "D18", &["--identity", NAME]);
+}
+
+#[test]
+fn d12_a_contradiction_that_nobody_trusted_signed_hides_nothing() {
+    let (bench, mut forge) = sealed(&small());
+    let merged = forge.digest("merged").to_hex();
+    let mut manifest = forge.layout.manifest.clone();
+    manifest["annotations"] = json!({"composefs.merged.erofs.v1.fsverity-sha512-12": merged});
+    forge.layout.set_manifest(&manifest);
+    forge.follow_image();
+    let good = forge.artifact.to_string().into_bytes();
+    // Anybody can attach an artifact; this one says something else about the same role.
+    let mut evil = forge.artifact.clone();
+    evil["annotations"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("layerseal."));
+    for entry in evil["layers"].as_array_mut().unwrap() {
+        if entry["annotations"]["composefs.signature.type"] == "merged" {
+            entry["annotations"]["composefs.digest"] = "0".repeat(128).into();
+        }
+    }
+    let evil = evil.to_string().into_bytes();
+    for order in [[good.clone(), evil.clone()], [evil, good]] {
+        forge.put_raw(&order);
+        accepted(&bench);
+    }
 }
