@@ -2,7 +2,6 @@
 
 mod certificates;
 mod forge;
-mod measure;
 mod openssl_cli;
 mod profile;
 mod sign;

@@ -1,13 +1,19 @@
-//! What verifying costs. Run it alone, with optimisation:
-//! `cargo test --release --test pkcs7 measure -- --ignored --nocapture`
+//! What verifying one signature costs: `cargo bench --bench pkcs7`.
+
+#[allow(dead_code)]
+#[path = "../tests/pkcs7/forge.rs"]
+mod forge;
+#[allow(dead_code)]
+#[path = "../tests/pkcs7/support.rs"]
+mod support;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use layerseal::pki::pkcs7::{Certificate, parse, walk};
 
-use crate::forge::Blob;
-use crate::support::*;
+use forge::Blob;
+use support::*;
 
 /// The shortest and the middle of many runs.
 fn time(what: &str, mut run: impl FnMut()) {
@@ -22,9 +28,11 @@ fn time(what: &str, mut run: impl FnMut()) {
     println!("{what:24} min {:8.1?}  median {:8.1?}", times[0], times[times.len() / 2]);
 }
 
-#[test]
-#[ignore = "measures, decides nothing"]
-fn measure() {
+fn main() {
+    // `cargo test` runs benches as well, without this argument: then just show that it starts.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
     let keys = [
         ("RSA-2048", RSA.clone()),
         ("RSA-4096", rsa(4096)),
