@@ -21,6 +21,7 @@
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
 //! | [`policy`] | what this host asks of images |
+//! | [`invoke`] | what a container runtime asked for |
 //! | [`image`] | layers → trees → EROFS images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`mod@verify`] | the only room that can say yes |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod design;
 pub mod digest;
 pub mod image;
+pub mod invoke;
 pub mod mount;
 pub mod oci;
 pub mod pki;

@@ -104,9 +104,26 @@ cases! {
     NotFound = "X04", Usage, "there is no such image", "list what there is with `layerseal images`";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
-    // B, C: bytes against their descriptors.
+    // A: the call of a container runtime.
+    A02Escape = "A02", Usage, "the options of the mount cannot be read", "";
+    A03Lowers = "A03", Usage, "more lower directories than overlayfs takes", "use an image of at most 500 layers";
+    A04Twice = "A04", Usage, "an option that may be given once is given twice", "";
+    A06Contradiction = "A06", Usage, "the options contradict each other", "";
+    A08Target = "A08", Usage, "not a place to mount a container's root", "";
+    A13IdMap = "A13", Usage, "the user or group mapping cannot be used", "give ranges that do not overlap";
+
+    // B: which image containers-storage says it is.
+    B01Records = "B01", Rejected, "the records of the container store cannot be read", "`podman system check` tells what is damaged";
+    B02DiffDigest = "B02", Rejected, "the store's record of a layer is not the image's", "pull the image again";
+    B03Layers = "B03", Rejected, "the layers are not those of the image", "pull the image again";
+    B05Documents = "B05", Rejected, "manifest, config and image do not belong together", "pull the image again";
     B06Ambiguous = "B06", Rejected, "the document reads as a manifest and as an index", "rebuild the image with a current tool";
     B07Digest = "B07", Rejected, "not a digest that can be used", "only lower-case sha256 and sha512 digests are accepted";
+    B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "";
+    B09Replaced = "B09", Rejected, "a directory of the store was replaced", "pull the image again";
+    B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
+
+    // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
     C03TooBig = "C03", Rejected, "larger than the budget allows", "";
     C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";

@@ -1,0 +1,13 @@
+//! What a container runtime handed us, parsed and nothing else: no file is opened here.
+//!
+//! [`mount_program`] is containers-storage's `mount_program` (containers-storage.conf(5)), which
+//! podman, CRI-O and buildah call in the place of mount(2).
+
+mod id_map;
+mod mount_program;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use id_map::{Extent, IdMapping};
+pub use mount_program::{Call, Invocation, Requests, Restrictions, Upper, Verity, looks_like_mount_program, parse};
