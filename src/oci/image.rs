@@ -178,11 +178,52 @@ impl Image {
         Ok(())
     }
 
+    /// The image of a raw manifest and a raw config that were found together somewhere, such as in
+    /// containers-storage: the digest is the manifest's own, and the config must be the one that
+    /// the manifest names.
+    ///
+    /// # Errors
+    /// `C03`, `C04`, `B06`, `B07`, `D14` and the like, as for [`Self::read`].
+    pub fn from_bytes(manifest: Vec<u8>, config: Vec<u8>, budget: &Budget) -> Result<Self> {
+        let digest = BlobDigest::of(&manifest);
+        let name = format!("manifest {digest}");
+        for (what, bytes, max) in [("manifest", &manifest, budget.manifest), ("config", &config, budget.config)] {
+            if bytes.len() as u64 > max {
+                let why = format!("its {what} has {} bytes, allowed are {max}", bytes.len());
+                return Err(Refusal::new(Case::C03TooBig, name, why));
+            }
+        }
+        let parsed = match document(&manifest, &name)? {
+            Document::Manifest(parsed) => parsed,
+            Document::Index(_) => {
+                return Err(Refusal::new(Case::B06Ambiguous, name, "an index in the place of a manifest"));
+            }
+        };
+        let named = blob_digest(parsed.config())?;
+        if BlobDigest::of(&config) != named || config.len() as u64 != parsed.config().size() {
+            return Err(Refusal::new(Case::C04Bytes, format!("config {named}"), ""));
+        }
+        Self::assemble(digest, manifest, &parsed, config, budget)
+    }
+
     fn from_manifest(
         store: &BlobStore,
         digest: BlobDigest,
         raw: Vec<u8>,
         manifest: &ImageManifest,
+        budget: &Budget,
+    ) -> Result<Self> {
+        let config = store.read(&blob_digest(manifest.config())?, Some(manifest.config().size()), budget.config)?;
+        Self::assemble(digest, raw, manifest, config, budget)
+    }
+
+    /// Puts together what was compared with its digests: `raw` with `digest`, `config` with its
+    /// descriptor.
+    fn assemble(
+        digest: BlobDigest,
+        raw: Vec<u8>,
+        manifest: &ImageManifest,
+        config: Vec<u8>,
         budget: &Budget,
     ) -> Result<Self> {
         let name = format!("manifest {digest}");
@@ -194,7 +235,6 @@ impl Image {
             ));
         }
         let config_digest = blob_digest(manifest.config())?;
-        let config = store.read(&config_digest, Some(manifest.config().size()), budget.config)?;
         let diff_ids = diff_ids(&config, &config_digest)?;
         if diff_ids.len() != manifest.layers().len() {
             let why = format!("{} layers, but {} diff_ids in the config", manifest.layers().len(), diff_ids.len());
@@ -289,4 +329,50 @@ pub(crate) fn blob_digest(descriptor: &Descriptor) -> Result<BlobDigest> {
 /// Annotations in a fixed order.
 pub(crate) fn sorted(annotations: &Option<std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
     annotations.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> (String, Vec<u8>) {
+        let diff_id = BlobDigest::of(b"tar");
+        let config = format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#).into_bytes();
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}",
+            "size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{diff_id}",
+            "size":3}}]}}"#,
+            BlobDigest::of(&config),
+            config.len()
+        );
+        (manifest, config)
+    }
+
+    fn case(manifest: &str, config: &[u8]) -> Case {
+        Image::from_bytes(manifest.into(), config.to_vec(), &Budget::STANDARD).unwrap_err().case()
+    }
+
+    #[test]
+    fn b05_manifest_and_config_belong_together() {
+        let (manifest, config) = documents();
+        let image = Image::from_bytes(manifest.clone().into(), config.clone(), &Budget::STANDARD).unwrap();
+        assert_eq!(image.digest, BlobDigest::of(manifest.as_bytes()));
+        assert_eq!(image.config_digest, BlobDigest::of(&config));
+        assert_eq!(image.layers[0].diff_id, BlobDigest::of(b"tar"));
+
+        let edited = String::from_utf8(config.clone()).unwrap().replace("linux", "linus");
+        assert_eq!(case(&manifest, edited.as_bytes()), Case::C04Bytes);
+        let size = format!("\"size\":{}", config.len());
+        assert_eq!(case(&manifest.replace(&size, "\"size\":1"), &config), Case::C04Bytes);
+        let (wide, long) = (" ".repeat(5 << 20), vec![b' '; 5 << 20]);
+        assert_eq!(case(&wide, &config), Case::C03TooBig);
+        assert_eq!(case(&manifest, &long), Case::C03TooBig);
+    }
+
+    #[test]
+    fn b06_an_index_is_no_manifest() {
+        let (manifest, config) = documents();
+        assert_eq!(case(r#"{"schemaVersion":2,"manifests":[]}"#, &config), Case::B06Ambiguous);
+        assert_eq!(case(&manifest.replacen('{', r#"{"manifests":[],"#, 1), &config), Case::B06Ambiguous);
+    }
 }
