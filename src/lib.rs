@@ -22,6 +22,7 @@
 //! | [`pki`] | PKCS#7 and certificates |
 //! | [`policy`] | what this host asks of images |
 //! | [`invoke`] | what a container runtime asked for |
+//! | [`identify`] | which image of containers-storage that is (claims) |
 //! | [`image`] | layers → trees → EROFS images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`mod@verify`] | the only room that can say yes |
@@ -35,6 +36,7 @@
 pub mod cli;
 pub mod design;
 pub mod digest;
+pub mod identify;
 pub mod image;
 pub mod invoke;
 pub mod mount;

@@ -1,6 +1,6 @@
 //! What a container runtime handed us, parsed and nothing else: no file is opened here.
 //!
-//! [`mount_program`] is containers-storage's `mount_program` (containers-storage.conf(5)), which
+//! So far that is containers-storage's `mount_program` (containers-storage.conf(5)), which
 //! podman, CRI-O and buildah call in the place of mount(2).
 
 mod id_map;

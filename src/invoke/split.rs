@@ -18,6 +18,9 @@ pub(super) struct Value {
     pub quoted: bool,
 }
 
+/// Unescaped names.
+pub(super) type Names = Vec<Vec<u8>>;
+
 /// Splits at commas. A quote opens only directly after `=`, which is where go-selinux writes one
 /// around a label with commas (`FormatMountLabel`); elsewhere it is a byte like any other, because
 /// containers-storage does not escape its paths. Empty items are passed over: containers-storage
@@ -96,7 +99,7 @@ pub(super) fn unescape(text: &[u8]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Case::A02Escape`].
-pub(super) fn lowers(text: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+pub(super) fn lowers(text: &[u8]) -> Result<(Names, Names)> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(end) = unescaped(rest, b':')? {

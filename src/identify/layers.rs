@@ -1,0 +1,271 @@
+//! The chain of layers that a call names, against the chain that the store has on record.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::places::{Home, Kind, Name, Place};
+use super::storage::{LayerRecord, Store};
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+
+/// How the ID of a layer is tied to its content, as far as the store tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// The ID is that of the layers below it and this one's diff_id.
+    DiffId,
+    /// The ID is that of the layers below it and of a table of contents: a `zstd:chunked` layer
+    /// whose tar was never seen as a whole.
+    Toc,
+    /// The ID is random, and only the store's record names a diff_id: copies for other user IDs,
+    /// and what was committed by other tools.
+    Record,
+    /// Nothing is on record about the content.
+    None,
+}
+
+/// A layer that the store says is there.
+#[derive(Debug)]
+pub struct ClaimedLayer {
+    /// Its ID in the store, which is not the OCI chain ID.
+    pub id: String,
+    /// `…/overlay/ID/diff`, for messages.
+    pub path: PathBuf,
+    /// The same directory, open.
+    pub diff: OwnedFd,
+    /// The digest of its tar: the image's, or, where no image is known, the store's record.
+    pub diff_id: Option<BlobDigest>,
+    /// How ID and content hang together.
+    pub tie: Tie,
+    /// Its content was copied for other user IDs and lies in `diff1` and others too.
+    pub shifted: bool,
+}
+
+/// One layer of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// The store, by its place in [`Stores`].
+    pub store: usize,
+    pub home: Home,
+    pub shifted: bool,
+}
+
+/// The stores that a call has to do with; the target's is the first.
+#[derive(Debug)]
+pub(super) struct Stores(Vec<Store>);
+
+impl Stores {
+    /// Opens the store of the target.
+    pub fn open(own: &Home) -> Result<Self> {
+        Ok(Self(vec![Store::open(&own.root)?]))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Store] {
+        &self.0
+    }
+
+    /// The store of a layer.
+    pub fn of(&self, link: &Link) -> &Store {
+        &self.0[link.store]
+    }
+
+    /// The store of the target.
+    pub fn own(&self) -> &Store {
+        &self.0[0]
+    }
+
+    /// The layer and kind that a place means; its store is opened, as an additional one.
+    fn resolve(&mut self, place: Place) -> Result<(Link, Kind)> {
+        let store = match self.0.iter().position(|s| s.path() == place.root) {
+            Some(at) => at,
+            None => {
+                self.0.push(Store::open(&place.root)?);
+                self.0.len() - 1
+            }
+        };
+        let id = match place.name {
+            Name::Id(id) => id,
+            Name::Link(link) => self.0[store].link(&link)?,
+        };
+        Ok((Link { store, home: Home { root: place.root, id }, shifted: false }, place.kind))
+    }
+}
+
+/// The layers that the lower directories mean, uppermost first. `writing` says that the target's
+/// own layer is the upper directory and not the first lower one.
+///
+/// # Errors
+/// [`Case::B08Lowers`] for directories that are no layers, or not in their place.
+pub(super) fn chain(places: Vec<Place>, own: &Home, writing: bool, stores: &mut Stores) -> Result<(Vec<Link>, bool)> {
+    let mut chain: Vec<Link> = Vec::new();
+    let mut own_shifted = false;
+    let count = places.len();
+    for (at, place) in places.into_iter().enumerate() {
+        let (link, kind) = stores.resolve(place)?;
+        let refuse = |why: &str| Refusal::new(Case::B08Lowers, link.home.join("").display().to_string(), why);
+        match kind {
+            Kind::Diff => chain.push(link),
+            Kind::Extra => match chain.last_mut() {
+                Some(last) if last.home.id == link.home.id => last.shifted = true,
+                None if writing && link.home.id == own.id => own_shifted = true,
+                _ => return Err(refuse("its old content, but not below its content")),
+            },
+            Kind::Empty => {
+                let alone = chain.len() == usize::from(!writing) && at + 1 == count;
+                if !alone || link.home.id != own.id {
+                    return Err(refuse("an empty directory, but not in the place of a missing parent"));
+                }
+                if !is_empty(&stores.of(&link).dir(&format!("overlay/{}/empty", link.home.id))?) {
+                    return Err(Refusal::new(Case::B09Replaced, link.home.join("empty").display().to_string(), ""));
+                }
+            }
+        }
+    }
+    Ok((chain, own_shifted))
+}
+
+fn is_empty(dir: &OwnedFd) -> bool {
+    // `list` leaves out names that are not UTF-8, which count here.
+    rustix::fs::Dir::read_from(dir).is_ok_and(|entries| {
+        entries.into_iter().all(|e| e.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b"..")))
+    })
+}
+
+/// Compares the chain with the store's records: each layer complete, each the parent of the one
+/// above it, none missing at the bottom. `own` is the layer above the chain, whose record may be
+/// missing: a transient store keeps it where we do not look. Finds copies for other user IDs.
+///
+/// # Errors
+/// [`Case::B08Lowers`], [`Case::B11Gone`].
+pub(super) fn check(stores: &Stores, own: Option<&mut Link>, chain: &mut [Link]) -> Result<()> {
+    if let Some(own) = own
+        && let Some(record) = stores.of(own).layer(&own.home.id)
+    {
+        own.shifted |= is_copy_of_next(own, record, chain.first(), stores)?;
+    }
+    for at in 0..chain.len() {
+        let (link, next) = (&chain[at], chain.get(at + 1));
+        let Some(record) = stores.of(link).layer(&link.home.id) else {
+            return Err(Refusal::new(Case::B08Lowers, shown(link), "the store has no record of this layer"));
+        };
+        if record.flags.incomplete {
+            return Err(Refusal::new(Case::B11Gone, shown(link), "the layer is incomplete"));
+        }
+        let copy = is_copy_of_next(link, record, next, stores)?;
+        chain[at].shifted |= copy;
+    }
+    Ok(())
+}
+
+/// `false` when `next` is the parent of `link`, as it should be. `true` when the two have the same
+/// parent and the same tar: containers-storage makes a copy for other user IDs from a template that
+/// it then leaves below (overlay.go, `CreateFromTemplate`).
+fn is_copy_of_next(link: &Link, record: &LayerRecord, next: Option<&Link>, stores: &Stores) -> Result<bool> {
+    let parent = next.map_or("", |n| n.home.id.as_str());
+    if record.parent == parent {
+        return Ok(false);
+    }
+    let template = next.filter(|n| n.home != link.home).and_then(|n| stores.of(n).layer(&n.home.id));
+    let alike = |t: &LayerRecord| t.parent == record.parent && t.diff_digest == record.diff_digest;
+    if template.is_some_and(|t| alike(t) && !t.diff_digest.is_empty()) {
+        return Ok(true);
+    }
+    let or_none = |id: &str| if id.is_empty() { "none".to_owned() } else { id.to_owned() };
+    let why = format!("its parent is {}, but the call has {}", or_none(&record.parent), or_none(parent));
+    Err(Refusal::new(Case::B08Lowers, shown(link), why))
+}
+
+pub(super) fn shown(link: &Link) -> String {
+    link.home.join("diff").display().to_string()
+}
+
+/// Opens the content of the chain. `known` are the diff_ids of an image that the chain was compared
+/// with, lowest first, as is the result.
+///
+/// # Errors
+/// [`Case::B09Replaced`], [`Case::B11Gone`].
+pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>) -> Result<Vec<ClaimedLayer>> {
+    let mut seen = HashSet::new();
+    let mut parent = "";
+    let mut layers = Vec::with_capacity(chain.len());
+    for (at, link) in chain.iter().rev().enumerate() {
+        let store = stores.of(link);
+        let diff = store.dir(&format!("overlay/{}/diff", link.home.id))?;
+        let stat = rustix::fs::fstat(&diff).map_err(|e| Refusal::io(shown(link), e))?;
+        if !seen.insert((stat.st_dev, stat.st_ino)) {
+            return Err(Refusal::new(Case::B09Replaced, shown(link), "it is another layer's directory too"));
+        }
+        let record = store.layer(&link.home.id);
+        let diff_id = known.map(|k| k[at]).or_else(|| record.and_then(|r| r.diff_digest.parse().ok()));
+        let tie = record.map_or(Tie::None, |r| tie(parent, &link.home.id, r, diff_id.as_ref()));
+        layers.push(ClaimedLayer {
+            id: link.home.id.clone(),
+            path: link.home.join("diff"),
+            diff,
+            diff_id,
+            tie,
+            shifted: link.shifted,
+        });
+        parent = &link.home.id;
+    }
+    Ok(layers)
+}
+
+/// How a layer's ID follows from its parent's ID and its content (image/storage/storage_dest.go,
+/// `layerID`): the diff_id's hex for a base, else the SHA-256 of `PARENT+HEX`; with a table of
+/// contents always the SHA-256 of `PARENT+@TOC=HEX`.
+pub(super) fn tie(parent: &str, id: &str, record: &LayerRecord, diff_id: Option<&BlobDigest>) -> Tie {
+    let sum = |component: &str| BlobDigest::of(format!("{parent}+{component}").as_bytes()).hex();
+    if let Some(diff_id) = diff_id {
+        let expected = if parent.is_empty() { diff_id.hex() } else { sum(&diff_id.hex()) };
+        if id == expected {
+            return Tie::DiffId;
+        }
+    }
+    if let Ok(toc) = record.toc_digest.parse::<BlobDigest>()
+        && id == sum(&format!("@TOC={}", toc.hex()))
+    {
+        return Tie::Toc;
+    }
+    if record.diff_digest.is_empty() { Tie::None } else { Tie::Record }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(diff: &str, toc: &str) -> LayerRecord {
+        let json = serde_json::json!({"id": "x", "diff-digest": diff, "toc-digest": toc});
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// IDs that podman 4.3.1 gave to the layers of an image.
+    #[test]
+    fn b03_layer_ids_follow_from_diff_ids() {
+        let base = "5353806b736df417b4d21f7614c826bdb117d79e79eb86bf19a74261c4144d01";
+        let middle = "c4d39ba80087a739c7dd0a3d2066a685548449fd5a9280b5ef288517819da9c9";
+        let top = "ebd52d0a7b604cd1749a472d89712ed25836361387163c666ccb46a409d2af24";
+        let diff_ids = [
+            base,
+            "23c796163231c9a755efbadc6c61de1acb8a9e7e6e5d38f60d77c5c64cbaff18",
+            "0ad0b9bad38661542fdac31c75027070db4da7080c08b5d483f591d54ac57818",
+        ];
+        for (at, (parent, id)) in [("", base), (base, middle), (middle, top)].into_iter().enumerate() {
+            let diff_id = BlobDigest::from_hex(diff_ids[at]).unwrap();
+            let record = record(&diff_id.to_string(), "");
+            assert_eq!(tie(parent, id, &record, Some(&diff_id)), Tie::DiffId);
+            assert_eq!(tie(top, id, &record, Some(&diff_id)), Tie::Record);
+        }
+    }
+
+    #[test]
+    fn layer_ids_of_tables_of_contents() {
+        let (toc, diff_id) = (BlobDigest::of(b"toc"), BlobDigest::of(b"tar"));
+        let id = BlobDigest::of(format!("+@TOC={}", toc.hex()).as_bytes()).hex();
+        assert_eq!(tie("", &id, &record("", &toc.to_string()), Some(&diff_id)), Tie::Toc);
+        assert_eq!(tie("", &id, &record("", ""), Some(&diff_id)), Tie::None);
+        // A base's ID is hashed even though it has no parent.
+        assert_eq!(tie("", &toc.hex(), &record("", &toc.to_string()), Some(&diff_id)), Tie::None);
+    }
+}

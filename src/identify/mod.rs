@@ -1,0 +1,200 @@
+//! Which image a call means, as containers-storage has it on record.
+//!
+//! All that is read here lies on a disk that somebody else may have written: it is claims. What is
+//! promised is that the claims hold together (the directories are the recorded layers, in order;
+//! their IDs follow from the image's diff_ids; manifest and config are those that their digests
+//! name) and that what is handed on was opened beneath the store's root, through no symlink.
+//! Whether anybody sealed that image, and whether the directories hold it, is for `verify` and
+//! `prepare`.
+
+mod image;
+mod layers;
+mod places;
+mod storage;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+pub use image::Candidate;
+pub use layers::{ClaimedLayer, Tie};
+
+use crate::digest::BlobDigest;
+use crate::invoke::Call;
+use crate::report::{Case, Refusal, Result};
+use layers::{Link, Stores};
+use places::Home;
+use storage::ContainerRecord;
+
+/// What a call means.
+#[derive(Debug)]
+pub enum Target {
+    /// The root of a container or of an image: its lower directories are one image, in order.
+    Image(Box<ClaimedImage>),
+    /// Layers that are no image: part of one (`podman diff`), one that is being made, a copy for
+    /// other user IDs.
+    Layers(ClaimedLayers),
+    /// An overlay volume of buildah (`--volume …:O`, `--rootfs …:O`, image volumes): lower
+    /// directories of any kind, and not the root of a container made from an image.
+    Volume,
+}
+
+/// An image, as the store claims it.
+#[derive(Debug)]
+pub struct ClaimedImage {
+    /// What it may be, one at least, with the same diff_ids all; the container's claim first.
+    pub images: Vec<Candidate>,
+    /// Its layers, lowest first; each has a diff_id.
+    pub layers: Vec<ClaimedLayer>,
+    /// What lies over it.
+    pub own: Option<OwnLayer>,
+}
+
+/// Layers, as the store claims them.
+#[derive(Debug)]
+pub struct ClaimedLayers {
+    /// Lowest first; none for a container from scratch.
+    pub layers: Vec<ClaimedLayer>,
+    /// What lies over them.
+    pub own: Option<OwnLayer>,
+    /// Why they are not an image, for the log.
+    pub why: &'static str,
+}
+
+/// A layer over the image, whose content nobody can have sealed.
+#[derive(Debug)]
+pub struct OwnLayer {
+    /// Its ID in the store.
+    pub id: String,
+    /// `…/overlay/ID/diff`, for messages.
+    pub path: PathBuf,
+    /// The same directory, open.
+    pub diff: OwnedFd,
+    /// `…/overlay/ID/work`, open, where the layer is the upper directory. Without it the layer is
+    /// the uppermost lower directory, to be seen and not written (`podman diff CONTAINER`).
+    pub work: Option<OwnedFd>,
+    /// The container that it belongs to, where there is a record of one.
+    pub container: Option<Container>,
+}
+
+/// A container, as the store claims it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its ID.
+    pub id: String,
+    /// Its names.
+    pub names: Vec<String>,
+    /// The ID of its image; empty for none.
+    pub image: String,
+}
+
+/// Finds out what a call means. No lock is taken and nothing is written.
+///
+/// # Errors
+/// `A08` for the target, `B01` to `B11` where the store contradicts the call or itself.
+pub fn identify(call: &Call) -> Result<Target> {
+    let Some(home) = places::target(&absolute(&call.target)?)? else { return Ok(Target::Volume) };
+    if let Some(data) = call.data_lowers.first() {
+        let why = "data-only directories: use_composefs does not go together with a mount_program";
+        return Err(Refusal::new(Case::B08Lowers, data.display().to_string(), why));
+    }
+    let mut stores = Stores::open(&home)?;
+    let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
+    let (mut chain, own_shifted) = layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
+    let container = stores.own().container_of(&home.id)?;
+
+    // The target's layer: the upper directory, or the first lower one. A container's is its own; an
+    // image's belongs to the chain.
+    let mut own = None;
+    if let Some(upper) = &call.upper {
+        for (path, name) in [(&upper.upper, "diff"), (&upper.work, "work")] {
+            if places_path(path, &home) != home.join(name) {
+                return Err(Refusal::new(Case::B08Lowers, path.display().to_string(), "not the target's own"));
+            }
+        }
+        own = Some(Link { store: 0, home: home.clone(), shifted: own_shifted });
+    } else {
+        if chain.first().is_none_or(|first| first.home.id != home.id) {
+            let why = "the first lower directory is not the target's own layer";
+            return Err(Refusal::new(Case::B08Lowers, call.target.display().to_string(), why));
+        }
+        if container.is_some() {
+            own = Some(chain.remove(0));
+        }
+    }
+    layers::check(&stores, own.as_mut(), &mut chain)?;
+
+    let why = reason(&stores, own.as_ref(), container, &chain)?;
+    let claimed = container.map(|c| c.image.as_str());
+    let images = if why.is_none() { image::candidates(&stores, &chain, claimed)? } else { Vec::new() };
+    let diff_ids: Option<Vec<BlobDigest>> = images.first().map(|c| c.image.layers.iter().map(|l| l.diff_id).collect());
+    let layers = layers::open(&stores, &chain, diff_ids.as_deref())?;
+    let own = own.map(|link| open_own(&stores, &link, call.upper.is_some(), container)).transpose()?;
+    if images.is_empty() {
+        let why = why.unwrap_or("the uppermost layer is no image's");
+        return Ok(Target::Layers(ClaimedLayers { layers, own, why }));
+    }
+    Ok(Target::Image(Box::new(ClaimedImage { images, layers, own })))
+}
+
+/// Why the chain cannot be taken for an image, where that is known without looking at one.
+///
+/// # Errors
+/// [`Case::B03Layers`] when the container was made from an image whose layers these are not.
+fn reason(
+    stores: &Stores,
+    own: Option<&Link>,
+    container: Option<&ContainerRecord>,
+    chain: &[Link],
+) -> Result<Option<&'static str>> {
+    let images = || stores.all().iter().flat_map(|s| s.images());
+    let top = chain.first().map_or("", |l| l.home.id.as_str());
+    let own_is_an_images = own.is_some_and(|own| images().any(|i| i.has_top(&own.home.id)));
+    if let Some(container) = container {
+        if own_is_an_images {
+            // Taken for a container's, the layer would pass unchecked.
+            let why = format!("container {} and an image have the same layer", container.id);
+            return Err(Refusal::new(Case::B03Layers, own.map(layers::shown).unwrap_or_default(), why));
+        }
+        if !container.image.is_empty() {
+            let mut same = images().filter(|i| i.id == container.image).peekable();
+            if same.peek().is_none() {
+                return Ok(Some("the container's image is not in the store"));
+            }
+            if !same.any(|i| if chain.is_empty() { i.is_empty() } else { i.has_top(top) }) {
+                let why = format!("container {} is made from image {}", container.id, container.image);
+                return Err(Refusal::new(Case::B03Layers, own.map(layers::shown).unwrap_or_default(), why));
+            }
+        }
+    } else if let Some(own) = own
+        && (own_is_an_images || stores.of(own).layer(&own.home.id).is_some())
+    {
+        // `podman diff IMAGE` of old versions, and layers that are being made. Not so a layer without
+        // any record: that is a container's in a transient store.
+        return Ok(Some("the layer to be written is not a container's"));
+    }
+    if own.into_iter().chain(chain).any(|l| l.shifted) {
+        return Ok(Some("the layers are copies for other user IDs"));
+    }
+    Ok(if chain.is_empty() { Some("there are no layers") } else { None })
+}
+
+fn open_own(stores: &Stores, link: &Link, writable: bool, container: Option<&ContainerRecord>) -> Result<OwnLayer> {
+    let dir = |name: &str| stores.of(link).dir(&format!("overlay/{}/{name}", link.home.id));
+    Ok(OwnLayer {
+        id: link.home.id.clone(),
+        path: link.home.join("diff"),
+        diff: dir("diff")?,
+        work: writable.then(|| dir("work")).transpose()?,
+        container: container.map(|c| Container { id: c.id.clone(), names: c.names.clone(), image: c.image.clone() }),
+    })
+}
+
+/// A path of the call, relative ones beneath `ROOT/overlay`.
+fn places_path(path: &Path, home: &Home) -> PathBuf {
+    home.root.join("overlay").join(path)
+}
+
+/// Against the working directory, which may be gone.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Refusal::new(Case::A08Target, path.display().to_string(), e))
+}

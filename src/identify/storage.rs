@@ -1,0 +1,286 @@
+//! The records of a container store: JSON files that containers-storage replaces by renaming
+//! (storage/pkg/ioutils, `AtomicFileWriter`), so that each read is of one state.
+//!
+//! No lock of the store is taken. The caller of a mount program holds them for writing
+//! (storage/store.go, `Mount` and `MountImage`), and waits for us: the first lock would be the last.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// Bytes of one file of records. A layer's takes 1 to 4 KiB with its sets of user IDs, an image's
+/// as much: this is room for tens of thousands, and containers-storage itself is slow long before.
+const MAX_RECORDS: u64 = 64 << 20;
+
+/// What `layers.json` says of a layer (storage/layers.go, `Layer`).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct LayerRecord {
+    id: String,
+    #[serde(default)]
+    pub parent: String,
+    /// Digest of the uncompressed tar; missing where only a table of contents was checked.
+    #[serde(default, rename = "diff-digest")]
+    pub diff_digest: String,
+    /// Digest of the table of contents of a `zstd:chunked` or eStargz layer.
+    #[serde(default, rename = "toc-digest")]
+    pub toc_digest: String,
+    #[serde(default)]
+    pub flags: LayerFlags,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct LayerFlags {
+    /// The layer is being written, or its writer died.
+    #[serde(default)]
+    pub incomplete: bool,
+}
+
+/// What `images.json` says of an image (storage/images.go, `Image`). Its `digest` is not read: it
+/// is any one of several.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ImageRecord {
+    pub id: String,
+    #[serde(default)]
+    pub names: Vec<String>,
+    #[serde(default)]
+    layer: String,
+    #[serde(default, rename = "mapped-layers")]
+    mapped_layers: Vec<String>,
+    #[serde(default, rename = "big-data-names")]
+    pub big_data_names: Vec<String>,
+}
+
+impl ImageRecord {
+    /// Whether this image has no layer at all.
+    pub fn is_empty(&self) -> bool {
+        self.layer.is_empty()
+    }
+
+    /// Whether `layer` is the uppermost one of this image, or a copy of that for other user IDs.
+    pub fn has_top(&self, layer: &str) -> bool {
+        !layer.is_empty() && (self.layer == layer || self.mapped_layers.iter().any(|l| l == layer))
+    }
+}
+
+/// What `containers.json` says of a container (storage/containers.go, `Container`).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ContainerRecord {
+    pub id: String,
+    #[serde(default)]
+    pub names: Vec<String>,
+    #[serde(default)]
+    pub image: String,
+    #[serde(default)]
+    layer: String,
+}
+
+/// A container store, its records read once.
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    root: OwnedFd,
+    layers: HashMap<String, LayerRecord>,
+    images: Vec<ImageRecord>,
+    containers: Vec<ContainerRecord>,
+}
+
+impl Store {
+    /// Opens the store at `path`, which may go through symlinks: an administrator chose it. Nothing
+    /// beneath it may.
+    ///
+    /// # Errors
+    /// [`Case::B01Records`], [`Case::B09Replaced`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        let mut store =
+            Self { path: path.to_owned(), root, layers: HashMap::new(), images: Vec::new(), containers: Vec::new() };
+        // The second of each is of containers with --rm; a transient store keeps it elsewhere.
+        for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
+            for layer in store.records::<LayerRecord>(name)? {
+                if let Some(twice) = store.layers.insert(layer.id.clone(), layer) {
+                    return Err(store.twice(name, &twice.id));
+                }
+            }
+        }
+        store.images = store.records("overlay-images/images.json")?;
+        store.unique("overlay-images/images.json", store.images.iter().map(|i| &i.id))?;
+        for name in ["overlay-containers/containers.json", "overlay-containers/volatile-containers.json"] {
+            let containers = store.records(name)?;
+            store.containers.extend(containers);
+            store.unique(name, store.containers.iter().map(|c| &c.id))?;
+        }
+        Ok(store)
+    }
+
+    /// Where it is, for messages and to tell stores apart.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The record of a layer.
+    pub fn layer(&self, id: &str) -> Option<&LayerRecord> {
+        self.layers.get(id)
+    }
+
+    /// All images.
+    pub fn images(&self) -> &[ImageRecord] {
+        &self.images
+    }
+
+    /// The container whose own layer this is.
+    ///
+    /// # Errors
+    /// [`Case::B01Records`] when it is that of two.
+    pub fn container_of(&self, layer: &str) -> Result<Option<&ContainerRecord>> {
+        let mut containers = self.containers.iter().filter(|c| c.layer == layer);
+        match (containers.next(), containers.next()) {
+            (Some(_), Some(_)) => Err(self.bad("overlay-containers", format!("two containers have layer {layer}"))),
+            (container, _) => Ok(container),
+        }
+    }
+
+    /// Opens a directory beneath the root, through no symlink.
+    ///
+    /// # Errors
+    /// [`Case::B09Replaced`], [`Case::B11Gone`].
+    pub fn dir(&self, name: &str) -> Result<OwnedFd> {
+        files::open_dir_at(&self.root, name).map_err(|e| {
+            let case = match Errno::from_io_error(&e) {
+                Some(Errno::LOOP | Errno::NOTDIR) => Case::B09Replaced,
+                Some(Errno::NOENT) => Case::B11Gone,
+                _ => Case::Io,
+            };
+            Refusal::new(case, self.name(name), e)
+        })
+    }
+
+    /// The layer that the short name `overlay/l/LINK` stands for (overlay.go, `create`): the text
+    /// of the symlink is `../ID/diff`, and the symlink itself is never followed.
+    ///
+    /// # Errors
+    /// [`Case::B09Replaced`], [`Case::B11Gone`].
+    pub fn link(&self, link: &str) -> Result<String> {
+        let name = format!("overlay/l/{link}");
+        let dir = self.dir("overlay/l")?;
+        let text = rustix::fs::readlinkat(&dir, link, Vec::new()).map_err(|e| {
+            let case = if e == Errno::NOENT { Case::B11Gone } else { Case::B09Replaced };
+            Refusal::new(case, self.name(&name), e)
+        })?;
+        text.to_str()
+            .ok()
+            .and_then(|t| t.strip_prefix("../")?.strip_suffix("/diff"))
+            .filter(|id| is_id(id.as_bytes()))
+            .map(str::to_owned)
+            .ok_or_else(|| Refusal::new(Case::B09Replaced, self.name(&name), "it does not point to ../ID/diff"))
+    }
+
+    /// A big data item of an image, at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`Case::B01Records`], [`Case::B09Replaced`].
+    pub fn big_data(&self, image: &ImageRecord, key: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        if !is_id(image.id.as_bytes()) {
+            return Err(self.bad("overlay-images/images.json", format!("{:?} is no image ID", image.id)));
+        }
+        self.read(&format!("overlay-images/{}/{}", image.id, file_name(key)), max)
+    }
+
+    fn records<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        match self.read(name, MAX_RECORDS)? {
+            None => Ok(Vec::new()),
+            Some(bytes) if bytes.is_empty() => Ok(Vec::new()),
+            // Go writes `null` for a list that never had an element.
+            Some(bytes) => serde_json::from_slice::<Option<Vec<T>>>(&bytes)
+                .map(Option::unwrap_or_default)
+                .map_err(|e| self.bad(name, e)),
+        }
+    }
+
+    /// Reads a regular file beneath the root, where there is one.
+    fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        let read = files::open_file_at(&self.root, name).and_then(|f| {
+            // Before reading: a sparse file can be larger than memory.
+            let length = f.metadata()?.len();
+            if length > max {
+                return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("{length} bytes, allowed are {max}")));
+            }
+            files::read_all(f, max)
+        });
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::LOOP) => {
+                Err(Refusal::new(Case::B09Replaced, self.name(name), e))
+            }
+            Err(e) => Err(self.bad(name, e)),
+        }
+    }
+
+    fn unique<'a>(&self, name: &str, ids: impl Iterator<Item = &'a String>) -> Result<()> {
+        let mut seen = std::collections::HashSet::new();
+        for id in ids {
+            if !seen.insert(id) {
+                return Err(self.twice(name, id));
+            }
+        }
+        Ok(())
+    }
+
+    fn twice(&self, name: &str, id: &str) -> Refusal {
+        self.bad(name, format!("{id:?} occurs twice"))
+    }
+
+    fn bad(&self, name: &str, why: impl std::fmt::Display) -> Refusal {
+        Refusal::new(Case::B01Records, self.name(name), why)
+    }
+
+    fn name(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}
+
+/// 64 lower-case hex digits: the IDs of layers, images and containers (storage/pkg/stringid).
+pub(super) fn is_id(text: &[u8]) -> bool {
+    text.len() == 64 && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The file of a big data key (storage/store.go, `makeBigDataBaseName`).
+fn file_name(key: &str) -> String {
+    if key.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'.') {
+        return key.to_owned();
+    }
+    format!("={}", openssl::base64::encode_block(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn big_data_keys_as_file_names() {
+        assert_eq!(file_name("manifest"), "manifest");
+        // As podman 4.3.1 wrote them.
+        let hex = "721aec3e054eb0da590116d62f92ed2f62b7da293c6f98683acc1adcebc6f035";
+        assert_eq!(
+            file_name(&format!("sha256:{hex}")),
+            "=c2hhMjU2OjcyMWFlYzNlMDU0ZWIwZGE1OTAxMTZkNjJmOTJlZDJmNjJiN2RhMjkzYzZmOTg2ODNhY2MxYWRjZWJjNmYwMzU="
+        );
+        assert!(file_name(&format!("manifest-sha256:{hex}")).starts_with("=bWFuaWZlc3Qtc2hhMjU2Oj"));
+    }
+
+    #[test]
+    fn b07_ids_are_hex_and_nothing_else() {
+        assert!(is_id("0123456789abcdef".repeat(4).as_bytes()));
+        for bad in ["a".repeat(63), "a".repeat(65), "A".repeat(64), "g".repeat(64), format!("../{}", "a".repeat(61))] {
+            assert!(!is_id(bad.as_bytes()));
+        }
+    }
+}

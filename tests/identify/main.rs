@@ -1,0 +1,9 @@
+//! Which image a call of a mount program means: stores as podman leaves them, and as an attacker
+//! does.
+#![allow(missing_docs)]
+
+mod directories;
+mod forms;
+mod real;
+mod store;
+mod tamper;
