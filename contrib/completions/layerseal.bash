@@ -191,17 +191,13 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__attach)
-            opts="-v -h --signatures --algorithm --trust --output --platform --vault --verbose --help"
+            opts="-v -h --signatures --trust --output --platform --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --signatures)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --algorithm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

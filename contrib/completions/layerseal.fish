@@ -56,7 +56,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l seal -d 'Lo
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l algorithm -d 'Digest algorithm of the objects [default: that of the seals, else sha512]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l require-signature -d 'Import nothing that has no valid seal'
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l require-signature -d 'Import nothing that has no valid seal; what --trust asks for as well, in a word'
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
@@ -80,7 +80,6 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l json -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l signatures -d 'Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l algorithm -d 'Digest algorithm, where the directory has no `binding`' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l trust -d 'Check the signatures against these certificates first' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l output -d 'Where to put the seal [default: beside the image]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
@@ -112,7 +111,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l algorithm 
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l verity -d 'Whether the kernel checks every byte' -r -f -a "require\t'It does'
 off\t'It does not: for hosts without fs-verity, and for tests'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l require-signature -d 'Mount nothing that has no valid seal'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l require-signature -d 'Mount nothing that has no valid seal; what --trust asks for as well, in a word'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l stack -d 'Mount the layers on top of each other instead of the merged image'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'

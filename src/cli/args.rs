@@ -141,7 +141,7 @@ pub struct Pull {
     /// Its name in the vault [default: the tag, or the directory's name for `latest`]
     #[arg(long)]
     pub name: Option<String>,
-    /// Import nothing that has no valid seal
+    /// Import nothing that has no valid seal; what --trust asks for as well, in a word
     #[arg(long, requires = "trust")]
     pub require_signature: bool,
     /// Whom to trust
@@ -218,9 +218,6 @@ pub struct Attach {
     /// Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made
     #[arg(long, value_name = "DIR")]
     pub signatures: PathBuf,
-    /// Digest algorithm, where the directory has no `binding`
-    #[arg(long, default_value = "sha512")]
-    pub algorithm: Algorithm,
     /// Check the signatures against these certificates first
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
@@ -255,7 +252,7 @@ pub struct Mount {
     pub image: Reference,
     /// An existing directory
     pub target: PathBuf,
-    /// Mount nothing that has no valid seal
+    /// Mount nothing that has no valid seal; what --trust asks for as well, in a word
     #[arg(long, requires = "trust")]
     pub require_signature: bool,
     /// Whom to trust

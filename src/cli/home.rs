@@ -135,13 +135,28 @@ impl Extra {
             .0
             .iter()
             .flat_map(|(layout, digests)| digests.iter().map(move |d| Found { digest: *d, store: layout.store() }));
-        let mut found: Vec<Found<'a>> = Vec::new();
-        for one in named.chain(beside) {
-            if !found.iter().any(|f| f.digest == one.digest) {
-                found.push(one);
-            }
-        }
+        // The same artifact in two places is tried in both: one copy may be damaged.
+        let found: Vec<Found<'a>> = named.chain(beside).collect();
         Ok(found)
+    }
+}
+
+/// What `--trust` and its companions ask for, where something is to be mounted or imported: `None` when
+/// nobody is named. A companion alone would be a demand that nobody checks.
+///
+/// # Errors
+/// [`Case::Usage`] for a companion without `--trust`; those of [`rules`].
+pub(super) fn demands(args: &TrustArgs) -> Result<Option<Rules>> {
+    let companions = [
+        ("--identity", args.identity.is_some()),
+        ("--seal", !args.seal.is_empty()),
+        ("--binding", matches!(args.binding, BindingArg::Local)),
+        ("--dates", matches!(args.dates, DatesArg::Ignore)),
+    ];
+    match (args.trust.is_empty(), companions.iter().find(|(_, given)| *given)) {
+        (true, Some((name, _))) => Err(Refusal::new(Case::Usage, *name, "it says nothing without --trust")),
+        (true, None) => Ok(None),
+        (false, _) => rules(args).map(Some),
     }
 }
 

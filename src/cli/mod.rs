@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
         .init();
     let json = args.command.wants_json();
     match run(args) {
-        Ok(code) => code,
+        Ok(code) => output::written(code),
         Err(error) => output::failed(&error, json),
     }
 }

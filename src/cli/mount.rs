@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, rules};
+use crate::cli::home::{Extra, Home, Located, Place, demands};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
@@ -20,8 +20,7 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
     };
     let place = crate::mount::Place { target: args.target.clone(), upper: args.upper.clone().zip(args.work.clone()) };
     check_directories(&place)?;
-    let rules = rules(&args.trust)?;
-    let rules = rules.certificates.is_some().then_some(rules);
+    let rules = demands(&args.trust)?;
     if mode == VerityMode::Off {
         // Loud, and not only where somebody watches.
         log::warn!(
@@ -106,7 +105,8 @@ fn by_seals(
         true => verified,
         false => judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?,
     };
-    if let Some(seal) = verified.seal() {
+    // One whose layer images cannot be stacked is looked at again: the marker would not say so.
+    if let Some(seal) = verified.seal().filter(|_| verified.stackable()) {
         vault.mark_checked(digest, seal)?;
     }
     Ok(verified)

@@ -2,16 +2,35 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::report::Refusal;
 
-/// Prints a line of a result; a closed pipe ends the process quietly, as `head` expects.
+/// Whether a line of a result could not be written; see [`written`].
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line of a result. A reader that went away (`| head`) is no error, and nothing that is
+/// wrong with the output ever decides the exit code in place of the verdict.
 pub(super) fn line(text: impl std::fmt::Display) {
-    if writeln!(std::io::stdout(), "{text}").is_err() {
-        std::process::exit(0);
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => LOST.store(true, Ordering::Relaxed),
+        _ => {}
     }
+}
+
+/// The exit code of a run that went well so far: success only if its result could be written.
+pub(super) fn written(code: ExitCode) -> ExitCode {
+    let flushed = match std::io::stdout().flush() {
+        Err(e) => e.kind() == std::io::ErrorKind::BrokenPipe,
+        Ok(()) => true,
+    };
+    if code == ExitCode::SUCCESS && (LOST.load(Ordering::Relaxed) || !flushed) {
+        let _ = writeln!(std::io::stderr(), "Error: the result could not be written [R-X01]");
+        return ExitCode::from(crate::report::Class::Internal.exit_code());
+    }
+    code
 }
 
 /// Prints a JSON document.

@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use crate::cli::args;
-use crate::cli::home::{Extra, Home, Located, Place, rules};
+use crate::cli::home::{Extra, Home, Located, Place, demands};
 use crate::cli::{output, progress};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
@@ -27,8 +27,7 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     let extra = Extra::open(&args.trust, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;
-    let rules = rules(&args.trust)?;
-    let rules = if args.require_signature || rules.certificates.is_some() { Some(rules) } else { None };
+    let rules = demands(&args.trust)?;
     let pulled = import(&vault, &located, &found, rules.as_ref(), args.algorithm, &home.budget)?;
     vault.set_tag(&name, &located.image.digest)?;
     if pulled.without_verity {
@@ -58,7 +57,8 @@ pub(super) struct Pulled {
 }
 
 /// Brings an image of a layout into the vault, untagged. With `rules` nothing is imported before the
-/// signatures of a seal have passed, and nothing is kept when its content has not.
+/// signatures of a seal have passed. When its content then turns out wrong, objects that were read so
+/// far stay, as after an import that was cut off: no image and no tag names them.
 pub(super) fn import(
     vault: &Vault,
     located: &Located,
@@ -91,7 +91,7 @@ pub(super) fn import(
                 let question = Question { image, found, home, rules, budget, checked: &|_| false };
                 judge(&question, &mut read).into_result()?
             };
-            accepted = verified.seal().copied();
+            accepted = verified.seal().copied().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
             read(algorithm.unwrap_or(verified.algorithm()))?
         }

@@ -1,6 +1,6 @@
 use crate::cli::home::{Home, Located};
 use crate::cli::{output, pull};
-use crate::oci::{Layout, Platform, Reference};
+use crate::oci::{Layout, Reference};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, artifact_descriptor, parse};
 
@@ -68,5 +68,5 @@ fn copy_image(located: &Located, layout: &Layout, tag: &str) -> Result<()> {
     }
     layout.store().write(&image.config)?;
     layout.store().write(&image.manifest)?;
-    layout.add_image(&image.digest, image.manifest.len() as u64, &image.media_type, Some(tag), Some(&Platform::host()))
+    layout.add_image(&image.digest, image.manifest.len() as u64, &image.media_type, Some(tag), Some(&image.platform()))
 }

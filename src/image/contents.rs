@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Writer;
@@ -108,6 +108,7 @@ fn read_layers(
 ) -> Result<Vec<Vec<Entry>>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
     let next = AtomicUsize::new(0);
+    let kept = AtomicU64::new(0);
     let results: Mutex<Vec<Option<Result<Vec<Entry>>>>> = Mutex::new(layers.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -116,8 +117,9 @@ fn read_layers(
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     layers.get(number).map(|layer| (number, layer))
                 }) {
-                    let result =
-                        read_one(layer, visitor, budget, progress).map_err(|r| r.within(format!("layer {number}")));
+                    let result = read_one(layer, visitor, budget, progress)
+                        .and_then(|entries| within_memory(entries, &kept, budget))
+                        .map_err(|r| r.within(format!("layer {number}")));
                     if result.is_err() {
                         // The others need not go on: one refusal is enough.
                         next.store(layers.len(), Ordering::Relaxed);
@@ -133,6 +135,16 @@ fn read_layers(
         return Err(refusal.clone());
     }
     results.into_iter().map(|r| r.unwrap_or_else(|| Err(Refusal::new(Case::Bug, "layer", "it was not read")))).collect()
+}
+
+/// The budget is the image's: one blob can be listed five hundred times.
+fn within_memory(entries: Vec<Entry>, kept: &AtomicU64, budget: &Budget) -> Result<Vec<Entry>> {
+    let weight: u64 = entries.iter().map(Entry::weight).sum();
+    if kept.fetch_add(weight, Ordering::Relaxed) + weight > budget.kept {
+        let why = format!("names and attributes need more than {} bytes", budget.kept);
+        return Err(Refusal::new(Case::H07Budget, "", why));
+    }
+    Ok(entries)
 }
 
 fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Vec<Entry>> {

@@ -177,13 +177,21 @@ fn children(
     image: &ErofsImage<'_>,
     nid: u64,
 ) -> std::result::Result<Vec<u64>, composefs::erofs::reader::ErofsReaderError> {
-    use composefs::erofs::reader::DirectoryBlock;
+    use composefs::erofs::reader::{DirectoryBlock, ErofsReaderError};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
     use zerocopy::FromBytes as _;
     let inode = image.inode(nid)?;
     let mut found = Vec::new();
+    let mut last: Option<Vec<u8>> = None;
     let mut take = |block: &DirectoryBlock| {
         for entry in block.entries()? {
             let entry = entry?;
+            // The kernel searches by halves: a name out of order is listed and cannot be opened.
+            if last.as_deref().is_some_and(|last| last >= entry.name) {
+                return Err(ErofsReaderError::DuplicateEntry(OsStr::from_bytes(entry.name).into()));
+            }
+            last = Some(entry.name.to_vec());
             if entry.name != b"." && entry.name != b".." {
                 found.push(entry.nid());
             }

@@ -125,12 +125,18 @@ impl<R: Read> TarStream<'_, R> {
         let mut parser = Parser::new(limits);
         // "./" is the root in many tars, and some write it as "".
         parser.set_allow_empty_path(true);
-        let mut entries = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut kept = 0;
         loop {
             let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::H11Layer, "tar", e);
             let (consumed, head) = match parser.parse(&self.buffer[self.at..]).map_err(|e| refuse(&e))? {
                 ParseEvent::NeedData { min_bytes } => {
-                    if self.fill(min_bytes)? {
+                    // The parser may ask for no more than it has, and would ask for ever.
+                    let unused = self.buffer.len() - self.at;
+                    if unused > 2 * self.budget.tar_metadata as usize {
+                        return Err(refuse(&"a header that does not end"));
+                    }
+                    if self.fill(min_bytes.max(unused + 1))? {
                         continue;
                     }
                     // A tar may end without its two zero blocks (Go's reader says so too), but only
@@ -149,7 +155,16 @@ impl<R: Read> TarStream<'_, R> {
             };
             self.at += consumed;
             if let Some(head) = head {
-                entries.push(self.body(head, sink)?);
+                let entry = self.body(head, sink)?;
+                kept += entry.weight();
+                entries.push(entry);
+            }
+            if kept > self.budget.kept {
+                return Err(Refusal::new(
+                    Case::H07Budget,
+                    "tar",
+                    format!("its names and attributes need more than {} bytes", self.budget.kept),
+                ));
             }
             if entries.len() > self.budget.entries {
                 return Err(Refusal::new(Case::H07Budget, "tar", format!("more than {} entries", self.budget.entries)));

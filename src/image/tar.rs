@@ -21,6 +21,18 @@ pub struct Entry {
     pub stat: Stat,
 }
 
+impl Entry {
+    /// About how many bytes of memory it takes.
+    pub(super) fn weight(&self) -> u64 {
+        let own = match &self.kind {
+            Kind::Inline(bytes) | Kind::Hardlink(bytes) | Kind::Symlink(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let xattrs: usize = self.stat.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        (256 + self.path.len() + own + xattrs) as u64
+    }
+}
+
 /// What an entry of a layer is.
 #[derive(Clone, Debug)]
 pub enum Kind {

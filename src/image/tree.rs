@@ -123,15 +123,25 @@ struct Log<H: FsVerityHashValue> {
     /// Paths that the layer gave something to.
     touched: BTreeSet<Path>,
     /// What it removed or replaced, in order.
-    displaced: Vec<(Path, Inode<H>)>,
+    displaced: Vec<Displaced<H>>,
+    /// Directories that it made where there was none: nothing lower is in them.
+    own: BTreeSet<Path>,
     /// Leaves of lower layers that got or lost a name: their other names move to this layer too, so
     /// that link groups and counts are the same in the stack.
     regrouped: HashSet<usize>,
 }
 
+/// Something that was at `path` before the layer took it away.
+struct Displaced<H: FsVerityHashValue> {
+    path: Path,
+    inode: Inode<H>,
+    /// Directories at and beneath `path` that the layer itself had made.
+    own: BTreeSet<Path>,
+}
+
 impl<H: FsVerityHashValue> Default for Log<H> {
     fn default() -> Self {
-        Self { touched: BTreeSet::new(), displaced: Vec::new(), regrouped: HashSet::new() }
+        Self { touched: BTreeSet::new(), displaced: Vec::new(), own: BTreeSet::new(), regrouped: HashSet::new() }
     }
 }
 
@@ -176,12 +186,16 @@ impl<H: FsVerityHashValue> Builder<H> {
             return Ok(());
         }
         let (parent, name) = self.parent(path)?;
-        let displaced = match parent.lookup(name) {
-            Some(Inode::Leaf(..)) => parent.pop(name),
-            _ => None,
+        let (new, displaced) = match parent.lookup(name) {
+            Some(Inode::Leaf(..)) => (true, parent.pop(name)),
+            Some(Inode::Directory(_)) => (false, None),
+            None => (true, None),
         };
         parent.merge(name, Inode::Directory(Box::new(Directory::new(stat))));
         self.displace(path, displaced);
+        if new {
+            self.log.own.insert(path.into());
+        }
         Ok(())
     }
 
@@ -237,7 +251,18 @@ impl<H: FsVerityHashValue> Builder<H> {
     fn displace(&mut self, path: &[u8], inode: Option<Inode<H>>) {
         if let Some(inode) = inode {
             self.unname(&inode);
-            self.log.displaced.push((path.into(), inode));
+            let beneath =
+                |own: &Path| **own == *path || own.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/"));
+            let own: BTreeSet<Path> = self
+                .log
+                .own
+                .range(Path::from(path)..)
+                .take_while(|p| p.starts_with(path))
+                .filter(|p| beneath(p))
+                .cloned()
+                .collect();
+            self.log.own.retain(|p| !own.contains(p));
+            self.log.displaced.push(Displaced { path: path.into(), inode, own });
         }
     }
 
@@ -256,16 +281,24 @@ impl<H: FsVerityHashValue> Builder<H> {
 
     /// The tree that, on top of the lower layers' trees, shows what this layer left.
     fn layer_tree(&mut self, has_lower: bool) -> Result<LayerTree<H>> {
-        let log = std::mem::take(&mut self.log);
+        let mut log = std::mem::take(&mut self.log);
         let mut touched = log.touched;
-        self.add_link_groups(&log.regrouped, &mut touched);
         if has_lower {
             // The V1 writer puts whiteouts 00 to ff into the root of every image; without an entry of
             // its own, a lower layer's file of such a name would vanish from the stack.
+            let leaves =
+                self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).filter_map(
+                    |(_, inode)| match inode {
+                        Inode::Leaf(id, _) if self.names[id.0] > 1 => Some(id.0),
+                        _ => None,
+                    },
+                );
+            log.regrouped.extend(leaves);
             touched.extend(
                 self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).map(|(n, _)| n.as_bytes().into()),
             );
         }
+        self.add_link_groups(&log.regrouped, &mut touched);
         let mut layer = LayerBuilder {
             source: &self.fs,
             tree: FileSystem::new(self.fs.root.stat.clone()),
@@ -276,8 +309,8 @@ impl<H: FsVerityHashValue> Builder<H> {
         for path in &touched {
             layer.copy(path)?;
         }
-        for (path, gone) in &log.displaced {
-            layer.mask(path, gone, self.first_own)?;
+        for gone in &log.displaced {
+            layer.mask(&gone.path, &gone.inode, &gone.own, self.first_own)?;
         }
         layer.tree.filter_xattrs(composefs::generic_tree::is_allowed_container_xattr);
         Ok(LayerTree { tree: layer.tree, whiteout: layer.whiteout })
@@ -370,14 +403,16 @@ impl<H: FsVerityHashValue> LayerBuilder<'_, H> {
         Ok((to, OsStr::from_bytes(name)))
     }
 
-    /// Hides what lower layers have at `path`, where `gone` was, as far as nothing replaces it.
-    fn mask(&mut self, path: &[u8], gone: &Inode<H>, first_own: usize) -> Result<()> {
+    /// Hides what lower layers have at `path`, where `gone` was, as far as nothing replaces it. What the
+    /// layer had made itself hides nothing: a whiteout for it would be seen in a directory of its own.
+    fn mask(&mut self, path: &[u8], gone: &Inode<H>, own: &BTreeSet<Path>, first_own: usize) -> Result<()> {
         match (lookup(&self.source.root, path), gone) {
-            (None, Inode::Leaf(id, _)) if id.0 >= first_own => Ok(()),
+            (_, Inode::Leaf(id, _)) if id.0 >= first_own => Ok(()),
+            (_, Inode::Directory(_)) if own.contains(path) => Ok(()),
             (None, _) => self.whiteout(path),
-            (Some(Inode::Directory(_)), Inode::Directory(gone)) => {
-                gone.entries().try_for_each(|(name, child)| self.mask(&join(path, name.as_bytes()), child, first_own))
-            }
+            (Some(Inode::Directory(_)), Inode::Directory(gone)) => gone
+                .entries()
+                .try_for_each(|(name, child)| self.mask(&join(path, name.as_bytes()), child, own, first_own)),
             (Some(_), _) => Ok(()),
         }
     }

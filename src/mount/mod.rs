@@ -84,5 +84,5 @@ pub fn unmount(target: &Path) -> Result<()> {
     if top.kind != "overlay" || !top.source.starts_with("composefs:") {
         return Err(Refusal::new(Case::I06Mounted, shown, format!("{} {}", top.kind, top.source)));
     }
-    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
+    mounts::unmount_now(Path::new(&top.target)).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
 }

@@ -51,14 +51,23 @@ fn assemble(image: &PreparedImage, place: &Place, lowers: &Lowers<'_>) -> Attemp
             Lowers::Attached(_) => overlay.string("datadir+", &proc_path(image.objects()))?,
         }
         if let Some((upper, work)) = &place.upper {
-            overlay.string("upperdir", &upper.to_string_lossy())?;
-            overlay.string("workdir", &work.to_string_lossy())?;
+            for (key, path) in [("upperdir", upper), ("workdir", work)] {
+                match lowers {
+                    Lowers::Detached(_) => overlay.fd(key, mounts::open_target(path)?)?,
+                    Lowers::Attached(_) => overlay.string(key, &escaped(path))?,
+                }
+            }
         }
         overlay.create()?;
         let read_only = if place.upper.is_none() { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
         overlay.mount(MountAttrFlags::MOUNT_ATTR_NODEV | read_only)
     };
     configure().map_err(|e| (e, overlay.log()))
+}
+
+/// Overlayfs takes a backslash in these two options for an escape (fs/overlayfs/params.c).
+fn escaped(path: &std::path::Path) -> String {
+    path.to_string_lossy().replace('\\', "\\\\")
 }
 
 fn refuse(e: Errno, log: &str) -> Refusal {

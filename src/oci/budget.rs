@@ -30,6 +30,9 @@ pub struct Budget {
     pub expansion_floor: u64,
     /// Entries of one layer's tar.
     pub entries: usize,
+    /// Bytes of names, attributes, links and inline files that are kept of one image while it is read:
+    /// a million files with long names need half of it.
+    pub kept: u64,
     /// Depth of a path in components: the EROFS reader of composefs stops at 2048, and the kernel's
     /// `PATH_MAX` of 4096 allows no more.
     pub depth: usize,
@@ -53,6 +56,7 @@ impl Budget {
         expansion: 1_100,
         expansion_floor: 64 << 20,
         entries: 4_000_000,
+        kept: 1 << 30,
         depth: 2_000,
         tar_metadata: 1 << 20,
     };

@@ -165,6 +165,15 @@ impl Image {
         }
     }
 
+    /// The platform that the config names, this host's where it names none.
+    pub fn platform(&self) -> Platform {
+        let config: Option<Config> = strict_json::parse(&self.config, "config").ok();
+        match config.map(|c| (c.os, c.architecture)) {
+            Some((Some(os), Some(architecture))) => Platform { os, architecture, variant: None },
+            _ => Platform::host(),
+        }
+    }
+
     /// Whether the config agrees with the index that the image was chosen from. An index is not signed:
     /// without this it could have one platform's sealed image run in the place of another's.
     fn check_platform(&self, platform: &Platform) -> Result<()> {

@@ -1,7 +1,8 @@
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::image::{Descriptor, ImageIndex};
+use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use serde_json::{Value, json};
 
 use super::image::{Document, blob_digest, document};
@@ -138,44 +139,52 @@ impl Layout {
         Ok(tags)
     }
 
-    /// Digests of the manifests whose `subject` is `image`, and of those in the fallback tag's
-    /// index; in the order of `index.json`, each once. Their bytes are not judged here.
+    /// Digests of the artifacts whose `subject` is `image`, and of those in the fallback tag's index; in
+    /// the order of `index.json`, each once, seals before all others. Their bytes are not judged here.
     ///
     /// # Errors
-    /// [`Case::C02TooMany`] beyond the budget.
+    /// [`Case::C02TooMany`] for more seals than the budget allows.
     pub fn referrers(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        let index = self.index(budget)?;
-        let fallback = fallback_tag(image);
-        let mut found = Vec::new();
-        for descriptor in index.manifests().iter().take(budget.index_entries) {
-            let Ok(digest) = blob_digest(descriptor) else { continue };
-            let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
-            if tag == Some(&fallback) {
-                found.extend(self.index_entries(&digest, budget));
-            } else if digest != *image && self.subject(&digest, budget) == Some(*image) {
-                found.push(digest);
-            }
-        }
-        limited(found, budget, &self.path)
+        self.search(budget, Some(image))
     }
 
     /// Every artifact of the layout, whatever it says it is about, and all entries of fallback
     /// indexes: for `--seal oci:DIR`, where the person says "this is the seal".
     ///
     /// # Errors
-    /// [`Case::C02TooMany`] beyond the budget.
+    /// [`Case::C02TooMany`] for more seals than the budget allows.
     pub fn artifacts(&self, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        let mut found = Vec::new();
-        for descriptor in self.index(budget)?.manifests().iter().take(budget.index_entries) {
+        self.search(budget, None)
+    }
+
+    fn search(&self, budget: &Budget, image: Option<&BlobDigest>) -> Result<Vec<BlobDigest>> {
+        let index = self.index(budget)?;
+        if index.manifests().len() > budget.index_entries {
+            let why =
+                format!("index.json has {} entries, allowed are {}", index.manifests().len(), budget.index_entries);
+            return Err(Refusal::new(Case::C02TooMany, self.path.display().to_string(), why));
+        }
+        let mut found = Candidates::default();
+        for descriptor in index.manifests() {
             let Ok(digest) = blob_digest(descriptor) else { continue };
             let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
-            if tag.is_some_and(|t| is_fallback_tag(t)) {
-                found.extend(self.index_entries(&digest, budget));
-            } else if descriptor.artifact_type().is_some() || self.subject(&digest, budget).is_some() {
-                found.push(digest);
+            let fallback = tag.is_some_and(|t| is_fallback_tag(t) && image.is_none_or(|i| *t == fallback_tag(i)));
+            if fallback {
+                let entries = self.index_entries(&digest, budget);
+                entries.iter().for_each(|digest| found.add(*digest, || self.peek(digest, budget).unwrap_or_default()));
+            } else if image != Some(&digest) && *descriptor.media_type() == MediaType::ImageManifest {
+                // A seal whose bytes are gone is to be named too, where the index calls it one.
+                let claimed =
+                    descriptor.artifact_type().as_ref().map(ToString::to_string).filter(|t| t.contains("composefs"));
+                found.add_if(digest, || match (self.peek(&digest, budget), claimed) {
+                    (Some(peek), _) => {
+                        image.map_or(peek.is_artifact(), |image| peek.subject == Some(*image)).then_some(peek)
+                    }
+                    (None, claimed) => claimed.map(|artifact_type| Peek { subject: None, artifact_type }),
+                });
             }
         }
-        limited(found, budget, &self.path)
+        found.limited(budget, &self.path)
     }
 
     fn index_entries(&self, digest: &BlobDigest, budget: &Budget) -> Vec<BlobDigest> {
@@ -186,11 +195,15 @@ impl Layout {
         }
     }
 
-    fn subject(&self, digest: &BlobDigest, budget: &Budget) -> Option<BlobDigest> {
+    /// Not strict: a bad artifact is to be found and named by the verifier, not lost here.
+    fn peek(&self, digest: &BlobDigest, budget: &Budget) -> Option<Peek> {
         let raw = self.store.read(digest, None, budget.manifest).ok()?;
-        // Not strict here: a bad artifact is to be found and named by the verifier, not lost.
         let value: Value = serde_json::from_slice(&raw).ok()?;
-        value.get("subject")?.get("digest")?.as_str()?.parse().ok()
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        Some(Peek {
+            subject: text("/subject/digest").and_then(|d| d.parse().ok()),
+            artifact_type: text("/artifactType").unwrap_or_default().to_owned(),
+        })
     }
 
     /// Adds an image under a tag, in the place of what had the tag.
@@ -284,21 +297,58 @@ fn is_fallback_tag(tag: &str) -> bool {
     tag.strip_prefix("sha256-").is_some_and(|hex| BlobDigest::from_hex(hex).is_ok())
 }
 
-fn limited(found: Vec<BlobDigest>, budget: &Budget, path: &Path) -> Result<Vec<BlobDigest>> {
-    let mut unique: Vec<BlobDigest> = Vec::new();
-    for digest in found {
-        if !unique.contains(&digest) {
-            unique.push(digest);
+/// What a look at a manifest tells, before anything about it is believed.
+#[derive(Default)]
+struct Peek {
+    subject: Option<BlobDigest>,
+    artifact_type: String,
+}
+
+impl Peek {
+    fn is_artifact(&self) -> bool {
+        self.subject.is_some() || !self.artifact_type.is_empty()
+    }
+
+    /// Seals, and what cannot be read as anything: the verifier is to name it.
+    fn may_be_seal(&self) -> bool {
+        self.artifact_type.is_empty() || self.artifact_type.contains("composefs")
+    }
+}
+
+/// What a search has met: each digest once, so that an index that repeats itself costs no more.
+#[derive(Default)]
+struct Candidates {
+    seen: HashSet<BlobDigest>,
+    seals: Vec<BlobDigest>,
+    others: Vec<BlobDigest>,
+}
+
+impl Candidates {
+    fn add(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Peek) {
+        self.add_if(digest, || Some(peek()));
+    }
+
+    fn add_if(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Option<Peek>) {
+        if !self.seen.insert(digest) {
+            return;
         }
-        if unique.len() > budget.seals {
-            return Err(Refusal::new(
-                Case::C02TooMany,
-                path.display().to_string(),
-                format!("allowed are {}", budget.seals),
-            ));
+        match peek() {
+            Some(peek) if peek.may_be_seal() => self.seals.push(digest),
+            Some(_) => self.others.push(digest),
+            None => {}
         }
     }
-    Ok(unique)
+
+    /// Others are kept for the report, as far as there is room: they never push a seal out.
+    fn limited(mut self, budget: &Budget, path: &Path) -> Result<Vec<BlobDigest>> {
+        if self.seals.len() > budget.seals {
+            let why = format!("{}, allowed are {}", self.seals.len(), budget.seals);
+            return Err(Refusal::new(Case::C02TooMany, path.display().to_string(), why));
+        }
+        self.others.truncate(budget.seals - self.seals.len());
+        self.seals.append(&mut self.others);
+        Ok(self.seals)
+    }
 }
 
 /// The directory's own `flock`: no lock file is left in a layout that others read.

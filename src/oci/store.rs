@@ -51,11 +51,6 @@ impl BlobStore {
         })
     }
 
-    /// Whether there is a blob of this name.
-    pub fn contains(&self, digest: &BlobDigest) -> bool {
-        files::open_file_at(&self.dir, digest.hex()).is_ok()
-    }
-
     /// Reads a blob of at most `max` bytes and compares it with its digest and, where the
     /// descriptor gives one, its size.
     ///

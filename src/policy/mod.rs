@@ -103,7 +103,8 @@ impl Policy {
 
     /// What is asked of an image that goes by `names` (tags and digests are dropped). For each name the
     /// most specific pattern counts; among the names the strictest mode, then the most specific
-    /// pattern, then the smaller name, so that an alias never loosens what another name asks.
+    /// pattern, then the smaller name: an alias never loosens the mode that another name asks for. Which
+    /// stores are trusted can still depend on it, where rules of one mode name different ones.
     pub fn decide(&self, names: &[String]) -> Decision {
         let mut found: Vec<(&Pattern, &Decision, String)> = Vec::new();
         let mut unmatched = names.is_empty();

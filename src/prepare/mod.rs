@@ -76,7 +76,7 @@ impl PreparedImage {
         self.mode
     }
 
-    /// What the mount's source says: `composefs:` and the digest of the uppermost EROFS image.
+    /// What the mount's source says: `composefs:` and what identifies the EROFS images.
     pub fn description(&self) -> &str {
         &self.description
     }
@@ -116,9 +116,21 @@ pub fn prepare(
         }
         erofs.push(MeasuredErofs { file, digest: *one.digest() });
     }
-    let description = erofs.first().map(|e| format!("composefs:{}", e.digest)).unwrap_or_default();
+    let description = describe(&erofs);
     let objects = vault.objects().try_clone().map_err(|e| Refusal::io("vault", e))?;
     Ok(PreparedImage { erofs, objects, mode, description })
+}
+
+/// What identifies the mount: the digest of the one EROFS image, or a digest over those of all, so
+/// that two stacks with the same uppermost layer are never taken for each other.
+fn describe(erofs: &[MeasuredErofs]) -> String {
+    match erofs {
+        [one] => format!("composefs:{}", one.digest),
+        all => {
+            let list: String = all.iter().map(|e| format!("{}\n", e.digest)).collect();
+            format!("composefs:stack:{}", crate::digest::BlobDigest::of(list.as_bytes()).hex())
+        }
+    }
 }
 
 /// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.

@@ -129,11 +129,6 @@ impl Finished {
         Ok(fs::fdatasync(&self.file)?)
     }
 
-    /// Gives the file its name; `Ok(false)` when something has that name already.
-    pub fn link(&self, name: &str) -> io::Result<bool> {
-        self.link_in(&self.dir, name)
-    }
-
     /// Gives the file its name in the place of whatever had it.
     pub fn replace(&self, name: &str) -> io::Result<()> {
         self.replace_in(&self.dir, name)
@@ -177,12 +172,4 @@ pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::
     let done = new.finish()?;
     done.sync()?;
     done.replace(name)
-}
-
-/// Holds an exclusive `flock` on `name` in `dir` until dropped.
-pub fn lock(dir: impl AsFd, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = File::from(fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);
-    fs::flock(&file, fs::FlockOperation::LockExclusive)?;
-    Ok(file)
 }

@@ -59,14 +59,15 @@ impl Vault {
     /// [`Case::C02TooMany`].
     pub fn seals(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
         let names = self.names(&format!("images/{}/seals", image.hex()));
-        if names.len() > budget.seals {
+        let seals: Vec<BlobDigest> = names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
+        if seals.len() > budget.seals {
             return Err(Refusal::new(
                 Case::C02TooMany,
                 image.to_string(),
-                format!("{}, allowed are {}", names.len(), budget.seals),
+                format!("{}, allowed are {}", seals.len(), budget.seals),
             ));
         }
-        Ok(names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect())
+        Ok(seals)
     }
 
     /// All images, tagged or not.
@@ -198,8 +199,11 @@ impl Vault {
         let mut tags = Vec::new();
         for file in self.names("tags").iter().filter(|f| !f.starts_with('.')) {
             let name = file.replace('%', "/");
-            if let Some(digest) = self.tag(&name)? {
-                tags.push(Tag { name, digest });
+            match self.tag(&name) {
+                Ok(Some(digest)) => tags.push(Tag { name, digest }),
+                Ok(None) => {}
+                // One damaged name is no reason to hide the others.
+                Err(r) => log::warn!("tag {name}: {r}"),
             }
         }
         Ok(tags)

@@ -1,5 +1,6 @@
-//! What this host holds: objects, blobs, images, tags. Nothing in it is believed: signatures are
-//! checked and files measured at every use.
+//! What this host holds: objects, blobs, images, tags. Nothing in it is believed where somebody is to
+//! vouch for an image: signatures are checked and files measured at every use. Where nobody is, the
+//! digests that this host kept when it pulled the image are what the kernel checks against.
 //!
 //! ```text
 //! objects/xx/…          file contents and EROFS images, named by fs-verity digest, fs-verity enabled;
@@ -7,6 +8,7 @@
 //! blobs/sha256/…        manifests, configs, layers, signatures: as in an OCI layout
 //! images/<manifest>/    seals/<artifact>: the seals found for it, raw
 //!                       checked.<artifact>: its images were compared with the layers
+//!                       digests.<algorithm>: of the EROFS images that this host made
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
 //! ```

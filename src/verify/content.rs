@@ -3,7 +3,7 @@
 use super::VerifiedErofs;
 use super::signatures::Signed;
 use crate::digest::{VerityDigest, verity_digest};
-use crate::image::{Contents, Writer, same_meaning};
+use crate::image::{Contents, Kind, Writer, same_meaning};
 use crate::oci::{BlobStore, Budget};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Dialect, Role, Seal};
@@ -29,6 +29,9 @@ pub(super) fn check(
         // All layers are signed: what they make together is vouched for by them.
         None => check.made(Role::Merged, contents.merged_digest, &contents.merged),
     };
+    if !signed.digests.contains_key(&Role::Merged) || !signed.signatures.contains_key(&Role::Merged) {
+        check.whiteouts()?;
+    }
     let mut layers = Vec::new();
     let mut stackable = true;
     for (number, (digest, image)) in contents.layer_digests.iter().zip(&contents.layers).enumerate() {
@@ -82,6 +85,10 @@ impl Check<'_> {
         let bytes = match carried {
             Some(bytes) => {
                 same_meaning(self.seal.algorithm, &bytes, self.entries(), true).map_err(|r| r.within("merged"))?;
+                // Bytes that nobody signed are not for the kernel, whatever they mean: ours are.
+                if !self.signed.signatures.contains_key(&Role::Merged) {
+                    return Ok(self.made(Role::Merged, self.contents.merged_digest, &self.contents.merged));
+                }
                 bytes
             }
             None => self.other_version(digest)?,
@@ -119,6 +126,26 @@ impl Check<'_> {
             return Ok(());
         }
         Err(self.differs(role, digest, made))
+    }
+
+    /// Other tools' layer images do not say what a layer takes away. Where nothing else does, neither
+    /// the merged image nor the config with its diff_ids, anybody could add or drop a whiteout.
+    fn whiteouts(&self) -> Result<()> {
+        if self.signed.signatures.is_empty() || self.signed.signatures.contains_key(&Role::Config) {
+            return Ok(());
+        }
+        for (number, entries) in self.contents.entries.iter().enumerate() {
+            let takes_away = entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque));
+            let exact = self.signed.digests.get(&Role::Layer(number)) == Some(&self.contents.layer_digests[number]);
+            if takes_away && !exact {
+                return Err(Refusal::new(
+                    Case::D03Coverage,
+                    Role::Layer(number).to_string(),
+                    "nobody signed what it takes away",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn entries(&self) -> impl Iterator<Item = &[crate::image::Entry]> {

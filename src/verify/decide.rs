@@ -8,7 +8,7 @@ use super::{VerifiedErofs, VerifiedImage};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::Contents;
 use crate::oci::{BlobStore, Budget, Image};
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::{Dialect, Parsed, Role, Seal, parse, parse_inline};
 
 /// An artifact that says it is about the image, and where its bytes are. A claim.
@@ -92,7 +92,10 @@ impl Judgement {
         // A contradiction is why nothing counts, whatever else is wrong with either side. A seal about
         // another image says least about this one.
         let conflict = rejected.iter().find(|r| r.case() == Case::D12Conflict);
-        let best = conflict.or_else(|| rejected.iter().find(|r| r.case() != Case::D01Subject)).or(rejected.first());
+        let about = |r: &&&Refusal| r.case() != Case::D01Subject;
+        // "Wrong" says more than "not signed".
+        let wrong = rejected.iter().filter(about).find(|r| r.case().class() == Class::Rejected);
+        let best = conflict.or(wrong).or_else(|| rejected.iter().find(about)).or(rejected.first());
         Err(best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone()))
     }
 }

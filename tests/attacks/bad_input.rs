@@ -236,3 +236,45 @@ fn errors_are_one_line_and_json_says_the_same() {
     let output = std::process::Command::new("sh").arg("-c").arg(shell).current_dir(bench.dir.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2");
 }
+
+#[test]
+fn results_that_cannot_be_written_never_turn_no_into_yes() {
+    use std::fs::File;
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    bench.signer("stranger", crate::common::stranger());
+    let full = || std::process::Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        std::process::Stdio::from(writer)
+    };
+    let code = |args: &[&str], out: std::process::Stdio| {
+        bench.command(args).stdout(out).stderr(std::process::Stdio::null()).status().unwrap().code()
+    };
+    for json in [&[][..], &["--json"]] {
+        let no = [&["verify", "oci:image", "--trust", "stranger.crt"][..], json].concat();
+        assert_eq!(code(&no, full()), Some(4));
+        assert_eq!(code(&no, closed()), Some(4));
+        let yes = [&["verify", "oci:image", "--trust", "signer.crt"][..], json].concat();
+        // Nobody could read the yes: a script must not go on as if it had.
+        assert_eq!(code(&yes, full()), Some(1));
+        assert_eq!(code(&yes, closed()), Some(0));
+    }
+    let doctor = bench.run(&["doctor"]).code;
+    assert_eq!(code(&["doctor"], full()), Some(if doctor == 0 { 1 } else { doctor }));
+    assert_eq!(code(&["inspect", "oci:image"], full()), Some(1));
+}
+
+#[test]
+fn demands_without_trust_are_refused_and_not_passed_over() {
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    std::fs::create_dir(bench.path("root")).unwrap();
+    for demand in [&["--identity", "x"][..], &["--seal", "oci:image"], &["--binding", "local"], &["--dates", "ignore"]]
+    {
+        bench.run(&[&["mount", "oci:image", "root", "--verity", "off"][..], demand].concat()).refused(2, "A01");
+        bench.run(&[&["pull", "oci:image"][..], demand].concat()).refused(2, "A01");
+    }
+    assert_eq!(bench.vault_files(), Vec::<String>::new());
+}

@@ -318,3 +318,34 @@ fn d05_layers_signed_without_a_statement_are_taken_as_they_come() {
     refused(&bench, "D16");
     bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--binding", "local"]).ok();
 }
+
+/// What a layer takes away is in nobody's signature then: anybody could add or drop a whiteout.
+#[test]
+fn d03_layers_signed_without_their_whiteouts_need_the_config() {
+    let (bench, mut forge) = sealed(&two_layers());
+    let local = ["verify", "oci:image", "--trust", "signer.crt", "--binding", "local"];
+    let entries = |forge: &Forge| {
+        let blob = forge.layout.manifest["layers"][1]["digest"].as_str().unwrap().to_owned();
+        let bytes = forge.layout.read(&blob);
+        let mut sink = layerseal::image::HashOnly::new(forge.algorithm());
+        layerseal::image::read_layer(&bytes[..], &layerseal::oci::Budget::STANDARD, &mut sink, &mut |_| ())
+            .unwrap()
+            .entries
+    };
+    let bare = layerseal::image::Writer::layer_without_whiteouts(forge.algorithm(), &entries(&forge)).unwrap();
+    forge.set_erofs("layer-1", &bare);
+    forge.unbind();
+    let kept = |forge: &mut Forge, roles: &[&str]| {
+        let entries: Vec<Value> = roles.iter().map(|role| forge.entry(role).clone()).collect();
+        forge.artifact["layers"] = json!(entries);
+        forge.put();
+    };
+    let all = forge.artifact.clone();
+    let layers = ["erofs-layer-0", "erofs-layer-1", "layer-0", "layer-1"];
+    kept(&mut forge, &layers);
+    bench.run(&local).refused(4, "D03");
+    // The config names the diff_ids, and these the whiteouts.
+    forge.artifact = all;
+    kept(&mut forge, &["erofs-layer-0", "erofs-layer-1", "config", "layer-0", "layer-1"]);
+    bench.run(&local).ok();
+}

@@ -123,7 +123,7 @@ fn h09_signed_bytes_that_are_no_image_are_refused() {
 fn h09_changed_bytes_never_crash_the_reader() {
     let layers: Vec<_> = two_layers().iter().map(entries).collect();
     let image = Writer::merged(Algorithm::Sha512, layers.iter().map(Vec::as_slice)).unwrap();
-    let mut taken = 0;
+    let (mut taken, mut tried) = (0, 0);
     for at in 0..image.len() {
         // Zeros of the padding are of no interest beyond the first ones.
         if image[at] == 0 && at % 16 != 0 {
@@ -132,6 +132,7 @@ fn h09_changed_bytes_never_crash_the_reader() {
         for flip in [0x01, 0xff] {
             let mut changed = image.clone();
             changed[at] ^= flip;
+            tried += 1;
             if at % 8 == 0 {
                 let _ = objects(&changed, Algorithm::Sha512);
             }
@@ -140,7 +141,11 @@ fn h09_changed_bytes_never_crash_the_reader() {
             }
         }
     }
-    assert!(taken < image.len(), "{taken}");
+    // Identifiers, padding and what no tree shows: a small part, or the comparison compares nothing.
+    println!("{taken} of {tried} changes keep the meaning");
+    // Half of so small an image is the 256 entries that every image of the format has in its root, and
+    // that the reader leaves out. If the comparison compared less, more would pass.
+    assert!(taken * 10 < tried * 6, "{taken} of {tried}");
 }
 
 /// Sixty-four directories that each hold the next one twice: few bytes, and more ways through it than
@@ -217,4 +222,24 @@ fn digest_of(bench: &Bench) -> layerseal::digest::BlobDigest {
     let index: serde_json::Value =
         serde_json::from_slice(&std::fs::read(bench.path("image/index.json")).unwrap()).unwrap();
     index["manifests"][0]["digest"].as_str().unwrap().parse().unwrap()
+}
+
+/// The kernel looks names up by halves: out of order they are listed and cannot be opened.
+#[test]
+fn h09_names_out_of_order_are_refused() {
+    let layers = [Layer::new(&[
+        Entry::dir("usr"),
+        Entry::dir("etc"),
+        Entry::file("etc/aaaa", "1"),
+        Entry::file("etc/zzzz", "2"),
+    ])];
+    let (bench, mut forge) = sealed(&layers);
+    let mut image = forge.erofs("merged");
+    let find = |image: &[u8], name: &[u8]| image.windows(4).position(|w| w == name).unwrap();
+    let (a, z) = (find(&image, b"aaaa"), find(&image, b"zzzz"));
+    image[a..a + 4].copy_from_slice(b"zzzz");
+    image[z..z + 4].copy_from_slice(b"aaaa");
+    forge.set_erofs("merged", &image);
+    forge.put();
+    refused_with(&bench, 4, "H09", &[]);
 }

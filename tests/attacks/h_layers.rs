@@ -365,3 +365,32 @@ fn h12_an_image_without_usr_is_refused() {
     refused("H12", &[Layer::new(&[Entry::file("usr", "a file")])]);
     refused("H12", &[Layer::new(&[])]);
 }
+
+/// A sparse map without an end: the parser asks for what it has already.
+#[test]
+fn h06_a_sparse_map_that_does_not_end_is_refused() {
+    for size in [100, 5000, 4 << 20] {
+        let endless = Entry::file("etc/x", vec![b'1'; size])
+            .pax("GNU.sparse.major", "1")
+            .pax("GNU.sparse.minor", "0")
+            .pax("GNU.sparse.name", "etc/x")
+            .pax("GNU.sparse.realsize", "10");
+        refused("H11", &[Layer::new(&[Entry::dir("usr"), Entry::dir("etc"), endless])]);
+    }
+}
+
+/// Names and attributes are kept in memory: one small blob, listed often, must not fill it.
+#[test]
+fn h07_what_is_kept_of_an_image_is_bounded() {
+    let budget = layerseal::oci::Budget { kept: 1 << 20, ..layerseal::oci::Budget::STANDARD };
+    let bench = Bench::new();
+    let layer = Layer::new(&(0..1000).map(|n| Entry::file(&format!("{n}"), "")).collect::<Vec<_>>());
+    let layout = Layout::new(&bench.path("image"), &vec![layer; 8]);
+    let image = crate::forge::image(&layout);
+    let store = layerseal::oci::Layout::open(&layout.path).unwrap();
+    let algorithm = layerseal::digest::Algorithm::Sha256;
+    let visitor = layerseal::image::ReadOnly { store: store.store(), algorithm };
+    let read = |budget| layerseal::image::Contents::read(&image, algorithm, &visitor, budget, &|_| ());
+    assert_eq!(read(&budget).unwrap_err().case(), layerseal::report::Case::H07Budget);
+    assert_ne!(read(&layerseal::oci::Budget::STANDARD).unwrap_err().case(), layerseal::report::Case::H07Budget);
+}

@@ -122,6 +122,24 @@ fn i06_the_same_image_twice_is_one_mount_and_another_is_refused() {
 }
 
 #[test]
+fn i06_two_stacks_with_the_same_uppermost_layer_are_not_the_same() {
+    if !can_mount("I06 stacks") {
+        return;
+    }
+    let bench = Bench::new();
+    let top = two_layers()[1].clone();
+    let mut other = crate::common::base();
+    other.push(crate::common::Entry::file("usr/bin/other", vec![b'o'; 300]));
+    Layout::new(&bench.path("one"), &two_layers());
+    Layout::new(&bench.path("two"), &[crate::common::Layer::new(&other), top]);
+    let root = Mount::at(&bench, "root");
+    bench.run(&["mount", "oci:one", "root", "--stack", "--verity", "off"]).ok();
+    bench.run(&["mount", "oci:two", "root", "--stack", "--verity", "off"]).refused(2, "I06");
+    bench.run(&["mount", "oci:one", "root", "--stack", "--verity", "off"]).ok();
+    assert_eq!(mounts_beneath(&root.path()).len(), 1);
+}
+
+#[test]
 fn i07_an_upper_directory_in_use_is_refused() {
     if !can_mount("I07") {
         return;

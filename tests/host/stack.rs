@@ -48,6 +48,40 @@ fn stack_equals_merged_for_every_trap() {
     }
     let big = |c: u8| vec![c; 400];
     let traps: Vec<(&str, Vec<Vec<Entry>>)> = vec![
+        (
+            "made and removed in one layer",
+            vec![vec![
+                Entry::dir("opt"),
+                Entry::dir("opt/tmp"),
+                Entry::file("opt/tmp/in", big(b'i')),
+                Entry::file("opt/.wh.tmp", ""),
+                Entry::file("etc/.wh.opaque", ""),
+                Entry::dir("etc/opaque"),
+                Entry::dir("etc/opaque/own"),
+                Entry::file("etc/opaque/.wh.own", ""),
+            ]],
+        ),
+        (
+            "lower directory, removed, made, removed with what holds it, made again",
+            vec![
+                vec![Entry::dir("etc/opaque/sub"), Entry::file("etc/opaque/sub/old", big(b'o'))],
+                vec![
+                    Entry::file("etc/opaque/.wh.sub", ""),
+                    Entry::dir("etc/opaque/sub"),
+                    Entry::file(".wh.etc", ""),
+                    Entry::dir("etc"),
+                    Entry::dir("etc/opaque"),
+                    Entry::dir("etc/opaque/sub"),
+                ],
+            ],
+        ),
+        (
+            "a hard link with a name of the format's own whiteouts",
+            vec![
+                vec![Entry::file("usr/t", big(b't')), Entry::hardlink("ab", "usr/t")],
+                vec![Entry::file("etc/other", big(b'o'))],
+            ],
+        ),
         ("nothing", vec![vec![]]),
         (
             "directory removed and made again",

@@ -86,7 +86,8 @@ fn g03_another_file_with_verity_is_no_substitute() {
     let sealed = Sealed::new();
     let object = sealed.object(&TOOL);
     replace(&object, &[b'y'; 5000]);
-    std::process::Command::new("fsverity").args(["enable", "--hash-alg=sha512"]).arg(&object).status().unwrap();
+    let enabled = std::process::Command::new("fsverity").args(["enable", "--hash-alg=sha512"]).arg(&object).status();
+    assert!(enabled.unwrap().success());
     // The image was prepared before, so the kernel is the one to say no, at the file itself.
     sealed.mount().ok();
     assert_eq!(errno(std::fs::read(sealed.root("usr/bin/tool"))), libc::EIO);
