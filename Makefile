@@ -42,6 +42,7 @@ check: packages
 	$(CARGO) deny --log-level error check licenses bans sources
 
 fuzz: packages
+	@sh tests/vm/packages.sh fuzz
 	@sh fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: packages

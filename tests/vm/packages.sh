@@ -2,6 +2,7 @@
 # Installs what is missing on a fresh Debian 12 or 13, as root.
 #
 #   packages.sh build    what compiling needs
+#   packages.sh fuzz     what fuzzing needs besides
 #   packages.sh vm       what the tests, the guest and the demo image need
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
 set -eu
@@ -113,7 +114,8 @@ trap 'exit 130' INT TERM HUP
 # shellcheck disable=SC2086  # lists of names
 case ${1-} in
     build) need $build ;;
+    fuzz) need g++ ;;
     vm) need $vm && need_qemu ;;
     mirror) mirror | head -n 1 ;;
-    *) echo "usage: packages.sh build | vm | mirror" >&2; exit 2 ;;
+    *) echo "usage: packages.sh build | fuzz | vm | mirror" >&2; exit 2 ;;
 esac
