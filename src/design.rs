@@ -38,7 +38,9 @@
 //! away, so that a stack of layer images mounts to the same tree as the merged image, root's own
 //! metadata and `/run` aside. An opaque directory is written as one device for each name that it
 //! hides: the V1 writer keeps opaque attributes for showing, not for acting. A layer that changes a
-//! hard link group of lower layers carries the whole group, so that link counts agree.
+//! hard link group of lower layers carries the whole group, so that link counts agree. One difference is
+//! left: the format gives a directory that holds a device 0:0 of the tar overlay attributes for
+//! showing, and in a stack the uppermost layer's directory decides whether they are seen.
 //!
 //! # Accepting a seal
 //!

@@ -20,13 +20,10 @@ use openssl::pkcs7::Pkcs7;
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| formatted_digest(1, &[b'Z'; 32]));
 
 static TRUSTED: LazyLock<Vec<Certificate>> = LazyLock::new(|| {
-    [
-        &include_bytes!("signers/rsa2048.der")[..],
-        include_bytes!("signers/p256.der"),
-    ]
-    .iter()
-    .map(|der| Certificate::from_der(der, "signer").unwrap())
-    .collect()
+    [&include_bytes!("signers/rsa2048.der")[..], include_bytes!("signers/p256.der")]
+        .iter()
+        .map(|der| Certificate::from_der(der, "signer").unwrap())
+        .collect()
 });
 
 /// All that the RSA key ever signed.

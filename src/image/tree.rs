@@ -251,6 +251,11 @@ impl<H: FsVerityHashValue> Builder<H> {
     fn displace(&mut self, path: &[u8], inode: Option<Inode<H>>) {
         if let Some(inode) = inode {
             self.unname(&inode);
+            // In a directory that the layer made, nothing lower can come to light; what was there before
+            // the directory has a record of its own.
+            if path.iter().rposition(|b| *b == b'/').is_some_and(|at| self.log.own.contains(&path[..at])) {
+                return;
+            }
             let beneath =
                 |own: &Path| **own == *path || own.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/"));
             let own: BTreeSet<Path> = self
@@ -261,7 +266,7 @@ impl<H: FsVerityHashValue> Builder<H> {
                 .filter(|p| beneath(p))
                 .cloned()
                 .collect();
-            self.log.own.retain(|p| !own.contains(p));
+            own.iter().for_each(|p| drop(self.log.own.remove(p)));
             self.log.displaced.push(Displaced { path: path.into(), inode, own });
         }
     }

@@ -59,6 +59,9 @@ fn stack_equals_merged_for_every_trap() {
                 Entry::dir("etc/opaque"),
                 Entry::dir("etc/opaque/own"),
                 Entry::file("etc/opaque/.wh.own", ""),
+                Entry::dir("etc/made"),
+                Entry::hardlink("etc/made/link", "usr/bin/tool"),
+                Entry::file("etc/made/.wh.link", ""),
             ]],
         ),
         (
