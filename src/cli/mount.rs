@@ -29,6 +29,9 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
             home.vault.display()
         );
     }
+    if rules.is_none() {
+        log::warn!("nobody vouches for {}: without --trust no seal is looked at", args.image);
+    }
     let verified = verified(home, args, rules.as_ref())?;
     let vault = home.open_vault()?;
     let prepared = prepare(&vault, &verified, shape, mode, &home.budget)?;

@@ -89,7 +89,8 @@ fn print(report: &SealReport, signed: bool) {
         .collect();
     output::table(&rows);
     match &report.verdict {
-        Verdict::Accepted => output::line("  accepted"),
+        Verdict::Accepted if signed => output::line("  accepted"),
+        Verdict::Accepted => output::line("  digests match, signatures not checked"),
         Verdict::Rejected(refusal) => output::line(format!("  rejected: {refusal}")),
         Verdict::Ignored(kind) => output::line(format!("  ignored: {kind} is no seal")),
     }

@@ -266,7 +266,9 @@ impl<H: FsVerityHashValue> Builder<H> {
                 .filter(|p| beneath(p))
                 .cloned()
                 .collect();
-            own.iter().for_each(|p| drop(self.log.own.remove(p)));
+            for path in &own {
+                self.log.own.remove(path);
+            }
             self.log.displaced.push(Displaced { path: path.into(), inode, own });
         }
     }

@@ -80,7 +80,7 @@ fn on_top(target: &Path) -> Result<Option<mounts::MountInfo>> {
 /// is in use.
 pub fn unmount(target: &Path) -> Result<()> {
     let shown = target.display().to_string();
-    let top = on_top(target)?.ok_or_else(|| Refusal::new(Case::Usage, &shown, "nothing is mounted there"))?;
+    let top = on_top(target)?.ok_or_else(|| Refusal::new(Case::I06Nothing, &shown, ""))?;
     if top.kind != "overlay" || !top.source.starts_with("composefs:") {
         return Err(Refusal::new(Case::I06Mounted, shown, format!("{} {}", top.kind, top.source)));
     }

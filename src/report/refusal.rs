@@ -101,7 +101,7 @@ cases! {
     Bug = "X02", Internal, "layerseal contradicts itself", "please report this";
     Usage = "A01", Usage, "the command cannot be understood", "see --help";
     Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
-    NotFound = "X04", Usage, "there is no such image", "list what there is with `layerseal images`";
+    NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -157,7 +157,7 @@ cases! {
     E04Signers = "E04", Rejected, "the signature does not have exactly one signer", "attach one signature for each signer";
     E05Attributes = "E05", Rejected, "the signature has signed or unsigned attributes", "sign with -noattr";
     E06Content = "E06", Rejected, "the signed bytes are not a formatted fs-verity digest", "";
-    E07Untrusted = "E07", Rejected, "signed by nobody whom --trust names", "pass the signer's certificate to --trust";
+    E07Untrusted = "E07", Rejected, "signed by nobody whom --trust names", "if this signer is to be trusted, pass its certificate to --trust";
     E08SameName = "E08", Rejected, "a certificate with the name and serial of a trusted one, but another key", "";
     E09Chain = "E09", Rejected, "the certificates in the signature are not acceptable", "trust the signer's own certificate, and sign without others (-nocerts)";
     E10Usage = "E10", Rejected, "the certificate may not sign", "use a certificate with digitalSignature, or without key usage";
@@ -186,6 +186,7 @@ cases! {
     G05Damaged = "G05", Rejected, "damaged on the disk: fs-verity refuses to read it", "check the disk, and pull the image again";
     G06Unsupported = "G06", CannotEnforce, "the filesystem or kernel has no fs-verity", "ext4: `tune2fs -O verity DEVICE`; or use btrfs, and a kernel with CONFIG_FS_VERITY";
     G08Unchecked = "G08", CannotEnforce, "this kernel does not verify signatures", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES";
+    G09Restricted = "G09", CannotEnforce, "the .fs-verity keyring takes no certificate", "add certificates before `layerseal keyring restrict`";
     G09Keyring = "G09", CannotEnforce, "the .fs-verity keyring cannot be used", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES, as root";
 
     // H: building images.
@@ -203,6 +204,7 @@ cases! {
     I02Object = "I02", Rejected, "an object of the image is missing or damaged", "pull the image again";
     I04Erofs = "I04", CannotEnforce, "the EROFS image cannot be mounted", "see `layerseal doctor`";
     I05Attach = "I05", CannotEnforce, "the mount cannot be put in its place", "";
+    I06Nothing = "I06", Usage, "nothing is mounted there", "`findmnt` shows what is mounted where";
     I06Mounted = "I06", Usage, "something else is mounted there", "unmount it first, or mount elsewhere";
     I07Busy = "I07", CannotEnforce, "upper or work directory are in use by another mount", "unmount the other, or use other directories";
     I09Kernel = "I09", CannotEnforce, "this kernel cannot mount a sealed image", "use Linux 6.12 or newer; see `layerseal doctor`";
@@ -270,9 +272,21 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Messages are one line whatever bytes an attacker put into a name.
+/// Longest part of a message, in characters: two digests of 128 digits and a path fit.
+const MAX_PART: usize = 600;
+
+/// Messages are one line of bounded length whatever an attacker put into a name: no control
+/// characters, no line separators, nothing that turns the direction of the text.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out: String = text.chars().take(MAX_PART).map(|c| if odd(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(MAX_PART).is_some() {
+        out.push('…');
+    }
+    out
 }
 
 #[cfg(test)]
@@ -281,9 +295,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one_line_with_its_case() {
-        let r = Refusal::new(Case::D01Subject, "seal\nfake", "is about\tx");
+        let r = Refusal::new(Case::D01Subject, "seal\nfake\u{202e}", format!("is about\tx{}", "y".repeat(100_000)));
         let text = r.to_string();
-        assert!(!text.contains('\n') && !text.contains('\t'));
+        assert!(!text.contains('\n') && !text.contains('\t') && !text.contains('\u{202e}') && text.len() < 2000);
         assert!(text.ends_with("[R-D01]"), "{text}");
         assert_eq!(r.case().class().exit_code(), 4);
     }

@@ -132,8 +132,8 @@ fn is_identity(name: &str) -> bool {
         && name.len() <= 255
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b))
         && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-        // A colon in the first part is a port; in the last part it would be a tag.
-        && !(name.contains('/') && last.contains(':'))
+        // A colon in the first of several parts is a port; in the last part it would be a tag.
+        && !last.contains(':')
 }
 
 fn blob(text: &str) -> Result<BlobDigest> {

@@ -58,7 +58,10 @@ impl VerityKeyring {
         if serial < 0 {
             let e = io::Error::last_os_error();
             let why = match e.raw_os_error() {
-                Some(libc::EPERM) => "the keyring is restricted: no more certificates until the next boot".to_owned(),
+                Some(libc::EPERM) => {
+                    let why = "it is restricted: no more certificates until the next boot";
+                    return Err(Refusal::new(Case::G09Restricted, NAME, why));
+                }
                 Some(libc::EACCES) => "only root may add certificates".to_owned(),
                 Some(libc::ENOPKG | libc::EBADMSG) => format!("the kernel cannot use this certificate: {e}"),
                 _ => e.to_string(),

@@ -54,6 +54,11 @@ fn enable_refusal(error: &EnableVerityError, signed: bool, subject: &str) -> Ref
             Some(Errno::BADMSG) if signed => refuse(Case::G02Rejected),
             Some(Errno::PERM) if !signed => Refusal::new(Case::G02Required, subject, ""),
             Some(Errno::NOSPC | Errno::DQUOT) => Refusal::new(Case::G02Space, subject, ""),
+            Some(Errno::INVAL) => Refusal::new(
+                Case::G02Enable,
+                subject,
+                "the filesystem needs blocks of 4096 bytes, as mke2fs -b 4096 makes them",
+            ),
             Some(Errno::NOPKG) => {
                 Refusal::new(Case::G02Enable, subject, "the kernel lacks the hash or signature algorithm")
             }

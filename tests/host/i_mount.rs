@@ -184,7 +184,7 @@ fn i12_umount_takes_only_our_mounts() {
     }
     let bench = pulled();
     let root = Mount::at(&bench, "root");
-    bench.run(&["umount", "root"]).refused(2, "A01");
+    bench.run(&["umount", "root"]).refused(2, "I06");
     mount(&bench, &[]).ok();
     let held = std::fs::File::open(root.path().join("usr/bin/tool")).unwrap();
     bench.run(&["umount", "root"]).refused(6, "I05");
