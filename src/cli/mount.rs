@@ -109,7 +109,8 @@ fn by_seals(
         false => judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?,
     };
     // One whose layer images cannot be stacked is looked at again: the marker would not say so.
-    if let Some(seal) = verified.seal().filter(|_| verified.stackable()) {
+    // Written once: a warm start writes nothing.
+    if let Some(seal) = verified.seal().filter(|seal| verified.stackable() && !checked(seal)) {
         vault.mark_checked(digest, seal)?;
     }
     Ok(verified)

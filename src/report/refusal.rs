@@ -125,7 +125,7 @@ cases! {
 
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
-    C03TooBig = "C03", Rejected, "larger than the budget allows", "";
+    C03TooBig = "C03", Rejected, "larger than the budget allows", "what is this large is no honest image or seal; rebuild it";
     C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";
     C04Missing = "C04", Rejected, "a blob is missing", "fetch it again";
     C07NoSeal = "C07", NotSealed, "no seal was found", "seal the image with `layerseal sign`, or fetch its seal";
@@ -144,21 +144,21 @@ cases! {
     D12Conflict = "D12", Rejected, "inline annotations and the seal disagree", "remove the one that is wrong";
     D13Platform = "D13", Rejected, "the seal is for another platform", "sign the image of this platform";
     D14Json = "D14", Rejected, "not strict JSON", "duplicate keys, byte order marks and invalid UTF-8 are refused";
-    D15List = "D15", Rejected, "too many digests in one annotation", "";
+    D15List = "D15", Rejected, "too many digests in one annotation", "rebuild the image with a current tool";
     D16Binding = "D16", Rejected, "the seal has no binding statement", "sign with `layerseal sign`, or accept seals of other tools with --binding local";
     D17Statement = "D17", Rejected, "the binding statement cannot be read", "sign again with `layerseal sign`";
     D18Identity = "D18", Rejected, "the seal is for an image of another name", "sign with --identity NAME";
     D19Dialect = "D19", Rejected, "a seal of another tool that layerseal does not verify", "sign with `layerseal sign`";
 
     // E: PKCS#7 and certificates.
-    E01Signature = "E01", Rejected, "the signature does not verify", "";
+    E01Signature = "E01", Rejected, "the signature does not verify", "sign again; if nobody touched the seal, fetch it again";
     E02Der = "E02", Rejected, "the signature is not strict DER", "sign with `layerseal sign`, `fsverity sign` or `openssl smime -sign -binary -noattr -nocerts -outform der`";
     E03Attached = "E03", Rejected, "the signature carries content of its own", "sign detached";
     E04Signers = "E04", Rejected, "the signature does not have exactly one signer", "attach one signature for each signer";
     E05Attributes = "E05", Rejected, "the signature has signed or unsigned attributes", "sign with -noattr";
-    E06Content = "E06", Rejected, "the signed bytes are not a formatted fs-verity digest", "";
+    E06Content = "E06", Rejected, "the signed bytes are not a formatted fs-verity digest", "sign the bytes that `layerseal digest --write` gives";
     E07Untrusted = "E07", Rejected, "signed by nobody whom --trust names", "if this signer is to be trusted, pass its certificate to --trust";
-    E08SameName = "E08", Rejected, "a certificate with the name and serial of a trusted one, but another key", "";
+    E08SameName = "E08", Rejected, "a certificate with the name and serial of a trusted one, but another key", "give every certificate of an issuer a serial of its own";
     E09Chain = "E09", Rejected, "the certificates in the signature are not acceptable", "trust the signer's own certificate, and sign without others (-nocerts)";
     E10Usage = "E10", Rejected, "the certificate may not sign", "use a certificate with digitalSignature, or without key usage";
     E11Dates = "E11", Rejected, "the certificate is outside its dates", "renew the certificate, or accept with --dates ignore";
@@ -177,7 +177,7 @@ cases! {
     // G: fs-verity.
     G01Missing = "G01", Rejected, "not protected by fs-verity", "pull the image again";
     G01Other = "G03", Rejected, "fs-verity measures another digest", "pull the image again";
-    G02Enable = "G02", CannotEnforce, "fs-verity cannot be enabled", "";
+    G02Enable = "G02", CannotEnforce, "fs-verity cannot be enabled", "see `layerseal doctor`";
     G02Busy = "G02", CannotEnforce, "the file is open for writing", "try again when nothing writes to it";
     G02Space = "G02", CannotEnforce, "no space left for the Merkle tree", "make room";
     G02Key = "G02", CannotEnforce, "the kernel's .fs-verity keyring has no key for this signature", "`layerseal keyring add-cert CERT`";
@@ -194,7 +194,7 @@ cases! {
     H04Whiteout = "H04", Rejected, "the layer holds a whiteout that means nothing", "rebuild the image";
     H05Xattr = "H05", Rejected, "the layer holds an extended attribute that cannot be used", "rebuild the image";
     H06Entry = "H06", Rejected, "the layer holds an entry that cannot be sealed", "rebuild the image";
-    H07Budget = "H07", Rejected, "the image is larger than the budget allows", "";
+    H07Budget = "H07", Rejected, "the image is larger than the budget allows", "split or shrink the image";
     H08View = "H08", Rejected, "the sealed image is not what the layers hold", "sign the image again";
     H09Erofs = "H09", Rejected, "not an EROFS image that composefs makes", "sign the image again";
     H11Layer = "H11", Rejected, "the layer cannot be read", "fetch the image again";
@@ -203,7 +203,7 @@ cases! {
     // I: mounting.
     I02Object = "I02", Rejected, "an object of the image is missing or damaged", "pull the image again";
     I04Erofs = "I04", CannotEnforce, "the EROFS image cannot be mounted", "see `layerseal doctor`";
-    I05Attach = "I05", CannotEnforce, "the mount cannot be put in its place", "";
+    I05Attach = "I05", CannotEnforce, "the mount cannot be put in its place", "`findmnt` and `fuser -m` show what is mounted and who uses it";
     I06Nothing = "I06", Usage, "nothing is mounted there", "`findmnt` shows what is mounted where";
     I06Mounted = "I06", Usage, "something else is mounted there", "unmount it first, or mount elsewhere";
     I07Busy = "I07", CannotEnforce, "upper or work directory are in use by another mount", "unmount the other, or use other directories";
