@@ -64,6 +64,29 @@ fn i01_an_upper_directory_takes_the_changes() {
 }
 
 #[test]
+fn a_warm_start_writes_nothing_into_the_vault() {
+    if !can_mount("warm start") {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt as _;
+    let bench = pulled();
+    let root = Mount::at(&bench, "root");
+    let state = || {
+        let mut files = Vec::new();
+        crate::common::walk(&bench.vault(), &mut |path| {
+            let meta = path.metadata().unwrap();
+            files.push((path.to_owned(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        });
+        files.sort();
+        files
+    };
+    let before = state();
+    mount(&bench, &[]).ok();
+    assert_eq!(state(), before);
+    let _ = root;
+}
+
+#[test]
 fn i02_a_missing_object_is_named_before_anything_is_mounted() {
     if !can_mount("I02") {
         return;
