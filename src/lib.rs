@@ -29,6 +29,7 @@
 //! | [`vault`] | what this host holds |
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
 //! | [`mod@mount`] | the mount |
+//! | [`start`] | a runtime's call, from its first word to the mount |
 //! | [`cli`] | the command line |
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -46,6 +47,7 @@ pub mod policy;
 pub mod prepare;
 pub mod report;
 pub mod seal;
+pub mod start;
 pub mod sys;
 pub mod vault;
 pub mod verify;

@@ -3,9 +3,11 @@
 mod content;
 mod decide;
 mod signatures;
+mod waiver;
 
 pub use decide::{Found, Judgement, Question, Reader, Row, SealReport, Verdict, judge, unsigned};
 pub use signatures::{BindingRule, Rules, SignedBy};
+pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::Image;
