@@ -9,7 +9,7 @@ use crate::oci::{Budget, Reference};
 use crate::prepare::{Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::vault::Vault;
-use crate::verify::{Found, Question, Rules, VerifiedImage, judge, unsigned};
+use crate::verify::{Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
 /// `layerseal mount`
 pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
@@ -97,7 +97,8 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
+    let mut read =
+        |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
     let verified = judge(&question, &mut read).into_result()?;

@@ -10,7 +10,7 @@ use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
 use crate::sys::verity;
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Question, Rules, VerifiedErofs, judge};
+use crate::verify::{Found, Question, Rules, VerifiedErofs, Wanted, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -70,7 +70,7 @@ pub(super) fn import(
     let image = &located.image;
     let mut last: Option<Rc<Contents>> = None;
     let mut without_verity = false;
-    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> {
+    let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
         if let Some(contents) = last.as_ref().filter(|c| c.algorithm == algorithm) {
             return Ok(contents.clone());
         }
@@ -93,9 +93,12 @@ pub(super) fn import(
             };
             accepted = verified.seal().copied().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
-            read(algorithm.unwrap_or(verified.algorithm()))?
+            read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true })?
         }
-        None => read(algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget)))?,
+        None => {
+            let algorithm = algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget));
+            read(Wanted { algorithm, bound: true })?
+        }
     };
     vault.store().write(&image.manifest)?;
     vault.store().write(&image.config)?;

@@ -1,6 +1,8 @@
 //! From a verified image to files that the kernel will enforce: every EROFS image and object in the
 //! vault, with fs-verity, measured.
 
+mod import;
+
 use std::fs::File;
 
 use crate::digest::VerityDigest;
@@ -10,6 +12,8 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
 use crate::vault::Vault;
 use crate::verify::{VerifiedErofs, VerifiedImage};
+
+pub use import::{ImportRules, import};
 
 /// Whether the kernel checks every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

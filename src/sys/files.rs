@@ -136,28 +136,39 @@ impl Finished {
 
     /// Like [`Self::replace`], in another directory of the same filesystem.
     pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
-        let dir = dir.as_fd();
-        if self.link_in(dir, name)? {
-            return Ok(());
-        }
-        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".new-{}-{serial}", std::process::id());
-        let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
-        self.link_in(dir, &temporary)?;
-        if let Err(e) = fs::renameat(dir, &temporary, dir, name) {
-            let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
-            return Err(e.into());
-        }
-        Ok(())
+        replace_link(&self.file, dir, name)
     }
+}
 
-    fn link_in(&self, dir: impl AsFd, name: &str) -> io::Result<bool> {
-        match fs::linkat(CWD, proc_path(&self.file), dir, name, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
+/// Gives an open file one more name; false when something has that name already.
+///
+/// # Errors
+/// The kernel's: `EXDEV` unless file and directory were opened in the same mount (link(2)).
+pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
+    match fs::linkat(CWD, proc_path(file), dir, name, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
     }
+}
+
+/// Gives an open file one more name in the place of whatever had it.
+///
+/// # Errors
+/// As [`link`].
+pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if link(file, dir, name)? {
+        return Ok(());
+    }
+    let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = format!(".new-{}-{serial}", std::process::id());
+    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+    link(file, dir, &temporary)?;
+    let renamed = fs::renameat(dir, &temporary, dir, name);
+    // Two names of one file: rename(2) does nothing and says that all is well.
+    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+    Ok(renamed?)
 }
 
 /// The name under which the kernel knows an open descriptor.

@@ -13,10 +13,11 @@
 //! tags/<name>           digest of a manifest
 //! ```
 
+mod adopt;
 mod images;
 mod objects;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::oci::BlobStore;
@@ -47,6 +48,21 @@ impl Vault {
         let store = BlobStore::open(&root, path)?;
         let objects = files::open_dir_at(&root, "objects").map_err(missing)?;
         Ok(Self { root, path: path.to_owned(), store, objects })
+    }
+
+    /// Opens the vault of a container store, `layerseal` beneath the store's root, and makes it where it
+    /// is missing. `root` decides through which mount: a file can become an object by another name for
+    /// it only where both were opened in the same one.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn of_store(root: impl AsFd, path: &Path) -> Result<Self> {
+        let path = path.join("layerseal");
+        let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
+        let root = files::make_dir_at(root, "layerseal").map_err(io)?;
+        let store = BlobStore::create(&root, &path)?;
+        let objects = files::make_dir_at(&root, "objects").map_err(io)?;
+        Ok(Self { root, path, store, objects })
     }
 
     /// Opens the vault at `path`, and makes it where it is missing: directories of mode 0700.

@@ -20,8 +20,19 @@ pub struct Found<'a> {
     pub store: &'a BlobStore,
 }
 
-/// Reads the layers when they are needed, for one algorithm; keeps what it read.
-pub type Reader<'a> = &'a mut dyn FnMut(Algorithm) -> Result<std::rc::Rc<Contents>>;
+/// Reads the layers when they are needed; keeps what it read.
+pub type Reader<'a> = &'a mut dyn FnMut(Wanted) -> Result<std::rc::Rc<Contents>>;
+
+/// How the layers are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The algorithm of the digests.
+    pub algorithm: Algorithm,
+    /// Whether somebody trusted has signed a statement that names image and EROFS images together.
+    /// Without one only the diff_ids in the config say which layers are the image's, and a reader that
+    /// does not check them would let the layers of one image pass with the seal of another.
+    pub bound: bool,
+}
 
 /// One line of the table that `verify` prints.
 #[derive(Clone, Debug)]
@@ -201,7 +212,8 @@ impl Judge<'_> {
             let images = known(&signed, binding.merged);
             return Ok((signed, images));
         }
-        let contents = (self.reader)(seal.algorithm)?;
+        let bound = signed.binding.is_some() && rules.certificates.is_some();
+        let contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound })?;
         let images = content::check(seal, &signed, &contents, store, budget)?;
         Ok((signed, images))
     }

@@ -5,7 +5,7 @@ mod decide;
 mod signatures;
 mod waiver;
 
-pub use decide::{Found, Judgement, Question, Reader, Row, SealReport, Verdict, judge, unsigned};
+pub use decide::{Found, Judgement, Question, Reader, Row, SealReport, Verdict, Wanted, judge, unsigned};
 pub use signatures::{BindingRule, Rules, SignedBy};
 pub use waiver::Waiver;
 
