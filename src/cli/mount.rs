@@ -37,7 +37,7 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
     let prepared = prepare(&vault, &verified, shape, mode, &home.budget)?;
     let mounted = crate::mount::mount(&prepared, &place)?;
     if !mounted.fresh {
-        output::note(format!("{} was mounted there already", verified.image().digest));
+        output::note(format!("{} was mounted there already", args.image));
     }
     Ok(())
 }

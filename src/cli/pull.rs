@@ -6,11 +6,11 @@ use crate::cli::{output, progress};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
 use crate::oci::{Budget, Reference};
+use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
-use crate::sys::verity;
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Question, Rules, VerifiedErofs, Wanted, judge};
+use crate::verify::{Found, Question, Rules, Wanted, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -120,18 +120,6 @@ pub(super) fn import(
         vault.mark_checked(&image.digest, &seal)?;
     }
     Ok(Pulled { without_verity })
-}
-
-/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
-/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
-/// when it is enabled: a file that was stored without one before is made anew.
-fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
-    let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
-    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
-    if enrolled || !verity::kernel_verifies() {
-        return Ok(());
-    }
-    vault.put_object(erofs.digest(), bytes, Some(signature))
 }
 
 /// The algorithm of the first seal that can be read: its objects will be needed.

@@ -129,28 +129,33 @@ impl<'a> Layer<'a> {
 
     fn file(&self, path: &[u8], size: u64) -> Result<FileContent> {
         let file = self.open_file(path, size)?;
-        let name = || self.name(path);
         if size <= INLINE_CONTENT_MAX_V0 as u64 {
-            let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(&e, &name()))?;
+            let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(&e, &self.name(path)))?;
             return Ok(FileContent::Inline(bytes.into()));
         }
-        let digest = self.digest(&file, &name())?;
-        self.vault.adopt(&file, &digest).map_err(|r| r.within(name()))?;
-        Ok(FileContent::Object(digest))
+        self.object(&file, &self.name(path)).map(FileContent::Object)
     }
 
-    /// The digest that the kernel enforces from now on, or, where it need not, the one that the
-    /// content has.
-    fn digest(&self, file: &File, name: &str) -> Result<VerityDigest> {
+    /// Makes the file an object, under the digest that the kernel enforces from now on, or, where it
+    /// need not, under the one that the content has.
+    fn object(&self, file: &File, name: &str) -> Result<VerityDigest> {
         let algorithm = self.rules.algorithm;
-        match verity::enable(file, algorithm, None, name) {
-            Ok(_) => verity::measure(file, algorithm, name),
+        let digest = match verity::enable(file, algorithm, None, name) {
+            Ok(_) => match verity::measure(file, algorithm, name) {
+                // Another seal or another tool chose before, and for a file that is for good.
+                Err(r) if r.case() == Case::G01Other => {
+                    return self.vault.copy_as(file, algorithm).map_err(|r| r.within(name));
+                }
+                other => other?,
+            },
             Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == VerityMode::Off => {
                 let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
-                crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))
+                crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))?
             }
-            Err(r) => Err(r),
-        }
+            Err(r) => return Err(r),
+        };
+        self.vault.adopt(file, &digest).map_err(|r| r.within(name))?;
+        Ok(digest)
     }
 
     fn open_file(&self, path: &[u8], size: u64) -> Result<File> {

@@ -200,6 +200,21 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
     Ok(())
 }
 
+/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
+/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
+/// when it is enabled: a file that was stored without one before is made anew.
+///
+/// # Errors
+/// [`Case::Io`], G02.
+pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
+    let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
+    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
+    if enrolled || !verity::kernel_verifies() {
+        return Ok(());
+    }
+    vault.put_object(erofs.digest(), bytes, Some(signature))
+}
+
 /// Whether the vault's filesystem and the kernel have fs-verity, by trying it on a file that never
 /// gets a name.
 ///

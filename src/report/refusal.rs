@@ -102,6 +102,8 @@ cases! {
     Usage = "A01", Usage, "the command cannot be understood", "see --help";
     Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
+    Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
+    Unsupported = "X07", CannotEnforce, "not supported", "";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -122,6 +124,8 @@ cases! {
     B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "";
     B09Replaced = "B09", Rejected, "a directory of the store was replaced", "pull the image again";
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
+
+    B12Layers = "B12", NotSealed, "these layers are no image, and nobody can have sealed them", "a rule for \"<none>\" in the policy lets them pass, as builds need it";
 
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";

@@ -20,8 +20,14 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens the directory `name` beneath `dir`.
-pub fn open_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    Ok(fs::openat2(dir, name, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), STAY)?)
+pub fn open_dir_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    Ok(fs::openat2(
+        dir,
+        name.as_ref().as_bytes(),
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        STAY,
+    )?)
 }
 
 /// Opens the regular file `name` beneath `dir` for reading.

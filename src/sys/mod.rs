@@ -4,5 +4,6 @@
 pub mod files;
 pub mod keyring;
 pub mod mounts;
+pub mod process;
 pub mod sha_lanes;
 pub mod verity;

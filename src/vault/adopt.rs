@@ -1,18 +1,20 @@
 use std::fs::File;
+use std::io::Seek as _;
 
 use rustix::io::Errno;
 
 use super::Vault;
-use crate::digest::VerityDigest;
-use crate::report::{Refusal, Result};
+use crate::digest::{Algorithm, VerityDigest};
+use crate::report::{Case, Refusal, Result};
 use crate::sys::files::{self, NewFile};
+use crate::sys::verity;
 
 impl Vault {
     /// Makes `file`, whose digest was measured or computed through this descriptor, an object: by one
     /// more name for it, or as a copy where it lies in another mount.
     ///
     /// # Errors
-    /// [`crate::report::Case::Io`], G02.
+    /// [`Case::Io`], G02.
     pub fn adopt(&self, file: &File, digest: &VerityDigest) -> Result<()> {
         let path = digest.object_path();
         let linked = match files::link(file, self.objects(), &path) {
@@ -39,36 +41,35 @@ impl Vault {
     }
 
     fn copy(&self, file: &File, digest: &VerityDigest) -> Result<()> {
-        use std::io::Seek as _;
         if self.holds(digest) {
             return Ok(());
         }
-        let io = |e| Refusal::io(self.object_name(digest), e);
-        let (dir, name) = self.object_place(digest)?;
-        let mut new = NewFile::create(&dir, 0o444).map_err(io)?;
+        let found = self.copy_as(file, digest.algorithm())?;
+        // What was copied can have been changed since it was measured.
+        if found == *digest { Ok(()) } else { Err(Refusal::new(Case::G01Other, self.object_name(digest), found)) }
+    }
+
+    /// Makes an object of a copy of `file`, with fs-verity of its own where the filesystem has it.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02.
+    pub fn copy_as(&self, file: &File, algorithm: Algorithm) -> Result<VerityDigest> {
+        let io = |e| Refusal::io(self.path.display().to_string(), e);
+        let name = "new object";
+        let mut new = NewFile::create(self.objects(), 0o444).map_err(io)?;
         let mut source = file;
         source.rewind().map_err(io)?;
         std::io::copy(&mut source, &mut new).map_err(io)?;
         let done = new.finish().map_err(io)?;
-        self.enable(&done.file, digest, None)?;
-        self.verify_copy(&done.file, digest)?;
-        done.replace(&name).map_err(io)
-    }
-
-    /// What was copied can have been changed since it was measured.
-    fn verify_copy(&self, copy: &File, digest: &VerityDigest) -> Result<()> {
-        use crate::report::Case;
-        use crate::sys::verity;
-        let name = self.object_name(digest);
-        match verity::check(copy, digest, &name) {
-            Err(r) if matches!(r.case(), Case::G06Unsupported | Case::G01Missing) => {
-                use std::io::Seek as _;
-                let mut again = copy.try_clone().map_err(|e| Refusal::io(&name, e))?;
-                again.rewind().map_err(|e| Refusal::io(&name, e))?;
-                let found = super::hash(again, digest.algorithm()).map_err(|e| Refusal::io(&name, e))?;
-                if found == *digest { Ok(()) } else { Err(Refusal::new(Case::G01Other, name, found)) }
+        let digest = match verity::enable(&done.file, algorithm, None, name) {
+            Ok(_) => verity::measure(&done.file, algorithm, name)?,
+            Err(r) if r.case() == Case::G06Unsupported => {
+                super::hash(done.file.try_clone().map_err(io)?, algorithm).map_err(io)?
             }
-            other => other,
-        }
+            Err(r) => return Err(r),
+        };
+        let (dir, name) = self.object_place(&digest)?;
+        done.replace_in(&dir, &name).map_err(io)?;
+        Ok(digest)
     }
 }

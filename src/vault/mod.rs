@@ -9,6 +9,7 @@
 //! images/<manifest>/    seals/<artifact>: the seals found for it, raw
 //!                       checked.<artifact>: its images were compared with the layers
 //!                       digests.<algorithm>: of the EROFS images that this host made
+//! layers/<layer ID>/     the same digests of layers that are no image; whiteouts: their form on the disk
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
 //! ```
@@ -24,7 +25,7 @@ use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
-pub use images::Tag;
+pub use images::{Digests, Tag};
 pub use objects::Import;
 pub(crate) use objects::hash;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::content::{self, Checked};
 use super::signatures::{self, Rules, Signed, SignedBy};
-use super::{VerifiedErofs, VerifiedImage};
+use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::Contents;
 use crate::oci::{BlobStore, Budget, Image};
@@ -220,7 +220,7 @@ impl Judge<'_> {
 
     fn verified(&self, seal: &Seal, artifact: Option<BlobDigest>, signed: Signed, checked: Checked) -> VerifiedImage {
         VerifiedImage {
-            image: self.question.image.clone(),
+            image: Some(self.question.image.clone()),
             seal: artifact,
             dialect: Some(seal.dialect),
             signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),
@@ -280,9 +280,19 @@ pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) ->
             format!("{} digests for {} layers", layers.len(), image.layers.len()),
         ));
     }
+    Ok(nobody(Some(image.clone()), merged, layers))
+}
+
+/// Layers that are no image: part of one, or one that is being made.
+pub fn unsigned_layers(_leave: &Waiver, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
+    nobody(None, merged, layers)
+}
+
+/// What nobody vouches for.
+fn nobody(image: Option<Image>, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
     let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
-    Ok(VerifiedImage {
-        image: image.clone(),
+    VerifiedImage {
+        image,
         seal: None,
         dialect: None,
         signer: None,
@@ -290,5 +300,5 @@ pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) ->
         merged: erofs(Role::Merged, merged),
         layers: layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
         stackable: true,
-    })
+    }
 }
