@@ -9,6 +9,7 @@ use crate::digest::{Algorithm, BlobDigest};
 use crate::image::{Contents, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
 use crate::pki::{Dates, Ownership, TrustStore};
+use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::vault::{Import, Vault};
 use crate::verify::{BindingRule, Found, Rules};
@@ -178,7 +179,13 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
             BindingArg::Local => BindingRule::Local,
         },
         identity: args.identity.clone(),
+        denied: denied()?,
     })
+}
+
+/// What this host denies, which holds for a person at the command line too.
+pub(super) fn denied() -> Result<Denied> {
+    Denied::load(&Directories::system())
 }
 
 /// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.

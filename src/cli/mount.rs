@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, demands};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
@@ -121,10 +121,10 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
     let digest = &located.image.digest;
     let known = [algorithm, Algorithm::Sha512, Algorithm::Sha256].into_iter().find_map(|a| vault.contents(digest, a));
     match known {
-        Some((merged, layers)) => unsigned(&located.image, merged, &layers),
+        Some((merged, layers)) => unsigned(&located.image, merged, &layers, &denied()?),
         None => {
             let contents = located.keep_contents(algorithm, budget)?;
-            unsigned(&located.image, contents.merged_digest, &contents.layer_digests)
+            unsigned(&located.image, contents.merged_digest, &contents.layer_digests, &denied()?)
         }
     }
 }

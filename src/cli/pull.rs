@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use crate::cli::args;
-use crate::cli::home::{Extra, Home, Located, Place, demands};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, progress};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
@@ -24,6 +24,7 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     };
     // A name that cannot be given is refused before anything is written.
     Vault::check_name(&name)?;
+    denied()?.image(&located.image)?;
     let extra = Extra::open(&args.trust, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;

@@ -104,6 +104,7 @@ cases! {
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
     Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
     Unsupported = "X07", CannotEnforce, "not supported", "";
+    VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -175,7 +176,7 @@ cases! {
     F01Store = "F01", Policy, "the trust store cannot be used", "put certificates in a root-owned file or directory that only root can write";
     F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
     F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; contrib/policy.toml is an example";
-    F06Denied = "F06", Rejected, "denied by this host", "";
+    F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; if it is denied no more, take the entry out of deny.d/";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
 
     // G: fs-verity.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Certificate, Dates, formatted_digest, verify_signature};
+use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
 
@@ -30,6 +31,8 @@ pub struct Rules {
     pub binding: BindingRule,
     /// The name that the statement must allow the image to run under.
     pub identity: Option<String>,
+    /// What this host refuses, whoever vouches for it.
+    pub denied: Denied,
 }
 
 /// Who made a signature.
@@ -97,7 +100,10 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
 fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate], rules: &Rules) -> Result<SignedBy> {
     let content = formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes());
     let index = verify_signature(der, &content, trusted, rules.dates, rules.now, &role.to_string())?;
-    trusted.get(index).map(SignedBy::of).ok_or_else(|| Refusal::new(Case::Bug, role.to_string(), "no such certificate"))
+    let bug = || Refusal::new(Case::Bug, role.to_string(), "no such certificate");
+    let signer = trusted.get(index).map(SignedBy::of).ok_or_else(bug)?;
+    rules.denied.certificate(&signer.fingerprint).map_err(|r| r.within(role))?;
+    Ok(signer)
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
