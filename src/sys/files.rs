@@ -7,10 +7,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::report::{Case, Refusal};
 
 const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -157,6 +160,32 @@ impl Finished {
             Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+/// Asks once whether `/proc` is the kernel's own. What is read there, and the names that
+/// [`proc_path`] gives, are believed; a directory or another filesystem in its place could say
+/// anything.
+///
+/// # Errors
+/// [`Case::J03Proc`].
+pub fn check_proc() -> crate::report::Result<()> {
+    static CHECKED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    let check = || {
+        let proc = fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if fs::fstatfs(&proc)?.f_type != fs::PROC_SUPER_MAGIC {
+            return Err(io::Error::other("another filesystem is mounted there"));
+        }
+        // A mount over a part of it is found when that part is opened without leaving procfs.
+        for part in ["self/fd", "self/mountinfo"] {
+            let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            fs::openat2(&proc, part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), stay)?;
+        }
+        Ok(())
+    };
+    match CHECKED.get_or_init(|| check().map_err(|e| e.to_string())) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(Refusal::new(Case::J03Proc, "/proc", why)),
     }
 }
 

@@ -5,4 +5,6 @@ pub mod files;
 pub mod keyring;
 pub mod mounts;
 pub mod sha_lanes;
+pub mod statmount;
+pub mod userns;
 pub mod verity;
