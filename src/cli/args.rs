@@ -51,6 +51,8 @@ pub enum Command {
     Mount(Mount),
     /// Unmount an image
     Umount(Umount),
+    /// List what is mounted, and by whose word
+    Status(Status),
     /// Copy an image into an OCI layout
     Push(Push),
     /// Copy the seals of an image into an OCI layout
@@ -81,6 +83,7 @@ impl Command {
             Self::Verify(a) => a.json,
             Self::Inspect(a) => a.json,
             Self::Images(a) => a.json,
+            Self::Status(a) => a.json,
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
@@ -290,6 +293,14 @@ pub enum VerityArg {
 pub struct Umount {
     /// Where the image is mounted
     pub target: PathBuf,
+}
+
+/// `layerseal status`
+#[derive(Debug, Group)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal push`

@@ -15,6 +15,7 @@ mod pull;
 mod push;
 mod seal;
 mod sign;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Verify(a) => return verify::run(&home, &a),
         Command::Mount(a) => mount::run(&home, &a)?,
         Command::Umount(a) => crate::mount::unmount(&a.target)?,
+        Command::Status(a) => status::run(&a)?,
         Command::Push(a) => push::run(&home, &a.image, &a.to, a.signatures, true)?,
         Command::ExportSignatures(a) => push::run(&home, &a.image, &a.to, true, false)?,
         Command::Inspect(a) => inspect::run(&home, &a)?,

@@ -1,13 +1,18 @@
+use std::path::Path;
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied, now};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
+use crate::mount::{Kind, Mounted, Record, Upper, write};
 use crate::oci::{Budget, Reference};
-use crate::prepare::{Shape, VerityMode, can_enforce, prepare};
+use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::open_target;
 use crate::vault::Vault;
 use crate::verify::{Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
@@ -18,8 +23,7 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
         VerityArg::Require => VerityMode::Require,
         VerityArg::Off => VerityMode::Off,
     };
-    let place = crate::mount::Place { target: args.target.clone(), upper: args.upper.clone().zip(args.work.clone()) };
-    check_directories(&place)?;
+    let place = place(args)?;
     let rules = demands(&args.trust)?;
     if mode == VerityMode::Off {
         // Loud, and not only where somebody watches.
@@ -38,18 +42,59 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
     let mounted = crate::mount::mount(&prepared, &place)?;
     if !mounted.fresh {
         output::note(format!("{} was mounted there already", args.image));
+        return Ok(());
     }
-    Ok(())
+    let kept = write(&record(args, &verified, &prepared, &place, &mounted));
+    if kept.is_err() {
+        // Nothing is mounted that nobody can account for.
+        let _ = crate::mount::unmount(&place.target);
+    }
+    Ok(kept?)
 }
 
-fn check_directories(place: &crate::mount::Place) -> Result<()> {
-    let (upper, work) = place.upper.as_ref().map_or((None, None), |(u, w)| (Some(u), Some(w)));
-    for dir in [Some(&place.target), upper, work].into_iter().flatten() {
-        if !std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir()) {
-            return Err(Refusal::new(Case::Usage, dir.display().to_string(), "it must be an existing directory"));
-        }
+fn record(
+    args: &args::Mount,
+    verified: &VerifiedImage,
+    prepared: &PreparedImage,
+    place: &crate::mount::Place,
+    mounted: &Mounted,
+) -> Record {
+    Record {
+        device: mounted.device,
+        mount_id: mounted.id,
+        target: place.target.clone(),
+        source: prepared.description().to_owned(),
+        kind: if args.trust.trust.is_empty() { Kind::Off } else { Kind::Sealed },
+        image: verified.image().map(|i| i.digest.to_string()),
+        container: None,
+        names: match &args.image {
+            Reference::Digest(_) => vec![],
+            named => vec![named.to_string()],
+        },
+        seal: verified.seal().map(ToString::to_string),
+        signer: verified.signer().map(|s| s.subject.clone()),
+        upper: place.upper.as_ref().map(|u| u.path.clone()),
+        verity: prepared.mode() == VerityMode::Require,
+        since: now(),
     }
-    Ok(())
+}
+
+/// Where it is to go, before anything is read or imported.
+fn place(args: &args::Mount) -> Result<crate::mount::Place> {
+    let open = |path: &Path| {
+        open_target(path).map_err(|e| {
+            let case = if matches!(e, Errno::LOOP | Errno::NOTDIR) { Case::A08Target } else { Case::Usage };
+            Refusal::new(case, path.display().to_string(), "it must be an existing directory, and no symlink")
+        })
+    };
+    drop(open(&args.target)?);
+    let upper = match args.upper.as_ref().zip(args.work.as_ref()) {
+        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: upper.clone() }),
+        None => None,
+    };
+    // Programs that are run for it are run elsewhere.
+    let target = std::path::absolute(&args.target).map_err(|e| Refusal::io(args.target.display().to_string(), e))?;
+    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(target) })
 }
 
 /// The image, by its seals or, where no signature is asked for, as the vault knows it.

@@ -114,6 +114,7 @@ cases! {
     A06Contradiction = "A06", Usage, "the options contradict each other", "";
     A08Target = "A08", Usage, "not a place to mount a container's root", "";
     A13IdMap = "A13", Usage, "the user or group mapping cannot be used", "give ranges that do not overlap";
+    A13Cannot = "A13", CannotEnforce, "files cannot be shown under other user or group IDs", "use a kernel and a filesystem with idmapped mounts, or set top = \"fuse-overlayfs\"";
 
     // B: which image containers-storage says it is.
     B01Records = "B01", Rejected, "the records of the container store cannot be read", "`podman system check` tells what is damaged";
@@ -214,7 +215,12 @@ cases! {
     I07Busy = "I07", CannotEnforce, "upper or work directory are in use by another mount", "unmount the other, or use other directories";
     I09Kernel = "I09", CannotEnforce, "this kernel cannot mount a sealed image", "use Linux 6.12 or newer; see `layerseal doctor`";
     I11Overlay = "I11", CannotEnforce, "the overlay cannot be mounted", "see `layerseal doctor`";
+    I11Volatile = "I11", CannotEnforce, "a volatile mount used the upper directory before, and a crash may have damaged it", "use a new one, or mount it volatile again";
+    I11Fuse = "I11", CannotEnforce, "fuse-overlayfs cannot be used", "install fuse-overlayfs, or set top = \"kernel\"";
     I13Stack = "I13", Rejected, "the seal's layer images cannot be stacked", "mount the merged image (without --stack)";
+
+    // J: races, and what is believed.
+    J03Proc = "J03", CannotEnforce, "/proc is not the kernel's own", "mount procfs there, and nothing over it";
 }
 
 /// One refusal: the case, and what was being looked at.

@@ -7,10 +7,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::report::{Case, Refusal};
 
 const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -175,6 +178,32 @@ pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
     // Two names of one file: rename(2) does nothing and says that all is well.
     let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
     Ok(renamed?)
+}
+
+/// Asks once whether `/proc` is the kernel's own. What is read there, and the names that
+/// [`proc_path`] gives, are believed; a directory or another filesystem in its place could say
+/// anything.
+///
+/// # Errors
+/// [`Case::J03Proc`].
+pub fn check_proc() -> crate::report::Result<()> {
+    static CHECKED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    let check = || {
+        let proc = fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if fs::fstatfs(&proc)?.f_type != fs::PROC_SUPER_MAGIC {
+            return Err(io::Error::other("another filesystem is mounted there"));
+        }
+        // A mount over a part of it is found when that part is opened without leaving procfs.
+        for part in ["self/fd", "self/mountinfo"] {
+            let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            fs::openat2(&proc, part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), stay)?;
+        }
+        Ok(())
+    };
+    match CHECKED.get_or_init(|| check().map_err(|e| e.to_string())) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(Refusal::new(Case::J03Proc, "/proc", why)),
+    }
 }
 
 /// The name under which the kernel knows an open descriptor.

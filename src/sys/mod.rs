@@ -6,4 +6,6 @@ pub mod keyring;
 pub mod mounts;
 pub mod process;
 pub mod sha_lanes;
+pub mod statmount;
+pub mod userns;
 pub mod verity;
