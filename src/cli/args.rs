@@ -47,6 +47,8 @@ pub enum Command {
     Attach(Attach),
     /// Check an image against its seals
     Verify(Verify),
+    /// Get images of the container store ready before they are started
+    Prepare(Prepare),
     /// Verify an image and mount it
     Mount(Mount),
     /// Unmount an image
@@ -84,6 +86,7 @@ impl Command {
             Self::Inspect(a) => a.json,
             Self::Images(a) => a.json,
             Self::Status(a) => a.json,
+            Self::Prepare(a) => a.json,
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
@@ -286,6 +289,24 @@ pub enum VerityArg {
     Require,
     /// It does not: for hosts without fs-verity, and for tests
     Off,
+}
+
+/// `layerseal prepare`
+#[derive(Debug, Group)]
+#[group(skip)]
+pub struct Prepare {
+    /// Images of the container store, by name or ID
+    #[arg(required_unless_present = "all")]
+    pub images: Vec<String>,
+    /// Every image of the container store; one that would be refused is told, and no error
+    #[arg(long, conflicts_with = "images")]
+    pub all: bool,
+    /// Where seals are that the store does not have yet: an OCI layout, `oci:DIR`
+    #[arg(long, value_name = "oci:DIR[:TAG]")]
+    pub seal: Vec<Reference>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal umount`

@@ -116,9 +116,9 @@ impl Located {
 pub(super) struct Extra(Vec<(Layout, Vec<BlobDigest>)>);
 
 impl Extra {
-    pub(super) fn open(args: &TrustArgs, budget: &Budget) -> Result<Self> {
+    pub(super) fn open(seals: &[Reference], budget: &Budget) -> Result<Self> {
         let mut layouts = Vec::new();
-        for reference in &args.seal {
+        for reference in seals {
             let Reference::Layout { dir, .. } = reference else {
                 return Err(Refusal::new(Case::Usage, reference.to_string(), "--seal takes oci:DIR"));
             };
@@ -127,6 +127,16 @@ impl Extra {
             layouts.push((layout, artifacts));
         }
         Ok(Self(layouts))
+    }
+
+    /// Those that say they are about `image`.
+    pub(super) fn about(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<Found<'_>>> {
+        let mut found = Vec::new();
+        for (layout, _) in &self.0 {
+            let digests = layout.referrers(image, budget)?;
+            found.extend(digests.into_iter().map(|digest| Found { digest, store: layout.store() }));
+        }
+        Ok(found)
     }
 
     /// These seals and those beside the image.

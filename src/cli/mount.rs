@@ -108,7 +108,7 @@ fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Ve
     };
     match rules {
         Some(rules) => {
-            let extra = Extra::open(&args.trust, &home.budget)?;
+            let extra = Extra::open(&args.trust.seal, &home.budget)?;
             let found = extra.found(&located, &home.budget)?;
             by_seals(vault, &located, &found, rules, &home.budget)
         }
@@ -126,7 +126,7 @@ fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<
     }
     let reference = Reference::Digest(source.image.digest);
     if rules.is_some() || vault.image(&reference, &home.budget).is_err() {
-        let extra = Extra::open(&args.trust, &home.budget)?;
+        let extra = Extra::open(&args.trust.seal, &home.budget)?;
         let found = extra.found(&source, &home.budget)?;
         let algorithm = rules.is_none().then_some(args.algorithm);
         pull::import(&vault, &source, &found, rules, algorithm, &home.budget)?;

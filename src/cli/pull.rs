@@ -25,7 +25,7 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     // A name that cannot be given is refused before anything is written.
     Vault::check_name(&name)?;
     denied()?.image(&located.image)?;
-    let extra = Extra::open(&args.trust, &home.budget)?;
+    let extra = Extra::open(&args.trust.seal, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;
     let rules = demands(&args.trust)?;

@@ -160,6 +160,10 @@ impl Skeleton {
         let mut tar = TarStream::new(stream, budget, &mut ignored);
         // Nothing is handed to the sink: no content is in the stream.
         let entries = tar.entries(&mut HashOnly::new(Algorithm::Sha256))?;
+        tar.rest()?;
+        if tar.tar.file.is_some() {
+            return Err(Refusal::new(Case::H11Layer, "tar-split", "a file without a header"));
+        }
         Ok(Self { entries, files: tar.elsewhere })
     }
 

@@ -17,7 +17,7 @@ use crate::identify::ClaimedLayer;
 use crate::image::{Contents, Entry, FileContent, Progress, Skeleton, diff_id};
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
-use crate::sys::{files, mounts, verity};
+use crate::sys::{files, verity};
 use crate::vault::Vault;
 
 /// Files are worked on side by side: enabling fs-verity waits for the disk. More threads than this
@@ -69,7 +69,7 @@ struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     fn open(vault: &'a Vault, layer: &'a ClaimedLayer, rules: &'a ImportRules<'a>) -> Result<Self> {
-        Ok(Self { vault, layer, rules, dir: content_dir(layer)? })
+        Ok(Self { vault, layer, rules, dir: content_dir(vault, layer)? })
     }
 
     fn read(&self, progress: Progress<'_>) -> Result<Vec<Entry>> {
@@ -192,19 +192,16 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The layer's directory, through a private mount of the store: containers-storage mounts its own
-/// directory on itself, and nothing can be linked from one mount into another (linkat(2), EXDEV).
-fn content_dir(layer: &ClaimedLayer) -> Result<OwnedFd> {
+/// The layer's directory, in the same mount as the vault where they are of one store, so that files can
+/// be linked; else they are copied.
+fn content_dir(vault: &Vault, layer: &ClaimedLayer) -> Result<OwnedFd> {
     let io = |e| Refusal::io(layer.path.display().to_string(), e);
     let wanted = identity(&layer.diff).map_err(io)?;
-    if let Ok(tree) = mounts::clone_tree(&*layer.store)
-        && let Ok(dir) = files::open_dir_at(&tree, &format!("overlay/{}/diff", layer.id))
-        && identity(&dir).map_err(io)? == wanted
-    {
-        return Ok(dir);
+    let name = format!("overlay/{}/diff", layer.id);
+    match vault.tree().map(|tree| files::open_dir_at(tree, name)) {
+        Some(Ok(dir)) if identity(&dir).map_err(io)? == wanted => Ok(dir),
+        _ => layer.diff.try_clone().map_err(io),
     }
-    // The store's layers are a mount of their own: then files are copied.
-    layer.diff.try_clone().map_err(io)
 }
 
 /// Device and inode.

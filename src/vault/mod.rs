@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, mounts};
 
 pub use images::{Digests, Tag};
 pub use objects::Import;
@@ -36,6 +36,7 @@ pub struct Vault {
     path: PathBuf,
     store: BlobStore,
     objects: OwnedFd,
+    tree: Option<OwnedFd>,
 }
 
 impl Vault {
@@ -48,22 +49,35 @@ impl Vault {
         let root = files::open_dir(path).map_err(missing)?;
         let store = BlobStore::open(&root, path)?;
         let objects = files::open_dir_at(&root, "objects").map_err(missing)?;
-        Ok(Self { root, path: path.to_owned(), store, objects })
+        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
     }
 
-    /// Opens the vault of a container store, `layerseal` beneath the store's root, and makes it where it
-    /// is missing. `root` decides through which mount: a file can become an object by another name for
-    /// it only where both were opened in the same one.
+    /// Opens the vault of a container store, `layerseal` beneath its open root, and makes it where it is
+    /// missing.
+    ///
+    /// containers-storage mounts its directory on itself, and nothing can be linked from one mount into
+    /// another (linkat(2), EXDEV): so the vault is opened through a private mount of the root, which
+    /// [`Self::tree`] gives to whoever has files to link from.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn of_store(root: impl AsFd, path: &Path) -> Result<Self> {
         let path = path.join("layerseal");
         let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
-        let root = files::make_dir_at(root, "layerseal").map_err(io)?;
+        let tree = mounts::clone_tree(&root).ok();
+        let root = match &tree {
+            Some(tree) => files::make_dir_at(tree, "layerseal"),
+            None => files::make_dir_at(root, "layerseal"),
+        };
+        let root = root.map_err(io)?;
         let store = BlobStore::create(&root, &path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path, store, objects })
+        Ok(Self { root, path, store, objects, tree })
+    }
+
+    /// The root of the container store, in the mount that the vault was opened through.
+    pub fn tree(&self) -> Option<&OwnedFd> {
+        self.tree.as_ref()
     }
 
     /// Opens the vault at `path`, and makes it where it is missing: directories of mode 0700.
@@ -77,7 +91,7 @@ impl Vault {
         let root = files::open_dir(path).map_err(io)?;
         let store = BlobStore::create(&root, path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path: path.to_owned(), store, objects })
+        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
     }
 
     /// Manifests, configs, layers, signatures.
