@@ -188,7 +188,7 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
             BindingArg::Required => BindingRule::Required,
             BindingArg::Local => BindingRule::Local,
         },
-        identity: args.identity.clone(),
+        identities: args.identity.iter().cloned().collect(),
         denied: denied()?,
     })
 }

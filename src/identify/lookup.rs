@@ -43,6 +43,20 @@ pub fn stored_images(root: &Path, wanted: Option<&str>) -> Result<Vec<StoredImag
     Ok(chosen.into_iter().map(stored).collect())
 }
 
+/// Images that have `layer` beneath their uppermost one: whoever vouches for one of them vouches for it.
+/// An image that cannot be read is left out, since it can vouch for nothing.
+///
+/// # Errors
+/// Those of reading the records.
+pub fn images_above(root: &Path, layer: &str) -> Result<Vec<ClaimedImage>> {
+    let home = Home { root: root.to_owned(), id: String::new() };
+    let stores = Stores::open(&home)?;
+    let above = |record: &&ImageRecord| {
+        chain(stores.own(), record, root).is_ok_and(|chain| chain.iter().skip(1).any(|link| link.home.id == layer))
+    };
+    Ok(stores.own().images().iter().filter(above).filter_map(|record| claimed(&stores, record, root).ok()).collect())
+}
+
 /// The image of this name, tag and registry being as optional as they are for podman, or whose ID
 /// begins so.
 fn choose<'a>(images: &'a [ImageRecord], wanted: &str, root: &Path) -> Result<&'a ImageRecord> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
-pub use lookup::{StoredImage, stored_images};
+pub use lookup::{StoredImage, images_above, stored_images};
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;

@@ -73,6 +73,9 @@ pub struct Decision {
     pub fetch: Fetch,
     /// Where this was decided: the pattern and its file.
     pub source: String,
+    /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
+    /// may have been given others here.
+    pub names: Vec<String>,
     /// The name of the image that the rule matched, the smallest one where the default decided; `None`
     /// for an image without any name.
     pub name: Option<String>,
@@ -141,23 +144,28 @@ impl Policy {
         let nameless = [NAMELESS.to_owned()];
         let (names, named) = if names.is_empty() { (&nameless[..], false) } else { (names, true) };
         let mut found: Vec<(&Pattern, &Decision, String)> = Vec::new();
-        let mut unmatched = false;
+        let mut unmatched: Vec<String> = Vec::new();
         for name in names {
             let name = repository(name).to_owned();
             let best = self.rules.iter().filter(|(p, _)| p.matches(&name)).max_by_key(|(p, _)| p.specificity());
             match best {
                 Some((pattern, decision)) => found.push((pattern, decision, name)),
-                None => unmatched = true,
+                None => unmatched.push(name),
             }
         }
         found.sort_by(|(p, d, n), (q, e, m)| {
             (d.mode, std::cmp::Reverse(p.specificity()), n).cmp(&(e.mode, std::cmp::Reverse(q.specificity()), m))
         });
-        let (name, decision) = match found.into_iter().next() {
-            Some((_, decision, name)) if !unmatched || decision.mode <= self.default.mode => (Some(name), decision),
-            _ => (names.iter().map(|n| repository(n).to_owned()).min(), &self.default),
+        unmatched.sort();
+        let (decision, all) = match found.first() {
+            Some((pattern, decision, _)) if unmatched.is_empty() || decision.mode <= self.default.mode => {
+                (*decision, found.iter().filter(|(p, ..)| p == pattern).map(|(_, _, name)| name.clone()).collect())
+            }
+            _ => (&self.default, unmatched),
         };
-        Decision { name: name.filter(|_| named), ..decision.clone() }
+        let mut names: Vec<String> = if named { all } else { Vec::new() };
+        names.dedup();
+        Decision { name: names.first().cloned(), names, ..decision.clone() }
     }
 }
 
@@ -223,6 +231,7 @@ impl Stores<'_> {
             },
             fetch: settings.fetch.unwrap_or(Fetch::Never),
             source,
+            names: Vec::new(),
             name: None,
         })
     }

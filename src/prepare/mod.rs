@@ -31,6 +31,8 @@ pub enum Shape {
     Merged,
     /// One for each layer.
     Stack,
+    /// One for each of the lowest layers, as many as are given.
+    Lowest(usize),
 }
 
 /// `OVL_MAX_STACK` is 500, and the objects are one of them (fs/overlayfs/params.h).
@@ -98,19 +100,10 @@ pub fn prepare(
     mode: VerityMode,
     budget: &Budget,
 ) -> Result<PreparedImage> {
-    let wanted: Vec<&VerifiedErofs> = match shape {
+    let wanted = match shape {
         Shape::Merged => vec![image.merged()],
-        Shape::Stack if image.layers().is_empty() => {
-            return Err(Refusal::new(Case::I13Stack, "", "the image has no layers"));
-        }
-        Shape::Stack if !image.stackable() => {
-            return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back"));
-        }
-        Shape::Stack if image.layers().len() > MAX_STACK => {
-            let why = format!("overlayfs takes {MAX_STACK} layers, the image has {}", image.layers().len());
-            return Err(Refusal::new(Case::I13Stack, "", why));
-        }
-        Shape::Stack => image.layers().iter().rev().collect(),
+        Shape::Stack => stack(image, image.layers().len())?,
+        Shape::Lowest(count) => stack(image, count)?,
     };
     let mut erofs = Vec::new();
     for one in wanted {
@@ -123,6 +116,19 @@ pub fn prepare(
     let description = describe(&erofs);
     let objects = vault.objects().try_clone().map_err(|e| Refusal::io("vault", e))?;
     Ok(PreparedImage { erofs, objects, mode, description })
+}
+
+/// The images of the lowest layers, uppermost first.
+fn stack(image: &VerifiedImage, count: usize) -> Result<Vec<&VerifiedErofs>> {
+    let refuse = |why: String| Err(Refusal::new(Case::I13Stack, "", why));
+    match image.layers().get(..count) {
+        None | Some([]) => refuse("the image has no such layers".into()),
+        Some(_) if !image.stackable() => refuse("they hold no whiteouts: deleted files would come back".into()),
+        Some(layers) if layers.len() > MAX_STACK => {
+            refuse(format!("overlayfs takes {MAX_STACK} layers, the image has {}", layers.len()))
+        }
+        Some(layers) => Ok(layers.iter().rev().collect()),
+    }
 }
 
 /// What identifies the mount: the digest of the one EROFS image, or a digest over those of all, so

@@ -58,16 +58,22 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Resu
         (_, Some(_)) => Kind::Audit,
         _ => Kind::Sealed,
     };
-    let record = Record {
-        image: Some(prepared.manifest.to_string()),
-        container: container.map(|c| c.id),
-        names: prepared.names,
-        seal: prepared.seal.map(|s| s.to_string()),
-        signer: prepared.signer,
-        verity: mode == VerityMode::Require,
-        ..record(&mounted, &place, prepared.image.description(), kind)
-    };
-    note(record, &place)
+    let record = record(&mounted, &place, prepared.image.description(), kind);
+    note(Record { container: container.map(|c| c.id), ..prepared.describe(record) }, &place)
+}
+
+impl Prepared {
+    /// The record of a mount of it.
+    pub(super) fn describe(&self, record: Record) -> Record {
+        Record {
+            image: Some(self.manifest.to_string()),
+            names: self.names.clone(),
+            seal: self.seal.map(|s| s.to_string()),
+            signer: self.signer.clone(),
+            verity: self.image.mode() == VerityMode::Require,
+            ..record
+        }
+    }
 }
 
 fn audit(refusal: &Refusal, call: &Call) {
@@ -111,6 +117,35 @@ pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress
     choice.prepare(&vault, claimed, mode, progress).map(Some)
 }
 
+/// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
+pub(super) fn prepare_lowest(
+    call: &Call,
+    policy: &Policy,
+    claimed: &ClaimedImage,
+    count: usize,
+) -> Result<Option<Prepared>> {
+    let choice = Choice::of(policy, claimed)?;
+    if choice.decision.mode == Mode::Off {
+        return Ok(None);
+    }
+    let vault = vault_of(&claimed.root)?;
+    //LOCK let _lock = vault.shared()?;
+    let mode = verity_mode(&choice.decision, call);
+    let work =
+        Work { vault: &vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
+    match choice.sealed(&work) {
+        Ok((candidate, verified)) if verified.stackable() => {
+            let image = prepare(&vault, &verified, Shape::Lowest(count), mode, work.budget)?;
+            Ok(Some(choice.prepared(candidate, &verified, image, None)))
+        }
+        Ok(_) => Ok(None),
+        Err(refusal) => {
+            log::debug!("not by this image: {refusal}");
+            Ok(None)
+        }
+    }
+}
+
 /// The candidates that count, and what is asked of them.
 struct Choice<'a> {
     policy: &'a Policy,
@@ -145,7 +180,7 @@ impl<'a> Choice<'a> {
                 Binding::Local => BindingRule::Local,
             },
             // An image that lost its name to a newer one has none to compare.
-            identity: self.decision.name.clone().filter(|_| self.decision.identity),
+            identities: if self.decision.identity { self.decision.names.clone() } else { Vec::new() },
             denied: self.policy.denied().clone(),
         }
     }
@@ -173,7 +208,17 @@ impl<'a> Choice<'a> {
             }
         };
         let image = prepare(vault, &verified, Shape::Merged, mode, work.budget)?;
-        Ok(Prepared {
+        Ok(self.prepared(candidate, &verified, image, would_refuse))
+    }
+
+    fn prepared(
+        &self,
+        candidate: &Candidate,
+        verified: &VerifiedImage,
+        image: PreparedImage,
+        would_refuse: Option<Refusal>,
+    ) -> Prepared {
+        Prepared {
             image,
             mode: self.decision.mode,
             manifest: candidate.image.digest,
@@ -181,7 +226,7 @@ impl<'a> Choice<'a> {
             seal: verified.seal().copied(),
             signer: verified.signer().map(|s| s.subject.clone()),
             would_refuse,
-        })
+        }
     }
 
     /// The first candidate that a seal passes for.

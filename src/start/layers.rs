@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::image::{UNSIGNED, vault_of, verity_mode};
+use super::image::{self, UNSIGNED, vault_of, verity_mode};
 use super::{note, open, own, place, record};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root};
+use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
 use crate::invoke::Call;
 use crate::mount::{self, Kind, Record};
 use crate::oci::Budget;
@@ -19,6 +19,9 @@ use crate::verify::{Waiver, unsigned_layers};
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Result<()> {
     let decision = policy.decide(&[]);
+    if call.upper.is_none() && claimed.own.is_none() && part(call, policy, &claimed)? {
+        return Ok(());
+    }
     if decision.mode == Mode::Enforce {
         return Err(Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why));
     }
@@ -32,6 +35,21 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Res
         }
         _ => plain(call, policy, &decision, layers, own, root),
     }
+}
+
+/// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
+/// each of them: who sealed the image sealed its layers. False when no seal passes.
+fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
+    let Some(top) = claimed.layers.last() else { return Ok(false) };
+    for image in images_above(&claimed.root.path, &top.id)? {
+        let Some(sealed) = image::prepare_lowest(call, policy, &image, claimed.layers.len())? else { continue };
+        let place = place(call, policy, None, None)?;
+        let mounted = mount::mount(&sealed.image, &place)?;
+        let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
+        note(sealed.describe(record), &place)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// One EROFS image of all layers.

@@ -29,8 +29,9 @@ pub struct Rules {
     pub now: i64,
     /// Whether a binding statement is asked for.
     pub binding: BindingRule,
-    /// The name that the statement must allow the image to run under.
-    pub identity: Option<String>,
+    /// The names of the image: the statement must allow it to run under one of them. Without any it is
+    /// not asked.
+    pub identities: Vec<String>,
     /// What this host refuses, whoever vouches for it.
     pub denied: Denied,
 }
@@ -124,7 +125,7 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         if rules.certificates.is_some() && rules.binding == BindingRule::Required {
             return Err(Refusal::new(Case::D16Binding, "", ""));
         }
-        if rules.identity.is_some() && rules.certificates.is_some() {
+        if !rules.identities.is_empty() && rules.certificates.is_some() {
             return Err(Refusal::new(Case::D18Identity, "", "it has no binding statement, and so no name"));
         }
         return Ok(None);
@@ -157,11 +158,9 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if let Some(name) = &rules.identity
-        && !binding.identities.contains(name)
-    {
+    if !rules.identities.is_empty() && !rules.identities.iter().any(|name| binding.identities.contains(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
-        return refuse(Case::D18Identity, format!("it is for {names}, not for {name}"));
+        return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
     }
     Ok(Some(binding))
 }

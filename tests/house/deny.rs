@@ -59,7 +59,7 @@ impl Host {
             dates: Dates::Enforce,
             now,
             binding: BindingRule::Required,
-            identity: None,
+            identities: vec![],
             denied,
         };
         let store = self.layout.store();
