@@ -73,7 +73,7 @@ impl Host {
             budget: &Budget::STANDARD,
             checked: &|_| checked,
         };
-        judge(&question, &mut |algorithm| self.contents(algorithm)).into_result()
+        judge(&question, &mut |wanted: layerseal::verify::Wanted| self.contents(wanted.algorithm)).into_result()
     }
 
     #[track_caller]
