@@ -16,9 +16,15 @@ use crate::sys::verity;
 const COLLECT: u64 = 1 << 20;
 
 impl Vault {
-    /// The directory of objects, for the overlay's `datadir+`.
-    pub fn objects(&self) -> &OwnedFd {
+    /// The directory of objects, to put something into.
+    pub(crate) fn objects(&self) -> &OwnedFd {
         &self.objects
+    }
+
+    /// The directory of objects, for the overlay's `datadir+`: Linux 6.12 takes no layer from a mount
+    /// that is attached nowhere.
+    pub fn data_dir(&self) -> &OwnedFd {
+        self.attached.as_ref().unwrap_or(&self.objects)
     }
 
     /// Opens an object; it is not yet measured.
