@@ -180,6 +180,13 @@ fn open(place: &Place) -> Result<OwnedFd> {
     if place.above.is_some() && place.upper.is_some() {
         return Err(Refusal::new(Case::Bug, place.target.display().to_string(), "above and upper"));
     }
+    if let Some(upper) = &place.upper
+        && let Some(other) = record::with_upper(&upper.upper)?
+        && other.target != place.target
+    {
+        let why = format!("mounted on {}", other.target.display());
+        return Err(Refusal::new(Case::I07Busy, upper.path.display().to_string(), why));
+    }
     open_target(&place.target)
 }
 

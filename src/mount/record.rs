@@ -127,6 +127,17 @@ pub(super) fn holds(mount: &Identity) -> Result<bool> {
     Ok(live()?.iter().any(|r| (r.device, r.mount_id) == (mount.device, mount.id)))
 }
 
+/// The live mount whose changes go to the directory `upper` already. Two overlays over one upper
+/// directory damage it, and the kernel refuses that only where its index is on.
+pub(super) fn with_upper(upper: &OwnedFd) -> Result<Option<Record>> {
+    let wanted = fstat(upper).map_err(|e| Refusal::io("upper directory", e))?;
+    let same = |r: &Record| {
+        let found = r.upper.as_ref().and_then(|path| rustix::fs::lstat(path).ok());
+        found.is_some_and(|s| (s.st_dev, s.st_ino) == (wanted.st_dev, wanted.st_ino))
+    };
+    Ok(live()?.into_iter().find(same))
+}
+
 fn open() -> std::io::Result<OwnedFd> {
     let base = files::open_dir(Path::new(BASE))?;
     only_root(&base)?;

@@ -11,6 +11,7 @@ mod disk;
 mod enforce;
 mod g_verity;
 mod keyring;
+mod mapped;
 mod tamper;
 
 use std::path::PathBuf;
