@@ -23,7 +23,8 @@ impl IdMap {
         }
         // One kind alone: the other stays as it is.
         let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
-        let (uid_map, gid_map) = (lines("uidmapping", &uids)?, lines("gidmapping", &gids)?);
+        let map = |option, extents: &[Extent]| lines(option, &with_root(extents));
+        let (uid_map, gid_map) = (map("uidmapping", &uids)?, map("gidmapping", &gids)?);
         let namespace = userns::with_maps(&uid_map, &gid_map)?
             .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))?;
         Ok(Some(Self { namespace, owner: (root(&uids), root(&gids)) }))
@@ -66,6 +67,25 @@ fn extents(mapping: &IdMapping) -> Vec<Extent> {
     joined
 }
 
+/// `nobody`, which fuse-overlayfs takes for every ID of the host that the container does not have.
+const NOBODY: u32 = 65_534;
+
+/// The ranges, and one for root of the host where they have none: podman itself, as root, makes links and
+/// directories in a container's root, and could not (EOVERFLOW). In the container they belong to nobody,
+/// and on the disk to an ID that the container does not have.
+fn with_root(extents: &[Extent]) -> Vec<Extent> {
+    let mut all = extents.to_vec();
+    if extents.iter().any(|e| e.host == 0) {
+        return all;
+    }
+    let free = |id: &u32| extents.iter().all(|e| *id < e.container || *id - e.container >= e.size);
+    // The last ID is none.
+    let ends = extents.iter().filter_map(|e| e.container.checked_sub(1));
+    let spare = std::iter::once(NOBODY).chain(std::iter::once(u32::MAX - 1)).chain(ends).find(free);
+    all.extend(spare.map(|container| Extent { container, host: 0, size: 1 }));
+    all
+}
+
 fn lines(option: &str, extents: &[Extent]) -> Result<String> {
     let mut text = String::new();
     for Extent { container, host, size } in extents {
@@ -105,6 +125,15 @@ mod tests {
     fn a13_a_map_longer_than_a_page_is_refused() {
         let ranges: Vec<_> = (0..340).map(|n| (n * 1_000_000, 4_000_000_000 - n * 1_000_000, 10)).collect();
         assert_eq!(lines("uidmapping", &extents(&map(&ranges))).unwrap_err().case(), Case::A13IdMap);
+    }
+
+    #[test]
+    fn a13_root_of_the_host_has_an_id() {
+        let added = |m: &[(u32, u32, u32)]| with_root(&extents(&map(m))).pop().map(|e| (e.container, e.host, e.size));
+        assert_eq!(added(&[(0, 100_000, 1000)]), Some((NOBODY, 0, 1)));
+        assert_eq!(added(&[(0, 100_000, 65_536)]), Some((u32::MAX - 1, 0, 1)));
+        assert_eq!(added(&[(0, 0, 10)]), Some((0, 0, 10)));
+        assert_eq!(added(&[(5, 1, u32::MAX - 5)]), Some((4, 0, 1)));
     }
 
     #[test]
