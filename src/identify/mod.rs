@@ -11,12 +11,14 @@ mod image;
 mod layers;
 mod places;
 mod storage;
+mod stored;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
+pub use stored::manifest_digests;
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;

@@ -4,5 +4,6 @@
 pub mod files;
 pub mod keyring;
 pub mod mounts;
+pub mod overlays;
 pub mod sha_lanes;
 pub mod verity;
