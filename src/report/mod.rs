@@ -2,4 +2,4 @@
 
 pub mod refusal;
 
-pub use refusal::{Case, Class, Refusal, Result};
+pub use refusal::{Case, Class, Refusal, Result, one_line};

@@ -117,15 +117,29 @@ impl Vault {
 
     /// The digests that were kept: merged, and one for each layer.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<(VerityDigest, Vec<VerityDigest>)> {
-        let dir = files::open_dir_at(&self.root, &format!("images/{}", image.hex())).ok()?;
-        let bytes =
-            files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
-        let text = String::from_utf8(bytes).ok()?;
+        self.kept_contents(image, algorithm).ok().flatten()
+    }
+
+    /// The same, told apart: there is no such note, or it cannot be read.
+    pub(super) fn kept_contents(
+        &self,
+        image: &BlobDigest,
+        algorithm: Algorithm,
+    ) -> Result<Option<(VerityDigest, Vec<VerityDigest>)>> {
+        let name = format!("images/{}/digests.{algorithm}", image.hex());
+        let bad = |e: std::io::Error| Refusal::io(self.path.join(&name).display().to_string(), e);
+        let bytes = match files::open_file_at(&self.root, &name) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.and_then(|f| files::read_all(f, 1 << 20)).map_err(bad)?,
+        };
         let digest = |line: &str, key: &str| VerityDigest::from_hex(algorithm, line.strip_prefix(key)?);
-        let mut lines = text.lines();
-        let merged = digest(lines.next()?, "merged ")?;
-        let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
-        Some((merged, layers))
+        let read = || {
+            let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+            let merged = digest(lines.next()?, "merged ")?;
+            let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
+            Some((merged, layers))
+        };
+        read().map(Some).ok_or_else(|| bad(std::io::Error::other("it is damaged")))
     }
 
     /// Whether every object of this EROFS image was seen here with fs-verity enabled. The kernel
@@ -189,6 +203,18 @@ impl Vault {
         let dir = files::open_dir_at(&self.root, "tags").map_err(|_| Refusal::new(Case::NotFound, name, ""))?;
         rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty())
             .map_err(|_| Refusal::new(Case::NotFound, name, ""))
+    }
+
+    /// What all names stand for; nothing that cannot be read is passed over.
+    pub(super) fn tag_targets(&self) -> Result<Vec<BlobDigest>> {
+        let mut targets = Vec::new();
+        for file in self.entries("tags")?.iter().filter(|f| !f.starts_with('.')) {
+            let name = format!("tags/{file}");
+            let text = files::open_file_at(&self.root, &name).and_then(|f| files::read_all(f, 200));
+            let text = text.map_err(|e| Refusal::io(self.path.join(&name).display().to_string(), e))?;
+            targets.push(String::from_utf8_lossy(&text).trim_end().parse().map_err(|r: Refusal| r.within(&name))?);
+        }
+        Ok(targets)
     }
 
     /// All names, sorted.
