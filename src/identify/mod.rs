@@ -12,6 +12,7 @@ mod layers;
 mod lookup;
 mod places;
 mod storage;
+mod stored;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, stored_images};
+pub use stored::manifest_digests;
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;

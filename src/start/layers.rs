@@ -69,7 +69,7 @@ fn merged(
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let vault = vault_of(root)?;
-    //LOCK let _lock = vault.shared()?;
+    let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
     let known = [UNSIGNED, Algorithm::Sha256]
         .into_iter()

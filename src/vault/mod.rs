@@ -13,10 +13,20 @@
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
 //! ```
+//!
+//! Whoever uses the vault holds [`Vault::shared`] from before the first look until the mount stands:
+//! [`collect`] removes what nobody needs, and waits until nobody is at work.
 
 mod adopt;
+mod fsck;
+mod gc;
 mod images;
+mod layers;
+mod lock;
+mod named;
 mod objects;
+mod repair;
+mod sweep;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -25,7 +35,10 @@ use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts};
 
+pub use fsck::{Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
+pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};
+pub use lock::Lock;
 pub use objects::Import;
 pub(crate) use objects::hash;
 

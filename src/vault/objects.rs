@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::OwnedFd;
@@ -132,6 +133,8 @@ pub struct Import<'a> {
     vault: &'a Vault,
     from: &'a BlobStore,
     algorithm: Algorithm,
+    /// Written again even if they are here and measure right.
+    again: BTreeSet<VerityDigest>,
     /// Set once the filesystem has said that it has no fs-verity, to ask it once only.
     without_verity: AtomicBool,
 }
@@ -139,7 +142,13 @@ pub struct Import<'a> {
 impl<'a> Import<'a> {
     /// From the blobs of `from`.
     pub fn new(vault: &'a Vault, from: &'a BlobStore, algorithm: Algorithm) -> Self {
-        Self { vault, from, algorithm, without_verity: AtomicBool::new(false) }
+        Self { vault, from, algorithm, again: BTreeSet::new(), without_verity: AtomicBool::new(false) }
+    }
+
+    /// From the vault's own blobs, to put good objects in the place of damaged ones: fs-verity's digest
+    /// of a file stays right when its content on the disk is not.
+    pub(super) fn again(vault: &'a Vault, algorithm: Algorithm, again: BTreeSet<VerityDigest>) -> Self {
+        Self { again, ..Self::new(vault, &vault.store, algorithm) }
     }
 
     /// Whether the vault's filesystem turned out to have no fs-verity.
@@ -233,7 +242,7 @@ impl ContentSink for ObjectSink<'_> {
         let algorithm = self.import.algorithm;
         let done = std::mem::replace(&mut self.hasher, VerityHasher::new(algorithm));
         let digest = if self.file.is_some() { done.finish() } else { verity_digest(algorithm, &self.collected) };
-        if vault.holds(&digest) {
+        if !self.import.again.contains(&digest) && vault.holds(&digest) {
             self.file = None;
             return Ok(digest);
         }

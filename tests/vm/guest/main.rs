@@ -10,6 +10,7 @@ mod tree;
 mod disk;
 mod enforce;
 mod g_verity;
+mod house;
 mod keyring;
 mod mapped;
 mod tamper;
