@@ -172,7 +172,9 @@ pub fn unmount(target: &Path) -> Result<()> {
     if !top.is_ours() && !record::holds(&top.identity)? {
         return Err(top.refuse());
     }
-    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
+    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))?;
+    record::forget(&top.identity);
+    Ok(())
 }
 
 fn open(place: &Place) -> Result<OwnedFd> {
