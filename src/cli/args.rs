@@ -313,6 +313,9 @@ pub struct Prepare {
     /// Where seals are that the store does not have yet: an OCI layout, `oci:DIR`
     #[arg(long, value_name = "oci:DIR[:TAG]")]
     pub seal: Vec<Reference>,
+    /// Only bring the seals: the first start does the rest
+    #[arg(long, requires = "seal")]
+    pub seals_only: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

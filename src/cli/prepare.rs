@@ -34,6 +34,9 @@ pub(super) fn run(home: &Home, args: &args::Prepare) -> anyhow::Result<ExitCode>
             if !args.seal.is_empty() {
                 keep_seals(image, &seals, home)?;
             }
+            if args.seals_only {
+                return Ok(Outcome::SealsOnly);
+            }
             one(&policy, image, name(stored))
         });
         if args.json {
@@ -76,22 +79,37 @@ fn keep_seals(image: &ClaimedImage, seals: &Extra, home: &Home) -> Result<()> {
     Ok(())
 }
 
-fn one(policy: &Policy, image: &ClaimedImage, name: &str) -> Result<Option<Prepared>> {
-    let Some(first) = image.images.first() else { return Ok(None) };
+/// What became of an image.
+enum Outcome {
+    Ready(Box<Prepared>),
+    /// Nothing is asked of it.
+    Off,
+    /// It was not looked at.
+    SealsOnly,
+}
+
+fn one(policy: &Policy, image: &ClaimedImage, name: &str) -> Result<Outcome> {
+    let Some(first) = image.images.first() else { return Ok(Outcome::Off) };
     let bar = super::progress::layers(&first.image, "preparing");
     let prepared = prepare_image(policy, image, &|n| bar.inc(n));
     bar.finish_and_clear();
-    prepared.map_err(|r| if r.subject().contains(name) { r } else { r.within(format!("image {name}")) })
+    match prepared {
+        Ok(Some(prepared)) => Ok(Outcome::Ready(Box::new(prepared))),
+        Ok(None) => Ok(Outcome::Off),
+        Err(r) if r.subject().contains(name) => Err(r),
+        Err(r) => Err(r.within(format!("image {name}"))),
+    }
 }
 
 fn name(stored: &StoredImage) -> &str {
     stored.names.first().map_or(&stored.id, |name| name)
 }
 
-fn tell(stored: &StoredImage, result: &Result<Option<Prepared>>) {
+fn tell(stored: &StoredImage, result: &Result<Outcome>) {
     match result {
-        Ok(None) => output::line(format!("{} not looked at (mode off)", name(stored))),
-        Ok(Some(p)) => match (&p.would_refuse, &p.signer) {
+        Ok(Outcome::Off) => output::line(format!("{} not looked at (mode off)", name(stored))),
+        Ok(Outcome::SealsOnly) => output::line(format!("{} has its seals", name(stored))),
+        Ok(Outcome::Ready(p)) => match (&p.would_refuse, &p.signer) {
             (Some(refusal), _) => output::line(format!("{} ready, would be refused: {refusal}", name(stored))),
             (None, Some(signer)) => output::line(format!("{} ready, sealed by {signer}", name(stored))),
             (None, None) => output::line(format!("{} ready, not sealed", name(stored))),
@@ -100,11 +118,12 @@ fn tell(stored: &StoredImage, result: &Result<Option<Prepared>>) {
     }
 }
 
-fn row(stored: &StoredImage, result: &Result<Option<Prepared>>) -> Value {
+fn row(stored: &StoredImage, result: &Result<Outcome>) -> Value {
     let mut row = json!({ "id": stored.id, "names": stored.names });
     let more = match result {
-        Ok(None) => json!({ "mode": "off", "ready": false }),
-        Ok(Some(p)) => json!({
+        Ok(Outcome::Off) => json!({ "mode": "off", "ready": false }),
+        Ok(Outcome::SealsOnly) => json!({ "ready": false }),
+        Ok(Outcome::Ready(p)) => json!({
             "mode": match p.mode { Mode::Enforce => "enforce", Mode::Audit => "audit", Mode::Off => "off" },
             "ready": true,
             "manifest": p.manifest.to_string(),

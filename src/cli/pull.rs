@@ -110,7 +110,7 @@ pub(super) fn import(
             .layer_digests
             .iter()
             .chain(Some(&contents.merged_digest))
-            .try_for_each(|digest| vault.mark_prepared(digest))?;
+            .try_for_each(|digest| vault.mark_prepared(digest, true))?;
     }
     vault.sync()?;
     vault.add_image(image)?;

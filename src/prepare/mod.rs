@@ -108,7 +108,7 @@ pub fn prepare(
     let mut erofs = Vec::new();
     for one in wanted {
         let file = open(vault, one, mode)?;
-        if !vault.was_prepared(one.digest()) || mode == VerityMode::Off {
+        if !vault.was_prepared(one.digest(), mode == VerityMode::Require) {
             prepare_objects(vault, &file, one, mode, budget)?;
         }
         erofs.push(MeasuredErofs { file, digest: *one.digest() });
@@ -200,10 +200,7 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
             measured(vault, &file, &digest, &name)?;
         }
     }
-    if mode == VerityMode::Require {
-        vault.mark_prepared(one.digest())?;
-    }
-    Ok(())
+    vault.mark_prepared(one.digest(), mode == VerityMode::Require)
 }
 
 /// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,

@@ -65,7 +65,8 @@ pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 /// # Errors
 /// The kernel's; `FileTooLarge` beyond `max`.
 pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most are smaller than this, and a growing buffer begins with reads of 32 bytes.
+    let mut bytes = Vec::with_capacity(usize::try_from(max.min(8 << 10)).unwrap_or(0));
     file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));

@@ -186,7 +186,9 @@ impl<'a> Fsck<'a> {
 
     /// Whether an EROFS image that a seal names was used here.
     fn is_expected(&self, digest: &VerityDigest) -> bool {
-        self.vault.was_prepared(digest) || self.vault.open_object(digest).is_ok()
+        self.vault.was_prepared(digest, true)
+            || self.vault.was_prepared(digest, false)
+            || self.vault.open_object(digest).is_ok()
     }
 
     /// The files of an EROFS image, none where it is damaged: the caller says so of its object.

@@ -149,19 +149,21 @@ impl Vault {
         read().map(Some).ok_or_else(|| bad(std::io::Error::other("it is damaged")))
     }
 
-    /// Whether every object of this EROFS image was seen here with fs-verity enabled. The kernel
-    /// checks each again when it is opened: this only tells early and by name.
-    pub fn was_prepared(&self, erofs: &VerityDigest) -> bool {
-        files::open_dir_at(&self.root, "prepared").and_then(|dir| files::open_file_at(dir, erofs.to_hex())).is_ok()
+    /// Whether every object of this EROFS image was seen here, with fs-verity enabled where it is
+    /// `enforced`. The kernel checks each again when it is opened: this only tells early and by name.
+    pub fn was_prepared(&self, erofs: &VerityDigest, enforced: bool) -> bool {
+        files::open_dir_at(&self.root, "prepared")
+            .and_then(|dir| files::open_file_at(dir, prepared_name(erofs, enforced)))
+            .is_ok()
     }
 
     /// Remembers that they were.
     ///
     /// # Errors
     /// [`Case::Io`].
-    pub fn mark_prepared(&self, erofs: &VerityDigest) -> Result<()> {
+    pub fn mark_prepared(&self, erofs: &VerityDigest, enforced: bool) -> Result<()> {
         let dir = files::make_dir_at(&self.root, "prepared").map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &erofs.to_hex(), 0o644, b"").map_err(|e| self.io(e))
+        files::write_atomic(dir, &prepared_name(erofs, enforced), 0o644, b"").map_err(|e| self.io(e))
     }
 
     /// Whether a name can be given in a vault, before anything is written for it.
@@ -247,6 +249,14 @@ impl Vault {
         files::open_dir_at(&self.root, dir).and_then(|d| files::list(d.as_fd())).unwrap_or_default()
     }
 }
+
+/// What a mark that an EROFS image was prepared is called.
+fn prepared_name(erofs: &VerityDigest, enforced: bool) -> String {
+    format!("{}{}", erofs.to_hex(), if enforced { "" } else { UNPROTECTED })
+}
+
+/// The end of a mark's name where fs-verity was not asked for.
+pub(super) const UNPROTECTED: &str = ".unprotected";
 
 /// A tag as a file name: its characters are checked, and `%` is not among them.
 fn tag_file(name: &str) -> Result<String> {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::Vault;
 use super::gc::{Collected, Needed};
+use super::images::UNPROTECTED;
 use super::named::ALGORITHMS;
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::report::{Refusal, Result};
@@ -30,7 +31,8 @@ impl Sweep<'_> {
     pub(super) fn run(mut self, needed: &Needed, images: &BTreeSet<VerityDigest>) -> Result<Collected> {
         self.images()?;
         self.layers(needed)?;
-        let keep = |name: &str| digest(name).is_none_or(|digest| needed.erofs.contains(&digest));
+        let erofs = |name: &str| digest(name.strip_suffix(UNPROTECTED).unwrap_or(name));
+        let keep = |name: &str| erofs(name).is_none_or(|digest| needed.erofs.contains(&digest));
         self.directory("prepared", &keep)?;
         self.directory("tags", &|_| true)?;
         self.objects(needed, images)?;
