@@ -3,7 +3,8 @@
 # make test     everything that is tested
 # make check    formatting, lints, dependencies
 # make fuzz     every fuzz target for a minute
-# make install  binary, man pages, completions (DESTDIR, PREFIX)
+# make bench    what things cost, beside others
+# make install  binary, man pages, completions, systemd units (DESTDIR, PREFIX)
 
 SHELL = /bin/sh
 PREFIX ?= /usr
@@ -47,6 +48,7 @@ fuzz: packages
 
 bench: packages
 	$(CARGO) bench --locked
+	@sh benches/start.sh
 
 docs:
 	$(CARGO) run -q --locked --example docs -- contrib
@@ -56,6 +58,8 @@ install: release
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md
 
 clean:
 	$(CARGO) clean

@@ -3,7 +3,6 @@
 //! time for its files. `make bench` runs it by benches/start.sh, which makes the place for it: it writes
 //! /etc/layerseal.
 
-#[allow(dead_code, unused_imports)]
 #[path = "../tests/common/mod.rs"]
 mod common;
 

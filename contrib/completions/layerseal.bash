@@ -1041,7 +1041,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__prepare)
-            opts="-v -h --all --seal --json --vault --verbose --help"
+            opts="-v -h --all --seal --seals-only --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -105,6 +105,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -s h -l help
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l seal -d 'Where seals are that the store does not have yet: an OCI layout, `oci:DIR`' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l all -d 'Every image of the container store; one that would be refused is told, and no error'
+complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l seals-only -d 'Only bring the seals: the first start does the rest'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s h -l help -d 'Print help'

@@ -3,8 +3,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::args;
-use crate::cli::home::Home;
+use crate::cli::home::{Home, mount_program};
 use crate::cli::output;
+use crate::policy::{Directories, Policy};
 use crate::prepare;
 use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
@@ -41,7 +42,8 @@ impl State {
 
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
-    let checks = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
+    let checks =
+        [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required(), policy(), podman()];
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -177,4 +179,31 @@ fn required() -> Check {
         );
     }
     check(NAME, State::Ok, "0", "")
+}
+
+/// What starts of containers go by; `layerseal mount` does without.
+fn policy() -> Check {
+    const NAME: &str = "policy";
+    match Policy::load(&Directories::system()) {
+        Ok(policy) => check(NAME, State::Ok, format!("by default {:?}", policy.decide(&[]).mode).to_lowercase(), ""),
+        Err(refusal) => check(
+            NAME,
+            State::Optional,
+            format!("{}: {}", refusal.subject(), refusal.detail()),
+            Case::F03Policy.remedy(),
+        ),
+    }
+}
+
+fn podman() -> Check {
+    const NAME: &str = "podman's mount_program";
+    const REMEDY: &str =
+        "[storage.options.overlay] in /etc/containers/storage.conf: mount_program = \"/usr/bin/layerseal\"";
+    match mount_program() {
+        Some(program) if program.ends_with("/layerseal") && std::path::Path::new(&program).exists() => {
+            check(NAME, State::Ok, program, "")
+        }
+        Some(program) => check(NAME, State::Optional, program, REMEDY),
+        None => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+    }
 }

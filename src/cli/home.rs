@@ -240,6 +240,15 @@ fn graph_root() -> Result<PathBuf> {
     Ok(PathBuf::from(root.unwrap_or("/var/lib/containers/storage")))
 }
 
+/// The mount program that podman is configured to use, where there is one.
+pub(super) fn mount_program() -> Option<String> {
+    let file = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
+    let table: toml::Table = file.iter().find_map(|f| std::fs::read_to_string(f).ok())?.parse().ok()?;
+    let options = table.get("storage")?.get("options")?;
+    let program = options.get("overlay").and_then(|o| o.get("mount_program")).or_else(|| options.get("mount_program"));
+    program.and_then(toml::Value::as_str).filter(|p| !p.is_empty()).map(str::to_owned)
+}
+
 /// The first of its files that names a graph root.
 fn storage_conf() -> Result<Option<toml::Table>> {
     for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
