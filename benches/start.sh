@@ -21,7 +21,7 @@ host() {
     [ -d /etc/layerseal ] || { mkdir /etc/layerseal; made=yes; }
     mkdir -p "$work/etc" "$work/dir" /run/layerseal
     # shellcheck disable=SC2016  # expanded inside
-    LAYERSEAL_BENCH_DIR=$work/dir LAYERSEAL_BENCH_FILES=0 LAYERSEAL_BENCH_VERITY=${verity:-off} LAYERSEAL_BIN=$top/target/release/layerseal \
+    LAYERSEAL_BENCH_DIR=$work/dir LAYERSEAL_BENCH_FILES=${LAYERSEAL_BENCH_HOST_FILES:-0} LAYERSEAL_BENCH_VERITY=${verity:-off} LAYERSEAL_BIN=$top/target/release/layerseal \
         unshare -m --propagation private sh -c '
             mount --bind "$1/etc" /etc/layerseal
             mount -t tmpfs -o mode=755 none /run/layerseal
