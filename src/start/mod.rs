@@ -57,6 +57,7 @@ fn start(call: &Call) -> Result<()> {
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
+    process::start_openssl();
     let policy = Policy::load(&Directories::system())?;
     let target = identify(call)?;
     // After it is known that the target is a container's: see design decision on calls for a target that
