@@ -17,6 +17,12 @@ use layerseal::sys::verity;
 const IMAGE: &str = "registry.example.com/acme/app";
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, word, command @ ..] = args.as_slice()
+        && word == "usage"
+    {
+        return used(Command::new(&command[0]).args(&command[1..]));
+    }
     // `cargo bench` alone and `cargo test` come by as well.
     let Some(dir) = std::env::var_os("LAYERSEAL_BENCH_DIR").map(PathBuf::from) else { return };
     let number =
@@ -226,16 +232,9 @@ impl Place {
         }
         done(&mut Command::new("sync"));
         let call = store.call();
-        let start = Instant::now();
-        let usage = usage(Command::new(Self::layerseal()).args(&call.argv()[1..]));
-        let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-        println!(
-            "  layerseal, first use                              {:8.2} s ({:.2} user, {:.2} system), {} MB at most",
-            start.elapsed().as_secs_f64(),
-            seconds(usage.ru_utime),
-            seconds(usage.ru_stime),
-            usage.ru_maxrss / 1024
-        );
+        // By a process of its own: a child counts the memory of the one that it was forked from.
+        let itself = std::env::current_exe().unwrap();
+        done(Command::new(itself).arg("usage").args(call.argv()));
         done(Command::new("umount").arg(&call.target));
         let mut warm: Vec<Duration> = (0..10)
             .map(|_| {
@@ -268,15 +267,24 @@ fn enable(dir: &Path) {
     });
 }
 
-/// Runs a command, and gives what it used.
-fn usage(command: &mut Command) -> libc::rusage {
+/// Runs a command, and prints what it used.
+fn used(command: &mut Command) {
+    let start = Instant::now();
     let child = command.stdin(Stdio::null()).spawn().unwrap();
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: the pointers are to live variables of the types that wait4(2) fills in.
     let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
     assert!(waited == child.id() as i32 && status == 0, "{command:?}: {status}");
     // SAFETY: all zeros is a value of this type, and wait4(2) has filled it in.
-    unsafe { usage.assume_init() }
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    println!(
+        "  layerseal, first use                              {:8.2} s ({:.2} user, {:.2} system), {} MB at most",
+        start.elapsed().as_secs_f64(),
+        seconds(usage.ru_utime),
+        seconds(usage.ru_stime),
+        usage.ru_maxrss / 1024
+    );
 }
 
 /// A call as containers-storage makes it.
