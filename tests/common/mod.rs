@@ -149,7 +149,8 @@ pub fn walk(dir: &Path, each: &mut dyn FnMut(&Path)) {
     }
 }
 
-fn binary() -> PathBuf {
+/// The binary under test.
+pub fn binary() -> PathBuf {
     // In the VM the binary lies beside the test.
     std::env::var_os("LAYERSEAL_BIN")
         .map(PathBuf::from)

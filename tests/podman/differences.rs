@@ -1,0 +1,100 @@
+//! Where layerseal is not like fuse-overlayfs, and why.
+
+use crate::log::Step;
+use crate::podman::Podman;
+
+/// A difference that is meant.
+struct Expected {
+    /// Scenario and step; a star at the end stands for anything.
+    step: &'static str,
+    /// What every line holds that only one of both has.
+    lines: &'static [&'static str],
+    /// Of which versions of podman this is true.
+    podman: fn((u32, u32)) -> bool,
+    /// Why.
+    why: &'static str,
+}
+
+const ALL: fn((u32, u32)) -> bool = |_| true;
+
+const EXPECTED_DIFFERENCES: &[Expected] = &[];
+
+/// Differences that nobody expects, in words.
+pub fn unexpected(scenario: &str, standard: &[Step], ours: &[Step]) -> Vec<String> {
+    find(EXPECTED_DIFFERENCES, Podman::version(), scenario, standard, ours)
+}
+
+fn find(expected: &[Expected], version: (u32, u32), scenario: &str, standard: &[Step], ours: &[Step]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for at in 0..standard.len().max(ours.len()) {
+        let (Some(a), Some(b)) = (standard.get(at), ours.get(at)) else {
+            wrong.push(format!("step {at} is only in one of them"));
+            continue;
+        };
+        assert_eq!(a.what, b.what, "{scenario}: the steps are not the same");
+        let name = format!("{scenario}: {}", a.what);
+        if let Some(code) = a.wanted
+            && ![a, b].iter().any(|s| s.lines[0] == format!("exit {code}"))
+        {
+            wrong.push(format!("{name}: {} and {} instead of exit {code}", a.lines[0], b.lines[0]));
+        }
+        for (sign, line) in only(&a.lines, &b.lines) {
+            let reason = expected
+                .iter()
+                .find(|e| is(e.step, &name) && (e.podman)(version) && e.lines.iter().any(|part| line.contains(part)));
+            match reason {
+                Some(e) => println!("expected: {name}: {sign} {line} ({})", e.why),
+                None => wrong.push(format!("{name}: {sign} {line}")),
+            }
+        }
+    }
+    wrong
+}
+
+fn is(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |front| name.starts_with(front))
+}
+
+/// Lines that are only in the standard (`-`) or only in ours (`+`); or the order, where only that differs.
+fn only(standard: &[String], ours: &[String]) -> Vec<(char, String)> {
+    let mut rest = ours.to_vec();
+    let mut out = Vec::new();
+    for line in standard {
+        match rest.iter().position(|l| l == line) {
+            Some(at) => drop(rest.remove(at)),
+            None => out.push(('-', line.clone())),
+        }
+    }
+    out.extend(rest.into_iter().map(|l| ('+', l)));
+    if out.is_empty() && standard != ours {
+        out.push(('!', format!("the order of lines: {standard:?}, {ours:?}")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(what: &str, lines: &[&str]) -> Step {
+        Step { what: what.into(), lines: lines.iter().map(|l| (*l).to_owned()).collect(), wanted: None }
+    }
+
+    const TABLE: &[Expected] = &[Expected { step: "s: diff*", lines: &["exit"], podman: |v| v < (5, 0), why: "w" }];
+
+    #[test]
+    fn a_difference_is_found_unless_it_is_expected() {
+        let find = |version, a: &[Step], b: &[Step]| find(TABLE, version, "s", a, b);
+        let same = [step("run", &["exit 0", "x"])];
+        assert!(find((4, 3), &same, &same).is_empty());
+        assert_eq!(find((4, 3), &same, &[step("run", &["exit 0", "y"])]), ["s: run: - x", "s: run: + y"]);
+        assert_eq!(find((4, 3), &same, &[]).len(), 1);
+        assert_eq!(find((4, 3), &[step("run", &["a", "b"])], &[step("run", &["b", "a"])]).len(), 1);
+        let (a, b) = ([step("diff of it", &["exit 0", "x"])], [step("diff of it", &["exit 125", "x"])]);
+        assert!(find((4, 3), &a, &b).is_empty());
+        assert_eq!(find((5, 4), &a, &b).len(), 2);
+        assert_eq!(find((4, 3), &a, &[step("diff of it", &["exit 125"])]), ["s: diff of it: - x"]);
+        let failed = [Step { wanted: Some(0), ..step("run", &["exit 1"]) }];
+        assert_eq!(find((4, 3), &failed, &failed), ["s: run: exit 1 and exit 1 instead of exit 0"]);
+    }
+}
