@@ -101,6 +101,7 @@ fn second() -> Vec<Entry> {
         Entry::dir("etc/opaque"),
         Entry::file("etc/opaque/.wh..wh..opq", ""),
         Entry::file("etc/opaque/upper", vec![b'u'; 200]),
+        Entry::dir("usr"),
         Entry::dir("usr/share"),
         Entry::file("usr/share/one", vec![b'1'; 5000]),
         Entry::hardlink("usr/share/two", "usr/share/one"),
@@ -111,8 +112,10 @@ fn second() -> Vec<Entry> {
 /// Removes what the second made; a file where there was a directory, and the other way round.
 fn third(note: &str) -> Vec<Entry> {
     vec![
+        Entry::dir("usr"),
         Entry::dir("usr/share"),
         Entry::file("usr/share/.wh.late", ""),
+        Entry::dir("etc"),
         Entry::file("etc/kept", "replaced\n").mode(0o640),
         Entry::dir("etc/gone"),
         Entry::file("etc/gone/again", note),

@@ -64,12 +64,13 @@ impl Log<'_> {
     /// Notes what a directory of the host holds.
     ///
     /// Times of directories are left out: overlay filesystems make them up. Other times than those of
-    /// the image are this test's.
+    /// the image are this test's. fuse-overlayfs counts the links that it has met; which names are one
+    /// file is compared all the same.
     pub fn tree(&mut self, what: &str, path: &str) {
         let path = path.trim();
         let lines =
             if path.is_empty() { vec!["there is none".to_owned()] } else { tree::dump(&self.podman.host.inside(path)) };
-        self.say(what, lines.iter().map(|l| timeless(l)).collect());
+        self.say(what, lines.iter().map(|l| plain(l)).collect());
     }
 
     /// Notes anything.
@@ -107,14 +108,14 @@ fn normal(line: &str) -> String {
     out.trim_end().to_owned()
 }
 
-/// A line of [`tree::dump`] without the times that nobody set.
-fn timeless(line: &str) -> String {
+/// A line of [`tree::dump`] without what nobody set.
+fn plain(line: &str) -> String {
     let time =
         line.split(' ').find(|w| w.len() >= 20 && w.split_once('.').is_some_and(|(s, n)| is_number(s) && is_number(n)));
     match time {
         Some(time) if is_directory(line) => line.replace(time, "-"),
         Some(time) if time != IMAGE_TIME => line.replace(time, "now"),
-        _ => line.to_owned(),
+        _ => line.clone(),
     }
 }
 
@@ -184,7 +185,7 @@ fn ids_are_made_the_same() {
 #[test]
 fn times_of_directories_and_of_this_test_are_left_out() {
     let line = |mode: &str, time: &str| format!("\"etc/a b\" {mode} 0:0 {time} size=3");
-    assert_eq!(timeless(&line("40755", IMAGE_TIME)), line("40755", "-"));
-    assert_eq!(timeless(&line("100644", IMAGE_TIME)), line("100644", IMAGE_TIME));
-    assert_eq!(timeless(&line("100644", "1795425903.925381618")), line("100644", "now"));
+    assert_eq!(plain(&line("40755", IMAGE_TIME)), line("40755", "-"));
+    assert_eq!(plain(&line("100644", IMAGE_TIME)), line("100644", IMAGE_TIME));
+    assert_eq!(plain(&line("100644", "1795425903.925381618")), line("100644", "now"));
 }

@@ -1,9 +1,8 @@
 //! Many at once, and what comes after a reboot and a reset.
 
-use crate::image;
 use crate::image::{APP, FRESH};
-use crate::log::{Log, Scenario, compare, compare_from};
-use crate::podman::{Podman, Program, layouts};
+use crate::log::{Log, compare};
+use crate::podman::Podman;
 
 /// Containers that start at the same time; emulated machines get fewer.
 fn how_many() -> usize {
@@ -33,4 +32,41 @@ fn at_once(podman: &Podman, log: &mut Log<'_>) {
 #[test]
 fn j04_many_containers_of_a_fresh_image_start_at_once() {
     compare("many", at_once);
+}
+
+fn reboot(podman: &Podman, log: &mut Log<'_>) {
+    let command = "echo made >>/etc/made; rm -f /etc/passwd; cat /etc/made; sleep 1000";
+    log.run("start", &["run", "-d", "--name", "kept", APP, "sh", "-c", command]);
+    log.run("start --rm", &["run", "-d", "--rm", "--name", "volatile", APP, "sleep", "1000"]);
+    log.run("exec", &["exec", "kept", "sh", "-c", "until [ -e /etc/made ]; do sleep 0.1; done; echo more >>/etc/kept"]);
+    log.run("image mount", &["image", "mount", APP]);
+    podman.host.reboot();
+    log.mounts("mounts after the reboot");
+    log.list("ps", &["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+    log.run("start again", &["start", "kept"]);
+    let look = "until [ $(cat /etc/made | wc -l) = 2 ]; do sleep 0.1; done; cat /etc/made /etc/kept; ls /etc";
+    log.run("exec again", &["exec", "kept", "sh", "-c", look]);
+    log.run("rm", &["rm", "-f", "-t", "0", "kept"]);
+    log.run("run", &["run", "--rm", APP, "cat", "/etc/kept"]);
+    log.mounts("mounts at the end");
+}
+
+#[test]
+fn containers_start_after_a_reboot_as_with_fuse_overlayfs() {
+    compare("reboot", reboot);
+}
+
+fn reset(_: &Podman, log: &mut Log<'_>) {
+    log.run("start", &["run", "-d", "--name", "c", APP, "sleep", "1000"]);
+    log.run("image mount", &["image", "mount", FRESH]);
+    log.run("stop", &["stop", "-t", "0", "c"]);
+    log.run("system reset", &["system", "reset", "-f"]);
+    log.shell("what is left", "ls -A /var/lib/containers/storage /run/containers/storage 2>&1 || true");
+    log.mounts("mounts afterwards");
+    log.run("images", &["images", "-q"]);
+}
+
+#[test]
+fn a_reset_leaves_nothing_as_with_fuse_overlayfs() {
+    compare("reset", reset);
 }
