@@ -7,8 +7,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use common::{Bench, signer, stranger};
+use layerseal::digest::BlobDigest;
 use layerseal::pki::Dates;
-use layerseal::policy::{Binding, Decision, Directories, Mode, Policy, Upper, Verity};
+use layerseal::policy::{Binding, Decision, Directories, Mode, MountSettings, Policy, Top, Upper, Verity};
 use layerseal::report::{Case, Result};
 
 /// Three directories as on a host, with a trust store `acme` in the middle one.
@@ -33,6 +34,11 @@ impl Host {
         std::fs::create_dir_all(&place).unwrap();
         std::fs::write(place.join(name), bytes).unwrap();
         place.join(name)
+    }
+
+    fn deny(&self, dir: &str, name: &str, bytes: &[u8]) -> PathBuf {
+        std::fs::create_dir_all(self.0.path(dir).join("deny.d")).unwrap();
+        self.0.write(&format!("{dir}/deny.d/{name}"), bytes)
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -178,4 +184,123 @@ fn f02_bundles_count_whole_and_garbage_is_not_passed_over() {
     assert_eq!(host.refused(), Case::F02Certificate);
     host.write("etc/policy.toml", "[default]\ntrust = [\"../acme\"]");
     assert_eq!(host.refused(), Case::F01Store);
+}
+
+#[test]
+fn f04_images_without_a_name_have_a_rule_of_their_own() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[[rule]]\nimage = \"<none>\"\nmode = \"audit\"");
+    let nameless = host.decide(&[]);
+    assert_eq!((nameless.mode, nameless.name), (Mode::Audit, None));
+    assert_eq!(host.decide(&["x"]).mode, Mode::Enforce);
+    // A star is for anything, the default for what is left.
+    host.write("etc/policy.toml", "[[rule]]\nimage = \"*\"\nmode = \"off\"");
+    assert_eq!(host.decide(&[]).mode, Mode::Off);
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"x\"\nmode = \"off\"");
+    assert_eq!((host.decide(&[]).mode, host.decide(&[]).name), (Mode::Audit, None));
+}
+
+#[test]
+fn f04_stores_of_rules_of_one_mode_do_not_depend_on_the_order() {
+    let Some(host) = Host::new() else { return };
+    host.certificate("etc", "one", "a.crt", &signer().cert.to_pem().unwrap());
+    host.certificate("etc", "two", "b.crt", &stranger().cert.to_pem().unwrap());
+    host.write(
+        "etc/policy.toml",
+        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]",
+    );
+    for (names, store, name) in [
+        (["a/x", "b/y"], "one", "a/x"),
+        (["b/y", "a/x"], "one", "a/x"),
+        (["b/x", "a/x"], "two", "b/x"),
+        (["a/x", "b/x"], "two", "b/x"),
+    ] {
+        let decision = host.decide(&names);
+        assert_eq!((decision.stores, decision.name.as_deref()), (vec![store.to_owned()], Some(name)));
+    }
+}
+
+#[test]
+fn f03_how_images_are_mounted_is_said_once() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "");
+    let settings = |nodev, nosuid, top| MountSettings { nodev, nosuid, top };
+    assert_eq!(*host.load().unwrap().mount(), settings(true, false, Top::Kernel));
+    host.write("etc/policy.d/mount.toml", "[mount]\nnodev = false\nnosuid = true\ntop = \"fuse-overlayfs\"");
+    assert_eq!(*host.load().unwrap().mount(), settings(false, true, Top::FuseOverlayfs));
+    host.write("etc/policy.toml", "[mount]\nnosuid = true");
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f01_anchors_are_refused_and_not_passed_over() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    std::fs::create_dir_all(host.0.path("etc/trust.d/acme/ca")).unwrap();
+    host.load().unwrap();
+    let anchor = host.certificate("etc", "acme/ca", "root.crt", &stranger().cert.to_pem().unwrap());
+    let refusal = host.load().unwrap_err();
+    assert_eq!(refusal.case(), Case::F01Store);
+    assert!(refusal.to_string().contains(&anchor.display().to_string()), "{refusal}");
+    std::fs::rename(host.0.path("etc/trust.d/acme/ca"), host.0.path("run/trust.d/acme/ca")).unwrap();
+    assert_eq!(host.refused(), Case::F01Store);
+    std::fs::create_dir_all(host.0.path("etc/trust.d/acme/ca")).unwrap();
+    symlink("/dev/null", host.0.path("etc/trust.d/acme/ca/root.crt")).unwrap();
+    host.load().unwrap();
+}
+
+#[test]
+fn f06_lists_and_certificates_of_all_directories_are_denied() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "");
+    let digest = |name: &str| BlobDigest::of(name.as_bytes());
+    host.deny("usr", "10-a.list", format!("# first\n{}\n", digest("usr")).as_bytes());
+    host.deny("run", "20-b.list", format!("{} # why\n", digest("run")).as_bytes());
+    host.deny("etc", "bad.pem", &[signer().cert.to_pem().unwrap(), stranger().cert.to_pem().unwrap()].concat());
+    let policy = host.load().unwrap();
+    let denied = policy.denied();
+    assert_eq!(denied.count(), (2, 2));
+    assert!(denied.blob(&digest("usr"), "x").is_err() && denied.blob(&digest("run"), "x").is_err());
+    assert!(denied.blob(&digest("other"), "x").is_ok());
+    for cert in [&signer().cert, &stranger().cert] {
+        let fingerprint = hex::encode(openssl::sha::sha256(&cert.to_der().unwrap()));
+        let refusal = denied.certificate(&fingerprint).unwrap_err();
+        assert_eq!(refusal.case(), Case::F06Denied);
+        assert!(refusal.to_string().contains("etc/deny.d/bad.pem"), "{refusal}");
+    }
+    // Hidden by name and masked, as everything else.
+    host.deny("etc", "10-a.list", b"# nothing any more\n");
+    symlink("/dev/null", host.0.path("etc/deny.d/20-b.list")).unwrap();
+    std::fs::remove_file(host.0.path("etc/deny.d/bad.pem")).unwrap();
+    assert_eq!(host.load().unwrap().denied().count(), (0, 0));
+}
+
+#[test]
+fn f06_what_is_not_understood_is_refused() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "");
+    for (name, bytes, case) in [
+        ("x.list", &b"sha256:00"[..], Case::F03Policy),
+        ("x.list", b"manifest sha256:00", Case::F03Policy),
+        ("x.list", b"\xff", Case::F03Policy),
+        ("x.txt", b"", Case::F03Policy),
+        ("digests", b"", Case::F03Policy),
+        ("x.crt", b"garbage", Case::F02Certificate),
+        ("x.der", b"\x30\x03\x02\x01\x01", Case::F02Certificate),
+    ] {
+        let path = host.deny("etc", name, bytes);
+        assert_eq!(host.refused(), case, "{name}: {bytes:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+    // What a package manager leaves is not configuration.
+    for name in ["x.list.dpkg-new", "x.list.rpmsave", ".x.list.swp", "x.list~"] {
+        host.deny("etc", name, b"garbage");
+    }
+    host.load().unwrap();
+    // A certificate that is too weak to be trusted can be denied.
+    let weak = common::Signer::new("weak", 1024, -1, 30);
+    let path = host.deny("etc", "weak.crt", &weak.cert.to_pem().unwrap());
+    assert_eq!(host.load().unwrap().denied().count(), (1, 0));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(host.refused(), Case::F03Policy);
 }

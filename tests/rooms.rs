@@ -80,14 +80,20 @@ fn unsafe_code_is_in_sys_and_explained() {
 fn one_way_to_a_mount() {
     let mount = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mount/mod.rs")).unwrap();
     let public: Vec<&str> = mount.lines().filter(|l| l.starts_with("pub fn ")).collect();
-    assert_eq!(public.len(), 2, "{public:?}");
-    assert!(public[0].contains("image: &PreparedImage"), "{}", public[0]);
+    let mounting: Vec<&&str> = public.iter().filter(|l| l.contains("Result<Mounted>")).collect();
+    let [sealed, plain] = &mounting[..] else { panic!("{public:?}") };
+    assert!(sealed.contains("image: &PreparedImage"), "{sealed}");
+    assert!(plain.contains("waiver: &Waiver"), "{plain}");
+    // The others make no filesystem.
+    assert_eq!(public.iter().filter(|l| l.starts_with("pub fn again(") || l.starts_with("pub fn unmount(")).count(), 2);
+    assert_eq!(public.len(), 4, "{public:?}");
     // Neither type can be made outside its room: all fields are private.
     for (file, name) in [
         ("src/prepare/mod.rs", "PreparedImage"),
         ("src/prepare/mod.rs", "MeasuredErofs"),
         ("src/verify/mod.rs", "VerifiedImage"),
         ("src/verify/mod.rs", "VerifiedErofs"),
+        ("src/verify/waiver.rs", "Waiver"),
     ] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
         let body = text.split(&format!("pub struct {name} {{")).nth(1).unwrap().split("\n}").next().unwrap();

@@ -55,6 +55,9 @@ _layerseal() {
             layerseal,sign)
                 cmd="layerseal__subcmd__sign"
                 ;;
+            layerseal,status)
+                cmd="layerseal__subcmd__status"
+                ;;
             layerseal,tag)
                 cmd="layerseal__subcmd__tag"
                 ;;
@@ -105,6 +108,9 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help,sign)
                 cmd="layerseal__subcmd__help__subcmd__sign"
+                ;;
+            layerseal__subcmd__help,status)
+                cmd="layerseal__subcmd__help__subcmd__status"
                 ;;
             layerseal__subcmd__help,tag)
                 cmd="layerseal__subcmd__help__subcmd__tag"
@@ -173,7 +179,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring policy doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -299,7 +305,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull sign digest attach verify mount umount push export-signatures inspect images tag untag keyring policy doctor help"
+            opts="pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -537,6 +543,20 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__sign)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1027,6 +1047,24 @@ _layerseal() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__status)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --vault)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -47,10 +47,14 @@ pub enum Command {
     Attach(Attach),
     /// Check an image against its seals
     Verify(Verify),
+    /// Get images of the container store ready before they are started
+    Prepare(Prepare),
     /// Verify an image and mount it
     Mount(Mount),
     /// Unmount an image
     Umount(Umount),
+    /// List what is mounted, and by whose word
+    Status(Status),
     /// Copy an image into an OCI layout
     Push(Push),
     /// Copy the seals of an image into an OCI layout
@@ -81,6 +85,8 @@ impl Command {
             Self::Verify(a) => a.json,
             Self::Inspect(a) => a.json,
             Self::Images(a) => a.json,
+            Self::Status(a) => a.json,
+            Self::Prepare(a) => a.json,
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
@@ -285,11 +291,37 @@ pub enum VerityArg {
     Off,
 }
 
+/// `layerseal prepare`
+#[derive(Debug, Group)]
+#[group(skip)]
+pub struct Prepare {
+    /// Images of the container store, by name or ID
+    #[arg(required_unless_present = "all")]
+    pub images: Vec<String>,
+    /// Every image of the container store; one that would be refused is told, and no error
+    #[arg(long, conflicts_with = "images")]
+    pub all: bool,
+    /// Where seals are that the store does not have yet: an OCI layout, `oci:DIR`
+    #[arg(long, value_name = "oci:DIR[:TAG]")]
+    pub seal: Vec<Reference>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `layerseal umount`
 #[derive(Debug, Group)]
 pub struct Umount {
     /// Where the image is mounted
     pub target: PathBuf,
+}
+
+/// `layerseal status`
+#[derive(Debug, Group)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal push`

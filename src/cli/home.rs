@@ -9,6 +9,7 @@ use crate::digest::{Algorithm, BlobDigest};
 use crate::image::{Contents, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
 use crate::pki::{Dates, Ownership, TrustStore};
+use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::vault::{Import, Vault};
 use crate::verify::{BindingRule, Found, Rules};
@@ -115,9 +116,9 @@ impl Located {
 pub(super) struct Extra(Vec<(Layout, Vec<BlobDigest>)>);
 
 impl Extra {
-    pub(super) fn open(args: &TrustArgs, budget: &Budget) -> Result<Self> {
+    pub(super) fn open(seals: &[Reference], budget: &Budget) -> Result<Self> {
         let mut layouts = Vec::new();
-        for reference in &args.seal {
+        for reference in seals {
             let Reference::Layout { dir, .. } = reference else {
                 return Err(Refusal::new(Case::Usage, reference.to_string(), "--seal takes oci:DIR"));
             };
@@ -126,6 +127,16 @@ impl Extra {
             layouts.push((layout, artifacts));
         }
         Ok(Self(layouts))
+    }
+
+    /// Those that say they are about `image`.
+    pub(super) fn about(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<Found<'_>>> {
+        let mut found = Vec::new();
+        for (layout, _) in &self.0 {
+            let digests = layout.referrers(image, budget)?;
+            found.extend(digests.into_iter().map(|digest| Found { digest, store: layout.store() }));
+        }
+        Ok(found)
     }
 
     /// These seals and those beside the image.
@@ -177,8 +188,14 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
             BindingArg::Required => BindingRule::Required,
             BindingArg::Local => BindingRule::Local,
         },
-        identity: args.identity.clone(),
+        identities: args.identity.iter().cloned().collect(),
+        denied: denied()?,
     })
+}
+
+/// What this host denies, which holds for a person at the command line too.
+pub(super) fn denied() -> Result<Denied> {
+    Denied::load(&Directories::system())
 }
 
 /// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.

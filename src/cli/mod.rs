@@ -10,11 +10,13 @@ mod keyring;
 mod mount;
 mod output;
 mod policy;
+mod prepare;
 mod progress;
 mod pull;
 mod push;
 mod seal;
 mod sign;
+mod status;
 mod verify;
 
 use std::process::ExitCode;
@@ -24,8 +26,12 @@ use clap::Parser as _;
 use crate::report::{Class, Refusal};
 use args::{Args, Command, KeyringCommand, PolicyCommand};
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for, or the mount that a container runtime does.
 pub fn main() -> ExitCode {
+    let argv: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    if crate::invoke::looks_like_mount_program(&argv) {
+        return crate::start::mount_program(&argv);
+    }
     let args = Args::parse();
     let level = match args.verbose {
         0 => log::LevelFilter::Warn,
@@ -54,8 +60,10 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Digest(a) => digest::run(&home, &a)?,
         Command::Attach(a) => sign::attach(&home, &a)?,
         Command::Verify(a) => return verify::run(&home, &a),
+        Command::Prepare(a) => return prepare::run(&home, &a),
         Command::Mount(a) => mount::run(&home, &a)?,
         Command::Umount(a) => crate::mount::unmount(&a.target)?,
+        Command::Status(a) => status::run(&a)?,
         Command::Push(a) => push::run(&home, &a.image, &a.to, a.signatures, true)?,
         Command::ExportSignatures(a) => push::run(&home, &a.image, &a.to, true, false)?,
         Command::Inspect(a) => inspect::run(&home, &a)?,

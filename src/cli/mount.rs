@@ -1,15 +1,20 @@
+use std::path::Path;
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, demands};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied, now};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
+use crate::mount::{Kind, Mounted, Record, Upper, write};
 use crate::oci::{Budget, Reference};
-use crate::prepare::{Shape, VerityMode, can_enforce, prepare};
+use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::open_target;
 use crate::vault::Vault;
-use crate::verify::{Found, Question, Rules, VerifiedImage, judge, unsigned};
+use crate::verify::{Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
 /// `layerseal mount`
 pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
@@ -18,8 +23,7 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
         VerityArg::Require => VerityMode::Require,
         VerityArg::Off => VerityMode::Off,
     };
-    let place = crate::mount::Place { target: args.target.clone(), upper: args.upper.clone().zip(args.work.clone()) };
-    check_directories(&place)?;
+    let place = place(args)?;
     let rules = demands(&args.trust)?;
     if mode == VerityMode::Off {
         // Loud, and not only where somebody watches.
@@ -37,19 +41,60 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
     let prepared = prepare(&vault, &verified, shape, mode, &home.budget)?;
     let mounted = crate::mount::mount(&prepared, &place)?;
     if !mounted.fresh {
-        output::note(format!("{} was mounted there already", verified.image().digest));
+        output::note(format!("{} was mounted there already", args.image));
+        return Ok(());
     }
-    Ok(())
+    let kept = write(&record(args, &verified, &prepared, &place, &mounted));
+    if kept.is_err() {
+        // Nothing is mounted that nobody can account for.
+        let _ = crate::mount::unmount(&place.target);
+    }
+    Ok(kept?)
 }
 
-fn check_directories(place: &crate::mount::Place) -> Result<()> {
-    let (upper, work) = place.upper.as_ref().map_or((None, None), |(u, w)| (Some(u), Some(w)));
-    for dir in [Some(&place.target), upper, work].into_iter().flatten() {
-        if !std::fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir()) {
-            return Err(Refusal::new(Case::Usage, dir.display().to_string(), "it must be an existing directory"));
-        }
+fn record(
+    args: &args::Mount,
+    verified: &VerifiedImage,
+    prepared: &PreparedImage,
+    place: &crate::mount::Place,
+    mounted: &Mounted,
+) -> Record {
+    Record {
+        device: mounted.device,
+        mount_id: mounted.id,
+        target: place.target.clone(),
+        source: prepared.description().to_owned(),
+        kind: if args.trust.trust.is_empty() { Kind::Off } else { Kind::Sealed },
+        image: verified.image().map(|i| i.digest.to_string()),
+        container: None,
+        names: match &args.image {
+            Reference::Digest(_) => vec![],
+            named => vec![named.to_string()],
+        },
+        seal: verified.seal().map(ToString::to_string),
+        signer: verified.signer().map(|s| s.subject.clone()),
+        upper: place.upper.as_ref().map(|u| u.path.clone()),
+        verity: prepared.mode() == VerityMode::Require,
+        since: now(),
     }
-    Ok(())
+}
+
+/// Where it is to go, before anything is read or imported.
+fn place(args: &args::Mount) -> Result<crate::mount::Place> {
+    let open = |path: &Path| {
+        open_target(path).map_err(|e| {
+            let case = if matches!(e, Errno::LOOP | Errno::NOTDIR) { Case::A08Target } else { Case::Usage };
+            Refusal::new(case, path.display().to_string(), "it must be an existing directory, and no symlink")
+        })
+    };
+    drop(open(&args.target)?);
+    let upper = match args.upper.as_ref().zip(args.work.as_ref()) {
+        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: upper.clone() }),
+        None => None,
+    };
+    // Programs that are run for it are run elsewhere.
+    let target = std::path::absolute(&args.target).map_err(|e| Refusal::io(args.target.display().to_string(), e))?;
+    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(target) })
 }
 
 /// The image, by its seals or, where no signature is asked for, as the vault knows it.
@@ -63,7 +108,7 @@ fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Ve
     };
     match rules {
         Some(rules) => {
-            let extra = Extra::open(&args.trust, &home.budget)?;
+            let extra = Extra::open(&args.trust.seal, &home.budget)?;
             let found = extra.found(&located, &home.budget)?;
             by_seals(vault, &located, &found, rules, &home.budget)
         }
@@ -81,7 +126,7 @@ fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<
     }
     let reference = Reference::Digest(source.image.digest);
     if rules.is_some() || vault.image(&reference, &home.budget).is_err() {
-        let extra = Extra::open(&args.trust, &home.budget)?;
+        let extra = Extra::open(&args.trust.seal, &home.budget)?;
         let found = extra.found(&source, &home.budget)?;
         let algorithm = rules.is_none().then_some(args.algorithm);
         pull::import(&vault, &source, &found, rules, algorithm, &home.budget)?;
@@ -97,7 +142,8 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
+    let mut read =
+        |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
     let verified = judge(&question, &mut read).into_result()?;
@@ -120,10 +166,10 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
     let digest = &located.image.digest;
     let known = [algorithm, Algorithm::Sha512, Algorithm::Sha256].into_iter().find_map(|a| vault.contents(digest, a));
     match known {
-        Some((merged, layers)) => unsigned(&located.image, merged, &layers),
+        Some((merged, layers)) => unsigned(&located.image, merged, &layers, &denied()?),
         None => {
             let contents = located.keep_contents(algorithm, budget)?;
-            unsigned(&located.image, contents.merged_digest, &contents.layer_digests)
+            unsigned(&located.image, contents.merged_digest, &contents.layer_digests, &denied()?)
         }
     }
 }

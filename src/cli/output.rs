@@ -63,6 +63,11 @@ pub(super) fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
     super::exit_code(error)
 }
 
+/// Prints a refusal that does not end the run.
+pub(super) fn error_line(refusal: &Refusal) {
+    let _ = writeln!(std::io::stderr(), "Error: {refusal}");
+}
+
 /// A note for a person, only where one is watching.
 pub(super) fn note(text: impl std::fmt::Display) {
     if std::io::stderr().is_terminal() {

@@ -1,16 +1,16 @@
 use std::rc::Rc;
 
 use crate::cli::args;
-use crate::cli::home::{Extra, Home, Located, Place, demands};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, progress};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
 use crate::oci::{Budget, Reference};
+use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
-use crate::sys::verity;
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Question, Rules, VerifiedErofs, judge};
+use crate::verify::{Found, Question, Rules, Wanted, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -24,7 +24,8 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     };
     // A name that cannot be given is refused before anything is written.
     Vault::check_name(&name)?;
-    let extra = Extra::open(&args.trust, &home.budget)?;
+    denied()?.image(&located.image)?;
+    let extra = Extra::open(&args.trust.seal, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;
     let rules = demands(&args.trust)?;
@@ -70,7 +71,7 @@ pub(super) fn import(
     let image = &located.image;
     let mut last: Option<Rc<Contents>> = None;
     let mut without_verity = false;
-    let mut read = |algorithm: Algorithm| -> Result<Rc<Contents>> {
+    let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
         if let Some(contents) = last.as_ref().filter(|c| c.algorithm == algorithm) {
             return Ok(contents.clone());
         }
@@ -93,9 +94,12 @@ pub(super) fn import(
             };
             accepted = verified.seal().copied().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
-            read(algorithm.unwrap_or(verified.algorithm()))?
+            read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true })?
         }
-        None => read(algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget)))?,
+        None => {
+            let algorithm = algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget));
+            read(Wanted { algorithm, bound: true })?
+        }
     };
     vault.store().write(&image.manifest)?;
     vault.store().write(&image.config)?;
@@ -117,18 +121,6 @@ pub(super) fn import(
         vault.mark_checked(&image.digest, &seal)?;
     }
     Ok(Pulled { without_verity })
-}
-
-/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
-/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
-/// when it is enabled: a file that was stored without one before is made anew.
-fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
-    let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
-    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
-    if enrolled || !verity::kernel_verifies() {
-        return Ok(());
-    }
-    vault.put_object(erofs.digest(), bytes, Some(signature))
 }
 
 /// The algorithm of the first seal that can be read: its objects will be needed.

@@ -6,18 +6,17 @@ use serde_json::{Value, json};
 use crate::cli::args;
 use crate::cli::home::{Extra, Home, rules};
 use crate::cli::output;
-use crate::digest::Algorithm;
 use crate::image::Contents;
-use crate::verify::{Question, SealReport, Verdict, judge};
+use crate::verify::{Question, SealReport, Verdict, Wanted, judge};
 
 /// `layerseal verify`
 pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> {
     let located = home.locate(&args.image, args.platform.as_ref())?;
-    let extra = Extra::open(&args.trust, &home.budget)?;
+    let extra = Extra::open(&args.trust.seal, &home.budget)?;
     let found = extra.found(&located, &home.budget)?;
     let rules = rules(&args.trust)?;
     let mut kept: Vec<Rc<Contents>> = Vec::new();
-    let mut read = |algorithm: Algorithm| {
+    let mut read = |Wanted { algorithm, .. }: Wanted| {
         if let Some(contents) = kept.iter().find(|c| c.algorithm == algorithm) {
             return Ok(contents.clone());
         }

@@ -1,13 +1,17 @@
 //! The chain of layers that a call names, against the chain that the store has on record.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::places::{Home, Kind, Name, Place};
 use super::storage::{LayerRecord, Store};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 
 /// How the ID of a layer is tied to its content, as far as the store tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,22 @@ pub struct ClaimedLayer {
     pub tie: Tie,
     /// Its content was copied for other user IDs and lies in `diff1` and others too.
     pub shifted: bool,
+    /// The root of the store, open.
+    pub store: Arc<OwnedFd>,
+}
+
+impl ClaimedLayer {
+    /// Opens the table of the layer's tar that the store keeps (storage/layers.go, `tarSplitPath`).
+    ///
+    /// # Errors
+    /// [`Case::B11Gone`] when there is none: the layer was never written as a tar.
+    pub fn tar_split(&self) -> Result<File> {
+        let name = format!("overlay-layers/{}.tar-split.gz", self.id);
+        files::open_file_at(&*self.store, &name).map_err(|e| {
+            let case = if e.kind() == ErrorKind::NotFound { Case::B11Gone } else { Case::B09Replaced };
+            Refusal::new(case, name, e)
+        })
+    }
 }
 
 /// One layer of a chain.
@@ -206,6 +226,7 @@ pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>
             diff_id,
             tie,
             shifted: link.shifted,
+            store: store.root(),
         });
         parent = &link.home.id;
     }

@@ -9,14 +9,17 @@
 
 mod image;
 mod layers;
+mod lookup;
 mod places;
 mod storage;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
+pub use lookup::{StoredImage, images_above, stored_images};
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;
@@ -47,6 +50,23 @@ pub struct ClaimedImage {
     pub layers: Vec<ClaimedLayer>,
     /// What lies over it.
     pub own: Option<OwnLayer>,
+    /// The store that it is to be mounted in.
+    pub root: Root,
+}
+
+/// The root of a container store, `graphroot` in storage.conf.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// The directory, open.
+    pub dir: Arc<OwnedFd>,
+    /// Its path, for messages.
+    pub path: PathBuf,
+}
+
+impl Root {
+    fn of(store: &storage::Store) -> Self {
+        Self { dir: store.root(), path: store.path().to_owned() }
+    }
 }
 
 /// Layers, as the store claims them.
@@ -58,6 +78,8 @@ pub struct ClaimedLayers {
     pub own: Option<OwnLayer>,
     /// Why they are not an image, for the log.
     pub why: &'static str,
+    /// The store that they are to be mounted in.
+    pub root: Root,
 }
 
 /// A layer over the image, whose content nobody can have sealed.
@@ -129,11 +151,12 @@ pub fn identify(call: &Call) -> Result<Target> {
     let diff_ids: Option<Vec<BlobDigest>> = images.first().map(|c| c.image.layers.iter().map(|l| l.diff_id).collect());
     let layers = layers::open(&stores, &chain, diff_ids.as_deref())?;
     let own = own.map(|link| open_own(&stores, &link, call.upper.is_some(), container)).transpose()?;
+    let root = Root::of(stores.own());
     if images.is_empty() {
         let why = why.unwrap_or("the uppermost layer is no image's");
-        return Ok(Target::Layers(ClaimedLayers { layers, own, why }));
+        return Ok(Target::Layers(ClaimedLayers { layers, own, why, root }));
     }
-    Ok(Target::Image(Box::new(ClaimedImage { images, layers, own })))
+    Ok(Target::Image(Box::new(ClaimedImage { images, layers, own, root })))
 }
 
 /// Why the chain cannot be taken for an image, where that is known without looking at one.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use serde::Deserialize;
@@ -59,6 +60,11 @@ pub(super) struct ImageRecord {
 }
 
 impl ImageRecord {
+    /// Its uppermost layer; empty for none.
+    pub fn top(&self) -> &str {
+        &self.layer
+    }
+
     /// Whether this image has no layer at all.
     pub fn is_empty(&self) -> bool {
         self.layer.is_empty()
@@ -86,7 +92,7 @@ pub(super) struct ContainerRecord {
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     layers: HashMap<String, LayerRecord>,
     images: Vec<ImageRecord>,
     containers: Vec<ContainerRecord>,
@@ -100,8 +106,13 @@ impl Store {
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn open(path: &Path) -> Result<Self> {
         let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
-        let mut store =
-            Self { path: path.to_owned(), root, layers: HashMap::new(), images: Vec::new(), containers: Vec::new() };
+        let mut store = Self {
+            path: path.to_owned(),
+            root: Arc::new(root),
+            layers: HashMap::new(),
+            images: Vec::new(),
+            containers: Vec::new(),
+        };
         // The second of each is of containers with --rm; a transient store keeps it elsewhere.
         for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
             for layer in store.records::<LayerRecord>(name)? {
@@ -123,6 +134,11 @@ impl Store {
     /// Where it is, for messages and to tell stores apart.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its root, open.
+    pub fn root(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.root)
     }
 
     /// The record of a layer.
@@ -152,7 +168,7 @@ impl Store {
     /// # Errors
     /// [`Case::B09Replaced`], [`Case::B11Gone`].
     pub fn dir(&self, name: &str) -> Result<OwnedFd> {
-        files::open_dir_at(&self.root, name).map_err(|e| {
+        files::open_dir_at(&*self.root, name).map_err(|e| {
             let case = match Errno::from_io_error(&e) {
                 Some(Errno::LOOP | Errno::NOTDIR) => Case::B09Replaced,
                 Some(Errno::NOENT) => Case::B11Gone,
@@ -206,7 +222,7 @@ impl Store {
 
     /// Reads a regular file beneath the root, where there is one.
     fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        let read = files::open_file_at(&self.root, name).and_then(|f| {
+        let read = files::open_file_at(&*self.root, name).and_then(|f| {
             // Before reading: a sparse file can be larger than memory.
             let length = f.metadata()?.len();
             if length > max {

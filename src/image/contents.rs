@@ -92,7 +92,11 @@ impl Contents {
         Self::from_entries(algorithm, entries)
     }
 
-    fn from_entries(algorithm: Algorithm, entries: Vec<Vec<Entry>>) -> Result<Self> {
+    /// From the entries of every layer, lowest first.
+    ///
+    /// # Errors
+    /// H03–H12: what cannot be sealed.
+    pub fn from_entries(algorithm: Algorithm, entries: Vec<Vec<Entry>>) -> Result<Self> {
         let (layers, merged) = Writer::all(algorithm, entries.iter().map(Vec::as_slice))?;
         let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
         let merged_digest = verity_digest(algorithm, &merged);

@@ -92,34 +92,56 @@ pub fn read_layer(
         _ => Refusal::new(Case::H11Layer, "", e),
     };
     let source = Decompress::new(Hashing::new(blob, budget.layer)).map_err(unreadable)?;
-    let mut stream = TarStream {
-        tar: Hashing::new(source, budget.layer),
-        buffer: Vec::with_capacity(PIECE),
-        at: 0,
-        budget,
-        progress,
-    };
+    let mut stream = TarStream::new(Hashing::new(source, budget.layer), budget, progress);
     let entries = stream.entries(sink)?;
     stream.rest()?;
-    let tar = stream.tar;
-    let (inner, diff_id) = tar.split();
+    let (inner, diff_id) = stream.tar.split();
     let mut source = inner.into_source();
     source.drain().map_err(unreadable)?;
     let (digest, size) = source.finish();
     Ok(LayerContent { digest, size, diff_id, entries })
 }
 
-struct TarStream<'a, R: Read> {
-    tar: Hashing<Decompress<R>>,
+/// Where the bytes of a tar come from.
+pub(super) trait TarBytes: Read {
+    /// Whether as many bytes came out as may, given how many went in.
+    fn within(&self, budget: &Budget) -> bool;
+
+    /// Whether the content of a file of `size` bytes, which begins here, is not in the stream but
+    /// somewhere else. What follows is its padding.
+    ///
+    /// # Errors
+    /// [`Case::H11Layer`] when the stream has something else in this place.
+    fn elsewhere(&mut self, size: u64) -> Result<bool>;
+}
+
+impl<R: Read> TarBytes for Hashing<Decompress<R>> {
+    fn within(&self, budget: &Budget) -> bool {
+        self.count() <= self.inner().allowed(budget)
+    }
+
+    fn elsewhere(&mut self, _size: u64) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+pub(super) struct TarStream<'a, S: TarBytes> {
+    pub(super) tar: S,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are used up.
     at: usize,
     budget: &'a Budget,
     progress: &'a mut dyn FnMut(u64),
+    /// Entries, by number, whose content is elsewhere, and its size.
+    pub(super) elsewhere: Vec<(usize, u64)>,
 }
 
-impl<R: Read> TarStream<'_, R> {
-    fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
+impl<'a, S: TarBytes> TarStream<'a, S> {
+    pub(super) fn new(tar: S, budget: &'a Budget, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self { tar, buffer: Vec::with_capacity(PIECE), at: 0, budget, progress, elsewhere: Vec::new() }
+    }
+
+    pub(super) fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
         let limits =
             Limits { max_metadata_size: self.budget.tar_metadata, max_path_len: Some(4096), ..Limits::default() };
         let mut parser = Parser::new(limits);
@@ -155,7 +177,7 @@ impl<R: Read> TarStream<'_, R> {
             };
             self.at += consumed;
             if let Some(head) = head {
-                let entry = self.body(head, sink)?;
+                let entry = self.body(head, entries.len(), sink)?;
                 kept += entry.weight();
                 entries.push(entry);
             }
@@ -172,17 +194,25 @@ impl<R: Read> TarStream<'_, R> {
         }
     }
 
-    /// Reads the content that follows a header.
-    fn body(&mut self, head: Head, sink: &mut dyn ContentSink) -> Result<Entry> {
+    /// Reads the content that follows the header of entry `number`.
+    fn body(&mut self, head: Head, number: usize, sink: &mut dyn ContentSink) -> Result<Entry> {
         match head {
             Head::Complete(entry) => Ok(entry),
             Head::Skip { entry, size } => {
-                self.content(size, &mut |_| Ok(()))?;
+                let here = if self.is_elsewhere(size)? { 0 } else { size };
+                self.content(here, size, &mut |_| Ok(()))?;
                 Ok(entry)
+            }
+            Head::File { path, stat, size } if self.is_elsewhere(size)? => {
+                self.content(0, size, &mut |_| Ok(()))?;
+                if size > 0 {
+                    self.elsewhere.push((number, size));
+                }
+                Ok(Entry { path, kind: Kind::Inline(Box::default()), stat })
             }
             Head::File { path, stat, size } if size <= INLINE_CONTENT_MAX_V0 as u64 => {
                 let mut inline = Vec::with_capacity(INLINE_CONTENT_MAX_V0);
-                self.content(size, &mut |bytes| {
+                self.content(size, size, &mut |bytes| {
                     inline.extend_from_slice(bytes);
                     Ok(())
                 })?;
@@ -190,15 +220,22 @@ impl<R: Read> TarStream<'_, R> {
             }
             Head::File { path, stat, size } => {
                 sink.begin(size)?;
-                self.content(size, &mut |bytes| sink.write(bytes))?;
+                self.content(size, size, &mut |bytes| sink.write(bytes))?;
                 Ok(Entry { path, kind: Kind::External(sink.end()?, size), stat })
             }
         }
     }
 
-    /// Hands `size` bytes to `take` and skips the padding to the next 512.
-    fn content(&mut self, size: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut left = size;
+    fn is_elsewhere(&mut self, size: u64) -> Result<bool> {
+        let found = self.tar.elsewhere(size)?;
+        if found && self.at != self.buffer.len() {
+            return Err(Refusal::new(Case::H11Layer, "tar", "bytes between a header and its file"));
+        }
+        Ok(found)
+    }
+
+    /// Hands `left` bytes to `take` and skips the padding that a file of `size` bytes has.
+    fn content(&mut self, mut left: u64, size: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut padding = size.wrapping_neg() % 512;
         // Not their sum: a size close to 2^64 would make it zero, and the content would be read as headers.
         while left > 0 || padding > 0 {
@@ -218,7 +255,7 @@ impl<R: Read> TarStream<'_, R> {
 
     /// Reads what follows the end of the archive: part of the digest, and under the same limits, because
     /// a bomb may lie there too.
-    fn rest(&mut self) -> Result<()> {
+    pub(super) fn rest(&mut self) -> Result<()> {
         loop {
             self.at = self.buffer.len();
             if !self.fill(1)? {
@@ -243,7 +280,7 @@ impl<R: Read> TarStream<'_, R> {
                 return Ok(false);
             }
             (self.progress)(n as u64);
-            if self.tar.count() > self.tar.inner().allowed(self.budget) {
+            if !self.tar.within(self.budget) {
                 return Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size"));
             }
         }

@@ -7,6 +7,7 @@ mod erofs;
 mod layer;
 mod stream;
 mod tar;
+mod tar_split;
 mod tree;
 
 pub use compare::same_meaning;
@@ -14,4 +15,5 @@ pub use contents::{Contents, LayerBlob, LayerVisitor, Progress, ReadOnly};
 pub use erofs::{Writer, objects};
 pub use layer::{ContentSink, HashOnly, LayerContent, read_layer};
 pub use tar::{Entry, Kind};
+pub use tar_split::{FileContent, Skeleton, diff_id};
 pub use tree::{Images, LayerTree, dumpfile};

@@ -5,84 +5,218 @@
 //! objects of the vault ────────────► datadir+ ──┼─► overlay, verity=require ─► target
 //! upper, work ──────────────────────────────────┘
 //! ```
+//!
+//! Where the container has a map of IDs, EROFS, upper and work are idmapped mounts: on the disk are the
+//! container's own IDs, as fuse-overlayfs leaves them.
 
+mod again;
 mod erofs;
+mod fuse;
+mod idmap;
+mod layers;
 mod overlay;
+mod private;
+mod record;
+mod volatile;
 
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::prepare::PreparedImage;
+pub use crate::policy::Top;
+pub use record::{Kind, Record, live, write};
+
+use crate::invoke::IdMapping;
+use crate::prepare::{PreparedImage, VerityMode};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::mounts;
+use crate::sys::files::check_proc;
+use crate::sys::mounts::{self, Identity};
+use crate::verify::Waiver;
+use layers::Layers;
+use overlay::Recipe;
+
+/// The source of a plain overlay, as mountinfo shows it.
+pub const PLAIN: &str = "layerseal:plain";
 
 /// Where and how.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Place {
-    /// The directory to mount on.
+    /// The directory to mount on; no symlink.
     pub target: PathBuf,
-    /// Upper and work directory; without them the mount is read-only.
-    pub upper: Option<(PathBuf, PathBuf)>,
+    /// Where changes go; without it the mount is read-only.
+    pub upper: Option<Upper>,
+    /// A directory shown read-only above the image: the changes of a container whose differences to
+    /// its image are asked for. Only without [`Self::upper`].
+    pub above: Option<OwnedFd>,
+    /// What the mount is to be like.
+    pub how: How,
+}
+
+impl Place {
+    /// A read-only mount on `target`, without anything particular.
+    pub fn read_only(target: impl Into<PathBuf>) -> Self {
+        Self { target: target.into(), upper: None, above: None, how: How::default() }
+    }
+}
+
+/// The writable part.
+#[derive(Debug)]
+pub struct Upper {
+    /// The directory of changes, open.
+    pub upper: OwnedFd,
+    /// Overlayfs's own directory, open: beside the other, on the same filesystem.
+    pub work: OwnedFd,
+    /// The path of `upper`, for messages and records.
+    pub path: PathBuf,
+}
+
+/// What a mount is to be like.
+#[derive(Debug, Default)]
+pub struct How {
+    /// Under which user IDs files are shown.
+    pub uids: IdMapping,
+    /// Under which group IDs.
+    pub gids: IdMapping,
+    /// The SELinux label of everything, where SELinux is enabled.
+    pub context: Option<OsString>,
+    /// Changes need not survive a power cut.
+    pub volatile: bool,
+    /// Device nodes work; they do not unless this is set.
+    pub dev: bool,
+    /// Set-user-ID bits and file capabilities do nothing.
+    pub nosuid: bool,
+    /// Nothing can be executed.
+    pub noexec: bool,
+    /// What is mounted on the target.
+    pub top: Top,
 }
 
 /// A mount that is in its place.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Mounted {
     /// False when the same image was mounted there already.
     pub fresh: bool,
+    /// Major and minor number of the filesystem.
+    pub device: (u32, u32),
+    /// The mount's number: never given twice since Linux 6.8, that of mountinfo before.
+    pub id: u64,
 }
 
-/// Mounts `image`. On any failure nothing is mounted, and no loop device or directory is left.
+impl Mounted {
+    fn new(fresh: bool, identity: Identity) -> Self {
+        Self { fresh, device: identity.device, id: identity.id }
+    }
+}
+
+/// Mounts `image`. On any failure nothing is mounted, and no loop device, directory or process is left.
 ///
 /// # Errors
-/// I04–I11.
+/// A08, A13, I04–I11, J03.
 pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
-    let shown = place.target.display().to_string();
-    let target = mounts::open_target(&place.target).map_err(|e| match e {
-        Errno::LOOP | Errno::NOTDIR => {
-            Refusal::new(Case::Usage, &shown, "the target must be a directory and no symlink")
-        }
-        e => Refusal::new(Case::Usage, &shown, e),
-    })?;
-    if already(image, place)? {
-        return Ok(Mounted { fresh: false });
+    let target = open(place)?;
+    if let Some(there) = already(image, place, &target)? {
+        return Ok(Mounted::new(false, there));
     }
-    let overlay = overlay::overlay(image, place)?;
-    mounts::attach(&overlay, &target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))?;
-    Ok(Mounted { fresh: true })
+    let layers = Layers::sealed(image, place)?;
+    let recipe = Recipe {
+        source: image.description(),
+        // Linux 6.12 refuses verity=require without metacopy, later ones imply it or not.
+        options: match image.mode() {
+            VerityMode::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
+            VerityMode::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
+        },
+    };
+    put(layers, &recipe, place, &target)
 }
 
-/// Whether the same read-only image is mounted there.
-fn already(image: &PreparedImage, place: &Place) -> Result<bool> {
-    let Some(top) = on_top(&place.target)? else { return Ok(false) };
-    let same = top.kind == "overlay" && top.source == image.description();
-    // Another upper directory is another container: never shared by accident.
-    let upper = top.super_options.iter().any(|o| o.starts_with("upperdir="));
-    let requires = top.super_options.iter().any(|o| o == "verity=require");
-    let wanted = image.mode() == crate::prepare::VerityMode::Require;
-    if same && !upper && place.upper.is_none() && requires == wanted {
-        return Ok(true);
+/// Mounts somebody's directories, `lowers`, uppermost first, as they are: nobody vouches for them, and
+/// the mount's source says so.
+///
+/// # Errors
+/// A08, A13, I05–I11, J03.
+pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mounted> {
+    let target = open(place)?;
+    if let Some(there) = again::on_top(&target, &place.target)? {
+        return Err(there.refuse());
     }
-    Err(Refusal::new(Case::I06Mounted, place.target.display().to_string(), format!("{} {}", top.kind, top.source)))
+    log::debug!("{}: a plain overlay: {}", place.target.display(), waiver.why());
+    let layers = Layers::plain(lowers, place)?;
+    // A layer's own attributes must not make overlayfs look anywhere else.
+    let recipe = Recipe { source: PLAIN, options: &[("metacopy", "off"), ("redirect_dir", "nofollow")] };
+    put(layers, &recipe, place, &target)
 }
 
-fn on_top(target: &Path) -> Result<Option<mounts::MountInfo>> {
-    let real = std::fs::canonicalize(target).map_err(|e| Refusal::new(Case::Usage, target.display().to_string(), e))?;
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
-    Ok(all.into_iter().rev().find(|m| Path::new(&m.target) == real))
+/// Where our mount is on `target` already, puts a read-only clone of it on top, and says so. The caller
+/// takes it for a mount of its own and unmounts it, and the live mount stays. Nothing is done where
+/// nothing is mounted.
+///
+/// # Errors
+/// [`Case::I06Mounted`] where something else is mounted, A08, I05, J03.
+pub fn again(target: &Path) -> Result<bool> {
+    check_proc()?;
+    again::clone_on_top(&open_target(target)?, target)
 }
 
-/// Unmounts an image that was mounted by us, and nothing else.
+/// Unmounts what was mounted by us, and nothing else.
 ///
 /// # Errors
 /// [`Case::I06Mounted`] when something else or nothing is mounted there, [`Case::I05Attach`] when it
 /// is in use.
 pub fn unmount(target: &Path) -> Result<()> {
+    check_proc()?;
     let shown = target.display().to_string();
-    let top = on_top(target)?.ok_or_else(|| Refusal::new(Case::I06Nothing, &shown, ""))?;
-    if top.kind != "overlay" || !top.source.starts_with("composefs:") {
-        return Err(Refusal::new(Case::I06Mounted, shown, format!("{} {}", top.kind, top.source)));
+    let top = again::on_top(&open_target(target)?, target)?;
+    let top = top.ok_or_else(|| Refusal::new(Case::I06Nothing, &shown, ""))?;
+    if !top.is_ours() && !record::holds(&top.identity)? {
+        return Err(top.refuse());
     }
-    mounts::unmount_now(Path::new(&top.target)).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
+    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
+}
+
+fn open(place: &Place) -> Result<OwnedFd> {
+    check_proc()?;
+    if place.above.is_some() && place.upper.is_some() {
+        return Err(Refusal::new(Case::Bug, place.target.display().to_string(), "above and upper"));
+    }
+    open_target(&place.target)
+}
+
+fn open_target(target: &Path) -> Result<OwnedFd> {
+    let shown = target.display().to_string();
+    mounts::open_target(target).map_err(|e| match e {
+        Errno::LOOP | Errno::NOTDIR => Refusal::new(Case::A08Target, shown, "it must be a directory and no symlink"),
+        e => Refusal::new(Case::Usage, shown, e),
+    })
+}
+
+fn put(layers: Layers, recipe: &Recipe<'_>, place: &Place, target: &OwnedFd) -> Result<Mounted> {
+    if place.how.top == Top::FuseOverlayfs {
+        return fuse::mount(layers, recipe, place);
+    }
+    let overlay = overlay::make(&layers, recipe, place)?;
+    let shown = || place.target.display().to_string();
+    let identity = mounts::identify(&overlay).map_err(|e| Refusal::new(Case::I09Kernel, shown(), e))?;
+    mounts::attach(&overlay, target).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;
+    Ok(Mounted::new(true, identity))
+}
+
+/// Whether the same read-only image is mounted there.
+fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Option<Identity>> {
+    let Some(top) = again::on_top(target, &place.target)? else { return Ok(None) };
+    let has = |list: &[String], option: &str| list.iter().any(|o| o == option);
+    let how = &place.how;
+    // Another upper directory is another container: never shared by accident.
+    let upper = place.upper.is_some() || top.info.super_options.iter().any(|o| o.starts_with("upperdir="));
+    let mapped = how.uids != IdMapping::None || how.gids != IdMapping::None;
+    let particular = upper || mapped || place.above.is_some() || how.context.is_some() || how.top != Top::Kernel;
+    let verity = has(&top.info.super_options, "verity=require") == (image.mode() == VerityMode::Require);
+    let flags = [("nodev", !how.dev), ("nosuid", how.nosuid), ("noexec", how.noexec)];
+    let strict = flags.iter().all(|(flag, wanted)| has(&top.info.options, flag) == *wanted);
+    let same = top.info.kind == "overlay" && top.info.source == image.description();
+    if same && verity && strict && !particular {
+        return Ok(Some(top.identity));
+    }
+    Err(top.refuse())
 }

@@ -1,73 +1,133 @@
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::{Place, erofs};
-use crate::prepare::{PreparedImage, VerityMode};
+use super::layers::{Layers, Lower};
+use super::private::Private;
+use super::{How, Place, Top, volatile};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files::proc_path;
-use crate::sys::mounts::{self, Configure, is_unsupported};
+use crate::sys::mounts::{Configure, is_unsupported};
+use crate::sys::userns;
 
-/// Makes the overlay, attached nowhere.
-pub(super) fn overlay(image: &PreparedImage, place: &Place) -> Result<OwnedFd> {
-    let lowers = image.erofs().iter().map(erofs::mount).collect::<Result<Vec<_>>>()?;
-    match assemble(image, place, &Lowers::Detached(&lowers)) {
-        // Linux 6.12 takes no mount as a layer that is attached nowhere.
-        Err((Errno::INVAL | Errno::BADF, _)) => {
-            let attached = lowers.iter().map(Attached::new).collect::<Result<Vec<_>>>()?;
-            assemble(image, place, &Lowers::Attached(&attached)).map_err(|(e, log)| refuse(e, &log))
-        }
-        other => other.map_err(|(e, log)| refuse(e, &log)),
-    }
+/// What all overlays of one kind have in common.
+pub(super) struct Recipe<'a> {
+    /// What mountinfo shows as the source.
+    pub(super) source: &'a str,
+    /// Options of overlayfs.
+    pub(super) options: &'a [(&'a str, &'a str)],
 }
 
-enum Lowers<'a> {
-    Detached(&'a [OwnedFd]),
-    Attached(&'a [Attached]),
+/// Makes the overlay, attached nowhere.
+pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Result<OwnedFd> {
+    if let Some((_, work)) = &layers.upper
+        && place.how.volatile
+    {
+        volatile::clear(work)?;
+    }
+    let overlay = match assemble(layers, recipe, &place.how, Names::Descriptors) {
+        // Linux 6.12 takes no descriptors, and no mount as a layer that is attached nowhere.
+        Err((Errno::INVAL | Errno::BADF, _)) => {
+            let _attached = attach(layers)?;
+            assemble(layers, recipe, &place.how, Names::Paths)
+        }
+        other => other,
+    };
+    overlay.map_err(|(e, log)| match &place.upper {
+        Some(upper) if volatile::is_left(&upper.work) && !place.how.volatile => {
+            Refusal::new(Case::I11Volatile, upper.path.display().to_string(), e)
+        }
+        _ => refuse(e, &log),
+    })
+}
+
+/// Gives every mount a path until the overlay is made.
+fn attach(layers: &Layers) -> Result<Private> {
+    let private = Private::new()?;
+    let detached = layers.lowers.iter().filter_map(|l| match l {
+        Lower::Detached(mount) => Some(mount),
+        Lower::Directory(_) => None,
+    });
+    for mount in detached.chain(&layers.upper_mount) {
+        private.attach(mount)?;
+    }
+    Ok(private)
+}
+
+/// How overlayfs is told of its layers.
+#[derive(Clone, Copy)]
+enum Names {
+    Descriptors,
+    /// Of the same descriptors, in `/proc/self/fd`.
+    Paths,
+}
+
+impl Names {
+    fn add(self, overlay: &Configure, key: &str, fd: impl std::os::fd::AsFd) -> rustix::io::Result<()> {
+        let fd = fd.as_fd();
+        match self {
+            Self::Descriptors => overlay.fd(key, fd),
+            Self::Paths => overlay.string(key, &proc_path(&fd)),
+        }
+    }
 }
 
 type Attempt<T> = std::result::Result<T, (Errno, String)>;
 
-fn assemble(image: &PreparedImage, place: &Place, lowers: &Lowers<'_>) -> Attempt<OwnedFd> {
+fn assemble(layers: &Layers, recipe: &Recipe<'_>, how: &How, names: Names) -> Attempt<OwnedFd> {
     let overlay = Configure::open("overlay").map_err(|e| (e, String::new()))?;
     let configure = || {
-        overlay.string("source", image.description())?;
-        // Linux 6.12 refuses verity=require without it, later ones imply it or not.
-        overlay.string("metacopy", "on")?;
-        overlay.string("redirect_dir", "on")?;
-        if image.mode() == VerityMode::Require {
-            overlay.string("verity", "require")?;
-        }
-        match lowers {
-            Lowers::Detached(mounts) => mounts.iter().try_for_each(|m| overlay.fd("lowerdir+", m))?,
-            Lowers::Attached(points) => {
-                points.iter().try_for_each(|p| overlay.string("lowerdir+", &p.path.to_string_lossy()))?
+        overlay.string("source", recipe.source)?;
+        recipe.options.iter().try_for_each(|(key, value)| overlay.string(key, value))?;
+        layers.lowers.iter().try_for_each(|l| names.add(&overlay, "lowerdir+", l))?;
+        layers.data.iter().try_for_each(|d| names.add(&overlay, "datadir+", d))?;
+        if let Some((upper, work)) = &layers.upper {
+            names.add(&overlay, "upperdir", upper)?;
+            names.add(&overlay, "workdir", work)?;
+            if how.volatile {
+                overlay.flag("volatile")?;
             }
         }
-        match lowers {
-            Lowers::Detached(_) => overlay.fd("datadir+", image.objects())?,
-            Lowers::Attached(_) => overlay.string("datadir+", &proc_path(image.objects()))?,
+        if let Some(label) = label(how)? {
+            overlay.string("context", label)?;
         }
-        if let Some((upper, work)) = &place.upper {
-            for (key, path) in [("upperdir", upper), ("workdir", work)] {
-                match lowers {
-                    Lowers::Detached(_) => overlay.fd(key, mounts::open_target(path)?)?,
-                    Lowers::Attached(_) => overlay.string(key, &escaped(path))?,
-                }
-            }
-        }
-        overlay.create()?;
-        let read_only = if place.upper.is_none() { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
-        overlay.mount(MountAttrFlags::MOUNT_ATTR_NODEV | read_only)
+        create(&overlay, layers)?;
+        overlay.mount(attributes(how, layers.upper.is_none()))
     };
     configure().map_err(|e| (e, overlay.log()))
 }
 
-/// Overlayfs takes a backslash in these two options for an escape (fs/overlayfs/params.c).
-fn escaped(path: &std::path::Path) -> String {
-    path.to_string_lossy().replace('\\', "\\\\")
+/// Overlayfs keeps our credentials, and makes its own files under our IDs: where those are nobody's on
+/// the upper directory, it must be the container's root.
+fn create(overlay: &Configure, layers: &Layers) -> rustix::io::Result<()> {
+    match layers.owner {
+        Some((uid, gid)) if layers.upper.is_some() => {
+            let as_owner = userns::with_file_owner(uid, gid, || overlay.create());
+            as_owner.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::PERM))?
+        }
+        _ => overlay.create(),
+    }
+}
+
+/// The SELinux label of everything, where there is SELinux.
+pub(super) fn label(how: &How) -> rustix::io::Result<Option<&str>> {
+    let Some(label) = &how.context else { return Ok(None) };
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        log::debug!("SELinux is not enabled: the context of the mount is left out");
+        return Ok(None);
+    }
+    label.to_str().map(Some).ok_or(Errno::ILSEQ)
+}
+
+fn attributes(how: &How, read_only: bool) -> MountAttrFlags {
+    let mut flags = MountAttrFlags::empty();
+    // Beneath fuse-overlayfs nobody but it sees the mount.
+    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, !how.dev || how.top == Top::FuseOverlayfs);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, how.nosuid);
+    flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, how.noexec);
+    flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
+    flags
 }
 
 fn refuse(e: Errno, log: &str) -> Refusal {
@@ -79,50 +139,4 @@ fn refuse(e: Errno, log: &str) -> Refusal {
         _ => Case::I11Overlay,
     };
     Refusal::new(case, "overlay", why)
-}
-
-/// An EROFS mount on a private directory that exists only until the overlay does.
-struct Attached {
-    path: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-/// Root's own directory for it, on a tmpfs that is gone after a reboot.
-const BASE: &str = "/run/layerseal";
-const PREFIX: &str = "erofs.";
-
-impl Attached {
-    fn new(mount: &OwnedFd) -> Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::I04Erofs, "temporary mount point", e);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(BASE).map_err(|e| refuse(&e))?;
-        sweep();
-        let prefix = format!("{PREFIX}{}.", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(BASE).map_err(|e| refuse(&e))?;
-        let target = mounts::open_target(dir.path()).map_err(|e| refuse(&e))?;
-        mounts::attach(mount, &target).map_err(|e| refuse(&e))?;
-        Ok(Self { path: dir.path().to_owned(), _dir: dir })
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        // The overlay holds the filesystem; the name in the tree is no longer needed.
-        if let Err(e) = mounts::detach(&self.path) {
-            log::warn!("{}: {e}", self.path.display());
-        }
-    }
-}
-
-/// Takes away what a process that was killed in between has left.
-fn sweep() {
-    for entry in std::fs::read_dir(BASE).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner =
-            name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()).and_then(|pid| pid.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = mounts::detach(&entry.path());
-            let _ = std::fs::remove_dir(entry.path());
-        }
-    }
 }

@@ -159,18 +159,36 @@ impl std::fmt::Debug for Certificate {
 /// [`Case::F02Certificate`] if there is none, or anything else; otherwise as
 /// [`Certificate::from_der`].
 pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certificate>> {
+    ders(bytes, name)?.iter().map(|der| Certificate::from_der(der, name)).collect()
+}
+
+/// [`Certificate::fingerprint`] of all certificates in `bytes`, for those that are to be denied: a key
+/// that is too weak to be trusted is no reason not to read its name.
+///
+/// # Errors
+/// [`Case::F02Certificate`] as [`certificates_from_bytes`].
+pub fn fingerprints_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<String>> {
+    let fingerprint = |der: &Vec<u8>| match outline(der) {
+        Ok(_) => Ok(der::hex(&sha256(der))),
+        Err(e) => Err(Refusal::new(Case::F02Certificate, name, e)),
+    };
+    ders(bytes, name)?.iter().map(fingerprint).collect()
+}
+
+/// The DER of every certificate in `bytes`; at least one.
+fn ders(bytes: &[u8], name: &str) -> Result<Vec<Vec<u8>>> {
     let refuse = |detail: String| Refusal::new(Case::F02Certificate, name, detail);
     if bytes.len() > MAX_FILE {
         return Err(refuse("larger than 1 MiB".into()));
     }
     if bytes.first() == Some(&tag::SEQUENCE) {
-        return Ok(vec![Certificate::from_der(bytes, name)?]);
+        return Ok(vec![bytes.to_vec()]);
     }
     let blocks = pem_blocks(bytes).map_err(refuse)?;
     if blocks.is_empty() {
         return Err(refuse("there is none in it".into()));
     }
-    blocks.iter().map(|der| Certificate::from_der(der, name)).collect()
+    Ok(blocks)
 }
 
 /// The DER of every block of a PEM file that holds certificates and nothing else.

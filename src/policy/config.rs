@@ -56,22 +56,68 @@ impl Directories {
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
             return Err(Refusal::new(Case::F01Store, name, "not a name of a trust store"));
         }
-        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for directory in &self.0 {
-            let store = directory.join("trust.d").join(name);
-            for file in names(&store)? {
-                if [".crt", ".pem", ".der", ".cer"].iter().any(|e| file.ends_with(e)) {
-                    found.insert(file.clone(), store.join(file));
-                }
-            }
+        let place = format!("trust.d/{name}");
+        // Anchors are no signers. Passing over them would leave whoever put them there believing that
+        // leaves are accepted; counting them as signers would trust more than was asked.
+        if let Some(anchor) = self.beneath(&format!("{place}/ca"))?.into_iter().find(|p| is_certificate(p)) {
+            let why =
+                "certificates in ca/ do not count: no chains are built; put the signers' own certificates beside it";
+            return Err(Refusal::new(Case::F01Store, anchor.display().to_string(), why));
         }
-        let paths: Vec<PathBuf> = found.into_values().filter(|p| !is_mask(p)).collect();
+        let paths: Vec<PathBuf> = self.beneath(&place)?.into_iter().filter(|p| is_certificate(p)).collect();
         if paths.is_empty() {
             let place = self.0.last().map(|d| d.join("trust.d").join(name).display().to_string()).unwrap_or_default();
             return Err(Refusal::new(Case::F01Store, place, "there is no certificate in it"));
         }
         Ok(paths)
     }
+
+    /// The files of `deny.d/` of all directories: certificates, and lists of digests (`*.list`).
+    ///
+    /// # Errors
+    /// F03 for a file of any other kind: whoever put it there believes that something is denied.
+    pub(super) fn denied(&self) -> Result<Vec<PathBuf>> {
+        let files: Vec<PathBuf> = self.beneath("deny.d")?.into_iter().filter(|p| !is_leftover(p)).collect();
+        match files.iter().find(|p| !is_certificate(p) && !is_list(p)) {
+            Some(other) => {
+                let why = "deny.d/ holds certificates (.crt, .pem, .der, .cer) and lists of digests (.list)";
+                Err(refuse(&other.display().to_string(), why))
+            }
+            None => Ok(files),
+        }
+    }
+
+    /// The files of the directory `name` beneath each of the directories, one for each file name: the
+    /// highest, and none where that is a mask.
+    fn beneath(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+        for directory in &self.0 {
+            let place = directory.join(name);
+            for file in names(&place)? {
+                found.insert(file.clone(), place.join(file));
+            }
+        }
+        Ok(found.into_values().filter(|p| !is_mask(p)).collect())
+    }
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e))
+}
+
+/// Whether a file holds certificates, by its name.
+pub(super) fn is_certificate(path: &Path) -> bool {
+    has_ending(path, &["crt", "pem", "der", "cer"])
+}
+
+fn is_list(path: &Path) -> bool {
+    has_ending(path, &["list"])
+}
+
+/// Hidden files, and what editors and package managers put beside a file while they replace it.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-") || name.contains(".rpm")
 }
 
 fn insert(found: &mut BTreeMap<(bool, String), PathBuf>, dropin: bool, directory: &Path, names: &[String]) {
@@ -98,16 +144,20 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     files::list(fd.as_fd()).map_err(|e| refuse(&directory.display().to_string(), e))
 }
 
+/// Reads a file of text that only root can have written.
+pub(super) fn read(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| refuse(&path.display().to_string(), "it is not UTF-8"))
+}
+
 /// Reads a file that only root can have written, judged by its descriptor.
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let parent = path.parent().unwrap_or(Path::new("/"));
     let directory = files::open_dir(parent).map_err(|e| refuse(&name, e))?;
     owned_by_root(&directory, &parent.display().to_string())?;
     let file = files::open_file_at(&directory, path.file_name().unwrap_or_default()).map_err(|e| refuse(&name, e))?;
     owned_by_root(&file, &name)?;
-    let bytes = files::read_all(file, MAX_FILE).map_err(|e| refuse(&name, e))?;
-    String::from_utf8(bytes).map_err(|_| refuse(&name, "it is not UTF-8"))
+    files::read_all(file, MAX_FILE).map_err(|e| refuse(&name, e))
 }
 
 fn owned_by_root(fd: &impl std::os::fd::AsFd, name: &str) -> Result<()> {

@@ -10,13 +10,22 @@
 //! [[rule]]
 //! image = "localhost/*"     # a name without tag; a star at the end stands for anything
 //! mode = "off"
+//!
+//! [mount]                   # once, for all images
+//! nodev = true
 //! ```
+//!
+//! An image without any name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one
+//! for `*`, is for it.
+//!
+//! What [`Denied`] reads from `deny.d/` is refused whatever a rule says, in audit and off mode too.
 //!
 //! The names of an image are not bound by anything but the binding statement: whoever can change the
 //! store's files can rename an image. That is why `identity` is on unless a rule says otherwise, and
 //! why a rule with `mode = "off"` is an opening on a disk that others can write to.
 
 mod config;
+mod denied;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -25,14 +34,20 @@ use crate::pki::{Certificate, Dates, Ownership, TrustStore};
 use crate::report::{Case, Refusal, Result};
 
 pub use config::Directories;
-pub use rule::{Binding, Fetch, Mode, Upper, Verity};
+pub use denied::Denied;
+pub use rule::{Binding, Fetch, Mode, MountSettings, Top, Upper, Verity};
 use rule::{Pattern, Settings};
+
+/// The name of an image that has none.
+const NAMELESS: &str = "<none>";
 
 /// The policy of this host: one consistent snapshot, read once.
 #[derive(Debug)]
 pub struct Policy {
     default: Decision,
     rules: Vec<(Pattern, Decision)>,
+    mount: MountSettings,
+    denied: Denied,
 }
 
 /// What is asked of one image.
@@ -58,7 +73,11 @@ pub struct Decision {
     pub fetch: Fetch,
     /// Where this was decided: the pattern and its file.
     pub source: String,
-    /// The name of the image that the rule matched; `None` for the default.
+    /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
+    /// may have been given others here.
+    pub names: Vec<String>,
+    /// The name of the image that the rule matched, the smallest one where the default decided; `None`
+    /// for an image without any name.
     pub name: Option<String>,
 }
 
@@ -67,19 +86,16 @@ impl Policy {
     ///
     /// # Errors
     /// [`Case::F03Policy`] when there is none, when it cannot be read or is not root's; F01 and F02 for
-    /// its trust stores.
+    /// its trust stores and for certificates that are denied.
     pub fn load(directories: &Directories) -> Result<Self> {
         let files = directories.files()?;
         let mut default: Option<(Settings, String)> = None;
+        let mut mount: Option<(MountSettings, String)> = None;
         let mut rules: Vec<(Pattern, Settings, String)> = Vec::new();
         for (path, text) in files {
             let file = rule::parse(&text, &path)?;
-            if let Some(settings) = file.default {
-                if let Some((_, other)) = &default {
-                    return Err(refuse(&path, format!("[default] stands in {other} too")));
-                }
-                default = Some((settings, path.clone()));
-            }
+            once(&mut default, file.default, "[default]", &path)?;
+            once(&mut mount, file.mount, "[mount]", &path)?;
             for (pattern, settings) in file.rules {
                 // Two rules for one pattern would make the order of files decide.
                 if let Some((_, _, other)) = rules.iter().find(|(p, ..)| *p == pattern) {
@@ -98,32 +114,69 @@ impl Policy {
                 Ok((pattern, decision))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { default: decided, rules })
+        let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
+        Ok(Self { default: decided, rules, mount, denied: Denied::load(directories)? })
     }
 
-    /// What is asked of an image that goes by `names` (tags and digests are dropped). For each name the
-    /// most specific pattern counts; among the names the strictest mode, then the most specific
-    /// pattern, then the smaller name: an alias never loosens the mode that another name asks for. Which
-    /// stores are trusted can still depend on it, where rules of one mode name different ones.
+    /// How images are mounted.
+    pub fn mount(&self) -> &MountSettings {
+        &self.mount
+    }
+
+    /// What is refused whatever the rules say. [`Self::decide`] does not ask: verifying does, and
+    /// whoever mounts what nobody vouches for must.
+    pub fn denied(&self) -> &Denied {
+        &self.denied
+    }
+
+    /// What is asked of an image that goes by `names` (tags and digests are dropped); without any it
+    /// goes by `<none>`. One rule decides, whatever the order of names and files:
+    ///
+    /// 1. for each name its most specific pattern, the default where none matches;
+    /// 2. among these the strictest mode: an alias never loosens the mode that another name asks for;
+    /// 3. among those of that mode a rule before the default, then the most specific pattern, then the
+    ///    smaller name.
+    ///
+    /// By the third step an alias can decide which stores are trusted, where rules of one mode name
+    /// different ones. Whoever can rename an image chooses among signers that the host trusts for that
+    /// other name; `identity`, on unless a rule says otherwise, then asks the seal for that name too.
     pub fn decide(&self, names: &[String]) -> Decision {
+        let nameless = [NAMELESS.to_owned()];
+        let (names, named) = if names.is_empty() { (&nameless[..], false) } else { (names, true) };
         let mut found: Vec<(&Pattern, &Decision, String)> = Vec::new();
-        let mut unmatched = names.is_empty();
+        let mut unmatched: Vec<String> = Vec::new();
         for name in names {
             let name = repository(name).to_owned();
             let best = self.rules.iter().filter(|(p, _)| p.matches(&name)).max_by_key(|(p, _)| p.specificity());
             match best {
                 Some((pattern, decision)) => found.push((pattern, decision, name)),
-                None => unmatched = true,
+                None => unmatched.push(name),
             }
         }
         found.sort_by(|(p, d, n), (q, e, m)| {
             (d.mode, std::cmp::Reverse(p.specificity()), n).cmp(&(e.mode, std::cmp::Reverse(q.specificity()), m))
         });
-        match found.into_iter().next() {
-            Some((_, decision, name)) if !unmatched || decision.mode <= self.default.mode => {
-                Decision { name: Some(name), ..decision.clone() }
+        unmatched.sort();
+        let (decision, all) = match found.first() {
+            Some((pattern, decision, _)) if unmatched.is_empty() || decision.mode <= self.default.mode => {
+                (*decision, found.iter().filter(|(p, ..)| p == pattern).map(|(_, _, name)| name.clone()).collect())
             }
-            _ => Decision { name: names.iter().map(|n| repository(n).to_owned()).min(), ..self.default.clone() },
+            _ => (&self.default, unmatched),
+        };
+        let mut names: Vec<String> = if named { all } else { Vec::new() };
+        names.dedup();
+        Decision { name: names.first().cloned(), names, ..decision.clone() }
+    }
+}
+
+/// Keeps what may stand in one file only: two would make the order of files decide.
+fn once<T>(kept: &mut Option<(T, String)>, found: Option<T>, table: &str, path: &str) -> Result<()> {
+    match (&*kept, found) {
+        (_, None) => Ok(()),
+        (Some((_, other)), Some(_)) => Err(refuse(path, format!("{table} stands in {other} too"))),
+        (None, Some(found)) => {
+            *kept = Some((found, path.to_owned()));
+            Ok(())
         }
     }
 }
@@ -178,6 +231,7 @@ impl Stores<'_> {
             },
             fetch: settings.fetch.unwrap_or(Fetch::Never),
             source,
+            names: Vec::new(),
             name: None,
         })
     }

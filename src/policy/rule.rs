@@ -64,6 +64,37 @@ pub(super) enum DatesSetting {
     Ignore,
 }
 
+/// What containers see as their root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Top {
+    /// The kernel's overlay.
+    #[default]
+    Kernel,
+    /// fuse-overlayfs over a verified read-only mount: for hosts that need `diff` and `commit` of
+    /// running containers.
+    FuseOverlayfs,
+}
+
+/// How images are mounted on this host; containers-storage loses what its own configuration says of
+/// these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MountSettings {
+    /// Device files are not honoured.
+    pub nodev: bool,
+    /// Set-user-ID bits and file capabilities are not honoured.
+    pub nosuid: bool,
+    /// What lies on top.
+    pub top: Top,
+}
+
+impl Default for MountSettings {
+    fn default() -> Self {
+        Self { nodev: true, nosuid: false, top: Top::Kernel }
+    }
+}
+
 /// What a rule or the default says; the rest is said elsewhere.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +168,7 @@ impl std::fmt::Display for Pattern {
 struct Raw {
     version: Option<i64>,
     default: Option<Settings>,
+    mount: Option<MountSettings>,
     #[serde(default)]
     rule: Vec<RawRule>,
 }
@@ -152,6 +184,7 @@ struct RawRule {
 /// One file, read.
 pub(super) struct File {
     pub(super) default: Option<Settings>,
+    pub(super) mount: Option<MountSettings>,
     pub(super) rules: Vec<(Pattern, Settings)>,
 }
 
@@ -173,7 +206,7 @@ pub(super) fn parse(text: &str, path: &str) -> Result<File> {
         let settings = rule.settings.clone().try_into::<Settings>().map_err(|e| named(&e.message()))?;
         rules.push((pattern, settings));
     }
-    Ok(File { default: raw.default, rules })
+    Ok(File { default: raw.default, mount: raw.mount, rules })
 }
 
 #[cfg(test)]
@@ -198,6 +231,10 @@ mod tests {
             "version = 1\n[[rule]]\nimage = \"a:tag\"",
             "version = 1\n[[rule]]\nimage = \"\"",
             "version = 1\nversion = 1",
+            "version = 1\n[mount]\nnoexec = true",
+            "version = 1\n[mount]\ntop = \"fuse\"",
+            "version = 1\n[[mount]]\nnodev = true",
+            "version = 1\n[default]\nnodev = true",
             "{",
         ] {
             assert_eq!(parse(bad, "p").err().map(|r| r.case()), Some(crate::report::Case::F03Policy), "{bad}");

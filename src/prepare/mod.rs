@@ -1,6 +1,8 @@
 //! From a verified image to files that the kernel will enforce: every EROFS image and object in the
 //! vault, with fs-verity, measured.
 
+mod import;
+
 use std::fs::File;
 
 use crate::digest::VerityDigest;
@@ -10,6 +12,8 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
 use crate::vault::Vault;
 use crate::verify::{VerifiedErofs, VerifiedImage};
+
+pub use import::{ImportRules, import};
 
 /// Whether the kernel checks every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub enum Shape {
     Merged,
     /// One for each layer.
     Stack,
+    /// One for each of the lowest layers, as many as are given.
+    Lowest(usize),
 }
 
 /// `OVL_MAX_STACK` is 500, and the objects are one of them (fs/overlayfs/params.h).
@@ -94,19 +100,10 @@ pub fn prepare(
     mode: VerityMode,
     budget: &Budget,
 ) -> Result<PreparedImage> {
-    let wanted: Vec<&VerifiedErofs> = match shape {
+    let wanted = match shape {
         Shape::Merged => vec![image.merged()],
-        Shape::Stack if image.layers().is_empty() => {
-            return Err(Refusal::new(Case::I13Stack, "", "the image has no layers"));
-        }
-        Shape::Stack if !image.stackable() => {
-            return Err(Refusal::new(Case::I13Stack, "", "they hold no whiteouts: deleted files would come back"));
-        }
-        Shape::Stack if image.layers().len() > MAX_STACK => {
-            let why = format!("overlayfs takes {MAX_STACK} layers, the image has {}", image.layers().len());
-            return Err(Refusal::new(Case::I13Stack, "", why));
-        }
-        Shape::Stack => image.layers().iter().rev().collect(),
+        Shape::Stack => stack(image, image.layers().len())?,
+        Shape::Lowest(count) => stack(image, count)?,
     };
     let mut erofs = Vec::new();
     for one in wanted {
@@ -119,6 +116,19 @@ pub fn prepare(
     let description = describe(&erofs);
     let objects = vault.objects().try_clone().map_err(|e| Refusal::io("vault", e))?;
     Ok(PreparedImage { erofs, objects, mode, description })
+}
+
+/// The images of the lowest layers, uppermost first.
+fn stack(image: &VerifiedImage, count: usize) -> Result<Vec<&VerifiedErofs>> {
+    let refuse = |why: String| Err(Refusal::new(Case::I13Stack, "", why));
+    match image.layers().get(..count) {
+        None | Some([]) => refuse("the image has no such layers".into()),
+        Some(_) if !image.stackable() => refuse("they hold no whiteouts: deleted files would come back".into()),
+        Some(layers) if layers.len() > MAX_STACK => {
+            refuse(format!("overlayfs takes {MAX_STACK} layers, the image has {}", layers.len()))
+        }
+        Some(layers) => Ok(layers.iter().rev().collect()),
+    }
 }
 
 /// What identifies the mount: the digest of the one EROFS image, or a digest over those of all, so
@@ -194,6 +204,21 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
         vault.mark_prepared(one.digest())?;
     }
     Ok(())
+}
+
+/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
+/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
+/// when it is enabled: a file that was stored without one before is made anew.
+///
+/// # Errors
+/// [`Case::Io`], G02.
+pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
+    let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
+    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
+    if enrolled || !verity::kernel_verifies() {
+        return Ok(());
+    }
+    vault.put_object(erofs.digest(), bytes, Some(signature))
 }
 
 /// Whether the vault's filesystem and the kernel have fs-verity, by trying it on a file that never

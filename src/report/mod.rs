@@ -1,5 +1,6 @@
 //! What we tell people and scripts: refusals, exit codes, progress.
 
+pub mod journal;
 pub mod refusal;
 
 pub use refusal::{Case, Class, Refusal, Result};

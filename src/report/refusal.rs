@@ -102,6 +102,9 @@ cases! {
     Usage = "A01", Usage, "the command cannot be understood", "see --help";
     Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
+    Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
+    Unsupported = "X07", CannotEnforce, "not supported", "";
+    VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -111,6 +114,7 @@ cases! {
     A06Contradiction = "A06", Usage, "the options contradict each other", "";
     A08Target = "A08", Usage, "not a place to mount a container's root", "";
     A13IdMap = "A13", Usage, "the user or group mapping cannot be used", "give ranges that do not overlap";
+    A13Cannot = "A13", CannotEnforce, "files cannot be shown under other user or group IDs", "use a kernel and a filesystem with idmapped mounts, or set top = \"fuse-overlayfs\"";
 
     // B: which image containers-storage says it is.
     B01Records = "B01", Rejected, "the records of the container store cannot be read", "`podman system check` tells what is damaged";
@@ -122,6 +126,8 @@ cases! {
     B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "";
     B09Replaced = "B09", Rejected, "a directory of the store was replaced", "pull the image again";
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
+
+    B12Layers = "B12", NotSealed, "these layers are no image, and nobody can have sealed them", "a rule for \"<none>\" in the policy lets them pass, as builds need it";
 
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
@@ -171,7 +177,7 @@ cases! {
     F01Store = "F01", Policy, "the trust store cannot be used", "put certificates in a root-owned file or directory that only root can write";
     F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
     F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; contrib/policy.toml is an example";
-    F06Denied = "F06", Rejected, "denied by this host", "";
+    F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; if it is denied no more, take the entry out of deny.d/";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
 
     // G: fs-verity.
@@ -209,7 +215,12 @@ cases! {
     I07Busy = "I07", CannotEnforce, "upper or work directory are in use by another mount", "unmount the other, or use other directories";
     I09Kernel = "I09", CannotEnforce, "this kernel cannot mount a sealed image", "use Linux 6.12 or newer; see `layerseal doctor`";
     I11Overlay = "I11", CannotEnforce, "the overlay cannot be mounted", "see `layerseal doctor`";
+    I11Volatile = "I11", CannotEnforce, "a volatile mount used the upper directory before, and a crash may have damaged it", "use a new one, or mount it volatile again";
+    I11Fuse = "I11", CannotEnforce, "fuse-overlayfs cannot be used", "install fuse-overlayfs, or set top = \"kernel\"";
     I13Stack = "I13", Rejected, "the seal's layer images cannot be stacked", "mount the merged image (without --stack)";
+
+    // J: races, and what is believed.
+    J03Proc = "J03", CannotEnforce, "/proc is not the kernel's own", "mount procfs there, and nothing over it";
 }
 
 /// One refusal: the case, and what was being looked at.

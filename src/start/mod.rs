@@ -1,1 +1,161 @@
 //! What a container runtime's call comes to: every other room, in order.
+//!
+//! ```text
+//! invoke ─► identify ─► policy ─┬─► verify ─► prepare ─► mount::mount
+//! the call  the image   what is ├─► (audit, off) made of the layers as they are ─► the same
+//!                       asked   └─► (off) ─► mount::plain
+//! ```
+
+mod image;
+mod layers;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use crate::identify::{OwnLayer, Target, identify};
+use crate::invoke::{self, Call, Invocation};
+use crate::mount::{self, How, Kind, Mounted, Place, Record, Upper};
+use crate::policy::{Directories, Policy, Top};
+use crate::report::{Case, Refusal, Result, journal};
+use crate::sys::process;
+use crate::verify::Waiver;
+
+pub use image::{Prepared, prepare_image, vault_of};
+
+/// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
+/// podman shows to its user: one line, without prefix, the case at its end.
+pub fn mount_program(argv: &[OsString]) -> ExitCode {
+    process::clear_environment();
+    let call = match invoke::parse(argv) {
+        Ok(Invocation::Version) => {
+            let _ = writeln!(std::io::stdout(), "layerseal {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Invocation::Mount(call)) => call,
+        Err(refusal) => return refuse(&refusal, ""),
+    };
+    log::debug!("ignored options: {:?}", call.ignored);
+    match start(&call) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => refuse(&refusal, &call.target.display().to_string()),
+    }
+}
+
+fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
+    journal::refused(refusal, target);
+    // Nobody may be reading; the exit code is what counts.
+    let _ = writeln!(std::io::stderr(), "layerseal: {refusal}");
+    ExitCode::from(refusal.case().class().exit_code())
+}
+
+fn start(call: &Call) -> Result<()> {
+    if !process::is_real_root() {
+        return Err(Refusal::new(Case::Rootless, "", ""));
+    }
+    let policy = Policy::load(&Directories::system())?;
+    let target = identify(call)?;
+    // After it is known that the target is a container's: see design decision on calls for a target that
+    // is mounted already.
+    if mount::again(&call.target)? {
+        return Ok(());
+    }
+    match target {
+        Target::Image(claimed) => image::start(call, &policy, *claimed),
+        Target::Layers(claimed) => layers::start(call, &policy, claimed),
+        Target::Volume => volume(call, &policy),
+    }
+}
+
+/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
+fn volume(call: &Call, policy: &Policy) -> Result<()> {
+    let upper = match &call.upper {
+        None => None,
+        Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
+    };
+    let place = place(call, policy, upper, None)?;
+    let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+    let waiver = Waiver::for_volume();
+    let mounted = mount::plain(&waiver, lowers, &place)?;
+    note(record(&mounted, &place, mount::PLAIN, Kind::Volume), &place)
+}
+
+/// Opens a directory that a caller names: it is shown, and nothing is concluded from it.
+fn open(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| Refusal::io(path.display().to_string(), e))
+}
+
+/// Where the call wants its mount, and how.
+fn place(call: &Call, policy: &Policy, upper: Option<Upper>, above: Option<OwnedFd>) -> Result<Place> {
+    let settings = policy.mount();
+    if call.xattr_permissions.is_some_and(|level| level > 0) && settings.top == Top::Kernel {
+        let why = "force_mask (xattr_permissions): overlayfs shows owners and modes as they are on the disk";
+        return Err(Refusal::new(Case::Unsupported, "", why));
+    }
+    let read_only = call.restrictions.read_only;
+    Ok(Place {
+        target: call.target.clone(),
+        upper: upper.filter(|_| !read_only),
+        above,
+        how: How {
+            uids: call.uids.clone(),
+            gids: call.gids.clone(),
+            context: call.context.clone(),
+            volatile: call.volatile,
+            dev: !settings.nodev && !call.restrictions.nodev,
+            nosuid: settings.nosuid || call.restrictions.nosuid,
+            noexec: call.restrictions.noexec,
+            top: settings.top,
+        },
+    })
+}
+
+/// The container's own layer: the upper directory, or what is shown above the image.
+fn own(layer: Option<OwnLayer>) -> (Option<Upper>, Option<OwnedFd>) {
+    match layer {
+        None => (None, None),
+        Some(OwnLayer { diff, work: Some(work), path, .. }) => (Some(Upper { upper: diff, work, path }), None),
+        Some(OwnLayer { diff, .. }) => (None, Some(diff)),
+    }
+}
+
+/// A record of which only the particulars of the image are missing.
+fn record(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Record {
+    Record {
+        device: mounted.device,
+        mount_id: mounted.id,
+        target: place.target.clone(),
+        source: source.to_owned(),
+        kind,
+        image: None,
+        container: None,
+        names: Vec::new(),
+        seal: None,
+        signer: None,
+        upper: place.upper.as_ref().map(|u| u.path.clone()),
+        verity: false,
+        since: now(),
+    }
+}
+
+/// Writes down what was mounted. A mount that nobody could ask about is taken away again: the hooks
+/// would have to refuse it.
+fn note(record: Record, place: &Place) -> Result<()> {
+    let written = mount::write(&record);
+    if written.is_err() {
+        let _ = mount::unmount(&place.target);
+    }
+    written
+}
+
+/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
+fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}

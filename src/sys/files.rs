@@ -7,10 +7,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::report::{Case, Refusal};
 
 const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -20,8 +23,14 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens the directory `name` beneath `dir`.
-pub fn open_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    Ok(fs::openat2(dir, name, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), STAY)?)
+pub fn open_dir_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    Ok(fs::openat2(
+        dir,
+        name.as_ref().as_bytes(),
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        STAY,
+    )?)
 }
 
 /// Opens the regular file `name` beneath `dir` for reading.
@@ -136,27 +145,64 @@ impl Finished {
 
     /// Like [`Self::replace`], in another directory of the same filesystem.
     pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
-        let dir = dir.as_fd();
-        if self.link_in(dir, name)? {
-            return Ok(());
+        replace_link(&self.file, dir, name)
+    }
+}
+
+/// Gives an open file one more name; false when something has that name already.
+///
+/// # Errors
+/// The kernel's: `EXDEV` unless file and directory were opened in the same mount (link(2)).
+pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
+    match fs::linkat(CWD, proc_path(file), dir, name, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives an open file one more name in the place of whatever had it.
+///
+/// # Errors
+/// As [`link`].
+pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if link(file, dir, name)? {
+        return Ok(());
+    }
+    let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = format!(".new-{}-{serial}", std::process::id());
+    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+    link(file, dir, &temporary)?;
+    let renamed = fs::renameat(dir, &temporary, dir, name);
+    // Two names of one file: rename(2) does nothing and says that all is well.
+    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+    Ok(renamed?)
+}
+
+/// Asks once whether `/proc` is the kernel's own. What is read there, and the names that
+/// [`proc_path`] gives, are believed; a directory or another filesystem in its place could say
+/// anything.
+///
+/// # Errors
+/// [`Case::J03Proc`].
+pub fn check_proc() -> crate::report::Result<()> {
+    static CHECKED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+    let check = || {
+        let proc = fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if fs::fstatfs(&proc)?.f_type != fs::PROC_SUPER_MAGIC {
+            return Err(io::Error::other("another filesystem is mounted there"));
         }
-        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".new-{}-{serial}", std::process::id());
-        let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
-        self.link_in(dir, &temporary)?;
-        if let Err(e) = fs::renameat(dir, &temporary, dir, name) {
-            let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
-            return Err(e.into());
+        // A mount over a part of it is found when that part is opened without leaving procfs.
+        for part in ["self/fd", "self/mountinfo"] {
+            let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            fs::openat2(&proc, part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), stay)?;
         }
         Ok(())
-    }
-
-    fn link_in(&self, dir: impl AsFd, name: &str) -> io::Result<bool> {
-        match fs::linkat(CWD, proc_path(&self.file), dir, name, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
+    };
+    match CHECKED.get_or_init(|| check().map_err(|e| e.to_string())) {
+        Ok(()) => Ok(()),
+        Err(why) => Err(Refusal::new(Case::J03Proc, "/proc", why)),
     }
 }
 

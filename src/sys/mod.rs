@@ -4,5 +4,8 @@
 pub mod files;
 pub mod keyring;
 pub mod mounts;
+pub mod process;
 pub mod sha_lanes;
+pub mod statmount;
+pub mod userns;
 pub mod verity;

@@ -1,14 +1,14 @@
 //! The mount API by descriptor (fsopen(2) and its family).
 
 use std::io::Read as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
 };
 
 /// A filesystem that is being configured, and what the kernel says about it.
@@ -62,10 +62,105 @@ impl Configure {
     }
 }
 
+/// A private, detached mount of the directory `dir`, without what is mounted beneath it.
+pub fn clone_tree(dir: impl AsFd) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(dir, "", flags)
+}
+
 /// Attaches the detached `mount` on the open directory `target`.
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags)
+}
+
+/// A mount of the open directory `dir` alone, attached nowhere, without the mounts beneath it.
+pub fn clone_mount(dir: impl AsFd) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(dir, "", flags)
+}
+
+/// `struct mount_attr` (include/uapi/linux/mount.h).
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// `MOUNT_ATTR_IDMAP`
+const ATTR_IDMAP: u64 = 0x0010_0000;
+/// `MS_PRIVATE`
+const PRIVATE: u64 = 1 << 18;
+
+fn set_attributes(mount: impl AsFd, attributes: &MountAttr) -> Result<()> {
+    let fd = mount.as_fd();
+    // SAFETY: the descriptor is open for the whole call, the path is a C string of no length, and the
+    // structure has the kernel's layout and the size given; the kernel only reads it.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            std::ptr::from_ref(attributes),
+            size_of::<MountAttr>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Shows the files of a mount that was never attached under the IDs that the user namespace maps
+/// theirs to: inside is what the filesystem holds, outside what is seen (mount_setattr(2)).
+pub fn map_ids(mount: impl AsFd, user_namespace: &OwnedFd) -> Result<()> {
+    let user_namespace = u64::try_from(user_namespace.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    set_attributes(mount, &MountAttr { set: ATTR_IDMAP, user_namespace, ..MountAttr::default() })
+}
+
+/// Forbids to write through this mount, whatever other mounts of the same filesystem allow.
+pub fn make_read_only(mount: impl AsFd) -> Result<()> {
+    set_attributes(mount, &MountAttr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..MountAttr::default() })
+}
+
+/// Keeps what is mounted beneath this attached mount from other mount namespaces.
+pub fn make_private(mount: impl AsFd) -> Result<()> {
+    set_attributes(mount, &MountAttr { propagation: PRIVATE, ..MountAttr::default() })
+}
+
+/// Which mount an open file or directory was reached through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Major and minor number of the filesystem.
+    pub device: (u32, u32),
+    /// The mount's number: one that is never given twice since Linux 6.8, that of mountinfo before.
+    pub id: u64,
+    /// That of mountinfo.
+    pub mountinfo: u64,
+    /// Whether it is the uppermost directory of that mount.
+    pub is_root: bool,
+}
+
+/// Asks which mount `file` was reached through (statx(2)).
+pub fn identify(file: impl AsFd) -> Result<Identity> {
+    let ask = |flags| rustix::fs::statx(file.as_fd(), "", AtFlags::EMPTY_PATH, flags);
+    let old = ask(StatxFlags::MNT_ID)?;
+    if old.stx_mask & StatxFlags::MNT_ID.bits() == 0 || !old.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        return Err(Errno::NOSYS);
+    }
+    let unique = ask(StatxFlags::from_bits_retain(libc::STATX_MNT_ID_UNIQUE))?;
+    let has_unique = unique.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
+    Ok(Identity {
+        device: (old.stx_dev_major, old.stx_dev_minor),
+        id: if has_unique { unique.stx_mnt_id } else { old.stx_mnt_id },
+        mountinfo: old.stx_mnt_id,
+        is_root: old.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+    })
 }
 
 /// Takes the mount at `path` away as soon as nothing uses it any more.
@@ -86,8 +181,10 @@ pub fn open_target(path: &Path) -> Result<OwnedFd> {
 /// One line of `/proc/self/mountinfo` (proc(5)).
 #[derive(Clone, Debug)]
 pub struct MountInfo {
-    /// The mount's number.
+    /// The mount's number; the kernel gives it again when the mount is gone.
     pub id: u64,
+    /// Major and minor number of the filesystem.
+    pub device: (u32, u32),
     /// Where it is mounted.
     pub target: String,
     /// Options of the mount: `ro`, `nodev`.
@@ -113,6 +210,7 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let list = |text: &str| text.split(',').map(str::to_owned).collect();
     Some(MountInfo {
         id: left.first()?.parse().ok()?,
+        device: left.get(2)?.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))?,
         target: unescape(left.get(4)?),
         options: list(left.get(5)?),
         kind: (*right.first()?).to_owned(),

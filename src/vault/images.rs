@@ -14,6 +14,9 @@ pub struct Tag {
     pub digest: BlobDigest,
 }
 
+/// The digest of a merged EROFS image, and one for each layer.
+pub type Digests = (VerityDigest, Vec<VerityDigest>);
+
 impl Vault {
     /// Reads the image that a tag or digest names.
     ///
@@ -98,6 +101,18 @@ impl Vault {
     /// # Errors
     /// [`Case::Io`], G02.
     pub fn keep_contents(&self, image: &BlobDigest, contents: &Contents) -> Result<()> {
+        self.keep_digests(&format!("images/{}", image.hex()), contents)
+    }
+
+    /// The same for layers of a container store that are no image, by the ID of the uppermost one.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02.
+    pub fn keep_layers(&self, top: &BlobDigest, contents: &Contents) -> Result<()> {
+        self.keep_digests(&format!("layers/{}", top.hex()), contents)
+    }
+
+    fn keep_digests(&self, place: &str, contents: &Contents) -> Result<()> {
         let all = contents
             .layer_digests
             .iter()
@@ -110,14 +125,44 @@ impl Vault {
         }
         let mut text = format!("merged {}\n", contents.merged_digest);
         contents.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
-        let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
+        let dir = files::make_dir_at(&self.root, place).map_err(|e| self.io(e))?;
         files::write_atomic(dir, &format!("digests.{}", contents.algorithm), 0o644, text.as_bytes())
             .map_err(|e| self.io(e))
     }
 
     /// The digests that were kept: merged, and one for each layer.
-    pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<(VerityDigest, Vec<VerityDigest>)> {
-        let dir = files::open_dir_at(&self.root, &format!("images/{}", image.hex())).ok()?;
+    pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
+        self.digests(&format!("images/{}", image.hex()), algorithm)
+    }
+
+    /// The same for layers that are no image.
+    pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
+        self.digests(&format!("layers/{}", top.hex()), algorithm)
+    }
+
+    /// Whether the layer holds whiteouts that overlayfs does not know, as far as this host has looked.
+    pub fn aufs_whiteouts(&self, layer: &BlobDigest) -> Option<bool> {
+        let dir = files::open_dir_at(&self.root, &format!("layers/{}", layer.hex())).ok()?;
+        let bytes = files::open_file_at(dir, "whiteouts").and_then(|f| files::read_all(f, 16)).ok()?;
+        match bytes.as_slice() {
+            b"aufs\n" => Some(true),
+            b"none\n" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Remembers whether it does: a layer does not change.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn mark_whiteouts(&self, layer: &BlobDigest, aufs: bool) -> Result<()> {
+        let dir = files::make_dir_at(&self.root, &format!("layers/{}", layer.hex())).map_err(|e| self.io(e))?;
+        let text: &[u8] = if aufs { b"aufs\n" } else { b"none\n" };
+        files::write_atomic(dir, "whiteouts", 0o644, text).map_err(|e| self.io(e))
+    }
+
+    fn digests(&self, place: &str, algorithm: Algorithm) -> Option<Digests> {
+        let dir = files::open_dir_at(&self.root, place).ok()?;
         let bytes =
             files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
         let text = String::from_utf8(bytes).ok()?;

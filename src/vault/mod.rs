@@ -9,21 +9,23 @@
 //! images/<manifest>/    seals/<artifact>: the seals found for it, raw
 //!                       checked.<artifact>: its images were compared with the layers
 //!                       digests.<algorithm>: of the EROFS images that this host made
+//! layers/<layer ID>/     the same digests of layers that are no image; whiteouts: their form on the disk
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
 //! ```
 
+mod adopt;
 mod images;
 mod objects;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, mounts};
 
-pub use images::Tag;
+pub use images::{Digests, Tag};
 pub use objects::Import;
 pub(crate) use objects::hash;
 
@@ -34,6 +36,7 @@ pub struct Vault {
     path: PathBuf,
     store: BlobStore,
     objects: OwnedFd,
+    tree: Option<OwnedFd>,
 }
 
 impl Vault {
@@ -46,7 +49,35 @@ impl Vault {
         let root = files::open_dir(path).map_err(missing)?;
         let store = BlobStore::open(&root, path)?;
         let objects = files::open_dir_at(&root, "objects").map_err(missing)?;
-        Ok(Self { root, path: path.to_owned(), store, objects })
+        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
+    }
+
+    /// Opens the vault of a container store, `layerseal` beneath its open root, and makes it where it is
+    /// missing.
+    ///
+    /// containers-storage mounts its directory on itself, and nothing can be linked from one mount into
+    /// another (linkat(2), EXDEV): so the vault is opened through a private mount of the root, which
+    /// [`Self::tree`] gives to whoever has files to link from.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn of_store(root: impl AsFd, path: &Path) -> Result<Self> {
+        let path = path.join("layerseal");
+        let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
+        let tree = mounts::clone_tree(&root).ok();
+        let root = match &tree {
+            Some(tree) => files::make_dir_at(tree, "layerseal"),
+            None => files::make_dir_at(root, "layerseal"),
+        };
+        let root = root.map_err(io)?;
+        let store = BlobStore::create(&root, &path)?;
+        let objects = files::make_dir_at(&root, "objects").map_err(io)?;
+        Ok(Self { root, path, store, objects, tree })
+    }
+
+    /// The root of the container store, in the mount that the vault was opened through.
+    pub fn tree(&self) -> Option<&OwnedFd> {
+        self.tree.as_ref()
     }
 
     /// Opens the vault at `path`, and makes it where it is missing: directories of mode 0700.
@@ -60,7 +91,7 @@ impl Vault {
         let root = files::open_dir(path).map_err(io)?;
         let store = BlobStore::create(&root, path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path: path.to_owned(), store, objects })
+        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
     }
 
     /// Manifests, configs, layers, signatures.

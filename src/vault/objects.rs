@@ -70,7 +70,7 @@ impl Vault {
         }
     }
 
-    fn object_place(&self, digest: &VerityDigest) -> Result<(OwnedFd, String)> {
+    pub(super) fn object_place(&self, digest: &VerityDigest) -> Result<(OwnedFd, String)> {
         let path = digest.object_path();
         let (dir, name) = path.split_once('/').unwrap_or(("", &path));
         let dir = files::make_dir_at(&self.objects, dir).map_err(|e| self.io(e))?;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::content::{self, Checked};
 use super::signatures::{self, Rules, Signed, SignedBy};
-use super::{VerifiedErofs, VerifiedImage};
+use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::Contents;
 use crate::oci::{BlobStore, Budget, Image};
+use crate::policy::Denied;
 use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::{Dialect, Parsed, Role, Seal, parse, parse_inline};
 
@@ -20,8 +21,19 @@ pub struct Found<'a> {
     pub store: &'a BlobStore,
 }
 
-/// Reads the layers when they are needed, for one algorithm; keeps what it read.
-pub type Reader<'a> = &'a mut dyn FnMut(Algorithm) -> Result<std::rc::Rc<Contents>>;
+/// Reads the layers when they are needed; keeps what it read.
+pub type Reader<'a> = &'a mut dyn FnMut(Wanted) -> Result<std::rc::Rc<Contents>>;
+
+/// How the layers are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The algorithm of the digests.
+    pub algorithm: Algorithm,
+    /// Whether somebody trusted has signed a statement that names image and EROFS images together.
+    /// Without one only the diff_ids in the config say which layers are the image's, and a reader that
+    /// does not check them would let the layers of one image pass with the seal of another.
+    pub bound: bool,
+}
 
 /// One line of the table that `verify` prints.
 #[derive(Clone, Debug)]
@@ -89,13 +101,15 @@ impl Judgement {
             rejected.iter().for_each(|r| log::info!("rejected: {r}"));
             return Ok(image);
         }
+        // Denied is denied, in every mode: nothing else may be taken for the reason.
+        let denied = rejected.iter().find(|r| r.case() == Case::F06Denied);
         // A contradiction is why nothing counts, whatever else is wrong with either side. A seal about
         // another image says least about this one.
         let conflict = rejected.iter().find(|r| r.case() == Case::D12Conflict);
         let about = |r: &&&Refusal| r.case() != Case::D01Subject;
         // "Wrong" says more than "not signed".
         let wrong = rejected.iter().filter(about).find(|r| r.case().class() == Class::Rejected);
-        let best = conflict.or(wrong).or_else(|| rejected.iter().find(about)).or(rejected.first());
+        let best = denied.or(conflict).or(wrong).or_else(|| rejected.iter().find(about)).or(rejected.first());
         Err(best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone()))
     }
 }
@@ -122,7 +136,13 @@ pub struct Question<'a> {
 /// signed statement names them; a seal without a statement is compared every time.
 pub fn judge(question: &Question<'_>, reader: Reader<'_>) -> Judgement {
     let Question { image, found, home, budget, .. } = *question;
-    let mut judge = Judge { question, reader, inline: None, accepted: None, reports: Vec::new() };
+    let mut judge = Judge { question, reader, inline: None, denied: false, accepted: None, reports: Vec::new() };
+    // Before anything is read: no seal makes a denied image a good one.
+    if let Err(refusal) = question.rules.denied.image(image) {
+        let (origin, verdict) = (image.digest.to_string(), Verdict::Rejected(refusal));
+        judge.reports.push(SealReport { origin, dialect: None, algorithm: None, rows: Vec::new(), verdict });
+        return judge.finish();
+    }
     match parse_inline(image, budget) {
         Ok(None) => {}
         Ok(Some(seal)) => {
@@ -159,6 +179,8 @@ struct Judge<'a> {
     question: &'a Question<'a>,
     reader: Reader<'a>,
     inline: Option<Seal>,
+    /// What a seal rightly says of the image is denied: then no other seal can make up for it.
+    denied: bool,
     accepted: Option<VerifiedImage>,
     reports: Vec<SealReport>,
 }
@@ -193,22 +215,35 @@ impl Judge<'_> {
 
     fn try_seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) -> Result<(Signed, Checked)> {
         let Question { image, rules, budget, checked, .. } = *self.question;
+        artifact.map_or(Ok(()), |artifact| rules.denied.blob(&artifact, "seal"))?;
         let signed = signatures::check(image, seal, store, rules, budget)?;
         // Only now: an artifact that nobody trusted has signed contradicts nobody.
         conflict(self.inline.as_ref(), seal)?;
         let before = artifact.is_some_and(|a| checked(&a)) && rules.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
             let images = known(&signed, binding.merged);
+            self.deny(&signed, &images)?;
             return Ok((signed, images));
         }
-        let contents = (self.reader)(seal.algorithm)?;
+        let bound = signed.binding.is_some() && rules.certificates.is_some();
+        let contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound })?;
         let images = content::check(seal, &signed, &contents, store, budget)?;
+        self.deny(&signed, &images)?;
         Ok((signed, images))
+    }
+
+    /// Whether one of the image's EROFS images is denied, in the form that was sealed or in ours.
+    fn deny(&mut self, signed: &Signed, checked: &Checked) -> Result<()> {
+        let made = checked.layers.iter().chain(Some(&checked.merged)).map(|e| (&e.role, &e.digest));
+        let denied = &self.question.rules.denied;
+        let result = signed.digests.iter().chain(made).try_for_each(|(role, d)| denied.erofs(d, &role.to_string()));
+        self.denied |= result.is_err();
+        result
     }
 
     fn verified(&self, seal: &Seal, artifact: Option<BlobDigest>, signed: Signed, checked: Checked) -> VerifiedImage {
         VerifiedImage {
-            image: self.question.image.clone(),
+            image: Some(self.question.image.clone()),
             seal: artifact,
             dialect: Some(seal.dialect),
             signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),
@@ -222,7 +257,7 @@ impl Judge<'_> {
     fn finish(self) -> Judgement {
         let disagree =
             self.reports.iter().any(|r| matches!(&r.verdict, Verdict::Rejected(x) if x.case() == Case::D12Conflict));
-        let accepted = self.accepted.filter(|_| !disagree);
+        let accepted = self.accepted.filter(|_| !disagree && !self.denied);
         Judgement { accepted, reports: self.reports }
     }
 }
@@ -259,8 +294,16 @@ fn rows(signed: &Signed) -> Vec<Row> {
 /// when it was pulled. The kernel still checks every byte against them.
 ///
 /// # Errors
-/// [`Case::D05Layers`] when there is not one digest for each layer.
-pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) -> Result<VerifiedImage> {
+/// [`Case::F06Denied`]; [`Case::D05Layers`] when there is not one digest for each layer.
+pub fn unsigned(
+    image: &Image,
+    merged: VerityDigest,
+    layers: &[VerityDigest],
+    denied: &Denied,
+) -> Result<VerifiedImage> {
+    denied.image(image)?;
+    denied.erofs(&merged, "merged")?;
+    layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))?;
     if layers.len() != image.layers.len() {
         return Err(Refusal::new(
             Case::D05Layers,
@@ -268,9 +311,19 @@ pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) ->
             format!("{} digests for {} layers", layers.len(), image.layers.len()),
         ));
     }
+    Ok(nobody(Some(image.clone()), merged, layers))
+}
+
+/// Layers that are no image: part of one, or one that is being made.
+pub fn unsigned_layers(_leave: &Waiver, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
+    nobody(None, merged, layers)
+}
+
+/// What nobody vouches for.
+fn nobody(image: Option<Image>, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
     let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
-    Ok(VerifiedImage {
-        image: image.clone(),
+    VerifiedImage {
+        image,
         seal: None,
         dialect: None,
         signer: None,
@@ -278,5 +331,5 @@ pub fn unsigned(image: &Image, merged: VerityDigest, layers: &[VerityDigest]) ->
         merged: erofs(Role::Merged, merged),
         layers: layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
         stackable: true,
-    })
+    }
 }

@@ -5,7 +5,9 @@ mod decide;
 mod signatures;
 mod waiver;
 
-pub use decide::{Found, Judgement, Question, Reader, Row, SealReport, Verdict, judge, unsigned};
+pub use decide::{
+    Found, Judgement, Question, Reader, Row, SealReport, Verdict, Wanted, judge, unsigned, unsigned_layers,
+};
 pub use signatures::{BindingRule, Rules, SignedBy};
 pub use waiver::Waiver;
 
@@ -17,7 +19,7 @@ use crate::seal::{Binding, Dialect, Role};
 /// was asked of it.
 #[derive(Debug)]
 pub struct VerifiedImage {
-    image: Image,
+    image: Option<Image>,
     seal: Option<BlobDigest>,
     dialect: Option<Dialect>,
     signer: Option<SignedBy>,
@@ -59,9 +61,9 @@ impl VerifiedErofs {
 }
 
 impl VerifiedImage {
-    /// Manifest, config and layers.
-    pub fn image(&self) -> &Image {
-        &self.image
+    /// Manifest, config and layers; `None` for layers that are no image.
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
     }
 
     /// The artifact that vouches; `None` for inline seals and unsigned images.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Certificate, Dates, formatted_digest, verify_signature};
+use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
 
@@ -28,8 +29,11 @@ pub struct Rules {
     pub now: i64,
     /// Whether a binding statement is asked for.
     pub binding: BindingRule,
-    /// The name that the statement must allow the image to run under.
-    pub identity: Option<String>,
+    /// The names of the image: the statement must allow it to run under one of them. Without any it is
+    /// not asked.
+    pub identities: Vec<String>,
+    /// What this host refuses, whoever vouches for it.
+    pub denied: Denied,
 }
 
 /// Who made a signature.
@@ -97,7 +101,10 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
 fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate], rules: &Rules) -> Result<SignedBy> {
     let content = formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes());
     let index = verify_signature(der, &content, trusted, rules.dates, rules.now, &role.to_string())?;
-    trusted.get(index).map(SignedBy::of).ok_or_else(|| Refusal::new(Case::Bug, role.to_string(), "no such certificate"))
+    let bug = || Refusal::new(Case::Bug, role.to_string(), "no such certificate");
+    let signer = trusted.get(index).map(SignedBy::of).ok_or_else(bug)?;
+    rules.denied.certificate(&signer.fingerprint).map_err(|r| r.within(role))?;
+    Ok(signer)
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
@@ -118,7 +125,7 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         if rules.certificates.is_some() && rules.binding == BindingRule::Required {
             return Err(Refusal::new(Case::D16Binding, "", ""));
         }
-        if rules.identity.is_some() && rules.certificates.is_some() {
+        if !rules.identities.is_empty() && rules.certificates.is_some() {
             return Err(Refusal::new(Case::D18Identity, "", "it has no binding statement, and so no name"));
         }
         return Ok(None);
@@ -151,11 +158,9 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if let Some(name) = &rules.identity
-        && !binding.identities.contains(name)
-    {
+    if !rules.identities.is_empty() && !rules.identities.iter().any(|name| binding.identities.contains(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
-        return refuse(Case::D18Identity, format!("it is for {names}, not for {name}"));
+        return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
     }
     Ok(Some(binding))
 }

@@ -124,7 +124,7 @@ fn i04_i05_failures_leave_no_mount() {
                 .unwrap()
                 .file_name()
                 .to_string_lossy()
-                .starts_with("erofs."))
+                .starts_with("private."))
     );
 }
 

@@ -1,0 +1,121 @@
+//! Images of a store, by name or ID: for what is done before a container starts.
+
+use std::path::Path;
+
+use super::layers::{self, Link, Stores};
+use super::places::Home;
+use super::storage::{ImageRecord, LayerRecord, Store};
+use super::{ClaimedImage, Root, image};
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+
+/// `maxDepth` of containers-storage; a chain of parents that is longer goes round.
+const MAX_DEPTH: usize = 500;
+
+/// An image that a store has on record.
+#[derive(Debug)]
+pub struct StoredImage {
+    /// Its ID in the store.
+    pub id: String,
+    /// Its names.
+    pub names: Vec<String>,
+    /// What it is, or why that cannot be said.
+    pub image: Result<ClaimedImage>,
+}
+
+/// Finds images in the store at `root`: those that `wanted` names, or all.
+///
+/// # Errors
+/// [`Case::NotFound`], and [`Case::Usage`] for a name that means several; those of reading the records.
+pub fn stored_images(root: &Path, wanted: Option<&str>) -> Result<Vec<StoredImage>> {
+    let home = Home { root: root.to_owned(), id: String::new() };
+    let stores = Stores::open(&home)?;
+    let images = stores.own().images();
+    let chosen: Vec<&ImageRecord> = match wanted {
+        None => images.iter().collect(),
+        Some(name) => vec![choose(images, name, root)?],
+    };
+    let stored = |record: &ImageRecord| StoredImage {
+        id: record.id.clone(),
+        names: record.names.clone(),
+        image: claimed(&stores, record, root),
+    };
+    Ok(chosen.into_iter().map(stored).collect())
+}
+
+/// Images that have `layer` beneath their uppermost one: whoever vouches for one of them vouches for it.
+/// An image that cannot be read is left out, since it can vouch for nothing.
+///
+/// # Errors
+/// Those of reading the records.
+pub fn images_above(root: &Path, layer: &str) -> Result<Vec<ClaimedImage>> {
+    let home = Home { root: root.to_owned(), id: String::new() };
+    let stores = Stores::open(&home)?;
+    let above = |record: &&ImageRecord| {
+        chain(stores.own(), record, root).is_ok_and(|chain| chain.iter().skip(1).any(|link| link.home.id == layer))
+    };
+    Ok(stores.own().images().iter().filter(above).filter_map(|record| claimed(&stores, record, root).ok()).collect())
+}
+
+/// The image of this name, tag and registry being as optional as they are for podman, or whose ID
+/// begins so.
+fn choose<'a>(images: &'a [ImageRecord], wanted: &str, root: &Path) -> Result<&'a ImageRecord> {
+    let tagged = format!("{wanted}:latest");
+    let exact = |n: &String| n == wanted || *n == tagged;
+    let short =
+        |n: &String| [wanted, &tagged].iter().any(|w| n.strip_suffix(w).is_some_and(|rest| rest.ends_with('/')));
+    let id = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+    let hex = id.len() >= 3 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    let ways: [&dyn Fn(&ImageRecord) -> bool; 3] = [
+        &|i: &ImageRecord| i.names.iter().any(exact),
+        &|i: &ImageRecord| hex && i.id.starts_with(id),
+        &|i: &ImageRecord| i.names.iter().any(short),
+    ];
+    for way in ways {
+        let found: Vec<&ImageRecord> = images.iter().filter(|i| way(i)).collect();
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok(one),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|i| i.id.get(..12).unwrap_or(&i.id)).collect();
+                return Err(Refusal::new(Case::Usage, wanted, format!("it means several images: {}", ids.join(", "))));
+            }
+        }
+    }
+    Err(Refusal::new(Case::NotFound, wanted, format!("not in {}", root.display())))
+}
+
+fn claimed(stores: &Stores, record: &ImageRecord, root: &Path) -> Result<ClaimedImage> {
+    let mut chain = chain(stores.own(), record, root)?;
+    layers::check(stores, None, &mut chain)?;
+    let images: Vec<_> =
+        image::candidates(stores, &chain, Some(&record.id))?.into_iter().filter(|c| c.id == record.id).collect();
+    let Some(first) = images.first() else {
+        return Err(Refusal::new(Case::B03Layers, record.id.clone(), "it has no layers"));
+    };
+    let diff_ids: Vec<BlobDigest> = first.image.layers.iter().map(|l| l.diff_id).collect();
+    let layers = layers::open(stores, &chain, Some(&diff_ids))?;
+    Ok(ClaimedImage { images, layers, own: None, root: Root::of(stores.own()) })
+}
+
+/// The layers of an image, uppermost first, by the parents that the store has on record.
+fn chain(store: &Store, record: &ImageRecord, root: &Path) -> Result<Vec<Link>> {
+    let mut chain = Vec::new();
+    let mut next = record.top().to_owned();
+    while !next.is_empty() {
+        let layer: &LayerRecord = store.layer(&next).ok_or_else(|| {
+            Refusal::new(
+                Case::B08Lowers,
+                next.clone(),
+                "the store has no record of this layer; it may be another store's",
+            )
+        })?;
+        if chain.len() == MAX_DEPTH {
+            return Err(Refusal::new(Case::B08Lowers, next, "its parents go round"));
+        }
+        let home = Home { root: root.to_owned(), id: next };
+        chain.push(Link { store: 0, home, shifted: false });
+        next = layer.parent.clone();
+    }
+    Ok(chain)
+}

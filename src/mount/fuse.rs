@@ -1,0 +1,119 @@
+//! fuse-overlayfs on the target, over a read-only overlay of the kernel's.
+//!
+//! Every byte of the image still comes through the kernel's overlay, which checks it; fuse-overlayfs
+//! has the upper directory, and shows FUSE's magic number to callers that look for it.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::layers::Layers;
+use super::overlay::{self, Recipe};
+use super::private::Private;
+use super::{Mounted, Place};
+use crate::invoke::IdMapping;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PROGRAM: &str = "fuse-overlayfs";
+/// More than it ever says.
+const MAX_MESSAGE: u64 = 4096;
+
+/// Mounts both; the kernel's overlay keeps no name.
+pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Result<Mounted> {
+    let shown = place.target.display().to_string();
+    let beneath = overlay::make(&layers, recipe, place)?;
+    let private = Private::new()?;
+    let lower = private.attach(&beneath)?;
+    let before = identify(place)?;
+    // Not close-on-exec: the program gets these two, under the numbers that its options name.
+    let inherited = match &place.upper {
+        Some(upper) => [&upper.upper, &upper.work].map(rustix::io::dup).into_iter().collect(),
+        None => Ok(Vec::new()),
+    };
+    let inherited: Vec<OwnedFd> = inherited.map_err(|e| Refusal::io(&shown, e))?;
+    let options = options(place, &lower.to_string_lossy(), &inherited)?;
+    let ran = run(&options, place);
+    let after = identify(place)?;
+    match ran {
+        Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after)),
+        Ok(()) => Err(Refusal::new(Case::I11Fuse, shown, "it ended well, and nothing is mounted")),
+        Err(refusal) => {
+            if after != before && after.is_root {
+                let _ = mounts::detach(&place.target);
+            }
+            Err(refusal)
+        }
+    }
+}
+
+fn identify(place: &Place) -> Result<mounts::Identity> {
+    let refuse = |e| Refusal::new(Case::I05Attach, place.target.display().to_string(), e);
+    mounts::identify(mounts::open_target(&place.target).map_err(refuse)?).map_err(refuse)
+}
+
+fn options(place: &Place, lower: &str, inherited: &[OwnedFd]) -> Result<String> {
+    let how = &place.how;
+    let mut options = vec![format!("lowerdir={lower}")];
+    if let [upper, work] = inherited {
+        // Of the program's own: it resolves them once.
+        options.push(format!("upperdir=/proc/self/fd/{}", upper.as_raw_fd()));
+        options.push(format!("workdir=/proc/self/fd/{}", work.as_raw_fd()));
+    } else {
+        options.push("ro".into());
+    }
+    options.extend(ids("uid", &how.uids));
+    options.extend(ids("gid", &how.gids));
+    let label = overlay::label(how).map_err(|e| Refusal::new(Case::Usage, "context", e))?;
+    options.extend(label.map(|label| format!("context=\"{label}\"")));
+    let flags = [("volatile", how.volatile && place.upper.is_some()), ("nosuid", how.nosuid), ("noexec", how.noexec)];
+    options.extend(flags.iter().filter(|(_, set)| *set).map(|(flag, _)| (*flag).to_owned()));
+    options.push(if how.dev { "dev" } else { "nodev" }.into());
+    Ok(options.join(","))
+}
+
+fn ids(kind: &str, mapping: &IdMapping) -> Option<String> {
+    match mapping {
+        IdMapping::None => None,
+        IdMapping::Map(extents) if extents.is_empty() => None,
+        IdMapping::Map(extents) => {
+            // With the first colon that containers-storage writes, and every version knows.
+            let text: String = extents.iter().map(|e| format!(":{}:{}:{}", e.container, e.host, e.size)).collect();
+            Some(format!("{kind}mapping={text}"))
+        }
+        IdMapping::Squash(id) => Some(format!("squash_to_{kind}={id}")),
+    }
+}
+
+fn run(options: &str, place: &Place) -> Result<()> {
+    let io = |e: &dyn std::fmt::Display| Refusal::new(Case::I11Fuse, PROGRAM, e);
+    // A file and no pipe: what stays in the background keeps it, and nobody waits for its end.
+    let mut said = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC).map_err(|e| io(&e))?);
+    let status = Command::new(PROGRAM)
+        .arg("-o")
+        .arg(options)
+        .arg(&place.target)
+        .env_clear()
+        .env("PATH", PATH)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.try_clone().map_err(|e| io(&e))?)
+        .status()
+        .map_err(|e| io(&e))?;
+    let mut words = Vec::new();
+    let _ = said.rewind().and_then(|()| (&said).take(MAX_MESSAGE).read_to_end(&mut words));
+    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    match status.success() {
+        true if words.is_empty() => Ok(()),
+        true => {
+            log::debug!("{PROGRAM}: {words}");
+            Ok(())
+        }
+        false => Err(io(&format!("{status}: {words}"))),
+    }
+}

@@ -1,0 +1,115 @@
+use std::fmt::Write as _;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::How;
+use crate::invoke::{Extent, IdMapping};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts;
+use crate::sys::userns;
+
+/// The container's map of IDs, as the kernel takes it.
+pub(super) struct IdMap {
+    namespace: OwnedFd,
+    /// The host's user and group ID of the container's root: overlayfs makes its own files under them.
+    pub(super) owner: (u32, u32),
+}
+
+impl IdMap {
+    /// `None` where IDs are shown as they are.
+    pub(super) fn new(how: &How) -> Result<Option<Self>> {
+        let (uids, gids) = (extents(&how.uids), extents(&how.gids));
+        if uids.is_empty() && gids.is_empty() {
+            return Ok(None);
+        }
+        // One kind alone: the other stays as it is.
+        let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
+        let (uid_map, gid_map) = (lines("uidmapping", &uids)?, lines("gidmapping", &gids)?);
+        let namespace = userns::with_maps(&uid_map, &gid_map)?
+            .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))?;
+        Ok(Some(Self { namespace, owner: (root(&uids), root(&gids)) }))
+    }
+
+    /// Maps the IDs of a mount that is attached nowhere.
+    pub(super) fn apply(&self, mount: impl AsFd, shown: &str) -> Result<()> {
+        mounts::map_ids(mount, &self.namespace).map_err(|e| Refusal::new(Case::A13Cannot, shown, e))
+    }
+
+    /// A mount of the directory alone, with its IDs mapped.
+    pub(super) fn clone_of(&self, dir: impl AsFd, shown: &str) -> Result<OwnedFd> {
+        let clone = mounts::clone_mount(dir).map_err(|e| Refusal::new(Case::A13Cannot, shown, e))?;
+        self.apply(&clone, shown)?;
+        Ok(clone)
+    }
+}
+
+/// Every ID as itself. The last, (uid_t) -1, is none.
+const ALL: Extent = Extent { container: 0, host: 0, size: u32::MAX };
+
+/// The ranges, those that continue each other joined: `/proc/PID/uid_map` has room for few.
+fn extents(mapping: &IdMapping) -> Vec<Extent> {
+    let mut extents = match mapping {
+        IdMapping::None => Vec::new(),
+        IdMapping::Map(extents) => extents.clone(),
+        IdMapping::Squash(host) => vec![Extent { container: 0, host: *host, size: 1 }],
+    };
+    extents.sort_unstable_by_key(|e| e.container);
+    let mut joined: Vec<Extent> = Vec::new();
+    for next in extents {
+        match joined.last_mut() {
+            // No sum overflows: a range ends before the last ID.
+            Some(last) if last.container + last.size == next.container && last.host + last.size == next.host => {
+                last.size += next.size;
+            }
+            _ => joined.push(next),
+        }
+    }
+    joined
+}
+
+fn lines(option: &str, extents: &[Extent]) -> Result<String> {
+    let mut text = String::new();
+    for Extent { container, host, size } in extents {
+        let _ = writeln!(text, "{container} {host} {size}");
+    }
+    if text.len() > userns::MAX_MAP {
+        let why = format!("{} ranges that do not continue each other: the kernel takes a page of them", extents.len());
+        return Err(Refusal::new(Case::A13IdMap, option, why));
+    }
+    Ok(text)
+}
+
+/// The host's ID of the container's root, or of its first ID where it has no root.
+fn root(extents: &[Extent]) -> u32 {
+    extents.first().map_or(0, |e| e.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(text: &[(u32, u32, u32)]) -> IdMapping {
+        IdMapping::Map(text.iter().map(|&(container, host, size)| Extent { container, host, size }).collect())
+    }
+
+    #[test]
+    fn a13_ranges_that_continue_each_other_are_one() {
+        let text = |m: &IdMapping| lines("uidmapping", &extents(m)).unwrap();
+        assert_eq!(text(&map(&[(1, 101, 4), (0, 100, 1), (5, 200, 1)])), "0 100 5\n5 200 1\n");
+        assert_eq!(text(&IdMapping::Squash(1000)), "0 1000 1\n");
+        assert_eq!(text(&map(&[])), "");
+        // Never across the largest ID.
+        assert_eq!(text(&map(&[(0, 4_294_967_294, 1), (1, 0, 4_294_967_294)])), "0 4294967294 1\n1 0 4294967294\n");
+    }
+
+    #[test]
+    fn a13_a_map_longer_than_a_page_is_refused() {
+        let ranges: Vec<_> = (0..340).map(|n| (n * 1_000_000, 4_000_000_000 - n * 1_000_000, 10)).collect();
+        assert_eq!(lines("uidmapping", &extents(&map(&ranges))).unwrap_err().case(), Case::A13IdMap);
+    }
+
+    #[test]
+    fn the_owner_is_the_containers_root() {
+        assert_eq!(root(&extents(&map(&[(5, 200, 1), (0, 100, 5)]))), 100);
+        assert_eq!(root(&[ALL]), 0);
+    }
+}

@@ -1,0 +1,175 @@
+//! What is mounted, and by whose word: one file for each mount, for the hook that looks at a container
+//! before it starts and for people. A record is believed only while its mount exists.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod, fstat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::private::{BASE, make_base};
+use crate::report::{Refusal, Result};
+use crate::sys::files;
+use crate::sys::mounts::{self, Identity, MountInfo};
+use crate::sys::statmount;
+
+const DIRECTORY: &str = "mounts";
+/// A name of every tag of an image would fit.
+const MAX_RECORD: u64 = 1 << 20;
+/// The first of the numbers that the kernel never gives twice (fs/namespace.c).
+const FIRST_UNIQUE: u64 = 1 << 31;
+
+/// Whether somebody vouches for what is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A seal that passed what the policy asks.
+    Sealed,
+    /// Nobody does, or not as the policy asks, and it lets that pass with a word in the journal.
+    Audit,
+    /// The policy asks for nothing.
+    Off,
+    /// Somebody's own directories, which are no container's root.
+    Volume,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sealed => "sealed",
+            Self::Audit => "audit",
+            Self::Off => "off",
+            Self::Volume => "volume",
+        })
+    }
+}
+
+/// A mount, and why it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Major and minor number of the filesystem; given again when it is unmounted.
+    pub device: (u32, u32),
+    /// The mount's number, see [`super::Mounted::id`].
+    pub mount_id: u64,
+    /// Where it is.
+    #[serde(serialize_with = "lossy")]
+    pub target: PathBuf,
+    /// `composefs:…` or `layerseal:plain`.
+    pub source: String,
+    /// Whether somebody vouches for it.
+    pub kind: Kind,
+    /// The manifest's digest.
+    pub image: Option<String>,
+    /// The container's ID.
+    pub container: Option<String>,
+    /// The image's names.
+    pub names: Vec<String>,
+    /// The digest of the seal's manifest.
+    pub seal: Option<String>,
+    /// Who signed it.
+    pub signer: Option<String>,
+    /// Where changes go.
+    #[serde(serialize_with = "lossy_option")]
+    pub upper: Option<PathBuf>,
+    /// Whether the kernel checks every byte.
+    pub verity: bool,
+    /// When it was mounted, in seconds since 1970.
+    pub since: i64,
+}
+
+/// Paths are for people: one that is no UTF-8 is shown as well as may be.
+fn lossy<S: serde::Serializer>(path: &Path, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
+}
+
+fn lossy_option<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> std::result::Result<S::Ok, S::Error> {
+    path.as_ref().map(|p| p.to_string_lossy()).serialize(to)
+}
+
+/// Keeps `record` as `/run/layerseal/mounts/MAJOR:MINOR.json`, whole or not at all, in the place of
+/// that of an earlier mount whose numbers were given again.
+///
+/// # Errors
+/// [`crate::report::Case::Io`].
+pub fn write(record: &Record) -> Result<()> {
+    let io = |e: std::io::Error| Refusal::io(format!("{BASE}/{DIRECTORY}"), e);
+    make_base().map_err(io)?;
+    let base = files::open_dir(Path::new(BASE)).map_err(io)?;
+    let dir = files::make_dir_at(&base, DIRECTORY).map_err(io)?;
+    // A directory that somebody made before with another mode.
+    fchmod(&dir, Mode::RWXU).map_err(|e| io(e.into()))?;
+    let text = serde_json::to_vec_pretty(record).map_err(|e| io(e.into()))?;
+    let (major, minor) = record.device;
+    files::write_atomic(&dir, &format!("{major}:{minor}.json"), 0o600, &text).map_err(io)
+}
+
+/// The records whose mounts exist in this mount namespace, by target. One that cannot be read, or that
+/// others than root could have written, counts for nothing.
+///
+/// # Errors
+/// [`crate::report::Case::Io`], J03.
+pub fn live() -> Result<Vec<Record>> {
+    files::check_proc()?;
+    let mut records = match open() {
+        Ok(dir) => all(&dir)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}"), e)),
+    };
+    let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    records.retain(|r| exists(r, &mounts));
+    records.sort_by(|a, b| a.target.cmp(&b.target));
+    Ok(records)
+}
+
+/// Whether there is a record of this very mount.
+pub(super) fn holds(mount: &Identity) -> Result<bool> {
+    Ok(live()?.iter().any(|r| (r.device, r.mount_id) == (mount.device, mount.id)))
+}
+
+fn open() -> std::io::Result<OwnedFd> {
+    let base = files::open_dir(Path::new(BASE))?;
+    only_root(&base)?;
+    let dir = files::open_dir_at(&base, DIRECTORY)?;
+    only_root(&dir)?;
+    Ok(dir)
+}
+
+fn only_root(file: impl AsFd) -> std::io::Result<()> {
+    let stat = fstat(file)?;
+    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
+        return Err(std::io::Error::other("others than root can write to it"));
+    }
+    Ok(())
+}
+
+fn all(dir: &OwnedFd) -> Result<Vec<Record>> {
+    let names = files::list(dir.as_fd()).map_err(|e| Refusal::io(format!("{BASE}/{DIRECTORY}"), e))?;
+    let read = |name: &String| -> std::io::Result<Record> {
+        let file = files::open_file_at(dir, name)?;
+        only_root(&file)?;
+        let record: Record = serde_json::from_slice(&files::read_all(&file, MAX_RECORD)?)?;
+        let (major, minor) = record.device;
+        if *name != format!("{major}:{minor}.json") {
+            return Err(std::io::Error::other("it is about another mount than its name says"));
+        }
+        Ok(record)
+    };
+    let named = names.iter().filter(|n| n.ends_with(".json"));
+    Ok(named.filter_map(|name| read(name).inspect_err(|e| log::warn!("{BASE}/{DIRECTORY}/{name}: {e}")).ok()).collect())
+}
+
+fn exists(record: &Record, mounts: &[MountInfo]) -> bool {
+    let listed = || mounts.iter().any(|m| (m.id, m.device) == (record.mount_id, record.device));
+    if record.mount_id < FIRST_UNIQUE {
+        return listed();
+    }
+    match statmount::device(record.mount_id) {
+        Ok(device) => device == Some(record.device),
+        Err(Errno::NOSYS) => listed(),
+        Err(e) => {
+            log::warn!("mount {}: {e}", record.mount_id);
+            false
+        }
+    }
+}

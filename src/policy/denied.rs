@@ -1,0 +1,158 @@
+//! `deny.d/`: what this host refuses, whatever a seal or a rule says of it.
+
+use std::collections::BTreeMap;
+
+use super::{config, refuse};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::Image;
+use crate::pki::fingerprints_from_bytes;
+use crate::report::{Case, Refusal, Result};
+
+/// Certificates and digests that are refused, each with the place that says so.
+///
+/// A certificate is denied for being this very one: another of the same key is another entry.
+/// A list has one digest a line, and comments after `#`:
+///
+/// ```text
+/// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal
+/// fsverity-sha512-12:HEX   # the EROFS image of a layer, or the merged one; fsverity-sha256-12 too
+/// ```
+///
+/// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    certificates: BTreeMap<String, String>,
+    blobs: BTreeMap<BlobDigest, String>,
+    images: BTreeMap<VerityDigest, String>,
+}
+
+impl Denied {
+    /// Nothing is denied. For tests, and for tools that judge for no host.
+    pub fn nothing() -> Self {
+        Self { certificates: BTreeMap::new(), blobs: BTreeMap::new(), images: BTreeMap::new() }
+    }
+
+    /// Reads `deny.d/` of the configuration.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] for what cannot be read or understood, or is not root's;
+    /// [`Case::F02Certificate`].
+    pub fn load(directories: &super::Directories) -> Result<Self> {
+        let mut denied = Self::nothing();
+        for path in directories.denied()? {
+            let name = path.display().to_string();
+            if config::is_certificate(&path) {
+                for fingerprint in fingerprints_from_bytes(&config::read_bytes(&path)?, &name)? {
+                    denied.certificates.insert(fingerprint, name.clone());
+                }
+            } else {
+                denied.list(&config::read(&path)?, &name)?;
+            }
+        }
+        Ok(denied)
+    }
+
+    fn list(&mut self, text: &str, name: &str) -> Result<()> {
+        for (number, line) in (1..).zip(text.lines()) {
+            let entry = line.split('#').next().unwrap_or_default().trim();
+            if entry.is_empty() {
+                continue;
+            }
+            let place = format!("{name}, line {number}");
+            let (blob, image) = digest(entry).ok_or_else(|| {
+                refuse(&place, "not sha256:, sha512:, fsverity-sha256-12: or fsverity-sha512-12: and lower-case hex")
+            })?;
+            blob.map(|blob| self.blobs.insert(blob, place.clone()));
+            self.images.insert(image, place);
+        }
+        Ok(())
+    }
+
+    /// Whether the image is denied: its manifest, its config, a layer's blob or diff_id.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn image(&self, image: &Image) -> Result<()> {
+        self.blob(&image.digest, "manifest")?;
+        self.blob(&image.config_digest, "config")?;
+        for (number, layer) in image.layers.iter().enumerate() {
+            self.blob(&layer.digest, &format!("layer {number}"))?;
+            self.blob(&layer.diff_id, &format!("diff_id of layer {number}"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a blob is denied; `what` names it in the refusal.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn blob(&self, digest: &BlobDigest, what: &str) -> Result<()> {
+        said(self.blobs.get(digest), || format!("{what} {digest}"))
+    }
+
+    /// Whether an EROFS image is denied, by its fs-verity digest.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn erofs(&self, digest: &VerityDigest, what: &str) -> Result<()> {
+        said(self.images.get(digest), || format!("{what} {}:{digest}", digest.algorithm()))
+    }
+
+    /// Whether a certificate is denied, by the SHA-256 of its DER in lower-case hex.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn certificate(&self, fingerprint: &str) -> Result<()> {
+        said(self.certificates.get(fingerprint), || format!("certificate, SHA-256 {fingerprint}"))
+    }
+
+    /// How many certificates and how many digests are denied.
+    pub fn count(&self) -> (usize, usize) {
+        (self.certificates.len(), self.images.len())
+    }
+}
+
+fn said(place: Option<&String>, what: impl FnOnce() -> String) -> Result<()> {
+    place.map_or(Ok(()), |place| Err(Refusal::new(Case::F06Denied, what(), format!("in {place}"))))
+}
+
+/// A digest of a list: what may be a blob's, and what may be fs-verity's.
+fn digest(entry: &str) -> Option<(Option<BlobDigest>, VerityDigest)> {
+    let (algorithm, hex) = entry.split_once(':')?;
+    let image = VerityDigest::from_hex(algorithm.parse::<Algorithm>().ok()?, hex)?;
+    Some((entry.parse().ok(), image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f06_every_form_of_a_digest_is_read_and_no_other() {
+        let (short, long) = ("0a".repeat(32), "0b".repeat(64));
+        let text =
+            format!("# a comment\n\nsha256:{short}\t# why\n sha512:{long}\nfsverity-sha256-12:{}\n", "0c".repeat(32));
+        let mut denied = Denied::nothing();
+        denied.list(&text, "x.list").unwrap();
+        assert_eq!((denied.blobs.len(), denied.count()), (1, (0, 3)));
+        let refusal = denied.blob(&format!("sha256:{short}").parse().unwrap(), "manifest").unwrap_err();
+        assert_eq!(refusal.case(), Case::F06Denied);
+        assert!(refusal.to_string().contains("in x.list, line 3"), "{refusal}");
+        for (algorithm, hex) in [(Algorithm::Sha256, &short), (Algorithm::Sha512, &long)] {
+            assert!(denied.erofs(&VerityDigest::from_hex(algorithm, hex).unwrap(), "merged").is_err());
+        }
+        for bad in [
+            short.clone(),
+            format!("sha256:{}", short.to_uppercase()),
+            format!("sha256:{long}"),
+            format!("sha512:{short}"),
+            format!("md5:{short}"),
+            format!("sha256:{short} sha256:{short}"),
+            format!("deny sha256:{short}"),
+            format!("sha256: {short}"),
+        ] {
+            let refusal = Denied::nothing().list(&bad, "x.list").unwrap_err();
+            assert_eq!(refusal.case(), Case::F03Policy, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Layers of a container store, as the store unpacked them: their files become objects by one more
+//! name, and the kernel computes their digests. What came out is compared with the seal by whoever
+//! asked; until then it is content that nobody vouched for, under its own digest.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use composefs::INLINE_CONTENT_MAX_V0;
+
+use super::VerityMode;
+use crate::digest::{Algorithm, VerityDigest};
+use crate::identify::ClaimedLayer;
+use crate::image::{Contents, Entry, FileContent, Progress, Skeleton, diff_id};
+use crate::oci::Budget;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::{files, verity};
+use crate::vault::Vault;
+
+/// Files are worked on side by side: enabling fs-verity waits for the disk. More threads than this
+/// make an ext4 journal no faster.
+const MAX_THREADS: usize = 8;
+
+/// How layers are to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportRules<'a> {
+    /// Of the digests.
+    pub algorithm: Algorithm,
+    /// Whether every file must get fs-verity.
+    pub mode: VerityMode,
+    /// Whether the tars are put together and hashed. Needed where nothing but the config's diff_ids
+    /// says which layers an image has.
+    pub diff_ids: bool,
+    /// What may be spent.
+    pub budget: &'a Budget,
+}
+
+/// Reads the layers of an image, lowest first, into the vault.
+///
+/// # Errors
+/// H03–H12 for content that cannot be sealed, [`Case::B09Replaced`] and [`Case::B11Gone`] for files
+/// that are not what the store wrote, [`Case::C04Bytes`] for another diff_id, G02 and G06.
+pub fn import(
+    vault: &Vault,
+    layers: &[ClaimedLayer],
+    rules: &ImportRules<'_>,
+    progress: Progress<'_>,
+) -> Result<Contents> {
+    let mut entries = Vec::with_capacity(layers.len());
+    for (number, layer) in layers.iter().enumerate() {
+        let read = Layer::open(vault, layer, rules).and_then(|l| l.read(progress));
+        entries.push(read.map_err(|r| r.within(format!("layer {number}")))?);
+    }
+    let contents = Contents::from_entries(rules.algorithm, entries)?;
+    // Names of objects are on the disk before anything says that they are complete.
+    vault.sync()?;
+    Ok(contents)
+}
+
+struct Layer<'a> {
+    vault: &'a Vault,
+    layer: &'a ClaimedLayer,
+    rules: &'a ImportRules<'a>,
+    dir: OwnedFd,
+}
+
+impl<'a> Layer<'a> {
+    fn open(vault: &'a Vault, layer: &'a ClaimedLayer, rules: &'a ImportRules<'a>) -> Result<Self> {
+        Ok(Self { vault, layer, rules, dir: content_dir(vault, layer)? })
+    }
+
+    fn read(&self, progress: Progress<'_>) -> Result<Vec<Entry>> {
+        let skeleton = Skeleton::read(self.layer.tar_split()?, self.rules.budget)?;
+        let contents = self.files(&skeleton, progress)?;
+        if self.rules.diff_ids {
+            self.check_diff_id(&skeleton)?;
+        }
+        skeleton.fill(contents)
+    }
+
+    /// The content of every file, worked on side by side.
+    fn files(&self, skeleton: &Skeleton, progress: Progress<'_>) -> Result<Vec<FileContent>> {
+        let files: Vec<(&[u8], u64)> = skeleton.files().collect();
+        // Of a path that a tar holds twice the directory has the last content.
+        let last: HashMap<&[u8], usize> = files.iter().enumerate().map(|(n, (path, _))| (*path, n)).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let next = AtomicUsize::new(0);
+        let failed: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((number, (path, size))) = Some(next.fetch_add(1, Ordering::Relaxed))
+                .and_then(|number| files.get(number).map(|file| (number, *file)))
+            {
+                let content = match last[path] == number {
+                    true => self.file(path, size),
+                    false => Ok(FileContent::Inline(Box::default())),
+                };
+                match content {
+                    Ok(content) => done.push((number, content)),
+                    Err(refusal) => {
+                        next.store(files.len(), Ordering::Relaxed);
+                        let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(n, _)| *n > number) {
+                            *first = Some((number, refusal));
+                        }
+                    }
+                }
+                progress(size);
+            }
+            done
+        };
+        let mut all: Vec<(usize, FileContent)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = work();
+            for worker in workers {
+                all.extend(worker.join().unwrap_or_default());
+            }
+            all
+        });
+        if let Some((_, refusal)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(refusal);
+        }
+        all.sort_unstable_by_key(|(number, _)| *number);
+        Ok(all.into_iter().map(|(_, content)| content).collect())
+    }
+
+    fn file(&self, path: &[u8], size: u64) -> Result<FileContent> {
+        let file = self.open_file(path, size)?;
+        if size <= INLINE_CONTENT_MAX_V0 as u64 {
+            let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(&e, &self.name(path)))?;
+            return Ok(FileContent::Inline(bytes.into()));
+        }
+        self.object(&file, &self.name(path)).map(FileContent::Object)
+    }
+
+    /// Makes the file an object, under the digest that the kernel enforces from now on, or, where it
+    /// need not, under the one that the content has.
+    fn object(&self, file: &File, name: &str) -> Result<VerityDigest> {
+        let algorithm = self.rules.algorithm;
+        let digest = match verity::enable(file, algorithm, None, name) {
+            Ok(_) => match verity::measure(file, algorithm, name) {
+                // Another seal or another tool chose before, and for a file that is for good.
+                Err(r) if r.case() == Case::G01Other => {
+                    return self.vault.copy_as(file, algorithm).map_err(|r| r.within(name));
+                }
+                other => other?,
+            },
+            Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == VerityMode::Off => {
+                let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
+                crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))?
+            }
+            Err(r) => return Err(r),
+        };
+        self.vault.adopt(file, &digest).map_err(|r| r.within(name))?;
+        Ok(digest)
+    }
+
+    fn open_file(&self, path: &[u8], size: u64) -> Result<File> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let file = files::open_file_at(&self.dir, std::ffi::OsStr::from_bytes(path))
+            .map_err(|e| Refusal::new(Case::B09Replaced, self.name(path), e))?;
+        let found = file.metadata().map_err(|e| Refusal::io(self.name(path), e))?.len();
+        if found != size {
+            let why = format!("{found} bytes, the layer's tar has {size}");
+            return Err(Refusal::new(Case::B09Replaced, self.name(path), why));
+        }
+        Ok(file)
+    }
+
+    fn check_diff_id(&self, skeleton: &Skeleton) -> Result<()> {
+        let mut paths = skeleton.files();
+        let mut open = |size: u64| -> Result<Box<dyn Read>> {
+            let (path, _) = paths.next().ok_or_else(|| Refusal::new(Case::H11Layer, "tar-split", "it has changed"))?;
+            Ok(Box::new(self.open_file(path, size)?))
+        };
+        let found = diff_id(self.layer.tar_split()?, &mut open)?;
+        match self.layer.diff_id {
+            Some(wanted) if wanted == found => Ok(()),
+            Some(wanted) => {
+                let why = format!("its tar (diff_id) is {found}, the image's {wanted}");
+                Err(Refusal::new(Case::C04Bytes, self.layer.path.display().to_string(), why))
+            }
+            None => Err(Refusal::new(Case::B03Layers, self.layer.path.display().to_string(), "it has no diff_id")),
+        }
+    }
+
+    fn name(&self, path: &[u8]) -> String {
+        self.layer.path.join(String::from_utf8_lossy(path).as_ref()).display().to_string()
+    }
+}
+
+/// The layer's directory, in the same mount as the vault where they are of one store, so that files can
+/// be linked; else they are copied.
+fn content_dir(vault: &Vault, layer: &ClaimedLayer) -> Result<OwnedFd> {
+    let io = |e| Refusal::io(layer.path.display().to_string(), e);
+    let wanted = identity(&layer.diff).map_err(io)?;
+    let name = format!("overlay/{}/diff", layer.id);
+    match vault.tree().map(|tree| files::open_dir_at(tree, name)) {
+        Some(Ok(dir)) if identity(&dir).map_err(io)? == wanted => Ok(dir),
+        _ => layer.diff.try_clone().map_err(io),
+    }
+}
+
+/// Device and inode.
+fn identity(dir: &OwnedFd) -> std::io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

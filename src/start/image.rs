@@ -1,0 +1,330 @@
+//! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
+
+use std::rc::Rc;
+
+use super::{layers, note, own, place, record};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::identify::{Candidate, ClaimedImage, Root};
+use crate::image::{Contents, Progress};
+use crate::invoke::{Call, Verity as Requested};
+use crate::mount::{self, Kind, Record};
+use crate::oci::Budget;
+use crate::policy::{Binding, Decision, Denied, Mode, Policy, Verity};
+use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
+use crate::report::{Case, Class, Refusal, Result, journal};
+use crate::vault::Vault;
+use crate::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
+
+/// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
+pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
+
+/// An image that can be mounted, and what is to be said about it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What to mount.
+    pub image: PreparedImage,
+    /// What the policy asked.
+    pub mode: Mode,
+    /// Digest of the manifest that counted.
+    pub manifest: BlobDigest,
+    /// Its names.
+    pub names: Vec<String>,
+    /// The artifact that vouches.
+    pub seal: Option<BlobDigest>,
+    /// Who signed.
+    pub signer: Option<String>,
+    /// What would have been refused.
+    pub would_refuse: Option<Refusal>,
+}
+
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Result<()> {
+    let question = Choice::of(policy, &claimed)?;
+    if question.decision.mode == Mode::Off && !layers::any_aufs(&claimed.root, &claimed.layers)? {
+        return layers::plain(call, policy, &question.decision, claimed.layers, claimed.own, claimed.root);
+    }
+    let vault = vault_of(&claimed.root)?;
+    //LOCK let _lock = vault.shared()?;
+    let mode = verity_mode(&question.decision, call);
+    let prepared = question.prepare(&vault, &claimed, mode, &|_| ())?;
+    if let Some(refusal) = &prepared.would_refuse {
+        audit(refusal, call);
+    }
+    let container = claimed.own.as_ref().and_then(|own| own.container.clone());
+    let (upper, above) = own(claimed.own);
+    let place = place(call, policy, upper, above)?;
+    let mounted = mount::mount(&prepared.image, &place)?;
+    let kind = match (prepared.mode, &prepared.would_refuse) {
+        (Mode::Off, _) => Kind::Off,
+        (_, Some(_)) => Kind::Audit,
+        _ => Kind::Sealed,
+    };
+    let record = record(&mounted, &place, prepared.image.description(), kind);
+    note(Record { container: container.map(|c| c.id), ..prepared.describe(record) }, &place)
+}
+
+impl Prepared {
+    /// The record of a mount of it.
+    pub(super) fn describe(&self, record: Record) -> Record {
+        Record {
+            image: Some(self.manifest.to_string()),
+            names: self.names.clone(),
+            seal: self.seal.map(|s| s.to_string()),
+            signer: self.signer.clone(),
+            verity: self.image.mode() == VerityMode::Require,
+            ..record
+        }
+    }
+}
+
+fn audit(refusal: &Refusal, call: &Call) {
+    let message = format!("audit: would refuse: {refusal}");
+    let target = call.target.display().to_string();
+    journal::record(journal::Priority::Warning, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
+}
+
+/// What is asked of the kernel: what policy says, or more where the caller asks for it.
+pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
+    match (decision.verity, call.requests.verity) {
+        (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
+        (Verity::Off, _) => VerityMode::Off,
+    }
+}
+
+/// The vault of a store, through a private mount: see [`Vault::of_store`].
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn vault_of(root: &Root) -> Result<Vault> {
+    Vault::of_store(&*root.dir, &root.path)
+}
+
+/// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
+/// that is mounted as it is.
+///
+/// # Errors
+/// Whatever that start would be refused for.
+pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
+    let choice = Choice::of(policy, claimed)?;
+    if choice.decision.mode == Mode::Off && !layers::any_aufs(&claimed.root, &claimed.layers)? {
+        return Ok(None);
+    }
+    let vault = vault_of(&claimed.root)?;
+    //LOCK let _lock = vault.shared()?;
+    let mode = match choice.decision.verity {
+        Verity::Require => VerityMode::Require,
+        Verity::Off => VerityMode::Off,
+    };
+    choice.prepare(&vault, claimed, mode, progress).map(Some)
+}
+
+/// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
+pub(super) fn prepare_lowest(
+    call: &Call,
+    policy: &Policy,
+    claimed: &ClaimedImage,
+    count: usize,
+) -> Result<Option<Prepared>> {
+    let choice = Choice::of(policy, claimed)?;
+    if choice.decision.mode == Mode::Off {
+        return Ok(None);
+    }
+    let vault = vault_of(&claimed.root)?;
+    //LOCK let _lock = vault.shared()?;
+    let mode = verity_mode(&choice.decision, call);
+    let work =
+        Work { vault: &vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
+    match choice.sealed(&work) {
+        Ok((candidate, verified)) if verified.stackable() => {
+            let image = prepare(&vault, &verified, Shape::Lowest(count), mode, work.budget)?;
+            Ok(Some(choice.prepared(candidate, &verified, image, None)))
+        }
+        Ok(_) => Ok(None),
+        Err(refusal) => {
+            log::debug!("not by this image: {refusal}");
+            Ok(None)
+        }
+    }
+}
+
+/// The candidates that count, and what is asked of them.
+struct Choice<'a> {
+    policy: &'a Policy,
+    candidates: Vec<&'a Candidate>,
+    decision: Decision,
+}
+
+impl<'a> Choice<'a> {
+    /// Where a container says which image it is made from, that one counts: it gave the container its
+    /// config. All candidates have the same layers, so without a container the tree is the same
+    /// whichever is meant; then all their names decide together, the strictest rule first, and a seal of
+    /// any of them will do.
+    fn of(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
+        let by_container = claimed.images.iter().any(|c| c.claimed_by_container);
+        let candidates: Vec<&Candidate> =
+            claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
+        let names: Vec<String> = candidates.iter().flat_map(|c| c.names.iter().cloned()).collect();
+        let decision = policy.decide(&names);
+        for candidate in &candidates {
+            policy.denied().image(&candidate.image)?;
+        }
+        Ok(Self { policy, candidates, decision })
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            certificates: Some(self.decision.certificates.clone()),
+            dates: self.decision.dates,
+            now: super::now(),
+            binding: match self.decision.binding {
+                Binding::Required => BindingRule::Required,
+                Binding::Local => BindingRule::Local,
+            },
+            // An image that lost its name to a newer one has none to compare.
+            identities: if self.decision.identity { self.decision.names.clone() } else { Vec::new() },
+            denied: self.policy.denied().clone(),
+        }
+    }
+
+    fn prepare(
+        &self,
+        vault: &Vault,
+        claimed: &ClaimedImage,
+        mode: VerityMode,
+        progress: Progress<'_>,
+    ) -> Result<Prepared> {
+        let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress, denied: self.policy.denied() };
+        let sealed = match self.decision.mode {
+            Mode::Off => None,
+            Mode::Audit | Mode::Enforce => Some(self.sealed(&work)),
+        };
+        let (candidate, verified, would_refuse) = match sealed {
+            Some(Ok((candidate, verified))) => (candidate, verified, None),
+            Some(Err(refusal)) if self.decision.mode == Mode::Enforce => return Err(refusal),
+            // What is denied is denied in every mode.
+            Some(Err(refusal)) if refusal.case() == Case::F06Denied => return Err(refusal),
+            other => {
+                let candidate = self.candidates[0];
+                (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
+            }
+        };
+        let image = prepare(vault, &verified, Shape::Merged, mode, work.budget)?;
+        Ok(self.prepared(candidate, &verified, image, would_refuse))
+    }
+
+    fn prepared(
+        &self,
+        candidate: &Candidate,
+        verified: &VerifiedImage,
+        image: PreparedImage,
+        would_refuse: Option<Refusal>,
+    ) -> Prepared {
+        Prepared {
+            image,
+            mode: self.decision.mode,
+            manifest: candidate.image.digest,
+            names: candidate.names.clone(),
+            seal: verified.seal().copied(),
+            signer: verified.signer().map(|s| s.subject.clone()),
+            would_refuse,
+        }
+    }
+
+    /// The first candidate that a seal passes for.
+    fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
+        let rules = self.rules();
+        let mut first: Option<Refusal> = None;
+        for candidate in &self.candidates {
+            match work.sealed(candidate, &rules) {
+                Ok(verified) => return Ok((candidate, verified)),
+                // "Wrong" says more than "not signed".
+                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => {
+                    let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
+                    first = Some(r.within(format!("image {name}")));
+                }
+                Err(_) => {}
+            }
+        }
+        Err(first.unwrap_or_else(|| Refusal::new(Case::Bug, "image", "no candidate")))
+    }
+}
+
+/// What verifying and preparing one image needs.
+struct Work<'a> {
+    vault: &'a Vault,
+    claimed: &'a ClaimedImage,
+    mode: VerityMode,
+    budget: &'a Budget,
+    progress: Progress<'a>,
+    denied: &'a Denied,
+}
+
+impl Work<'_> {
+    fn sealed(&self, candidate: &Candidate, rules: &Rules) -> Result<VerifiedImage> {
+        let (vault, budget, image) = (self.vault, self.budget, &candidate.image);
+        let seals = vault.seals(&image.digest, budget)?;
+        let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
+        let mut kept: Option<(Wanted, Rc<Contents>)> = None;
+        let mut read = |wanted: Wanted| -> Result<Rc<Contents>> {
+            if let Some((had, contents)) = &kept
+                && had.algorithm == wanted.algorithm
+                && (had.bound == wanted.bound || !had.bound)
+            {
+                return Ok(contents.clone());
+            }
+            let contents = Rc::new(self.import(wanted.algorithm, !wanted.bound)?);
+            kept = Some((wanted, contents.clone()));
+            Ok(contents)
+        };
+        let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
+        let question = Question { image, found: &found, home: vault.store(), rules, budget, checked: &checked };
+        let mut verified = judge(&question, &mut read).into_result()?;
+        if verified.merged().bytes().is_none() && vault.open_object(verified.merged().digest()).is_err() {
+            // It was compared before and is lost: the layers make it again.
+            verified = judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?;
+        }
+        if let Some((_, contents)) = kept {
+            self.keep(candidate, &verified, &contents)?;
+        }
+        Ok(verified)
+    }
+
+    /// What was learned from the layers, for the next start. The marker comes last.
+    fn keep(&self, candidate: &Candidate, verified: &VerifiedImage, contents: &Contents) -> Result<()> {
+        let (vault, image) = (self.vault, &candidate.image);
+        vault.store().write(&image.manifest)?;
+        vault.store().write(&image.config)?;
+        verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
+        vault.keep_contents(&image.digest, contents)?;
+        vault.add_image(image)?;
+        match verified.seal() {
+            Some(seal) if verified.stackable() => vault.mark_checked(&image.digest, seal),
+            _ => Ok(()),
+        }
+    }
+
+    fn import(&self, algorithm: Algorithm, diff_ids: bool) -> Result<Contents> {
+        let rules = ImportRules { algorithm, mode: self.mode, diff_ids, budget: self.budget };
+        import(self.vault, &self.claimed.layers, &rules, self.progress)
+    }
+
+    /// The image as this host finds it.
+    fn unsigned(&self, candidate: &Candidate) -> Result<VerifiedImage> {
+        let (vault, image) = (self.vault, &candidate.image);
+        let known = [UNSIGNED, Algorithm::Sha256]
+            .into_iter()
+            .filter_map(|algorithm| vault.contents(&image.digest, algorithm))
+            .find(|(merged, layers)| vault.open_object(merged).is_ok() && layers.len() == image.layers.len());
+        let (merged, layers): (VerityDigest, Vec<VerityDigest>) = match known {
+            Some(digests) => digests,
+            None => {
+                let contents = self.import(UNSIGNED, false)?;
+                vault.store().write(&image.manifest)?;
+                vault.store().write(&image.config)?;
+                vault.keep_contents(&image.digest, &contents)?;
+                vault.add_image(image)?;
+                (contents.merged_digest, contents.layer_digests)
+            }
+        };
+        unsigned(image, merged, &layers, self.denied)
+    }
+}

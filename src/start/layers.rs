@@ -1,0 +1,173 @@
+//! Layers that are no image, and images of which nothing is asked: `podman build`, `podman diff`.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::image::{self, UNSIGNED, vault_of, verity_mode};
+use super::{note, open, own, place, record};
+use crate::digest::{Algorithm, BlobDigest};
+use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
+use crate::invoke::Call;
+use crate::mount::{self, Kind, Record};
+use crate::oci::Budget;
+use crate::policy::{Decision, Mode, Policy};
+use crate::prepare::{ImportRules, Shape, VerityMode, import, prepare};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+use crate::verify::{Waiver, unsigned_layers};
+
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Result<()> {
+    let decision = policy.decide(&[]);
+    if call.upper.is_none() && claimed.own.is_none() && part(call, policy, &claimed)? {
+        return Ok(());
+    }
+    if decision.mode == Mode::Enforce {
+        return Err(Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why));
+    }
+    let ClaimedLayers { layers, own, root, .. } = claimed;
+    let shifted = layers.iter().any(|l| l.shifted);
+    match layers.last().and_then(|top| BlobDigest::from_hex(&top.id).ok()) {
+        // Layers without a table were never written as a tar: a container's own, in a store that we do
+        // not know.
+        Some(top) if !shifted && any_aufs(&root, &layers)? && layers.iter().all(|l| l.tar_split().is_ok()) => {
+            merged(call, policy, &decision, (top, layers), own, &root)
+        }
+        _ => plain(call, policy, &decision, layers, own, root),
+    }
+}
+
+/// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
+/// each of them: who sealed the image sealed its layers. False when no seal passes.
+fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
+    let Some(top) = claimed.layers.last() else { return Ok(false) };
+    for image in images_above(&claimed.root.path, &top.id)? {
+        let Some(sealed) = image::prepare_lowest(call, policy, &image, claimed.layers.len())? else { continue };
+        let place = place(call, policy, None, None)?;
+        let mounted = mount::mount(&sealed.image, &place)?;
+        let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
+        note(sealed.describe(record), &place)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// One EROFS image of all layers.
+fn merged(
+    call: &Call,
+    policy: &Policy,
+    decision: &Decision,
+    (top, layers): (BlobDigest, Vec<ClaimedLayer>),
+    own_layer: Option<OwnLayer>,
+    root: &Root,
+) -> Result<()> {
+    let waiver = Waiver::by_policy(decision)?;
+    let vault = vault_of(root)?;
+    //LOCK let _lock = vault.shared()?;
+    let mode = verity_mode(decision, call);
+    let known = [UNSIGNED, Algorithm::Sha256]
+        .into_iter()
+        .filter_map(|algorithm| vault.layers(&top, algorithm))
+        .find(|(merged, _)| vault.open_object(merged).is_ok());
+    let (merged, digests) = match known {
+        Some(digests) => digests,
+        None => {
+            let rules = ImportRules { algorithm: UNSIGNED, mode, diff_ids: false, budget: &Budget::STANDARD };
+            let contents = import(&vault, &layers, &rules, &|_| ())?;
+            vault.keep_layers(&top, &contents)?;
+            (contents.merged_digest, contents.layer_digests)
+        }
+    };
+    let verified = unsigned_layers(&waiver, merged, &digests);
+    let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
+    let container = own_layer.as_ref().and_then(|own| own.container.clone());
+    let (upper, above) = own(own_layer);
+    let place = place(call, policy, upper, above)?;
+    let mounted = mount::mount(&image, &place)?;
+    let record = record(&mounted, &place, image.description(), kind(decision));
+    let verity = mode == VerityMode::Require;
+    note(Record { container: container.map(|c| c.id), verity, ..record }, &place)
+}
+
+/// The layers as they are on the disk.
+pub(super) fn plain(
+    call: &Call,
+    policy: &Policy,
+    decision: &Decision,
+    layers: Vec<ClaimedLayer>,
+    own_layer: Option<OwnLayer>,
+    root: Root,
+) -> Result<()> {
+    let waiver = Waiver::by_policy(decision)?;
+    // Copies for other user IDs lie in several directories, which only the call names in order.
+    let shifted = layers.iter().any(|l| l.shifted);
+    let container = own_layer.as_ref().and_then(|own| own.container.clone());
+    let own_id = own_layer.as_ref().map(|own| own.id.clone());
+    let (upper, above) = own(own_layer);
+    let mut lowers: Vec<OwnedFd> = match shifted {
+        true => call.lowers.iter().map(|path| open(path)).collect::<Result<_>>()?,
+        false => layers.into_iter().rev().map(|layer| layer.diff).collect(),
+    };
+    if lowers.is_empty() {
+        let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
+        lowers.push(empty(&root, &id)?);
+    }
+    let place = place(call, policy, upper, above.filter(|_| !shifted))?;
+    let mounted = mount::plain(&waiver, lowers, &place)?;
+    let record = record(&mounted, &place, mount::PLAIN, kind(decision));
+    note(Record { container: container.map(|c| c.id), ..record }, &place)
+}
+
+fn kind(decision: &Decision) -> Kind {
+    if decision.mode == Mode::Audit { Kind::Audit } else { Kind::Off }
+}
+
+/// The empty directory that containers-storage keeps for layers without a parent.
+fn empty(root: &Root, id: &str) -> Result<OwnedFd> {
+    let name = format!("overlay/{id}/empty");
+    files::open_dir_at(&*root.dir, &name)
+        .map_err(|e| Refusal::new(Case::B11Gone, root.path.join(name).display().to_string(), e))
+}
+
+/// Whether one of the layers holds whiteouts as files `.wh.NAME`, which overlayfs would show, and what
+/// they hide with them: containers-storage writes them where it has a mount program.
+pub(super) fn any_aufs(root: &Root, layers: &[ClaimedLayer]) -> Result<bool> {
+    let vault = vault_of(root)?;
+    for layer in layers {
+        let id = BlobDigest::from_hex(&layer.id)?;
+        let aufs = match vault.aufs_whiteouts(&id) {
+            Some(known) => known,
+            None => {
+                let found = holds_aufs(&layer.diff, &layer.path)?;
+                vault.mark_whiteouts(&id, found)?;
+                found
+            }
+        };
+        if aufs {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn holds_aufs(diff: &OwnedFd, path: &Path) -> Result<bool> {
+    use rustix::fs::{Dir, FileType};
+    use std::os::unix::ffi::OsStrExt as _;
+    let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
+    // By name and not by descriptor: a directory can hold more directories than may be open.
+    let mut todo = vec![PathBuf::from(".")];
+    while let Some(name) = todo.pop() {
+        let dir = files::open_dir_at(diff, &name).map_err(io)?;
+        for entry in Dir::read_from(&dir).map_err(|e| io(e.into()))? {
+            let entry = entry.map_err(|e| io(e.into()))?;
+            let child = entry.file_name().to_bytes();
+            if child.starts_with(b".wh.") {
+                return Ok(true);
+            }
+            if entry.file_type() == FileType::Directory && !matches!(child, b"." | b"..") {
+                todo.push(name.join(OsStr::from_bytes(child)));
+            }
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,157 @@
+//! F06: what `deny.d/` names is refused whoever vouches for it, wherever it stands in the image.
+
+use std::rc::Rc;
+
+use layerseal::digest::{Algorithm, BlobDigest};
+use layerseal::image::{Contents, ReadOnly};
+use layerseal::oci::{Budget, Image, Layout, Platform};
+use layerseal::pki::{Certificate, Dates};
+use layerseal::policy::{Denied, Directories};
+use layerseal::report::{Case, Result};
+use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, judge, unsigned};
+
+use crate::common::{Bench, Run, Signer, signer, stranger, two_layers};
+
+/// A sealed image, and an `/etc/layerseal` in which to deny things.
+struct Host {
+    bench: Bench,
+    layout: Layout,
+    image: Image,
+}
+
+impl Host {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED F06: configuration belongs to root");
+            return None;
+        }
+        let bench = Bench::new();
+        let digest = bench.sealed(&two_layers()).digest;
+        let layout = Layout::open(&bench.path("image")).unwrap();
+        let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
+        std::fs::create_dir_all(bench.path("etc/deny.d")).unwrap();
+        Some(Self { bench, layout, image })
+    }
+
+    fn sign(&self, name: &str, signer: &Signer, more: &[&str]) -> Run {
+        self.bench.signer(name, signer);
+        let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+        self.bench.run(&[&["sign", "oci:image", "--cert", &cert, "--key", &key][..], more].concat()).ok()
+    }
+
+    /// Denies the lines of `list` and nothing else.
+    fn deny(&self, list: &str) -> Denied {
+        self.bench.write("etc/deny.d/test.list", list.as_bytes());
+        Denied::load(&Directories::new(vec![self.bench.path("etc")])).unwrap()
+    }
+
+    fn contents(&self, algorithm: Algorithm) -> Result<Rc<Contents>> {
+        let visitor = ReadOnly { store: self.layout.store(), algorithm };
+        Contents::read(&self.image, algorithm, &visitor, &Budget::STANDARD, &|_| {}).map(Rc::new)
+    }
+
+    /// The verdict, by these certificates; `checked` says that this host has seen the layers before.
+    fn judge(&self, denied: Denied, trusted: &[&Signer], checked: bool) -> Result<VerifiedImage> {
+        let certificate = |s: &&Signer| Certificate::from_der(&s.cert.to_der().unwrap(), "test").unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let rules = Rules {
+            certificates: Some(trusted.iter().map(certificate).collect()),
+            dates: Dates::Enforce,
+            now,
+            binding: BindingRule::Required,
+            identities: vec![],
+            denied,
+        };
+        let store = self.layout.store();
+        let seals = self.layout.referrers(&self.image.digest, &Budget::STANDARD).unwrap();
+        let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
+        let question = Question {
+            image: &self.image,
+            found: &found,
+            home: store,
+            rules: &rules,
+            budget: &Budget::STANDARD,
+            checked: &|_| checked,
+        };
+        judge(&question, &mut |wanted: layerseal::verify::Wanted| self.contents(wanted.algorithm)).into_result()
+    }
+
+    #[track_caller]
+    fn refused(&self, denied: Denied, what: &str) {
+        for checked in [false, true] {
+            let refusal = self.judge(denied.clone(), &[signer()], checked).unwrap_err();
+            assert_eq!(refusal.case(), Case::F06Denied, "{what}: {refusal}");
+            let text = refusal.to_string();
+            assert!(text.contains(what) && text.contains("test.list, line 2"), "{what}: {text}");
+        }
+    }
+}
+
+#[test]
+fn f06_every_digest_of_an_image_can_be_denied() {
+    let Some(host) = Host::new() else { return };
+    host.judge(Denied::nothing(), &[signer()], false).unwrap();
+    host.judge(host.deny(&format!("{}\n", BlobDigest::of(b"something else"))), &[signer()], false).unwrap();
+    let image = host.image.clone();
+    let seal = host.layout.referrers(&image.digest, &Budget::STANDARD).unwrap()[0];
+    for (digest, what) in [
+        (image.digest, "manifest"),
+        (image.config_digest, "config"),
+        (image.layers[0].digest, "layer 0"),
+        (image.layers[1].digest, "layer 1"),
+        (image.layers[1].diff_id, "diff_id of layer 1"),
+        (seal, "seal"),
+    ] {
+        host.refused(host.deny(&format!("# first\n{digest}\n")), what);
+    }
+}
+
+#[test]
+fn f06_erofs_images_can_be_denied_in_every_algorithm() {
+    let Some(host) = Host::new() else { return };
+    let (long, short) = (host.contents(Algorithm::Sha512).unwrap(), host.contents(Algorithm::Sha256).unwrap());
+    for (text, what) in [
+        (format!("fsverity-sha512-12:{}", long.merged_digest), "merged"),
+        (format!("sha512:{}", long.layer_digests[1]), "layer-1"),
+    ] {
+        host.refused(host.deny(&format!("\n{text}\n")), what);
+    }
+    // The same tree in an algorithm that no seal uses: nobody says that this image is it.
+    let denied = host.deny(&format!("\nfsverity-sha256-12:{}\n", short.merged_digest));
+    host.judge(denied.clone(), &[signer()], false).unwrap();
+    // A seal that uses it says so, and then the other seal does not help.
+    host.sign("signer", signer(), &["--algorithm", "sha256"]);
+    host.refused(denied, "merged");
+}
+
+#[test]
+fn f06_a_denied_certificate_vouches_for_nothing() {
+    let Some(host) = Host::new() else { return };
+    host.bench.write("etc/deny.d/gone.crt", &signer().cert.to_pem().unwrap());
+    let denied = host.deny("");
+    for checked in [false, true] {
+        let refusal = host.judge(denied.clone(), &[signer(), stranger()], checked).unwrap_err();
+        assert_eq!(refusal.case(), Case::F06Denied, "{refusal}");
+        assert!(refusal.to_string().contains("gone.crt"), "{refusal}");
+    }
+    // Another signer's seal counts: that is how a key is replaced.
+    host.sign("stranger", stranger(), &[]);
+    let verified = host.judge(denied, &[signer(), stranger()], false).unwrap();
+    assert!(verified.signer().unwrap().subject.contains("stranger"));
+}
+
+#[test]
+fn f06_images_that_nobody_vouches_for_are_denied_too() {
+    let Some(host) = Host::new() else { return };
+    let contents = host.contents(Algorithm::Sha512).unwrap();
+    let try_it = |denied| unsigned(&host.image, contents.merged_digest, &contents.layer_digests, &denied);
+    try_it(Denied::nothing()).unwrap();
+    for line in [
+        host.image.digest.to_string(),
+        host.image.layers[0].diff_id.to_string(),
+        format!("fsverity-sha512-12:{}", contents.merged_digest),
+        format!("fsverity-sha512-12:{}", contents.layer_digests[0]),
+    ] {
+        assert_eq!(try_it(host.deny(&line)).unwrap_err().case(), Case::F06Denied, "{line}");
+    }
+}
