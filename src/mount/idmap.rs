@@ -23,10 +23,12 @@ impl IdMap {
         }
         // One kind alone: the other stays as it is.
         let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
+        let owner = (root(&uids), root(&gids));
+        let [uids, gids] = [uids, gids].map(with_runtime);
         let (uid_map, gid_map) = (lines("uidmapping", &uids)?, lines("gidmapping", &gids)?);
         let namespace = userns::with_maps(&uid_map, &gid_map)?
             .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))?;
-        Ok(Some(Self { namespace, owner: (root(&uids), root(&gids)) }))
+        Ok(Some(Self { namespace, owner }))
     }
 
     /// Maps the IDs of a mount that is attached nowhere.
@@ -44,6 +46,19 @@ impl IdMap {
 
 /// Every ID as itself. The last, (uid_t) -1, is none.
 const ALL: Extent = Extent { container: 0, host: 0, size: u32::MAX };
+
+/// The ranges, and one more for the host's root where they leave it out: podman itself writes into a
+/// container's root (`/etc/mtab`, mount points) before it gives that to the container's root, and the
+/// kernel lets nobody make a file whose owner has no ID on the disk. There it is the last ID, which
+/// is in no container's map.
+fn with_runtime(mut extents: Vec<Extent>) -> Vec<Extent> {
+    let last = u32::MAX - 1;
+    let free = extents.iter().all(|e| e.host != 0 && e.container.checked_add(e.size).is_some_and(|end| end <= last));
+    if free {
+        extents.push(Extent { container: last, host: 0, size: 1 });
+    }
+    extents
+}
 
 /// The ranges, those that continue each other joined: `/proc/PID/uid_map` has room for few.
 fn extents(mapping: &IdMapping) -> Vec<Extent> {
@@ -105,6 +120,15 @@ mod tests {
     fn a13_a_map_longer_than_a_page_is_refused() {
         let ranges: Vec<_> = (0..340).map(|n| (n * 1_000_000, 4_000_000_000 - n * 1_000_000, 10)).collect();
         assert_eq!(lines("uidmapping", &extents(&map(&ranges))).unwrap_err().case(), Case::A13IdMap);
+    }
+
+    #[test]
+    fn a13_the_hosts_root_can_write_into_a_containers_root() {
+        let text = |m: &[(u32, u32, u32)]| lines("uidmapping", &with_runtime(extents(&map(m)))).unwrap();
+        assert_eq!(text(&[(0, 300_000, 65_536)]), "0 300000 65536\n4294967294 0 1\n");
+        // Already somebody's, on one side or the other.
+        assert_eq!(text(&[(0, 0, 5)]), "0 0 5\n");
+        assert_eq!(text(&[(4_294_967_294, 7, 1)]), "4294967294 7 1\n");
     }
 
     #[test]
