@@ -41,8 +41,11 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Res
 /// each of them: who sealed the image sealed its layers. False when no seal passes.
 fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
     let Some(top) = claimed.layers.last() else { return Ok(false) };
+    // It lives until the mount is made: its directories are on a mount that ends with it.
+    let vault = vault_of(&claimed.root)?;
+    //LOCK let _lock = vault.shared()?;
     for image in images_above(&claimed.root.path, &top.id)? {
-        let Some(sealed) = image::prepare_lowest(call, policy, &image, claimed.layers.len())? else { continue };
+        let Some(sealed) = image::prepare_lowest(call, policy, &vault, &image, claimed.layers.len())? else { continue };
         let place = place(call, policy, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
