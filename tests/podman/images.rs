@@ -9,7 +9,7 @@ fn look(_: &Podman, log: &mut Log<'_>) {
     let merged = log.run("image mount", &["image", "mount", APP]);
     log.tree("the tree of an image", &merged);
     log.shell("it cannot be written", &format!("! touch {}/etc/x 2>/dev/null", merged.trim()));
-    log.run("run while it is mounted", &["run", "--rm", APP, "cat", "/etc/kept"]);
+    log.run("run while it is mounted", &["run", "--rm", APP, "sh", "-c", "cat /etc/kept"]);
     log.mounts("mounts while it is mounted");
     log.run("image unmount", &["image", "unmount", APP]);
     log.mounts("mounts afterwards");

@@ -9,7 +9,7 @@ const LOOK: &str = "
     cat /etc/kept /etc/passwd /etc/gone/again
     ls -A /etc/opaque /etc/gone /usr/share /home/app
     ls -ln /usr/bin/suid /usr/bin/cap /opt/app /home/app/own /home/app/dangling
-    ls -ldn /tmp /root /home/app /etc/opaque
+    stat -c '%n %A %u %g' /tmp /root /home/app /etc/opaque
     stat -c '%n %h %s' /usr/share/one /usr/share/two /usr/share/empty
     [ /usr/share/one -ef /usr/share/two ] && echo linked
     sha256sum /usr/share/big /usr/bin/busybox
@@ -26,7 +26,7 @@ const CHANGE: &str = "
 fn run(podman: &Podman, log: &mut Log<'_>) {
     log.run("run", &["run", "--name", "first", APP, "sh", "-c", LOOK]);
     log.run_to(7, "run --rm", &["run", "--rm", APP, "sh", "-c", "echo out; rm /etc/kept; exit 7"]);
-    log.run("run --rm again", &["run", "--rm", FRESH, "cat", "/etc/kept", "/etc/gone/again"]);
+    log.run("run --rm again", &["run", "--rm", FRESH, "sh", "-c", "cat /etc/kept /etc/gone/again"]);
     let write = "echo x 2>/dev/null >/etc/made && echo written; cat /etc/kept; echo y >/tmp/y && cat /tmp/y";
     log.run("run --read-only", &["run", "--rm", "--read-only", APP, "sh", "-c", write]);
     log.run_to(127, "a command that is not there", &["run", "--rm", APP, "/no/such"]);
@@ -71,7 +71,7 @@ fn stay(podman: &Podman, log: &mut Log<'_>) {
     log.run("cp out of a stopped one", &["cp", "c:/etc/made", "/var/tmp/made"]);
     log.shell("what was copied from it", "cat /var/tmp/made");
     log.run("start again", &["start", "c"]);
-    log.run("exec after start", &["exec", "c", "cat", "/etc/made"]);
+    log.run("exec after start", &["exec", "c", "sh", "-c", "cat /etc/made"]);
     log.run("rm -f", &["rm", "-f", "-t", "0", "c"]);
     log.run(
         "the committed image",

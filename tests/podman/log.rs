@@ -29,7 +29,8 @@ impl Log<'_> {
     /// The same, where podman is to exit with `wanted`.
     pub fn run_to(&mut self, wanted: i32, what: &str, args: &[&str]) -> String {
         let since = std::time::Instant::now();
-        let output = self.podman.run(args);
+        let args = slowly(args);
+        let output = self.podman.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
         if show() {
             println!("{:?} {what}: {} ms", self.podman.program, since.elapsed().as_millis());
         }
@@ -86,6 +87,17 @@ impl Log<'_> {
     }
 }
 
+/// podman 4 can lose what a container prints just before it ends: there scripts end a little later.
+fn slowly(args: &[&str]) -> Vec<String> {
+    let mut args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+    if let Some(at) = args.windows(2).position(|w| w == ["sh", "-c"])
+        && Podman::version() < (5, 0)
+    {
+        args[at + 2].insert_str(0, "trap 'sleep 0.3' EXIT\n");
+    }
+    args
+}
+
 /// Whether somebody wants to see every step.
 fn show() -> bool {
     std::env::var_os("LAYERSEAL_PODMAN_SHOW").is_some()
@@ -115,7 +127,7 @@ fn plain(line: &str) -> String {
     match time {
         Some(time) if is_directory(line) => line.replace(time, "-"),
         Some(time) if time != IMAGE_TIME => line.replace(time, "now"),
-        _ => line.clone(),
+        _ => line.to_owned(),
     }
 }
 

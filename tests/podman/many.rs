@@ -10,7 +10,8 @@ fn how_many() -> usize {
 }
 
 fn at_once(podman: &Podman, log: &mut Log<'_>) {
-    let command = "sha256sum /usr/share/big; cat /etc/gone/again; echo $0 >/etc/made; cat /etc/made";
+    let command =
+        "trap 'sleep 0.3' EXIT; sha256sum /usr/share/big; cat /etc/gone/again; echo $0 >/etc/made; cat /etc/made";
     let started: Vec<_> = (0..how_many())
         .map(|n| {
             let mut run = podman.host.command("podman", &["run", "--rm", FRESH, "sh", "-c", command, &n.to_string()]);
@@ -47,7 +48,7 @@ fn reboot(podman: &Podman, log: &mut Log<'_>) {
     let look = "until [ $(cat /etc/made | wc -l) = 2 ]; do sleep 0.1; done; cat /etc/made /etc/kept; ls /etc";
     log.run("exec again", &["exec", "kept", "sh", "-c", look]);
     log.run("rm", &["rm", "-f", "-t", "0", "kept"]);
-    log.run("run", &["run", "--rm", APP, "cat", "/etc/kept"]);
+    log.run("run", &["run", "--rm", APP, "sh", "-c", "cat /etc/kept"]);
     log.mounts("mounts at the end");
 }
 

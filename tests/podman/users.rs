@@ -7,7 +7,7 @@ use crate::podman::Podman;
 const LOOK: &str = "
     cat /proc/self/uid_map /proc/self/gid_map
     ls -ln /etc/kept /usr/bin/suid /opt/app /home/app/own
-    ls -ldn / /tmp /home/app
+    stat -c '%n %A %u %g' / /tmp /home/app
     echo mine >>/etc/kept; echo new >/etc/made; chown 1000:1000 /etc/made; ls -ln /etc/kept /etc/made
     rm -r /etc/opaque; mkdir /etc/opaque; ls -A /etc/opaque; cat /home/app/own";
 
