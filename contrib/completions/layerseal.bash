@@ -28,6 +28,12 @@ _layerseal() {
             layerseal,export-signatures)
                 cmd="layerseal__subcmd__export__subcmd__signatures"
                 ;;
+            layerseal,fsck)
+                cmd="layerseal__subcmd__fsck"
+                ;;
+            layerseal,gc)
+                cmd="layerseal__subcmd__gc"
+                ;;
             layerseal,help)
                 cmd="layerseal__subcmd__help"
                 ;;
@@ -81,6 +87,12 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help,export-signatures)
                 cmd="layerseal__subcmd__help__subcmd__export__subcmd__signatures"
+                ;;
+            layerseal__subcmd__help,fsck)
+                cmd="layerseal__subcmd__help__subcmd__fsck"
+                ;;
+            layerseal__subcmd__help,gc)
+                cmd="layerseal__subcmd__help__subcmd__gc"
                 ;;
             layerseal__subcmd__help,help)
                 cmd="layerseal__subcmd__help__subcmd__help"
@@ -180,6 +192,7 @@ _layerseal() {
     case "${cmd}" in
         layerseal)
             opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -304,8 +317,49 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__fsck)
+            opts="-v -h --repair --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__gc)
+            opts="-v -h --dry-run --store --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__help)
             opts="pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
+            opts="pull sign digest attach verify mount umount push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -361,6 +415,34 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__export__subcmd__signatures)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__fsck)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__gc)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -1,5 +1,7 @@
 //! What can be typed. Man pages and completions are made from this file.
 
+mod upkeep;
+
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crate::digest::Algorithm;
 use crate::oci::{Platform, Reference};
 use crate::report::Class;
+pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 
 /// Seal container images, verify them, and mount them so that the kernel checks every byte.
 #[derive(Debug, Parser)]
@@ -67,6 +70,10 @@ pub enum Command {
     Tag(Tag),
     /// Take a name away
     Untag(Untag),
+    /// Remove from the vault what no image needs
+    Gc(Gc),
+    /// Read everything in the vault, and name what is damaged
+    Fsck(Fsck),
     /// The kernel's keyring for fs-verity signatures
     #[command(subcommand)]
     Keyring(KeyringCommand),
@@ -87,6 +94,8 @@ impl Command {
             Self::Images(a) => a.json,
             Self::Status(a) => a.json,
             Self::Prepare(a) => a.json,
+            Self::Gc(a) => a.json,
+            Self::Fsck(a) => a.json,
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
@@ -356,30 +365,6 @@ pub struct Inspect {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// `layerseal images`
-#[derive(Debug, Group)]
-pub struct Images {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `layerseal tag`
-#[derive(Debug, Group)]
-pub struct Tag {
-    /// An image in the vault
-    pub image: Reference,
-    /// Its new name
-    pub name: String,
-}
-
-/// `layerseal untag`
-#[derive(Debug, Group)]
-pub struct Untag {
-    /// The name
-    pub name: String,
 }
 
 /// `layerseal keyring`

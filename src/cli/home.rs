@@ -1,5 +1,6 @@
 //! Where images are: layouts and the vault, behind one way of naming them.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
-use crate::vault::{Import, Vault};
+use crate::vault::{Import, Lock, Vault};
 use crate::verify::{BindingRule, Found, Rules};
 
 /// The vault's place, and the limits.
@@ -19,6 +20,8 @@ use crate::verify::{BindingRule, Found, Rules};
 pub(super) struct Home {
     pub(super) vault: PathBuf,
     pub(super) budget: Budget,
+    /// Taken when the vault is first opened, and held until the program ends.
+    lock: OnceCell<Lock>,
 }
 
 /// An image and the place where it was found.
@@ -38,17 +41,42 @@ impl Home {
             Some(dir) => dir,
             None => graph_root()?.join("layerseal"),
         };
-        Ok(Self { vault, budget: Budget::STANDARD })
+        Ok(Self { vault, budget: Budget::STANDARD, lock: OnceCell::new() })
     }
 
     /// Opens the vault, which must be there.
     pub(super) fn open_vault(&self) -> Result<Vault> {
-        Vault::open(&self.vault)
+        self.hold(Vault::open(&self.vault)?)
     }
 
     /// Opens the vault, and makes it where it is missing.
     pub(super) fn create_vault(&self) -> Result<Vault> {
-        Vault::create(&self.vault)
+        self.hold(Vault::create(&self.vault)?)
+    }
+
+    /// Here and not in the verbs: none of them can forget it.
+    fn hold(&self, vault: Vault) -> Result<Vault> {
+        if self.lock.get().is_none() {
+            // Set by nobody else: there is one thread here.
+            let _ = self.lock.set(vault.shared()?);
+        }
+        Ok(vault)
+    }
+
+    /// The container stores whose images are the vault's: the one that it lies in, and those that
+    /// containers-storage is configured to take images from as well.
+    pub(super) fn stores(&self) -> Result<Vec<PathBuf>> {
+        let name = |e| Refusal::io(self.vault.display().to_string(), e);
+        let vault = std::fs::canonicalize(&self.vault).map_err(name)?;
+        let (Some(root), true) = (vault.parent(), vault.ends_with("layerseal")) else { return Ok(Vec::new()) };
+        let mut stores = vec![root.to_owned()];
+        let configured = graph_root()?;
+        if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root)
+            && let Some(table) = storage_conf()?
+        {
+            stores.extend(further_stores(&table).into_iter().filter(|s| s != root && *s != configured));
+        }
+        Ok(stores)
     }
 
     /// Finds an image.
@@ -207,13 +235,52 @@ pub(super) fn now() -> i64 {
 
 /// The graph root of containers-storage (containers-storage.conf(5)).
 fn graph_root() -> Result<PathBuf> {
+    let table = storage_conf()?.unwrap_or_default();
+    let root = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str);
+    Ok(PathBuf::from(root.unwrap_or("/var/lib/containers/storage")))
+}
+
+/// The first of its files that names a graph root.
+fn storage_conf() -> Result<Option<toml::Table>> {
     for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
         let Ok(text) = std::fs::read_to_string(file) else { continue };
         let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
-        if let Some(root) = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str) {
-            return Ok(PathBuf::from(root));
+        if table.get("storage").is_some_and(|s| s.get("graphroot").is_some_and(toml::Value::is_str)) {
+            return Ok(Some(table));
         }
     }
-    Ok(PathBuf::from("/var/lib/containers/storage"))
+    Ok(None)
+}
+
+/// `imagestore` and `additionalimagestores`, at either of the places where they may stand.
+fn further_stores(table: &toml::Table) -> Vec<PathBuf> {
+    let storage = table.get("storage");
+    let options = storage.and_then(|s| s.get("options"));
+    let tables = [storage, options, options.and_then(|o| o.get("overlay"))];
+    let values = tables.into_iter().flatten().flat_map(|t| [t.get("imagestore"), t.get("additionalimagestores")]);
+    let mut stores: Vec<PathBuf> = Vec::new();
+    for value in values.flatten() {
+        match value {
+            toml::Value::String(one) => stores.push(one.into()),
+            toml::Value::Array(all) => stores.extend(all.iter().filter_map(toml::Value::as_str).map(PathBuf::from)),
+            _ => {}
+        }
+    }
+    stores.retain(|store| !store.as_os_str().is_empty());
+    stores
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_that_images_come_from_are_all_found() {
+        let text = "[storage]\ngraphroot = \"/g\"\nimagestore = \"/i\"\n\
+                    [storage.options]\nadditionalimagestores = [\"/a\", \"/b\"]\n\
+                    [storage.options.overlay]\nimagestore = \"\"\n";
+        assert_eq!(further_stores(&text.parse().unwrap()), ["/i", "/a", "/b"].map(PathBuf::from));
+        assert!(further_stores(&"[storage]\ngraphroot = \"/g\"".parse().unwrap()).is_empty());
+    }
 }

@@ -3,6 +3,8 @@
 pub mod args;
 mod digest;
 mod doctor;
+mod fsck;
+mod gc;
 mod home;
 mod images;
 mod inspect;
@@ -70,6 +72,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Images(a) => images::list(&home, &a)?,
         Command::Tag(a) => images::tag(&home, &a)?,
         Command::Untag(a) => images::untag(&home, &a)?,
+        Command::Gc(a) => gc::run(&home, &a)?,
+        Command::Fsck(a) => return fsck::run(&home, &a),
         Command::Keyring(KeyringCommand::AddCert(a)) => keyring::add(&a)?,
         Command::Keyring(KeyringCommand::List(a)) => keyring::list(&a)?,
         Command::Keyring(KeyringCommand::Restrict) => keyring::restrict()?,

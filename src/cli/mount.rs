@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -89,12 +89,15 @@ fn place(args: &args::Mount) -> Result<crate::mount::Place> {
     };
     drop(open(&args.target)?);
     let upper = match args.upper.as_ref().zip(args.work.as_ref()) {
-        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: upper.clone() }),
+        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: absolute(upper)? }),
         None => None,
     };
-    // Programs that are run for it are run elsewhere.
-    let target = std::path::absolute(&args.target).map_err(|e| Refusal::io(args.target.display().to_string(), e))?;
-    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(target) })
+    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(absolute(&args.target)?) })
+}
+
+/// The record of a mount is read elsewhere.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Refusal::io(path.display().to_string(), e))
 }
 
 /// The image, by its seals or, where no signature is asked for, as the vault knows it.

@@ -67,7 +67,7 @@ fn graph_root(vault: &Path) -> Result<PathBuf> {
 /// Puts the seals that `--seal` names beside the image.
 fn keep_seals(image: &ClaimedImage, seals: &Extra, home: &Home) -> Result<()> {
     let vault = vault_of(&image.root)?;
-    //LOCK let _lock = vault.shared()?;
+    let _lock = vault.shared()?;
     for candidate in &image.images {
         for found in seals.about(&candidate.image.digest, &home.budget)? {
             super::pull::copy_seal(&vault, &candidate.image, &found, &home.budget)?;

@@ -15,3 +15,13 @@ pub(super) fn layers(image: &Image, what: &'static str) -> ProgressBar {
     bar.set_message(format!("{what} {} layers", image.layers.len()));
     bar
 }
+
+/// A bar for reading files whose sizes become known on the way.
+pub(super) fn files(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} ({bytes_per_sec})") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar
+}

@@ -12,6 +12,7 @@ mod layers;
 mod lookup;
 mod places;
 mod storage;
+mod stored;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, stored_images};
+pub use stored::manifest_digests;
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;
@@ -133,7 +135,14 @@ pub fn identify(call: &Call) -> Result<Target> {
                 return Err(Refusal::new(Case::B08Lowers, path.display().to_string(), "not the target's own"));
             }
         }
-        own = Some(Link { store: 0, home: home.clone(), shifted: own_shifted });
+        let link = Link { store: 0, home: home.clone(), shifted: own_shifted };
+        let is_an_images = stores.all().iter().flat_map(|s| s.images()).any(|i| i.has_top(&home.id));
+        // Old versions ask for an image's own layer to be writable for `podman diff IMAGE`, which only
+        // reads: it is shown as the image that it is.
+        match container.is_none() && is_an_images {
+            true => chain.insert(0, link),
+            false => own = Some(link),
+        }
     } else {
         if chain.first().is_none_or(|first| first.home.id != home.id) {
             let why = "the first lower directory is not the target's own layer";

@@ -37,7 +37,7 @@ pub(super) fn on_top(target: &OwnedFd, shown: &Path) -> Result<Option<OnTop>> {
     }
 }
 
-/// See [`super::again`].
+/// See [`super::again()`].
 pub(super) fn clone_on_top(target: &OwnedFd, shown: &Path) -> Result<bool> {
     let Some(top) = on_top(target, shown)? else { return Ok(false) };
     if !top.is_ours() {

@@ -92,11 +92,12 @@ fn ids(kind: &str, mapping: &IdMapping) -> Option<String> {
 fn run(options: &str, place: &Place) -> Result<()> {
     let io = |e: &dyn std::fmt::Display| Refusal::new(Case::I11Fuse, PROGRAM, e);
     // A file and no pipe: what stays in the background keeps it, and nobody waits for its end.
+    let target = std::path::absolute(&place.target).map_err(|e| io(&e))?;
     let mut said = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC).map_err(|e| io(&e))?);
     let status = Command::new(PROGRAM)
         .arg("-o")
         .arg(options)
-        .arg(&place.target)
+        .arg(target)
         .env_clear()
         .env("PATH", PATH)
         .current_dir("/")

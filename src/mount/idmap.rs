@@ -23,12 +23,11 @@ impl IdMap {
         }
         // One kind alone: the other stays as it is.
         let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
-        let owner = (root(&uids), root(&gids));
-        let [uids, gids] = [uids, gids].map(with_runtime);
-        let (uid_map, gid_map) = (lines("uidmapping", &uids)?, lines("gidmapping", &gids)?);
+        let map = |option, extents: &[Extent]| lines(option, &with_root(extents));
+        let (uid_map, gid_map) = (map("uidmapping", &uids)?, map("gidmapping", &gids)?);
         let namespace = userns::with_maps(&uid_map, &gid_map)?
             .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))?;
-        Ok(Some(Self { namespace, owner }))
+        Ok(Some(Self { namespace, owner: (root(&uids), root(&gids)) }))
     }
 
     /// Maps the IDs of a mount that is attached nowhere.
@@ -46,19 +45,6 @@ impl IdMap {
 
 /// Every ID as itself. The last, (uid_t) -1, is none.
 const ALL: Extent = Extent { container: 0, host: 0, size: u32::MAX };
-
-/// The ranges, and one more for the host's root where they leave it out: podman itself writes into a
-/// container's root (`/etc/mtab`, mount points) before it gives that to the container's root, and the
-/// kernel lets nobody make a file whose owner has no ID on the disk. There it is the last ID, which
-/// is in no container's map.
-fn with_runtime(mut extents: Vec<Extent>) -> Vec<Extent> {
-    let last = u32::MAX - 1;
-    let free = extents.iter().all(|e| e.host != 0 && e.container.checked_add(e.size).is_some_and(|end| end <= last));
-    if free {
-        extents.push(Extent { container: last, host: 0, size: 1 });
-    }
-    extents
-}
 
 /// The ranges, those that continue each other joined: `/proc/PID/uid_map` has room for few.
 fn extents(mapping: &IdMapping) -> Vec<Extent> {
@@ -79,6 +65,25 @@ fn extents(mapping: &IdMapping) -> Vec<Extent> {
         }
     }
     joined
+}
+
+/// `nobody`, which fuse-overlayfs takes for every ID of the host that the container does not have.
+const NOBODY: u32 = 65_534;
+
+/// The ranges, and one for root of the host where they have none: podman itself, as root, makes links and
+/// directories in a container's root, and could not (EOVERFLOW). In the container they belong to nobody,
+/// and on the disk to an ID that the container does not have.
+fn with_root(extents: &[Extent]) -> Vec<Extent> {
+    let mut all = extents.to_vec();
+    if extents.iter().any(|e| e.host == 0) {
+        return all;
+    }
+    let free = |id: &u32| extents.iter().all(|e| *id < e.container || *id - e.container >= e.size);
+    // The last ID is none.
+    let ends = extents.iter().filter_map(|e| e.container.checked_sub(1));
+    let spare = std::iter::once(NOBODY).chain(std::iter::once(u32::MAX - 1)).chain(ends).find(free);
+    all.extend(spare.map(|container| Extent { container, host: 0, size: 1 }));
+    all
 }
 
 fn lines(option: &str, extents: &[Extent]) -> Result<String> {
@@ -123,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn a13_the_hosts_root_can_write_into_a_containers_root() {
-        let text = |m: &[(u32, u32, u32)]| lines("uidmapping", &with_runtime(extents(&map(m)))).unwrap();
-        assert_eq!(text(&[(0, 300_000, 65_536)]), "0 300000 65536\n4294967294 0 1\n");
-        // Already somebody's, on one side or the other.
-        assert_eq!(text(&[(0, 0, 5)]), "0 0 5\n");
-        assert_eq!(text(&[(4_294_967_294, 7, 1)]), "4294967294 7 1\n");
+    fn a13_root_of_the_host_has_an_id() {
+        let added = |m: &[(u32, u32, u32)]| with_root(&extents(&map(m))).pop().map(|e| (e.container, e.host, e.size));
+        assert_eq!(added(&[(0, 100_000, 1000)]), Some((NOBODY, 0, 1)));
+        assert_eq!(added(&[(0, 100_000, 65_536)]), Some((u32::MAX - 1, 0, 1)));
+        assert_eq!(added(&[(0, 0, 10)]), Some((0, 0, 10)));
+        assert_eq!(added(&[(5, 1, u32::MAX - 5)]), Some((4, 0, 1)));
     }
 
     #[test]

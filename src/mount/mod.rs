@@ -172,13 +172,22 @@ pub fn unmount(target: &Path) -> Result<()> {
     if !top.is_ours() && !record::holds(&top.identity)? {
         return Err(top.refuse());
     }
-    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))
+    mounts::unmount_now(target).map_err(|e| Refusal::new(Case::I05Attach, shown, e))?;
+    record::forget(&top.identity);
+    Ok(())
 }
 
 fn open(place: &Place) -> Result<OwnedFd> {
     check_proc()?;
     if place.above.is_some() && place.upper.is_some() {
         return Err(Refusal::new(Case::Bug, place.target.display().to_string(), "above and upper"));
+    }
+    if let Some(upper) = &place.upper
+        && let Some(other) = record::with_upper(&upper.upper)?
+        && other.target != place.target
+    {
+        let why = format!("mounted on {}", other.target.display());
+        return Err(Refusal::new(Case::I07Busy, upper.path.display().to_string(), why));
     }
     open_target(&place.target)
 }

@@ -21,10 +21,10 @@ pub(super) struct Recipe<'a> {
 
 /// Makes the overlay, attached nowhere.
 pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Result<OwnedFd> {
-    if let Some((_, work)) = &layers.upper
-        && place.how.volatile
-    {
-        volatile::clear(work)?;
+    // The directory as it was given, not one with mapped IDs.
+    let upper = place.upper.as_ref().filter(|_| layers.upper.is_some());
+    if let Some(upper) = upper.filter(|_| place.how.volatile) {
+        volatile::clear(&upper.work)?;
     }
     let overlay = match assemble(layers, recipe, &place.how, Names::Descriptors) {
         // Linux 6.12 takes no descriptors, and no mount as a layer that is attached nowhere.
@@ -34,8 +34,8 @@ pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
         }
         other => other,
     };
-    overlay.map_err(|(e, log)| match &place.upper {
-        Some(upper) if volatile::is_left(&upper.work) && !place.how.volatile => {
+    overlay.map_err(|(e, log)| match upper {
+        Some(upper) if e == Errno::INVAL && volatile::is_left(&upper.work) => {
             Refusal::new(Case::I11Volatile, upper.path.display().to_string(), e)
         }
         _ => refuse(e, &log),

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, fchmod, fstat};
+use rustix::fs::{AtFlags, Mode, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,27 @@ pub fn live() -> Result<Vec<Record>> {
 /// Whether there is a record of this very mount.
 pub(super) fn holds(mount: &Identity) -> Result<bool> {
     Ok(live()?.iter().any(|r| (r.device, r.mount_id) == (mount.device, mount.id)))
+}
+
+/// Removes the record of a mount that is gone. One that stays does no harm: it counts for nothing.
+pub(super) fn forget(mount: &Identity) {
+    let (major, minor) = mount.device;
+    let Ok(dir) = open() else { return };
+    let about_it = |r: &Record| (r.device, r.mount_id) == (mount.device, mount.id);
+    if all(&dir).is_ok_and(|records| records.iter().any(about_it)) {
+        let _ = unlinkat(&dir, format!("{major}:{minor}.json"), AtFlags::empty());
+    }
+}
+
+/// The live mount whose changes go to the directory `upper` already. Two overlays over one upper
+/// directory damage it, and the kernel refuses that only where its index is on.
+pub(super) fn with_upper(upper: &OwnedFd) -> Result<Option<Record>> {
+    let wanted = fstat(upper).map_err(|e| Refusal::io("upper directory", e))?;
+    let same = |r: &Record| {
+        let found = r.upper.as_ref().and_then(|path| rustix::fs::lstat(path).ok());
+        found.is_some_and(|s| (s.st_dev, s.st_ino) == (wanted.st_dev, wanted.st_ino))
+    };
+    Ok(live()?.into_iter().find(same))
 }
 
 fn open() -> std::io::Result<OwnedFd> {

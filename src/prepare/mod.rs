@@ -114,7 +114,7 @@ pub fn prepare(
         erofs.push(MeasuredErofs { file, digest: *one.digest() });
     }
     let description = describe(&erofs);
-    let objects = vault.objects().try_clone().map_err(|e| Refusal::io("vault", e))?;
+    let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
     Ok(PreparedImage { erofs, objects, mode, description })
 }
 
@@ -227,7 +227,7 @@ pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
 /// # Errors
 /// [`Case::G06Unsupported`], [`Case::Io`].
 pub fn can_enforce(vault: &Vault) -> Result<()> {
-    probe(vault.objects(), &vault.path().display().to_string())
+    probe(vault.data_dir(), &vault.path().display().to_string())
 }
 
 /// Tries fs-verity in any directory.

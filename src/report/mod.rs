@@ -3,4 +3,4 @@
 pub mod journal;
 pub mod refusal;
 
-pub use refusal::{Case, Class, Refusal, Result};
+pub use refusal::{Case, Class, Refusal, Result, one_line};

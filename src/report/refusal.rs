@@ -288,7 +288,7 @@ const MAX_PART: usize = 600;
 
 /// Messages are one line of bounded length whatever an attacker put into a name: no control
 /// characters, no line separators, nothing that turns the direction of the text.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let odd = |c: char| {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -43,7 +43,7 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Resu
         return layers::plain(call, policy, &question.decision, claimed.layers, claimed.own, claimed.root);
     }
     let vault = vault_of(&claimed.root)?;
-    //LOCK let _lock = vault.shared()?;
+    let _lock = vault.shared()?;
     let mode = verity_mode(&question.decision, call);
     let prepared = question.prepare(&vault, &claimed, mode, &|_| ())?;
     if let Some(refusal) = &prepared.would_refuse {
@@ -109,7 +109,7 @@ pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress
         return Ok(None);
     }
     let vault = vault_of(&claimed.root)?;
-    //LOCK let _lock = vault.shared()?;
+    let _lock = vault.shared()?;
     let mode = match choice.decision.verity {
         Verity::Require => VerityMode::Require,
         Verity::Off => VerityMode::Off,

@@ -19,7 +19,7 @@ use crate::verify::{Waiver, unsigned_layers};
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Result<()> {
     let decision = policy.decide(&[]);
-    if call.upper.is_none() && claimed.own.is_none() && part(call, policy, &claimed)? {
+    if part(call, policy, &claimed)? {
         return Ok(());
     }
     if decision.mode == Mode::Enforce {
@@ -38,14 +38,20 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Res
 }
 
 /// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
-/// each of them: who sealed the image sealed its layers. False when no seal passes.
+/// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
+/// writable and only read; what is sealed is read-only. False when no seal passes.
 fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
-    let Some(top) = claimed.layers.last() else { return Ok(false) };
+    let (top, count) = match &claimed.own {
+        Some(own) if own.container.is_some() => return Ok(false),
+        Some(own) => (Some(&own.id), claimed.layers.len() + 1),
+        None => (claimed.layers.last().map(|l| &l.id), claimed.layers.len()),
+    };
+    let Some(top) = top else { return Ok(false) };
     // It lives until the mount is made: its directories are on a mount that ends with it.
     let vault = vault_of(&claimed.root)?;
-    //LOCK let _lock = vault.shared()?;
-    for image in images_above(&claimed.root.path, &top.id)? {
-        let Some(sealed) = image::prepare_lowest(call, policy, &vault, &image, claimed.layers.len())? else { continue };
+    let _lock = vault.shared()?;
+    for image in images_above(&claimed.root.path, top)? {
+        let Some(sealed) = image::prepare_lowest(call, policy, &vault, &image, count)? else { continue };
         let place = place(call, policy, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
@@ -66,7 +72,7 @@ fn merged(
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let vault = vault_of(root)?;
-    //LOCK let _lock = vault.shared()?;
+    let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
     let known = [UNSIGNED, Algorithm::Sha256]
         .into_iter()

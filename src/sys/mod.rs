@@ -4,6 +4,7 @@
 pub mod files;
 pub mod keyring;
 pub mod mounts;
+pub mod overlays;
 pub mod process;
 pub mod sha_lanes;
 pub mod statmount;

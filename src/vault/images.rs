@@ -104,15 +104,7 @@ impl Vault {
         self.keep_digests(&format!("images/{}", image.hex()), contents)
     }
 
-    /// The same for layers of a container store that are no image, by the ID of the uppermost one.
-    ///
-    /// # Errors
-    /// [`Case::Io`], G02.
-    pub fn keep_layers(&self, top: &BlobDigest, contents: &Contents) -> Result<()> {
-        self.keep_digests(&format!("layers/{}", top.hex()), contents)
-    }
-
-    fn keep_digests(&self, place: &str, contents: &Contents) -> Result<()> {
+    pub(super) fn keep_digests(&self, place: &str, contents: &Contents) -> Result<()> {
         let all = contents
             .layer_digests
             .iter()
@@ -132,45 +124,29 @@ impl Vault {
 
     /// The digests that were kept: merged, and one for each layer.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
+        self.kept_contents(image, algorithm).ok().flatten()
+    }
+
+    /// The same, told apart: there is no such note, or it cannot be read.
+    pub(super) fn kept_contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Result<Option<Digests>> {
         self.digests(&format!("images/{}", image.hex()), algorithm)
     }
 
-    /// The same for layers that are no image.
-    pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
-        self.digests(&format!("layers/{}", top.hex()), algorithm)
-    }
-
-    /// Whether the layer holds whiteouts that overlayfs does not know, as far as this host has looked.
-    pub fn aufs_whiteouts(&self, layer: &BlobDigest) -> Option<bool> {
-        let dir = files::open_dir_at(&self.root, &format!("layers/{}", layer.hex())).ok()?;
-        let bytes = files::open_file_at(dir, "whiteouts").and_then(|f| files::read_all(f, 16)).ok()?;
-        match bytes.as_slice() {
-            b"aufs\n" => Some(true),
-            b"none\n" => Some(false),
-            _ => None,
-        }
-    }
-
-    /// Remembers whether it does: a layer does not change.
-    ///
-    /// # Errors
-    /// [`Case::Io`].
-    pub fn mark_whiteouts(&self, layer: &BlobDigest, aufs: bool) -> Result<()> {
-        let dir = files::make_dir_at(&self.root, &format!("layers/{}", layer.hex())).map_err(|e| self.io(e))?;
-        let text: &[u8] = if aufs { b"aufs\n" } else { b"none\n" };
-        files::write_atomic(dir, "whiteouts", 0o644, text).map_err(|e| self.io(e))
-    }
-
-    fn digests(&self, place: &str, algorithm: Algorithm) -> Option<Digests> {
-        let dir = files::open_dir_at(&self.root, place).ok()?;
-        let bytes =
-            files::open_file_at(dir, format!("digests.{algorithm}")).and_then(|f| files::read_all(f, 1 << 20)).ok()?;
-        let text = String::from_utf8(bytes).ok()?;
+    pub(super) fn digests(&self, place: &str, algorithm: Algorithm) -> Result<Option<Digests>> {
+        let name = format!("{place}/digests.{algorithm}");
+        let bad = |e: std::io::Error| Refusal::io(self.path.join(&name).display().to_string(), e);
+        let bytes = match files::open_file_at(&self.root, &name) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.and_then(|f| files::read_all(f, 1 << 20)).map_err(bad)?,
+        };
         let digest = |line: &str, key: &str| VerityDigest::from_hex(algorithm, line.strip_prefix(key)?);
-        let mut lines = text.lines();
-        let merged = digest(lines.next()?, "merged ")?;
-        let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
-        Some((merged, layers))
+        let read = || {
+            let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+            let merged = digest(lines.next()?, "merged ")?;
+            let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
+            Some((merged, layers))
+        };
+        read().map(Some).ok_or_else(|| bad(std::io::Error::other("it is damaged")))
     }
 
     /// Whether every object of this EROFS image was seen here with fs-verity enabled. The kernel
@@ -234,6 +210,18 @@ impl Vault {
         let dir = files::open_dir_at(&self.root, "tags").map_err(|_| Refusal::new(Case::NotFound, name, ""))?;
         rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty())
             .map_err(|_| Refusal::new(Case::NotFound, name, ""))
+    }
+
+    /// What all names stand for; nothing that cannot be read is passed over.
+    pub(super) fn tag_targets(&self) -> Result<Vec<BlobDigest>> {
+        let mut targets = Vec::new();
+        for file in self.entries("tags")?.iter().filter(|f| !f.starts_with('.')) {
+            let name = format!("tags/{file}");
+            let text = files::open_file_at(&self.root, &name).and_then(|f| files::read_all(f, 200));
+            let text = text.map_err(|e| Refusal::io(self.path.join(&name).display().to_string(), e))?;
+            targets.push(String::from_utf8_lossy(&text).trim_end().parse().map_err(|r: Refusal| r.within(&name))?);
+        }
+        Ok(targets)
     }
 
     /// All names, sorted.

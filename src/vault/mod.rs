@@ -13,10 +13,20 @@
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
 //! ```
+//!
+//! Whoever uses the vault holds [`Vault::shared`] from before the first look until the mount stands:
+//! [`collect`] removes what nobody needs, and waits until nobody is at work.
 
 mod adopt;
+mod fsck;
+mod gc;
 mod images;
+mod layers;
+mod lock;
+mod named;
 mod objects;
+mod repair;
+mod sweep;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -25,7 +35,10 @@ use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts};
 
+pub use fsck::{Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
+pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};
+pub use lock::Lock;
 pub use objects::Import;
 pub(crate) use objects::hash;
 
@@ -36,6 +49,8 @@ pub struct Vault {
     path: PathBuf,
     store: BlobStore,
     objects: OwnedFd,
+    /// The same directory in the tree of mounts, where the rest was opened through a private mount.
+    attached: Option<OwnedFd>,
     tree: Option<OwnedFd>,
 }
 
@@ -49,7 +64,7 @@ impl Vault {
         let root = files::open_dir(path).map_err(missing)?;
         let store = BlobStore::open(&root, path)?;
         let objects = files::open_dir_at(&root, "objects").map_err(missing)?;
-        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
+        Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
     /// Opens the vault of a container store, `layerseal` beneath its open root, and makes it where it is
@@ -65,14 +80,15 @@ impl Vault {
         let path = path.join("layerseal");
         let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
         let tree = mounts::clone_tree(&root).ok();
+        let attached = files::make_dir_at(&root, "layerseal/objects").map_err(io)?;
         let root = match &tree {
-            Some(tree) => files::make_dir_at(tree, "layerseal"),
-            None => files::make_dir_at(root, "layerseal"),
+            Some(tree) => files::open_dir_at(tree, "layerseal"),
+            None => files::open_dir_at(root, "layerseal"),
         };
         let root = root.map_err(io)?;
         let store = BlobStore::create(&root, &path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path, store, objects, tree })
+        Ok(Self { root, path, store, objects, attached: Some(attached), tree })
     }
 
     /// The root of the container store, in the mount that the vault was opened through.
@@ -91,7 +107,7 @@ impl Vault {
         let root = files::open_dir(path).map_err(io)?;
         let store = BlobStore::create(&root, path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path: path.to_owned(), store, objects, tree: None })
+        Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
     /// Manifests, configs, layers, signatures.

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::OwnedFd;
@@ -16,9 +17,15 @@ use crate::sys::verity;
 const COLLECT: u64 = 1 << 20;
 
 impl Vault {
-    /// The directory of objects, for the overlay's `datadir+`.
-    pub fn objects(&self) -> &OwnedFd {
+    /// The directory of objects, to put something into.
+    pub(crate) fn objects(&self) -> &OwnedFd {
         &self.objects
+    }
+
+    /// The directory of objects, for the overlay's `datadir+`: Linux 6.12 takes no layer from a mount
+    /// that is attached nowhere.
+    pub fn data_dir(&self) -> &OwnedFd {
+        self.attached.as_ref().unwrap_or(&self.objects)
     }
 
     /// Opens an object; it is not yet measured.
@@ -126,6 +133,8 @@ pub struct Import<'a> {
     vault: &'a Vault,
     from: &'a BlobStore,
     algorithm: Algorithm,
+    /// Written again even if they are here and measure right.
+    again: BTreeSet<VerityDigest>,
     /// Set once the filesystem has said that it has no fs-verity, to ask it once only.
     without_verity: AtomicBool,
 }
@@ -133,7 +142,13 @@ pub struct Import<'a> {
 impl<'a> Import<'a> {
     /// From the blobs of `from`.
     pub fn new(vault: &'a Vault, from: &'a BlobStore, algorithm: Algorithm) -> Self {
-        Self { vault, from, algorithm, without_verity: AtomicBool::new(false) }
+        Self { vault, from, algorithm, again: BTreeSet::new(), without_verity: AtomicBool::new(false) }
+    }
+
+    /// From the vault's own blobs, to put good objects in the place of damaged ones: fs-verity's digest
+    /// of a file stays right when its content on the disk is not.
+    pub(super) fn again(vault: &'a Vault, algorithm: Algorithm, again: BTreeSet<VerityDigest>) -> Self {
+        Self { again, ..Self::new(vault, &vault.store, algorithm) }
     }
 
     /// Whether the vault's filesystem turned out to have no fs-verity.
@@ -227,7 +242,7 @@ impl ContentSink for ObjectSink<'_> {
         let algorithm = self.import.algorithm;
         let done = std::mem::replace(&mut self.hasher, VerityHasher::new(algorithm));
         let digest = if self.file.is_some() { done.finish() } else { verity_digest(algorithm, &self.collected) };
-        if vault.holds(&digest) {
+        if !self.import.again.contains(&digest) && vault.holds(&digest) {
             self.file = None;
             return Ok(digest);
         }

@@ -7,7 +7,13 @@ mod common;
 #[path = "../common/tree.rs"]
 mod tree;
 
+mod again;
+mod fuse;
 mod i_mount;
+mod idmap;
+mod options;
+mod place;
+mod record;
 mod stack;
 
 use std::path::Path;

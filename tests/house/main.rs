@@ -3,5 +3,36 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../identify/store.rs"]
+#[allow(dead_code)]
+mod store;
 
 mod deny;
+mod fsck;
+mod gc;
+
+use std::path::PathBuf;
+
+use common::{Bench, Entry, Layer, base};
+use layerseal::digest::{Algorithm, verity_digest};
+
+/// A second image that shares its base with [`common::two_layers`].
+fn other_layers() -> Vec<Layer> {
+    vec![Layer::new(&base()), Layer::new(&[Entry::dir("opt"), Entry::file("opt/other", vec![b'o'; 70_000])])]
+}
+
+/// The object of `content`, in the algorithm that images without a seal have.
+fn object(bench: &Bench, content: &[u8]) -> PathBuf {
+    bench.vault().join("objects").join(verity_digest(Algorithm::Sha512, content).object_path())
+}
+
+/// Whether this machine mounts EROFS images from files; says so when it does not.
+fn can_mount(what: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let erofs = layerseal::sys::mounts::Configure::open("erofs").is_ok();
+    let new = layerseal::sys::mounts::kernel_version() >= (6, 12);
+    if !(root && erofs && new) {
+        println!("SKIPPED {what}: needs root, EROFS and Linux 6.12");
+    }
+    root && erofs && new
+}

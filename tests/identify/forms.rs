@@ -117,9 +117,12 @@ fn b12_layers_that_are_no_image() {
     let claimed = layers(s.ro(&app.layers[1], &s.lowers(&app.layers[..2])));
     assert_eq!(claimed.layers.len(), 2);
     assert_eq!(claimed.layers[1].diff_id, Some(app.diff_ids[1]));
-    // podman 4.3 mounts an image's uppermost layer to be written for that.
-    let claimed = layers(s.rw(app.top(), &s.lowers(&app.layers[..2])));
+    // podman 4.3 asks for the layers to be writable for that; the uppermost is the image.
+    let claimed = layers(s.rw(&app.layers[1], &s.lowers(&app.layers[..1])));
     assert!(claimed.own.unwrap().container.is_none());
+    let claimed = image(s.rw(app.top(), &s.lowers(&app.layers[..2])));
+    assert!(claimed.own.is_none());
+    assert_eq!(claimed.layers.len(), 3);
 }
 
 #[test]

@@ -26,8 +26,14 @@ fn a_sealed_image_mounts_verified() {
     assert_eq!(std::fs::read(sealed.root("etc/small")).unwrap(), vec![b's'; 100]);
     // 6.12 cannot take a detached EROFS and needs a place for it: nothing of that is left.
     assert!(mounts.iter().all(|m| m.kind != "erofs"), "{mounts:?}");
-    let left: Vec<_> = std::fs::read_dir("/run/layerseal").into_iter().flatten().collect();
+    let left: Vec<_> = std::fs::read_dir("/run/layerseal")
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .filter(|n| n != "mounts")
+        .collect();
     assert!(left.is_empty(), "{left:?}");
+    let status = sealed.bench.run(&["status", "--json"]).ok().json();
+    assert_eq!((&status[0]["kind"], &status[0]["verity"]), (&"sealed".into(), &true.into()), "{status}");
     assert_eq!(sealed.bench.run(&["doctor"]).ok().stderr, "");
 }
 
@@ -37,7 +43,7 @@ fn i04_what_a_killed_mount_left_is_swept_up() {
         return;
     }
     // As a process that was killed between attaching the EROFS and making the overlay leaves it.
-    let stale = std::path::Path::new("/run/layerseal/erofs.4194303.x");
+    let stale = std::path::Path::new("/run/layerseal/private.4194303.x");
     std::fs::create_dir_all(stale).unwrap();
     let status = std::process::Command::new("mount").args(["-t", "tmpfs", "stale"]).arg(stale).status().unwrap();
     assert!(status.success());

@@ -10,7 +10,9 @@ mod tree;
 mod disk;
 mod enforce;
 mod g_verity;
+mod house;
 mod keyring;
+mod mapped;
 mod tamper;
 
 use std::path::PathBuf;

@@ -1,0 +1,34 @@
+//! What a container store holds, as far as others must not throw it away.
+
+use std::path::Path;
+
+use super::storage::Store;
+use crate::digest::BlobDigest;
+use crate::oci::Budget;
+use crate::report::{Case, Refusal, Result};
+
+/// Digests of all manifests and indexes of all images in the container store at `root`: those that it
+/// names, and that of the one it uses by default. They are claims: an image is in the store as long as
+/// its record is.
+///
+/// # Errors
+/// [`Case::B01Records`] and [`Case::B09Replaced`] for records that cannot be read,
+/// [`Case::B07Digest`] for a name that is no digest. A store without any record holds nothing.
+pub fn manifest_digests(root: &Path) -> Result<Vec<BlobDigest>> {
+    let store = Store::open(root)?;
+    let mut digests = Vec::new();
+    for image in store.images() {
+        let within = |r: Refusal| r.within(format!("image {} in {}", image.id, root.display()));
+        for name in image.big_data_names.iter().filter_map(|key| key.strip_prefix("manifest-")) {
+            digests.push(name.parse().map_err(within)?);
+        }
+        if image.big_data_names.iter().any(|key| key == "manifest") {
+            let raw = store.big_data(image, "manifest", Budget::STANDARD.manifest).map_err(within)?;
+            let gone = || within(Refusal::new(Case::B01Records, "manifest", "it is missing"));
+            digests.push(BlobDigest::of(&raw.ok_or_else(gone)?));
+        }
+    }
+    digests.sort();
+    digests.dedup();
+    Ok(digests)
+}

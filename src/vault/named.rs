@@ -1,0 +1,115 @@
+//! What the vault's documents about an image name: more than is needed, never less.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use serde_json::Value;
+
+use super::Vault;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::{Budget, strict_json};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::Binding;
+use crate::sys::files;
+
+/// Both algorithms of an image's objects.
+pub(super) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha512, Algorithm::Sha256];
+
+/// Digests that the manifest of an image, its seals and the host's own notes name.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Documents and what they name: config, layers, seals, signatures.
+    pub(super) blobs: BTreeSet<BlobDigest>,
+    /// What may be an EROFS image of it. Any digest in a document is taken for one: whether it is, and
+    /// whether it is here, its object tells.
+    pub(super) erofs: BTreeSet<VerityDigest>,
+    /// EROFS images that belong together, each set once.
+    pub(super) trees: Vec<Tree>,
+}
+
+/// The EROFS images of an image in one algorithm.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    pub(super) merged: VerityDigest,
+    /// Lowest first.
+    pub(super) layers: Vec<VerityDigest>,
+    /// This host made them, so that they are here; else a seal names them, and they may be.
+    pub(super) made: bool,
+}
+
+impl Named {
+    fn tree(&mut self, merged: VerityDigest, layers: Vec<VerityDigest>, made: bool) {
+        self.erofs.insert(merged);
+        self.erofs.extend(&layers);
+        if self.trees.iter().all(|tree| tree.merged != merged || tree.layers != layers) {
+            self.trees.push(Tree { merged, layers, made });
+        }
+    }
+}
+
+impl Vault {
+    /// Reads them for one image, strictly: what cannot be read is never taken for nothing.
+    pub(super) fn named(&self, image: &BlobDigest, budget: &Budget) -> Result<Named> {
+        let mut named = Named::default();
+        named.blobs.insert(*image);
+        for algorithm in ALGORITHMS {
+            if let Some((merged, layers)) = self.kept_contents(image, algorithm)? {
+                named.tree(merged, layers, true);
+            }
+        }
+        self.document(image, budget, &mut named)?;
+        for seal in self.entries(&format!("images/{}/seals", image.hex()))? {
+            let Ok(seal) = BlobDigest::from_hex(&seal) else { continue };
+            named.blobs.insert(seal);
+            self.document(&seal, budget, &mut named)?;
+        }
+        Ok(named)
+    }
+
+    /// Adds what a manifest names. One that is not here names nothing: it is the store's, or its seal
+    /// cannot be used any more.
+    fn document(&self, digest: &BlobDigest, budget: &Budget, named: &mut Named) -> Result<()> {
+        let raw = match self.store.read(digest, None, budget.manifest) {
+            Err(r) if r.case() == Case::C04Missing => return Ok(()),
+            other => other?,
+        };
+        // What is no JSON is refused by every reader, and its digest is right: it names nothing.
+        if let Ok(value) = strict_json::value(&raw, &digest.to_string()) {
+            walk(&value, budget, named);
+        }
+        Ok(())
+    }
+
+    /// Names in a directory of the vault, none where it is missing.
+    pub(super) fn entries(&self, name: &str) -> Result<Vec<String>> {
+        match files::open_dir_at(&self.root, name) {
+            Ok(dir) => self.list(&dir, name),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Refusal::io(self.path.join(name).display().to_string(), e)),
+        }
+    }
+
+    pub(super) fn list(&self, dir: &OwnedFd, name: &str) -> Result<Vec<String>> {
+        files::list(dir.as_fd()).map_err(|e| Refusal::io(self.path.join(name).display().to_string(), e))
+    }
+}
+
+fn walk(value: &Value, budget: &Budget, named: &mut Named) {
+    match value {
+        Value::String(text) => string(text, budget, named),
+        Value::Array(items) => items.iter().for_each(|item| walk(item, budget, named)),
+        Value::Object(members) => members.values().for_each(|member| walk(member, budget, named)),
+        _ => {}
+    }
+}
+
+fn string(text: &str, budget: &Budget, named: &mut Named) {
+    if let Ok(binding) = Binding::parse(text.as_bytes(), budget) {
+        named.tree(binding.merged, binding.layers.iter().map(|(_, _, digest)| *digest).collect(), false);
+    } else if let Ok(blob) = text.parse::<BlobDigest>() {
+        named.blobs.insert(blob);
+    } else {
+        named.erofs.extend(ALGORITHMS.iter().filter_map(|a| VerityDigest::from_hex(*a, text)));
+    }
+}

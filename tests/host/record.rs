@@ -1,0 +1,160 @@
+//! What `/run/layerseal/mounts` says, and when it counts.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use layerseal::mount::{How, Kind, Mounted, Place, Record, live, mount, unmount, write};
+use layerseal::sys::mounts::{attach, clone_mount, open_target, unmount_now};
+
+use crate::common::{Bench, two_layers};
+use crate::place::{open, place, prepared, upper};
+use crate::{Mount, can_mount};
+
+fn record(target: &std::path::Path, mounted: Mounted) -> Record {
+    Record {
+        device: mounted.device,
+        mount_id: mounted.id,
+        target: target.to_owned(),
+        source: "composefs:x".into(),
+        kind: Kind::Audit,
+        image: Some(format!("sha256:{}", "ab".repeat(32))),
+        container: Some("c0ffee".into()),
+        names: vec![],
+        seal: None,
+        signer: None,
+        upper: Some("/c/diff".into()),
+        verity: false,
+        since: 1_700_000_000,
+    }
+}
+
+fn path(record: &Record) -> String {
+    format!("/run/layerseal/mounts/{}:{}.json", record.device.0, record.device.1)
+}
+
+#[test]
+fn a_record_counts_while_its_mount_exists() {
+    if !can_mount("records") {
+        return;
+    }
+    let bench = Bench::new();
+    let image = prepared(&bench);
+    let root = Mount::at(&bench, "root");
+    let mounted = mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
+    assert!(mounted.id >= 1 << 31, "Linux 6.8 and later have numbers that are never given twice: {}", mounted.id);
+    let mut record = record(&root.path(), mounted);
+    write(&record).unwrap();
+    let found = || live().unwrap().into_iter().find(|r| r.target == root.path());
+    assert_eq!(found().unwrap(), record);
+    for (file, mode) in [("/run/layerseal/mounts", 0o700), (path(&record).as_str(), 0o600)] {
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, mode, "{file}");
+    }
+    // Another mount of the same filesystem is not the mount.
+    let elsewhere = Mount::at(&bench, "elsewhere");
+    attach(clone_mount(open(&root.path())).unwrap(), open_target(&elsewhere.path()).unwrap()).unwrap();
+    let kept = std::fs::read(path(&record)).unwrap();
+    unmount(&root.path()).unwrap();
+    assert!(!std::path::Path::new(&path(&record)).exists());
+    // Whoever else unmounts leaves it.
+    std::fs::write(path(&record), kept).unwrap();
+    assert_eq!(found(), None);
+    unmount_now(&elsewhere.path()).unwrap();
+    // The numbers of the filesystem are given again; the mount's is not.
+    let mounted = mount(&image, &Place::read_only(root.path())).unwrap();
+    assert_ne!(mounted.id, record.mount_id);
+    record.device = mounted.device;
+    write(&record).unwrap();
+    assert_eq!(found(), None);
+    // Nor does the number alone count.
+    record.mount_id = mounted.id;
+    record.device.1 += 100_000;
+    write(&record).unwrap();
+    assert_eq!(found(), None);
+    std::fs::remove_file(path(&record)).unwrap();
+}
+
+#[test]
+fn a_record_that_others_could_have_written_counts_for_nothing() {
+    if !can_mount("records of others") {
+        return;
+    }
+    let bench = Bench::new();
+    let root = Mount::at(&bench, "root");
+    let mounted = mount(&prepared(&bench), &Place::read_only(root.path())).unwrap();
+    let record = record(&root.path(), mounted);
+    let found = || live().unwrap().iter().any(|r| r.target == root.path());
+    let file = path(&record);
+    write(&record).unwrap();
+    assert!(found());
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o622)).unwrap();
+    assert!(!found());
+    write(&record).unwrap();
+    std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
+    assert!(!found());
+    // A link is not followed, and another mount's record does not count under this name.
+    let aside = bench.write("aside.json", &serde_json::to_vec(&record).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(aside, &file).unwrap();
+    assert!(!found());
+    write(&record).unwrap();
+    assert!(found() && !std::fs::symlink_metadata(&file).unwrap().is_symlink());
+    for text in ["", "{}", "[]"] {
+        std::fs::write(&file, text).unwrap();
+        assert!(!found(), "{text}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn status_lists_what_is_mounted_and_by_whose_word() {
+    if !can_mount("status") {
+        return;
+    }
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    let trust = ["--require-signature", "--trust", "signer.crt"];
+    bench.run(&[&["pull", "oci:image", "--name", "app"][..], &trust].concat()).ok();
+    let root = Mount::at(&bench, "root");
+    for dir in ["diff", "work"] {
+        std::fs::create_dir(bench.path(dir)).unwrap();
+    }
+    let more = ["--verity", "off", "--upper", "diff", "--work", "work"];
+    bench.run(&[&["mount", "app", "root"][..], &trust, &more].concat()).ok();
+    let target = root.path().display().to_string();
+    let list = bench.run(&["status", "--json"]).ok().json();
+    let one = list.as_array().unwrap().iter().find(|r| r["target"] == target).unwrap().clone();
+    let upper = bench.path("diff").display().to_string();
+    for (key, value) in [("kind", "sealed"), ("signer", "CN=test signer"), ("upper", &upper)] {
+        assert_eq!(one[key], value, "{one}");
+    }
+    assert_eq!((&one["names"][0], &one["verity"]), (&"app".into(), &false.into()), "{one}");
+    assert!(one["source"].as_str().unwrap().starts_with("composefs:"), "{one}");
+    assert!(one["image"].as_str().unwrap().starts_with("sha256:"), "{one}");
+    assert!(one["seal"].as_str().unwrap().starts_with("sha256:"), "{one}");
+    let table = bench.run(&["status"]).ok().stdout;
+    let line = table.lines().find(|l| l.starts_with(&target)).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[1..], ["app", "sealed", "off", &upper, "CN=test", "signer"]);
+    assert!(table.starts_with("TARGET"), "{table}");
+    bench.run(&["umount", "root"]).ok();
+    assert!(!bench.run(&["status"]).ok().stdout.contains(&target));
+}
+
+#[test]
+fn j03_a_proc_that_is_not_the_kernels_is_refused() {
+    if !can_mount("J03") {
+        return;
+    }
+    let bench = Bench::new();
+    bench.run(&["status"]).ok();
+    let binary = env!("CARGO_BIN_EXE_layerseal");
+    for hide in ["mount -t tmpfs none /proc", "mount --bind /etc/hostname /proc/$$/mountinfo"] {
+        let script = format!("{hide} && exec \"$0\" \"$@\"");
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", &script, binary, "umount", "/"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{hide}: {said}");
+        assert!(said.trim_end().ends_with("[R-J03]"), "{hide}: {said}");
+    }
+}
