@@ -52,6 +52,9 @@ _layerseal() {
             layerseal,policy)
                 cmd="layerseal__subcmd__policy"
                 ;;
+            layerseal,prepare)
+                cmd="layerseal__subcmd__prepare"
+                ;;
             layerseal,pull)
                 cmd="layerseal__subcmd__pull"
                 ;;
@@ -111,6 +114,9 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help,policy)
                 cmd="layerseal__subcmd__help__subcmd__policy"
+                ;;
+            layerseal__subcmd__help,prepare)
+                cmd="layerseal__subcmd__help__subcmd__prepare"
                 ;;
             layerseal__subcmd__help,pull)
                 cmd="layerseal__subcmd__help__subcmd__pull"
@@ -191,8 +197,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify mount umount push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -358,8 +363,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull sign digest attach verify mount umount status push export-signatures inspect images tag untag keyring policy doctor help"
-            opts="pull sign digest attach verify mount umount push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
+            opts="pull sign digest attach verify prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -585,6 +589,20 @@ _layerseal() {
         layerseal__subcmd__help__subcmd__policy__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__prepare)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1015,6 +1033,28 @@ _layerseal() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__prepare)
+            opts="-v -h --all --seal --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --seal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, stored_images};
-pub use stored::manifest_digests;
+pub use stored::{layer_ids, manifest_digests};
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;

@@ -146,6 +146,11 @@ impl Store {
         self.layers.get(id)
     }
 
+    /// The IDs of all layers.
+    pub fn layer_ids(&self) -> impl Iterator<Item = &str> {
+        self.layers.keys().map(String::as_str)
+    }
+
     /// All images.
     pub fn images(&self) -> &[ImageRecord] {
         &self.images

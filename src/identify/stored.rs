@@ -32,3 +32,12 @@ pub fn manifest_digests(root: &Path) -> Result<Vec<BlobDigest>> {
     digests.dedup();
     Ok(digests)
 }
+
+/// IDs of all layers in the container store at `root`.
+///
+/// # Errors
+/// [`Case::B01Records`] and [`Case::B09Replaced`] for records that cannot be read.
+pub fn layer_ids(root: &Path) -> Result<Vec<BlobDigest>> {
+    // An ID has the form of a digest, and often is one. Others are nobody's.
+    Ok(Store::open(root)?.layer_ids().filter_map(|id| BlobDigest::from_hex(id).ok()).collect())
+}

@@ -7,7 +7,7 @@ use super::Vault;
 use super::named::{ALGORITHMS, Named};
 use super::sweep::Sweep;
 use crate::digest::{BlobDigest, VerityDigest, verity_digest};
-use crate::identify::manifest_digests;
+use crate::identify::{layer_ids, manifest_digests};
 use crate::image::objects;
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
@@ -71,6 +71,7 @@ pub fn collect(vault: &Vault, others: &Others, budget: &Budget, dry_run: bool) -
             collected.images.push(image);
         }
     }
+    needed.layers(vault, others)?;
     needed.mounted(vault, &live, &stacks)?;
     needed.follow(vault, budget)?;
     Sweep { vault, dry_run, collected }.run(&needed, &gone.erofs)
@@ -140,12 +141,31 @@ pub(super) struct Needed {
     /// Candidates; those that are here and can be read as EROFS images are.
     pub(super) erofs: BTreeSet<VerityDigest>,
     pub(super) objects: BTreeSet<VerityDigest>,
+    /// Layers of container stores.
+    pub(super) layers: BTreeSet<BlobDigest>,
 }
 
 impl Needed {
     fn add(&mut self, named: Named) {
         self.blobs.extend(named.blobs);
         self.erofs.extend(named.erofs);
+    }
+
+    /// What was made of layers that are no image, as long as their store has them.
+    fn layers(&mut self, vault: &Vault, others: &Others) -> Result<()> {
+        for store in &others.stores {
+            self.layers.extend(layer_ids(store)?);
+        }
+        for layer in vault.entries("layers")?.iter().filter_map(|name| BlobDigest::from_hex(name).ok()) {
+            for algorithm in ALGORITHMS {
+                if self.layers.contains(&layer)
+                    && let Some((merged, layers)) = vault.digests(&format!("layers/{}", layer.hex()), algorithm)?
+                {
+                    self.erofs.extend(layers.into_iter().chain(Some(merged)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is mounted, by whatever name it came. `own` says that a mount is certainly this vault's:

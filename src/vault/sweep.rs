@@ -29,6 +29,7 @@ impl Sweep<'_> {
     /// Removes all that is not `needed`; `images` are the EROFS images of those that go.
     pub(super) fn run(mut self, needed: &Needed, images: &BTreeSet<VerityDigest>) -> Result<Collected> {
         self.images()?;
+        self.layers(needed)?;
         let keep = |name: &str| digest(name).is_none_or(|digest| needed.erofs.contains(&digest));
         self.directory("prepared", &keep)?;
         self.directory("tags", &|_| true)?;
@@ -121,6 +122,21 @@ impl Sweep<'_> {
         self.collected.files += 1;
         if stat.st_nlink == 1 {
             self.collected.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// The notes on layers that their store no longer has.
+    fn layers(&mut self, needed: &Needed) -> Result<()> {
+        let Some(dir) = self.open("layers")? else { return Ok(()) };
+        for name in self.vault.entries("layers")? {
+            if BlobDigest::from_hex(&name).is_ok_and(|layer| needed.layers.contains(&layer)) {
+                continue;
+            }
+            self.directory(&format!("layers/{name}"), &|_| false)?;
+            if !self.dry_run {
+                unlinkat(&dir, &name, AtFlags::REMOVEDIR).map_err(|e| self.failed("layers", &name, e))?;
+            }
         }
         Ok(())
     }

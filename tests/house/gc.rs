@@ -177,7 +177,7 @@ fn j04_a_collection_waits_for_others_and_others_for_it() {
     let shared = vault.shared().unwrap();
     vault.shared().unwrap();
     let begin = Instant::now();
-    bench.run(&["gc"]).refused(7, "X06");
+    bench.run(&["gc"]).refused(7, "X08");
     assert!(begin.elapsed() >= Duration::from_secs(9));
     // A look removes nothing and needs not wait.
     bench.run(&["gc", "--dry-run"]).ok();
@@ -264,7 +264,7 @@ fn k04_a_mount_that_is_not_understood_stops_everything() {
     // Somebody has taken its record away: what the stack is made of cannot be told.
     std::fs::remove_dir_all(bench.vault().join("images").join(other.digest.hex())).unwrap();
     let before = bench.vault_files();
-    bench.run(&["gc"]).refused(7, "X06");
+    bench.run(&["gc"]).refused(7, "X08");
     assert_eq!(bench.vault_files(), before);
     assert_eq!(elsewhere.run("umount root"), "0");
     bench.run(&["gc"]).ok();
