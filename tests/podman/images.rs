@@ -1,8 +1,8 @@
 //! What podman does with images.
 
-use crate::image::{APP, FRESH};
+use crate::image::{self, APP, FRESH};
 use crate::log::{Log, compare, compare_from};
-use crate::podman::{Podman, Program, copy};
+use crate::podman::{Podman, Program, copy, layouts};
 use crate::scratch;
 
 fn look(_: &Podman, log: &mut Log<'_>) {
@@ -102,8 +102,16 @@ fn additional(program: Program) -> Podman {
     let path = podman.mount_program();
     let options = "additionalimagestores = [\"/var/lib/containers/additional\"]";
     podman.storage_conf(path.as_deref(), options);
+    // Whoever looks into a store that podman has not made yet finds none.
+    podman.ok(&["images", "-q"]);
     if program == Program::Layerseal {
-        podman.prepare(APP);
+        // A container goes by the vault of its own store, and `podman diff` shows the image in the store
+        // that has it, which has a vault of its own.
+        let seal = format!("oci:{}:{APP}", image::layout(&layouts().join("sealed"), APP).display());
+        let trust = "/etc/layerseal/trust.d/acme/acme.crt";
+        let vault = "/var/lib/containers/additional/layerseal";
+        podman.layerseal(&["pull", &seal, "--require-signature", "--trust", trust]);
+        podman.layerseal(&["prepare", "--vault", vault, APP, "--seal", &seal]);
     }
     podman
 }

@@ -122,6 +122,8 @@ fn normal(line: &str) -> String {
 
 /// A line of [`tree::dump`] without what nobody set.
 fn plain(line: &str) -> String {
+    let line = line.split(' ').filter(|w| !w.starts_with("links=")).collect::<Vec<_>>().join(" ");
+    let line = line.as_str();
     let time =
         line.split(' ').find(|w| w.len() >= 20 && w.split_once('.').is_some_and(|(s, n)| is_number(s) && is_number(n)));
     match time {

@@ -9,17 +9,23 @@ mod common;
 #[path = "../common/tree.rs"]
 mod tree;
 
+#[path = "../vm/guest/disk.rs"]
+mod disk;
+
 mod differences;
+mod faults;
 mod host;
 mod image;
 mod log;
 mod podman;
+mod refusals;
 mod scratch;
 
 mod images;
 mod life;
 mod many;
 mod users;
+mod verity;
 
 use std::process::Command;
 

@@ -142,7 +142,14 @@ impl Podman {
         assert!(output.status.success(), "layerseal prepare {image}: {error}");
     }
 
-    /// The same with seals of other layouts; it may fail.
+    /// Runs layerseal, which must succeed.
+    #[track_caller]
+    pub fn layerseal(&self, args: &[&str]) {
+        let output = self.host.command(&common::binary().display().to_string(), args).output().unwrap();
+        assert!(output.status.success(), "layerseal {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// [`Self::prepare`] with seals of other layouts; it may fail.
     pub fn try_prepare(&self, image: &str, sealed: &std::path::Path) -> Output {
         let seal = format!("oci:{}:{image}", image::layout(sealed, image).display());
         let binary = common::binary().display().to_string();
@@ -243,6 +250,20 @@ fn template(program: Program) -> &'static std::path::Path {
         copy(&podman.host.dir().join("containers"), &dir);
         dir
     })
+}
+
+/// Takes out of the vault what was made of images, and leaves their seals: the next start is the first.
+pub fn forget_use(podman: &Podman) {
+    let vault = podman.graph_root().join("layerseal");
+    for name in ["objects", "prepared", "layers"] {
+        let _ = std::fs::remove_dir_all(vault.join(name));
+    }
+    common::walk(&vault.join("images"), &mut |file| {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("checked.") || name.starts_with("digests.") {
+            std::fs::remove_file(file).unwrap();
+        }
+    });
 }
 
 /// Copies a tree with everything that is in it.

@@ -24,7 +24,8 @@ fn prepared(sealed: &Sealed) -> PreparedImage {
     let hex = object.strip_prefix(sealed.bench.vault().join("objects")).unwrap().to_str().unwrap().replace('/', "");
     let merged = VerityDigest::new(Algorithm::Sha512, &hex::decode(hex).unwrap()).unwrap();
     // The layers' own images are not mounted.
-    let verified = layerseal::verify::unsigned(&image, merged, &[merged; 2], &layerseal::policy::Denied::nothing()).unwrap();
+    let verified =
+        layerseal::verify::unsigned(&image, merged, &[merged; 2], &layerseal::policy::Denied::nothing()).unwrap();
     prepare(&vault, &verified, Shape::Merged, VerityMode::Require, &Budget::STANDARD).unwrap()
 }
 
