@@ -26,7 +26,7 @@ pub struct StoredImage {
 /// Finds images in the store at `root`: those that `wanted` names, or all.
 ///
 /// # Errors
-/// [`Case::NotFound`], and [`Case::Usage`] for a name that means several; those of reading the records.
+/// [`Case::NotStored`], and [`Case::Usage`] for a name that means several; those of reading the records.
 pub fn stored_images(root: &Path, wanted: Option<&str>) -> Result<Vec<StoredImage>> {
     let home = Home { root: root.to_owned(), id: String::new() };
     let stores = Stores::open(&home)?;
@@ -82,7 +82,7 @@ fn choose<'a>(images: &'a [ImageRecord], wanted: &str, root: &Path) -> Result<&'
             }
         }
     }
-    Err(Refusal::new(Case::NotFound, wanted, format!("not in {}", root.display())))
+    Err(Refusal::new(Case::NotStored, wanted, root.display()))
 }
 
 fn claimed(stores: &Stores, record: &ImageRecord, root: &Path) -> Result<ClaimedImage> {

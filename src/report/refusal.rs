@@ -105,6 +105,7 @@ cases! {
     Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
     Unsupported = "X07", CannotEnforce, "not supported", "";
     VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
+    NotStored = "X09", Usage, "there is no such image in the container store", "`podman images` lists them";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -134,7 +135,7 @@ cases! {
     C03TooBig = "C03", Rejected, "larger than the budget allows", "what is this large is no honest image or seal; rebuild it";
     C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";
     C04Missing = "C04", Rejected, "a blob is missing", "fetch it again";
-    C07NoSeal = "C07", NotSealed, "no seal was found", "seal the image with `layerseal sign`, or fetch its seal";
+    C07NoSeal = "C07", NotSealed, "no seal was found", "sign it with `layerseal sign`; `layerseal prepare IMAGE --seal oci:DIR` brings a seal to an image of podman";
 
     // D: seals.
     D01Subject = "D01", Rejected, "the seal is about another image", "use the seal that was made for this image";
@@ -163,7 +164,7 @@ cases! {
     E04Signers = "E04", Rejected, "the signature does not have exactly one signer", "attach one signature for each signer";
     E05Attributes = "E05", Rejected, "the signature has signed or unsigned attributes", "sign with -noattr";
     E06Content = "E06", Rejected, "the signed bytes are not a formatted fs-verity digest", "sign the bytes that `layerseal digest --write` gives";
-    E07Untrusted = "E07", Rejected, "signed by nobody whom --trust names", "if this signer is to be trusted, pass its certificate to --trust";
+    E07Untrusted = "E07", Rejected, "signed by nobody who is trusted here", "if this signer is to be trusted, name its certificate with --trust, or put it into the policy's trust store";
     E08SameName = "E08", Rejected, "a certificate with the name and serial of a trusted one, but another key", "give every certificate of an issuer a serial of its own";
     E09Chain = "E09", Rejected, "the certificates in the signature are not acceptable", "trust the signer's own certificate, and sign without others (-nocerts)";
     E10Usage = "E10", Rejected, "the certificate may not sign", "use a certificate with digitalSignature, or without key usage";

@@ -34,8 +34,12 @@ run $ls sign "oci:$work/image" --cert "$work/keys/publisher.crt" --key "$work/ke
     --identity registry.example.com/demo/app --sequence 1
 run $ls verify "oci:$work/image" --trust "$work/keys/publisher.crt" | cut -c 1-100
 
-say "In a VM with a stock Debian kernel: mounted verified, then attacked"
-sh tests/vm/run.sh --timeout 300 --disk-mb 1024 tests/demo/guest.sh $ls "$work/image" "$work/keys"
+say "In a VM with a stock Debian kernel: mounted verified, then attacked; then the same with podman"
+cat >"$work/guest" <<'END'
+sh ./guest.sh && sh ./podman.sh
+END
+sh tests/vm/run.sh --timeout 400 --disk-mb 2048 "$work/guest" tests/demo/guest.sh tests/demo/podman.sh \
+    $ls "$work/image" "$work/keys"
 
 say "Without a VM"
 cat <<'END'
