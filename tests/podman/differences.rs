@@ -36,6 +36,30 @@ const EXPECTED_DIFFERENCES: &[Expected] = &[
         podman: ALL,
         why: OPAQUE,
     },
+    Expected {
+        step: "life: the tree of the committed image",
+        lines: &["\"usr/share/three\" "],
+        podman: ALL,
+        why: "fuse-overlayfs 1.14 gives a file that was copied up the number of the one that it was linked to",
+    },
+    Expected {
+        step: "life: diff while it runs",
+        lines: &[""],
+        podman: |v| v >= (5, 0),
+        why: "podman finds the mount by FUSE's magic number only; it calls us again and cannot clean up",
+    },
+    Expected {
+        step: "additional store: diff",
+        lines: &[""],
+        podman: |v| v >= (5, 0),
+        why: "podman mounts images of other stores beneath its run root, where layerseal looks for a vault in vain",
+    },
+    Expected {
+        step: "images: what was exported",
+        lines: &[" usr/bin/sh"],
+        podman: ALL,
+        why: "fuse-overlayfs counts the links of a file that it has met, and a tar goes by that count",
+    },
     Expected { step: "build: build in one layer: run", lines: &["upper"], podman: ALL, why: OPAQUE },
     Expected {
         step: "build: build in one layer: the tree",
@@ -44,6 +68,7 @@ const EXPECTED_DIFFERENCES: &[Expected] = &[
         why: OPAQUE,
     },
     Expected { step: "build: image diff of what was built", lines: &["/etc/opaque"], podman: ALL, why: OPAQUE },
+    Expected { step: "users: uidmap: diff", lines: &["/etc/opaque"], podman: ALL, why: OPAQUE },
     Expected { step: "users: uidmap*", lines: &[""], podman: |v| v < (5, 0), why: TWICE },
     Expected { step: "users: userns=auto", lines: &[""], podman: |v| v < (5, 0), why: TWICE },
 ];
@@ -55,6 +80,7 @@ pub fn unexpected(scenario: &str, standard: &[Step], ours: &[Step]) -> Vec<Strin
 
 fn find(expected: &[Expected], version: (u32, u32), scenario: &str, standard: &[Step], ours: &[Step]) -> Vec<String> {
     let mut wrong = Vec::new();
+    let mut excused = Vec::new();
     for at in 0..standard.len().max(ours.len()) {
         let (Some(a), Some(b)) = (standard.get(at), ours.get(at)) else {
             wrong.push(format!("step {at} is only in one of them"));
@@ -62,21 +88,23 @@ fn find(expected: &[Expected], version: (u32, u32), scenario: &str, standard: &[
         };
         assert_eq!(a.what, b.what, "{scenario}: the steps are not the same");
         let name = format!("{scenario}: {}", a.what);
-        if let Some(code) = a.wanted
-            && ![a, b].iter().any(|s| s.lines[0] == format!("exit {code}"))
-        {
-            wrong.push(format!("{name}: {} and {} instead of exit {code}", a.lines[0], b.lines[0]));
+        let mut found = only(&a.lines, &b.lines);
+        let reached = |code: i32| [a, b].iter().any(|s| s.lines[0] == format!("exit {code}"));
+        if let Some(code) = a.wanted.filter(|code| !reached(*code)) {
+            found.push(('!', format!("{} and {} instead of exit {code}", a.lines[0], b.lines[0])));
         }
-        for (sign, line) in only(&a.lines, &b.lines) {
+        for (sign, line) in found {
             let reason = expected
                 .iter()
                 .find(|e| is(e.step, &name) && (e.podman)(version) && e.lines.iter().any(|part| line.contains(part)));
             match reason {
-                Some(e) => println!("expected: {name}: {sign} {line} ({})", e.why),
+                Some(e) => excused.push((name.clone(), e.why)),
                 None => wrong.push(format!("{name}: {sign} {line}")),
             }
         }
     }
+    excused.dedup();
+    excused.iter().for_each(|(name, why)| println!("expected difference: {name}: {why}"));
     wrong
 }
 
@@ -124,6 +152,6 @@ mod tests {
         assert_eq!(find((5, 4), &a, &b).len(), 2);
         assert_eq!(find((4, 3), &a, &[step("diff of it", &["exit 125"])]), ["s: diff of it: - x"]);
         let failed = [Step { wanted: Some(0), ..step("run", &["exit 1"]) }];
-        assert_eq!(find((4, 3), &failed, &failed), ["s: run: exit 1 and exit 1 instead of exit 0"]);
+        assert_eq!(find((4, 3), &failed, &failed), ["s: run: ! exit 1 and exit 1 instead of exit 0"]);
     }
 }

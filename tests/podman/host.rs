@@ -6,28 +6,55 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use crate::{common, scratch};
 
 /// The first process of the namespaces. It says which process it is out here, and then waits for its
 /// standard input to end; the kernel kills what is left when it ends. `cat` in the foreground lets
 /// the shell wait for children, among them orphans.
 const INIT: &str = r#"
 set -eu
+dir=$1 base=$2 binaries=$3 image=$4
 read -r pid _ </proc/self/stat
-cd /
-mount -t proc proc /proc
-mount -t overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" etc /etc
+if [ -n "$image" ]; then
+    # Another system's programs: everything of this one that is needed goes under its root.
+    mkdir -p "$dir/image" "$dir/upper" "$dir/root"
+    mount -o loop,ro "$image" "$dir/image"
+    mount -t overlay -o "lowerdir=$dir/image,upperdir=$dir/upper,workdir=$dir/work" root "$dir/root"
+    cd "$dir/root"
+    mkdir -p ".$base" ".$binaries"
+    mount --rbind /dev dev
+    mount --rbind /sys sys
+    mount --bind "$base" ".$base"
+    mount --bind "$binaries" ".$binaries"
+    pivot_root . mnt
+    cd /
+    mount -t proc proc /proc
+    umount -l /mnt
+else
+    mount -t overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/work" etc /etc
+    cd /
+    mount -t proc proc /proc
+fi
 mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=755 lib /var/lib
 mount -t tmpfs -o mode=1777 shm /dev/shm
-mount --bind "$1/tmp" /var/tmp
+mount --bind "$dir/tmp" /var/tmp
 mkdir -p /var/lib/containers /run/lock /run/layerseal
-mount --bind "$1/containers" /var/lib/containers
+mount --bind "$dir/containers" /var/lib/containers
 [ ! -d /usr/lib/layerseal ] || mount -t tmpfs -o mode=755 none /usr/lib/layerseal
 # crun takes no hybrid of cgroup versions.
 [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo "$pid"
 cat >/dev/null
 "#;
+
+/// The disk image of a system whose podman is to be tested in the place of this one's.
+pub fn foreign() -> Option<&'static str> {
+    static FOREIGN: OnceLock<Option<String>> = OnceLock::new();
+    FOREIGN.get_or_init(|| std::env::var("LAYERSEAL_TEST_ROOT").ok()).as_deref()
+}
 
 /// A mount of the host, as mountinfo shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,9 +160,12 @@ impl Drop for Host {
     }
 }
 
+// Whoever keeps it waits for it.
+#[allow(clippy::zombie_processes)]
 fn boot(dir: &Path) -> (Child, u32) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--propagation", "private", "sh", "-c", INIT, "init"]).arg(dir);
+    command.arg(scratch::base()).arg(common::binary().parent().unwrap()).arg(foreign().unwrap_or_default());
     let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -99,7 +99,8 @@ fn second() -> Vec<Entry> {
         Entry::file("etc/.wh.gone", ""),
         Entry::file("etc/.wh.removed", ""),
         Entry::dir("etc/opaque"),
-        Entry::file("etc/opaque/.wh..wh..opq", ""),
+        // `podman system check` takes this mode for that of the directory.
+        Entry::file("etc/opaque/.wh..wh..opq", "").mode(0o755),
         Entry::file("etc/opaque/upper", vec![b'u'; 200]),
         Entry::dir("usr"),
         Entry::dir("usr/share"),

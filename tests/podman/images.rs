@@ -71,14 +71,14 @@ fn build(podman: &Podman, log: &mut Log<'_>) {
             &format!("{what}: run"),
             &[
                 "run",
-                "--name",
-                "b",
+                "--rm",
                 "localhost/built",
                 "sh",
                 "-c",
                 "cat /etc/opaque/both /etc/kept; ls -A /etc /etc/opaque /usr/share; stat -c %a /opt/app",
             ],
         );
+        log.run(&format!("{what}: create"), &["create", "--name", "b", "localhost/built", "true"]);
         let merged = log.run(&format!("{what}: mount"), &["mount", "b"]);
         log.tree(&format!("{what}: the tree"), &merged);
         log.run(&format!("{what}: rm"), &["rm", "-f", "b"]);
@@ -123,6 +123,7 @@ fn elsewhere(_: &Podman, log: &mut Log<'_>) {
         &["run", "--name", "c", APP, "sh", "-c", "cat /etc/kept; ls -A /etc /etc/opaque; echo x >>/etc/kept"],
     );
     log.run("run again", &["start", "-a", "c"]);
+    log.run("cleanup", &["container", "cleanup", "c"]);
     log.list("diff", &["diff", "c"]);
     log.run("rm", &["rm", "c"]);
     log.mounts("mounts at the end");

@@ -75,8 +75,10 @@ fn stay(podman: &Podman, log: &mut Log<'_>) {
     log.run("rm -f", &["rm", "-f", "-t", "0", "c"]);
     log.run(
         "the committed image",
-        &["run", "--name", "d", "localhost/committed", "sh", "-c", "cat /etc/made; ls -A /etc /usr/share"],
+        &["run", "--rm", "localhost/committed", "sh", "-c", "cat /etc/made; ls -A /etc /usr/share"],
     );
+    // Not the container that just ended: podman may still be about to unmount that.
+    log.run("create of it", &["create", "--name", "d", "localhost/committed", "true"]);
     let merged = log.run("mount of it", &["mount", "d"]);
     log.tree("the tree of the committed image", &merged);
     log.run("rm of it", &["rm", "-f", "d"]);

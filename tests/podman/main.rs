@@ -6,13 +6,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code)]
 #[path = "../common/tree.rs"]
 mod tree;
 
+mod differences;
+#[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]
 mod disk;
-
-mod differences;
 mod faults;
 mod host;
 mod image;
@@ -37,11 +38,9 @@ fn ready(what: &str) -> bool {
     } else if !image::BUSYBOX.iter().any(|p| std::path::Path::new(p).exists()) {
         "busybox-static".to_owned()
     } else {
-        ["podman", "crun", "fuse-overlayfs", "nsenter", "unshare"]
-            .into_iter()
-            .filter(|t| missing(t))
-            .collect::<Vec<_>>()
-            .join(", ")
+        let own = ["nsenter", "unshare"].into_iter();
+        let podman = ["podman", "crun", "fuse-overlayfs"].into_iter().filter(|_| host::foreign().is_none());
+        own.chain(podman).filter(|t| missing(t)).collect::<Vec<_>>().join(", ")
     };
     if why.is_empty() {
         return true;

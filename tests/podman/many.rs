@@ -2,17 +2,12 @@
 
 use crate::image::{APP, FRESH};
 use crate::log::{Log, compare};
-use crate::podman::Podman;
-
-/// Containers that start at the same time; emulated machines get fewer.
-fn how_many() -> usize {
-    std::env::var("LAYERSEAL_TEST_MANY").map_or(50, |n| n.parse().unwrap())
-}
+use crate::podman::{Podman, emulated};
 
 fn at_once(podman: &Podman, log: &mut Log<'_>) {
     let command =
         "trap 'sleep 0.3' EXIT; sha256sum /usr/share/big; cat /etc/gone/again; echo $0 >/etc/made; cat /etc/made";
-    let started: Vec<_> = (0..how_many())
+    let started: Vec<_> = (0..if emulated() { 12 } else { 50 })
         .map(|n| {
             let mut run = podman.host.command("podman", &["run", "--rm", FRESH, "sh", "-c", command, &n.to_string()]);
             (n, run.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap())

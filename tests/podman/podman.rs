@@ -84,6 +84,8 @@ impl Podman {
         for file in ["/etc/subuid", "/etc/subgid"] {
             host.write(file, "containers:200000:1000000\n");
         }
+        // New versions of libsubid ask for the user too.
+        host.sh("grep -q ^containers: /etc/passwd || echo containers:x:990:990::/:/bin/false >>/etc/passwd");
         self.storage_conf(self.program.path().as_deref(), "");
         self.policy(&default_policy());
         host.write("/etc/layerseal/trust.d/acme/acme.crt", common::signer().cert.to_pem().unwrap());
@@ -183,12 +185,18 @@ impl Podman {
     pub fn version() -> (u32, u32) {
         static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
         *VERSION.get_or_init(|| {
-            let output = std::process::Command::new("podman").arg("--version").output().unwrap();
+            let host = Host::new(scratch::fresh("version"));
+            let output = host.command("podman", &["--version"]).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let mut numbers = text.trim().rsplit(' ').next().unwrap().split('.').map(|n| n.parse().unwrap());
             (numbers.next().unwrap(), numbers.next().unwrap())
         })
     }
+}
+
+/// Whether everything takes ten times as long here.
+pub fn emulated() -> bool {
+    std::env::var_os("LAYERSEAL_TEST_EMULATED").is_some()
 }
 
 /// Seals are asked for, of everything but what was built here.

@@ -31,18 +31,8 @@ impl Podman {
     /// A container starts, sees what was sealed, and leaves nothing.
     #[track_caller]
     pub fn starts(&self, image: &str) {
-        let output = self.run(&[
-            "run",
-            "--name",
-            "good",
-            image,
-            "sh",
-            "-c",
-            "cat /etc/kept >/etc/made; cat /usr/share/big >/dev/null",
-        ]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(self.ok(&["cp", "good:/etc/made", "-"]).matches("replaced").count(), 1);
-        self.ok(&["rm", "good"]);
+        let look = "grep -q replaced /etc/kept && cat /usr/share/big >/dev/null && echo x >/etc/made";
+        self.ok(&["run", "--rm", image, "sh", "-c", look]);
         assert_eq!(self.container_mounts(), [""; 0]);
     }
 
@@ -194,7 +184,7 @@ fn g03_a_file_of_the_vault_changed_after_preparation_is_found() {
         let output = podman.run(&["run", "--rm", APP, "sh", "-c", "cat /usr/share/big >/dev/null && echo altered"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && !text.contains("altered"), "{text}");
-        assert!(text.contains("[R-") || text.contains("I/O error"), "{text}");
+        assert!(text.contains("[R-") || text.contains("I/O error") || text.contains("Input/output error"), "{text}");
     } else {
         println!("SKIPPED an object of the vault changed: it takes fs-verity to notice");
     }

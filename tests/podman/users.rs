@@ -15,6 +15,8 @@ fn mapped(_: &Podman, log: &mut Log<'_>) {
     let map = ["run", "--name", "m", "--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536", APP, "sh", "-c", LOOK];
     log.run("uidmap", &map);
     log.run("uidmap: again", &["start", "-a", "m"]);
+    // podman unmounts a container that ended when it finds the time.
+    log.run("uidmap: cleanup", &["container", "cleanup", "m"]);
     log.list("uidmap: diff", &["diff", "m"]);
     log.run("uidmap: rm", &["rm", "m"]);
     log.run("userns=auto", &["run", "--rm", "--userns=auto", APP, "sh", "-c", LOOK]);
