@@ -121,6 +121,7 @@ pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress
 pub(super) fn prepare_lowest(
     call: &Call,
     policy: &Policy,
+    vault: &Vault,
     claimed: &ClaimedImage,
     count: usize,
 ) -> Result<Option<Prepared>> {
@@ -128,14 +129,11 @@ pub(super) fn prepare_lowest(
     if choice.decision.mode == Mode::Off {
         return Ok(None);
     }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
     let mode = verity_mode(&choice.decision, call);
-    let work =
-        Work { vault: &vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
+    let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
-            let image = prepare(&vault, &verified, Shape::Lowest(count), mode, work.budget)?;
+            let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
             Ok(Some(choice.prepared(candidate, &verified, image, None)))
         }
         Ok(_) => Ok(None),

@@ -47,8 +47,11 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
         None => (claimed.layers.last().map(|l| &l.id), claimed.layers.len()),
     };
     let Some(top) = top else { return Ok(false) };
+    // It lives until the mount is made: its directories are on a mount that ends with it.
+    let vault = vault_of(&claimed.root)?;
+    let _lock = vault.shared()?;
     for image in images_above(&claimed.root.path, top)? {
-        let Some(sealed) = image::prepare_lowest(call, policy, &image, count)? else { continue };
+        let Some(sealed) = image::prepare_lowest(call, policy, &vault, &image, count)? else { continue };
         let place = place(call, policy, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);

@@ -149,6 +149,7 @@ pub fn walk(dir: &Path, each: &mut dyn FnMut(&Path)) {
     }
 }
 
+/// The binary under test.
 pub fn binary() -> PathBuf {
     // In the VM the binary lies beside the test.
     std::env::var_os("LAYERSEAL_BIN")

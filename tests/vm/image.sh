@@ -2,6 +2,7 @@
 # Builds what a guest boots from, once, under target/vm (or $LAYERSEAL_VM_DIR):
 #
 #   root/root.ext4            Debian 13 with the container tools, no kernel
+#   root-forky/root.ext4      the release after it: a newer podman, less else
 #   kernel-V/vmlinuz          Debian's stock cloud kernel
 #   kernel-V/initrd           busybox and the disk driver
 #   kernel-V/modules.ext4     all modules, mounted over /usr/lib/modules
@@ -9,7 +10,7 @@
 # One root serves every kernel, so another kernel costs its download only.
 # Each part carries the hash of its recipe and is built anew when that changes.
 #
-# usage: image.sh [--kernel 6.12|7.3|6.1]
+# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,6 +19,9 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 packages='crun podman conmon netavark uidmap fuse-overlayfs skopeo composefs fsverity e2fsprogs keyutils openssl
     attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
+# What a start of a container needs, and its tests.
+few_packages='crun podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
+    kmod iproute2 strace'
 
 say() { echo "vm: $*"; }
 die() { say "$*" >&2; exit 1; }
@@ -58,6 +62,22 @@ root() {
         trixie "$tmp/root" \
         "deb [signed-by=$keyring] $mirror trixie main" \
         "deb [signed-by=$keyring] $mirror forky main"
+    disk_of_root "$1"
+}
+
+# The same of forky alone.
+root_forky() {
+    say "building the root filesystem of forky (about 30 s)"
+    quietly mmdebstrap --variant=minbase --mode=root --format=directory \
+        --include="$(echo "$2" | xargs | tr ' ' ,)" \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='Acquire::Check-Valid-Until "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        forky "$tmp/root" "deb [signed-by=$keyring] $mirror forky main"
+    disk_of_root "$1"
+}
+
+disk_of_root() {
     mkdir -p "$tmp/root/usr/lib/modules" "$tmp/root/data" "$tmp/root/t"
     truncate -s 2G "$1/root.ext4"
     quietly mke2fs -q -t ext4 -O 'verity,^has_journal' -d "$tmp/root" "$1/root.ext4"
@@ -143,11 +163,15 @@ END
     rm -rf "$tmp/initrd"
 }
 
-case $*,$# in
-    ,0) version=6.12 ;;
-    '--kernel 6.1,2' | '--kernel 6.12,2' | '--kernel 7.3,2') version=$2 ;;
-    *) echo "usage: image.sh [--kernel 6.12|7.3|6.1]" >&2; exit 2 ;;
-esac
+version=6.12 userland=trixie
+while [ $# -gt 0 ]; do
+    case $1,${2-} in
+        --kernel,6.1 | --kernel,6.12 | --kernel,7.3) version=$2 ;;
+        --root,trixie | --root,forky) userland=$2 ;;
+        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky]" >&2; exit 2 ;;
+    esac
+    shift 2
+done
 for tool in mmdebstrap mke2fs depmod cpio xz; do
     command -v "$tool" >/dev/null || die "no $tool: run tests/vm/packages.sh vm first"
 done
@@ -163,5 +187,6 @@ trap 'rm -rf --one-file-system "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
 rm -rf --one-file-system "$tmp"
 mkdir "$tmp"
-part root root "$packages"
+part root 'root disk_of_root' "$packages"
+[ "$userland" = trixie ] || part root-forky 'root_forky disk_of_root' "$few_packages"
 part "kernel-$version" 'kernel initrd private_apt' "$version"

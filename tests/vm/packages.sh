@@ -3,13 +3,13 @@
 #
 #   packages.sh build    what compiling needs
 #   packages.sh fuzz     what fuzzing needs besides
-#   packages.sh vm       what the tests, the guest and the demo image need
+#   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
 set -eu
 
 build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
-vm='cpio debian-archive-keyring e2fsprogs erofs-utils fsverity gzip kmod mmdebstrap openssl tar
-    util-linux xz-utils zstd'
+vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
+    mmdebstrap openssl podman skopeo strace tar uidmap util-linux xz-utils zstd'
 
 say() { echo "packages: $*"; }
 die() { say "$*" >&2; exit 1; }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a script as root in a throw-away guest with a stock kernel.
 #
-# usage: run.sh [--kernel 6.12|7.3|6.1] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
+# usage: run.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
 #
 # In the guest SCRIPT and the FILEs (or directories) are in /t by their base
 # names; /t is the working directory. /data is a disk of its own, ext4 with
@@ -18,7 +18,7 @@ dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 # Never KVM just because /dev/kvm exists: on a nested host it may be there and
 # unable to run a stock kernel.
 accel=${LAYERSEAL_VM_ACCEL:-tcg,thread=multi,tb-size=512}
-kernel=6.12 limit=300 disk=1024 data='' out=''
+kernel=6.12 userland=trixie limit=300 disk=1024 data='' out=''
 
 die() { echo "vm: $*" >&2; exit 125; }
 usage() { sed -n 's/^# \(usage: .*\)/\1/p' "$here/run.sh" >&2; exit 125; }
@@ -95,7 +95,7 @@ boot() {
         -nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci \
         -kernel "$boot/vmlinuz" -initrd "$tmp/initrd" \
         -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0" \
-        -drive "file=$dir/root/root.ext4,snapshot=on,$disk_options" \
+        -drive "file=$root,snapshot=on,$disk_options" \
         -drive "file=$tmp/payload.tar,readonly=on,$disk_options" \
         -drive "file=$tmp/out.tar,$disk_options" \
         -drive "file=$data,$disk_options" \
@@ -134,10 +134,11 @@ result() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --kernel | --timeout | --disk-mb | --data | --out) [ $# -gt 1 ] || usage ;;
+        --kernel | --root | --timeout | --disk-mb | --data | --out) [ $# -gt 1 ] || usage ;;
     esac
     case $1 in
         --kernel) kernel=$2 ;;
+        --root) userland=$2 ;;
         --timeout) limit=$2 ;;
         --disk-mb) disk=$2 ;;
         --data) data=$2 ;;
@@ -151,10 +152,11 @@ done
 script=$(basename "$1")
 case $script in *[!A-Za-z0-9._-]*) die "not a plain name: $script" ;; esac
 command -v qemu-system-x86_64 >/dev/null || die "no qemu-system-x86_64: run tests/vm/packages.sh vm first"
-"$here/image.sh" --kernel "$kernel" || exit 125
+"$here/image.sh" --kernel "$kernel" --root "$userland" || exit 125
 
 dir=$(cd "$dir" && pwd)
 boot=$dir/kernel-$kernel
+case $userland in trixie) root=$dir/root/root.ext4 ;; *) root=$dir/root-$userland/root.ext4 ;; esac
 qemu=
 tmp=$(mktemp -d "$dir/tmp/run.XXXXXX")
 trap '[ -z "$qemu" ] || { kill "$qemu"; wait "$qemu" || true; }; rm -rf "$tmp"' EXIT

@@ -51,8 +51,20 @@ impl Disk {
 
     /// Changes one byte of block `block` of the file, while the disk is unmounted.
     pub fn flip(&self, file: &Path, block: u64) {
-        let inside = Path::new("/").join(file.strip_prefix(self.mount_point()).unwrap());
         self.umount();
+        self.change(file, block);
+        self.mount();
+    }
+
+    /// The same while it is mounted; nothing of it stays in memory.
+    pub fn flip_mounted(&self, file: &Path, block: u64) {
+        run(&mut Command::new("sync"));
+        self.change(file, block);
+        std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+    }
+
+    fn change(&self, file: &Path, block: u64) {
+        let inside = Path::new("/").join(file.strip_prefix(self.mount_point()).unwrap());
         let text =
             run(Command::new("debugfs").arg("-R").arg(format!("bmap {} {block}", inside.display())).arg(self.image()));
         let physical: u64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text:?}"));
@@ -63,8 +75,6 @@ impl Disk {
         image.read_exact_at(&mut byte, physical * 4096 + 100).unwrap();
         image.write_all_at(&[byte[0] ^ 0x40], physical * 4096 + 100).unwrap();
         image.sync_all().unwrap();
-        drop(image);
-        self.mount();
     }
 }
 

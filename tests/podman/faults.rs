@@ -1,0 +1,90 @@
+//! The mount program dies in the middle of the first use of an image.
+
+use std::process::Command;
+
+use crate::common::{self, walk};
+use crate::image::APP;
+use crate::podman::{Podman, Program, emulated, forget_use};
+use crate::{ready, scratch};
+
+/// System calls of a first use, and how many of them are let pass before the process is killed.
+const POINTS: [(&str, u32); 12] = [
+    ("openat2", 10),
+    ("linkat", 1),
+    ("linkat", 7),
+    ("renameat2,renameat", 1),
+    ("write", 3),
+    ("getdents64", 4),
+    ("ioctl", 5),
+    ("mkdirat", 1),
+    ("fsopen", 1),
+    ("fsmount", 1),
+    ("fsconfig", 8),
+    ("move_mount", 1),
+];
+
+/// The mount program, killed at the call that `/run/point` says.
+const KILLED: &str = r#"#!/bin/sh
+[ "$1" = -o ] || exec LAYERSEAL "$@"
+read -r calls number </run/point
+# strace ends as its child did, and tells nobody else.
+exec strace -f -qqq -o /run/trace -e "trace=$calls" -e "inject=$calls:signal=KILL:when=$number+" LAYERSEAL "$@"
+"#;
+
+/// Everything in the vault by name.
+fn vault(podman: &Podman) -> Vec<String> {
+    let root = podman.graph_root().join("layerseal");
+    let mut names = Vec::new();
+    walk(&root, &mut |path| names.push(path.strip_prefix(&root).unwrap().display().to_string()));
+    names.sort();
+    names
+}
+
+/// Loop devices on files of this test.
+fn loop_devices() -> usize {
+    let devices = std::fs::read_dir("/sys/block").unwrap().flatten();
+    let files = devices.filter_map(|d| std::fs::read_to_string(d.path().join("loop/backing_file")).ok());
+    files.filter(|f| f.starts_with(&scratch::base().display().to_string())).count()
+}
+
+#[test]
+fn l01_a_mount_program_killed_at_any_point_leaves_nothing() {
+    if !ready("a killed mount program") {
+        return;
+    }
+    if Command::new("strace").arg("--version").output().is_err() {
+        println!("SKIPPED a killed mount program: needs strace");
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    podman.prepare(APP);
+    forget_use(&podman);
+    let loops = loop_devices();
+    podman.starts(APP);
+    let usual = vault(&podman);
+    let program = common::binary().display().to_string();
+    podman.host.write("/run/killed", KILLED.replace("LAYERSEAL", &program));
+    podman.host.sh("chmod 755 /run/killed");
+    let mut killed = 0;
+    let points = if emulated() { &POINTS[POINTS.len() - 5..] } else { &POINTS[..] };
+    for (calls, number) in points {
+        forget_use(&podman);
+        podman.host.write("/run/point", format!("{calls} {number}\n"));
+        podman.storage_conf(Some("/run/killed"), "");
+        let output = podman.run(&["run", "--rm", APP, "true"]);
+        podman.storage_conf(Some(&program), "");
+        let error = String::from_utf8_lossy(&output.stderr);
+        match error.contains("signal: killed") {
+            true => killed += 1,
+            false => println!("{calls} {number}: not reached, {:?}: {error}", output.status),
+        }
+        podman.run(&["rm", "-fa", "-t", "0"]);
+        // What it mounted may still be there; the next start finds its way, and takes that away.
+        podman.starts(APP);
+        assert_eq!(vault(&podman), usual, "after {calls} {number}: left in the vault");
+        let run = podman.host.sh("find /run/layerseal -mindepth 1 ! -path '*/mounts*'");
+        assert!(run.trim().is_empty(), "after {calls} {number}: left in /run: {run}");
+    }
+    assert!(killed + 2 >= points.len(), "only {killed} of {} points were reached", points.len());
+    assert_eq!(loop_devices(), loops, "loop devices");
+}

@@ -1,0 +1,50 @@
+//! podman on real stores, started with `mount_program = layerseal` and with fuse-overlayfs: both must
+//! give the same, but for what [`differences`] lists; and what layerseal refuses must be a container
+//! that does not start. Runs on a machine with podman, as root, and in the VM, where there is
+//! fs-verity.
+#![allow(missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../common/tree.rs"]
+mod tree;
+
+mod differences;
+#[allow(dead_code)]
+#[path = "../vm/guest/disk.rs"]
+mod disk;
+mod faults;
+mod host;
+mod image;
+mod log;
+mod podman;
+mod refusals;
+mod scratch;
+
+mod images;
+mod life;
+mod many;
+mod users;
+mod verity;
+
+use std::process::Command;
+
+/// Whether podman can run here; says so when it cannot.
+fn ready(what: &str) -> bool {
+    let missing = |tool: &str| !Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success());
+    let why = if !rustix::process::geteuid().is_root() {
+        "root".to_owned()
+    } else if !image::BUSYBOX.iter().any(|p| std::path::Path::new(p).exists()) {
+        "busybox-static".to_owned()
+    } else {
+        let own = ["nsenter", "unshare"].into_iter();
+        let podman = ["podman", "crun", "fuse-overlayfs"].into_iter().filter(|_| host::foreign().is_none());
+        own.chain(podman).filter(|t| missing(t)).collect::<Vec<_>>().join(", ")
+    };
+    if why.is_empty() {
+        return true;
+    }
+    println!("SKIPPED {what}: needs {why}");
+    false
+}
