@@ -58,7 +58,8 @@ install: release
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service \
+	    contrib/systemd/layerseal-gc.timer contrib/systemd/layerseal-gc.service
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md
 
 clean:
