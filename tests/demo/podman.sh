@@ -38,8 +38,7 @@ printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' >/etc/c
 echo '{"default":[{"type":"insecureAcceptAnything"}]}' >/etc/containers/policy.json
 cat /etc/layerseal/policy.toml
 name=registry.example.com/demo/app
-run podman pull -q oci:image:latest >/dev/null
-podman tag "$(podman images -q | head -n 1)" $name
+run skopeo copy --quiet oci:image:latest "containers-storage:$name"
 start() { podman run --rm --network none "$@"; }
 
 say "No seal: no container"
