@@ -31,6 +31,7 @@ pub use image::{Prepared, prepare_image, vault_of};
 /// podman shows to its user: one line, without prefix, the case at its end.
 pub fn mount_program(argv: &[OsString]) -> ExitCode {
     process::clear_environment();
+    process::keep_descriptors();
     let call = match invoke::parse(argv) {
         Ok(Invocation::Version) => {
             let _ = writeln!(std::io::stdout(), "layerseal {}", env!("CARGO_PKG_VERSION"));
@@ -48,8 +49,7 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
 
 fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
     journal::refused(refusal, target);
-    // Nobody may be reading; the exit code is what counts.
-    let _ = writeln!(std::io::stderr(), "layerseal: {refusal}");
+    process::tell(&format!("layerseal: {refusal}"));
     ExitCode::from(refusal.case().class().exit_code())
 }
 
