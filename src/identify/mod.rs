@@ -78,6 +78,9 @@ pub struct ClaimedLayers {
     pub layers: Vec<ClaimedLayer>,
     /// What lies over them.
     pub own: Option<OwnLayer>,
+    /// For copies of layers for other user IDs, which lie in several directories: all lower directories of
+    /// the call, uppermost first, open. Empty for other layers.
+    pub copies: Vec<OwnedFd>,
     /// Why they are not an image, for the log.
     pub why: &'static str,
     /// The store that they are to be mounted in.
@@ -123,7 +126,8 @@ pub fn identify(call: &Call) -> Result<Target> {
     }
     let mut stores = Stores::open(&home)?;
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
-    let (mut chain, own_shifted) = layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
+    let layers::Chain { links: mut chain, own_shifted, directories } =
+        layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
     let container = stores.own().container_of(&home.id)?;
 
     // The target's layer: the upper directory, or the first lower one. A container's is its own; an
@@ -163,7 +167,10 @@ pub fn identify(call: &Call) -> Result<Target> {
     let root = Root::of(stores.own());
     if images.is_empty() {
         let why = why.unwrap_or("the uppermost layer is no image's");
-        return Ok(Target::Layers(ClaimedLayers { layers, own, why, root }));
+        let shifted = own_shifted || layers.iter().any(|l| l.shifted);
+        let open = |(store, name): &(usize, String)| stores.all()[*store].dir(name);
+        let copies = if shifted { directories.iter().map(open).collect::<Result<_>>()? } else { Vec::new() };
+        return Ok(Target::Layers(ClaimedLayers { layers, own, copies, why, root }));
     }
     Ok(Target::Image(Box::new(ClaimedImage { images, layers, own, root })))
 }

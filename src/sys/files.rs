@@ -73,6 +73,20 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether the directory holds nothing at all.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_empty(dir: impl AsFd) -> io::Result<bool> {
+    for entry in fs::Dir::read_from(dir)? {
+        // Names that are no text count too.
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Names of the entries of `dir`, without `.` and `..`, sorted.
 pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
