@@ -30,7 +30,7 @@ impl Vault {
                 return Err(Refusal::new(Case::Bug, reference.to_string(), "a layout is not in the vault"));
             }
         };
-        if files::open_dir_at(&self.root, &format!("images/{}", digest.hex())).is_err() {
+        if files::open_dir_at(&self.root, format!("images/{}", digest.hex())).is_err() {
             return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
         }
         Image::read(&self.store, &digest, &Platform::host(), budget)
@@ -82,7 +82,7 @@ impl Vault {
     /// use for a seal whose signed statement names image and digests: then a forged marker gives an
     /// attacker nothing that the signer did not sign.
     pub fn was_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> bool {
-        files::open_dir_at(&self.root, &format!("images/{}", image.hex()))
+        files::open_dir_at(&self.root, format!("images/{}", image.hex()))
             .and_then(|dir| files::open_file_at(dir, format!("checked.{}", seal.hex())))
             .is_ok()
     }
@@ -111,7 +111,7 @@ impl Vault {
             .zip(&contents.layers)
             .chain(Some((&contents.merged_digest, &contents.merged)));
         for (digest, bytes) in all {
-            if !self.holds(digest) {
+            if !self.holds(digest, bytes.len() as u64) {
                 self.put_object(digest, bytes, None)?;
             }
         }
