@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::layers::Lowers;
-use super::{layers, note, own, place, record};
+use super::{layers, note, own, place, record, uppers};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::identify::{Candidate, ClaimedImage, Root};
 use crate::image::{Contents, Progress};
@@ -54,9 +54,11 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Resu
     }
     let container = claimed.own.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(claimed.own);
-    let place = place(call, policy, upper, above)?;
+    let place = place(call, policy, Some(&claimed.root), upper, above)?;
+    let upper = uppers::check(&place, &decision)?;
+    upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
-    let kind = match (prepared.mode, prepared.would_refuse.is_some()) {
+    let kind = match (prepared.mode, prepared.would_refuse.is_some() || upper.is_some()) {
         (Mode::Off, _) => Kind::Off,
         (_, true) => Kind::Audit,
         _ => Kind::Sealed,
@@ -79,7 +81,7 @@ impl Prepared {
     }
 }
 
-fn audit(refusal: &Refusal, call: &Call) {
+pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
     let target = call.target.display().to_string();
     journal::record(journal::Priority::Warning, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::image::{self, UNSIGNED, vault_of, verity_mode};
-use super::{note, own, place, record};
+use super::{note, own, place, record, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
 use crate::invoke::Call;
@@ -80,7 +80,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
             }
             Err(refusal) => return Err(refusal),
         };
-        let place = place(call, policy, None, None)?;
+        let place = place(call, policy, Some(&claimed.root), None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
         note(sealed.describe(record), &place)?;
@@ -119,7 +119,8 @@ fn merged(
     let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
-    let place = place(call, policy, upper, above)?;
+    let place = place(call, policy, Some(root), upper, above)?;
+    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = record(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
@@ -157,7 +158,8 @@ pub(super) fn plain(
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
         lowers.push(empty(&root, &id)?);
     }
-    let place = place(call, policy, upper, above)?;
+    let place = place(call, policy, Some(&root), upper, above)?;
+    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
     let record = record(&mounted, &place, mount::PLAIN, kind(decision));
     note(Record { container: container.map(|c| c.id), ..record }, &place)

@@ -33,6 +33,15 @@ pub fn open_dir_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedF
     )?)
 }
 
+/// Opens the directory `name` beneath `dir` for mounting on it.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?)
+}
+
 /// Opens the regular file `name` beneath `dir` for reading.
 ///
 /// # Errors
