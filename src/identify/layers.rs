@@ -112,21 +112,32 @@ impl Stores {
     }
 }
 
-/// The layers that the lower directories mean, uppermost first. `writing` says that the target's
-/// own layer is the upper directory and not the first lower one.
+/// What the lower directories of a call mean.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    /// Their layers, uppermost first.
+    pub links: Vec<Link>,
+    /// The target's own layer has old content among them.
+    pub own_shifted: bool,
+    /// The directories as the call has them: the store of each, and its name beneath the store's root.
+    pub directories: Vec<(usize, String)>,
+}
+
+/// Takes the lower directories for layers. `writing` says that the target's own layer is the upper
+/// directory and not the first lower one.
 ///
 /// # Errors
 /// [`Case::B08Lowers`] for directories that are no layers, or not in their place.
-pub(super) fn chain(places: Vec<Place>, own: &Home, writing: bool, stores: &mut Stores) -> Result<(Vec<Link>, bool)> {
-    let mut chain: Vec<Link> = Vec::new();
-    let mut own_shifted = false;
+pub(super) fn chain(places: Vec<Place>, own: &Home, writing: bool, stores: &mut Stores) -> Result<Chain> {
+    let Chain { links: mut chain, mut own_shifted, mut directories } = Chain::default();
     let count = places.len();
     for (at, place) in places.into_iter().enumerate() {
         let (link, kind) = stores.resolve(place)?;
         let refuse = |why: &str| Refusal::new(Case::B08Lowers, link.home.join("").display().to_string(), why);
+        directories.push((link.store, format!("overlay/{}/{}", link.home.id, kind.directory())));
         match kind {
             Kind::Diff => chain.push(link),
-            Kind::Extra => match chain.last_mut() {
+            Kind::Extra(_) => match chain.last_mut() {
                 Some(last) if last.home.id == link.home.id => last.shifted = true,
                 None if writing && link.home.id == own.id => own_shifted = true,
                 _ => return Err(refuse("its old content, but not below its content")),
@@ -136,20 +147,14 @@ pub(super) fn chain(places: Vec<Place>, own: &Home, writing: bool, stores: &mut 
                 if !alone || link.home.id != own.id {
                     return Err(refuse("an empty directory, but not in the place of a missing parent"));
                 }
-                if !is_empty(&stores.of(&link).dir(&format!("overlay/{}/empty", link.home.id))?) {
+                if !files::is_empty(stores.of(&link).dir(&format!("overlay/{}/empty", link.home.id))?).unwrap_or(false)
+                {
                     return Err(Refusal::new(Case::B09Replaced, link.home.join("empty").display().to_string(), ""));
                 }
             }
         }
     }
-    Ok((chain, own_shifted))
-}
-
-fn is_empty(dir: &OwnedFd) -> bool {
-    // `list` leaves out names that are not UTF-8, which count here.
-    rustix::fs::Dir::read_from(dir).is_ok_and(|entries| {
-        entries.into_iter().all(|e| e.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b"..")))
-    })
+    Ok(Chain { links: chain, own_shifted, directories })
 }
 
 /// Compares the chain with the store's records: each layer complete, each the parent of the one

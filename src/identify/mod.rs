@@ -18,6 +18,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, stored_images};
@@ -26,6 +28,7 @@ pub use stored::{layer_ids, manifest_digests};
 use crate::digest::BlobDigest;
 use crate::invoke::Call;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 use layers::{Link, Stores};
 use places::Home;
 use storage::ContainerRecord;
@@ -37,7 +40,7 @@ pub enum Target {
     Image(Box<ClaimedImage>),
     /// Layers that are no image: part of one (`podman diff`), one that is being made, a copy for
     /// other user IDs.
-    Layers(ClaimedLayers),
+    Layers(Box<ClaimedLayers>),
     /// An overlay volume of buildah (`--volume …:O`, `--rootfs …:O`, image volumes): lower
     /// directories of any kind, and not the root of a container made from an image.
     Volume,
@@ -78,6 +81,9 @@ pub struct ClaimedLayers {
     pub layers: Vec<ClaimedLayer>,
     /// What lies over them.
     pub own: Option<OwnLayer>,
+    /// For copies of layers for other user IDs, which lie in several directories: all lower directories of
+    /// the call, uppermost first, open. Empty for other layers.
+    pub copies: Vec<OwnedFd>,
     /// Why they are not an image, for the log.
     pub why: &'static str,
     /// The store that they are to be mounted in.
@@ -111,6 +117,20 @@ pub struct Container {
     pub image: String,
 }
 
+/// Opens the target of a call that [`identify`] found in a store: beneath the store's root and through no
+/// symlink, as the layers are. What is mounted on it is gone into.
+///
+/// # Errors
+/// [`Case::A08Target`] for what is no directory, [`Case::Usage`] for what is not there.
+pub fn open_target(root: &Root, call: &Call) -> Result<OwnedFd> {
+    let refuse = |case, why: &dyn std::fmt::Display| Refusal::new(case, call.target.display().to_string(), why);
+    let home = places::target(&absolute(&call.target)?)?.ok_or_else(|| refuse(Case::Bug, &"not in a store"))?;
+    files::open_path_at(&*root.dir, format!("overlay/{}/merged", home.id)).map_err(|e| match Errno::from_io_error(&e) {
+        Some(Errno::LOOP | Errno::NOTDIR) => refuse(Case::A08Target, &"it must be a directory and no symlink"),
+        _ => refuse(Case::Usage, &e),
+    })
+}
+
 /// Finds out what a call means. No lock is taken and nothing is written.
 ///
 /// # Errors
@@ -123,7 +143,8 @@ pub fn identify(call: &Call) -> Result<Target> {
     }
     let mut stores = Stores::open(&home)?;
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
-    let (mut chain, own_shifted) = layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
+    let layers::Chain { links: mut chain, own_shifted, directories } =
+        layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
     let container = stores.own().container_of(&home.id)?;
 
     // The target's layer: the upper directory, or the first lower one. A container's is its own; an
@@ -163,7 +184,10 @@ pub fn identify(call: &Call) -> Result<Target> {
     let root = Root::of(stores.own());
     if images.is_empty() {
         let why = why.unwrap_or("the uppermost layer is no image's");
-        return Ok(Target::Layers(ClaimedLayers { layers, own, why, root }));
+        let shifted = own_shifted || layers.iter().any(|l| l.shifted);
+        let open = |(store, name): &(usize, String)| stores.all()[*store].dir(name);
+        let copies = if shifted { directories.iter().map(open).collect::<Result<_>>()? } else { Vec::new() };
+        return Ok(Target::Layers(Box::new(ClaimedLayers { layers, own, copies, why, root })));
     }
     Ok(Target::Image(Box::new(ClaimedImage { images, layers, own, root })))
 }

@@ -29,9 +29,20 @@ pub(super) enum Kind {
     Diff,
     /// `diff1` and so on: its content before it was copied for other user IDs (overlay.go,
     /// `UpdateLayerIDMap`).
-    Extra,
+    Extra(u32),
     /// `empty`: a lower directory for a layer that has none, since overlayfs needs one.
     Empty,
+}
+
+impl Kind {
+    /// The name of the directory.
+    pub fn directory(self) -> String {
+        match self {
+            Self::Diff => "diff".into(),
+            Self::Extra(number) => format!("diff{number}"),
+            Self::Empty => "empty".into(),
+        }
+    }
 }
 
 /// How the layer is named.
@@ -79,12 +90,12 @@ pub(super) fn lower(path: &Path, own: &Home) -> Result<Place> {
     let (home, name, kind) = match parts.as_slice() {
         [home @ .., b"l", link] if is_link(link) => (home, Name::Link(text(link)), Kind::Diff),
         // Through the link, as the kernel would: `..` is of the layer, not of `l`.
-        [home @ .., b"l", link, b"..", extra] if is_link(link) && is_extra(extra) => {
-            (home, Name::Link(text(link)), Kind::Extra)
+        [home @ .., b"l", link, b"..", name] if is_link(link) && extra(name).is_some() => {
+            (home, Name::Link(text(link)), Kind::Extra(extra(name).unwrap_or_default()))
         }
         [home @ .., id, b"diff"] if is_id(id) => (home, Name::Id(text(id)), Kind::Diff),
-        [home @ .., id, extra] | [home @ .., id, b"diff", b"..", extra] if is_id(id) && is_extra(extra) => {
-            (home, Name::Id(text(id)), Kind::Extra)
+        [home @ .., id, name] | [home @ .., id, b"diff", b"..", name] if is_id(id) && extra(name).is_some() => {
+            (home, Name::Id(text(id)), Kind::Extra(extra(name).unwrap_or_default()))
         }
         [home @ .., id, b"empty"] if is_id(id) => (home, Name::Id(text(id)), Kind::Empty),
         [.., b"composefs-layers", _] => return Err(refuse("use_composefs does not go together with a mount_program")),
@@ -132,8 +143,10 @@ fn is_link(text: &[u8]) -> bool {
     text.len() == 26 && text.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'))
 }
 
-fn is_extra(text: &[u8]) -> bool {
-    text.strip_prefix(b"diff").is_some_and(is_number)
+/// The number of `diff1` and so on, as the driver writes it.
+fn extra(name: &[u8]) -> Option<u32> {
+    let number = name.strip_prefix(b"diff").filter(|n| is_number(n) && n[0] != b'0')?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 fn is_number(text: &[u8]) -> bool {
@@ -173,12 +186,12 @@ mod tests {
         for (path, place) in [
             (format!("/g/overlay/{ID}/diff"), id(Kind::Diff)),
             (format!("{ID}/diff"), id(Kind::Diff)),
-            (format!("/g/overlay/{ID}/diff2"), id(Kind::Extra)),
-            (format!("/g/overlay/{ID}/diff/../diff1"), id(Kind::Extra)),
+            (format!("/g/overlay/{ID}/diff2"), id(Kind::Extra(2))),
+            (format!("/g/overlay/{ID}/diff/../diff1"), id(Kind::Extra(1))),
             (format!("/g/overlay/{ID}/empty"), id(Kind::Empty)),
             (format!("/g/overlay/l/{LINK}"), link(Kind::Diff)),
             (format!("l/{LINK}"), link(Kind::Diff)),
-            (format!("/g/overlay/l/{LINK}/../diff1"), link(Kind::Extra)),
+            (format!("/g/overlay/l/{LINK}/../diff1"), link(Kind::Extra(1))),
             (format!("/g/overlay/{OWN}/mapped/0/l/{LINK}"), link(Kind::Diff)),
             (format!("/g/overlay/{OWN}/mapped/12/{ID}/diff"), id(Kind::Diff)),
             (format!("/other/overlay/{ID}/diff"), Place { root: "/other".into(), ..id(Kind::Diff) }),
@@ -200,6 +213,8 @@ mod tests {
             format!("/g/x/../overlay/{ID}/diff"),
             format!("/g/overlay2/{ID}/diff"),
             format!("/g/overlay/{ID}/diffx"),
+            format!("/g/overlay/{ID}/diff01"),
+            format!("/g/overlay/{ID}/diff0"),
             format!("/g/overlay/l/{}", LINK.to_lowercase()),
             format!("/g/overlay/l/{LINK}/.."),
             format!("/g/overlay/{ID}/mapped/0/l/{LINK}"),

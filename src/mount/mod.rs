@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use crate::policy::Top;
+pub use private::runtime_dir;
 pub use record::{Kind, Record, live, write};
 
 use crate::invoke::IdMapping;
@@ -45,6 +46,9 @@ pub const PLAIN: &str = "layerseal:plain";
 pub struct Place {
     /// The directory to mount on; no symlink.
     pub target: PathBuf,
+    /// The same directory, open, where its path is not to be gone again: what lies on that path may have
+    /// been changed since.
+    pub at: Option<OwnedFd>,
     /// Where changes go; without it the mount is read-only.
     pub upper: Option<Upper>,
     /// A directory shown read-only above the image: the changes of a container whose differences to
@@ -57,7 +61,7 @@ pub struct Place {
 impl Place {
     /// A read-only mount on `target`, without anything particular.
     pub fn read_only(target: impl Into<PathBuf>) -> Self {
-        Self { target: target.into(), upper: None, above: None, how: How::default() }
+        Self { target: target.into(), at: None, upper: None, above: None, how: How::default() }
     }
 }
 
@@ -150,13 +154,16 @@ pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mou
 
 /// Where our mount is on `target` already, puts a read-only clone of it on top, and says so. The caller
 /// takes it for a mount of its own and unmounts it, and the live mount stays. Nothing is done where
-/// nothing is mounted.
+/// nothing is mounted. `at` is the directory where it is open already, see [`Place::at`].
 ///
 /// # Errors
 /// [`Case::I06Mounted`] where something else is mounted, A08, I05, J03.
-pub fn again(target: &Path) -> Result<bool> {
+pub fn again(target: &Path, at: Option<&OwnedFd>) -> Result<bool> {
     check_proc()?;
-    again::clone_on_top(&open_target(target)?, target)
+    match at {
+        Some(at) => again::clone_on_top(at, target),
+        None => again::clone_on_top(&open_target(target)?, target),
+    }
 }
 
 /// Unmounts what was mounted by us, and nothing else.
@@ -189,7 +196,10 @@ fn open(place: &Place) -> Result<OwnedFd> {
         let why = format!("mounted on {}", other.target.display());
         return Err(Refusal::new(Case::I07Busy, upper.path.display().to_string(), why));
     }
-    open_target(&place.target)
+    match &place.at {
+        Some(at) => at.try_clone().map_err(|e| Refusal::io(place.target.display().to_string(), e)),
+        None => open_target(&place.target),
+    }
 }
 
 fn open_target(target: &Path) -> Result<OwnedFd> {

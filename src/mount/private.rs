@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::MountAttrFlags;
 
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 use crate::sys::mounts::{self, Configure};
 
 /// Root's own directory, on a tmpfs that is gone after a reboot.
@@ -67,6 +68,26 @@ impl Drop for Private {
 pub(super) fn make_base() -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(BASE)
+}
+
+/// Opens the directory `name` beneath [`BASE`], and makes it where it is missing; for root only.
+///
+/// # Errors
+/// The kernel's; one of its own where the directory is another user's.
+pub fn runtime_dir(name: &str) -> std::io::Result<OwnedFd> {
+    use rustix::fs::{Mode, fchmod, fstat};
+    make_base()?;
+    let base = files::open_dir(Path::new(BASE))?;
+    let dir = files::make_dir_at(&base, name)?;
+    for one in [&base, &dir] {
+        let stat = fstat(one)?;
+        if stat.st_uid != 0 || (stat.st_mode & 0o022 != 0 && std::ptr::eq(one, &base)) {
+            return Err(std::io::Error::other(format!("{BASE}: others than root can write to it")));
+        }
+    }
+    // A directory that somebody made before with another mode.
+    fchmod(&dir, Mode::RWXU)?;
+    Ok(dir)
 }
 
 /// Takes away what a process that was killed in between has left.

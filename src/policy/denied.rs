@@ -106,6 +106,12 @@ impl Denied {
         said(self.certificates.get(fingerprint), || format!("certificate, SHA-256 {fingerprint}"))
     }
 
+    /// Whether EROFS images are denied by digests that only they have: then it takes the image to tell.
+    pub fn names_erofs(&self) -> bool {
+        // A digest that may be a blob's stands in both lists.
+        self.images.len() > self.blobs.len()
+    }
+
     /// How many certificates and how many digests are denied.
     pub fn count(&self) -> (usize, usize) {
         (self.certificates.len(), self.images.len())

@@ -37,13 +37,19 @@ pub enum Verity {
     Off,
 }
 
-/// What the upper directory may hold when a container is mounted for the first time.
+/// What the upper directory may hold when a container is mounted for the first time since the host was
+/// started.
+///
+/// What is in it covers verified files, and it is not sealed: who can write to the disk while the host is
+/// off can put anything there. With [`Self::Empty`] a container begins with nothing, and may then be
+/// stopped and started as long as the host runs, which remembers it in `/run/layerseal/uppers`. After a
+/// reboot it must be made again. `audit` lets the rest pass with a word in the journal, `off` does not look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upper {
     /// Anything: what is in it covers verified files.
     Any,
-    /// Nothing.
+    /// Nothing, or what it got since this host mounted it empty in this boot.
     Empty,
 }
 

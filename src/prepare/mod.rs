@@ -107,9 +107,13 @@ pub fn prepare(
     };
     let mut erofs = Vec::new();
     for one in wanted {
-        let file = open(vault, one, mode)?;
+        let file = open(vault, one, mode, budget)?;
         if !vault.was_prepared(one.digest(), mode == VerityMode::Require) {
             prepare_objects(vault, &file, one, mode, budget)?;
+        } else if image.signer().is_none() {
+            // Only this host's own note says that this is its image: whoever has the disk can have written
+            // both, and the kernel is given nothing that composefs does not make.
+            listed(&file, one, &vault.object_name(one.digest()), budget)?;
         }
         erofs.push(MeasuredErofs { file, digest: *one.digest() });
     }
@@ -144,10 +148,10 @@ fn describe(erofs: &[MeasuredErofs]) -> String {
 }
 
 /// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.
-fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode) -> Result<File> {
+fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<File> {
     let digest = erofs.digest();
     if let Some(bytes) = erofs.bytes()
-        && !vault.holds(digest)
+        && !vault.holds(digest, bytes.len() as u64)
     {
         vault.put_object(digest, bytes, erofs.signature())?;
     }
@@ -156,6 +160,10 @@ fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode) -> Result<File> 
     match mode {
         VerityMode::Require => measured(vault, &file, digest, &name)?,
         VerityMode::Off => {
+            let size = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
+            if size > budget.erofs {
+                return Err(Refusal::new(Case::G01Other, name, format!("{size} bytes, allowed are {}", budget.erofs)));
+            }
             let copy = file.try_clone().map_err(|e| Refusal::io(&name, e))?;
             let found = crate::vault::hash(copy, digest.algorithm()).map_err(|e| Refusal::io(&name, e))?;
             if found != *digest {
@@ -180,16 +188,7 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
 /// that its name says.
 fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<()> {
     let name = vault.object_name(one.digest());
-    let bytes = match one.bytes() {
-        Some(bytes) => bytes.to_vec(),
-        None => {
-            use std::io::{Seek as _, SeekFrom};
-            let mut file = erofs.try_clone().map_err(|e| Refusal::io(&name, e))?;
-            file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(&name, e))?;
-            files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(&e, &name))?
-        }
-    };
-    for (digest, size) in objects(&bytes, one.digest().algorithm())? {
+    for (digest, size) in listed(erofs, one, &name, budget)? {
         let file = vault.open_object(&digest)?;
         let name = vault.object_name(&digest);
         let found = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
@@ -203,6 +202,18 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
     vault.mark_prepared(one.digest(), mode == VerityMode::Require)
 }
 
+/// The objects that an EROFS image names, if it is one that composefs makes.
+fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Result<Vec<(VerityDigest, u64)>> {
+    use std::io::{Seek as _, SeekFrom};
+    if let Some(bytes) = one.bytes() {
+        return objects(bytes, one.digest().algorithm());
+    }
+    let mut file = erofs.try_clone().map_err(|e| Refusal::io(name, e))?;
+    file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(name, e))?;
+    let bytes = files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(&e, name))?;
+    objects(&bytes, one.digest().algorithm()).map_err(|r| r.within(name))
+}
+
 /// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
 /// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
 /// when it is enabled: a file that was stored without one before is made anew.
@@ -211,7 +222,8 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
 /// [`Case::Io`], G02.
 pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
     let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
-    let enrolled = vault.holds(erofs.digest()) && verity::has_signature(&vault.open_object(erofs.digest())?);
+    let enrolled =
+        vault.holds(erofs.digest(), bytes.len() as u64) && verity::has_signature(&vault.open_object(erofs.digest())?);
     if enrolled || !verity::kernel_verifies() {
         return Ok(());
     }

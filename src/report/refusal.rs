@@ -222,6 +222,9 @@ cases! {
 
     // J: races, and what is believed.
     J03Proc = "J03", CannotEnforce, "/proc is not the kernel's own", "mount procfs there, and nothing over it";
+
+    // M: what is writable.
+    M01Upper = "M01", Rejected, "the container's writable layer holds something that this host has not seen it write", "make the container again, or set upper = \"any\" in the policy";
 }
 
 /// One refusal: the case, and what was being looked at.

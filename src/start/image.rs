@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{layers, note, own, place, record};
+use super::layers::Lowers;
+use super::{layers, note, own, place, record, uppers};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::identify::{Candidate, ClaimedImage, Root};
 use crate::image::{Contents, Progress};
@@ -39,23 +40,27 @@ pub struct Prepared {
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
-    if question.decision.mode == Mode::Off && !layers::any_aufs(&claimed.root, &claimed.layers)? {
-        return layers::plain(call, policy, &question.decision, claimed.layers, claimed.own, claimed.root);
+    let decision = question.decision.clone();
+    if question.as_it_is(&claimed)? {
+        let lowers = Lowers::Layers(claimed.layers);
+        return layers::plain(call, policy, &decision, lowers, claimed.own, claimed.root);
     }
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
-    let mode = verity_mode(&question.decision, call);
+    let mode = verity_mode(&decision, call);
     let prepared = question.prepare(&vault, &claimed, mode, &|_| ())?;
     if let Some(refusal) = &prepared.would_refuse {
         audit(refusal, call);
     }
     let container = claimed.own.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(claimed.own);
-    let place = place(call, policy, upper, above)?;
+    let place = place(call, policy, Some(&claimed.root), upper, above)?;
+    let upper = uppers::check(&place, &decision)?;
+    upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
-    let kind = match (prepared.mode, &prepared.would_refuse) {
+    let kind = match (prepared.mode, prepared.would_refuse.is_some() || upper.is_some()) {
         (Mode::Off, _) => Kind::Off,
-        (_, Some(_)) => Kind::Audit,
+        (_, true) => Kind::Audit,
         _ => Kind::Sealed,
     };
     let record = record(&mounted, &place, prepared.image.description(), kind);
@@ -76,7 +81,7 @@ impl Prepared {
     }
 }
 
-fn audit(refusal: &Refusal, call: &Call) {
+pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
     let target = call.target.display().to_string();
     journal::record(journal::Priority::Warning, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
@@ -105,7 +110,7 @@ pub fn vault_of(root: &Root) -> Result<Vault> {
 /// Whatever that start would be refused for.
 pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
     let choice = Choice::of(policy, claimed)?;
-    if choice.decision.mode == Mode::Off && !layers::any_aufs(&claimed.root, &claimed.layers)? {
+    if choice.as_it_is(claimed)? {
         return Ok(None);
     }
     let vault = vault_of(&claimed.root)?;
@@ -118,6 +123,9 @@ pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress
 }
 
 /// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
+///
+/// # Errors
+/// [`Case::F06Denied`] for an image that is denied, and those of preparing it.
 pub(super) fn prepare_lowest(
     call: &Call,
     policy: &Policy,
@@ -137,6 +145,7 @@ pub(super) fn prepare_lowest(
             Ok(Some(choice.prepared(candidate, &verified, image, None)))
         }
         Ok(_) => Ok(None),
+        Err(refusal) if refusal.case() == Case::F06Denied => Err(refusal),
         Err(refusal) => {
             log::debug!("not by this image: {refusal}");
             Ok(None)
@@ -166,6 +175,13 @@ impl<'a> Choice<'a> {
             policy.denied().image(&candidate.image)?;
         }
         Ok(Self { policy, candidates, decision })
+    }
+
+    /// Whether the image is shown as it lies on the disk: nothing is asked of it, and nothing that is
+    /// denied can only be told by its EROFS images.
+    fn as_it_is(&self, claimed: &ClaimedImage) -> Result<bool> {
+        let asked = self.decision.mode != Mode::Off || self.policy.denied().names_erofs();
+        Ok(!asked && !layers::any_aufs(&claimed.root, &claimed.layers)?)
     }
 
     fn rules(&self) -> Rules {

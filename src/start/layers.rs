@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::image::{self, UNSIGNED, vault_of, verity_mode};
-use super::{note, open, own, place, record};
+use super::{note, own, place, record, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
 use crate::invoke::Call;
@@ -19,27 +19,46 @@ use crate::verify::{Waiver, unsigned_layers};
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Result<()> {
     let decision = policy.decide(&[]);
+    denied(policy, &claimed)?;
     if part(call, policy, &claimed)? {
         return Ok(());
     }
     if decision.mode == Mode::Enforce {
         return Err(Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why));
     }
-    let ClaimedLayers { layers, own, root, .. } = claimed;
-    let shifted = layers.iter().any(|l| l.shifted);
+    let ClaimedLayers { layers, own, copies, root, .. } = claimed;
     match layers.last().and_then(|top| BlobDigest::from_hex(&top.id).ok()) {
         // Layers without a table were never written as a tar: a container's own, in a store that we do
         // not know.
-        Some(top) if !shifted && any_aufs(&root, &layers)? && layers.iter().all(|l| l.tar_split().is_ok()) => {
+        Some(top)
+            if copies.is_empty()
+                && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
+                && layers.iter().all(|l| l.tar_split().is_ok()) =>
+        {
             merged(call, policy, &decision, (top, layers), own, &root)
         }
-        _ => plain(call, policy, &decision, layers, own, root),
+        _ => {
+            let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
+            plain(call, policy, &decision, lowers, own, root)
+        }
     }
+}
+
+/// What is denied is denied in every mode, and whether it is an image or not: a layer by its diff_id, and
+/// the image that a container was made from by its config, even where its record is gone.
+fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
+    let container = claimed.own.as_ref().and_then(|own| own.container.as_ref());
+    if let Some(config) = container.and_then(|c| BlobDigest::from_hex(&c.image).ok()) {
+        policy.denied().blob(&config, "config")?;
+    }
+    let diff_ids = claimed.layers.iter().enumerate().filter_map(|(n, l)| Some((n, l.diff_id.as_ref()?)));
+    diff_ids.into_iter().try_for_each(|(n, d)| policy.denied().blob(d, &format!("diff_id of layer {n}")))
 }
 
 /// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
 /// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
-/// writable and only read; what is sealed is read-only. False when no seal passes.
+/// writable and only read; what is sealed is read-only. False when no seal passes. Where all images that
+/// they are of are denied, so are they.
 fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
     let (top, count) = match &claimed.own {
         Some(own) if own.container.is_some() => return Ok(false),
@@ -50,15 +69,27 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
     // It lives until the mount is made: its directories are on a mount that ends with it.
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
+    let (mut denied, mut others) = (None, false);
     for image in images_above(&claimed.root.path, top)? {
-        let Some(sealed) = image::prepare_lowest(call, policy, &vault, &image, count)? else { continue };
-        let place = place(call, policy, None, None)?;
+        let sealed = match image::prepare_lowest(call, policy, &vault, &image, count) {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => {
+                others = true;
+                continue;
+            }
+            Err(refusal) if refusal.case() == Case::F06Denied => {
+                denied = Some(refusal);
+                continue;
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let place = place(call, policy, Some(&claimed.root), None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
         note(sealed.describe(record), &place)?;
         return Ok(true);
     }
-    Ok(false)
+    denied.filter(|_| !others).map_or(Ok(false), Err)
 }
 
 /// One EROFS image of all layers.
@@ -87,15 +118,25 @@ fn merged(
             (contents.merged_digest, contents.layer_digests)
         }
     };
-    let verified = unsigned_layers(&waiver, merged, &digests);
+    let verified = unsigned_layers(&waiver, merged, &digests, policy.denied())?;
     let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
-    let place = place(call, policy, upper, above)?;
+    let place = place(call, policy, Some(root), upper, above)?;
+    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = record(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
     note(Record { container: container.map(|c| c.id), verity, ..record }, &place)
+}
+
+/// What is to be shown as it is on the disk.
+pub(super) enum Lowers {
+    /// Layers, lowest first.
+    Layers(Vec<ClaimedLayer>),
+    /// All directories of the call, uppermost first: copies for other user IDs lie in several, which only
+    /// the call names in order.
+    Copies(Vec<OwnedFd>),
 }
 
 /// The layers as they are on the disk.
@@ -103,25 +144,25 @@ pub(super) fn plain(
     call: &Call,
     policy: &Policy,
     decision: &Decision,
-    layers: Vec<ClaimedLayer>,
+    lowers: Lowers,
     own_layer: Option<OwnLayer>,
     root: Root,
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
-    // Copies for other user IDs lie in several directories, which only the call names in order.
-    let shifted = layers.iter().any(|l| l.shifted);
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let own_id = own_layer.as_ref().map(|own| own.id.clone());
     let (upper, above) = own(own_layer);
-    let mut lowers: Vec<OwnedFd> = match shifted {
-        true => call.lowers.iter().map(|path| open(path)).collect::<Result<_>>()?,
-        false => layers.into_iter().rev().map(|layer| layer.diff).collect(),
+    let (mut lowers, above): (Vec<OwnedFd>, _) = match lowers {
+        // The own layer is among them.
+        Lowers::Copies(directories) => (directories, None),
+        Lowers::Layers(layers) => (layers.into_iter().rev().map(|layer| layer.diff).collect(), above),
     };
     if lowers.is_empty() {
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
         lowers.push(empty(&root, &id)?);
     }
-    let place = place(call, policy, upper, above.filter(|_| !shifted))?;
+    let place = place(call, policy, Some(&root), upper, above)?;
+    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
     let record = record(&mounted, &place, mount::PLAIN, kind(decision));
     note(Record { container: container.map(|c| c.id), ..record }, &place)

@@ -8,6 +8,7 @@
 
 mod image;
 mod layers;
+mod uppers;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::identify::{OwnLayer, Target, identify};
+use crate::identify::{OwnLayer, Root, Target, identify, open_target};
 use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Kind, Mounted, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
@@ -31,6 +32,7 @@ pub use image::{Prepared, prepare_image, vault_of};
 /// podman shows to its user: one line, without prefix, the case at its end.
 pub fn mount_program(argv: &[OsString]) -> ExitCode {
     process::clear_environment();
+    process::keep_descriptors();
     let call = match invoke::parse(argv) {
         Ok(Invocation::Version) => {
             let _ = writeln!(std::io::stdout(), "layerseal {}", env!("CARGO_PKG_VERSION"));
@@ -48,8 +50,7 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
 
 fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
     journal::refused(refusal, target);
-    // Nobody may be reading; the exit code is what counts.
-    let _ = writeln!(std::io::stderr(), "layerseal: {refusal}");
+    process::tell(&format!("layerseal: {refusal}"));
     ExitCode::from(refusal.case().class().exit_code())
 }
 
@@ -60,14 +61,22 @@ fn start(call: &Call) -> Result<()> {
     process::start_openssl();
     let policy = Policy::load(&Directories::system())?;
     let target = identify(call)?;
+    // Until the mount stands and is on record: whoever comes second finds it.
+    let (own, root) = match &target {
+        Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
+        Target::Layers(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
+        Target::Volume => (None, None),
+    };
+    let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
     // After it is known that the target is a container's: see design decision on calls for a target that
     // is mounted already.
-    if mount::again(&call.target)? {
+    let at = root.map(|root| open_target(root, call)).transpose()?;
+    if mount::again(&call.target, at.as_ref())? {
         return Ok(());
     }
     match target {
         Target::Image(claimed) => image::start(call, &policy, *claimed),
-        Target::Layers(claimed) => layers::start(call, &policy, claimed),
+        Target::Layers(claimed) => layers::start(call, &policy, *claimed),
         Target::Volume => volume(call, &policy),
     }
 }
@@ -78,7 +87,7 @@ fn volume(call: &Call, policy: &Policy) -> Result<()> {
         None => None,
         Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
     };
-    let place = place(call, policy, upper, None)?;
+    let place = place(call, policy, None, upper, None)?;
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
     let waiver = Waiver::for_volume();
     let mounted = mount::plain(&waiver, lowers, &place)?;
@@ -92,7 +101,13 @@ fn open(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Where the call wants its mount, and how.
-fn place(call: &Call, policy: &Policy, upper: Option<Upper>, above: Option<OwnedFd>) -> Result<Place> {
+fn place(
+    call: &Call,
+    policy: &Policy,
+    root: Option<&Root>,
+    upper: Option<Upper>,
+    above: Option<OwnedFd>,
+) -> Result<Place> {
     let settings = policy.mount();
     if call.xattr_permissions.is_some_and(|level| level > 0) && settings.top == Top::Kernel {
         let why = "force_mask (xattr_permissions): overlayfs shows owners and modes as they are on the disk";
@@ -101,6 +116,7 @@ fn place(call: &Call, policy: &Policy, upper: Option<Upper>, above: Option<Owned
     let read_only = call.restrictions.read_only;
     Ok(Place {
         target: call.target.clone(),
+        at: root.map(|root| open_target(root, call)).transpose()?,
         upper: upper.filter(|_| !read_only),
         above,
         how: How {

@@ -33,6 +33,15 @@ pub fn open_dir_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedF
     )?)
 }
 
+/// Opens the directory `name` beneath `dir` for mounting on it.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?)
+}
+
 /// Opens the regular file `name` beneath `dir` for reading.
 ///
 /// # Errors
@@ -72,6 +81,20 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Whether the directory holds nothing at all.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_empty(dir: impl AsFd) -> io::Result<bool> {
+    for entry in fs::Dir::read_from(dir)? {
+        // Names that are no text count too.
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Names of the entries of `dir`, without `.` and `..`, sorted.

@@ -23,6 +23,36 @@ pub fn start_openssl() {
     unsafe { openssl_sys::OPENSSL_init_ssl(WITHOUT_TEXTS, std::ptr::null()) };
 }
 
+/// Keeps descriptors that the caller left open from every program that is started: a daemon in the
+/// background would hold them for as long as it lives. Ours are closed with us.
+pub fn keep_descriptors() {
+    // SAFETY: three numbers; the call reads and writes no memory. Linux before 5.11 does not know it, and
+    // then nothing is changed.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// How long a reader may take that is behind.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a pipe with room takes at once (pipe(7)).
+const PIPE_BUF: usize = 4096;
+
+/// Writes a line to the standard error, unless nobody reads it: a pipe that is full must not keep us from
+/// ending. The exit code is what counts.
+pub fn tell(line: &str) {
+    use std::io::Write as _;
+    let mut text = format!("{line}\n");
+    if text.len() > PIPE_BUF {
+        text = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    }
+    let stderr = std::io::stderr();
+    let timeout = rustix::event::Timespec::try_from(PATIENCE).ok();
+    let mut ready = [rustix::event::PollFd::new(&stderr, rustix::event::PollFlags::OUT)];
+    if rustix::event::poll(&mut ready, timeout.as_ref()).is_ok_and(|n| n > 0) {
+        let _ = stderr.lock().write_all(text.as_bytes());
+    }
+}
+
 /// Whether this is root, and of the first user namespace: root of any other can mount no EROFS.
 pub fn is_real_root() -> bool {
     let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);

@@ -16,6 +16,7 @@ impl Vault {
     /// # Errors
     /// [`Case::Io`], G02.
     pub fn adopt(&self, file: &File, digest: &VerityDigest) -> Result<()> {
+        let size = file.metadata().map_err(|e| self.io(e))?.len();
         let path = digest.object_path();
         let linked = match files::link(file, self.objects(), &path) {
             // The first object whose digest begins so.
@@ -27,21 +28,21 @@ impl Vault {
         };
         match linked {
             Ok(true) => Ok(()),
-            Ok(false) if self.holds(digest) => Ok(()),
+            Ok(false) if self.holds(digest, size) => Ok(()),
             Ok(false) => {
                 let (dir, name) = self.object_place(digest)?;
                 files::replace_link(file, dir, &name).map_err(|e| Refusal::io(self.object_name(digest), e))
             }
             // Another filesystem or mount, and files with as many names as the filesystem allows.
             Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::XDEV | Errno::MLINK | Errno::PERM)) => {
-                self.copy(file, digest)
+                self.copy(file, digest, size)
             }
             Err(e) => Err(Refusal::io(self.object_name(digest), e)),
         }
     }
 
-    fn copy(&self, file: &File, digest: &VerityDigest) -> Result<()> {
-        if self.holds(digest) {
+    fn copy(&self, file: &File, digest: &VerityDigest, size: u64) -> Result<()> {
+        if self.holds(digest, size) {
             return Ok(());
         }
         let found = self.copy_as(file, digest.algorithm())?;

@@ -111,7 +111,7 @@ impl Vault {
             .zip(&contents.layers)
             .chain(Some((&contents.merged_digest, &contents.merged)));
         for (digest, bytes) in all {
-            if !self.holds(digest) {
+            if !self.holds(digest, bytes.len() as u64) {
                 self.put_object(digest, bytes, None)?;
             }
         }

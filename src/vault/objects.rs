@@ -85,9 +85,13 @@ impl Vault {
     }
 
     /// Whether the object is there and is what its name says: measured, or hashed where the
-    /// filesystem cannot measure.
-    pub fn holds(&self, digest: &VerityDigest) -> bool {
+    /// filesystem cannot measure. The digest covers the size: a file of another one is not looked at, and
+    /// nobody makes us hash a sparse file that is larger than the disk.
+    pub fn holds(&self, digest: &VerityDigest, size: u64) -> bool {
         let Ok(file) = self.open_object(digest) else { return false };
+        if file.metadata().map_or(true, |found| found.len() != size) {
+            return false;
+        }
         let name = self.object_name(digest);
         let measured = match verity::check(&file, digest, &name) {
             // An import that was cut off may have left the file without.
@@ -163,6 +167,7 @@ impl LayerVisitor for Import<'_> {
             import: self,
             hasher: VerityHasher::new(self.algorithm),
             collected: Vec::new(),
+            size: 0,
             file: None,
         })
     }
@@ -207,6 +212,7 @@ struct ObjectSink<'a> {
     hasher: VerityHasher,
     /// The file so far, until it is larger than [`COLLECT`].
     collected: Vec<u8>,
+    size: u64,
     /// The file, if it is larger.
     file: Option<NewFile>,
 }
@@ -215,6 +221,7 @@ impl ContentSink for ObjectSink<'_> {
     fn begin(&mut self, size: u64) -> Result<()> {
         self.hasher = VerityHasher::new(self.import.algorithm);
         self.collected.clear();
+        self.size = size;
         self.file = None;
         if size > COLLECT {
             // In the objects directory itself: its final place is known when the digest is.
@@ -242,7 +249,7 @@ impl ContentSink for ObjectSink<'_> {
         let algorithm = self.import.algorithm;
         let done = std::mem::replace(&mut self.hasher, VerityHasher::new(algorithm));
         let digest = if self.file.is_some() { done.finish() } else { verity_digest(algorithm, &self.collected) };
-        if !self.import.again.contains(&digest) && vault.holds(&digest) {
+        if !self.import.again.contains(&digest) && vault.holds(&digest, self.size) {
             self.file = None;
             return Ok(digest);
         }

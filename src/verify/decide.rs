@@ -302,8 +302,7 @@ pub fn unsigned(
     denied: &Denied,
 ) -> Result<VerifiedImage> {
     denied.image(image)?;
-    denied.erofs(&merged, "merged")?;
-    layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))?;
+    deny(&merged, layers, denied)?;
     if layers.len() != image.layers.len() {
         return Err(Refusal::new(
             Case::D05Layers,
@@ -315,8 +314,23 @@ pub fn unsigned(
 }
 
 /// Layers that are no image: part of one, or one that is being made.
-pub fn unsigned_layers(_leave: &Waiver, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
-    nobody(None, merged, layers)
+///
+/// # Errors
+/// [`Case::F06Denied`].
+pub fn unsigned_layers(
+    _leave: &Waiver,
+    merged: VerityDigest,
+    layers: &[VerityDigest],
+    denied: &Denied,
+) -> Result<VerifiedImage> {
+    deny(&merged, layers, denied)?;
+    Ok(nobody(None, merged, layers))
+}
+
+/// Whether one of the EROFS images is denied.
+fn deny(merged: &VerityDigest, layers: &[VerityDigest], denied: &Denied) -> Result<()> {
+    denied.erofs(merged, "merged")?;
+    layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))
 }
 
 /// What nobody vouches for.

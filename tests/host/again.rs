@@ -17,12 +17,12 @@ fn i11_the_live_mount_outlives_a_second_call_and_its_unmount() {
     let bench = Bench::new();
     let image = prepared(&bench);
     let root = Mount::at(&bench, "root");
-    assert!(!again(&root.path()).unwrap());
+    assert!(!again(&root.path(), None).unwrap());
     let there = mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
     // A process of the container, which has its files open.
     let live = open(&root.path().join("etc"));
     for count in 2..4 {
-        assert!(again(&root.path()).unwrap());
+        assert!(again(&root.path(), None).unwrap());
         let mounts = mounts_beneath(&root.path());
         assert_eq!(mounts.len(), count);
         assert!(mounts.last().unwrap().options.iter().any(|o| o == "ro"), "{mounts:?}");
@@ -55,13 +55,13 @@ fn i06_again_knows_plain_overlays_and_nothing_of_others() {
     assert_eq!(mounts_beneath(&root.path())[0].source, "layerseal:plain");
     // Not idempotent: nobody can say that the directories are the same.
     assert_eq!(volume().unwrap_err().case(), Case::I06Mounted);
-    assert!(again(&root.path()).unwrap());
+    assert!(again(&root.path(), None).unwrap());
     unmount(&root.path()).unwrap();
     unmount(&root.path()).unwrap();
     assert_eq!(unmount(&root.path()).unwrap_err().case(), Case::I06Nothing);
     let status = std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(foreign.path()).status();
     assert!(status.unwrap().success());
-    assert_eq!(again(&foreign.path()).unwrap_err().case(), Case::I06Mounted);
+    assert_eq!(again(&foreign.path(), None).unwrap_err().case(), Case::I06Mounted);
     assert_eq!(unmount(&foreign.path()).unwrap_err().case(), Case::I06Mounted);
     assert_eq!(mounts_beneath(&foreign.path()).len(), 1);
 }
@@ -73,7 +73,7 @@ fn a08_a_target_that_is_no_directory_is_refused() {
     std::fs::create_dir(bench.path("dir")).unwrap();
     std::os::unix::fs::symlink("dir", bench.path("link")).unwrap();
     for (name, case) in [("file", Case::A08Target), ("link", Case::A08Target), ("missing", Case::Usage)] {
-        assert_eq!(again(&bench.path(name)).unwrap_err().case(), case, "{name}");
+        assert_eq!(again(&bench.path(name), None).unwrap_err().case(), case, "{name}");
         assert_eq!(unmount(&bench.path(name)).unwrap_err().case(), case, "{name}");
         let id = case.id();
         bench.run(&["mount", "app", name]).refused(2, id);

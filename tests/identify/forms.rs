@@ -149,10 +149,17 @@ fn b12_copies_for_other_user_ids() {
     // The chain that its `lower` file has: the copy, its old content, and its template below.
     let below = s.lowers(&app.layers);
     let rw = |first: &[String]| s.rw(&own, &[first, below.as_slice()].concat());
+    let old = s.of(&copy, "diff1");
+    std::fs::create_dir(&old).unwrap();
     let shifted = layers(rw(&[s.of(&copy, "diff"), s.of(&copy, "diff/../diff1")]));
     assert!(shifted.layers.last().unwrap().shifted);
     assert_eq!(shifted.layers.last().unwrap().tie, Tie::Record);
+    assert_eq!(shifted.copies.len(), 2 + below.len());
     layers(rw(&[s.short(&copy), format!("{}/../diff1", s.short(&copy))]));
+    // They are opened like any other: beneath the store, through no symlink.
+    std::fs::remove_dir(&old).unwrap();
+    std::os::unix::fs::symlink("/etc", &old).unwrap();
+    refused(rw(&[s.of(&copy, "diff"), s.of(&copy, "diff1")]), Case::B09Replaced);
     layers(rw(&[s.of(&copy, "diff")]));
     // The call that makes the copy, before there is a record of a container.
     layers(s.rw(&copy, &below));

@@ -249,7 +249,7 @@ pub fn image(target: Result<Target>) -> ClaimedImage {
 #[track_caller]
 pub fn layers(target: Result<Target>) -> ClaimedLayers {
     match target {
-        Ok(Target::Layers(layers)) => layers,
+        Ok(Target::Layers(layers)) => *layers,
         other => panic!("not layers: {other:?}"),
     }
 }

@@ -1,0 +1,115 @@
+//! Writable layers that this host has seen empty. What else is in one covers verified files, and who has
+//! the disk can put it there: so `upper = "empty"` asks that a container begins with nothing, and that
+//! what it has since is of this boot.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode as FileMode, OFlags, Statx, StatxFlags, flock, openat, statx};
+use rustix::io::Errno;
+
+use crate::mount::{Place, Upper as Writable, runtime_dir};
+use crate::policy::{Decision, Mode, Upper};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// Beneath `/run/layerseal`, which does not survive the boot.
+const DIRECTORY: &str = "uppers";
+
+/// How long a call waits for another one for the same container.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A path and a time.
+const MAX_NOTE: u64 = 8192;
+
+/// Keeps other calls for the same upper directory waiting: two overlays over one damage it, and the
+/// kernel does not refuse that. It ends with the value. (Not a lock of containers-storage: those lie in
+/// files of their own.)
+pub(super) fn alone(upper: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let io = |e: Errno| Refusal::io(path.display().to_string(), e);
+    // A descriptor of its own: what fuse-overlayfs keeps of the other must not keep the lock.
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let lock = openat(upper, ".", flags, FileMode::empty()).map_err(io)?;
+    let until = Instant::now() + WAIT;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(Errno::WOULDBLOCK) => {
+                let why = "another start of this container does not end";
+                return Err(Refusal::new(Case::I07Busy, path.display().to_string(), why));
+            }
+            Err(e) => return Err(io(e)),
+        }
+    }
+}
+
+/// Whether the upper directory of `place` may hold what it holds; remembers one that is empty. What
+/// `audit` lets pass is given back.
+///
+/// # Errors
+/// [`Case::M01Upper`]; [`Case::Io`].
+pub(super) fn check(place: &Place, decision: &Decision) -> Result<Option<Refusal>> {
+    let Some(upper) = &place.upper else { return Ok(None) };
+    let io = |e: std::io::Error| Refusal::io(format!("{}, or its note in {DIRECTORY}", upper.path.display()), e);
+    let seen = runtime_dir(DIRECTORY).map_err(io)?;
+    if is_noted(&seen, upper).map_err(io)? {
+        return Ok(None);
+    }
+    if files::is_empty(&upper.upper).map_err(io)? {
+        // Before it is mounted: a container that was killed at once is no stranger.
+        remember(&seen, upper).map_err(io)?;
+        return Ok(None);
+    }
+    let refusal = Refusal::new(Case::M01Upper, upper.path.display().to_string(), "");
+    match (decision.upper, decision.mode) {
+        (Upper::Any, _) | (_, Mode::Off) => Ok(None),
+        (Upper::Empty, Mode::Audit) => Ok(Some(refusal)),
+        (Upper::Empty, Mode::Enforce) => Err(refusal),
+    }
+}
+
+/// Device and inode, by which notes are named, and what tells a directory from a later one with the same
+/// numbers.
+fn numbers(stat: &Statx) -> (String, String) {
+    let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
+    let born = born.map_or_else(|| "?".to_owned(), |t| format!("{}.{:09}", t.tv_sec, t.tv_nsec));
+    (format!("{}:{}:{}", stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino), born)
+}
+
+fn of(dir: &OwnedFd) -> rustix::io::Result<(String, String)> {
+    statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).map(|s| numbers(&s))
+}
+
+fn is_noted(seen: &OwnedFd, upper: &Writable) -> std::io::Result<bool> {
+    let (name, born) = of(&upper.upper)?;
+    match files::open_file_at(seen, &name) {
+        Ok(file) => Ok(files::read_all(file, MAX_NOTE)?.starts_with(format!("{born} ").as_bytes())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes the note of one directory, and takes away those of directories that are gone.
+fn remember(seen: &OwnedFd, upper: &Writable) -> std::io::Result<()> {
+    use std::os::fd::AsFd as _;
+    for name in files::list(seen.as_fd())? {
+        let note = files::open_file_at(seen, &name).and_then(|f| files::read_all(f, MAX_NOTE)).unwrap_or_default();
+        if !still_there(&name, &note) {
+            let _ = rustix::fs::unlinkat(seen, &name, AtFlags::empty());
+        }
+    }
+    let (name, born) = of(&upper.upper)?;
+    let path = std::path::absolute(&upper.path)?;
+    let note = [born.as_bytes(), b" ", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())].concat();
+    files::write_atomic(seen, &name, 0o600, &note)
+}
+
+fn still_there(name: &str, note: &[u8]) -> bool {
+    let Some(at) = note.iter().position(|b| *b == b' ') else { return false };
+    let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&note[at + 1..]));
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME).map(|s| numbers(&s));
+    found.is_ok_and(|(numbers, born)| numbers == name && born.as_bytes() == &note[..at])
+}
