@@ -80,6 +80,9 @@ fn a_warm_start_writes_nothing_into_the_vault() {
         files.sort();
         files
     };
+    // The first without fs-verity leaves a mark: all objects are there.
+    mount(&bench, &[]).ok();
+    bench.run(&["umount", "root"]).ok();
     let before = state();
     mount(&bench, &[]).ok();
     assert_eq!(state(), before);
