@@ -113,7 +113,7 @@ cases! {
     A03Lowers = "A03", Usage, "more lower directories than overlayfs takes", "use an image of at most 500 layers";
     A04Twice = "A04", Usage, "an option that may be given once is given twice", "";
     A06Contradiction = "A06", Usage, "the options contradict each other", "";
-    A08Target = "A08", Usage, "not a place to mount a container's root", "";
+    A08Target = "A08", Usage, "not a place to mount anything", "name an existing directory that is no symlink";
     A13IdMap = "A13", Usage, "the user or group mapping cannot be used", "give ranges that do not overlap";
     A13Cannot = "A13", CannotEnforce, "files cannot be shown under other user or group IDs", "use a kernel and a filesystem with idmapped mounts, or set top = \"fuse-overlayfs\"";
 
