@@ -59,3 +59,27 @@
 //!    mounted through the same descriptor.
 //!
 //! One bad artifact never hides a good one.
+//!
+//! # What happens at a start
+//!
+//! containers-storage calls `layerseal -o OPTIONS TARGET` under its locks, which we never take.
+//!
+//! 1. The environment is cleared, the options are read, and the target tells a container's root from a
+//!    volume of buildah ([`invoke`](crate::invoke), [`identify`](crate::identify)).
+//! 2. A target that carries our mount already (`podman diff` of a running container, which knows mounts by
+//!    FUSE's number only) gets a read-only clone of it on top.
+//! 3. The lower directories are looked up in the store's records, and the records compared with each
+//!    other: IDs with diff_ids, manifest and config with their digests. What comes out is a claim.
+//! 4. The policy, read once, says what is asked of an image of these names. Where a container names its
+//!    image, that one counts; else all images with these layers do, by the strictest rule.
+//! 5. *enforce*: the seals in the vault are judged as above. At first use the layers are read by their
+//!    tar-split tables: every file of the directories gets fs-verity, its digest is the kernel's, and it
+//!    becomes an object by one more name. Nothing is hashed here, unless a seal has no statement, and
+//!    the diff_ids are all that ties layers to the image.
+//! 6. *audit*: a refusal goes to the journal, and the image is shown as this host finds it, enforced all
+//!    the same. *off*: the directories are shown as they are, or, where they hold whiteouts as files
+//!    (containers-storage writes them so for mount programs), as in audit.
+//! 7. The mount, detached until the end; then a record in `/run/layerseal/mounts`, by device number.
+//!
+//! Parts of an image (`podman image diff`, `podman system check`) are shown where an image that holds
+//! them is sealed: the lowest of its layer images, stacked.
