@@ -70,7 +70,7 @@ pub(super) fn make_base() -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(BASE)
 }
 
-/// Opens the directory `name` beneath [`BASE`], and makes it where it is missing; for root only.
+/// Opens the directory `name` beneath `/run/layerseal`, and makes it where it is missing; for root only.
 ///
 /// # Errors
 /// The kernel's; one of its own where the directory is another user's.
