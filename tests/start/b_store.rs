@@ -360,7 +360,7 @@ fn b12_layers_that_are_no_image() {
     // One that is being made on top of a sealed image.
     let new = random_id("new");
     host.layer(&new, Some(&app.layers[0]));
-    let making = Container { id: String::new(), layer: new.clone(), lowers: app.layers.clone() };
+    let making = Container { layer: new.clone(), lowers: app.layers.clone() };
     host.start_refused(&making, 3, "B12");
     host.config("policy.toml", &format!("{ENFORCE}[[rule]]\nimage = \"<none>\"\nmode = \"audit\"\n"));
     host.start(&making).ok();
@@ -387,7 +387,7 @@ fn b03_an_images_layer_passed_off_as_a_containers() {
     for dir in ["work", "merged"] {
         std::fs::create_dir_all(host.of(&other.layers[0], dir)).unwrap();
     }
-    let evil = Container { id: random_id("x"), layer: other.layers[0].clone(), lowers: app.layers.clone() };
+    let evil = Container { layer: other.layers[0].clone(), lowers: app.layers.clone() };
     let options = host.options(&evil);
     // Its parent is none: the chain is wrong before anything else is.
     host.refused(&options, &host.of(&evil.layer, "merged"), 4, "B08");

@@ -151,7 +151,7 @@ fn f06_what_is_denied_is_denied_in_every_mode() {
 fn f06_layers_that_are_no_image_are_denied_too() {
     let Some(host) = Host::new(ENFORCE) else { return };
     let app = host.image(APP);
-    let making = Container { id: String::new(), layer: random_id("new"), lowers: app.layers.clone() };
+    let making = Container { layer: random_id("new"), lowers: app.layers.clone() };
     host.layer(&making.layer, Some(&app.layers[0]));
     let lowest = host.of(&app.layers[1], "merged");
     std::fs::create_dir_all(&lowest).unwrap();

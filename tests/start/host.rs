@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::common::{Bench, Entry, Layer, Layout, signer, two_layers};
 use crate::sandbox::{Ran, Sandbox};
 
-/// Whom the host trusts, and that it has no fs-verity.
+// Whom the host trusts, and that it has no fs-verity.
 pub const ENFORCE: &str = "version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
 pub const AUDIT: &str = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
 pub const OFF: &str = "version = 1\n[default]\nmode = \"off\"\nverity = \"off\"\n";
@@ -225,7 +225,7 @@ impl Host {
             all.push(json!({"id": id, "names": [name], "image": image.id, "layer": layer,
                 "created": "2026-01-02T03:04:05Z", "flags": {"MountLabel": "", "ProcessLabel": ""}}));
         });
-        Container { id, layer, lowers: image.layers.clone() }
+        Container { layer, lowers: image.layers.clone() }
     }
 
     /// A layer that is to be written to.
@@ -351,7 +351,6 @@ pub struct Image {
 /// A container of the store.
 #[derive(Clone, Debug)]
 pub struct Container {
-    pub id: String,
     /// Its own layer.
     pub layer: String,
     /// The layers below, uppermost first.
@@ -397,5 +396,7 @@ pub fn random_id(seed: &str) -> String {
 }
 
 pub fn binary() -> &'static str {
-    env!("CARGO_BIN_EXE_layerseal")
+    static BINARY: OnceLock<String> = OnceLock::new();
+    // In the VM the binary lies beside the test.
+    BINARY.get_or_init(|| std::env::var("LAYERSEAL_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_layerseal").to_owned()))
 }

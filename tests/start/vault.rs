@@ -283,7 +283,7 @@ fn b09_copies_for_other_user_ids_are_not_followed_out_of_the_store() {
     symlink(&secret, &old).unwrap();
     let own = random_id("own");
     host.layer(&own, Some(&copy));
-    let making = Container { id: String::new(), layer: own, lowers: vec![] };
+    let making = Container { layer: own, lowers: vec![] };
     let lowers = [
         vec![host.of(&copy, "diff"), host.of(&copy, "diff1")],
         app.layers.iter().map(|l| host.of(l, "diff")).collect(),

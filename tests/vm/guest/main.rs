@@ -7,12 +7,20 @@ mod common;
 #[path = "../../common/tree.rs"]
 mod tree;
 
+#[path = "../../start/host.rs"]
+#[allow(dead_code)]
+mod host;
+#[path = "../../start/sandbox.rs"]
+mod sandbox;
+
 mod disk;
 mod enforce;
 mod g_verity;
 mod house;
+mod k_after;
 mod keyring;
 mod mapped;
+mod start;
 mod tamper;
 
 use std::path::PathBuf;

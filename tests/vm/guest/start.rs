@@ -1,0 +1,158 @@
+//! The mount program where the policy asks for fs-verity and the kernel has it: a store that somebody had
+//! in his hands while the host was off.
+
+use std::path::{Path, PathBuf};
+
+use layerseal::digest::{Algorithm, BlobDigest, verity_digest};
+
+use crate::host::{APP, AUDIT, Container, ENFORCE, EVIL, Host, OTHER};
+use crate::{TOOL, new_enough};
+
+fn require(policy: &str) -> String {
+    policy.replace("verity = \"off\"", "verity = \"require\"")
+}
+
+/// A host in enforce mode that has started the sealed image once.
+fn ready() -> Option<(Host, Container)> {
+    if !new_enough() {
+        return None;
+    }
+    let host = Host::new(&require(ENFORCE))?;
+    let container = host.container("c", &host.image(APP));
+    host.start(&container).ok();
+    assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
+    let mounts = host.mounts_of(&container);
+    assert!(mounts[0].contains("verity=require") && mounts[0].contains("metacopy=on"), "{mounts:?}");
+    host.unmount(&container);
+    Some((host, container))
+}
+
+fn object(host: &Host, content: &[u8]) -> PathBuf {
+    host.root.join("layerseal/objects").join(verity_digest(Algorithm::Sha512, content).object_path())
+}
+
+fn drop_caches() {
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+}
+
+/// Whatever happened to the disk: refused, an error of input or output, or what was sealed.
+#[track_caller]
+fn sealed_or_nothing(host: &Host, container: &Container, what: &str) {
+    drop_caches();
+    let ran = host.start(container);
+    if ran.code != 0 {
+        assert!(ran.stderr.lines().count() == 1 && ran.records.len() == 1, "{what}: {ran:?}");
+        assert!(host.mounts_of(container).is_empty(), "{what}");
+        println!("{what}: {}", ran.stderr.trim());
+        return;
+    }
+    match host.read(container, "usr/bin/tool") {
+        Ok(content) => assert_eq!(content, TOOL, "{what}: altered content was shown"),
+        Err(e) => println!("{what}: {e}"),
+    }
+    host.unmount(container);
+}
+
+#[test]
+fn a06_the_caller_cannot_turn_verity_off() {
+    let Some((host, container)) = ready() else { return };
+    let target = host.of(&container.layer, "merged");
+    host.call(&format!("{},verity=off,metacopy=off", host.options(&container)), &target).ok();
+    assert!(host.mounts_of(&container)[0].contains("verity=require"));
+    // And can turn it on.
+    host.unmount(&container);
+    host.config("policy.toml", ENFORCE);
+    host.call(&format!("{},verity=require", host.options(&container)), &target).ok();
+    assert!(host.mounts_of(&container)[0].contains("verity=require"));
+}
+
+#[test]
+fn k01_nothing_that_was_put_on_the_disk_is_shown() {
+    let Some((host, container)) = ready() else { return };
+    let (tool, app) = (object(&host, &TOOL), host.image(APP));
+    let kept = host.bench.path("kept");
+    std::fs::rename(&tool, &kept).unwrap();
+    let layers = [host.of(&app.layers[1], "diff/usr/bin/tool"), host.of(&app.layers[1], "diff/usr/bin/same-tool")];
+    for layer in &layers {
+        // A file of the layer is the object itself, and protected: another can take its place.
+        assert!(std::fs::write(layer, EVIL).is_err());
+        std::fs::remove_file(layer).unwrap();
+        std::fs::write(layer, EVIL).unwrap();
+    }
+    std::fs::write(&tool, EVIL).unwrap();
+    sealed_or_nothing(&host, &container, "an object without fs-verity, with the note that all is there");
+    let prepared = host.root.join("layerseal/prepared");
+    assert!(std::fs::read_dir(&prepared).unwrap().count() > 0);
+    std::fs::remove_dir_all(&prepared).unwrap();
+    sealed_or_nothing(&host, &container, "the same without the note");
+    std::fs::remove_file(&tool).unwrap();
+    sealed_or_nothing(&host, &container, "no object, and another file in the layer");
+    for marker in std::fs::read_dir(host.root.join("layerseal/images")).unwrap().flatten() {
+        for note in std::fs::read_dir(marker.path()).unwrap().flatten() {
+            if note.file_name().to_string_lossy().starts_with("checked.") {
+                std::fs::remove_file(note.path()).unwrap();
+            }
+        }
+    }
+    sealed_or_nothing(&host, &container, "the layers are read anew, and are others");
+    // The object again: nothing else is needed.
+    std::fs::rename(&kept, &tool).unwrap();
+    for layer in &layers {
+        std::fs::remove_file(layer).unwrap();
+        std::fs::hard_link(&tool, layer).unwrap();
+    }
+    host.start(&container).ok();
+    assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
+}
+
+#[test]
+fn g03_another_erofs_image_with_fs_verity_is_refused() {
+    let Some((host, container)) = ready() else { return };
+    host.config("policy.toml", &require(AUDIT));
+    host.layerseal(&["prepare", &format!("{OTHER}:v1")]);
+    host.config("policy.toml", &require(ENFORCE));
+    let vault = layerseal::vault::Vault::open(&host.root.join("layerseal")).unwrap();
+    let merged = |name: &str| {
+        let image = host.image(name);
+        let manifest = std::fs::read(host.root.join("overlay-images").join(image.id).join("manifest")).unwrap();
+        let (merged, _) = vault.contents(&BlobDigest::of(&manifest), Algorithm::Sha512).unwrap();
+        host.root.join("layerseal/objects").join(merged.object_path())
+    };
+    let (good, evil) = (merged(APP), merged(OTHER));
+    std::fs::remove_file(&good).unwrap();
+    std::fs::hard_link(&evil, &good).unwrap();
+    host.start_refused(&container, 4, "G03");
+    std::fs::remove_file(&good).unwrap();
+    std::fs::copy(&evil, &good).unwrap();
+    host.start_refused(&container, 4, "G03");
+}
+
+/// Notes of the host name an EROFS image that no composefs made, in audit mode: a host that has no
+/// fs-verity reads it in any case; here a note says that it is not needed.
+#[test]
+fn h09_a_note_does_not_hand_the_kernel_any_bytes() {
+    let Some((host, _)) = ready() else { return };
+    host.config("policy.toml", &require(AUDIT));
+    host.layerseal(&["prepare", &format!("{OTHER}:v1")]);
+    let container = host.container("d", &host.image(OTHER));
+    let image = host.image(OTHER);
+    let manifest = std::fs::read(host.root.join("overlay-images").join(image.id).join("manifest")).unwrap();
+    let digest = BlobDigest::of(&manifest);
+    let vault = layerseal::vault::Vault::open(&host.root.join("layerseal")).unwrap();
+    let (merged, _) = vault.contents(&digest, Algorithm::Sha512).unwrap();
+    let mut crafted = std::fs::read(host.root.join("layerseal/objects").join(merged.object_path())).unwrap();
+    crafted[1024 + 12] = 0xff;
+    let forged = verity_digest(Algorithm::Sha512, &crafted);
+    vault.put_object(&forged, &crafted, None).unwrap();
+    vault.mark_prepared(&forged).unwrap();
+    let place = host.root.join("layerseal/images").join(digest.hex());
+    let note = std::fs::read_dir(&place).unwrap().flatten().map(|e| e.path());
+    let note = note.into_iter().find(|p| p.to_string_lossy().contains("digests.")).unwrap();
+    let text = std::fs::read_to_string(&note).unwrap();
+    std::fs::write(&note, text.replace(&merged.to_hex(), &forged.to_hex())).unwrap();
+    let ran = host.start(&container);
+    assert!(ran.code == 4 && ran.stderr.ends_with("[R-H09]\n"), "{ran:?}");
+    assert!(host.mounts_of(&container).is_empty());
+    assert!(Path::new(&host.of(&container.layer, "merged")).exists());
+}
