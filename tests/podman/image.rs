@@ -160,12 +160,11 @@ pub fn repository(image: &str) -> &str {
     image.rsplit_once(':').unwrap().0
 }
 
-/// Seals `image` of `dir` in its layout.
-pub fn sign(dir: &Path, image: &str, signer: &Signer) {
+/// Seals `image` in its layout.
+pub fn sign(layout: &Path, image: &str, signer: &Signer) {
     let bench = Bench::new();
     bench.signer("signer", signer);
-    let reference = format!("oci:{}:{image}", layout(dir, image).display());
-    bench
-        .run(&["sign", &reference, "--cert", "signer.crt", "--key", "signer.key", "--identity", repository(image)])
-        .ok();
+    let reference = format!("oci:{}:{image}", layout.display());
+    let identity = repository(image);
+    bench.run(&["sign", &reference, "--cert", "signer.crt", "--key", "signer.key", "--identity", identity]).ok();
 }

@@ -1,8 +1,8 @@
 //! What podman does with images.
 
-use crate::image::{self, APP, FRESH};
+use crate::image::{APP, FRESH};
 use crate::log::{Log, compare, compare_from};
-use crate::podman::{Podman, Program, copy, layouts};
+use crate::podman::{Podman, Program, copy, sealed};
 use crate::scratch;
 
 fn look(_: &Podman, log: &mut Log<'_>) {
@@ -52,7 +52,7 @@ fn look(_: &Podman, log: &mut Log<'_>) {
 
 #[test]
 fn images_are_as_with_fuse_overlayfs() {
-    compare("images", look);
+    compare_from("images", Podman::with_both, look);
 }
 
 fn build(podman: &Podman, log: &mut Log<'_>) {
@@ -107,7 +107,7 @@ fn additional(program: Program) -> Podman {
     if program == Program::Layerseal {
         // A container goes by the vault of its own store, and `podman diff` shows the image in the store
         // that has it, which has a vault of its own.
-        let seal = format!("oci:{}:{APP}", image::layout(&layouts().join("sealed"), APP).display());
+        let seal = format!("oci:{}:{APP}", sealed(APP).display());
         let trust = "/etc/layerseal/trust.d/acme/acme.crt";
         let vault = "/var/lib/containers/additional/layerseal";
         podman.layerseal(&["pull", &seal, "--require-signature", "--trust", trust]);

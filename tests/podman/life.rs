@@ -1,7 +1,7 @@
 //! The life of a container.
 
 use crate::image::{APP, FRESH};
-use crate::log::{Log, compare};
+use crate::log::{Log, compare, compare_from};
 use crate::podman::Podman;
 
 /// Looks at everything that the layers do to one another.
@@ -41,7 +41,7 @@ fn run(podman: &Podman, log: &mut Log<'_>) {
 
 #[test]
 fn containers_run_as_with_fuse_overlayfs() {
-    compare("run", run);
+    compare_from("run", Podman::with_both, run);
 }
 
 fn stay(podman: &Podman, log: &mut Log<'_>) {

@@ -1,7 +1,7 @@
 //! Many at once, and what comes after a reboot and a reset.
 
 use crate::image::{APP, FRESH};
-use crate::log::{Log, compare};
+use crate::log::{Log, compare, compare_from};
 use crate::podman::{Podman, emulated};
 
 fn at_once(podman: &Podman, log: &mut Log<'_>) {
@@ -27,7 +27,7 @@ fn at_once(podman: &Podman, log: &mut Log<'_>) {
 
 #[test]
 fn j04_many_containers_of_a_fresh_image_start_at_once() {
-    compare("many", at_once);
+    compare_from("many", Podman::with_both, at_once);
 }
 
 fn reboot(podman: &Podman, log: &mut Log<'_>) {
@@ -64,5 +64,5 @@ fn reset(_: &Podman, log: &mut Log<'_>) {
 
 #[test]
 fn a_reset_leaves_nothing_as_with_fuse_overlayfs() {
-    compare("reset", reset);
+    compare_from("reset", Podman::with_both, reset);
 }

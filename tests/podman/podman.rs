@@ -1,8 +1,9 @@
 //! podman on a host of its own, with the images of the tests in its store.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::common;
 use crate::host::Host;
@@ -50,13 +51,17 @@ pub struct Podman {
 }
 
 impl Podman {
-    /// podman with both images in its store; for layerseal they are sealed and prepared too.
+    /// podman with both images in its store; for layerseal the first is sealed and prepared too.
     pub fn new(program: Program) -> Self {
         let podman = Self::pulled(program);
-        if program == Program::Layerseal {
-            podman.prepare(APP);
-            podman.prepare(FRESH);
-        }
+        podman.prepare(APP);
+        podman
+    }
+
+    /// The same with both images prepared.
+    pub fn with_both(program: Program) -> Self {
+        let podman = Self::new(program);
+        podman.prepare(FRESH);
         podman
     }
 
@@ -129,17 +134,20 @@ impl Podman {
     pub fn pull(&self, image: &str) {
         let inside = self.host.inside("/var/tmp/layout");
         std::fs::create_dir(&inside).unwrap();
-        copy(&image::layout(&layouts().join("plain"), image).join("."), &inside);
+        copy(&image::layout(layouts(), image).join("."), &inside);
         let id = self.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
         self.ok(&["untag", id.trim()]);
         self.ok(&["tag", id.trim(), image]);
         std::fs::remove_dir_all(&inside).unwrap();
     }
 
-    /// Brings the seals of `image` into the vault, and what they cover.
+    /// Brings the seals of `image` into the vault, and what they cover; only layerseal needs that.
     #[track_caller]
     pub fn prepare(&self, image: &str) {
-        let output = self.try_prepare(image, &layouts().join("sealed"));
+        if self.program != Program::Layerseal {
+            return;
+        }
+        let output = self.try_prepare(image, &sealed(image));
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "layerseal prepare {image}: {error}");
     }
@@ -152,8 +160,8 @@ impl Podman {
     }
 
     /// [`Self::prepare`] with seals of other layouts; it may fail.
-    pub fn try_prepare(&self, image: &str, sealed: &std::path::Path) -> Output {
-        let seal = format!("oci:{}:{image}", image::layout(sealed, image).display());
+    pub fn try_prepare(&self, image: &str, sealed: &Path) -> Output {
+        let seal = format!("oci:{}:{image}", sealed.display());
         let binary = common::binary().display().to_string();
         self.host.command(&binary, &["prepare", image, "--seal", &seal]).output().unwrap()
     }
@@ -221,27 +229,35 @@ pub fn has_verity() -> bool {
     })
 }
 
-/// The layouts of both images: `plain` without seals, `sealed`, and `strange` with seals of somebody
-/// whom nobody trusts.
-pub fn layouts() -> &'static std::path::Path {
+/// The layouts of both images, without seals.
+pub fn layouts() -> &'static Path {
     static LAYOUTS: OnceLock<PathBuf> = OnceLock::new();
     LAYOUTS.get_or_init(|| {
         let dir = scratch::fresh("layouts");
-        for name in ["plain", "sealed", "strange"] {
-            std::fs::create_dir_all(dir.join(name)).unwrap();
-            image::write(&dir.join(name));
-        }
-        for image in [APP, FRESH] {
-            image::sign(&dir.join("sealed"), image, common::signer());
-            image::sign(&dir.join("strange"), image, common::stranger());
-        }
+        std::fs::create_dir(&dir).unwrap();
+        image::write(&dir);
         dir
     })
 }
 
+/// The layout of `image` with its seal.
+pub fn sealed(image: &str) -> PathBuf {
+    static SEALED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut sealed = SEALED.lock().unwrap_or_else(PoisonError::into_inner);
+    sealed.entry(image.to_owned()).or_insert_with(|| signed(image, common::signer())).clone()
+}
+
+/// A new layout of `image`, sealed by `signer`.
+pub fn signed(image: &str, signer: &common::Signer) -> PathBuf {
+    let dir = scratch::fresh("sealed");
+    copy(&image::layout(layouts(), image), &dir);
+    image::sign(&dir, image, signer);
+    dir
+}
+
 /// A store with both images, pulled once: with a mount program storage writes other whiteouts than
 /// without, so there are two.
-fn template(program: Program) -> &'static std::path::Path {
+fn template(program: Program) -> &'static Path {
     static WITH: OnceLock<PathBuf> = OnceLock::new();
     static WITHOUT: OnceLock<PathBuf> = OnceLock::new();
     let (cell, program) = match program {
@@ -275,7 +291,7 @@ pub fn forget_use(podman: &Podman) {
 }
 
 /// Copies a tree with everything that is in it.
-pub fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "cp -a {} {}", from.display(), to.display());
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::common::{self, walk};
 use crate::image::{APP, FRESH};
-use crate::podman::{Podman, Program, default_policy, forget_use, has_verity, layouts};
+use crate::podman::{Podman, Program, default_policy, forget_use, has_verity, signed};
 use crate::ready;
 
 impl Podman {
@@ -106,7 +106,7 @@ fn e07_a_seal_of_a_stranger_does_not_count() {
     };
     // Somebody trusts the stranger for a while, and no longer.
     trusted(common::stranger());
-    let output = podman.try_prepare(APP, &layouts().join("strange"));
+    let output = podman.try_prepare(APP, &signed(APP, common::stranger()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     podman.starts(APP);
     trusted(common::signer());

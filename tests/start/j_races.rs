@@ -209,3 +209,20 @@ fn j04_a_start_against_rm_and_prune() {
     let (mounted, _) = race(&host, &container, || exchange(&containers, &new), collect);
     assert!(mounted > 0);
 }
+
+/// Another filesystem in the place of `/proc` could say anything.
+#[test]
+fn j03_a_proc_that_is_not_the_kernels() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let container = host.container("c", &host.image(APP));
+    let fake = host.bench.path("proc");
+    std::fs::create_dir_all(fake.join("self/fd")).unwrap();
+    std::fs::write(fake.join("self/uid_map"), "0 0 4294967295\n").unwrap();
+    std::fs::write(fake.join("self/mountinfo"), "").unwrap();
+    host.sandbox.sh(&format!("mount --bind '{}' /proc", fake.display()));
+    host.start_refused(&container, 6, "J03");
+    std::fs::remove_file(fake.join("self/uid_map")).unwrap();
+    host.start_refused(&container, 6, "X06");
+    host.sandbox.sh("umount /proc");
+    host.start(&container).ok();
+}
