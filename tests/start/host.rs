@@ -170,7 +170,6 @@ impl Host {
         ran
     }
 
-    /// Runs a verb in the namespace.
     pub fn verb(&self, args: &[&str]) -> Ran {
         let mut command = self.sandbox.command(binary());
         command.arg("--vault").arg(self.root.join("layerseal")).args(args).current_dir(self.bench.dir.path());
@@ -179,7 +178,6 @@ impl Host {
         self.sandbox.run(&mut command)
     }
 
-    /// The records of a kind.
     pub fn json(&self, name: &str) -> Vec<Value> {
         match std::fs::read(self.root.join(name)) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap(),
@@ -307,7 +305,6 @@ impl Host {
         self.sandbox.mounts().into_iter().filter(|(at, _)| *at == merged).map(|(_, options)| options).collect()
     }
 
-    /// What podman does to unmount.
     pub fn unmount(&self, container: &Container) {
         self.sandbox.sh(&format!("umount -l '{}'", self.of(&container.layer, "merged")));
     }
@@ -331,7 +328,7 @@ impl Host {
                 if meta.is_dir() {
                     todo.push(path.clone());
                 }
-                // A name in the vault is one more link, and a change of its time: that is no change of the file.
+                // A name in the vault is one more link, which is no change of the file.
                 let what = format!("{} {:o} {} {} {content}", meta.ino(), meta.mode(), meta.len(), meta.mtime_nsec());
                 files.insert(path, what);
             }
@@ -340,7 +337,6 @@ impl Host {
     }
 }
 
-/// An image of the store.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub id: String,
@@ -348,7 +344,6 @@ pub struct Image {
     pub layers: Vec<String>,
 }
 
-/// A container of the store.
 #[derive(Clone, Debug)]
 pub struct Container {
     /// Its own layer.
