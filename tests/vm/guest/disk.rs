@@ -56,7 +56,8 @@ impl Disk {
         self.mount();
     }
 
-    /// The same while it is mounted; nothing of it stays in memory.
+    /// The same while it is mounted; nothing of it stays in memory. For the tests with podman.
+    #[allow(dead_code)]
     pub fn flip_mounted(&self, file: &Path, block: u64) {
         run(&mut Command::new("sync"));
         self.change(file, block);
