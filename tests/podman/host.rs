@@ -86,6 +86,8 @@ impl Host {
     }
 
     /// All processes and mounts are gone, and what was in `/run` and `/dev/shm`.
+    // The one before was waited for in `end`, and this one is then.
+    #[allow(clippy::zombie_processes)]
     pub fn reboot(&self) {
         self.end();
         let (holder, pid) = boot(&self.dir);
@@ -160,8 +162,6 @@ impl Drop for Host {
     }
 }
 
-// Whoever keeps it waits for it.
-#[allow(clippy::zombie_processes)]
 fn boot(dir: &Path) -> (Child, u32) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--propagation", "private", "sh", "-c", INIT, "init"]).arg(dir);
