@@ -145,7 +145,7 @@ fn h09_a_note_does_not_hand_the_kernel_any_bytes() {
     crafted[1024 + 12] = 0xff;
     let forged = verity_digest(Algorithm::Sha512, &crafted);
     vault.put_object(&forged, &crafted, None).unwrap();
-    vault.mark_prepared(&forged).unwrap();
+    vault.mark_prepared(&forged, true).unwrap();
     let place = host.root.join("layerseal/images").join(digest.hex());
     let note = std::fs::read_dir(&place).unwrap().flatten().map(|e| e.path());
     let note = note.into_iter().find(|p| p.to_string_lossy().contains("digests.")).unwrap();
