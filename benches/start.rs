@@ -268,6 +268,8 @@ fn enable(dir: &Path) {
 }
 
 /// Runs a command, and prints what it used.
+// wait4(2) waits for it, and says more than the standard library does.
+#[allow(clippy::zombie_processes)]
 fn used(command: &mut Command) {
     let start = Instant::now();
     let child = command.stdin(Stdio::null()).spawn().unwrap();

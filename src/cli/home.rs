@@ -67,14 +67,17 @@ impl Home {
     /// containers-storage is configured to take images from as well.
     pub(super) fn stores(&self) -> Result<Vec<PathBuf>> {
         let name = |e| Refusal::io(self.vault.display().to_string(), e);
-        let vault = std::fs::canonicalize(&self.vault).map_err(name)?;
-        let (Some(root), true) = (vault.parent(), vault.ends_with("layerseal")) else { return Ok(Vec::new()) };
-        let mut stores = vec![root.to_owned()];
+        // The vault itself may not be there yet.
+        let (Some(root), true) = (self.vault.parent(), self.vault.ends_with("layerseal")) else {
+            return Ok(Vec::new());
+        };
+        let root = std::fs::canonicalize(root).map_err(name)?;
+        let mut stores = vec![root.clone()];
         let configured = graph_root()?;
         if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root)
             && let Some(table) = storage_conf()?
         {
-            stores.extend(further_stores(&table).into_iter().filter(|s| s != root && *s != configured));
+            stores.extend(further_stores(&table).into_iter().filter(|s| *s != root && *s != configured));
         }
         Ok(stores)
     }

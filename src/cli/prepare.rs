@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -13,15 +13,16 @@ use crate::start::{Prepared, prepare_image, vault_of};
 
 /// `layerseal prepare`
 pub(super) fn run(home: &Home, args: &args::Prepare) -> anyhow::Result<ExitCode> {
-    let root = graph_root(&home.vault)?;
+    graph_root(&home.vault)?;
+    let roots = home.stores()?;
     let policy = Policy::load(&Directories::system())?;
     let seals = Extra::open(&args.seal, &home.budget)?;
     let images: Vec<StoredImage> = match args.all {
-        true => stored_images(&root, None)?,
+        true => stored_images(&roots, None)?,
         false => args
             .images
             .iter()
-            .map(|name| stored_images(&root, Some(name)))
+            .map(|name| stored_images(&roots, Some(name)))
             .collect::<Result<Vec<_>>>()?
             .into_iter()
             .flatten()
@@ -57,9 +58,9 @@ pub(super) fn run(home: &Home, args: &args::Prepare) -> anyhow::Result<ExitCode>
 }
 
 /// The vault that mount programs use is that of a container store.
-fn graph_root(vault: &Path) -> Result<PathBuf> {
+fn graph_root(vault: &Path) -> Result<()> {
     match (vault.file_name(), vault.parent()) {
-        (Some(name), Some(root)) if name == "layerseal" => Ok(root.to_owned()),
+        (Some(name), Some(_)) if name == "layerseal" => Ok(()),
         _ => {
             let why = "the vault of a container store is GRAPHROOT/layerseal";
             Err(Refusal::new(Case::Usage, vault.display().to_string(), why))

@@ -1,6 +1,6 @@
 //! Images of a store, by name or ID: for what is done before a container starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layers::{self, Link, Stores};
 use super::places::Home;
@@ -23,24 +23,42 @@ pub struct StoredImage {
     pub image: Result<ClaimedImage>,
 }
 
-/// Finds images in the store at `root`: those that `wanted` names, or all.
+/// Finds images in container stores: the one that `wanted` names, in the first store that has one, or all.
+/// The vault of the first store counts for all of them.
 ///
 /// # Errors
 /// [`Case::NotStored`], and [`Case::Usage`] for a name that means several; those of reading the records.
-pub fn stored_images(root: &Path, wanted: Option<&str>) -> Result<Vec<StoredImage>> {
-    let home = Home { root: root.to_owned(), id: String::new() };
-    let stores = Stores::open(&home)?;
-    let images = stores.own().images();
-    let chosen: Vec<&ImageRecord> = match wanted {
-        None => images.iter().collect(),
-        Some(name) => vec![choose(images, name, root)?],
-    };
-    let stored = |record: &ImageRecord| StoredImage {
-        id: record.id.clone(),
-        names: record.names.clone(),
-        image: claimed(&stores, record, root),
-    };
-    Ok(chosen.into_iter().map(stored).collect())
+pub fn stored_images(roots: &[PathBuf], wanted: Option<&str>) -> Result<Vec<StoredImage>> {
+    let mut found = Vec::new();
+    let mut first: Option<Root> = None;
+    for root in roots {
+        let stores = Stores::open(&Home { root: root.clone(), id: String::new() })?;
+        let own = Root::of(stores.own());
+        let vault = first.get_or_insert(own);
+        let images = stores.own().images();
+        let chosen: Vec<&ImageRecord> = match wanted {
+            None => images.iter().collect(),
+            Some(name) => choose(images, name)?.into_iter().collect(),
+        };
+        found.extend(chosen.into_iter().map(|record| {
+            StoredImage {
+                id: record.id.clone(),
+                names: record.names.clone(),
+                image: claimed(&stores, record, root)
+                    .map(|image| ClaimedImage { root: image.root.clone().with_vault_of(vault), ..image }),
+            }
+        }));
+        if wanted.is_some() && !found.is_empty() {
+            break;
+        }
+    }
+    match wanted {
+        Some(name) if found.is_empty() => {
+            let roots: Vec<String> = roots.iter().map(|r| r.display().to_string()).collect();
+            Err(Refusal::new(Case::NotStored, name, roots.join(", ")))
+        }
+        _ => Ok(found),
+    }
 }
 
 /// Images that have `layer` beneath their uppermost one: whoever vouches for one of them vouches for it.
@@ -59,7 +77,7 @@ pub fn images_above(root: &Path, layer: &str) -> Result<Vec<ClaimedImage>> {
 
 /// The image of this name, tag and registry being as optional as they are for podman, or whose ID
 /// begins so.
-fn choose<'a>(images: &'a [ImageRecord], wanted: &str, root: &Path) -> Result<&'a ImageRecord> {
+fn choose<'a>(images: &'a [ImageRecord], wanted: &str) -> Result<Option<&'a ImageRecord>> {
     let tagged = format!("{wanted}:latest");
     let exact = |n: &String| n == wanted || *n == tagged;
     let short =
@@ -75,14 +93,14 @@ fn choose<'a>(images: &'a [ImageRecord], wanted: &str, root: &Path) -> Result<&'
         let found: Vec<&ImageRecord> = images.iter().filter(|i| way(i)).collect();
         match found.as_slice() {
             [] => {}
-            [one] => return Ok(one),
+            [one] => return Ok(Some(one)),
             several => {
                 let ids: Vec<&str> = several.iter().map(|i| i.id.get(..12).unwrap_or(&i.id)).collect();
                 return Err(Refusal::new(Case::Usage, wanted, format!("it means several images: {}", ids.join(", "))));
             }
         }
     }
-    Err(Refusal::new(Case::NotStored, wanted, root.display()))
+    Ok(None)
 }
 
 fn claimed(stores: &Stores, record: &ImageRecord, root: &Path) -> Result<ClaimedImage> {

@@ -11,18 +11,19 @@ mod image;
 mod layers;
 mod lookup;
 mod places;
+mod root;
 mod storage;
 mod stored;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, stored_images};
+pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
 
 use crate::digest::BlobDigest;
@@ -57,21 +58,6 @@ pub struct ClaimedImage {
     pub own: Option<OwnLayer>,
     /// The store that it is to be mounted in.
     pub root: Root,
-}
-
-/// The root of a container store, `graphroot` in storage.conf.
-#[derive(Clone, Debug)]
-pub struct Root {
-    /// The directory, open.
-    pub dir: Arc<OwnedFd>,
-    /// Its path, for messages.
-    pub path: PathBuf,
-}
-
-impl Root {
-    fn of(store: &storage::Store) -> Self {
-        Self { dir: store.root(), path: store.path().to_owned() }
-    }
 }
 
 /// Layers, as the store claims them.
@@ -125,9 +111,11 @@ pub struct Container {
 pub fn open_target(root: &Root, call: &Call) -> Result<OwnedFd> {
     let refuse = |case, why: &dyn std::fmt::Display| Refusal::new(case, call.target.display().to_string(), why);
     let home = places::target(&absolute(&call.target)?)?.ok_or_else(|| refuse(Case::Bug, &"not in a store"))?;
-    files::open_path_at(&*root.dir, format!("overlay/{}/merged", home.id)).map_err(|e| match Errno::from_io_error(&e) {
-        Some(Errno::LOOP | Errno::NOTDIR) => refuse(Case::A08Target, &"it must be a directory and no symlink"),
-        _ => refuse(Case::Usage, &e),
+    files::open_path_at(&*root.targets, format!("overlay/{}/merged", home.id)).map_err(|e| {
+        match Errno::from_io_error(&e) {
+            Some(Errno::LOOP | Errno::NOTDIR) => refuse(Case::A08Target, &"it must be a directory and no symlink"),
+            _ => refuse(Case::Usage, &e),
+        }
     })
 }
 
@@ -141,6 +129,10 @@ pub fn identify(call: &Call) -> Result<Target> {
         let why = "data-only directories: use_composefs does not go together with a mount_program";
         return Err(Refusal::new(Case::B08Lowers, data.display().to_string(), why));
     }
+    let (home, run) = match additional(call, &home) {
+        Some(root) => (Home { root, id: home.id }, Some(home.root)),
+        None => (home, None),
+    };
     let mut stores = Stores::open(&home)?;
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
     let layers::Chain { links: mut chain, own_shifted, directories } =
@@ -181,7 +173,7 @@ pub fn identify(call: &Call) -> Result<Target> {
     let diff_ids: Option<Vec<BlobDigest>> = images.first().map(|c| c.image.layers.iter().map(|l| l.diff_id).collect());
     let layers = layers::open(&stores, &chain, diff_ids.as_deref())?;
     let own = own.map(|link| open_own(&stores, &link, call.upper.is_some(), container)).transpose()?;
-    let root = Root::of(stores.own());
+    let root = Root::of_call(stores.own(), run.as_deref())?;
     if images.is_empty() {
         let why = why.unwrap_or("the uppermost layer is no image's");
         let shifted = own_shifted || layers.iter().any(|l| l.shifted);
@@ -190,6 +182,13 @@ pub fn identify(call: &Call) -> Result<Target> {
         return Ok(Target::Layers(Box::new(ClaimedLayers { layers, own, copies, why, root })));
     }
     Ok(Target::Image(Box::new(ClaimedImage { images, layers, own, root })))
+}
+
+/// The root of the additional store that a layer to be read is in, where the target is not.
+fn additional(call: &Call, target: &Home) -> Option<PathBuf> {
+    let first = places::lower(call.lowers.first()?, target).ok()?;
+    let same = matches!(&first.name, places::Name::Id(id) if *id == target.id) && first.kind == places::Kind::Diff;
+    (call.upper.is_none() && same && first.root != target.root).then_some(first.root)
 }
 
 /// Why the chain cannot be taken for an image, where that is known without looking at one.

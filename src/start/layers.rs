@@ -70,7 +70,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
     let (mut denied, mut others) = (None, false);
-    for image in images_above(&claimed.root.path, top)? {
+    for image in images_above(&claimed.root.store, top)? {
         let sealed = match image::prepare_lowest(call, policy, &vault, &image, count) {
             Ok(Some(sealed)) => sealed,
             Ok(None) => {

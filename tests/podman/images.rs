@@ -2,7 +2,7 @@
 
 use crate::image::{APP, FRESH};
 use crate::log::{Log, compare, compare_from};
-use crate::podman::{Podman, Program, copy, sealed};
+use crate::podman::{Podman, Program, copy};
 use crate::scratch;
 
 fn look(_: &Podman, log: &mut Log<'_>) {
@@ -105,13 +105,7 @@ fn additional(program: Program) -> Podman {
     // Whoever looks into a store that podman has not made yet finds none.
     podman.ok(&["images", "-q"]);
     if program == Program::Layerseal {
-        // A container goes by the vault of its own store, and `podman diff` shows the image in the store
-        // that has it, which has a vault of its own.
-        let seal = format!("oci:{}:{APP}", sealed(APP).display());
-        let trust = "/etc/layerseal/trust.d/acme/acme.crt";
-        let vault = "/var/lib/containers/additional/layerseal";
-        podman.layerseal(&["pull", &seal, "--require-signature", "--trust", trust]);
-        podman.layerseal(&["prepare", "--vault", vault, APP, "--seal", &seal]);
+        podman.prepare(APP);
     }
     podman
 }

@@ -152,13 +152,6 @@ impl Podman {
         assert!(output.status.success(), "layerseal prepare {image}: {error}");
     }
 
-    /// Runs layerseal, which must succeed.
-    #[track_caller]
-    pub fn layerseal(&self, args: &[&str]) {
-        let output = self.host.command(&common::binary().display().to_string(), args).output().unwrap();
-        assert!(output.status.success(), "layerseal {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
     /// [`Self::prepare`] with seals of other layouts; it may fail.
     pub fn try_prepare(&self, image: &str, sealed: &Path) -> Output {
         let seal = format!("oci:{}:{image}", sealed.display());

@@ -44,7 +44,7 @@ impl<'a> Store<'a> {
     }
 
     fn image(&self) -> ClaimedImage {
-        stored_images(&self.root, Some("app:v1")).unwrap().remove(0).image.unwrap()
+        stored_images(std::slice::from_ref(&self.root), Some("app:v1")).unwrap().remove(0).image.unwrap()
     }
 
     fn import(&self, algorithm: Algorithm, diff_ids: bool) -> layerseal::report::Result<Contents> {
