@@ -67,11 +67,15 @@ impl Home {
     /// containers-storage is configured to take images from as well.
     pub(super) fn stores(&self) -> Result<Vec<PathBuf>> {
         let name = |e| Refusal::io(self.vault.display().to_string(), e);
-        // The vault itself may not be there yet.
-        let (Some(root), true) = (self.vault.parent(), self.vault.ends_with("layerseal")) else {
-            return Ok(Vec::new());
+        let vault = match (std::fs::canonicalize(&self.vault), self.vault.parent(), self.vault.file_name()) {
+            // It may not be there yet.
+            (Err(e), Some(parent), Some(file)) if e.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::canonicalize(parent).map_err(name)?.join(file)
+            }
+            (vault, ..) => vault.map_err(name)?,
         };
-        let root = std::fs::canonicalize(root).map_err(name)?;
+        let (Some(root), true) = (vault.parent(), vault.ends_with("layerseal")) else { return Ok(Vec::new()) };
+        let root = root.to_owned();
         let mut stores = vec![root.clone()];
         let configured = graph_root()?;
         if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root)
