@@ -34,19 +34,15 @@ impl Root {
     ///
     /// Layers of an additional store are shown in that store, or, since it may be read-only, beneath the
     /// run root (overlay.go, `getMergedDir`). The graph root is where containers-storage runs mount
-    /// programs, which nothing else in the call tells.
+    /// programs, which nothing else in the call tells; elsewhere a store's own vault counts.
     pub(super) fn of_call(store: &Store, run: Option<&Path>) -> Result<Self> {
         let refuse =
             |path: &Path, why: &dyn std::fmt::Display| Refusal::new(Case::A08Target, path.display().to_string(), why);
         let open = |path: &Path| files::open_dir(path).map(Arc::new).map_err(|e| refuse(path, &e));
         let mut root = Self::of(store);
-        match (graph_root(), run) {
-            (Some(graph), _) => {
-                root.dir = open(&graph)?;
-                root.path = graph;
-            }
-            (None, Some(run)) => return Err(refuse(run, &"the working directory is not that of a container store")),
-            (None, None) => {}
+        if let Some(graph) = graph_root() {
+            root.dir = open(&graph)?;
+            root.path = graph;
         }
         if let Some(run) = run {
             root.targets = open(run)?;
