@@ -233,20 +233,37 @@ fn f03_how_images_are_mounted_is_said_once() {
 }
 
 #[test]
-fn f01_anchors_are_refused_and_not_passed_over() {
+fn f01_anchors_are_authorities_and_no_signers() {
     let Some(host) = Host::new() else { return };
     host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
     std::fs::create_dir_all(host.0.path("etc/trust.d/acme/ca")).unwrap();
     host.load().unwrap();
-    let anchor = host.certificate("etc", "acme/ca", "root.crt", &stranger().cert.to_pem().unwrap());
+    // A signer's certificate is no authority.
+    host.certificate("etc", "acme/ca", "root.crt", &stranger().cert.to_pem().unwrap());
     let refusal = host.load().unwrap_err();
-    assert_eq!(refusal.case(), Case::F01Store);
-    assert!(refusal.to_string().contains(&anchor.display().to_string()), "{refusal}");
-    std::fs::rename(host.0.path("etc/trust.d/acme/ca"), host.0.path("run/trust.d/acme/ca")).unwrap();
+    assert_eq!(refusal.case(), Case::E10Usage);
+    assert!(refusal.to_string().contains("root.crt"), "{refusal}");
+    let pem = std::process::Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout /dev/null".split(' '))
+        .output()
+        .unwrap()
+        .stdout;
+    host.certificate("etc", "acme/ca", "root.crt", &pem);
+    let decision = host.load().unwrap().decide(&[]);
+    assert_eq!((decision.anchors.len(), decision.certificates.len()), (1, 1));
+    // Alone it is a trust store too.
+    for file in std::fs::read_dir(host.0.path("etc/trust.d/acme")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let _ = std::fs::remove_dir_all(host.0.path("usr/trust.d"));
+    let _ = std::fs::remove_dir_all(host.0.path("run/trust.d"));
+    let decision = host.load().unwrap().decide(&[]);
+    assert_eq!((decision.anchors.len(), decision.certificates.len()), (1, 0));
+    std::fs::remove_file(host.0.path("etc/trust.d/acme/ca/root.crt")).unwrap();
     assert_eq!(host.refused(), Case::F01Store);
-    std::fs::create_dir_all(host.0.path("etc/trust.d/acme/ca")).unwrap();
-    symlink("/dev/null", host.0.path("etc/trust.d/acme/ca/root.crt")).unwrap();
-    host.load().unwrap();
 }
 
 #[test]

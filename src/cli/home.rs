@@ -214,6 +214,7 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
     };
     Ok(Rules {
         certificates,
+        anchors: Vec::new(),
         dates: match args.dates {
             DatesArg::Enforce => Dates::Enforce,
             DatesArg::Ignore => Dates::Ignore,

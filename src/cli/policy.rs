@@ -28,6 +28,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             "mode": word(&decision.mode),
             "trust": decision.stores,
             "certificates": certificates,
+            "anchors": decision.anchors.iter().map(|a| json!({"sha256": a.fingerprint()})).collect::<Vec<_>>(),
             "binding": word(&decision.binding),
             "identity": decision.identity,
             "verity": word(&decision.verity),
@@ -48,6 +49,9 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             String::new(),
             format!("{} (SHA-256 {}){}", certificate.subject(), certificate.fingerprint(), note),
         ]);
+    }
+    for anchor in &decision.anchors {
+        rows.push(vec![String::new(), format!("anchor (SHA-256 {})", anchor.fingerprint())]);
     }
     rows.push(vec!["binding".into(), word(&decision.binding)]);
     rows.push(vec!["identity".into(), if decision.identity { "must be in the seal" } else { "any" }.into()]);

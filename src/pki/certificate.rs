@@ -69,21 +69,18 @@ impl Certificate {
         let issuer_text = name::text(outline.issuer).map_err(|e| malformed(&e))?;
         let subject = name::text(outline.subject).map_err(|e| malformed(&e))?;
 
-        let x509 = X509::from_der(der).map_err(|_| malformed(&"OpenSSL cannot read it"))?;
-        if !x509.to_der().is_ok_and(|again| again == der) {
-            return Err(malformed(&"OpenSSL writes it differently"));
-        }
+        let x509 = openssl(der).map_err(|e| malformed(&e))?;
         let refuse = |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
         let family = key_family(&outline, &x509).map_err(|why| refuse(Case::E12Weak, why))?;
         may_sign(&x509).map_err(|why| refuse(Case::E10Usage, why.to_owned()))?;
-        let time = |at| unix_time(at).map_err(|_| malformed(&"a date cannot be read"));
+        let (not_before, not_after) = dates(&x509).map_err(|e| malformed(&e))?;
         Ok(Self {
-            not_before: time(x509.not_before())?,
-            not_after: time(x509.not_after())?,
+            not_before,
+            not_after,
             der: der.to_vec(),
             issuer: outline.issuer.to_vec(),
             serial: outline.serial.to_vec(),
-            fingerprint: der::hex(&sha256(der)),
+            fingerprint: fingerprint(der),
             x509,
             issuer_text,
             subject,
@@ -169,14 +166,14 @@ pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certifica
 /// [`Case::F02Certificate`] as [`certificates_from_bytes`].
 pub fn fingerprints_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<String>> {
     let fingerprint = |der: &Vec<u8>| match outline(der) {
-        Ok(_) => Ok(der::hex(&sha256(der))),
+        Ok(_) => Ok(fingerprint(der)),
         Err(e) => Err(Refusal::new(Case::F02Certificate, name, e)),
     };
     ders(bytes, name)?.iter().map(fingerprint).collect()
 }
 
 /// The DER of every certificate in `bytes`; at least one.
-fn ders(bytes: &[u8], name: &str) -> Result<Vec<Vec<u8>>> {
+pub(super) fn ders(bytes: &[u8], name: &str) -> Result<Vec<Vec<u8>>> {
     let refuse = |detail: String| Refusal::new(Case::F02Certificate, name, detail);
     if bytes.len() > MAX_FILE {
         return Err(refuse("larger than 1 MiB".into()));
@@ -228,17 +225,27 @@ fn decode(body: &str) -> Option<Vec<u8>> {
 }
 
 /// Where the facts stand in a certificate; everything else is left to OpenSSL.
-struct Outline<'a> {
-    serial: &'a [u8],
-    issuer: &'a [u8],
-    subject: &'a [u8],
+pub(super) struct Outline<'a> {
+    pub(super) serial: &'a [u8],
+    pub(super) issuer: &'a [u8],
+    pub(super) subject: &'a [u8],
     key_algorithm: &'a [u8],
     key_parameters: &'a [u8],
     key: &'a [u8],
+    /// `None` where they cannot be read; a certificate that is trusted for itself needs none.
+    pub(super) extensions: Option<Vec<Extension<'a>>>,
 }
 
-/// Reads TBSCertificate (RFC 5280 section 4.1) as far as the key.
-fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
+/// One extension (RFC 5280 section 4.2).
+pub(super) struct Extension<'a> {
+    pub(super) oid: &'a [u8],
+    pub(super) critical: bool,
+    /// The DER in its OCTET STRING.
+    pub(super) value: &'a [u8],
+}
+
+/// Reads TBSCertificate (RFC 5280 section 4.1).
+pub(super) fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
     let mut certificate = der::only(der, tag::SEQUENCE)?.reader();
     let mut tbs = certificate.enter(tag::SEQUENCE)?;
     tbs.optional(tag::CONTEXT_0)?;
@@ -254,7 +261,49 @@ fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
     algorithm.finish()?;
     let key = info.octet_aligned_bits()?;
     info.finish()?;
-    Ok(Outline { serial, issuer, subject, key_algorithm, key_parameters, key })
+    let extensions = extensions(&mut tbs).ok();
+    Ok(Outline { serial, issuer, subject, key_algorithm, key_parameters, key, extensions })
+}
+
+fn extensions<'a>(tbs: &mut der::Reader<'a>) -> der::Result<Vec<Extension<'a>>> {
+    let mut found = Vec::new();
+    if tbs.is_empty() {
+        return Ok(found);
+    }
+    // Unique identifiers before them are of another century, and then nothing here is known.
+    let outer = tbs.expect(tag::CONTEXT_3)?;
+    let mut list = outer.reader().enter(tag::SEQUENCE)?;
+    while !list.is_empty() {
+        let mut extension = list.enter(tag::SEQUENCE)?;
+        let oid = extension.oid()?;
+        let critical = extension.optional(tag::BOOLEAN)?.is_some_and(|element| element.content == [0xff]);
+        let value = extension.expect(tag::OCTET_STRING)?.content;
+        extension.finish()?;
+        found.push(Extension { oid, critical, value });
+    }
+    Ok(found)
+}
+
+/// The certificate as OpenSSL holds it, if it means the same bytes.
+pub(super) fn openssl(der: &[u8]) -> std::result::Result<X509, String> {
+    let x509 = X509::from_der(der).map_err(|_| "OpenSSL cannot read it".to_owned())?;
+    if x509.to_der().is_ok_and(|again| again == der) { Ok(x509) } else { Err("OpenSSL writes it differently".into()) }
+}
+
+/// Start and end of validity, in seconds since 1970.
+pub(super) fn dates(x509: &X509) -> std::result::Result<(i64, i64), String> {
+    let time = |at| unix_time(at).map_err(|_| "a date cannot be read".to_owned());
+    Ok((time(x509.not_before())?, time(x509.not_after())?))
+}
+
+/// SHA-256 of a certificate's bytes, in lower-case hexadecimal.
+pub(super) fn fingerprint(der: &[u8]) -> String {
+    der::hex(&sha256(der))
+}
+
+/// Whether the key usage, if the certificate has one, allows to issue certificates.
+pub(super) fn may_sign_certificates(x509: &X509) -> bool {
+    x509.key_usage().is_none_or(|usage| usage.contains(X509KeyUsage::KEY_CERT_SIGN))
 }
 
 /// Issuer (DER) and serial number (content octets) of the certificate `der`, which OpenSSL never
@@ -265,7 +314,7 @@ pub(super) fn issuer_and_serial(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
 }
 
 /// The key's family, if the key is one that may sign; otherwise what is wrong with it.
-fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family, String> {
+pub(super) fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family, String> {
     let unreadable = |_: ErrorStack| "OpenSSL cannot read its key".to_owned();
     match outline.key_algorithm {
         RSA_ENCRYPTION => {

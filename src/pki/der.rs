@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 /// The tags that seals and certificates use, as whole identifier octets.
 pub mod tag {
+    /// BOOLEAN.
+    pub const BOOLEAN: u8 = 0x01;
     /// INTEGER.
     pub const INTEGER: u8 = 0x02;
     /// BIT STRING.

@@ -1,6 +1,7 @@
 //! PKCS#7 and X.509: the strict profile of signatures that we accept, certificates that may be
 //! trusted, and the one call that verifies. OpenSSL does the cryptography, this room the policy.
 
+pub mod anchor;
 pub mod certificate;
 mod der;
 pub mod formatted_digest;
@@ -10,9 +11,10 @@ pub mod profile;
 pub mod sign;
 pub mod trust;
 
+pub use anchor::{Anchor, leaf};
 pub use certificate::{Certificate, certificates_from_bytes, fingerprints_from_bytes};
 pub use formatted_digest::formatted_digest;
 pub use pkcs7::{Dates, verify as verify_signature};
 pub use profile::{Profile, parse as parse_signature};
 pub use sign::{Signer, key_file_mode_warning};
-pub use trust::{Ownership, TrustStore};
+pub use trust::{Ownership, TrustStore, anchors};

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::anchor::Anchor;
 use super::certificate::{Certificate, MAX_FILE, certificates_from_bytes};
 use crate::report::{Case, Refusal, Result};
 
@@ -188,12 +189,35 @@ fn examine(fd: impl AsFd, ownership: Ownership, name: &str) -> Result<Stat> {
     Ok(stat)
 }
 
+/// All anchors of `paths`, which are files.
+///
+/// # Errors
+/// [`Case::F01Store`] if something cannot be read, or if `ownership` is not met; otherwise as
+/// [`Anchor::from_bytes`].
+pub fn anchors(paths: &[PathBuf], ownership: Ownership) -> Result<Vec<Anchor>> {
+    let mut anchors = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        let fd = open_path(path, ownership)?;
+        let stat = examine(&fd, ownership, &name)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(unusable(&name, "not a file"));
+        }
+        anchors.extend(Anchor::from_bytes(&read_file(fd, &name)?, &name)?);
+    }
+    Ok(anchors)
+}
+
 /// Adds the certificates of an open file.
 fn load_file(fd: OwnedFd, name: &str, into: &mut Vec<Certificate>) -> Result<()> {
+    into.append(&mut certificates_from_bytes(&read_file(fd, name)?, name)?);
+    Ok(())
+}
+
+fn read_file(fd: OwnedFd, name: &str) -> Result<Vec<u8>> {
     // One byte more than is allowed, so that what is too large is seen to be.
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     File::from(fd).take(limit).read_to_end(&mut bytes).map_err(|e| unusable(name, e))?;
-    into.append(&mut certificates_from_bytes(&bytes, name)?);
-    Ok(())
+    Ok(bytes)
 }

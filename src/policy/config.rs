@@ -51,25 +51,22 @@ impl Directories {
         Ok(files)
     }
 
-    /// The certificate files of trust store `name`, from `trust.d/<name>/` of all directories.
-    pub(super) fn trust(&self, name: &str) -> Result<Vec<PathBuf>> {
+    /// The certificate files of trust store `name`, from `trust.d/<name>/` of all directories: those of
+    /// signers, and those of anchors, which are in `ca/`.
+    pub(super) fn trust(&self, name: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
             return Err(Refusal::new(Case::F01Store, name, "not a name of a trust store"));
         }
         let place = format!("trust.d/{name}");
-        // Anchors are no signers. Passing over them would leave whoever put them there believing that
-        // leaves are accepted; counting them as signers would trust more than was asked.
-        if let Some(anchor) = self.beneath(&format!("{place}/ca"))?.into_iter().find(|p| is_certificate(p)) {
-            let why =
-                "certificates in ca/ do not count: no chains are built; put the signers' own certificates beside it";
-            return Err(Refusal::new(Case::F01Store, anchor.display().to_string(), why));
-        }
-        let paths: Vec<PathBuf> = self.beneath(&place)?.into_iter().filter(|p| is_certificate(p)).collect();
-        if paths.is_empty() {
+        let files = |place: &str| -> Result<Vec<PathBuf>> {
+            Ok(self.beneath(place)?.into_iter().filter(|p| is_certificate(p)).collect())
+        };
+        let (signers, anchors) = (files(&place)?, files(&format!("{place}/ca"))?);
+        if signers.is_empty() && anchors.is_empty() {
             let place = self.0.last().map(|d| d.join("trust.d").join(name).display().to_string()).unwrap_or_default();
             return Err(Refusal::new(Case::F01Store, place, "there is no certificate in it"));
         }
-        Ok(paths)
+        Ok((signers, anchors))
     }
 
     /// The files of `deny.d/` of all directories: certificates, and lists of digests (`*.list`).

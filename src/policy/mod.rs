@@ -29,8 +29,9 @@ mod denied;
 mod rule;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::pki::{Certificate, Dates, Ownership, TrustStore};
+use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
 use crate::report::{Case, Refusal, Result};
 
 pub use config::Directories;
@@ -57,6 +58,8 @@ pub struct Decision {
     pub mode: Mode,
     /// Whom to trust: the certificates of all trust stores that the rule names.
     pub certificates: Vec<Certificate>,
+    /// Whom to trust to vouch for signers whose certificates travel in their signatures.
+    pub anchors: Vec<Anchor>,
     /// The names of those stores.
     pub stores: Vec<String>,
     /// Whether a binding statement is needed.
@@ -195,31 +198,42 @@ fn refuse(path: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Case::F03Policy, path, why)
 }
 
+fn load(signers: &[PathBuf], authorities: &[PathBuf]) -> Result<(Vec<Certificate>, Vec<Anchor>)> {
+    let signers = match signers {
+        [] => Vec::new(),
+        paths => TrustStore::load(paths, Ownership::RootOnly)?.certificates().to_vec(),
+    };
+    Ok((signers, anchors(authorities, Ownership::RootOnly)?))
+}
+
 /// Trust stores, each read once.
 struct Stores<'a> {
     directories: &'a Directories,
-    loaded: BTreeMap<String, Vec<Certificate>>,
+    loaded: BTreeMap<String, (Vec<Certificate>, Vec<Anchor>)>,
 }
 
 impl Stores<'_> {
     fn decision(&mut self, settings: &Settings, source: String) -> Result<Decision> {
         let mode = settings.mode.unwrap_or(Mode::Enforce);
         let stores = settings.trust.clone().unwrap_or_default();
-        let mut certificates = Vec::new();
+        let (mut certificates, mut anchors) = (Vec::new(), Vec::new());
         for store in &stores {
             if !self.loaded.contains_key(store) {
                 let paths = self.directories.trust(store).map_err(|r| r.within(&source))?;
-                let certificates = TrustStore::load(&paths, Ownership::RootOnly)?.certificates().to_vec();
-                self.loaded.insert(store.clone(), certificates);
+                self.loaded.insert(store.clone(), load(&paths.0, &paths.1)?);
             }
-            certificates.extend(self.loaded.get(store).into_iter().flatten().cloned());
+            if let Some((signers, authorities)) = self.loaded.get(store) {
+                certificates.extend(signers.iter().cloned());
+                anchors.extend(authorities.iter().cloned());
+            }
         }
-        if certificates.is_empty() && mode == Mode::Enforce && settings.trust.is_some() {
+        if certificates.is_empty() && anchors.is_empty() && mode == Mode::Enforce && settings.trust.is_some() {
             return Err(refuse(&source, "trust names no store"));
         }
         Ok(Decision {
             mode,
             certificates,
+            anchors,
             stores,
             binding: settings.binding.unwrap_or(Binding::Required),
             identity: settings.identity.unwrap_or(true),

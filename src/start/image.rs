@@ -187,6 +187,7 @@ impl<'a> Choice<'a> {
     fn rules(&self) -> Rules {
         Rules {
             certificates: Some(self.decision.certificates.clone()),
+            anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
             now: super::now(),
             binding: match self.decision.binding {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image};
-use crate::pki::{Certificate, Dates, formatted_digest, verify_signature};
+use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
 use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
@@ -23,6 +23,9 @@ pub enum BindingRule {
 pub struct Rules {
     /// Whom to trust; `None` compares digests only.
     pub certificates: Option<Vec<Certificate>>,
+    /// Whom to trust to vouch for signers whose certificates are in their signatures; only where signatures
+    /// are asked for.
+    pub anchors: Vec<Anchor>,
     /// Whether certificates outside their dates count.
     pub dates: Dates,
     /// The time to judge dates by, in seconds since 1970.
@@ -100,11 +103,28 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
 
 fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate], rules: &Rules) -> Result<SignedBy> {
     let content = formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes());
-    let index = verify_signature(der, &content, trusted, rules.dates, rules.now, &role.to_string())?;
-    let bug = || Refusal::new(Case::Bug, role.to_string(), "no such certificate");
-    let signer = trusted.get(index).map(SignedBy::of).ok_or_else(bug)?;
+    let shown = role.to_string();
+    let signer = match verify_signature(der, &content, trusted, rules.dates, rules.now, &shown) {
+        Ok(index) => {
+            let bug = || Refusal::new(Case::Bug, &shown, "no such certificate");
+            trusted.get(index).map(SignedBy::of).ok_or_else(bug)?
+        }
+        Err(refusal) if refusal.case() == Case::E07Untrusted => {
+            by_anchor(der, &content, rules, &shown)?.ok_or(refusal)?
+        }
+        Err(refusal) => return Err(refusal),
+    };
     rules.denied.certificate(&signer.fingerprint).map_err(|r| r.within(role))?;
     Ok(signer)
+}
+
+/// The signer that an anchor vouches for, if it signed; `None` where no anchor says so.
+fn by_anchor(der: &[u8], content: &[u8], rules: &Rules, subject: &str) -> Result<Option<SignedBy>> {
+    let counts = |anchor: &&Anchor| rules.denied.certificate(anchor.fingerprint()).is_ok();
+    let anchors: Vec<Anchor> = rules.anchors.iter().filter(counts).cloned().collect();
+    let Some(leaf) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
+    verify_signature(der, content, std::slice::from_ref(&leaf), rules.dates, rules.now, subject)?;
+    Ok(Some(SignedBy::of(&leaf)))
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {

@@ -60,6 +60,7 @@ impl Host {
             now,
             binding: BindingRule::Required,
             identities: vec![],
+            anchors: vec![],
             denied,
         };
         let store = self.layout.store();

@@ -7,6 +7,7 @@ mod common;
 #[allow(dead_code)]
 mod store;
 
+mod anchors;
 mod deny;
 mod fsck;
 mod gc;

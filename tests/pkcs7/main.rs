@@ -1,5 +1,6 @@
 //! PKCS#7 signatures, certificates and trust stores, attacked case by case.
 
+mod anchors;
 mod certificates;
 mod forge;
 mod openssl_cli;

@@ -1,0 +1,169 @@
+//! Anchors: authorities for signers that nobody named before. A signature may carry its signer's own
+//! certificate, and an anchor can vouch for it, directly and for this purpose.
+//!
+//! This is no general path building. There is one step, from the anchor to the leaf; everything that
+//! could make it mean more or less than it says is refused. The kernel goes by its own keyring: a leaf that
+//! counts here is no key there.
+
+use openssl::nid::Nid;
+use openssl::x509::X509;
+
+use super::certificate::{self, Certificate, Extension, Outline};
+use super::der;
+use super::pkcs7::Dates;
+use super::profile::walk;
+use crate::report::{Case, Refusal, Result};
+
+/// `id-ce-basicConstraints`, `id-ce-keyUsage`, `id-ce-extKeyUsage` (RFC 5280 section 4.2.1).
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+/// `id-kp-codeSigning` (RFC 5280 section 4.2.1.12).
+const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
+
+/// How a leaf may be signed: as seals are.
+const SIGNATURES: [Nid; 6] = [
+    Nid::SHA256WITHRSAENCRYPTION,
+    Nid::SHA384WITHRSAENCRYPTION,
+    Nid::SHA512WITHRSAENCRYPTION,
+    Nid::ECDSA_WITH_SHA256,
+    Nid::ECDSA_WITH_SHA384,
+    Nid::ECDSA_WITH_SHA512,
+];
+
+/// An authority whose leaf certificates may sign when they travel in the signature.
+#[derive(Clone)]
+pub struct Anchor {
+    x509: X509,
+    /// The subject's DER, which leaves must name as their issuer, byte for byte.
+    name: Vec<u8>,
+    fingerprint: String,
+    not_before: i64,
+    not_after: i64,
+}
+
+impl std::fmt::Debug for Anchor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Anchor").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Anchor {
+    /// All anchors in `bytes`: one in DER, or any number in PEM. `name` is what refusals call them.
+    ///
+    /// # Errors
+    /// [`Case::F02Certificate`] for what is no certificate, [`Case::E12Weak`] for a weak key,
+    /// [`Case::E10Usage`] for one that is no authority, or one with limits that we do not know to keep.
+    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Self>> {
+        certificate::ders(bytes, name)?.iter().map(|der| Self::from_der(der, name)).collect()
+    }
+
+    fn from_der(der: &[u8], name: &str) -> Result<Self> {
+        let malformed = |e: &dyn std::fmt::Display| Refusal::new(Case::F02Certificate, name, e);
+        let outline = certificate::outline(der).map_err(|e| malformed(&e))?;
+        let x509 = certificate::openssl(der).map_err(|e| malformed(&e))?;
+        certificate::key_family(&outline, &x509).map_err(|why| Refusal::new(Case::E12Weak, name, why))?;
+        let refuse = |why: &str| Refusal::new(Case::E10Usage, name, why);
+        if !is_authority(&outline).map_err(|e| malformed(&e))? {
+            return Err(refuse("it is no certificate authority (basicConstraints CA:TRUE)"));
+        }
+        if !certificate::may_sign_certificates(&x509) {
+            return Err(refuse("its key usage has no keyCertSign"));
+        }
+        // Name and policy constraints among them, which an authority marks as critical.
+        known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE]).map_err(|why| refuse(&why))?;
+        let (not_before, not_after) = certificate::dates(&x509).map_err(|e| malformed(&e))?;
+        Ok(Self {
+            name: outline.subject.to_vec(),
+            fingerprint: certificate::fingerprint(der),
+            x509,
+            not_before,
+            not_after,
+        })
+    }
+
+    /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+/// The certificate in the signature `der`, where one of `anchors` vouches for it: the only one in it, named
+/// as its signer, issued by the anchor itself, no authority, for code signing, and within its dates. `None`
+/// where it carries none that says it comes from one of them.
+///
+/// That it signed is not looked at here: it is one more certificate to try.
+///
+/// # Errors
+/// Those of [`walk`]; [`Case::E09Chain`] for a leaf of an anchor that may not sign, and
+/// [`Case::E11Dates`], [`Case::E12Weak`] and [`Case::E10Usage`] as for certificates that are trusted.
+pub fn leaf(der: &[u8], anchors: &[Anchor], dates: Dates, now: i64, subject: &str) -> Result<Option<Certificate>> {
+    let profile = walk(der, subject)?;
+    let [embedded] = profile.certificates.as_slice() else { return Ok(None) };
+    let outline =
+        certificate::outline(embedded).map_err(|e| Refusal::new(Case::E02Der, subject, format!("embedded: {e}")))?;
+    if outline.issuer != profile.issuer || outline.serial != profile.serial {
+        return Ok(None);
+    }
+    let named: Vec<&Anchor> = anchors.iter().filter(|a| a.name == outline.issuer).collect();
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |why: &str| Refusal::new(Case::E09Chain, subject, why);
+    let x509 = certificate::openssl(embedded).map_err(|e| refuse(&e))?;
+    // Two authorities can have one name.
+    let issued = |a: &&&Anchor| a.x509.public_key().and_then(|key| x509.verify(&key)).unwrap_or(false);
+    let anchor = named.iter().find(issued).ok_or_else(|| refuse("the anchor of this name did not issue it"))?;
+    if !SIGNATURES.contains(&x509.signature_algorithm().object().nid()) {
+        return Err(refuse("it is issued with a weak or unknown algorithm"));
+    }
+    if is_authority(&outline).map_err(|e| refuse(&e.to_string()))? {
+        return Err(refuse("an authority may not sign itself"));
+    }
+    known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE]).map_err(|why| refuse(&why))?;
+    // Authorities issue for many purposes; only this one is ours.
+    if !for_code_signing(&outline).map_err(|e| refuse(&e.to_string()))? {
+        return Err(refuse("its extended key usage has no codeSigning"));
+    }
+    if dates == Dates::Enforce && !(anchor.not_before..=anchor.not_after).contains(&now) {
+        return Err(Refusal::new(Case::E11Dates, subject, "the anchor"));
+    }
+    Certificate::from_der(embedded, subject).map(Some)
+}
+
+fn find<'a>(outline: &Outline<'a>, oid: &[u8]) -> Option<&'a [u8]> {
+    outline.extensions.iter().flatten().find(|e| e.oid == oid).map(|e| e.value)
+}
+
+/// `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, … }`.
+fn is_authority(outline: &Outline<'_>) -> der::Result<bool> {
+    let Some(value) = find(outline, BASIC_CONSTRAINTS) else { return Ok(false) };
+    let mut constraints = der::only(value, der::tag::SEQUENCE)?.reader();
+    Ok(constraints.optional(der::tag::BOOLEAN)?.is_some_and(|element| element.content == [0xff]))
+}
+
+/// `ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER`.
+fn for_code_signing(outline: &Outline<'_>) -> der::Result<bool> {
+    let Some(value) = find(outline, EXTENDED_KEY_USAGE) else { return Ok(false) };
+    let mut usages = der::only(value, der::tag::SEQUENCE)?.reader();
+    let mut found = false;
+    while !usages.is_empty() {
+        found |= usages.oid()? == CODE_SIGNING;
+    }
+    Ok(found)
+}
+
+/// An extension that is critical and not known limits the certificate in a way that we would pass over;
+/// one that occurs twice says two things.
+fn known_limits(outline: &Outline<'_>, known: &[&[u8]]) -> std::result::Result<(), String> {
+    let Some(extensions) = &outline.extensions else { return Err("its extensions cannot be read".into()) };
+    let unknown = |e: &&Extension<'_>| e.critical && !known.contains(&e.oid);
+    if let Some(extension) = extensions.iter().find(unknown) {
+        return Err(format!("critical extension {}", der::oid_text(extension.oid)));
+    }
+    let mut seen = std::collections::HashSet::new();
+    match extensions.iter().find(|e| !seen.insert(e.oid)) {
+        Some(twice) => Err(format!("extension {} twice", der::oid_text(twice.oid))),
+        None => Ok(()),
+    }
+}

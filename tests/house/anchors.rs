@@ -1,0 +1,112 @@
+//! Signers that an anchor of the host's vouches for, from the signature to the verdict.
+
+use std::process::Command;
+use std::rc::Rc;
+
+use layerseal::image::{Contents, ReadOnly};
+use layerseal::oci::{Budget, Image, Layout, Platform};
+use layerseal::pki::{Anchor, Dates};
+use layerseal::policy::{Denied, Directories};
+use layerseal::report::{Case, Result};
+use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Wanted, judge};
+
+use crate::common::{Bench, Layout as Made, two_layers};
+
+fn openssl(bench: &Bench, args: &str) {
+    let output = Command::new("openssl").args(args.split(' ')).current_dir(bench.dir.path()).output().unwrap();
+    assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An image whose seal was made with OpenSSL, the signer's certificate in every signature.
+fn sealed(purpose: &str) -> (Bench, Image) {
+    let bench = Bench::new();
+    let digest = Made::new(&bench.path("image"), &two_layers()).digest;
+    openssl(
+        &bench,
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt -addext keyUsage=critical,keyCertSign",
+    );
+    openssl(&bench, "req -newkey rsa:2048 -nodes -subj /CN=release -keyout leaf.key -out leaf.csr");
+    bench.write("leaf.cnf", format!("keyUsage=critical,digitalSignature\nextendedKeyUsage={purpose}\n").as_bytes());
+    openssl(
+        &bench,
+        "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 1 -sha256 -extfile leaf.cnf -out leaf.crt",
+    );
+    bench.run(&["digest", "oci:image", "--write", "tosign"]).ok();
+    for entry in std::fs::read_dir(bench.path("tosign")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "tosign") {
+            let role = path.file_stem().unwrap().to_str().unwrap();
+            openssl(
+                &bench,
+                &format!(
+                    "smime -sign -binary -noattr -md sha256 -outform der -signer leaf.crt -inkey leaf.key -in tosign/{role}.tosign -out tosign/{role}.sig"
+                ),
+            );
+        }
+    }
+    bench.run(&["attach", "oci:image", "--signatures", "tosign"]).ok();
+    let layout = Layout::open(&bench.path("image")).unwrap();
+    let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
+    (bench, image)
+}
+
+fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<VerifiedImage> {
+    let layout = Layout::open(&bench.path("image")).unwrap();
+    let store = layout.store();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let rules = Rules {
+        certificates: Some(vec![]),
+        anchors: Anchor::from_bytes(&std::fs::read(bench.path(anchor)).unwrap(), anchor).unwrap(),
+        dates: Dates::Enforce,
+        now,
+        binding: BindingRule::Required,
+        identities: vec![],
+        denied,
+    };
+    let seals = layout.referrers(&image.digest, &Budget::STANDARD).unwrap();
+    let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
+    let budget = &Budget::STANDARD;
+    let question = Question { image, found: &found, home: store, rules: &rules, budget, checked: &|_| false };
+    let mut read = |wanted: Wanted| {
+        let reader = ReadOnly { store, algorithm: wanted.algorithm };
+        Contents::read(image, wanted.algorithm, &reader, budget, &|_| {}).map(Rc::new)
+    };
+    judge(&question, &mut read).into_result()
+}
+
+#[test]
+fn e09_a_seal_by_a_leaf_of_an_anchor_counts() {
+    let (bench, image) = sealed("codeSigning");
+    let verified = judged(&bench, &image, "ca.crt", Denied::nothing()).unwrap();
+    assert_eq!(verified.signer().unwrap().subject, "CN=release");
+    // Another authority of the same name did not issue it.
+    openssl(
+        &bench,
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout other.key -out other.crt -addext keyUsage=critical,keyCertSign",
+    );
+    assert_eq!(judged(&bench, &image, "other.crt", Denied::nothing()).unwrap_err().case(), Case::E09Chain);
+    // Who names nobody but the leaf needs no anchor; who trusts by command line builds no chain.
+    bench.run(&["verify", "oci:image", "--trust", "leaf.crt"]).ok();
+}
+
+#[test]
+fn e09_a_leaf_for_another_purpose_does_not() {
+    let (bench, image) = sealed("serverAuth");
+    assert_eq!(judged(&bench, &image, "ca.crt", Denied::nothing()).unwrap_err().case(), Case::E09Chain);
+}
+
+#[test]
+fn f06_a_denied_leaf_and_a_denied_anchor() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED F06: configuration belongs to root");
+        return;
+    }
+    let (bench, image) = sealed("codeSigning");
+    for (file, case) in [("leaf.crt", Case::F06Denied), ("ca.crt", Case::E07Untrusted)] {
+        let _ = std::fs::remove_dir_all(bench.path("etc"));
+        std::fs::create_dir_all(bench.path("etc/deny.d")).unwrap();
+        std::fs::copy(bench.path(file), bench.path("etc/deny.d/denied.crt")).unwrap();
+        let denied = Denied::load(&Directories::new(vec![bench.path("etc")])).unwrap();
+        assert_eq!(judged(&bench, &image, "ca.crt", denied).unwrap_err().case(), case, "{file}");
+    }
+}

@@ -1,0 +1,160 @@
+//! E09: leaves that an anchor vouches for, and everything that only looks like one.
+
+use openssl::x509::X509;
+use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage};
+
+use layerseal::pki::pkcs7::{Dates, verify};
+use layerseal::pki::{Anchor, Certificate, leaf};
+use layerseal::report::{Case, Result};
+
+use crate::forge::Blob;
+use crate::support::{DAY, NOW, P256, RSA, RSA_OTHER, Recipe, assert_refused, content};
+
+fn authority() -> X509 {
+    let mut recipe = Recipe::new(&RSA_OTHER, "authority");
+    recipe.ca = true;
+    recipe.usage = Some(usage(|u| u.critical().key_cert_sign()));
+    recipe.build()
+}
+
+fn usage(choose: fn(&mut KeyUsage) -> &mut KeyUsage) -> KeyUsage {
+    let mut usage = KeyUsage::new();
+    choose(&mut usage);
+    usage
+}
+
+fn purpose(choose: fn(&mut ExtendedKeyUsage) -> &mut ExtendedKeyUsage) -> ExtendedKeyUsage {
+    let mut purpose = ExtendedKeyUsage::new();
+    choose(&mut purpose);
+    purpose
+}
+
+/// A leaf as it should be, for tests to change.
+fn recipe(ca: &X509) -> Recipe<'_> {
+    let mut recipe = Recipe::new(&RSA, "leaf");
+    recipe.serial = 7;
+    recipe.issuer = Some((&RSA_OTHER, ca));
+    recipe.usage = Some(usage(|u| u.critical().digital_signature()));
+    recipe.extended = Some(purpose(|p| p.code_signing()));
+    recipe
+}
+
+fn anchor(x509: &X509) -> Vec<Anchor> {
+    Anchor::from_bytes(&x509.to_der().unwrap(), "anchor").unwrap()
+}
+
+fn signed(leaf: &X509) -> Vec<u8> {
+    Blob::good(leaf, &RSA, &content(1)).embed(&[leaf]).encode()
+}
+
+fn asked(der: &[u8], anchors: &[Anchor]) -> Result<Option<Certificate>> {
+    leaf(der, anchors, Dates::Enforce, NOW, "test")
+}
+
+#[test]
+fn e09_a_leaf_of_an_anchor_signs() {
+    let ca = authority();
+    let leaf = recipe(&ca).build();
+    let der = signed(&leaf);
+    let found = asked(&der, &anchor(&ca)).unwrap().unwrap();
+    assert_eq!(found.der(), leaf.to_der().unwrap());
+    assert_eq!(verify(&der, &content(1), &[found.clone()], Dates::Enforce, NOW, "test"), Ok(0));
+    // Vouched for is not signed.
+    assert_refused(verify(&der, &content(2), &[found], Dates::Enforce, NOW, "test"), Case::E01Signature);
+}
+
+#[test]
+fn e07_what_does_not_come_from_an_anchor_is_nobodys() {
+    let ca = authority();
+    let leaf = recipe(&ca).build();
+    let mut other = Recipe::new(&RSA_OTHER, "another authority");
+    other.ca = true;
+    let other = other.build();
+    assert!(asked(&signed(&leaf), &anchor(&other)).unwrap().is_none());
+    assert!(asked(&signed(&leaf), &[]).unwrap().is_none());
+    // Without its certificate, with two, and with that of somebody else.
+    let blob = Blob::good(&leaf, &RSA, &content(1));
+    let mut sibling = recipe(&ca);
+    sibling.serial = 8;
+    let sibling = sibling.build();
+    for der in [blob.encode(), blob.clone().embed(&[&leaf, &ca]).encode(), blob.clone().embed(&[&sibling]).encode()] {
+        assert!(asked(&der, &anchor(&ca)).unwrap().is_none());
+    }
+    // The attacker's own, under the anchor's name.
+    let mut own = Recipe::new(&RSA, "authority");
+    own.serial = 9;
+    assert_refused(asked(&signed(&own.build()), &anchor(&ca)), Case::E09Chain);
+}
+
+#[test]
+fn e09_leaves_that_may_not_sign() {
+    let ca = authority();
+    type Change = fn(&mut Recipe<'_>);
+    let changes: [(&str, Change, Case); 7] = [
+        ("an authority", |r| r.ca = true, Case::E09Chain),
+        ("for any purpose", |r| r.extended = None, Case::E09Chain),
+        ("for servers", |r| r.extended = Some(purpose(|p| p.server_auth())), Case::E09Chain),
+        ("for mail", |r| r.extended = Some(purpose(|p| p.email_protection())), Case::E09Chain),
+        ("to encipher", |r| r.usage = Some(usage(|u| u.key_encipherment())), Case::E10Usage),
+        ("to issue", |r| r.usage = Some(usage(|u| u.key_cert_sign())), Case::E10Usage),
+        // Whether its dates hold is asked when it is tried.
+        ("weak", |r| r.key = &crate::support::RSA_1024, Case::E12Weak),
+    ];
+    for (what, change, case) in changes {
+        let mut recipe = recipe(&ca);
+        change(&mut recipe);
+        let leaf = recipe.build();
+        let der = Blob::good(&leaf, &RSA, &content(1)).embed(&[&leaf]).encode();
+        assert_eq!(asked(&der, &anchor(&ca)).unwrap_err().case(), case, "{what}");
+    }
+}
+
+#[test]
+fn e09_issued_by_another_key_of_that_name() {
+    let ca = authority();
+    let mut forged = Recipe::new(&P256, "authority");
+    forged.ca = true;
+    let forged = forged.build();
+    let mut leaf = recipe(&ca);
+    leaf.issuer = Some((&P256, &forged));
+    let leaf = leaf.build();
+    assert_refused(asked(&signed(&leaf), &anchor(&ca)), Case::E09Chain);
+    // Two authorities of one name: either may have issued it.
+    let both = [anchor(&ca), anchor(&forged)].concat();
+    assert!(asked(&signed(&leaf), &both).unwrap().is_some());
+}
+
+#[test]
+fn e11_dates_of_anchor_and_leaf() {
+    let mut old = Recipe::new(&RSA_OTHER, "authority");
+    old.ca = true;
+    old.dates = (NOW - 10 * DAY, NOW - DAY);
+    let ca = old.build();
+    let leaf_of_old = recipe(&ca).build();
+    assert_refused(asked(&signed(&leaf_of_old), &anchor(&ca)), Case::E11Dates);
+    assert!(leaf(&signed(&leaf_of_old), &anchor(&ca), Dates::Ignore, NOW, "test").unwrap().is_some());
+    let ca = authority();
+    let mut recipe = recipe(&ca);
+    recipe.dates = (NOW - 10 * DAY, NOW - DAY);
+    let der = signed(&recipe.build());
+    let found = asked(&der, &anchor(&ca)).unwrap().unwrap();
+    assert_refused(verify(&der, &content(1), &[found], Dates::Enforce, NOW, "test"), Case::E11Dates);
+}
+
+#[test]
+fn e10_anchors_are_authorities() {
+    let of = |recipe: Recipe<'_>| Anchor::from_bytes(&recipe.build().to_der().unwrap(), "anchor");
+    assert_refused(of(Recipe::new(&RSA, "plain")), Case::E10Usage);
+    let mut wrong = Recipe::new(&RSA, "wrong usage");
+    wrong.ca = true;
+    wrong.usage = Some(usage(|u| u.digital_signature()));
+    assert_refused(of(wrong), Case::E10Usage);
+    let mut limited = Recipe::new(&RSA, "limited");
+    limited.ca = true;
+    limited.extended = Some(purpose(|p| p.critical().code_signing()));
+    assert_refused(of(limited), Case::E10Usage);
+    let mut weak = Recipe::new(&crate::support::RSA_1024, "weak");
+    weak.ca = true;
+    assert_refused(of(weak), Case::E12Weak);
+    assert_refused(Anchor::from_bytes(b"nothing", "anchor"), Case::F02Certificate);
+}
