@@ -58,7 +58,7 @@ fn e09_a_leaf_of_an_anchor_signs() {
     let der = signed(&leaf);
     let found = asked(&der, &anchor(&ca)).unwrap().unwrap();
     assert_eq!(found.der(), leaf.to_der().unwrap());
-    assert_eq!(verify(&der, &content(1), &[found.clone()], Dates::Enforce, NOW, "test"), Ok(0));
+    assert_eq!(verify(&der, &content(1), std::slice::from_ref(&found), Dates::Enforce, NOW, "test"), Ok(0));
     // Vouched for is not signed.
     assert_refused(verify(&der, &content(2), &[found], Dates::Enforce, NOW, "test"), Case::E01Signature);
 }
