@@ -12,6 +12,7 @@ use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::process::now;
 use crate::vault::{Import, Lock, Vault};
 use crate::verify::{BindingRule, Found, Rules};
 
@@ -232,13 +233,6 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
 /// What this host denies, which holds for a person at the command line too.
 pub(super) fn denied() -> Result<Denied> {
     Denied::load(&Directories::system())
-}
-
-/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
-pub(super) fn now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The graph root of containers-storage (containers-storage.conf(5)).

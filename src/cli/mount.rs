@@ -4,11 +4,11 @@ use std::rc::Rc;
 use rustix::io::Errno;
 
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, demands, denied, now};
+use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::Contents;
-use crate::mount::{Kind, Mounted, Record, Upper, write};
+use crate::mount::{Kind, Mounted, Record, Upper, keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
@@ -44,12 +44,7 @@ pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
         output::note(format!("{} was mounted there already", args.image));
         return Ok(());
     }
-    let kept = write(&record(args, &verified, &prepared, &place, &mounted));
-    if kept.is_err() {
-        // Nothing is mounted that nobody can account for.
-        let _ = crate::mount::unmount(&place.target);
-    }
-    Ok(kept?)
+    Ok(keep(&record(args, &verified, &prepared, &place, &mounted))?)
 }
 
 fn record(
@@ -59,23 +54,17 @@ fn record(
     place: &crate::mount::Place,
     mounted: &Mounted,
 ) -> Record {
+    let kind = if args.trust.trust.is_empty() { Kind::Off } else { Kind::Sealed };
     Record {
-        device: mounted.device,
-        mount_id: mounted.id,
-        target: place.target.clone(),
-        source: prepared.description().to_owned(),
-        kind: if args.trust.trust.is_empty() { Kind::Off } else { Kind::Sealed },
         image: verified.image().map(|i| i.digest.to_string()),
-        container: None,
         names: match &args.image {
             Reference::Digest(_) => vec![],
             named => vec![named.to_string()],
         },
         seal: verified.seal().map(ToString::to_string),
         signer: verified.signer().map(|s| s.subject.clone()),
-        upper: place.upper.as_ref().map(|u| u.path.clone()),
         verity: prepared.mode() == VerityMode::Require,
-        since: now(),
+        ..Record::new(mounted, place, prepared.description(), kind)
     }
 }
 

@@ -1,12 +1,13 @@
 use std::path::Path;
 
 use crate::cli::args;
-use crate::cli::home::{Home, now};
+use crate::cli::home::Home;
 use crate::cli::output;
 use crate::cli::seal::Plan;
 use crate::pki::{Dates, Ownership, Signer, TrustStore, key_file_mode_warning, parse_signature, verify_signature};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
+use crate::sys::process::now;
 
 /// Bytes of a key, certificate or signature file: far more than any is.
 const SMALL_FILE: u64 = 1 << 20;

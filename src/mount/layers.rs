@@ -7,6 +7,7 @@ use super::idmap::IdMap;
 use super::{Place, Top, Upper, erofs};
 use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::MountInfo;
 use crate::sys::{files, mounts};
 
 /// Everything that the overlay is to be made of.
@@ -61,8 +62,9 @@ impl Layers {
         let map = map(place)?;
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
+        let all = if map.is_some() { mountinfo()? } else { Vec::new() };
         for dir in directories {
-            lowers.push(lower(dir, map.as_ref())?);
+            lowers.push(lower(dir, map.as_ref(), &all)?);
         }
         if lowers.len() == 1 && (place.upper.is_none() || place.how.top == Top::FuseOverlayfs) {
             // Overlayfs wants two layers at least.
@@ -101,20 +103,23 @@ fn map(place: &Place) -> Result<Option<IdMap>> {
 fn above(place: &Place, map: Option<&IdMap>) -> Result<Option<Lower>> {
     let Some(above) = &place.above else { return Ok(None) };
     let copy = above.try_clone().map_err(|e| Refusal::io("the container's changes", e))?;
-    lower(copy, map).map(Some)
+    let all = if map.is_some() { mountinfo()? } else { Vec::new() };
+    lower(copy, map, &all).map(Some)
 }
 
 /// A directory with its IDs mapped, unless the caller has done that: containers-storage hands in
-/// idmapped mounts and the map as well, and the kernel maps nothing twice.
-fn lower(dir: OwnedFd, map: Option<&IdMap>) -> Result<Lower> {
+/// idmapped mounts and the map as well, and the kernel maps nothing twice. `all` are the mounts there are.
+fn lower(dir: OwnedFd, map: Option<&IdMap>, all: &[MountInfo]) -> Result<Lower> {
     let Some(map) = map else { return Ok(Lower::Directory(dir)) };
-    let io = |e: &dyn std::fmt::Display| Refusal::io("lower directory", e);
-    let id = mounts::identify(&dir).map_err(|e| io(&e))?.mountinfo;
-    let all = mounts::mountinfo().map_err(|e| io(&e))?;
+    let id = mounts::identify(&dir).map_err(|e| Refusal::io("lower directory", e))?.mountinfo;
     if all.iter().any(|m| m.id == id && m.options.iter().any(|o| o == "idmapped")) {
         return Ok(Lower::Directory(dir));
     }
     map.clone_of(&dir, "lower directory").map(Lower::Detached)
+}
+
+fn mountinfo() -> Result<Vec<MountInfo>> {
+    mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))
 }
 
 /// An empty filesystem.

@@ -27,7 +27,7 @@ use rustix::io::Errno;
 
 pub use crate::policy::Top;
 pub use private::runtime_dir;
-pub use record::{Kind, Record, live, write};
+pub use record::{Kind, Record, keep, live, write};
 
 use crate::invoke::IdMapping;
 use crate::prepare::{PreparedImage, VerityMode};
@@ -189,7 +189,12 @@ fn open(place: &Place) -> Result<OwnedFd> {
     if place.above.is_some() && place.upper.is_some() {
         return Err(Refusal::new(Case::Bug, place.target.display().to_string(), "above and upper"));
     }
-    if let Some(upper) = &place.upper
+    // Before anything is mounted: a mount that cannot be put on record does not stay.
+    record::directory()?;
+    // A container store's upper directory is its target's own, and that is looked at: nobody has to read the
+    // records of all containers for it.
+    if place.at.is_none()
+        && let Some(upper) = &place.upper
         && let Some(other) = record::with_upper(&upper.upper)?
         && other.target != place.target
     {

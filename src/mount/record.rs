@@ -4,14 +4,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, fchmod, fstat, unlinkat};
+use rustix::fs::{AtFlags, fstat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::private::{BASE, make_base};
+use super::private::{BASE, runtime_dir};
+use super::{Mounted, Place};
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
+use crate::sys::process::now;
 use crate::sys::statmount;
 
 const DIRECTORY: &str = "mounts";
@@ -78,6 +80,28 @@ pub struct Record {
     pub since: i64,
 }
 
+impl Record {
+    /// A record of which only the particulars of the image are missing; `source` is what the mount calls
+    /// itself.
+    pub fn new(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Self {
+        Self {
+            device: mounted.device,
+            mount_id: mounted.id,
+            target: place.target.clone(),
+            source: source.to_owned(),
+            kind,
+            image: None,
+            container: None,
+            names: Vec::new(),
+            seal: None,
+            signer: None,
+            upper: place.upper.as_ref().map(|u| u.path.clone()),
+            verity: false,
+            since: now(),
+        }
+    }
+}
+
 /// Paths are for people: one that is no UTF-8 is shown as well as may be.
 fn lossy<S: serde::Serializer>(path: &Path, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
@@ -87,6 +111,19 @@ fn lossy_option<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> std::res
     path.as_ref().map(|p| p.to_string_lossy()).serialize(to)
 }
 
+/// Keeps `record`, or takes the mount away again: the hooks would have to refuse one that nobody can account
+/// for.
+///
+/// # Errors
+/// [`crate::report::Case::Io`].
+pub fn keep(record: &Record) -> Result<()> {
+    let written = write(record);
+    if written.is_err() {
+        let _ = super::unmount(&record.target);
+    }
+    written
+}
+
 /// Keeps `record` as `/run/layerseal/mounts/MAJOR:MINOR.json`, whole or not at all, in the place of
 /// that of an earlier mount whose numbers were given again.
 ///
@@ -94,14 +131,15 @@ fn lossy_option<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> std::res
 /// [`crate::report::Case::Io`].
 pub fn write(record: &Record) -> Result<()> {
     let io = |e: std::io::Error| Refusal::io(format!("{BASE}/{DIRECTORY}"), e);
-    make_base().map_err(io)?;
-    let base = files::open_dir(Path::new(BASE)).map_err(io)?;
-    let dir = files::make_dir_at(&base, DIRECTORY).map_err(io)?;
-    // A directory that somebody made before with another mode.
-    fchmod(&dir, Mode::RWXU).map_err(|e| io(e.into()))?;
+    let dir = directory()?;
     let text = serde_json::to_vec_pretty(record).map_err(|e| io(e.into()))?;
     let (major, minor) = record.device;
     files::write_atomic(&dir, &format!("{major}:{minor}.json"), 0o600, &text).map_err(io)
+}
+
+/// The directory of records, made where it is missing.
+pub(super) fn directory() -> Result<OwnedFd> {
+    runtime_dir(DIRECTORY).map_err(|e| Refusal::io(format!("{BASE}/{DIRECTORY}"), e))
 }
 
 /// The records whose mounts exist in this mount namespace, by target. One that cannot be read, or that

@@ -135,15 +135,11 @@ fn stack(image: &VerifiedImage, count: usize) -> Result<Vec<&VerifiedErofs>> {
     }
 }
 
-/// What identifies the mount: the digest of the one EROFS image, or a digest over those of all, so
-/// that two stacks with the same uppermost layer are never taken for each other.
+/// What identifies the mount.
 fn describe(erofs: &[MeasuredErofs]) -> String {
     match erofs {
         [one] => format!("composefs:{}", one.digest),
-        all => {
-            let list: String = all.iter().map(|e| format!("{}\n", e.digest)).collect();
-            format!("composefs:stack:{}", crate::digest::BlobDigest::of(list.as_bytes()).hex())
-        }
+        all => format!("composefs:stack:{}", crate::vault::stack_name(all.iter().map(|e| &e.digest))),
     }
 }
 

@@ -103,16 +103,16 @@ cases! {
     Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
     Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
-    Unsupported = "X07", CannotEnforce, "not supported", "";
+    Unsupported = "X07", CannotEnforce, "not supported", "set top = \"fuse-overlayfs\" in the policy's [mount] table";
     VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
     NotStored = "X09", Usage, "there is no such image in the container store", "`podman images` lists them";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
-    A02Escape = "A02", Usage, "the options of the mount cannot be read", "";
+    A02Escape = "A02", Usage, "the options of the mount cannot be read", "write them as containers-storage does: see `man containers-storage.conf`, mountopt";
     A03Lowers = "A03", Usage, "more lower directories than overlayfs takes", "use an image of at most 500 layers";
-    A04Twice = "A04", Usage, "an option that may be given once is given twice", "";
-    A06Contradiction = "A06", Usage, "the options contradict each other", "";
+    A04Twice = "A04", Usage, "an option that may be given once is given twice", "look at mountopt in storage.conf, and give it once";
+    A06Contradiction = "A06", Usage, "the options contradict each other", "look at mountopt in storage.conf, and take one of them out";
     A08Target = "A08", Usage, "not a place to mount anything", "name an existing directory that is no symlink";
     A13IdMap = "A13", Usage, "the user or group mapping cannot be used", "give ranges that do not overlap";
     A13Cannot = "A13", CannotEnforce, "files cannot be shown under other user or group IDs", "use a kernel and a filesystem with idmapped mounts, or set top = \"fuse-overlayfs\"";
@@ -124,7 +124,7 @@ cases! {
     B05Documents = "B05", Rejected, "manifest, config and image do not belong together", "pull the image again";
     B06Ambiguous = "B06", Rejected, "the document reads as a manifest and as an index", "rebuild the image with a current tool";
     B07Digest = "B07", Rejected, "not a digest that can be used", "only lower-case sha256 and sha512 digests are accepted";
-    B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "";
+    B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "`podman system check` tells what is damaged; pull the image again";
     B09Replaced = "B09", Rejected, "a directory of the store was replaced", "pull the image again";
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
 

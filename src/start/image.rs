@@ -1,10 +1,11 @@
 //! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::layers::Lowers;
-use super::{layers, note, own, place, record, uppers};
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use super::{layers, own, place, uppers};
+use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{Candidate, ClaimedImage, Root};
 use crate::image::{Contents, Progress};
 use crate::invoke::{Call, Verity as Requested};
@@ -13,7 +14,8 @@ use crate::oci::Budget;
 use crate::policy::{Binding, Decision, Denied, Mode, Policy, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
-use crate::vault::Vault;
+use crate::sys::process;
+use crate::vault::{Digests, Vault};
 use crate::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
@@ -38,12 +40,12 @@ pub struct Prepared {
     pub would_refuse: Option<Refusal>,
 }
 
-pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Result<()> {
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, at: Option<&OwnedFd>) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
     if question.as_it_is(&claimed)? {
         let lowers = Lowers::Layers(claimed.layers);
-        return layers::plain(call, policy, &decision, lowers, claimed.own, claimed.root);
+        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, at);
     }
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
@@ -54,7 +56,7 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Resu
     }
     let container = claimed.own.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(claimed.own);
-    let place = place(call, policy, Some(&claimed.root), upper, above)?;
+    let place = place(call, policy, at, upper, above)?;
     let upper = uppers::check(&place, &decision)?;
     upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
@@ -63,8 +65,8 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage) -> Resu
         (_, true) => Kind::Audit,
         _ => Kind::Sealed,
     };
-    let record = record(&mounted, &place, prepared.image.description(), kind);
-    note(Record { container: container.map(|c| c.id), ..prepared.describe(record) }, &place)
+    let record = Record::new(&mounted, &place, prepared.image.description(), kind);
+    mount::keep(&Record { container: container.map(|c| c.id), ..prepared.describe(record) })
 }
 
 impl Prepared {
@@ -93,6 +95,12 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
         (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
         (Verity::Off, _) => VerityMode::Off,
     }
+}
+
+/// Digests that this host noted before, where what they name is still here.
+pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
+    let here = |(merged, _): &Digests| vault.open_object(merged).is_ok();
+    [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
 }
 
 /// The vault of a store, through a private mount: see [`Vault::of_store`].
@@ -189,7 +197,7 @@ impl<'a> Choice<'a> {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
-            now: super::now(),
+            now: process::now(),
             binding: match self.decision.binding {
                 Binding::Required => BindingRule::Required,
                 Binding::Local => BindingRule::Local,
@@ -305,16 +313,21 @@ impl Work<'_> {
 
     /// What was learned from the layers, for the next start. The marker comes last.
     fn keep(&self, candidate: &Candidate, verified: &VerifiedImage, contents: &Contents) -> Result<()> {
+        let image = &candidate.image.digest;
+        verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(self.vault, erofs))?;
+        self.keep_image(candidate, contents)?;
+        match verified.seal() {
+            Some(seal) if verified.stackable() => self.vault.mark_checked(image, seal),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_image(&self, candidate: &Candidate, contents: &Contents) -> Result<()> {
         let (vault, image) = (self.vault, &candidate.image);
         vault.store().write(&image.manifest)?;
         vault.store().write(&image.config)?;
-        verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
         vault.keep_contents(&image.digest, contents)?;
-        vault.add_image(image)?;
-        match verified.seal() {
-            Some(seal) if verified.stackable() => vault.mark_checked(&image.digest, seal),
-            _ => Ok(()),
-        }
+        vault.add_image(image)
     }
 
     fn import(&self, algorithm: Algorithm, diff_ids: bool) -> Result<Contents> {
@@ -325,18 +338,12 @@ impl Work<'_> {
     /// The image as this host finds it.
     fn unsigned(&self, candidate: &Candidate) -> Result<VerifiedImage> {
         let (vault, image) = (self.vault, &candidate.image);
-        let known = [UNSIGNED, Algorithm::Sha256]
-            .into_iter()
-            .filter_map(|algorithm| vault.contents(&image.digest, algorithm))
-            .find(|(merged, layers)| vault.open_object(merged).is_ok() && layers.len() == image.layers.len());
-        let (merged, layers): (VerityDigest, Vec<VerityDigest>) = match known {
+        let known = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
+        let (merged, layers) = match known.filter(|(_, layers)| layers.len() == image.layers.len()) {
             Some(digests) => digests,
             None => {
                 let contents = self.import(UNSIGNED, false)?;
-                vault.store().write(&image.manifest)?;
-                vault.store().write(&image.config)?;
-                vault.keep_contents(&image.digest, &contents)?;
-                vault.add_image(image)?;
+                self.keep_image(candidate, &contents)?;
                 (contents.merged_digest, contents.layer_digests)
             }
         };

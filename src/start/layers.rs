@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::image::{self, UNSIGNED, vault_of, verity_mode};
-use super::{note, own, place, record, uppers};
-use crate::digest::{Algorithm, BlobDigest};
+use super::image::{self, UNSIGNED, made_before, vault_of, verity_mode};
+use super::{own, place, uppers};
+use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
 use crate::invoke::Call;
 use crate::mount::{self, Kind, Record};
@@ -17,10 +17,10 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
 
-pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Result<()> {
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, at: Option<&OwnedFd>) -> Result<()> {
     let decision = policy.decide(&[]);
     denied(policy, &claimed)?;
-    if part(call, policy, &claimed)? {
+    if part(call, policy, &claimed, at)? {
         return Ok(());
     }
     if decision.mode == Mode::Enforce {
@@ -35,11 +35,11 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers) -> Res
                 && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
                 && layers.iter().all(|l| l.tar_split().is_ok()) =>
         {
-            merged(call, policy, &decision, (top, layers), own, &root)
+            merged(call, policy, &decision, (top, layers), own, &root, at)
         }
         _ => {
             let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
-            plain(call, policy, &decision, lowers, own, root)
+            plain(call, policy, &decision, lowers, own, &root, at)
         }
     }
 }
@@ -59,7 +59,7 @@ fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
 /// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
 /// writable and only read; what is sealed is read-only. False when no seal passes. Where all images that
 /// they are of are denied, so are they.
-fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
+fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, at: Option<&OwnedFd>) -> Result<bool> {
     let (top, count) = match &claimed.own {
         Some(own) if own.container.is_some() => return Ok(false),
         Some(own) => (Some(&own.id), claimed.layers.len() + 1),
@@ -83,10 +83,10 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers) -> Result<bool> {
             }
             Err(refusal) => return Err(refusal),
         };
-        let place = place(call, policy, Some(&claimed.root), None, None)?;
+        let place = place(call, policy, at, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
-        let record = record(&mounted, &place, sealed.image.description(), Kind::Sealed);
-        note(sealed.describe(record), &place)?;
+        let record = Record::new(&mounted, &place, sealed.image.description(), Kind::Sealed);
+        mount::keep(&sealed.describe(record))?;
         return Ok(true);
     }
     denied.filter(|_| !others).map_or(Ok(false), Err)
@@ -100,15 +100,13 @@ fn merged(
     (top, layers): (BlobDigest, Vec<ClaimedLayer>),
     own_layer: Option<OwnLayer>,
     root: &Root,
+    at: Option<&OwnedFd>,
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
-    let known = [UNSIGNED, Algorithm::Sha256]
-        .into_iter()
-        .filter_map(|algorithm| vault.layers(&top, algorithm))
-        .find(|(merged, _)| vault.open_object(merged).is_ok());
+    let known = made_before(&vault, |algorithm| vault.layers(&top, algorithm));
     let (merged, digests) = match known {
         Some(digests) => digests,
         None => {
@@ -122,12 +120,12 @@ fn merged(
     let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
-    let place = place(call, policy, Some(root), upper, above)?;
+    let place = place(call, policy, at, upper, above)?;
     uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
-    let record = record(&mounted, &place, image.description(), kind(decision));
+    let record = Record::new(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
-    note(Record { container: container.map(|c| c.id), verity, ..record }, &place)
+    mount::keep(&Record { container: container.map(|c| c.id), verity, ..record })
 }
 
 /// What is to be shown as it is on the disk.
@@ -146,7 +144,8 @@ pub(super) fn plain(
     decision: &Decision,
     lowers: Lowers,
     own_layer: Option<OwnLayer>,
-    root: Root,
+    root: &Root,
+    at: Option<&OwnedFd>,
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
@@ -159,13 +158,13 @@ pub(super) fn plain(
     };
     if lowers.is_empty() {
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
-        lowers.push(empty(&root, &id)?);
+        lowers.push(empty(root, &id)?);
     }
-    let place = place(call, policy, Some(&root), upper, above)?;
+    let place = place(call, policy, at, upper, above)?;
     uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
-    let record = record(&mounted, &place, mount::PLAIN, kind(decision));
-    note(Record { container: container.map(|c| c.id), ..record }, &place)
+    let record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
+    mount::keep(&Record { container: container.map(|c| c.id), ..record })
 }
 
 fn kind(decision: &Decision) -> Kind {

@@ -18,9 +18,9 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::identify::{OwnLayer, Root, Target, identify, open_target};
+use crate::identify::{OwnLayer, Target, identify, open_target};
 use crate::invoke::{self, Call, Invocation};
-use crate::mount::{self, How, Kind, Mounted, Place, Record, Upper};
+use crate::mount::{self, How, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
 use crate::report::{Case, Refusal, Result, journal};
 use crate::sys::process;
@@ -75,8 +75,8 @@ fn start(call: &Call) -> Result<()> {
         return Ok(());
     }
     match target {
-        Target::Image(claimed) => image::start(call, &policy, *claimed),
-        Target::Layers(claimed) => layers::start(call, &policy, *claimed),
+        Target::Image(claimed) => image::start(call, &policy, *claimed, at.as_ref()),
+        Target::Layers(claimed) => layers::start(call, &policy, *claimed, at.as_ref()),
         Target::Volume => volume(call, &policy),
     }
 }
@@ -91,7 +91,7 @@ fn volume(call: &Call, policy: &Policy) -> Result<()> {
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
     let waiver = Waiver::for_volume();
     let mounted = mount::plain(&waiver, lowers, &place)?;
-    note(record(&mounted, &place, mount::PLAIN, Kind::Volume), &place)
+    mount::keep(&Record::new(&mounted, &place, mount::PLAIN, Kind::Volume))
 }
 
 /// Opens a directory that a caller names: it is shown, and nothing is concluded from it.
@@ -104,7 +104,7 @@ fn open(path: &Path) -> Result<OwnedFd> {
 fn place(
     call: &Call,
     policy: &Policy,
-    root: Option<&Root>,
+    at: Option<&OwnedFd>,
     upper: Option<Upper>,
     above: Option<OwnedFd>,
 ) -> Result<Place> {
@@ -116,7 +116,7 @@ fn place(
     let read_only = call.restrictions.read_only;
     Ok(Place {
         target: call.target.clone(),
-        at: root.map(|root| open_target(root, call)).transpose()?,
+        at: at.map(OwnedFd::try_clone).transpose().map_err(|e| Refusal::io(call.target.display().to_string(), e))?,
         upper: upper.filter(|_| !read_only),
         above,
         how: How {
@@ -139,40 +139,4 @@ fn own(layer: Option<OwnLayer>) -> (Option<Upper>, Option<OwnedFd>) {
         Some(OwnLayer { diff, work: Some(work), path, .. }) => (Some(Upper { upper: diff, work, path }), None),
         Some(OwnLayer { diff, .. }) => (None, Some(diff)),
     }
-}
-
-/// A record of which only the particulars of the image are missing.
-fn record(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Record {
-    Record {
-        device: mounted.device,
-        mount_id: mounted.id,
-        target: place.target.clone(),
-        source: source.to_owned(),
-        kind,
-        image: None,
-        container: None,
-        names: Vec::new(),
-        seal: None,
-        signer: None,
-        upper: place.upper.as_ref().map(|u| u.path.clone()),
-        verity: false,
-        since: now(),
-    }
-}
-
-/// Writes down what was mounted. A mount that nobody could ask about is taken away again: the hooks
-/// would have to refuse it.
-fn note(record: Record, place: &Place) -> Result<()> {
-    let written = mount::write(&record);
-    if written.is_err() {
-        let _ = mount::unmount(&place.target);
-    }
-    written
-}
-
-/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
-fn now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }

@@ -4,10 +4,9 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode as FileMode, OFlags, Statx, StatxFlags, flock, openat, statx};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Statx, StatxFlags, statx};
 
 use crate::mount::{Place, Upper as Writable, runtime_dir};
 use crate::policy::{Decision, Mode, Upper};
@@ -27,23 +26,10 @@ const MAX_NOTE: u64 = 8192;
 /// kernel does not refuse that. It ends with the value. (Not a lock of containers-storage: those lie in
 /// files of their own.)
 pub(super) fn alone(upper: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    let io = |e: Errno| Refusal::io(path.display().to_string(), e);
-    // A descriptor of its own: what fuse-overlayfs keeps of the other must not keep the lock.
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let lock = openat(upper, ".", flags, FileMode::empty()).map_err(io)?;
-    let until = Instant::now() + WAIT;
-    loop {
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(lock),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-            Err(Errno::WOULDBLOCK) => {
-                let why = "another start of this container does not end";
-                return Err(Refusal::new(Case::I07Busy, path.display().to_string(), why));
-            }
-            Err(e) => return Err(io(e)),
-        }
-    }
+    let shown = || path.display().to_string();
+    let lock = files::lock(upper, FlockOperation::NonBlockingLockExclusive, WAIT);
+    lock.map_err(|e| Refusal::io(shown(), e))?
+        .ok_or_else(|| Refusal::new(Case::I07Busy, shown(), "another start of this container does not end"))
 }
 
 /// Whether the upper directory of `place` may hold what it holds; remembers one that is empty. What
@@ -53,6 +39,9 @@ pub(super) fn alone(upper: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 /// [`Case::M01Upper`]; [`Case::Io`].
 pub(super) fn check(place: &Place, decision: &Decision) -> Result<Option<Refusal>> {
     let Some(upper) = &place.upper else { return Ok(None) };
+    if decision.upper == Upper::Any || decision.mode == Mode::Off {
+        return Ok(None);
+    }
     let io = |e: std::io::Error| Refusal::io(format!("{}, or its note in {DIRECTORY}", upper.path.display()), e);
     let seen = runtime_dir(DIRECTORY).map_err(io)?;
     if is_noted(&seen, upper).map_err(io)? {
@@ -64,11 +53,7 @@ pub(super) fn check(place: &Place, decision: &Decision) -> Result<Option<Refusal
         return Ok(None);
     }
     let refusal = Refusal::new(Case::M01Upper, upper.path.display().to_string(), "");
-    match (decision.upper, decision.mode) {
-        (Upper::Any, _) | (_, Mode::Off) => Ok(None),
-        (Upper::Empty, Mode::Audit) => Ok(Some(refusal)),
-        (Upper::Empty, Mode::Enforce) => Err(refusal),
-    }
+    if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) }
 }
 
 /// Device and inode, by which notes are named, and what tells a directory from a later one with the same
@@ -92,16 +77,23 @@ fn is_noted(seen: &OwnedFd, upper: &Writable) -> std::io::Result<bool> {
     }
 }
 
-/// Writes the note of one directory, and takes away those of directories that are gone.
+/// Notes that are looked at whenever one is written: as many go as come, and a start costs the same beside a
+/// thousand containers as beside one.
+const LOOKED_AT: usize = 8;
+
+/// Writes the note of one directory, and takes away some of those of directories that are gone.
 fn remember(seen: &OwnedFd, upper: &Writable) -> std::io::Result<()> {
     use std::os::fd::AsFd as _;
-    for name in files::list(seen.as_fd())? {
-        let note = files::open_file_at(seen, &name).and_then(|f| files::read_all(f, MAX_NOTE)).unwrap_or_default();
-        if !still_there(&name, &note) {
-            let _ = rustix::fs::unlinkat(seen, &name, AtFlags::empty());
+    let (name, born) = of(&upper.upper)?;
+    let others = files::list(seen.as_fd())?;
+    // From its own place on, which is another each time.
+    let at = others.partition_point(|other| *other < name);
+    for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
+        let note = files::open_file_at(seen, other).and_then(|f| files::read_all(f, MAX_NOTE)).unwrap_or_default();
+        if !still_there(other, &note) {
+            let _ = rustix::fs::unlinkat(seen, other, AtFlags::empty());
         }
     }
-    let (name, born) = of(&upper.upper)?;
     let path = std::path::absolute(&upper.path)?;
     let note = [born.as_bytes(), b" ", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())].concat();
     files::write_atomic(seen, &name, 0o600, &note)

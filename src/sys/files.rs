@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::report::{Case, Refusal};
@@ -60,13 +61,36 @@ pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File>
 pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let mut at = dir.as_fd().try_clone_to_owned()?;
     for part in name.split('/') {
-        match fs::mkdirat(&at, part, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e.into()),
-        }
-        at = open_dir_at(&at, part)?;
+        at = match open_dir_at(&at, part) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                match fs::mkdirat(&at, part, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e.into()),
+                }
+                open_dir_at(&at, part)?
+            }
+            other => other?,
+        };
     }
     Ok(at)
+}
+
+/// Takes a lock of flock(2) on the directory `dir`, by a descriptor of its own: such a lock belongs to what
+/// was opened, and ends with it. `operation` is one that does not block; `None` when others have it for
+/// longer than `wait`.
+pub fn lock(dir: impl AsFd, operation: FlockOperation, wait: Duration) -> io::Result<Option<OwnedFd>> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let lock = fs::openat(dir, ".", OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let until = Instant::now() + wait;
+    loop {
+        match fs::flock(&lock, operation) {
+            Ok(()) => return Ok(Some(lock)),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Reads all of `file`, at most `max` bytes.

@@ -62,12 +62,6 @@ impl Configure {
     }
 }
 
-/// A private, detached mount of the directory `dir`, without what is mounted beneath it.
-pub fn clone_tree(dir: impl AsFd) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(dir, "", flags)
-}
-
 /// Attaches the detached `mount` on the open directory `target`.
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -208,6 +202,7 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let left: Vec<&str> = left.split(' ').collect();
     let right: Vec<&str> = right.split(' ').collect();
     let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    let unescape = |text: &str| String::from_utf8_lossy(&unescape(text.as_bytes())).into_owned();
     Some(MountInfo {
         id: left.first()?.parse().ok()?,
         device: left.get(2)?.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))?,
@@ -219,24 +214,16 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     })
 }
 
-/// Space, tab, newline and backslash are written as three octal digits.
-fn unescape(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
+/// Space, comma, tab, newline and backslash are written as three octal digits.
+pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
-        match (byte, octal) {
-            (b'\\', Some(value)) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            _ => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
+        let digits = tail.get(..3).filter(|d| byte == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        out.push(digits.map_or(byte, |d| d.iter().fold(0_u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0'))));
+        rest = if digits.is_some() { &tail[3..] } else { tail };
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }
 
 /// What `uname -r` says, as two numbers.

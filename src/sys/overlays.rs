@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::mounts::unescape;
+
 /// `PROC_PID_INIT_INO`, include/uapi/linux/nsfs.h: the PID namespace of the whole machine.
 const INITIAL: &str = "pid:[4026531836]";
 
@@ -105,18 +107,6 @@ fn identity(root: &Path, path: Vec<u8>) -> Option<(u64, u64)> {
     let inside = path.strip_prefix("/").ok().filter(|p| !p.starts_with("proc"))?;
     let metadata = std::fs::metadata(root.join(inside)).ok()?;
     Some((metadata.dev(), metadata.ino()))
-}
-
-/// Space, comma, tab, newline and backslash are written as three octal digits.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..3).filter(|d| byte == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
-        out.push(digits.map_or(byte, |d| d.iter().fold(0_u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0'))));
-        rest = if digits.is_some() { &tail[3..] } else { tail };
-    }
-    out
 }
 
 #[cfg(test)]

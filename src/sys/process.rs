@@ -53,6 +53,13 @@ pub fn tell(line: &str) {
     }
 }
 
+/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
+pub fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// Whether this is root, and of the first user namespace: root of any other can mount no EROFS.
 pub fn is_real_root() -> bool {
     let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::Vault;
 use super::named::{ALGORITHMS, Named};
 use super::sweep::Sweep;
+use super::{Vault, stack_name};
 use crate::digest::{BlobDigest, VerityDigest, verity_digest};
 use crate::identify::{layer_ids, manifest_digests};
 use crate::image::objects;
@@ -121,10 +121,9 @@ fn source(text: &str) -> Option<Live> {
         .map(Live::Image)
 }
 
-/// How the mount of a stack names itself: a digest over those of its images, uppermost first.
+/// How the mount of a stack names itself.
 fn stack(lowest_first: &[VerityDigest]) -> String {
-    let list: String = lowest_first.iter().rev().map(|digest| format!("{digest}\n")).collect();
-    BlobDigest::of(list.as_bytes()).hex()
+    stack_name(lowest_first.iter().rev())
 }
 
 fn is_live(named: &Named, live: &[(Live, bool)]) -> bool {

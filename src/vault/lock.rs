@@ -1,19 +1,17 @@
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 
 use super::Vault;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 
 /// How long collecting waits for others to be done.
 const EXCLUSIVE: Duration = Duration::from_secs(10);
 
 /// How long others wait for a collection to be done: on a slow disk it deletes for a while.
 const SHARED: Duration = Duration::from_secs(60);
-
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A hold on the vault; it ends when this is dropped, or with the process.
 #[derive(Debug)]
@@ -42,20 +40,8 @@ impl Vault {
     }
 
     fn lock(&self, operation: FlockOperation, wait: Duration, who: &str) -> Result<Lock> {
-        // A descriptor of its own: locks of flock(2) belong to what was opened, not to the process.
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let directory = openat(&self.root, ".", flags, Mode::empty()).map_err(|e| self.io(e.into()))?;
-        let until = Instant::now() + wait;
-        loop {
-            match flock(&directory, operation) {
-                Ok(()) => return Ok(Lock { _directory: directory }),
-                Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(PAUSE),
-                Err(Errno::WOULDBLOCK) => {
-                    return Err(Refusal::new(Case::VaultBusy, self.path.display().to_string(), who));
-                }
-                Err(e) => return Err(self.io(e.into())),
-            }
-        }
+        let refuse = || Refusal::new(Case::VaultBusy, self.path.display().to_string(), who);
+        let directory = files::lock(&self.root, operation, wait).map_err(|e| self.io(e))?;
+        directory.map(|directory| Lock { _directory: directory }).ok_or_else(refuse)
     }
 }

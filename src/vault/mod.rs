@@ -31,6 +31,7 @@ mod sweep;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use crate::digest::{BlobDigest, VerityDigest};
 use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts};
@@ -79,7 +80,7 @@ impl Vault {
     pub fn of_store(root: impl AsFd, path: &Path) -> Result<Self> {
         let path = path.join("layerseal");
         let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
-        let tree = mounts::clone_tree(&root).ok();
+        let tree = mounts::clone_mount(&root).ok();
         let attached = files::make_dir_at(&root, "layerseal/objects").map_err(io)?;
         let root = match &tree {
             Some(tree) => files::open_dir_at(tree, "layerseal"),
@@ -123,4 +124,11 @@ impl Vault {
     fn io(&self, e: std::io::Error) -> Refusal {
         Refusal::io(format!("vault {}", self.path.display()), e)
     }
+}
+
+/// What tells one stack of EROFS images from another in the source of its mount: a digest over those of all,
+/// uppermost first, so that two with the same uppermost image are never taken for each other.
+pub(crate) fn stack_name<'a>(uppermost_first: impl Iterator<Item = &'a VerityDigest>) -> String {
+    let list: String = uppermost_first.map(|digest| format!("{digest}\n")).collect();
+    BlobDigest::of(list.as_bytes()).hex()
 }
