@@ -60,6 +60,18 @@
 //!
 //! One bad artifact never hides a good one.
 //!
+//! # Seals in registries
+//!
+//! A seal is an OCI artifact whose `subject` is the image manifest. It is found by the referrers API of
+//! the distribution specification and by the index of its fallback tag; both lists are claims, and so is
+//! everything that a registry sends. What is fetched goes into a blob store by its digest, and is then a
+//! seal like any other: nothing is accepted for where it came from. [`fetch`](crate::fetch) has the limits
+//! on number, size and time ([`Budget`](crate::oci::Budget)), and the order of a push: blobs, manifests by
+//! digest, the fallback tag where the API does not list the seal, the image's own tag last.
+//!
+//! skopeo moves the bytes, so that credentials, certificates, mirrors and policy.json are those of the
+//! containers tools. Opening a fallback tag as an image would give one referrer or another: it is read raw.
+//!
 //! # What happens at a start
 //!
 //! containers-storage calls `layerseal -o OPTIONS TARGET` under its locks, which we never take.
@@ -76,6 +88,9 @@
 //!    tar-split tables: every file of the directories gets fs-verity, its digest is the kernel's, and it
 //!    becomes an object by one more name. Nothing is hashed here, unless a seal has no statement, and
 //!    the diff_ids are all that ties layers to the image.
+//!    Where none passes and the policy says `fetch = "on-mount"`, the image's repositories are asked once,
+//!    under a deadline, by a skopeo with an empty environment; it touches nothing of the container store,
+//!    whose locks the caller holds. What comes is kept, judged, and nobody is asked again.
 //! 6. *audit*: a refusal goes to the journal, and the image is shown as this host finds it, enforced all
 //!    the same. *off*: the directories are shown as they are, or, where they hold whiteouts as files
 //!    (containers-storage writes them so for mount programs), as in audit.

@@ -25,6 +25,7 @@
 //! | [`identify`] | which image of containers-storage that is (claims) |
 //! | [`image`] | layers → trees → EROFS images |
 //! | [`seal`] | the formats of seals, read and written |
+//! | [`fetch`] | registries: images, and seals beside them |
 //! | [`mod@verify`] | the only room that can say yes |
 //! | [`vault`] | what this host holds |
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
@@ -37,6 +38,7 @@
 pub mod cli;
 pub mod design;
 pub mod digest;
+pub mod fetch;
 pub mod identify;
 pub mod image;
 pub mod invoke;

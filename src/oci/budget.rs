@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 /// What we are willing to spend on input that nobody has vouched for yet.
 ///
 /// Every number has a reason; none of them is met by an honest image.
@@ -14,6 +16,19 @@ pub struct Budget {
     pub seals: usize,
     /// Entries of a layout's `index.json` that are looked at when searching for seals.
     pub index_entries: usize,
+    /// Pages of a registry's list of referrers: with the 10 000 entries above, a hundred on each.
+    pub pages: usize,
+    /// Bytes of all seals of one image together: 64 of a large image, and more than any host wants to keep.
+    pub seal_bytes: u64,
+    /// How long a registry may take to answer one question.
+    pub answer: Duration,
+    /// How long all that has to be asked for the seals of one image may take, at the command line.
+    pub search: Duration,
+    /// The same where a container waits to be started; policy can say otherwise.
+    pub on_mount: Duration,
+    /// What must have come within [`Self::answer`] of a blob that is being read, in bytes: a slower sender
+    /// is taken for one that means to keep us.
+    pub trickle: u64,
     /// Bytes of one PKCS#7 signature: the kernel's `FS_VERITY_MAX_SIGNATURE_SIZE`.
     pub signature: u64,
     /// Bytes of one EROFS metadata image; a million files need about 200 MiB.
@@ -49,6 +64,12 @@ impl Budget {
         layers: 500,
         seals: 64,
         index_entries: 10_000,
+        pages: 100,
+        seal_bytes: 4 << 30,
+        answer: Duration::from_secs(30),
+        search: Duration::from_secs(120),
+        on_mount: Duration::from_secs(10),
+        trickle: 64 << 10,
         signature: 16_128,
         erofs: 1 << 30,
         statement: 256 << 10,

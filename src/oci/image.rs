@@ -142,13 +142,7 @@ impl Image {
         match document(&raw, &name)? {
             Document::Manifest(manifest) => Self::from_manifest(store, *digest, raw, &manifest, budget),
             Document::Index(index) => {
-                let instance = index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
-                    Refusal::new(
-                        Case::D13Platform,
-                        format!("index {digest}"),
-                        format!("it has no image for {platform}"),
-                    )
-                })?;
+                let instance = instance(&index, digest, platform)?;
                 let digest = blob_digest(instance)?;
                 let raw = store.read(&digest, Some(instance.size()), budget.manifest)?;
                 match document(&raw, &format!("manifest {digest}"))? {
@@ -163,6 +157,32 @@ impl Image {
                 }
             }
         }
+    }
+
+    /// The image that a raw document of `digest` stands for: its own digest, or through an index that of the
+    /// instance for `platform`, by which the caller then fetches it.
+    ///
+    /// # Errors
+    /// [`Case::D13Platform`], B06, B07, D14.
+    pub fn choose(raw: &[u8], digest: &BlobDigest, platform: &Platform) -> Result<BlobDigest> {
+        match document(raw, &format!("manifest {digest}"))? {
+            Document::Manifest(_) => Ok(*digest),
+            Document::Index(index) => blob_digest(instance(&index, digest, platform)?),
+        }
+    }
+
+    /// The images of an index, for whatever platform; `None` for the manifest of an image. What build tools
+    /// put beside them, as of an unknown platform, is none.
+    ///
+    /// # Errors
+    /// B06, B07, D14.
+    pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<BlobDigest>>> {
+        let Document::Index(index) = document(raw, &format!("manifest {digest}"))? else { return Ok(None) };
+        let images = index.manifests().iter().filter(|d| {
+            let unknown = d.platform().as_ref().is_some_and(|p| p.os().to_string() == "unknown");
+            !unknown && d.artifact_type().is_none() && *d.media_type() != oci_spec::image::MediaType::ImageIndex
+        });
+        images.map(blob_digest).collect::<Result<_>>().map(Some)
     }
 
     /// The platform that the config names, this host's where it names none.
@@ -270,6 +290,13 @@ impl Image {
             layers,
         })
     }
+}
+
+fn instance<'a>(index: &'a ImageIndex, digest: &BlobDigest, platform: &Platform) -> Result<&'a Descriptor> {
+    index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
+        let why = format!("it has no image for {platform}");
+        Refusal::new(Case::D13Platform, format!("index {digest}"), why)
+    })
 }
 
 fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {

@@ -250,17 +250,15 @@ impl Layout {
             }
             let tag = fallback_tag(image);
             let tagged = |e: &Value| e.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str) == Some(&tag);
-            let mut listed: Vec<Value> = Vec::new();
-            if let Some(old) = entries.iter().find(|e| tagged(e)) {
-                let digest: BlobDigest = old.get("digest").and_then(Value::as_str).unwrap_or_default().parse()?;
-                let index = strict_json::value(&self.store.read(&digest, None, Budget::STANDARD.manifest)?, &tag)?;
-                listed = index.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
-            }
-            if !listed.iter().any(same) {
-                listed.push(artifact.clone());
-            }
-            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).to_string();
-            let digest = self.store.write(index.as_bytes())?;
+            let old = match entries.iter().find(|e| tagged(e)) {
+                None => None,
+                Some(old) => {
+                    let digest: BlobDigest = old.get("digest").and_then(Value::as_str).unwrap_or_default().parse()?;
+                    Some(self.store.read(&digest, None, Budget::STANDARD.manifest)?)
+                }
+            };
+            let index = referrers_index(old.as_deref(), artifact, &tag)?;
+            let digest = self.store.write(&index)?;
             entries.retain(|e| !tagged(e));
             entries.push(json!({"mediaType": INDEX, "digest": digest.to_string(), "size": index.len(), "annotations": {TAG: tag}}));
             Ok(())
@@ -286,7 +284,21 @@ impl Layout {
     }
 }
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The index of a fallback tag with `artifact` in it: the one that is there, `old`, and one entry more
+/// (distribution-spec, "Referrers Tag Schema"). The same entries give the same bytes.
+///
+/// # Errors
+/// [`Case::D14Json`].
+pub(crate) fn referrers_index(old: Option<&[u8]>, artifact: &Value, name: &str) -> Result<Vec<u8>> {
+    let index = old.map(|raw| strict_json::value(raw, name)).transpose()?.unwrap_or_default();
+    let mut listed = index.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !listed.iter().any(|e| e.get("digest") == artifact.get("digest")) {
+        listed.push(artifact.clone());
+    }
+    Ok(json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).to_string().into_bytes())
+}
+
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The tag under which registries without the referrers API list the referrers of `image`.
 pub(crate) fn fallback_tag(image: &BlobDigest) -> String {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Repository;
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal};
 
@@ -15,6 +16,15 @@ pub enum Reference {
         /// The tag, where one was given.
         tag: Option<String>,
         /// The manifest's digest, where one was given.
+        digest: Option<BlobDigest>,
+    },
+    /// `docker://HOST/NAME[:TAG|@sha256:HEX]`: an image in a registry.
+    Registry {
+        /// The repository.
+        repository: Repository,
+        /// The tag; `latest` where nothing is said.
+        tag: Option<String>,
+        /// The digest of its manifest or index, in the place of the tag.
         digest: Option<BlobDigest>,
     },
     /// A tag in the vault.
@@ -34,10 +44,26 @@ impl FromStr for Reference {
         if let Some(digest) = text.strip_prefix('@') {
             return Ok(Self::Digest(digest.parse()?));
         }
-        for transport in ["docker:", "containers-storage:", "dir:", "oci-archive:", "docker-archive:"] {
+        if let Some(rest) = text.strip_prefix("docker://") {
+            let (repository, tag, digest) = Repository::parse(rest)?;
+            if tag.is_some() && digest.is_some() {
+                return refuse("name a tag or a digest, not both");
+            }
+            return Ok(Self::Registry { repository, tag, digest });
+        }
+        if text.starts_with("docker:") {
+            return refuse("an image in a registry is docker://HOST/NAME[:TAG]");
+        }
+        for transport in ["containers-storage:", "dir:", "oci-archive:", "docker-archive:"] {
             if text.starts_with(transport) {
                 return refuse("this transport is not supported; copy it with skopeo into an oci: layout");
             }
+        }
+        if let Some((transport, _)) = text.split_once("://") {
+            return refuse(&format!("there is no transport {transport}"));
+        }
+        if text.starts_with("./") || text.starts_with('/') || text.starts_with("../") {
+            return refuse("a layout in a directory is oci:DIR");
         }
         check_tag(text)
             .map_or_else(|why| Err(Refusal::new(Case::Reference, text, why)), |()| Ok(Self::Tag(text.to_owned())))
@@ -91,6 +117,11 @@ impl fmt::Display for Reference {
                 }
                 digest.iter().try_for_each(|d| write!(f, "@{d}"))
             }
+            Self::Registry { repository, tag, digest } => {
+                write!(f, "docker://{repository}")?;
+                tag.iter().try_for_each(|tag| write!(f, ":{tag}"))?;
+                digest.iter().try_for_each(|d| write!(f, "@{d}"))
+            }
             Self::Tag(tag) => f.write_str(tag),
             Self::Digest(digest) => write!(f, "@{digest}"),
         }
@@ -103,13 +134,12 @@ mod tests {
 
     #[test]
     fn references_read_as_they_are_written() {
-        for text in ["oci:/a/b", "oci:/a/b:v1", "oci:rel", "quay.io/x/y:1", "demo"] {
+        for text in ["oci:/a/b", "oci:/a/b:v1", "oci:rel", "quay.io/x/y:1", "demo", "docker://q.io/x:v"] {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
         }
         let digest = format!("@sha256:{}", "0".repeat(64));
         assert_eq!(digest.parse::<Reference>().unwrap().to_string(), digest);
-        for bad in ["", "oci:", "oci::tag", "../x", "a//b", "a b", "docker://x/y", "@sha256:zz", "oci:/a@md5:1", "a\nb"]
-        {
+        for bad in ["", "oci:", "oci::tag", "../x", "a//b", "a b", "docker:x/y", "@sha256:zz", "oci:/a@md5:1", "a\nb"] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
     }

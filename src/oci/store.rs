@@ -35,6 +35,13 @@ impl BlobStore {
         Ok(Self { dir, path: path.join("blobs/sha256") })
     }
 
+    /// A path to the directory for other programs, as long as this process lives: it leads where the
+    /// descriptor does, whatever becomes of names.
+    pub(crate) fn path_for_others(&self) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.dir.as_raw_fd()))
+    }
+
     /// The blob's path, for messages only.
     pub fn name(&self, digest: &BlobDigest) -> String {
         self.path.join(digest.hex()).display().to_string()

@@ -30,7 +30,9 @@ mod rule;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::oci::Budget;
 use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
 use crate::report::{Case, Refusal, Result};
 
@@ -74,6 +76,8 @@ pub struct Decision {
     pub dates: Dates,
     /// Whether seals may be fetched when they are needed.
     pub fetch: Fetch,
+    /// How long that may take.
+    pub fetch_timeout: Duration,
     /// Where this was decided: the pattern and its file.
     pub source: String,
     /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
@@ -244,6 +248,9 @@ impl Stores<'_> {
                 _ => Dates::Enforce,
             },
             fetch: settings.fetch.unwrap_or(Fetch::Never),
+            fetch_timeout: settings
+                .fetch_timeout
+                .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),
             source,
             names: Vec::new(),
             name: None,

@@ -113,6 +113,8 @@ pub(super) struct Settings {
     pub(super) upper: Option<Upper>,
     pub(super) dates: Option<DatesSetting>,
     pub(super) fetch: Option<Fetch>,
+    /// In seconds.
+    pub(super) fetch_timeout: Option<std::num::NonZeroU16>,
 }
 
 impl Settings {
@@ -127,6 +129,7 @@ impl Settings {
             upper: self.upper.or(base.upper),
             dates: self.dates.or(base.dates),
             fetch: self.fetch.or(base.fetch),
+            fetch_timeout: self.fetch_timeout.or(base.fetch_timeout),
         }
     }
 }

@@ -100,7 +100,7 @@ cases! {
     Io = "X01", Internal, "input or output failed", "";
     Bug = "X02", Internal, "layerseal contradicts itself", "please report this";
     Usage = "A01", Usage, "the command cannot be understood", "see --help";
-    Reference = "X03", Usage, "not an image reference", "use oci:DIR[:TAG], a tag, or @sha256:HEX";
+    Reference = "X03", Usage, "not an image reference", "use docker://HOST/NAME[:TAG], oci:DIR[:TAG], a name in the vault, or @sha256:HEX";
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
     Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
     Unsupported = "X07", CannotEnforce, "not supported", "set top = \"fuse-overlayfs\" in the policy's [mount] table";
@@ -133,9 +133,17 @@ cases! {
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
     C03TooBig = "C03", Rejected, "larger than the budget allows", "what is this large is no honest image or seal; rebuild it";
+    C03Slow = "C03", Inconclusive, "the registry sends more, or more slowly, than is allowed", "try again, or use another registry or mirror";
     C04Bytes = "C04", Rejected, "the bytes do not match their descriptor", "fetch them again";
     C04Missing = "C04", Rejected, "a blob is missing", "fetch it again";
-    C07NoSeal = "C07", NotSealed, "no seal was found", "sign it with `layerseal sign`; `layerseal prepare IMAGE --seal oci:DIR` brings a seal to an image of podman";
+    C07NoSeal = "C07", NotSealed, "no seal was found", "sign it with `layerseal sign`; or bring its seals, for podman with `layerseal fetch IMAGE`, else with --seal";
+    C09Redirect = "C09", Inconclusive, "the registry sends us to another place", "use the name under which it answers itself, or a mirror in registries.conf";
+    C10Tls = "C10", Inconclusive, "there is no TLS connection that can be trusted", "for a registry without TLS --tls-verify=false, or insecure = true in registries.conf; else put its CA into /etc/containers/certs.d/HOST:PORT/, or name it with --cert-dir";
+    C11Auth = "C11", Inconclusive, "the registry refuses access", "`podman login` or `skopeo login`, or name the file with --authfile";
+    C16Skopeo = "C16", Inconclusive, "skopeo cannot be used", "install skopeo 1.13 or newer";
+    C17Network = "C17", Inconclusive, "the registry cannot be asked", "check its name and the network, and try again";
+    C18NoImage = "C18", Usage, "the registry has no such image", "check the name; some registries say so to who may not see it";
+    C19Policy = "C19", Policy, "policy.json does not allow this image", "see containers-policy.json(5)";
 
     // D: seals.
     D01Subject = "D01", Rejected, "the seal is about another image", "use the seal that was made for this image";

@@ -7,6 +7,9 @@ use crate::report::{Case, Refusal, Result};
 pub(super) const ALONGSIDE: &str = "application/vnd.composefs.erofs-alongside.v1";
 pub(super) const CANONICAL: &str = "application/vnd.composefs.canonical.v1";
 pub(super) const METADATA: &str = "application/vnd.composefs.metadata.v1";
+/// All of them, the one that we write first.
+pub(crate) const ARTIFACT_TYPES: [&str; 3] = [ALONGSIDE, METADATA, CANONICAL];
+
 pub(super) const EROFS: &str = "application/vnd.composefs.v1.erofs";
 pub(super) const PKCS7: &str = "application/vnd.composefs.signature.v1+pkcs7";
 pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";

@@ -21,6 +21,7 @@ use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 pub use artifact::{Parsed, parse};
 pub use binding::Binding;
 pub use inline::{claims, parse_inline};
+pub(crate) use keys::ARTIFACT_TYPES;
 pub use write::{Artifact, Part, artifact_descriptor};
 
 /// What a signature is about.
@@ -130,4 +131,16 @@ pub struct Seal {
     pub signatures: Vec<Signature>,
     /// The binding statement's text and its PKCS#7.
     pub binding: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Seal {
+    /// The blobs that an artifact consists of besides its manifest, with the sizes that it gives.
+    pub fn blobs(&self) -> Vec<(BlobDigest, u64)> {
+        let signatures = self.signatures.iter().filter_map(|s| match &s.der {
+            Some(Bytes::Blob { digest, size }) => Some((*digest, *size)),
+            _ => None,
+        });
+        let empty = (BlobDigest::of(b"{}"), 2);
+        self.erofs.iter().map(|e| (e.blob, e.size)).chain(signatures).chain(Some(empty)).collect()
+    }
 }

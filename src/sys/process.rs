@@ -31,6 +31,14 @@ pub fn keep_descriptors() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
+/// Has the program that `command` starts end with this thread, which must be the one that starts it.
+pub fn die_with_us(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
+    // SAFETY: between fork and exec the closure makes one system call, prctl(2), and allocates nothing.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// How long a reader may take that is behind.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -1,0 +1,196 @@
+//! Credentials, as containers tools keep them (containers-auth.json(5)): for the one question that skopeo
+//! cannot ask for us.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::clock::Clock;
+use super::{Options, skopeo};
+use crate::oci::{Budget, Repository};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// Bytes of an auth.json, or of what a helper prints.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Who we are to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Credentials {
+    /// Name and password.
+    Basic(String, String),
+    /// A token to get tokens for (`identitytoken`).
+    Identity(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    auths: BTreeMap<String, Entry>,
+    #[serde(rename = "credHelpers")]
+    helpers: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    auth: String,
+    identitytoken: String,
+}
+
+/// The credentials for `repository`, where there are any: in each file its most specific entry counts.
+///
+/// # Errors
+/// [`Case::C11Auth`] for a file or a helper that cannot be used.
+pub(super) async fn credentials(
+    repository: &Repository,
+    options: &Options,
+    clock: &Clock,
+    budget: &Budget,
+) -> Result<Option<Credentials>> {
+    for path in places(options) {
+        let shown = path.display().to_string();
+        let bytes = match std::fs::File::open(&path).and_then(|f| files::read_all(f, MAX_FILE)) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.authfile.is_none() => continue,
+            other => other.map_err(|e| Refusal::new(Case::C11Auth, &shown, e))?,
+        };
+        let file: File = serde_json::from_slice(&bytes).map_err(|e| Refusal::new(Case::C11Auth, &shown, e))?;
+        if let Some(found) = of(&file, repository, &shown, clock, budget).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Where it is looked for, in order.
+fn places(options: &Options) -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(file) = options.authfile.clone().or_else(|| variable("REGISTRY_AUTH_FILE")) {
+        return vec![file];
+    }
+    let runtime = variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
+    let user = || PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw()));
+    let home = variable("HOME");
+    let config = variable("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    let docker = variable("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    [
+        Some(runtime.unwrap_or_else(user)),
+        config.map(|dir| dir.join("containers/auth.json")),
+        docker.map(|dir| dir.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+async fn of(
+    file: &File,
+    repository: &Repository,
+    shown: &str,
+    clock: &Clock,
+    budget: &Budget,
+) -> Result<Option<Credentials>> {
+    let name = repository.to_string();
+    // `q.io/acme/app`, `q.io/acme`, `q.io`.
+    let keys: Vec<&str> = name.match_indices('/').map(|(at, _)| &name[..at]).chain([name.as_str()]).collect();
+    for key in keys.iter().rev() {
+        if let Some(helper) = file.helpers.get(*key) {
+            return ask(helper, key, clock, budget).await;
+        }
+        let entry = file.auths.get(*key).or_else(|| {
+            let legacy = |k: &str| hostname(k) == *key && !key.contains('/');
+            file.auths.iter().find(|(k, _)| legacy(k)).map(|(_, entry)| entry)
+        });
+        match entry {
+            None => {}
+            Some(entry) if !entry.identitytoken.is_empty() => {
+                return Ok(Some(Credentials::Identity(entry.identitytoken.clone())));
+            }
+            Some(entry) if entry.auth.is_empty() => {}
+            Some(entry) => return decode(&entry.auth, shown).map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// What older docker wrote in the place of a host: `https://q.io/v1/`, and docker.io's own.
+fn hostname(key: &str) -> &str {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let host = bare.split('/').next().unwrap_or(bare);
+    if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host }
+}
+
+fn decode(auth: &str, shown: &str) -> Result<Credentials> {
+    let refuse = || Refusal::new(Case::C11Auth, shown, "an entry is not base64 of NAME:PASSWORD");
+    let bytes = openssl::base64::decode_block(auth.trim()).map_err(|_| refuse())?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse())?;
+    let (name, password) = text.split_once(':').ok_or_else(refuse)?;
+    Ok(Credentials::Basic(name.to_owned(), password.trim_end_matches('\0').to_owned()))
+}
+
+/// Asks a credential helper (docker-credential-helpers, "Credential helper protocol").
+async fn ask(helper: &str, key: &str, clock: &Clock, budget: &Budget) -> Result<Option<Credentials>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        username: String,
+        secret: String,
+    }
+    let program = format!("docker-credential-{helper}");
+    let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::C11Auth, &program, why);
+    if helper.is_empty() || helper.contains('/') {
+        return Err(refuse(&"not the name of a credential helper"));
+    }
+    let mut command = std::process::Command::new(&program);
+    command.arg("get");
+    let input = format!("{key}\n");
+    let left = clock.left(&program, budget.answer)?;
+    let asked = tokio::time::timeout(left, skopeo::program(skopeo::ready(command), input.as_bytes(), MAX_FILE)).await;
+    let output =
+        asked.map_err(|_| refuse(&format!("no answer within {} s", left.as_secs())))?.map_err(|e| refuse(&e))?;
+    if !output.status.is_some_and(|status| status.success()) {
+        let text = String::from_utf8_lossy(&output.printed);
+        // The protocol's own words for "there are none".
+        return if text.contains("credentials not found") { Ok(None) } else { Err(refuse(&text.trim())) };
+    }
+    let answer: Answer = serde_json::from_slice(&output.printed).map_err(|e| refuse(&e))?;
+    Ok(Some(match answer.username.as_str() {
+        "<token>" => Credentials::Identity(answer.secret),
+        _ => Credentials::Basic(answer.username, answer.secret),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(json: &str, name: &str) -> Option<Credentials> {
+        let file: File = serde_json::from_str(json).unwrap();
+        let (repository, ..) = Repository::parse(name).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(of(&file, &repository, "auth.json", &Clock::open(), &Budget::STANDARD)).unwrap()
+    }
+
+    #[test]
+    fn c11_the_most_specific_entry_counts() {
+        let json = r#"{"auths": {
+            "q.io": {"auth": "aG9zdDphOmI="}, "q.io/acme": {"auth": "dGVhbTp4"}, "q.io/empty": {},
+            "https://index.docker.io/v1/": {"auth": "aHViOng="}, "t.io": {"auth": "", "identitytoken": "tok"}}}"#;
+        let basic = |n: &str, p: &str| Some(Credentials::Basic(n.into(), p.into()));
+        assert_eq!(find(json, "q.io/x"), basic("host", "a:b"));
+        assert_eq!(find(json, "q.io/acme/app"), basic("team", "x"));
+        assert_eq!(find(json, "q.io/acmes/app"), basic("host", "a:b"));
+        assert_eq!(find(json, "q.io/empty/app"), basic("host", "a:b"));
+        assert_eq!(find(json, "busybox"), basic("hub", "x"));
+        assert_eq!(find(json, "t.io/x"), Some(Credentials::Identity("tok".into())));
+        assert_eq!(find(json, "other.io/x"), None);
+        assert_eq!(format!("{:?}", find(json, "q.io/x")), "Some(Credentials(..))");
+    }
+}

@@ -1,0 +1,328 @@
+//! Our own client of one endpoint of the distribution API: `GET /v2/NAME/referrers/DIGEST`, which neither
+//! skopeo nor its proxy knows. It reads and never writes.
+
+use std::cell::{Cell, RefCell};
+
+use ureq::http::{HeaderMap, Uri};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Error};
+
+use super::challenge::{Challenge, encode};
+use super::registries::{Endpoint, certificates};
+use super::{Context, auth};
+use crate::oci::Repository;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
+
+/// Redirects that are followed: within the registry, where there is hardly ever one.
+const REDIRECTS: usize = 5;
+
+/// The longest that we wait because a registry asks us to (429, `Retry-After`).
+const LONGEST_WAIT: u64 = 5;
+
+/// Bytes of a certificate or key file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Where systems keep the certificates that they trust, in one file (Go looks at the same ones).
+const SYSTEM_ROOTS: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// One endpoint, and what it has been told about us.
+pub(super) struct Client<'a> {
+    context: &'a Context<'a>,
+    /// By whose name credentials are looked up.
+    repository: Repository,
+    endpoint: Endpoint,
+    agent: Agent,
+    /// Whether it answered without TLS.
+    plain: Cell<bool>,
+    authorization: RefCell<Option<String>>,
+}
+
+/// What a registry answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// What was asked in the end, for relative links.
+    pub(super) url: String,
+}
+
+impl Answer {
+    /// A header's first value.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(context: &'a Context<'a>, endpoint: Endpoint) -> Result<Self> {
+        let repository = Repository::parse(&endpoint.name)?.0;
+        let agent = agent(&endpoint, context)?;
+        let (plain, authorization) = (Cell::new(false), RefCell::new(None));
+        Ok(Self { context, repository, endpoint, agent, plain, authorization })
+    }
+
+    /// For messages.
+    pub(super) fn name(&self) -> &str {
+        &self.endpoint.name
+    }
+
+    /// Asks for `path` beneath the repository.
+    ///
+    /// # Errors
+    /// C03, C09, C10, C11, C17. A status other than success is none, but for 401, 403 and 429.
+    pub(super) fn get(&self, path: &str) -> Result<Answer> {
+        let url = |scheme: &str| format!("{scheme}://{}/v2/{}/{path}", self.endpoint.host, self.endpoint.path);
+        if self.plain.get() {
+            return self.follow(&url("http"));
+        }
+        match self.follow(&url("https")) {
+            // As containers tools do with a registry that is called insecure.
+            Err(refusal) if self.endpoint.insecure && matches!(refusal.case(), Case::C10Tls | Case::C17Network) => {
+                self.plain.set(true);
+                self.follow(&url("http"))
+            }
+            other => other,
+        }
+    }
+
+    /// Asks for a link that the registry gave, relative to `from`.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; C09 for one that leads elsewhere.
+    pub(super) fn link(&self, from: &str, link: &str) -> Result<Answer> {
+        self.follow(&self.within(from, link)?)
+    }
+
+    /// The address that `link` leads to, if it is the same registry's by the same scheme.
+    fn within(&self, from: &str, link: &str) -> Result<String> {
+        let refuse = |why: &str| Refusal::new(Case::C09Redirect, self.name(), format!("{why}: {link}"));
+        let base: Uri = from.parse().map_err(|_| refuse("no address"))?;
+        let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.authority().map_or("", |a| a.as_str()));
+        let address = match link {
+            l if l.starts_with("//") => format!("{scheme}:{l}"),
+            l if l.starts_with('/') => format!("{scheme}://{host}{l}"),
+            l if l.starts_with('?') => format!("{scheme}://{host}{}{l}", base.path()),
+            l if l.contains("://") => l.to_owned(),
+            l => format!("{scheme}://{host}{}/{l}", base.path().rsplit_once('/').map_or("", |(front, _)| front)),
+        };
+        let to: Uri = address.parse().map_err(|_| refuse("no address"))?;
+        let same =
+            to.scheme_str() == Some(scheme) && to.authority().is_some_and(|a| a.as_str().eq_ignore_ascii_case(host));
+        // Credentials go with the question, and a host inside our network could be meant.
+        if same { Ok(address) } else { Err(refuse("another host or scheme")) }
+    }
+
+    fn follow(&self, url: &str) -> Result<Answer> {
+        let mut url = url.to_owned();
+        let (mut asked_who, mut waited) = (false, false);
+        for _ in 0..REDIRECTS + 2 {
+            let answer = self.once(&url)?;
+            match answer.status {
+                301 | 302 | 303 | 307 | 308 => {
+                    let missing = || Refusal::new(Case::C09Redirect, self.name(), "a redirect without a place");
+                    url = self.within(&url, answer.header("location").ok_or_else(missing)?)?;
+                }
+                401 if !asked_who => {
+                    asked_who = true;
+                    let authorization = self.authorize(&answer)?;
+                    *self.authorization.borrow_mut() = Some(authorization);
+                }
+                401 | 403 => {
+                    let why = format!("status {} {}", answer.status, words(&answer.body));
+                    return Err(Refusal::new(Case::C11Auth, self.name(), why.trim_end()));
+                }
+                429 if !waited => {
+                    waited = true;
+                    self.wait(&answer)?;
+                }
+                429 => return Err(Refusal::new(Case::C17Network, self.name(), "too many requests (status 429)")),
+                _ => return Ok(answer),
+            }
+        }
+        Err(Refusal::new(Case::C09Redirect, self.name(), "redirects without end"))
+    }
+
+    fn wait(&self, answer: &Answer) -> Result<()> {
+        let seconds = answer.header("retry-after").and_then(|s| s.parse().ok()).unwrap_or(1);
+        let why = || format!("too many requests (status 429): it wants us to wait {seconds} s");
+        if seconds > LONGEST_WAIT {
+            return Err(Refusal::new(Case::C17Network, self.name(), why()));
+        }
+        let wanted = std::time::Duration::from_secs(seconds);
+        if self.context.clock.left(self.name(), wanted)? < wanted {
+            return Err(Refusal::new(Case::C17Network, self.name(), why()));
+        }
+        std::thread::sleep(wanted);
+        Ok(())
+    }
+
+    fn once(&self, url: &str) -> Result<Answer> {
+        let mut request = self.agent.get(url);
+        if let Some(authorization) = &*self.authorization.borrow() {
+            request = request.header("Authorization", authorization);
+        }
+        let accept = "application/vnd.oci.image.index.v1+json, application/json;q=0.5";
+        self.send(request.header("Accept", accept), url)
+    }
+
+    /// What to put into `Authorization` after a 401 (RFC 7235; distribution, "Token Authentication").
+    fn authorize(&self, answer: &Answer) -> Result<String> {
+        let Context { clock, budget, options, runtime, .. } = *self.context;
+        let challenge = Challenge::of(&answer.headers)
+            .ok_or_else(|| Refusal::new(Case::C11Auth, self.name(), "it does not say how to log in (status 401)"))?;
+        let known = runtime.block_on(auth::credentials(&self.repository, options, clock, budget))?;
+        let basic = |name: &str, password: &str| {
+            format!("Basic {}", openssl::base64::encode_block(format!("{name}:{password}").as_bytes()))
+        };
+        let (realm, service, scope) = match challenge {
+            Challenge::Basic => {
+                return match known {
+                    Some(auth::Credentials::Basic(name, password)) => Ok(basic(&name, &password)),
+                    _ => Err(Refusal::new(Case::C11Auth, self.name(), "it wants name and password (status 401)")),
+                };
+            }
+            Challenge::Bearer { realm, service, scope } => (realm, service, scope),
+        };
+        let secure = realm.starts_with("https://") || (self.plain.get() && realm.starts_with("http://"));
+        if !secure {
+            let why = format!("credentials are asked for at a place without TLS: {realm}");
+            return Err(Refusal::new(Case::C09Redirect, self.name(), why));
+        }
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.path));
+        let service = service.unwrap_or_default();
+        let answer = match &known {
+            Some(auth::Credentials::Identity(token)) => {
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", "layerseal"),
+                    ("service", &service),
+                    ("scope", &scope),
+                    ("refresh_token", token),
+                ];
+                let body: Vec<String> = form.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
+                let request = self.agent.post(&realm).content_type("application/x-www-form-urlencoded");
+                let request = request.config().timeout_global(Some(clock.left(&realm, budget.answer)?)).build();
+                self.read(request.send(body.join("&")), &realm)?
+            }
+            other => {
+                let mark = if realm.contains('?') { '&' } else { '?' };
+                let url = format!("{realm}{mark}service={}&scope={}", encode(&service), encode(&scope));
+                let mut request = self.agent.get(&url);
+                if let Some(auth::Credentials::Basic(name, password)) = other {
+                    request = request.header("Authorization", basic(name, password));
+                }
+                self.send(request, &url)?
+            }
+        };
+        if answer.status != 200 {
+            let why = format!("{realm}: status {} {}", answer.status, words(&answer.body));
+            return Err(Refusal::new(Case::C11Auth, self.name(), why.trim_end()));
+        }
+        token(&answer.body).ok_or_else(|| Refusal::new(Case::C11Auth, self.name(), format!("{realm} gives no token")))
+    }
+
+    fn send(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, url: &str) -> Result<Answer> {
+        let left = self.context.clock.left(self.name(), self.context.budget.answer)?;
+        self.read(request.config().timeout_global(Some(left)).build().call(), url)
+    }
+
+    fn read(
+        &self,
+        response: std::result::Result<ureq::http::Response<ureq::Body>, Error>,
+        url: &str,
+    ) -> Result<Answer> {
+        let max = self.context.budget.manifest;
+        let mut response = response.map_err(|e| self.failed(&e, url))?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(max).read_to_vec().map_err(|e| self.failed(&e, url))?;
+        Ok(Answer { status, headers: response.headers().clone(), body, url: url.to_owned() })
+    }
+
+    fn failed(&self, error: &Error, url: &str) -> Refusal {
+        let Context { clock, budget, .. } = *self.context;
+        let host = url.parse::<Uri>().ok().and_then(|u| u.authority().map(ToString::to_string)).unwrap_or_default();
+        let network = |e: &dyn std::fmt::Display| Refusal::new(Case::C17Network, self.name(), format!("{host}: {e}"));
+        match error {
+            Error::Timeout(_) => clock.late(self.name(), budget.answer),
+            Error::BodyExceedsLimit(max) => {
+                Refusal::new(Case::C03Slow, self.name(), format!("an answer of more than {max} bytes"))
+            }
+            Error::NativeTls(e) => {
+                let text = e.to_string();
+                // OpenSSL's words for an answer that is none of TLS.
+                let plain = text.contains("wrong version number") || text.contains("packet length too long");
+                let why = if plain { "it does not speak TLS" } else { text.as_str() };
+                Refusal::new(Case::C10Tls, self.name(), format!("{host}: {why}"))
+            }
+            Error::Tls(e) => Refusal::new(Case::C10Tls, self.name(), format!("{host}: {e}")),
+            Error::Io(e) if e.kind() == std::io::ErrorKind::TimedOut => clock.late(self.name(), budget.answer),
+            other => network(other),
+        }
+    }
+}
+
+/// `{"token": …}` or `{"access_token": …}`, as it is sent back.
+fn token(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let token = value.get("token").or_else(|| value.get("access_token"))?.as_str()?;
+    (!token.is_empty()).then(|| format!("Bearer {token}"))
+}
+
+/// What a registry says of an error (distribution-spec, "Error Codes").
+pub(super) fn words(body: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |key: &str| value.pointer(&format!("/errors/0/{key}")).and_then(|v| v.as_str()).unwrap_or_default();
+    format!("{} {}", text("code"), text("message")).trim().to_owned()
+}
+
+fn agent(endpoint: &Endpoint, context: &Context<'_>) -> Result<Agent> {
+    let certificates = certificates(&endpoint.host, context.options);
+    let read = |path: &std::path::Path| {
+        let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::C10Tls, path.display().to_string(), e);
+        let file = std::fs::File::open(path).map_err(|e| refuse(&e))?;
+        files::read_all(file, MAX_FILE).map_err(|e| refuse(&e))
+    };
+    let pem = |path: &std::path::Path| -> Result<Vec<Certificate<'static>>> {
+        let stack = openssl::x509::X509::stack_from_pem(&read(path)?)
+            .map_err(|e| Refusal::new(Case::C10Tls, path.display().to_string(), e))?;
+        Ok(stack.iter().filter_map(|c| c.to_der().ok()).map(|der| Certificate::from_der(&der).to_owned()).collect())
+    };
+    let roots = if certificates.authorities.is_empty() {
+        RootCerts::PlatformVerifier
+    } else {
+        let mut all: Vec<Certificate<'static>> = Vec::new();
+        // Besides the system's, as containers/image has it.
+        if let Some(system) = SYSTEM_ROOTS.iter().map(std::path::Path::new).find(|path| path.exists()) {
+            all.extend(pem(system)?);
+        }
+        for path in &certificates.authorities {
+            all.extend(pem(path)?);
+        }
+        RootCerts::new_with_certs(&all)
+    };
+    let client = match &certificates.client {
+        None => None,
+        Some((cert, key)) => {
+            let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::C10Tls, key.display().to_string(), e);
+            let parsed = openssl::pkey::PKey::private_key_from_pem(&read(key)?).map_err(|e| refuse(&e))?;
+            let text = parsed.private_key_to_pem_pkcs8().map_err(|e| refuse(&e))?;
+            Some(ClientCert::new_with_certs(&pem(cert)?, PrivateKey::from_pem(&text).map_err(|e| refuse(&e))?))
+        }
+    };
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::NativeTls)
+        .root_certs(roots)
+        .client_cert(client)
+        .disable_verification(endpoint.insecure)
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("layerseal/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(config.into())
+}

@@ -1,0 +1,57 @@
+//! Registries: images, and seals that are kept beside them. The only room that knows the network, and
+//! what it brings is believed by nobody: every byte is compared with its digest on the way, and what a seal
+//! is worth `verify` says.
+//!
+//! | asked of | through |
+//! |---|---|
+//! | manifests by digest, configs, layers, blobs of artifacts | containers-image-proxy (skopeo) |
+//! | tags, indexes, what goes into a registry | skopeo |
+//! | referrers | a client of our own: skopeo has none |
+
+mod auth;
+mod challenge;
+mod client;
+mod clock;
+mod error;
+mod proxy;
+mod push;
+mod referrers;
+mod registries;
+mod session;
+mod skopeo;
+mod staging;
+
+use std::path::PathBuf;
+
+use tokio::runtime::Runtime;
+
+use crate::oci::Budget;
+use clock::Clock;
+
+pub use session::Session;
+pub use staging::Staging;
+
+/// How to reach registries; the rest is in the containers tools' own configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether TLS is asked for; without, what registries.conf says of a registry still counts.
+    pub tls_verify: bool,
+    /// The one file with credentials, in the place of the usual ones (containers-auth.json(5)).
+    pub authfile: Option<PathBuf>,
+    /// The one directory with certificates, in the place of `certs.d/HOST` (containers-certs.d(5)).
+    pub cert_dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tls_verify: true, authfile: None, cert_dir: None }
+    }
+}
+
+/// What every question needs.
+struct Context<'a> {
+    options: &'a Options,
+    budget: &'a Budget,
+    clock: &'a Clock,
+    runtime: &'a Runtime,
+}

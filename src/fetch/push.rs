@@ -1,0 +1,138 @@
+//! Into a registry: what is pushed is found only when all of it is there.
+
+use std::ffi::OsString;
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::clock::Clock;
+use super::{Session, Staging, skopeo};
+use crate::digest::BlobDigest;
+use crate::oci::{BlobStore, INDEX, Image, Repository, fallback_tag, referrers_index};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::artifact_descriptor;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Others may write the same fallback tag at the same time; the loser looks again.
+const TRIES: usize = 3;
+
+impl Session {
+    /// Pushes an image whose blobs are in `store`, by its digest: it has no name yet.
+    ///
+    /// # Errors
+    /// [`Case::C16Skopeo`], C10, C11, C17.
+    pub fn push_image(&self, repository: &Repository, image: &Image, store: &BlobStore) -> Result<()> {
+        let outbox = Outbox::new(store, &image.media_type, &image.digest, image.manifest.len())?;
+        self.copy(&outbox, &repository.at(&image.digest), &[])
+    }
+
+    /// Gives an image that was pushed a name.
+    ///
+    /// # Errors
+    /// As [`Self::push_image`].
+    pub fn push_tag(&self, repository: &Repository, tag: &str, image: &Image, store: &BlobStore) -> Result<()> {
+        let outbox = Outbox::new(store, &image.media_type, &image.digest, image.manifest.len())?;
+        self.copy(&outbox, &repository.tagged(tag), &[])
+    }
+
+    /// Pushes a seal of `image`, whose manifest is `artifact` and whose blobs are in `store`: by its digest,
+    /// and, unless the registry lists it by the referrers API then, into the index of the fallback tag.
+    /// What is there already is kept. Again it is the same.
+    ///
+    /// # Errors
+    /// As [`Self::push_image`]; [`Case::C17Network`] where others keep writing the tag.
+    pub fn push_seal(
+        &self,
+        repository: &Repository,
+        image: &BlobDigest,
+        artifact: &[u8],
+        store: &BlobStore,
+    ) -> Result<()> {
+        let digest = BlobDigest::of(artifact);
+        let clock = Clock::of(self.budget.search);
+        // A manifest that is there has its blobs; and some registries list what is pushed twice twice.
+        match self.open(repository, &digest, &clock) {
+            Ok(_) => {}
+            Err(refusal) if refusal.case() == Case::C18NoImage => {
+                let outbox = Outbox::new(store, MANIFEST, &digest, artifact.len())?;
+                self.copy(&outbox, &repository.at(&digest), &[])?;
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        let clock = Clock::of(self.budget.search);
+        match self.is_listed(repository, image, &digest, &clock) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // The tag is for whoever cannot use the API.
+            Err(refusal) => log::info!("{refusal}"),
+        }
+        let descriptor = artifact_descriptor(artifact);
+        let lists = |raw: &[u8]| {
+            let value: Value = serde_json::from_slice(raw).unwrap_or_default();
+            let entries = value.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
+            entries.iter().any(|e| e.get("digest") == descriptor.get("digest"))
+        };
+        let tag = fallback_tag(image);
+        for _ in 0..TRIES {
+            let clock = Clock::of(self.budget.search);
+            let old = self.fallback(repository, image, &clock)?;
+            if old.as_deref().is_some_and(lists) {
+                return Ok(());
+            }
+            let index = referrers_index(old.as_deref(), &descriptor, &format!("{repository}:{tag}"))?;
+            let staging = Staging::new()?;
+            let digest = staging.store().write(&index)?;
+            let outbox = Outbox::new(staging.store(), INDEX, &digest, index.len())?;
+            self.copy(&outbox, &repository.tagged(&tag), &["--multi-arch=index-only"])?;
+        }
+        match self.fallback(repository, image, &Clock::of(self.budget.search))? {
+            Some(raw) if lists(&raw) => Ok(()),
+            _ => Err(Refusal::new(Case::C17Network, repository.tagged(&tag), "others write this tag at the same time")),
+        }
+    }
+
+    /// Nobody waits for a push but the person who asked for it: it may take its time.
+    fn copy(&self, outbox: &Outbox, to: &str, more: &[&str]) -> Result<()> {
+        let mut arguments: Vec<OsString> = vec!["copy".into(), "--quiet".into(), "--preserve-digests".into()];
+        arguments.extend(more.iter().map(OsString::from));
+        arguments.extend(skopeo::access(&self.options, "dest-"));
+        arguments.push(outbox.name());
+        arguments.push(to.into());
+        let clock = Clock::open();
+        self.check_skopeo(&clock)?;
+        self.runtime()?.block_on(skopeo::run(to, arguments, self.budget.manifest, &clock, None)).map(drop)
+    }
+}
+
+/// One document of a store, as a layout that skopeo can read: its blobs are the store's own.
+struct Outbox {
+    dir: TempDir,
+}
+
+impl Outbox {
+    fn new(store: &BlobStore, media_type: &str, digest: &BlobDigest, size: usize) -> Result<Self> {
+        let io = |e: std::io::Error| Refusal::io("a layout for skopeo", e);
+        let dir = tempfile::Builder::new().prefix("layerseal-push.").tempdir().map_err(io)?;
+        std::fs::create_dir(dir.path().join("blobs")).map_err(io)?;
+        symlink(store.path_for_others(), dir.path().join("blobs/sha256")).map_err(io)?;
+        std::fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
+        let entry = json!({
+            "mediaType": media_type,
+            "digest": digest.to_string(),
+            "size": size,
+            "annotations": {"org.opencontainers.image.ref.name": "it"},
+        });
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
+        std::fs::write(dir.path().join("index.json"), index.to_string()).map_err(io)?;
+        Ok(Self { dir })
+    }
+
+    fn name(&self) -> OsString {
+        let mut name = OsString::from("oci:");
+        name.push(self.dir.path());
+        name.push(":it");
+        name
+    }
+}

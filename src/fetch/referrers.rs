@@ -1,0 +1,131 @@
+//! Which artifacts say that they are about an image: the referrers API of every endpoint, and the index of
+//! the fallback tag (distribution-spec, "Listing Referrers" and "Referrers Tag Schema"). Claims, all of it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::challenge::encode;
+use super::client::{Answer, Client, words};
+use super::{Context, registries};
+use crate::digest::BlobDigest;
+use crate::oci::{Budget, Repository, strict_json};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::ARTIFACT_TYPES;
+
+/// Digests of the candidates, each once, in the order in which they were met.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    seen: BTreeSet<BlobDigest>,
+    pub(super) digests: Vec<BlobDigest>,
+    entries: usize,
+}
+
+impl Candidates {
+    /// Takes the entries of one list: seals, and what does not say what it is. Lists may say anything about
+    /// an artifact; what it is and what it is about, its own bytes say. An entry that makes no sense does
+    /// not hide the others.
+    ///
+    /// # Errors
+    /// [`Case::C02TooMany`]; [`Case::D14Json`] for what is no list.
+    pub(super) fn add(&mut self, raw: &[u8], name: &str, budget: &Budget) -> Result<()> {
+        let refuse = |why: String| Err(Refusal::new(Case::C02TooMany, name, why));
+        let value = strict_json::value(raw, name)?;
+        let entries = value.get("manifests").and_then(Value::as_array);
+        let entries = entries.ok_or_else(|| Refusal::new(Case::D14Json, name, "it is no index"))?;
+        self.entries += entries.len();
+        if self.entries > budget.index_entries {
+            return refuse(format!("more than {} referrers", budget.index_entries));
+        }
+        for entry in entries.iter().filter(|entry| may_be_seal(entry)) {
+            let Some(digest) = entry.get("digest").and_then(Value::as_str).and_then(|d| d.parse().ok()) else {
+                continue;
+            };
+            if self.seen.insert(digest) {
+                self.digests.push(digest);
+            }
+        }
+        if self.digests.len() > budget.seals {
+            return refuse(format!("more than {} seals", budget.seals));
+        }
+        Ok(())
+    }
+}
+
+fn may_be_seal(entry: &Value) -> bool {
+    let kind = entry.get("artifactType").and_then(Value::as_str).unwrap_or_default();
+    kind.is_empty() || ARTIFACT_TYPES.contains(&kind)
+}
+
+/// Asks the API of the repository's endpoints, mirrors first, until one lists a seal. True where one has
+/// the API.
+///
+/// # Errors
+/// The first one, where no endpoint gave an answer.
+pub(super) fn from_api(
+    context: &Context<'_>,
+    repository: &Repository,
+    image: &BlobDigest,
+    found: &mut Candidates,
+) -> Result<bool> {
+    let mut first: Option<Refusal> = None;
+    let mut known = false;
+    for endpoint in registries::endpoints(repository, context.options)? {
+        let asked = Client::new(context, endpoint).and_then(|client| of_endpoint(&client, context, image, found));
+        match asked {
+            Ok(has) => known |= has,
+            // What is too much here would be too much anywhere.
+            Err(refusal) if refusal.case() == Case::C02TooMany => return Err(refusal),
+            Err(refusal) => {
+                log::info!("{refusal}");
+                first.get_or_insert(refusal);
+            }
+        }
+        if !found.digests.is_empty() {
+            return Ok(known);
+        }
+    }
+    first.map_or(Ok(known), Err)
+}
+
+/// One endpoint: with the filter, once for each type of artifact, unless it does not filter.
+fn of_endpoint(client: &Client<'_>, context: &Context<'_>, image: &BlobDigest, found: &mut Candidates) -> Result<bool> {
+    for kind in ARTIFACT_TYPES {
+        let mut answer = client.get(&format!("referrers/{image}?artifactType={}", encode(kind)))?;
+        let filters = answer.header("oci-filters-applied").is_some_and(|f| f.contains("artifactType"));
+        let mut pages = 0;
+        loop {
+            match answer.status {
+                200 => {}
+                // "A registry that does not support it answers 404"; some say that they cannot.
+                404 | 405 | 501 if pages == 0 => return Ok(false),
+                status => {
+                    let why = format!("status {status} {}", words(&answer.body));
+                    return Err(Refusal::new(Case::C17Network, client.name(), why.trim_end()));
+                }
+            }
+            let name = format!("referrers of {image} in {}", client.name());
+            found.add(&answer.body, &name, context.budget)?;
+            let Some(next) = next_page(&answer) else { break };
+            pages += 1;
+            if pages >= context.budget.pages {
+                return Err(Refusal::new(Case::C02TooMany, name, format!("more than {} pages", context.budget.pages)));
+            }
+            answer = client.link(&answer.url, &next)?;
+        }
+        if !filters {
+            break;
+        }
+    }
+    Ok(true)
+}
+
+/// `Link: <…>; rel="next"` (RFC 8288).
+fn next_page(answer: &Answer) -> Option<String> {
+    let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
+    links.flat_map(|value| value.split(',')).find_map(|link| {
+        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        is_next.then(|| target.to_owned())
+    })
+}

@@ -1,0 +1,66 @@
+//! A place for what is fetched and not to be kept.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
+
+use crate::oci::BlobStore;
+use crate::report::{Refusal, Result};
+use crate::sys::files;
+
+const PREFIX: &str = "layerseal-fetch.";
+
+/// A directory of blobs that goes with this value, or, where the process is killed, when the next one is
+/// made.
+#[derive(Debug)]
+pub struct Staging {
+    /// Removed when it is dropped.
+    _dir: TempDir,
+    store: BlobStore,
+    /// Tells others that it is in use.
+    _lock: Option<OwnedFd>,
+}
+
+impl Staging {
+    /// Makes one in `$TMPDIR`, or in `/var/tmp`, as other tools do for layers: `/tmp` may be memory.
+    ///
+    /// # Errors
+    /// [`crate::report::Case::Io`].
+    pub fn new() -> Result<Self> {
+        let base =
+            std::env::var_os("TMPDIR").filter(|v| !v.is_empty()).map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let io = |e: std::io::Error| Refusal::io(base.display().to_string(), e);
+        sweep(&base);
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base).map_err(io)?;
+        let root = files::open_dir(dir.path()).map_err(io)?;
+        let lock = files::lock(&root, FlockOperation::NonBlockingLockExclusive, Duration::ZERO).map_err(io)?;
+        let store = BlobStore::create(&root, dir.path())?;
+        Ok(Self { _dir: dir, store, _lock: lock })
+    }
+
+    /// Its blobs.
+    pub fn store(&self) -> &BlobStore {
+        &self.store
+    }
+}
+
+/// Removes those of ours that nobody holds any more. Those of the last minute may be about to be held.
+fn sweep(base: &Path) {
+    const YOUNG: i64 = 60;
+    let me = rustix::process::getuid().as_raw();
+    let Ok(base_fd) = files::open_dir(base) else { return };
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let Ok(dir) = files::open_dir_at(&base_fd, entry.file_name()) else { continue };
+        let old = |stat: rustix::fs::Stat| stat.st_uid == me && crate::sys::process::now() - stat.st_mtime > YOUNG;
+        let left = rustix::fs::fstat(&dir).is_ok_and(old);
+        if left && matches!(files::lock(&dir, FlockOperation::NonBlockingLockExclusive, Duration::ZERO), Ok(Some(_))) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
