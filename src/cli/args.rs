@@ -1,5 +1,6 @@
 //! What can be typed. Man pages and completions are made from this file.
 
+mod transfer;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crate::digest::Algorithm;
 use crate::oci::{Platform, Reference};
 use crate::report::Class;
+pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
 pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 
 /// Seal container images, verify them, and mount them so that the kernel checks every byte.
@@ -29,7 +31,7 @@ pub struct Args {
 }
 
 fn exit_codes() -> String {
-    let mut text = "IMAGE is oci:DIR[:TAG] or oci:DIR@DIGEST (an OCI layout), a name in the vault, or @sha256:HEX.\n\nExit codes: 0 success".to_owned();
+    let mut text = "IMAGE is docker://HOST/NAME[:TAG] or docker://HOST/NAME@DIGEST (a registry), oci:DIR[:TAG] or oci:DIR@DIGEST (an OCI layout), a name in the vault, or @sha256:HEX.\n\nExit codes: 0 success".to_owned();
     for class in Class::ALL {
         text.push_str(&format!("; {} {}", class.exit_code(), class.describe()));
     }
@@ -50,6 +52,8 @@ pub enum Command {
     Attach(Attach),
     /// Check an image against its seals
     Verify(Verify),
+    /// Bring the seals of images of the container store from their registries
+    Fetch(Fetch),
     /// Get images of the container store ready before they are started
     Prepare(Prepare),
     /// Verify an image and mount it
@@ -58,9 +62,9 @@ pub enum Command {
     Umount(Umount),
     /// List what is mounted, and by whose word
     Status(Status),
-    /// Copy an image into an OCI layout
+    /// Copy an image into a registry or an OCI layout
     Push(Push),
-    /// Copy the seals of an image into an OCI layout
+    /// Copy the seals of an image into a registry or an OCI layout
     ExportSignatures(ExportSignatures),
     /// Show an image and its seals
     Inspect(Inspect),
@@ -94,6 +98,7 @@ impl Command {
             Self::Images(a) => a.json,
             Self::Status(a) => a.json,
             Self::Prepare(a) => a.json,
+            Self::Fetch(a) => a.json,
             Self::Gc(a) => a.json,
             Self::Fsck(a) => a.json,
             Self::Doctor(a) => a.json,
@@ -101,6 +106,26 @@ impl Command {
             Self::Policy(PolicyCommand::Check(a)) => a.json,
             _ => false,
         }
+    }
+
+    /// How registries are to be reached, for verbs that can.
+    pub fn registry(&self) -> RegistryArgs {
+        let args = match self {
+            Self::Pull(a) => &a.registry,
+            Self::Sign(a) => &a.registry,
+            Self::Digest(a) => &a.registry,
+            Self::Attach(a) => &a.registry,
+            Self::Verify(a) => &a.registry,
+            Self::Prepare(a) => &a.registry,
+            Self::Fetch(a) => &a.registry,
+            Self::Mount(a) => &a.registry,
+            Self::Push(a) => &a.registry,
+            Self::ExportSignatures(a) => &a.registry,
+            Self::Inspect(a) => &a.registry,
+            Self::Fsck(a) => &a.registry,
+            _ => return RegistryArgs::default(),
+        };
+        args.clone()
     }
 }
 
@@ -123,8 +148,8 @@ pub struct TrustArgs {
     #[arg(long, value_enum, default_value_t = DatesArg::Enforce)]
     pub dates: DatesArg,
 
-    /// Look for seals in this layout too
-    #[arg(long, value_name = "oci:DIR")]
+    /// Look for seals in this layout or repository too
+    #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
 }
 
@@ -148,28 +173,6 @@ pub enum DatesArg {
     Ignore,
 }
 
-/// `layerseal pull`
-#[derive(Debug, Group)]
-pub struct Pull {
-    /// The image
-    pub image: Reference,
-    /// Its name in the vault [default: the tag, or the directory's name for `latest`]
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Import nothing that has no valid seal; what --trust asks for as well, in a word
-    #[arg(long, requires = "trust")]
-    pub require_signature: bool,
-    /// Whom to trust
-    #[command(flatten)]
-    pub trust: TrustArgs,
-    /// Digest algorithm of the objects [default: that of the seals, else sha512]
-    #[arg(long)]
-    pub algorithm: Option<Algorithm>,
-    /// The instance of a multi-platform image [default: this host's]
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
-}
-
 /// What goes into a binding statement.
 #[derive(Clone, Debug, Group)]
 pub struct StatementArgs {
@@ -182,12 +185,11 @@ pub struct StatementArgs {
     /// A number that grows with every release
     #[arg(long, value_name = "N")]
     pub sequence: Option<u64>,
-    /// The instance of a multi-platform image [default: this host's]
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<Platform>,
 }
 
 /// `layerseal sign`
+///
+/// Of a multi-platform image every instance is sealed, unless --platform picks one.
 #[derive(Debug, Group)]
 pub struct Sign {
     /// The image
@@ -204,9 +206,15 @@ pub struct Sign {
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,
-    /// Where to put the seal [default: beside the image]
-    #[arg(long, value_name = "oci:DIR")]
+    /// The instance of a multi-platform image [default: every one]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Where to put the seal: a layout or a repository [default: beside the image]
+    #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal digest`
@@ -217,12 +225,18 @@ pub struct Digest {
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
     /// Write the files to be signed into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal attach`
@@ -236,12 +250,15 @@ pub struct Attach {
     /// Check the signatures against these certificates first
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
-    /// Where to put the seal [default: beside the image]
-    #[arg(long, value_name = "oci:DIR")]
+    /// Where to put the seal: a layout or a repository [default: beside the image]
+    #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
     /// The instance of a multi-platform image [default: this host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal verify`
@@ -258,6 +275,9 @@ pub struct Verify {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal mount`
@@ -288,6 +308,9 @@ pub struct Mount {
     /// Whether the kernel checks every byte
     #[arg(long, value_enum, default_value_t = VerityArg::Require)]
     pub verity: VerityArg,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// See [`Mount::verity`].
@@ -310,8 +333,8 @@ pub struct Prepare {
     /// Every image of the container store; one that would be refused is told, and no error
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
-    /// Where seals are that the store does not have yet: an OCI layout, `oci:DIR`
-    #[arg(long, value_name = "oci:DIR[:TAG]")]
+    /// Where seals are that the store does not have yet: an OCI layout, or a repository
+    #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
     /// Only bring the seals: the first start does the rest
     #[arg(long, requires = "seal")]
@@ -319,6 +342,9 @@ pub struct Prepare {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal umount`
@@ -336,27 +362,6 @@ pub struct Status {
     pub json: bool,
 }
 
-/// `layerseal push`
-#[derive(Debug, Group)]
-pub struct Push {
-    /// The image
-    pub image: Reference,
-    /// The layout, `oci:DIR[:TAG]`; it is made if it is missing
-    pub to: Reference,
-    /// With its seals
-    #[arg(long)]
-    pub signatures: bool,
-}
-
-/// `layerseal export-signatures`
-#[derive(Debug, Group)]
-pub struct ExportSignatures {
-    /// The image
-    pub image: Reference,
-    /// The layout, oci:DIR; it is made if it is missing
-    pub to: Reference,
-}
-
 /// `layerseal inspect`
 #[derive(Debug, Group)]
 pub struct Inspect {
@@ -368,6 +373,9 @@ pub struct Inspect {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// `layerseal keyring`

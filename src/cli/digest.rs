@@ -9,7 +9,8 @@ use crate::sys::files;
 
 /// `layerseal digest`
 pub(super) fn run(home: &Home, args: &args::Digest) -> anyhow::Result<()> {
-    let plan = Plan::new(home, &args.image, &args.statement, false)?;
+    let located = home.locate(&args.image, args.platform.as_ref())?;
+    let plan = Plan::new(located, home, &args.statement, false)?;
     let items = plan.items();
     if let Some(dir) = &args.write {
         let io = |e: std::io::Error| Refusal::io(dir.display().to_string(), e);

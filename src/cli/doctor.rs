@@ -42,8 +42,8 @@ impl State {
 
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
-    let checks =
-        [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required(), policy(), podman()];
+    let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
+    let checks: Vec<Check> = kernel.into_iter().chain([policy(), podman(), skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -205,5 +205,14 @@ fn podman() -> Check {
         }
         Some(program) => check(NAME, State::Optional, program, REMEDY),
         None => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+    }
+}
+
+/// What registries are asked by.
+fn skopeo(home: &Home) -> Check {
+    const NAME: &str = "skopeo, for registries";
+    match home.session().and_then(|session| session.protocol()) {
+        Ok(version) => check(NAME, State::Ok, format!("proxy protocol {version}"), ""),
+        Err(refusal) => check(NAME, State::Optional, refusal.detail(), Case::C16Skopeo.remedy()),
     }
 }

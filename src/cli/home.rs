@@ -7,8 +7,9 @@ use std::rc::Rc;
 use crate::cli::args::{BindingArg, DatesArg, TrustArgs};
 use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest};
+use crate::fetch::{Options, Session, Staging};
 use crate::image::{Contents, LayerVisitor, ReadOnly};
-use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference};
+use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
@@ -23,6 +24,9 @@ pub(super) struct Home {
     pub(super) budget: Budget,
     /// Taken when the vault is first opened, and held until the program ends.
     lock: OnceCell<Lock>,
+    registry: Options,
+    /// Begun when a registry is first asked.
+    session: OnceCell<Rc<Session>>,
 }
 
 /// An image and the place where it was found.
@@ -34,15 +38,33 @@ pub(super) struct Located {
 pub(super) enum Place {
     Layout(Layout),
     Vault(Vault),
+    Registry(Remote),
+}
+
+/// An image in a registry. What is fetched of it goes with this value.
+pub(super) struct Remote {
+    pub(super) repository: Repository,
+    pub(super) session: Rc<Session>,
+    staging: Staging,
 }
 
 impl Home {
-    pub(super) fn new(vault: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn new(vault: Option<PathBuf>, registry: Options) -> Result<Self> {
         let vault = match vault {
             Some(dir) => dir,
             None => graph_root()?.join("layerseal"),
         };
-        Ok(Self { vault, budget: Budget::STANDARD, lock: OnceCell::new() })
+        let (lock, session) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { vault, budget: Budget::STANDARD, lock, registry, session })
+    }
+
+    /// The conversation with registries.
+    pub(super) fn session(&self) -> Result<Rc<Session>> {
+        if let Some(session) = self.session.get() {
+            return Ok(session.clone());
+        }
+        let session = Rc::new(Session::new(self.registry.clone(), self.budget, self.budget.search)?);
+        Ok(self.session.get_or_init(|| session).clone())
     }
 
     /// Opens the vault, which must be there.
@@ -71,7 +93,11 @@ impl Home {
         let vault = match (std::fs::canonicalize(&self.vault), self.vault.parent(), self.vault.file_name()) {
             // It may not be there yet.
             (Err(e), Some(parent), Some(file)) if e.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::canonicalize(parent).map_err(name)?.join(file)
+                match std::fs::canonicalize(parent) {
+                    // Nor may any store.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    parent => parent.map_err(name)?.join(file),
+                }
             }
             (vault, ..) => vault.map_err(name)?,
         };
@@ -102,12 +128,54 @@ impl Home {
                     Image::read(layout.store(), &digest, platform.unwrap_or(&host), &self.budget).map_err(within)?;
                 Ok(Located { place: Place::Layout(layout), image })
             }
+            Reference::Registry { repository, tag, digest } => {
+                let session = self.session()?;
+                let staging = Staging::new()?;
+                let document = session.document(repository, tag.as_deref(), digest.as_ref())?;
+                let host = Platform::host();
+                let image =
+                    session.image(repository, document, platform.unwrap_or(&host), staging.store()).map_err(within)?;
+                Ok(Located {
+                    place: Place::Registry(Remote { repository: repository.clone(), session, staging }),
+                    image,
+                })
+            }
             _ => {
                 let vault = self.open_vault()?;
                 let image = vault.image(reference, &self.budget).map_err(within)?;
                 Ok(Located { place: Place::Vault(vault), image })
             }
         }
+    }
+
+    /// The images that a reference stands for where no platform is named: of an index all of them, each by
+    /// its digest.
+    pub(super) fn instances(&self, reference: &Reference) -> Result<Vec<Reference>> {
+        let instances = match reference {
+            Reference::Layout { dir, tag, digest } => {
+                let layout = Layout::open(dir)?;
+                let digest = digest.map_or_else(|| layout.resolve(tag.as_deref(), &self.budget), Ok)?;
+                let raw = layout.store().read(&digest, None, self.budget.manifest)?;
+                Image::instances(&raw, &digest)?
+            }
+            Reference::Registry { repository, tag, digest } => {
+                let (digest, raw) = self.session()?.document(repository, tag.as_deref(), digest.as_ref())?;
+                Image::instances(&raw, &digest)?
+            }
+            _ => None,
+        };
+        let Some(instances) = instances else { return Ok(vec![reference.clone()]) };
+        if instances.is_empty() {
+            return Err(Refusal::new(Case::D13Platform, reference.to_string(), "the index lists no image"));
+        }
+        let by_digest = |digest: BlobDigest| match reference.clone() {
+            Reference::Layout { dir, .. } => Reference::Layout { dir, tag: None, digest: Some(digest) },
+            Reference::Registry { repository, .. } => {
+                Reference::Registry { repository, tag: None, digest: Some(digest) }
+            }
+            other => other,
+        };
+        Ok(instances.into_iter().map(by_digest).collect())
     }
 }
 
@@ -116,6 +184,7 @@ impl Located {
         match &self.place {
             Place::Layout(layout) => layout.store(),
             Place::Vault(vault) => vault.store(),
+            Place::Registry(remote) => remote.staging.store(),
         }
     }
 
@@ -124,7 +193,22 @@ impl Located {
         match &self.place {
             Place::Layout(layout) => layout.referrers(&self.image.digest, budget),
             Place::Vault(vault) => vault.seals(&self.image.digest, budget),
+            Place::Registry(remote) => {
+                let spinner = progress::spinner(format!("looking for seals in {}", remote.repository));
+                let seals = remote.session.seals(&remote.repository, &self.image, remote.staging.store());
+                spinner.finish_and_clear();
+                seals
+            }
         }
+    }
+
+    /// Brings the layers, where they are still in a registry, into `store`.
+    pub(super) fn fetch_layers(&self, store: &BlobStore) -> Result<()> {
+        let Place::Registry(remote) = &self.place else { return Ok(()) };
+        let bar = progress::transfer("fetching", self.image.layers.iter().map(|l| l.size).sum());
+        let done = remote.session.layers(&remote.repository, &self.image, None, store, &|n| bar.inc(n));
+        bar.finish_and_clear();
+        done
     }
 
     /// Reads the layers and makes the EROFS images, and keeps nothing.
@@ -141,6 +225,7 @@ impl Located {
     }
 
     fn read(&self, visitor: &dyn LayerVisitor, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
+        self.fetch_layers(self.store())?;
         let bar = progress::layers(&self.image, "reading");
         let contents = Contents::read(&self.image, algorithm, visitor, budget, &|n| bar.inc(n));
         bar.finish_and_clear();
@@ -148,42 +233,53 @@ impl Located {
     }
 }
 
-/// Layouts named by `--seal`, kept open while their seals are judged.
-pub(super) struct Extra(Vec<(Layout, Vec<BlobDigest>)>);
+/// Places named by `--seal`, kept open while their seals are judged.
+pub(super) struct Extra(Vec<Source>);
+
+enum Source {
+    Layout(Layout),
+    Registry(Remote),
+}
 
 impl Extra {
-    pub(super) fn open(seals: &[Reference], budget: &Budget) -> Result<Self> {
-        let mut layouts = Vec::new();
-        for reference in seals {
-            let Reference::Layout { dir, .. } = reference else {
-                return Err(Refusal::new(Case::Usage, reference.to_string(), "--seal takes oci:DIR"));
-            };
-            let layout = Layout::open(dir)?;
-            let artifacts = layout.artifacts(budget)?;
-            layouts.push((layout, artifacts));
-        }
-        Ok(Self(layouts))
+    pub(super) fn open(home: &Home, seals: &[Reference]) -> Result<Self> {
+        let source = |reference: &Reference| match reference {
+            Reference::Layout { dir, .. } => Layout::open(dir).map(Source::Layout),
+            Reference::Registry { repository, .. } => {
+                let (session, staging) = (home.session()?, Staging::new()?);
+                Ok(Source::Registry(Remote { repository: repository.clone(), session, staging }))
+            }
+            other => Err(Refusal::new(Case::Usage, other.to_string(), "--seal takes oci:DIR or docker://HOST/NAME")),
+        };
+        seals.iter().map(source).collect::<Result<_>>().map(Self)
     }
 
     /// Those that say they are about `image`.
-    pub(super) fn about(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<Found<'_>>> {
-        let mut found = Vec::new();
-        for (layout, _) in &self.0 {
-            let digests = layout.referrers(image, budget)?;
-            found.extend(digests.into_iter().map(|digest| Found { digest, store: layout.store() }));
-        }
-        Ok(found)
+    pub(super) fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<Found<'_>>> {
+        self.search(image, &|layout| layout.referrers(&image.digest, budget))
     }
 
-    /// These seals and those beside the image.
+    /// These seals and those beside the image. Of a layout every artifact: the person says "this is the
+    /// seal".
     pub(super) fn found<'a>(&'a self, located: &'a Located, budget: &Budget) -> Result<Vec<Found<'a>>> {
+        let named = self.search(&located.image, &|layout| layout.artifacts(budget))?;
         let beside = located.seals(budget)?.into_iter().map(|digest| Found { digest, store: located.store() });
-        let named = self
-            .0
-            .iter()
-            .flat_map(|(layout, digests)| digests.iter().map(move |d| Found { digest: *d, store: layout.store() }));
         // The same artifact in two places is tried in both: one copy may be damaged.
-        let found: Vec<Found<'a>> = named.chain(beside).collect();
+        Ok(named.into_iter().chain(beside).collect())
+    }
+
+    fn search(&self, image: &Image, of_layout: &dyn Fn(&Layout) -> Result<Vec<BlobDigest>>) -> Result<Vec<Found<'_>>> {
+        let mut found = Vec::new();
+        for source in &self.0 {
+            let (digests, store) = match source {
+                Source::Layout(layout) => (of_layout(layout)?, layout.store()),
+                Source::Registry(remote) => {
+                    let store = remote.staging.store();
+                    (remote.session.seals(&remote.repository, image, store)?, store)
+                }
+            };
+            found.extend(digests.into_iter().map(|digest| Found { digest, store }));
+        }
         Ok(found)
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn list(home: &Home, args: &args::Images) -> Result<()> {
 
 /// `layerseal tag`
 pub(super) fn tag(home: &Home, args: &args::Tag) -> Result<()> {
-    if matches!(args.image, Reference::Layout { .. }) {
+    if matches!(args.image, Reference::Layout { .. } | Reference::Registry { .. }) {
         return Err(Refusal::new(Case::Usage, args.image.to_string(), "pull it into the vault first"));
     }
     let vault = home.open_vault()?;

@@ -3,6 +3,7 @@
 pub mod args;
 mod digest;
 mod doctor;
+mod fetch;
 mod fsck;
 mod gc;
 mod home;
@@ -19,6 +20,7 @@ mod push;
 mod seal;
 mod sign;
 mod status;
+mod stored;
 mod verify;
 
 use std::process::ExitCode;
@@ -55,19 +57,24 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let home = home::Home::new(args.vault)?;
+    let home = home::Home::new(args.vault, args.command.registry().options())?;
     match args.command {
         Command::Pull(a) => pull::run(&home, &a)?,
         Command::Sign(a) => sign::run(&home, &a)?,
         Command::Digest(a) => digest::run(&home, &a)?,
         Command::Attach(a) => sign::attach(&home, &a)?,
         Command::Verify(a) => return verify::run(&home, &a),
+        Command::Fetch(a) => return fetch::run(&home, &a),
         Command::Prepare(a) => return prepare::run(&home, &a),
         Command::Mount(a) => mount::run(&home, &a)?,
         Command::Umount(a) => crate::mount::unmount(&a.target)?,
         Command::Status(a) => status::run(&a)?,
-        Command::Push(a) => push::run(&home, &a.image, &a.to, a.signatures, true)?,
-        Command::ExportSignatures(a) => push::run(&home, &a.image, &a.to, true, false)?,
+        Command::Push(a) => {
+            push::run(&home, &a.image, &a.to, push::What { content: true, signatures: a.signatures })?;
+        }
+        Command::ExportSignatures(a) => {
+            push::run(&home, &a.image, &a.to, push::What { content: false, signatures: true })?;
+        }
         Command::Inspect(a) => inspect::run(&home, &a)?,
         Command::Images(a) => images::list(&home, &a)?,
         Command::Tag(a) => images::tag(&home, &a)?,

@@ -92,7 +92,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 /// The image, by its seals or, where no signature is asked for, as the vault knows it.
 fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<VerifiedImage> {
     let located = match &args.image {
-        Reference::Layout { .. } => into_vault(home, args, rules)?,
+        Reference::Layout { .. } | Reference::Registry { .. } => into_vault(home, args, rules)?,
         _ => home.locate(&args.image, None)?,
     };
     let Place::Vault(vault) = &located.place else {
@@ -100,7 +100,7 @@ fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Ve
     };
     match rules {
         Some(rules) => {
-            let extra = Extra::open(&args.trust.seal, &home.budget)?;
+            let extra = Extra::open(home, &args.trust.seal)?;
             let found = extra.found(&located, &home.budget)?;
             by_seals(vault, &located, &found, rules, &home.budget)
         }
@@ -108,7 +108,7 @@ fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Ve
     }
 }
 
-/// An image of a layout goes into the vault first, without a name.
+/// An image of a layout or a registry goes into the vault first, without a name.
 fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Located> {
     let source = home.locate(&args.image, None)?;
     let vault = home.create_vault()?;
@@ -118,7 +118,7 @@ fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<
     }
     let reference = Reference::Digest(source.image.digest);
     if rules.is_some() || vault.image(&reference, &home.budget).is_err() {
-        let extra = Extra::open(&args.trust.seal, &home.budget)?;
+        let extra = Extra::open(home, &args.trust.seal)?;
         let found = extra.found(&source, &home.budget)?;
         let algorithm = rules.is_none().then_some(args.algorithm);
         pull::import(&vault, &source, &found, rules, algorithm, &home.budget)?;

@@ -1,4 +1,3 @@
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -6,66 +5,27 @@ use serde_json::{Value, json};
 use crate::cli::args;
 use crate::cli::home::{Extra, Home};
 use crate::cli::output;
-use crate::identify::{ClaimedImage, StoredImage, stored_images};
+use crate::cli::stored::Chosen;
+use crate::identify::ClaimedImage;
 use crate::policy::{Directories, Mode, Policy};
-use crate::report::{Case, Class, Refusal, Result};
+use crate::report::Result;
 use crate::start::{Prepared, prepare_image, vault_of};
 
 /// `layerseal prepare`
 pub(super) fn run(home: &Home, args: &args::Prepare) -> anyhow::Result<ExitCode> {
-    graph_root(&home.vault)?;
-    let roots = home.stores()?;
     let policy = Policy::load(&Directories::system())?;
-    let seals = Extra::open(&args.seal, &home.budget)?;
-    let images: Vec<StoredImage> = match args.all {
-        true => stored_images(&roots, None)?,
-        false => args
-            .images
-            .iter()
-            .map(|name| stored_images(&roots, Some(name)))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .collect(),
+    let seals = Extra::open(home, &args.seal)?;
+    let images = Chosen::new(home, &args.images, args.all, args.json)?;
+    let work = |image: &ClaimedImage, name: &str| {
+        if !args.seal.is_empty() {
+            keep_seals(image, &seals, home)?;
+        }
+        if args.seals_only {
+            return Ok(Outcome::SealsOnly);
+        }
+        one(&policy, image, name)
     };
-    let mut worst: Option<Refusal> = None;
-    let mut rows = Vec::new();
-    for stored in &images {
-        let result = stored.image.as_ref().map_err(Clone::clone).and_then(|image| {
-            if !args.seal.is_empty() {
-                keep_seals(image, &seals, home)?;
-            }
-            if args.seals_only {
-                return Ok(Outcome::SealsOnly);
-            }
-            one(&policy, image, name(stored))
-        });
-        if args.json {
-            rows.push(row(stored, &result));
-        } else {
-            tell(stored, &result);
-        }
-        if let Err(refusal) = result {
-            worst.get_or_insert(refusal);
-        }
-    }
-    if args.json {
-        output::document(&Value::Array(rows));
-    }
-    // For all images that are there this only gets ready what can be; each start decides for itself.
-    let refused = worst.filter(|refusal| !args.all || refusal.case().class() == Class::Internal);
-    Ok(refused.map_or(ExitCode::SUCCESS, |refusal| ExitCode::from(refusal.case().class().exit_code())))
-}
-
-/// The vault that mount programs use is that of a container store.
-fn graph_root(vault: &Path) -> Result<()> {
-    match (vault.file_name(), vault.parent()) {
-        (Some(name), Some(_)) if name == "layerseal" => Ok(()),
-        _ => {
-            let why = "the vault of a container store is GRAPHROOT/layerseal";
-            Err(Refusal::new(Case::Usage, vault.display().to_string(), why))
-        }
-    }
+    Ok(images.each(work, tell, more))
 }
 
 /// Puts the seals that `--seal` names beside the image.
@@ -73,7 +33,7 @@ fn keep_seals(image: &ClaimedImage, seals: &Extra, home: &Home) -> Result<()> {
     let vault = vault_of(&image.root)?;
     let _lock = vault.shared()?;
     for candidate in &image.images {
-        for found in seals.about(&candidate.image.digest, &home.budget)? {
+        for found in seals.about(&candidate.image, &home.budget)? {
             super::pull::copy_seal(&vault, &candidate.image, &found, &home.budget)?;
         }
     }
@@ -102,26 +62,20 @@ fn one(policy: &Policy, image: &ClaimedImage, name: &str) -> Result<Outcome> {
     }
 }
 
-fn name(stored: &StoredImage) -> &str {
-    stored.names.first().map_or(&stored.id, |name| name)
-}
-
-fn tell(stored: &StoredImage, result: &Result<Outcome>) {
-    match result {
-        Ok(Outcome::Off) => output::line(format!("{} not looked at (mode off)", name(stored))),
-        Ok(Outcome::SealsOnly) => output::line(format!("{} has its seals", name(stored))),
-        Ok(Outcome::Ready(p)) => match (&p.would_refuse, &p.signer) {
-            (Some(refusal), _) => output::line(format!("{} ready, would be refused: {refusal}", name(stored))),
-            (None, Some(signer)) => output::line(format!("{} ready, sealed by {signer}", name(stored))),
-            (None, None) => output::line(format!("{} ready, not sealed", name(stored))),
+fn tell(name: &str, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Off => format!("{name} not looked at (mode off)"),
+        Outcome::SealsOnly => format!("{name} has its seals"),
+        Outcome::Ready(p) => match (&p.would_refuse, &p.signer) {
+            (Some(refusal), _) => format!("{name} ready, would be refused: {refusal}"),
+            (None, Some(signer)) => format!("{name} ready, sealed by {signer}"),
+            (None, None) => format!("{name} ready, not sealed"),
         },
-        Err(refusal) => output::error_line(refusal),
     }
 }
 
-fn row(stored: &StoredImage, result: &Result<Outcome>) -> Value {
-    let mut row = json!({ "id": stored.id, "names": stored.names });
-    let more = match result {
+fn more(result: &Result<Outcome>) -> Value {
+    match result {
         Ok(Outcome::Off) => json!({ "mode": "off", "ready": false }),
         Ok(Outcome::SealsOnly) => json!({ "ready": false }),
         Ok(Outcome::Ready(p)) => json!({
@@ -133,9 +87,5 @@ fn row(stored: &StoredImage, result: &Result<Outcome>) -> Value {
             "would_refuse": p.would_refuse.as_ref().map(output::refusal),
         }),
         Err(refusal) => json!({ "ready": false, "error": output::refusal(refusal) }),
-    };
-    if let (Some(row), Value::Object(more)) = (row.as_object_mut(), more) {
-        row.extend(more);
     }
-    row
 }

@@ -25,3 +25,23 @@ pub(super) fn files(what: &'static str) -> ProgressBar {
     bar.set_message(what);
     bar
 }
+
+/// A bar for bytes whose number is known.
+pub(super) fn transfer(what: &'static str, bytes: u64) -> ProgressBar {
+    let bar = files(what);
+    bar.set_length(bytes);
+    bar
+}
+
+/// For work of which nothing is known but that it goes on.
+pub(super) fn spinner(what: String) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    }
+    bar
+}

@@ -3,7 +3,7 @@ use std::rc::Rc;
 use crate::cli::args;
 use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, progress};
-use crate::digest::{Algorithm, BlobDigest};
+use crate::digest::Algorithm;
 use crate::image::Contents;
 use crate::oci::{Budget, Reference};
 use crate::prepare::enroll;
@@ -25,7 +25,7 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
     // A name that cannot be given is refused before anything is written.
     Vault::check_name(&name)?;
     denied()?.image(&located.image)?;
-    let extra = Extra::open(&args.trust.seal, &home.budget)?;
+    let extra = Extra::open(home, &args.trust.seal)?;
     let found = extra.found(&located, &home.budget)?;
     let vault = home.create_vault()?;
     let rules = demands(&args.trust)?;
@@ -44,6 +44,11 @@ pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
 /// The tag, or the directory's name where the tag says nothing.
 fn default_name(reference: &Reference) -> String {
     match reference {
+        // As podman calls it.
+        Reference::Registry { repository, tag, .. } => match tag {
+            Some(tag) => format!("{repository}:{tag}"),
+            None => repository.to_string(),
+        },
         Reference::Layout { tag: Some(tag), .. } if tag != "latest" => tag.clone(),
         Reference::Layout { dir, .. } => {
             let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
@@ -75,7 +80,10 @@ pub(super) fn import(
         if let Some(contents) = last.as_ref().filter(|c| c.algorithm == algorithm) {
             return Ok(contents.clone());
         }
-        let import = Import::new(vault, located.store(), algorithm);
+        // From a registry they go where they are to stay.
+        let from = if matches!(located.place, Place::Registry(_)) { vault.store() } else { located.store() };
+        located.fetch_layers(from)?;
+        let import = Import::new(vault, from, algorithm);
         let bar = progress::layers(image, "pulling");
         let contents = Contents::read(image, algorithm, &import, budget, &|n| bar.inc(n));
         bar.finish_and_clear();
@@ -114,6 +122,11 @@ pub(super) fn import(
     }
     vault.sync()?;
     vault.add_image(image)?;
+    let repository = match &located.place {
+        Place::Registry(remote) => Some(&remote.repository),
+        _ => None,
+    };
+    vault.set_source(&image.digest, repository)?;
     for seal in found {
         copy_seal(vault, image, seal, budget)?;
     }
@@ -147,14 +160,14 @@ pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<
         }
     };
     let blobs = match parse(&raw, &found.digest, image, budget) {
-        Ok(Parsed::Seal(seal)) => seal_blobs(&seal),
+        Ok(Parsed::Seal(seal)) => seal.blobs(),
         Ok(Parsed::Other(_)) => return Ok(()),
         Err(r) => {
             log::warn!("seal left behind: {r}");
             return Ok(());
         }
     };
-    for blob in blobs {
+    for (blob, _) in blobs {
         let copied = found.store.read(&blob, None, budget.erofs).and_then(|bytes| vault.store().write(&bytes));
         if let Err(r) = copied {
             log::warn!("seal left behind: {r}");
@@ -162,13 +175,4 @@ pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<
         }
     }
     vault.add_seal(&image.digest, &raw).map(drop)
-}
-
-/// The blobs that a seal consists of.
-pub(super) fn seal_blobs(seal: &crate::seal::Seal) -> Vec<BlobDigest> {
-    let signatures = seal.signatures.iter().filter_map(|s| match &s.der {
-        Some(crate::seal::Bytes::Blob { digest, .. }) => Some(*digest),
-        _ => None,
-    });
-    seal.erofs.iter().map(|e| e.blob).chain(signatures).chain(Some(BlobDigest::of(b"{}"))).collect()
 }

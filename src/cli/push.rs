@@ -1,50 +1,81 @@
 use crate::cli::home::{Home, Located};
-use crate::cli::{output, pull};
-use crate::oci::{Layout, Reference};
+use crate::cli::{output, progress};
+use crate::oci::{Layout, Reference, Repository};
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Parsed, artifact_descriptor, parse};
+use crate::seal::{Parsed, Seal, artifact_descriptor, parse};
+
+/// What is to be copied.
+#[derive(Clone, Copy)]
+pub(super) struct What {
+    pub(super) content: bool,
+    pub(super) signatures: bool,
+}
 
 /// `layerseal push` and `layerseal export-signatures`
-pub(super) fn run(
-    home: &Home,
-    image: &Reference,
-    to: &Reference,
-    signatures: bool,
-    content: bool,
-) -> anyhow::Result<()> {
-    let Reference::Layout { dir, tag, digest: None } = to else {
-        return Err(Refusal::new(Case::Usage, to.to_string(), "the target is oci:DIR[:TAG]").into());
-    };
+pub(super) fn run(home: &Home, image: &Reference, to: &Reference, what: What) -> anyhow::Result<()> {
+    let target = Target::of(to)?;
+    if let (false, Target::Registry { tag: Some(tag), .. }) = (what.content, &target)
+        && *tag != "latest"
+    {
+        return Err(Refusal::new(Case::Usage, to.to_string(), "seals have no tag: name the repository alone").into());
+    }
     let located = home.locate(image, None)?;
-    let seals = if signatures { readable_seals(home, &located)? } else { Vec::new() };
-    if !content && seals.is_empty() {
+    let seals = if what.signatures { readable_seals(home, &located)? } else { Vec::new() };
+    if what.signatures && seals.is_empty() {
         return Err(Refusal::new(Case::C07NoSeal, image.to_string(), "").into());
     }
-    let layout = Layout::open_or_create(dir)?;
-    if content {
-        copy_image(&located, &layout, tag.as_deref().or(tag_of(image)).unwrap_or("latest"))?;
+    if what.content {
+        located.fetch_layers(located.store())?;
     }
-    for (raw, blobs) in &seals {
-        for blob in blobs {
-            layout.store().copy_from(located.store(), blob)?;
+    match target {
+        Target::Layout { layout, tag } => {
+            let tag = tag.or(tag_of(image)).unwrap_or("latest");
+            into_layout(&located, &Layout::open_or_create(layout)?, what.content.then_some(tag), &seals)?;
         }
-        layout.store().write(raw)?;
-        layout.add_referrer(&located.image.digest, &artifact_descriptor(raw))?;
+        Target::Registry { repository, tag } => {
+            into_registry(home, &located, repository, (what.content, tag), &seals)?;
+        }
     }
     output::line(located.image.digest);
+    match seals.len() {
+        0 => {}
+        1 => output::note(format!("with its seal, to {to}")),
+        number => output::note(format!("with its {number} seals, to {to}")),
+    }
     Ok(())
+}
+
+enum Target<'a> {
+    Layout { layout: &'a std::path::Path, tag: Option<&'a str> },
+    Registry { repository: &'a Repository, tag: Option<&'a str> },
+}
+
+impl<'a> Target<'a> {
+    fn of(to: &'a Reference) -> Result<Self> {
+        match to {
+            Reference::Layout { dir, tag, digest: None } => Ok(Self::Layout { layout: dir, tag: tag.as_deref() }),
+            Reference::Registry { repository, tag, digest: None } => {
+                Ok(Self::Registry { repository, tag: tag.as_deref() })
+            }
+            _ => Err(Refusal::new(
+                Case::Usage,
+                to.to_string(),
+                "the target is docker://HOST/NAME[:TAG] or oci:DIR[:TAG]",
+            )),
+        }
+    }
 }
 
 fn tag_of(image: &Reference) -> Option<&str> {
     match image {
-        Reference::Layout { tag, .. } => tag.as_deref(),
+        Reference::Layout { tag, .. } | Reference::Registry { tag, .. } => tag.as_deref(),
         _ => None,
     }
 }
 
-type SealBlobs = (Vec<u8>, Vec<crate::digest::BlobDigest>);
+type RawSeal = (Vec<u8>, Box<Seal>);
 
-fn readable_seals(home: &Home, located: &Located) -> Result<Vec<SealBlobs>> {
+fn readable_seals(home: &Home, located: &Located) -> Result<Vec<RawSeal>> {
     let mut seals = Vec::new();
     for digest in located.seals(&home.budget)? {
         let parsed = located.store().read(&digest, None, home.budget.manifest).and_then(|raw| {
@@ -52,7 +83,7 @@ fn readable_seals(home: &Home, located: &Located) -> Result<Vec<SealBlobs>> {
             Ok((raw, parsed))
         });
         match parsed {
-            Ok((raw, Parsed::Seal(seal))) => seals.push((raw, pull::seal_blobs(&seal))),
+            Ok((raw, Parsed::Seal(seal))) => seals.push((raw, seal)),
             Ok((_, Parsed::Other(_))) => {}
             Err(r) => log::warn!("seal left behind: {r}"),
         }
@@ -61,12 +92,50 @@ fn readable_seals(home: &Home, located: &Located) -> Result<Vec<SealBlobs>> {
 }
 
 /// Blobs first, the entry in the index last: what is half copied is not found.
-fn copy_image(located: &Located, layout: &Layout, tag: &str) -> Result<()> {
+fn into_layout(located: &Located, layout: &Layout, tag: Option<&str>, seals: &[RawSeal]) -> Result<()> {
     let image = &located.image;
-    for layer in &image.layers {
-        layout.store().copy_from(located.store(), &layer.digest)?;
+    if let Some(tag) = tag {
+        for layer in &image.layers {
+            layout.store().copy_from(located.store(), &layer.digest)?;
+        }
+        layout.store().write(&image.config)?;
+        layout.store().write(&image.manifest)?;
+        let size = image.manifest.len() as u64;
+        layout.add_image(&image.digest, size, &image.media_type, Some(tag), Some(&image.platform()))?;
     }
-    layout.store().write(&image.config)?;
-    layout.store().write(&image.manifest)?;
-    layout.add_image(&image.digest, image.manifest.len() as u64, &image.media_type, Some(tag), Some(&image.platform()))
+    for (raw, seal) in seals {
+        for (blob, _) in seal.blobs() {
+            layout.store().copy_from(located.store(), &blob)?;
+        }
+        layout.store().write(raw)?;
+        layout.add_referrer(&image.digest, &artifact_descriptor(raw))?;
+    }
+    Ok(())
+}
+
+/// The image without a name, its seals, the name: who finds it by its name finds it sealed.
+fn into_registry(
+    home: &Home,
+    located: &Located,
+    repository: &Repository,
+    (content, tag): (bool, Option<&str>),
+    seals: &[RawSeal],
+) -> Result<()> {
+    let session = home.session()?;
+    let spinner = progress::spinner(format!("pushing to {repository}"));
+    let work = || {
+        if content {
+            session.push_image(repository, &located.image, located.store())?;
+        }
+        for (raw, _) in seals {
+            session.push_seal(repository, &located.image.digest, raw, located.store())?;
+        }
+        match tag.filter(|_| content) {
+            Some(tag) => session.push_tag(repository, tag, &located.image, located.store()),
+            None => Ok(()),
+        }
+    };
+    let done = work();
+    spinner.finish_and_clear();
+    done
 }

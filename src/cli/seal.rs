@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use crate::cli::args::StatementArgs;
 use crate::cli::home::{Home, Located, Place};
-use crate::digest::{Algorithm, VerityDigest, verity_digest};
+use crate::cli::progress;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::fetch::{Session, Staging};
 use crate::image::Contents;
-use crate::oci::{Layout, Reference};
+use crate::oci::{BlobStore, Layout, Reference, Repository};
 use crate::pki::formatted_digest;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Artifact, Binding, Part, Role, artifact_descriptor};
@@ -34,8 +36,7 @@ impl Item<'_> {
 
 impl Plan {
     /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
-    pub(super) fn new(home: &Home, image: &Reference, args: &StatementArgs, keep: bool) -> Result<Self> {
-        let located = home.locate(image, args.platform.as_ref())?;
+    pub(super) fn new(located: Located, home: &Home, args: &StatementArgs, keep: bool) -> Result<Self> {
         let contents = match keep {
             true => located.keep_contents(args.algorithm, &home.budget)?,
             false => located.contents(args.algorithm, &home.budget)?,
@@ -112,34 +113,49 @@ impl Plan {
         Ok(Artifact::erofs_alongside(&self.located.image, &parts, &self.binding.text(), &statement))
     }
 
-    /// Stores the artifact beside the image or in the layout `output`: blobs first, the manifest
-    /// next, the entries that make it findable last, so that a failure leaves nothing that counts.
-    pub(super) fn store(&self, artifact: &Artifact, output: Option<&Reference>) -> Result<crate::digest::BlobDigest> {
+    /// Stores the artifact beside the image or where `output` says: blobs first, the manifest next, the
+    /// entries that make it findable last, so that a failure leaves nothing that counts.
+    pub(super) fn store(&self, home: &Home, artifact: &Artifact, output: Option<&Reference>) -> Result<BlobDigest> {
         let image = &self.located.image.digest;
-        let layout;
-        let target = match output {
-            Some(Reference::Layout { dir, .. }) => {
-                layout = Layout::open_or_create(dir)?;
-                Some(&layout)
+        match (output, &self.located.place) {
+            (Some(Reference::Layout { dir, .. }), _) => into_layout(&Layout::open_or_create(dir)?, image, artifact),
+            (Some(Reference::Registry { repository, .. }), _) => {
+                into_registry(&*home.session()?, repository, image, artifact)
             }
-            Some(other) => return Err(Refusal::new(Case::Usage, other.to_string(), "--output takes oci:DIR")),
-            None => match &self.located.place {
-                Place::Layout(layout) => Some(layout),
-                Place::Vault(_) => None,
-            },
-        };
-        match (target, &self.located.place) {
-            (Some(layout), _) => {
-                artifact.blobs.iter().try_for_each(|blob| layout.store().write(blob).map(drop))?;
-                let digest = layout.store().write(&artifact.manifest)?;
-                layout.add_referrer(image, &artifact_descriptor(&artifact.manifest))?;
-                Ok(digest)
+            (Some(other), _) => {
+                Err(Refusal::new(Case::Usage, other.to_string(), "--output takes oci:DIR or docker://HOST/NAME"))
             }
+            (None, Place::Layout(layout)) => into_layout(layout, image, artifact),
+            (None, Place::Registry(remote)) => into_registry(&remote.session, &remote.repository, image, artifact),
             (None, Place::Vault(vault)) => {
-                artifact.blobs.iter().try_for_each(|blob| vault.store().write(blob).map(drop))?;
+                put(artifact, vault.store())?;
                 vault.add_seal(image, &artifact.manifest)
             }
-            (None, Place::Layout(_)) => Err(Refusal::new(Case::Bug, "output", "no place for the seal")),
         }
     }
+}
+
+fn put(artifact: &Artifact, store: &BlobStore) -> Result<BlobDigest> {
+    artifact.blobs.iter().try_for_each(|blob| store.write(blob).map(drop))?;
+    store.write(&artifact.manifest)
+}
+
+fn into_layout(layout: &Layout, image: &BlobDigest, artifact: &Artifact) -> Result<BlobDigest> {
+    let digest = put(artifact, layout.store())?;
+    layout.add_referrer(image, &artifact_descriptor(&artifact.manifest))?;
+    Ok(digest)
+}
+
+fn into_registry(
+    session: &Session,
+    repository: &Repository,
+    image: &BlobDigest,
+    artifact: &Artifact,
+) -> Result<BlobDigest> {
+    let staging = Staging::new()?;
+    let digest = put(artifact, staging.store())?;
+    let spinner = progress::spinner(format!("pushing the seal to {repository}"));
+    let pushed = session.push_seal(repository, image, &artifact.manifest, staging.store());
+    spinner.finish_and_clear();
+    pushed.map(|()| digest)
 }

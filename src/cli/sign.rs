@@ -16,10 +16,16 @@ const SMALL_FILE: u64 = 1 << 20;
 pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     // The key first: a wrong one should not cost the reading of the layers.
     let signer = signer(args)?;
-    let plan = Plan::new(home, &args.image, &args.statement, true)?;
-    let artifact = plan.artifact(|item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
-    let digest = plan.store(&artifact, args.output.as_ref())?;
-    output::line(digest);
+    let images = match args.platform {
+        Some(_) => vec![args.image.clone()],
+        None => home.instances(&args.image)?,
+    };
+    for image in &images {
+        let located = home.locate(image, args.platform.as_ref())?;
+        let plan = Plan::new(located, home, &args.statement, true)?;
+        let artifact = plan.artifact(|item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
+        output::line(plan.store(home, &artifact, args.output.as_ref())?);
+    }
     Ok(())
 }
 
@@ -73,6 +79,6 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
         }
         Ok(der)
     })?;
-    output::line(plan.store(&artifact, args.output.as_ref())?);
+    output::line(plan.store(home, &artifact, args.output.as_ref())?);
     Ok(())
 }

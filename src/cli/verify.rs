@@ -12,7 +12,7 @@ use crate::verify::{Question, SealReport, Verdict, Wanted, judge};
 /// `layerseal verify`
 pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> {
     let located = home.locate(&args.image, args.platform.as_ref())?;
-    let extra = Extra::open(&args.trust.seal, &home.budget)?;
+    let extra = Extra::open(home, &args.trust.seal)?;
     let found = extra.found(&located, &home.budget)?;
     let rules = rules(&args.trust)?;
     let mut kept: Vec<Rc<Contents>> = Vec::new();

@@ -92,6 +92,21 @@ impl Contents {
         Self::from_entries(algorithm, entries)
     }
 
+    /// Reads some layers of an image, by their numbers, for what the visitor makes of them.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn visit(
+        image: &Image,
+        numbers: &[usize],
+        visitor: &dyn LayerVisitor,
+        budget: &Budget,
+        progress: Progress<'_>,
+    ) -> Result<()> {
+        let layers: Vec<Layer> = numbers.iter().filter_map(|n| image.layers.get(*n)).cloned().collect();
+        read_layers(&layers, visitor, budget, progress).map(drop)
+    }
+
     /// From the entries of every layer, lowest first.
     ///
     /// # Errors

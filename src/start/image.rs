@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::layers::Lowers;
-use super::{layers, own, place, uppers};
+use super::{fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{Candidate, ClaimedImage, Root};
 use crate::image::{Contents, Progress};
@@ -218,7 +218,7 @@ impl<'a> Choice<'a> {
         let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress, denied: self.policy.denied() };
         let sealed = match self.decision.mode {
             Mode::Off => None,
-            Mode::Audit | Mode::Enforce => Some(self.sealed(&work)),
+            Mode::Audit | Mode::Enforce => Some(self.sealed_or_fetched(&work)),
         };
         let (candidate, verified, would_refuse) = match sealed {
             Some(Ok((candidate, verified))) => (candidate, verified, None),
@@ -249,6 +249,24 @@ impl<'a> Choice<'a> {
             seal: verified.seal().copied(),
             signer: verified.signer().map(|s| s.subject.clone()),
             would_refuse,
+        }
+    }
+
+    /// The same, with a look at the registry where no seal that is here passes.
+    fn sealed_or_fetched(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
+        let refusal = match self.sealed(work) {
+            Err(refusal) if refusal.case() != Case::F06Denied => refusal,
+            other => return other,
+        };
+        match fetch::on_mount(work.vault, &self.candidates, &self.decision) {
+            Ok(true) => self.sealed(work),
+            // "Wrong" says more than that a registry was silent.
+            Err(silent) if refusal.case().class() == Class::NotSealed => Err(silent.within("fetching its seals")),
+            Err(silent) => {
+                log::info!("{silent}");
+                Err(refusal)
+            }
+            Ok(false) => Err(refusal),
         }
     }
 

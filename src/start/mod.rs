@@ -6,6 +6,7 @@
 //!                       asked   └─► (off) ─► mount::plain
 //! ```
 
+mod fetch;
 mod image;
 mod layers;
 mod uppers;
@@ -26,6 +27,7 @@ use crate::report::{Case, Refusal, Result, journal};
 use crate::sys::process;
 use crate::verify::Waiver;
 
+pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, prepare_image, vault_of};
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which

@@ -10,7 +10,7 @@ use super::Vault;
 use super::named::Named;
 use crate::digest::{BlobDigest, VerityDigest, VerityHasher, verity_digest};
 use crate::image::external_files;
-use crate::oci::Budget;
+use crate::oci::{Budget, Document, blob_digest, document};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
 
@@ -88,6 +88,40 @@ pub struct Damage {
     pub remedy: Remedy,
 }
 
+/// Which blob of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blob {
+    /// Its manifest.
+    Manifest,
+    /// Its config.
+    Config,
+    /// The layer of this number, as it is transported.
+    Layer(usize),
+}
+
+impl std::fmt::Display for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Manifest => f.write_str("manifest"),
+            Self::Config => f.write_str("config"),
+            Self::Layer(number) => write!(f, "layer {number}"),
+        }
+    }
+}
+
+/// A blob that is not what its name says, or not there.
+#[derive(Clone, Debug)]
+pub struct BlobDamage {
+    /// Which.
+    pub blob: Blob,
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// Whether it is missing; else its bytes are wrong.
+    pub missing: bool,
+    /// What was done about it.
+    pub remedy: Remedy,
+}
+
 /// What was found in one image.
 #[derive(Clone, Debug)]
 pub struct Checked {
@@ -95,8 +129,10 @@ pub struct Checked {
     pub image: BlobDigest,
     /// Objects that it needs, EROFS images among them.
     pub objects: usize,
-    /// What of its documents cannot be read.
+    /// What of its seals and EROFS images cannot be read.
     pub documents: Vec<Refusal>,
+    /// Manifest, config and layers.
+    pub blobs: Vec<BlobDamage>,
     /// Files and EROFS images.
     pub damage: Vec<Damage>,
 }
@@ -104,7 +140,8 @@ pub struct Checked {
 impl Checked {
     /// Whether everything is there and good, or was made so.
     pub fn is_whole(&self) -> bool {
-        self.documents.is_empty() && self.damage.iter().all(|d| d.remedy == Remedy::Repaired)
+        let blobs = self.blobs.iter().all(|b| b.remedy == Remedy::Repaired);
+        self.documents.is_empty() && blobs && self.damage.iter().all(|d| d.remedy == Remedy::Repaired)
     }
 }
 
@@ -136,7 +173,15 @@ impl<'a> Fsck<'a> {
     /// # Errors
     /// [`Case::Io`] where nothing can be said at all.
     pub fn check(&mut self, image: &BlobDigest) -> Result<Checked> {
-        let mut checked = Checked { image: *image, objects: 0, documents: Vec::new(), damage: Vec::new() };
+        let (documents, blobs, damage) = (Vec::new(), Vec::new(), Vec::new());
+        let mut checked = Checked { image: *image, objects: 0, documents, blobs, damage };
+        if self.vault.was_made(image)? {
+            self.blobs(image, &mut checked)?;
+            if checked.blobs.iter().any(|b| b.blob == Blob::Manifest) {
+                // What it names cannot be told.
+                return Ok(checked);
+            }
+        }
         let named = match self.vault.named(image, self.budget) {
             Ok(named) => named,
             Err(refusal) => {
@@ -164,6 +209,31 @@ impl<'a> Fsck<'a> {
             }
         }
         Ok(checked)
+    }
+
+    /// Manifest, config and layers. The layers of podman's images are not in the vault.
+    fn blobs(&self, image: &BlobDigest, checked: &mut Checked) -> Result<()> {
+        let pulled = self.vault.was_pulled(image);
+        let mut look = |blob: Blob, digest: BlobDigest| -> Result<bool> {
+            let missing = self.vault.store().open_blob(&digest).is_err_and(|r| r.case() == Case::C04Missing);
+            let good = (missing && matches!(blob, Blob::Layer(_)) && !pulled) || self.vault.store().holds(&digest)?;
+            if !good {
+                checked.blobs.push(BlobDamage { blob, digest, missing, remedy: Remedy::None });
+            }
+            Ok(good)
+        };
+        if !look(Blob::Manifest, *image)? {
+            return Ok(());
+        }
+        let raw = self.vault.store().read(image, None, self.budget.manifest)?;
+        let Document::Manifest(manifest) = document(&raw, &image.to_string())? else { return Ok(()) };
+        look(Blob::Config, blob_digest(manifest.config())?)?;
+        for (number, layer) in manifest.layers().iter().enumerate() {
+            (self.progress.found)(layer.size());
+            look(Blob::Layer(number), blob_digest(layer)?)?;
+            (self.progress.read)(layer.size());
+        }
+        Ok(())
     }
 
     /// The EROFS images that the image has here, layers first: they tell more than the merged one.

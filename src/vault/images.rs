@@ -1,7 +1,7 @@
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::image::Contents;
-use crate::oci::{Budget, Image, Platform, Reference};
+use crate::oci::{Budget, Image, Platform, Reference, Repository};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
@@ -26,14 +26,49 @@ impl Vault {
         let digest = match reference {
             Reference::Tag(name) => self.tag(name)?.ok_or_else(|| Refusal::new(Case::NotFound, name, ""))?,
             Reference::Digest(digest) => *digest,
-            Reference::Layout { .. } => {
-                return Err(Refusal::new(Case::Bug, reference.to_string(), "a layout is not in the vault"));
+            Reference::Layout { .. } | Reference::Registry { .. } => {
+                return Err(Refusal::new(Case::Bug, reference.to_string(), "it is not in the vault"));
             }
         };
         if files::open_dir_at(&self.root, format!("images/{}", digest.hex())).is_err() {
             return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
         }
         Image::read(&self.store, &digest, &Platform::host(), budget)
+    }
+
+    /// Remembers that an image was pulled, so that its layers are here, and the repository that it came
+    /// from, if it was one: where to look for what gets lost. A hint: nothing is believed for coming from
+    /// there.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn set_source(&self, image: &BlobDigest, repository: Option<&Repository>) -> Result<()> {
+        let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
+        let text = repository.map_or_else(|| NOWHERE.to_owned(), ToString::to_string);
+        files::write_atomic(dir, "source", 0o644, format!("{text}\n").as_bytes()).map_err(|e| self.io(e))
+    }
+
+    fn source_text(&self, image: &BlobDigest) -> Option<String> {
+        let file = files::open_file_at(&self.root, format!("images/{}/source", image.hex())).ok()?;
+        let text = String::from_utf8(files::read_all(file, 1024).ok()?).ok()?;
+        Some(text.trim_end().to_owned())
+    }
+
+    /// The repository that it came from.
+    pub fn source(&self, image: &BlobDigest) -> Option<Repository> {
+        let text = self.source_text(image).filter(|text| text != NOWHERE)?;
+        Repository::parse(&text).ok().map(|(repository, ..)| repository)
+    }
+
+    /// Whether it was pulled.
+    pub(super) fn was_pulled(&self, image: &BlobDigest) -> bool {
+        self.source_text(image).is_some()
+    }
+
+    /// Whether this host made EROFS images of it: then its documents are here.
+    pub(super) fn was_made(&self, image: &BlobDigest) -> Result<bool> {
+        let notes = self.entries(&format!("images/{}", image.hex()))?;
+        Ok(notes.iter().any(|name| name.starts_with("digests.")))
     }
 
     /// Makes the image known. Its blobs and objects are there already: this comes last.
@@ -249,6 +284,9 @@ impl Vault {
         files::open_dir_at(&self.root, dir).and_then(|d| files::list(d.as_fd())).unwrap_or_default()
     }
 }
+
+/// What stands in the place of the repository of an image of a layout.
+const NOWHERE: &str = "-";
 
 /// What a mark that an EROFS image was prepared is called.
 fn prepared_name(erofs: &VerityDigest, enforced: bool) -> String {

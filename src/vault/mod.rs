@@ -36,12 +36,13 @@ use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts};
 
-pub use fsck::{Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
+pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
 pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};
 pub use lock::Lock;
 pub use objects::Import;
 pub(crate) use objects::hash;
+pub use repair::{Elsewhere, Layers};
 
 /// The vault.
 #[derive(Debug)]

@@ -58,7 +58,10 @@ impl Vault {
                 named.tree(merged, layers, true);
             }
         }
-        self.document(image, budget, &mut named)?;
+        if !self.document(image, budget, &mut named)? && self.was_made(image)? {
+            // It was here, and nobody knows any more what is needed of it.
+            return Err(Refusal::new(Case::C04Missing, self.store.name(image), "see `layerseal fsck --repair`"));
+        }
         for seal in self.entries(&format!("images/{}/seals", image.hex()))? {
             let Ok(seal) = BlobDigest::from_hex(&seal) else { continue };
             named.blobs.insert(seal);
@@ -68,17 +71,17 @@ impl Vault {
     }
 
     /// Adds what a manifest names. One that is not here names nothing: it is the store's, or its seal
-    /// cannot be used any more.
-    fn document(&self, digest: &BlobDigest, budget: &Budget, named: &mut Named) -> Result<()> {
+    /// cannot be used any more. Says whether it is here.
+    fn document(&self, digest: &BlobDigest, budget: &Budget, named: &mut Named) -> Result<bool> {
         let raw = match self.store.read(digest, None, budget.manifest) {
-            Err(r) if r.case() == Case::C04Missing => return Ok(()),
+            Err(r) if r.case() == Case::C04Missing => return Ok(false),
             other => other?,
         };
         // What is no JSON is refused by every reader, and its digest is right: it names nothing.
         if let Ok(value) = strict_json::value(&raw, &digest.to_string()) {
             walk(&value, budget, named);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Names in a directory of the vault, none where it is missing.

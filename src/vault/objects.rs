@@ -139,6 +139,8 @@ pub struct Import<'a> {
     algorithm: Algorithm,
     /// Written again even if they are here and measure right.
     again: BTreeSet<VerityDigest>,
+    /// Whether the blobs stay too.
+    keep_blobs: bool,
     /// Set once the filesystem has said that it has no fs-verity, to ask it once only.
     without_verity: AtomicBool,
 }
@@ -146,13 +148,20 @@ pub struct Import<'a> {
 impl<'a> Import<'a> {
     /// From the blobs of `from`.
     pub fn new(vault: &'a Vault, from: &'a BlobStore, algorithm: Algorithm) -> Self {
-        Self { vault, from, algorithm, again: BTreeSet::new(), without_verity: AtomicBool::new(false) }
+        let (again, without_verity) = (BTreeSet::new(), AtomicBool::new(false));
+        Self { vault, from, algorithm, again, keep_blobs: true, without_verity }
     }
 
-    /// From the vault's own blobs, to put good objects in the place of damaged ones: fs-verity's digest
-    /// of a file stays right when its content on the disk is not.
-    pub(super) fn again(vault: &'a Vault, algorithm: Algorithm, again: BTreeSet<VerityDigest>) -> Self {
-        Self { again, ..Self::new(vault, &vault.store, algorithm) }
+    /// To put good objects in the place of damaged ones: fs-verity's digest of a file stays right when its
+    /// content on the disk is not.
+    pub(super) fn again(
+        vault: &'a Vault,
+        from: &'a BlobStore,
+        algorithm: Algorithm,
+        again: BTreeSet<VerityDigest>,
+        keep_blobs: bool,
+    ) -> Self {
+        Self { again, keep_blobs, ..Self::new(vault, from, algorithm) }
     }
 
     /// Whether the vault's filesystem turned out to have no fs-verity.
@@ -175,7 +184,7 @@ impl LayerVisitor for Import<'_> {
     fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {
         let source = self.from.open_blob(&layer.digest)?;
         let store = &self.vault.store;
-        let copy = if store.holds(&layer.digest)? { None } else { Some(store.new_blob()?) };
+        let copy = if !self.keep_blobs || store.holds(&layer.digest)? { None } else { Some(store.new_blob()?) };
         Ok(Box::new(Tee { source, copy, digest: layer.digest, store }))
     }
 }

@@ -6,23 +6,84 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::Vault;
-use super::fsck::{Checked, Fault, Fsck, Remedy};
+use super::fsck::{Blob, BlobDamage, Checked, Fault, Fsck, Part, Remedy};
 use super::named::ALGORITHMS;
 use super::objects::Import;
-use crate::digest::{BlobDigest, VerityDigest, verity_digest};
-use crate::image::Contents;
-use crate::oci::{Image, Platform};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::image::{ContentSink, Contents, HashOnly, LayerBlob, LayerVisitor};
+use crate::oci::{BlobStore, Image, Layer, Platform};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Bytes, Parsed, Seal, parse};
 
+/// Where things are that the vault does not have.
+pub trait Elsewhere {
+    /// Brings manifest and config of an image.
+    ///
+    /// # Errors
+    /// [`Case::C04Missing`] where there is no such place, and whatever it says.
+    fn documents(&self, image: &BlobDigest, into: &BlobStore) -> Result<()>;
+
+    /// Brings the layers of these numbers.
+    ///
+    /// # Errors
+    /// [`Case::C04Missing`] where there is no such place, and whatever it says.
+    fn layers(&self, image: &Image, numbers: &[usize]) -> Result<Box<dyn Layers>>;
+}
+
+/// Layers that were brought. They go with this value.
+pub trait Layers {
+    /// Where they are.
+    fn store(&self) -> &BlobStore;
+
+    /// Whether they are to stay in the vault: those of images that it has them of.
+    fn keep(&self) -> bool;
+}
+
+/// Layers that are partly here and partly not.
+struct Stores<'a> {
+    own: &'a BlobStore,
+    fetched: Option<&'a BlobStore>,
+    algorithm: Algorithm,
+}
+
+impl LayerVisitor for Stores<'_> {
+    fn sink(&self) -> Box<dyn ContentSink + '_> {
+        Box::new(HashOnly::new(self.algorithm))
+    }
+
+    fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {
+        let fetched = self.fetched.and_then(|store| store.open_blob(&layer.digest).ok());
+        Ok(Box::new(fetched.map_or_else(|| self.own.open_blob(&layer.digest), Ok)?))
+    }
+}
+
 impl Fsck<'_> {
     /// Mends what [`Fsck::check`] found. Objects are made again from the image's layers where these are
-    /// in the vault and are what their digests say. What cannot be made again is removed, with the notes
-    /// that it is good, so that whoever has the files makes it again at the next start.
+    /// in the vault and are what their digests say; those that are not `elsewhere` can bring. What cannot be
+    /// made again is removed, with the notes that it is good, so that whoever has the files makes it again
+    /// at the next start.
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::G02Enable`] and the like, where nothing can be written.
-    pub fn repair(&mut self, checked: &mut Checked) -> Result<()> {
+    pub fn repair(&mut self, checked: &mut Checked, elsewhere: &dyn Elsewhere) -> Result<()> {
+        if !checked.blobs.is_empty() {
+            if let Err(refusal) = self.blobs_again(checked, elsewhere) {
+                told(&checked.image, &refusal);
+            }
+            for damage in &mut checked.blobs {
+                if self.vault.store().holds(&damage.digest)? {
+                    damage.remedy = Remedy::Repaired;
+                }
+            }
+            if checked.blobs.iter().any(|b| b.blob == Blob::Manifest && b.remedy == Remedy::Repaired) {
+                // Now it can be told what else is wrong.
+                let before = std::mem::take(&mut checked.blobs);
+                *checked = self.check(&checked.image)?;
+                self.repair(checked, elsewhere)?;
+                checked.blobs.splice(0..0, before);
+                return Ok(());
+            }
+        }
         let faulty: BTreeSet<VerityDigest> = checked.damage.iter().map(|d| d.object).collect();
         if faulty.is_empty() {
             return Ok(());
@@ -33,9 +94,9 @@ impl Fsck<'_> {
         let protected = checked.damage.iter().filter(|d| d.fault == Fault::Unprotected).map(|d| d.object);
         let rest: BTreeSet<VerityDigest> = faulty.difference(&protected.collect()).copied().collect();
         if !rest.is_empty()
-            && let Err(refusal) = self.again(&checked.image, &rest)
+            && let Err(refusal) = self.again(checked, &rest, elsewhere)
         {
-            log::info!("{}: not made again from its layers: {refusal}", checked.image);
+            told(&checked.image, &refusal);
         }
         self.vault.sync()?;
         for object in &faulty {
@@ -53,29 +114,80 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Writes the objects `faulty` anew, as far as layers and seals of the image hold them.
-    fn again(&self, image: &BlobDigest, faulty: &BTreeSet<VerityDigest>) -> Result<()> {
-        let store = self.vault.store();
-        let image = Image::read(store, image, &Platform::host(), self.budget)?;
-        self.carried(&image, faulty)?;
-        for layer in &image.layers {
-            // Before anything is written from them.
-            if !store.holds(&layer.digest)? {
-                return Err(Refusal::new(Case::C04Missing, store.name(&layer.digest), "or damaged"));
+    /// Documents and layers, from wherever they are to be had.
+    fn blobs_again(&self, checked: &Checked, elsewhere: &dyn Elsewhere) -> Result<()> {
+        let own = self.vault.store();
+        if checked.blobs.iter().any(|b| matches!(b.blob, Blob::Manifest | Blob::Config)) {
+            elsewhere.documents(&checked.image, own)?;
+        }
+        let number = |b: &BlobDamage| if let Blob::Layer(number) = b.blob { Some(number) } else { None };
+        let layers: Vec<usize> = checked.blobs.iter().filter_map(number).collect();
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let image = Image::read(own, &checked.image, &Platform::host(), self.budget)?;
+        let fetched = elsewhere.layers(&image, &layers)?;
+        layers.iter().filter_map(|n| image.layers.get(*n)).try_for_each(|l| own.copy_from(fetched.store(), &l.digest))
+    }
+
+    /// Writes the objects `faulty` anew, as far as layers and seals of the image hold them. Files need the
+    /// layer that they are of, EROFS images that no seal carries all of them.
+    fn again(&self, checked: &Checked, faulty: &BTreeSet<VerityDigest>, elsewhere: &dyn Elsewhere) -> Result<()> {
+        let own = self.vault.store();
+        let image = Image::read(own, &checked.image, &Platform::host(), self.budget)?;
+        let mut faulty = faulty.clone();
+        self.carried(&image, &faulty)?;
+        for erofs in checked.damage.iter().filter(|d| d.path.is_none()) {
+            // One that has just been taken from a seal is whole now.
+            if self.read(&erofs.object)?.is_none() {
+                faulty.remove(&erofs.object);
             }
         }
+        let damage = || checked.damage.iter().filter(|d| faulty.contains(&d.object));
+        let whole = damage().any(|d| d.path.is_none() || d.part == Part::Merged);
+        let numbers: BTreeSet<usize> = match whole {
+            true => (0..image.layers.len()).collect(),
+            false => damage().filter_map(|d| if let Part::Layer(n) = d.part { Some(n) } else { None }).collect(),
+        };
+        let (mut here, mut missing) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let held = image.layers.get(number).map(|l| own.holds(&l.digest)).transpose()?.unwrap_or_default();
+            if held { here.push(number) } else { missing.push(number) }
+        }
+        // Before anything is written from them.
+        let fetched = if missing.is_empty() { None } else { Some(elsewhere.layers(&image, &missing)?) };
         for algorithm in ALGORITHMS {
             let again: BTreeSet<_> = faulty.iter().filter(|d| d.algorithm() == algorithm).copied().collect();
             if again.is_empty() {
                 continue;
             }
-            let import = Import::again(self.vault, algorithm, again.clone());
-            let contents = Contents::read(&image, algorithm, &import, self.budget, &|_| {})?;
-            let images = contents.layer_digests.iter().zip(&contents.layers);
-            for (digest, bytes) in images.chain(Some((&contents.merged_digest, &contents.merged))) {
-                if again.contains(digest) {
-                    self.put(&image, digest, bytes)?;
-                }
+            if let Some(fetched) = &fetched {
+                let import = Import::again(self.vault, fetched.store(), algorithm, again.clone(), fetched.keep());
+                Contents::visit(&image, &missing, &import, self.budget, &|_| {})?;
+            }
+            let import = Import::again(self.vault, own, algorithm, again.clone(), true);
+            Contents::visit(&image, &here, &import, self.budget, &|_| {})?;
+            if whole {
+                self.erofs_again(&image, fetched.as_deref(), &again, algorithm)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// EROFS images, from layers that were looked at by now.
+    fn erofs_again(
+        &self,
+        image: &Image,
+        fetched: Option<&dyn Layers>,
+        again: &BTreeSet<VerityDigest>,
+        algorithm: Algorithm,
+    ) -> Result<()> {
+        let stores = Stores { own: self.vault.store(), fetched: fetched.map(Layers::store), algorithm };
+        let contents = Contents::read(image, algorithm, &stores, self.budget, &|_| {})?;
+        let images = contents.layer_digests.iter().zip(&contents.layers);
+        for (digest, bytes) in images.chain(Some((&contents.merged_digest, &contents.merged))) {
+            if again.contains(digest) {
+                self.put(image, digest, bytes)?;
             }
         }
         Ok(())
@@ -141,6 +253,12 @@ impl Fsck<'_> {
         }
         Ok(())
     }
+}
+
+/// Where there is nobody to ask nothing went wrong.
+fn told(image: &BlobDigest, refusal: &Refusal) {
+    let level = if refusal.case() == Case::C04Missing { log::Level::Info } else { log::Level::Warn };
+    log::log!(level, "{image}: not made again: {refusal}");
 }
 
 fn remove(vault: &Vault, path: &str) -> Result<()> {

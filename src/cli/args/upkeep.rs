@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as Group;
 
+use super::RegistryArgs;
 use crate::oci::Reference;
 
 /// `layerseal images`
@@ -52,10 +53,14 @@ pub struct Gc {
 pub struct Fsck {
     /// Images in the vault [default: all]
     pub images: Vec<Reference>,
-    /// Make damaged files again from the layers in the vault, or remove them so that they can be
+    /// Make damaged files again from the layers; fetch layers that are damaged or missing from where the
+    /// image came from; remove files that cannot be made again
     #[arg(long)]
     pub repair: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }

@@ -1,0 +1,125 @@
+//! Seals that are still in a registry when a container starts: looked for once, under a deadline, and kept,
+//! so that no later start asks anybody.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+
+use crate::digest::BlobDigest;
+use crate::fetch::{Options, Session};
+use crate::identify::Candidate;
+use crate::mount::runtime_dir;
+use crate::oci::{Budget, Repository};
+use crate::policy::{Decision, Fetch, Mode};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::{files, process};
+use crate::vault::Vault;
+
+/// Beneath `/run/layerseal`: when an image that `audit` lets pass was last asked about.
+const ASKED: &str = "asked";
+
+/// For how long it is not asked again: what audit would refuse starts as often as anything, and must not
+/// wait for a registry each time.
+const PAUSE: i64 = 3600;
+
+/// The repositories that the names of an image are of, each once.
+pub fn repositories(names: &[String]) -> Vec<Repository> {
+    let mut all: Vec<Repository> = Vec::new();
+    for repository in names.iter().filter_map(|name| Repository::of_name(name)) {
+        if !all.contains(&repository) {
+            all.push(repository);
+        }
+    }
+    all
+}
+
+/// Brings the seals of `candidate` from `places` into the vault, from the first one that has any.
+///
+/// # Errors
+/// [`Case::C18NoImage`] where nobody has the image; C02, C03, C09 to C11, C16, C17 where no place could give
+/// an answer.
+pub fn fetch_seals(
+    vault: &Vault,
+    candidate: &Candidate,
+    places: &[Repository],
+    session: &Session,
+) -> Result<Vec<BlobDigest>> {
+    let mut first: Option<Refusal> = None;
+    for repository in places {
+        match session.seals(repository, &candidate.image, vault.store()) {
+            Ok(seals) if !seals.is_empty() => {
+                for seal in &seals {
+                    let raw = vault.store().read(seal, None, Budget::STANDARD.manifest)?;
+                    vault.add_seal(&candidate.image.digest, &raw)?;
+                }
+                return Ok(seals);
+            }
+            Ok(_) => {}
+            // Somewhere it was never pushed to says less than a place that could not be asked.
+            Err(refusal) if first.as_ref().is_none_or(|f| f.case() == Case::C18NoImage) => first = Some(refusal),
+            Err(_) => {}
+        }
+    }
+    first.map_or(Ok(Vec::new()), Err)
+}
+
+/// What a start may do about an image whose seals in the vault do not pass: true where others may have come
+/// meanwhile.
+///
+/// # Errors
+/// As [`fetch_seals`].
+pub(super) fn on_mount(vault: &Vault, candidates: &[&Candidate], decision: &Decision) -> Result<bool> {
+    if decision.fetch != Fetch::OnMount {
+        return Ok(false);
+    }
+    let wanted: Vec<(&Candidate, Vec<Repository>)> =
+        candidates.iter().map(|c| (*c, repositories(&c.names))).filter(|(_, places)| !places.is_empty()).collect();
+    let Some((first, _)) = wanted.first() else { return Ok(false) };
+    let asked = Asked::about(&first.image.digest).map_err(|e| Refusal::io(format!("/run/layerseal/{ASKED}"), e))?;
+    let Some(_alone) = asked.lock(Duration::ZERO)? else {
+        // Many containers of one image at once: one asks for all of them.
+        return asked.lock(decision.fetch_timeout).map(|_| true);
+    };
+    if decision.mode == Mode::Audit && asked.lately() {
+        return Ok(false);
+    }
+    // One deadline for all that is asked.
+    let session = Session::new(Options::default(), Budget::STANDARD, decision.fetch_timeout)?;
+    let mut found = false;
+    let mut refused: Option<Refusal> = None;
+    for (candidate, places) in wanted {
+        match fetch_seals(vault, candidate, &places, &session) {
+            Ok(seals) => found |= !seals.is_empty(),
+            Err(refusal) => refused = refused.or(Some(refusal)),
+        }
+    }
+    match refused {
+        Some(refusal) if !found => Err(refusal),
+        _ => Ok(found),
+    }
+}
+
+/// What is known of earlier questions about an image: a directory of its own.
+struct Asked(OwnedFd);
+
+impl Asked {
+    fn about(image: &BlobDigest) -> std::io::Result<Self> {
+        files::make_dir_at(runtime_dir(ASKED)?, &image.hex()).map(Self)
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Option<OwnedFd>> {
+        let lock = files::lock(&self.0, FlockOperation::NonBlockingLockExclusive, wait);
+        lock.map_err(|e| Refusal::io(format!("/run/layerseal/{ASKED}"), e))
+    }
+
+    /// Whether it was asked about within the last hour of this boot; from now on it was.
+    fn lately(&self) -> bool {
+        let noted = files::open_file_at(&self.0, "last").ok().and_then(|file| rustix::fs::fstat(file).ok());
+        let lately = noted.is_some_and(|stat| (0..PAUSE).contains(&(process::now() - stat.st_mtime)));
+        if !lately && let Err(e) = files::write_atomic(&self.0, "last", 0o600, b"") {
+            log::debug!("{ASKED}: {e}");
+        }
+        lately
+    }
+}
