@@ -1,6 +1,7 @@
 #!/bin/sh
-# All tests: unit, vectors, attacks and mounts on this machine, then the suite in the VM.
-# Counts what passed, failed and was skipped; with CI=true a skipped VM suite is a failure.
+# All tests: unit, vectors, attacks, registries and mounts on this machine, then the suite in the VM.
+# Counts what passed, failed and was skipped; with CI=true a skipped VM suite is a failure, and so are
+# registries that could not be had.
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
@@ -20,6 +21,9 @@ step() {
 # The host's tests want some of these as well: the openssl and fsverity commands.
 packages=there
 [ "$(id -u)" = 0 ] && { sh tests/vm/packages.sh vm || packages=missing; }
+
+tools=there
+sh tests/registry/tools.sh || tools=missing
 
 echo "tests: building, then unit, vector, attack and host tests"
 # With --nocapture a test can say that it skips, and why.
@@ -42,7 +46,7 @@ else
         step sh tests/vm/suite.sh
     fi
 fi
-[ "$vm" = run ] || [ "${CI:-}" != true ] || failed=1
+[ "$vm,$tools" = run,there ] || [ "${CI:-}" != true ] || failed=1
 
 sum() { sed -n "s/^test result: .* \([0-9][0-9]*\) $1;.*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
 skipped=$(grep -c '^SKIPPED' "$log")

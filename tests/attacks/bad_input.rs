@@ -98,7 +98,11 @@ fn references_that_cannot_be_read_are_usage() {
     let bench = bench();
     let before = bench.vault_files();
     let bad = [
-        "docker://quay.io/x",
+        "docker://",
+        "docker:quay.io/x",
+        "docker://quay.io/X",
+        "docker://quay.io/x:a b",
+        "docker://quay.io/x:v1@sha256:0000000000000000000000000000000000000000000000000000000000000000",
         "containers-storage:x",
         "dir:x",
         "docker-archive:x.tar",

@@ -186,3 +186,27 @@ fn i02_without_good_layers_what_is_damaged_is_removed() {
     assert_eq!(bench.run(&["fsck", "--repair"]).code, 4);
     assert!(!object(&bench, &UPPER).exists());
 }
+
+/// Blobs are read too; of a layout nobody knows where they could come from again.
+#[test]
+fn c04_blobs_are_checked_too() {
+    let (bench, layout) = sealed();
+    let manifest = layout.digest.to_string();
+    let config = layout.manifest["config"]["digest"].as_str().unwrap().to_owned();
+    let layer = layout.manifest["layers"][1]["digest"].as_str().unwrap().to_owned();
+    for (digest, what) in [(manifest, "manifest"), (config, "config"), (layer, "layer 1")] {
+        let path = bench.vault().join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
+        let good = std::fs::read(&path).unwrap();
+        flip(&path);
+        for fault in ["damaged", "missing"] {
+            for args in [&["fsck"][..], &["fsck", "--repair"]] {
+                let run = bench.run(args);
+                let line = format!("app: {what}: blob {digest} {fault} [C04]");
+                assert!(run.code == 4 && run.stdout.contains(&line), "{line}: {}{}", run.stdout, run.stderr);
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        std::fs::write(&path, good).unwrap();
+        bench.run(&["fsck"]).ok();
+    }
+}

@@ -1,0 +1,323 @@
+//! The program as podman calls it, for an image whose seal is still in a registry; and `layerseal fetch`,
+//! which brings it before. The store is a real one, the image's name is that of the repository.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::gateway::{Do, Gateway, Handler, Request};
+use crate::host::{APP, Container, Host, OTHER, binary, in_dir};
+use crate::sandbox::Ran;
+use crate::tools::{Site, tools};
+
+const ON_MOUNT: &str = "fetch = \"on-mount\"\n";
+const ENFORCE: &str = "version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
+const AUDIT: &str = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
+
+struct Scene {
+    host: Host,
+    gateway: Gateway,
+    /// The image's name without its tag, and its record's.
+    name: String,
+    image: crate::host::Image,
+}
+
+impl Scene {
+    /// A host without any seal, and a registry that has one for its image.
+    fn new(
+        site: Site,
+        repository: &str,
+        policy: &str,
+        handler: impl Fn(&Request) -> Do + Send + Sync + 'static,
+    ) -> Option<Self> {
+        let host = Host::bare(policy)?;
+        let gateway = Gateway::new(site, handler);
+        let name = gateway.repository(repository);
+        host.bench.signer("signer", crate::common::signer());
+        let there = format!("docker://{}:v1", site.repository(repository));
+        site.run(&host.bench, &["push", "oci:app", &there]).ok();
+        let sign = ["sign", &there, "--cert", "signer.crt", "--key", "signer.key", "--identity", &name];
+        site.run(&host.bench, &sign).ok();
+        let image = host.image(APP);
+        host.edit("overlay-images/images.json", |all| {
+            all.iter_mut()
+                .filter(|i| i["id"] == image.id.as_str())
+                .for_each(|i| i["names"] = json!([format!("{name}:v1")]));
+        });
+        let scene = Self { host, gateway, name, image };
+        scene.skopeo(site.skopeo);
+        let registries = format!("[[registry]]\\nlocation = \"127.0.0.1:{}\"\\ninsecure = true\\n", scene.gateway.port);
+        scene.host.sandbox.sh(&format!(
+            "mkdir -p /etc/containers/registries.conf.d; printf '{registries}' >/etc/containers/registries.conf.d/test.conf"
+        ));
+        Some(scene)
+    }
+
+    /// The skopeo that a program without an environment finds.
+    fn skopeo(&self, which: &str) {
+        let tool = tools().unwrap().join(format!("skopeo-{which}/bin/skopeo"));
+        self.host.sandbox.sh(&format!("mount --bind '{}' /usr/bin/skopeo", tool.display()));
+    }
+
+    fn container(&self, name: &str) -> Container {
+        self.host.container(name, &self.image)
+    }
+
+    fn call(&self, container: &Container) -> Vec<String> {
+        vec!["-o".into(), self.host.options(container), self.host.of(&container.layer, "merged")]
+    }
+
+    /// Starts it by way of another program.
+    fn start_by(&self, by: &[&str], container: &Container) -> Ran {
+        let mut command = self.host.sandbox.command(by[0]);
+        command.args(&by[1..]).arg(binary()).args(self.call(container));
+        let mut command = in_dir(&self.host.sandbox, &self.host.root.join("overlay"), command);
+        self.host.sandbox.run(&mut command)
+    }
+}
+
+fn pass(_: &Request) -> Do {
+    Do::Pass
+}
+
+/// C13, C15: fetched once; from then on nobody is asked, and nobody could be.
+#[test]
+fn c13_a_seal_is_fetched_once() {
+    for site in Site::all() {
+        let Some(scene) = Scene::new(site, "mount/once", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+        let first = scene.container("first");
+        let began = scene.gateway.log().len();
+        // A proxy that the caller names is not asked: somebody listens there.
+        let lure = Gateway::new(site, pass);
+        let proxy = format!("http://127.0.0.1:{}", lure.port);
+        let hostile = [format!("HTTP_PROXY={proxy}"), format!("HTTPS_PROXY={proxy}"), format!("ALL_PROXY={proxy}")];
+        let mut by = vec!["env", "PATH=/nowhere", "REGISTRY_AUTH_FILE=/nowhere", "HOME=/nowhere"];
+        by.extend(hostile.iter().map(String::as_str));
+        let ran = scene.start_by(&by, &first);
+        ran.ok();
+        assert_eq!(scene.host.read(&first, "usr/bin/tool").unwrap(), crate::host::TOOL);
+        assert!(scene.gateway.log().len() > began && lure.log().is_empty(), "{:?}", lure.log());
+
+        let asked = scene.gateway.log().len();
+        scene.host.unmount(&first);
+        scene.host.start(&first).ok();
+        let second = scene.container("second");
+        // Without a network at all.
+        let ran = scene.start_by(&["unshare", "--net", "--"], &second);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        // One process and one thread, and no socket but the journal's: the kernel kills whoever asks for more.
+        let third = scene.container("third");
+        let trace = "strace -f -qq -e trace=socket,connect,clone,clone3,fork,vfork,execve -o";
+        let log = scene.host.bench.path("trace");
+        let by: Vec<&str> = trace.split(' ').chain([log.to_str().unwrap()]).collect();
+        let ran = scene.start_by(&by, &third);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let text = std::fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = text.lines().filter(|l| !l.contains("AF_UNIX") && !l.contains("+++")).collect();
+        assert_eq!(calls.len(), 1, "{text}");
+        assert_eq!(scene.gateway.log().len(), asked, "a start with its seal at hand asked somebody");
+    }
+}
+
+/// Whatever skopeo does for us, it does not come near the container store, whose locks podman holds.
+#[test]
+fn fetching_does_not_touch_the_container_store() {
+    for site in Site::all() {
+        let Some(scene) = Scene::new(site, "mount/store", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+        let container = scene.container("c");
+        let log = scene.host.bench.path("trace");
+        let by =
+            ["strace", "-f", "-qq", "-e", "trace=openat,open,openat2,flock,fcntl,execve", "-o", log.to_str().unwrap()];
+        let before = scene.host.files();
+        let ran = scene.start_by(&by, &container);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.contains("experimental-image-proxy"), "skopeo was not started");
+        let ours = text.split(' ').next().unwrap();
+        let store = scene.host.root.display().to_string();
+        let touched: Vec<&str> = text.lines().filter(|l| !l.starts_with(ours) && l.contains(&store)).collect();
+        let locks: Vec<&str> = text.lines().filter(|l| l.contains(".lock\"") || l.contains("F_SETLK")).collect();
+        assert!(locks.iter().all(|l| !l.contains(&store)), "{locks:?}");
+        // Threads of ours write what comes; skopeo opens nothing there.
+        assert!(touched.iter().all(|l| !l.contains(&format!("\"{store}/overlay"))), "{touched:?}");
+        scene.host.unmount(&container);
+        let work = |files: std::collections::BTreeMap<std::path::PathBuf, String>| {
+            files.into_iter().filter(|(path, _)| !path.display().to_string().contains("/work")).collect::<Vec<_>>()
+        };
+        assert_eq!(work(scene.host.files()), work(before));
+    }
+}
+
+#[test]
+fn without_leave_nobody_is_asked() {
+    let Some(site) = Site::plain() else { return };
+    let Some(scene) = Scene::new(site, "mount/never", ENFORCE, pass) else { return };
+    let began = scene.gateway.log().len();
+    let container = scene.container("c");
+    scene.host.start_refused(&container, 3, "C07");
+    assert_eq!(scene.gateway.log().len(), began);
+}
+
+/// What audit lets pass must not wait for a registry at every start.
+#[test]
+fn audit_asks_once() {
+    let Some(site) = Site::plain() else { return };
+    let strip = |r: &Request| if r.is("/manifests/sha256-") { Do::status(404) } else { Do::Pass };
+    let Some(scene) = Scene::new(site, "mount/audit", &format!("{AUDIT}{ON_MOUNT}"), strip) else { return };
+    let began = scene.gateway.log().len();
+    for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let container = scene.container(name);
+        let ran = scene.host.start(&container);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let asked = scene.gateway.log().len() - began;
+        assert!(asked > 0, "{number}");
+        assert_eq!(scene.gateway.asked("/manifests/sha256-"), 1, "{number}");
+    }
+}
+
+/// C03, C11: nobody keeps a start waiting, whoever hangs.
+#[test]
+fn c03_a_start_does_not_wait_for_ever() {
+    for site in Site::all() {
+        let hang = |r: &Request| if r.is("/v2/mount") { Do::Hang } else { Do::Pass };
+        let drip = |r: &Request| if r.method == "GET" && r.is("/blobs/") { Do::Drip(400) } else { Do::Pass };
+        let list =
+            |r: &Request| if r.is("/referrers/") || r.is("/manifests/sha256-") { Do::Drip(4000) } else { Do::Pass };
+        let handlers: [(&str, Box<Handler>); 3] =
+            [("hang", Box::new(hang)), ("drip", Box::new(drip)), ("list", Box::new(list))];
+        for (what, handler) in handlers {
+            let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 2\n");
+            let Some(scene) = Scene::new(site, &format!("mount/{what}"), &policy, handler) else { return };
+            let container = scene.container("c");
+            let start = Instant::now();
+            scene.host.start_refused(&container, 7, "C03");
+            assert!(start.elapsed() < Duration::from_secs(6), "{what}: {:?}", start.elapsed());
+            let left = scene.host.sandbox.sh("for p in /proc/[0-9]*; do
+                    [ \"$(readlink $p/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ] || continue
+                    grep -qs 'experimental-[i]mage-proxy' $p/cmdline && tr '\\0' ' ' <$p/cmdline
+                done; true");
+            assert_eq!(left, "", "{what}");
+        }
+    }
+    // A credential helper that hangs.
+    let Some(site) = Site::with_api() else { return };
+    let login = |r: &Request| match r.header("authorization") {
+        None if r.is("/v2/") => Do::Say(401, vec![("WWW-Authenticate", "Basic realm=\"x\"".into())], vec![]),
+        _ => Do::Pass,
+    };
+    let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 2\n");
+    let Some(scene) = Scene::new(site, "mount/helper", &policy, login) else { return };
+    let helper = scene.host.bench.write("helper", b"#!/bin/sh\nsleep 30\n");
+    scene.host.sandbox.sh(&format!(
+        "chmod 755 '{0}'; mount -t tmpfs none /usr/local/sbin; cp '{0}' /usr/local/sbin/docker-credential-slow
+         mkdir -p /run/containers/0; echo '{{\"credHelpers\":{{\"127.0.0.1:{1}\":\"slow\"}}}}' >/run/containers/0/auth.json",
+        helper.display(),
+        scene.gateway.port
+    ));
+    let container = scene.container("c");
+    let start = Instant::now();
+    let ran = scene.host.start(&container);
+    assert!(ran.code == 7 && (ran.stderr.contains("[R-C03]") || ran.stderr.contains("[R-C11]")), "{ran:?}");
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
+#[test]
+fn c16_a_start_says_what_is_missing() {
+    let Some(site) = Site::plain() else { return };
+    let Some(scene) = Scene::new(site, "mount/old", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+    let container = scene.container("c");
+    scene.skopeo("old");
+    scene.host.start_refused(&container, 7, "C16");
+}
+
+/// Bad seals from a registry are as bad as any.
+#[test]
+fn c08_what_comes_is_judged() {
+    let Some(site) = Site::with_api() else { return };
+    let Some(scene) = Scene::new(site, "mount/judged", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+    std::fs::remove_dir_all(scene.host.bench.path("etc/layerseal/trust.d")).unwrap();
+    let stranger = crate::common::stranger().cert.to_pem().unwrap();
+    scene.host.config("trust.d/acme/stranger.crt", std::str::from_utf8(&stranger).unwrap());
+    let container = scene.container("c");
+    scene.host.start_refused(&container, 4, "E07");
+    // It is here now, and still nobody's whom this host trusts.
+    scene.host.start_refused(&container, 4, "E07");
+}
+
+#[test]
+fn fetch_brings_seals_before_they_are_needed() {
+    for site in Site::all() {
+        let Some(scene) = Scene::new(site, "mount/fetch", ENFORCE, pass) else { return };
+        let (host, name) = (&scene.host, format!("{}:v1", scene.name));
+        let ran = host.layerseal(&["fetch", &name]);
+        assert_eq!(ran.stdout, format!("{name} 1 seal\n"));
+        let container = scene.container("c");
+        let asked = scene.gateway.log().len();
+        host.start(&container).ok();
+        assert_eq!(scene.gateway.log().len(), asked);
+        let json: serde_json::Value =
+            serde_json::from_str(&host.layerseal(&["fetch", "--all", "--json"]).stdout).unwrap();
+        let row = json.as_array().unwrap().iter().find(|r| r["names"][0] == name.as_str()).unwrap();
+        assert_eq!((row["seals"].as_array().unwrap().len(), &row["error"]), (1, &serde_json::Value::Null));
+
+        // Not there, not sealed, no such image, from elsewhere.
+        let other = host.image(OTHER);
+        let rename = |to: &str| {
+            host.edit("overlay-images/images.json", |all| {
+                all.iter_mut().filter(|i| i["id"] == other.id.as_str()).for_each(|i| i["names"] = json!([to]));
+            });
+        };
+        let nowhere = format!("{}/not/there:v1", scene.name.split('/').next().unwrap());
+        rename(&nowhere);
+        let ran = host.verb(&["fetch", &nowhere]);
+        assert!(ran.code == 2 && ran.stderr.contains("[R-C18]"), "{ran:?}");
+        site.run(&host.bench, &["push", "oci:other", &format!("docker://{}:v1", site.repository("mount/unsealed"))])
+            .ok();
+        let unsealed = format!("{}:v1", scene.gateway.repository("mount/unsealed"));
+        rename(&unsealed);
+        let ran = host.verb(&["fetch", &unsealed]);
+        assert!(ran.code == 3 && ran.stderr.contains("[R-C07]"), "{ran:?}");
+        let ran = host.verb(&["fetch", "no.such/image"]);
+        assert!(ran.code == 2 && ran.stderr.contains("[R-X09]"), "{ran:?}");
+        rename("localhost/other:v1");
+        let ran = host.verb(&["fetch", "localhost/other:v1"]);
+        assert!(ran.code == 3, "{ran:?}");
+        let from = format!("docker://{}", scene.gateway.repository("mount/unsealed"));
+        let sign = [
+            "sign",
+            &format!("docker://{}:v1", site.repository("mount/unsealed")),
+            "--cert",
+            "signer.crt",
+            "--key",
+            "signer.key",
+        ];
+        site.run(&host.bench, &sign).ok();
+        let ran = host.layerseal(&["fetch", "localhost/other:v1", "--from", &from]);
+        assert_eq!(ran.stdout, "localhost/other:v1 1 seal\n");
+        let ran = host.layerseal(&["prepare", &name, "--seal", &format!("docker://{}", scene.name)]);
+        assert!(ran.stdout.contains("ready, sealed by"), "{ran:?}");
+    }
+}
+
+/// Ten containers of one image at once, as a pod or a boot starts them: one of them asks.
+#[test]
+fn many_starts_ask_once() {
+    let Some(site) = Site::plain() else { return };
+    let Some(scene) = Scene::new(site, "mount/many", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+    let containers: Vec<Container> = (0..10).map(|n| scene.container(&format!("c{n}"))).collect();
+    let mut running = Vec::new();
+    for container in &containers {
+        let mut command = scene.host.sandbox.command(binary());
+        command.args(scene.call(container));
+        let mut command = in_dir(&scene.host.sandbox, &scene.host.root.join("overlay"), command);
+        running.push(command.stderr(std::process::Stdio::piped()).spawn().unwrap());
+    }
+    for child in running {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for container in &containers {
+        assert_eq!(scene.host.read(container, "usr/bin/tool").unwrap(), crate::host::TOOL);
+    }
+    assert_eq!(scene.gateway.asked("/manifests/sha256-"), 1);
+}
