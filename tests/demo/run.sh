@@ -31,15 +31,15 @@ done
 say "Sealing and signing the image"
 run() { echo "\$ $*"; "$@"; }
 run $ls sign "oci:$work/image" --cert "$work/keys/publisher.crt" --key "$work/keys/publisher.key" \
-    --identity registry.example.com/demo/app --sequence 1
+    --identity registry.example.com/demo/app,127.0.0.1:5000/demo/app --sequence 1
 run $ls verify "oci:$work/image" --trust "$work/keys/publisher.crt" | cut -c 1-100
 
-say "In a VM with a stock Debian kernel: mounted verified, then attacked; then the same with podman"
+say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; and from a registry"
 cat >"$work/guest" <<'END'
-sh ./guest.sh && sh ./podman.sh
+sh ./guest.sh && sh ./podman.sh && sh ./registry.sh
 END
-sh tests/vm/run.sh --timeout 400 --disk-mb 2048 "$work/guest" tests/demo/guest.sh tests/demo/podman.sh \
-    $ls "$work/image" "$work/keys"
+sh tests/vm/run.sh --timeout 500 --disk-mb 2048 "$work/guest" tests/demo/guest.sh tests/demo/podman.sh \
+    tests/demo/registry.sh $ls "$work/image" "$work/keys"
 
 say "Without a VM"
 cat <<'END'
