@@ -63,7 +63,7 @@ impl Home {
         if let Some(session) = self.session.get() {
             return Ok(session.clone());
         }
-        let session = Rc::new(Session::new(self.registry.clone(), self.budget, self.budget.search)?);
+        let session = Rc::new(Session::new(self.registry.clone(), self.budget)?);
         Ok(self.session.get_or_init(|| session).clone())
     }
 

@@ -61,12 +61,17 @@ pub(super) async fn credentials(
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.authfile.is_none() => continue,
             other => other.map_err(|e| Refusal::new(Case::C11Auth, &shown, e))?,
         };
-        let file: File = serde_json::from_slice(&bytes).map_err(|e| Refusal::new(Case::C11Auth, &shown, e))?;
+        let file: File = serde_json::from_slice(&bytes).map_err(|e| Refusal::new(Case::C11Auth, &shown, place(&e)))?;
         if let Some(found) = of(&file, repository, &shown, clock, budget).await? {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Where an error is, and not what stands there: it may be a secret.
+fn place(error: &serde_json::Error) -> String {
+    format!("not what it should be, line {}, column {}", error.line(), error.column())
 }
 
 /// Where it is looked for, in order.
@@ -105,7 +110,7 @@ async fn of(
             return ask(helper, key, clock, budget).await;
         }
         let entry = file.auths.get(*key).or_else(|| {
-            let legacy = |k: &str| hostname(k) == *key && !key.contains('/');
+            let legacy = |k: &str| hostname(k) == Some(*key) && !key.contains('/');
             file.auths.iter().find(|(k, _)| legacy(k)).map(|(_, entry)| entry)
         });
         match entry {
@@ -120,11 +125,16 @@ async fn of(
     Ok(None)
 }
 
-/// What older docker wrote in the place of a host: `https://q.io/v1/`, and docker.io's own.
-fn hostname(key: &str) -> &str {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let host = bare.split('/').next().unwrap_or(bare);
-    if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host }
+/// The host that an entry of a whole registry is for. Older docker wrote `https://q.io/v1/`; anything else
+/// with a slash is for one namespace, and goes to no other.
+fn hostname(key: &str) -> Option<&str> {
+    let legacy = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let host = match legacy {
+        Some(rest) => rest.split('/').next().unwrap_or(rest),
+        None if key.contains('/') => return None,
+        None => key,
+    };
+    Some(if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host })
 }
 
 fn decode(auth: &str, shown: &str) -> Result<Credentials> {
@@ -160,7 +170,7 @@ async fn ask(helper: &str, key: &str, clock: &Clock, budget: &Budget) -> Result<
         // The protocol's own words for "there are none".
         return if text.contains("credentials not found") { Ok(None) } else { Err(refuse(&text.trim())) };
     }
-    let answer: Answer = serde_json::from_slice(&output.printed).map_err(|e| refuse(&e))?;
+    let answer: Answer = serde_json::from_slice(&output.printed).map_err(|e| refuse(&place(&e)))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credentials::Identity(answer.secret),
         _ => Credentials::Basic(answer.username, answer.secret),
@@ -191,6 +201,9 @@ mod tests {
         assert_eq!(find(json, "busybox"), basic("hub", "x"));
         assert_eq!(find(json, "t.io/x"), Some(Credentials::Identity("tok".into())));
         assert_eq!(find(json, "other.io/x"), None);
+        let namespace = r#"{"auths": {"q.io/acme": {"auth": "dGVhbTp4"}}}"#;
+        assert_eq!(find(namespace, "q.io/acme/app"), basic("team", "x"));
+        assert_eq!(find(namespace, "q.io/other/app"), None);
         assert_eq!(format!("{:?}", find(json, "q.io/x")), "Some(Credentials(..))");
     }
 }

@@ -9,7 +9,7 @@ use ureq::{Agent, Error};
 
 use super::challenge::{Challenge, encode};
 use super::registries::{Endpoint, certificates};
-use super::{Context, auth};
+use super::{Context, auth, environment};
 use crate::oci::Repository;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
@@ -19,6 +19,10 @@ const REDIRECTS: usize = 5;
 
 /// The longest that we wait because a registry asks us to (429, `Retry-After`).
 const LONGEST_WAIT: u64 = 5;
+
+/// What answers are of use: lists of referrers, and manifests.
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/json;q=0.5";
 
 /// Bytes of a certificate or key file.
 const MAX_FILE: u64 = 1 << 20;
@@ -34,8 +38,10 @@ pub(super) struct Client<'a> {
     repository: Repository,
     endpoint: Endpoint,
     agent: Agent,
-    /// Whether it answered without TLS.
+    /// Whether it is spoken to without TLS.
     plain: Cell<bool>,
+    /// Whether it has ever answered.
+    answered: Cell<bool>,
     authorization: RefCell<Option<String>>,
 }
 
@@ -59,8 +65,8 @@ impl<'a> Client<'a> {
     pub(super) fn new(context: &'a Context<'a>, endpoint: Endpoint) -> Result<Self> {
         let repository = Repository::parse(&endpoint.name)?.0;
         let agent = agent(&endpoint, context)?;
-        let (plain, authorization) = (Cell::new(false), RefCell::new(None));
-        Ok(Self { context, repository, endpoint, agent, plain, authorization })
+        let (plain, answered, authorization) = (Cell::new(false), Cell::new(false), RefCell::new(None));
+        Ok(Self { context, repository, endpoint, agent, plain, answered, authorization })
     }
 
     /// For messages.
@@ -78,12 +84,32 @@ impl<'a> Client<'a> {
             return self.follow(&url("http"));
         }
         match self.follow(&url("https")) {
-            // As containers tools do with a registry that is called insecure.
-            Err(refusal) if self.endpoint.insecure && matches!(refusal.case(), Case::C10Tls | Case::C17Network) => {
+            // As containers tools do with a registry that is called insecure. One that has answered has TLS.
+            Err(refusal)
+                if self.endpoint.insecure
+                    && !self.answered.get()
+                    && matches!(refusal.case(), Case::C10Tls | Case::C17Network) =>
+            {
                 self.plain.set(true);
                 self.follow(&url("http"))
             }
             other => other,
+        }
+    }
+
+    /// The raw manifest that a tag or digest stands for, where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::get`]; C17 for any other answer.
+    pub(super) fn manifest(&self, reference: &str) -> Result<Option<Vec<u8>>> {
+        let answer = self.get(&format!("manifests/{reference}"))?;
+        match answer.status {
+            200 => Ok(Some(answer.body)),
+            404 => Ok(None),
+            status => {
+                let why = format!("status {status} {}", words(&answer.body));
+                Err(Refusal::new(Case::C17Network, self.name(), why.trim_end()))
+            }
         }
     }
 
@@ -163,8 +189,7 @@ impl<'a> Client<'a> {
         if let Some(authorization) = &*self.authorization.borrow() {
             request = request.header("Authorization", authorization);
         }
-        let accept = "application/vnd.oci.image.index.v1+json, application/json;q=0.5";
-        self.send(request.header("Accept", accept), url)
+        self.send(request.header("Accept", ACCEPT), url)
     }
 
     /// What to put into `Authorization` after a 401 (RFC 7235; distribution, "Token Authentication").
@@ -203,7 +228,8 @@ impl<'a> Client<'a> {
                 ];
                 let body: Vec<String> = form.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
                 let request = self.agent.post(&realm).content_type("application/x-www-form-urlencoded");
-                let request = request.config().timeout_global(Some(clock.left(&realm, budget.answer)?)).build();
+                let left = Some(clock.left(&realm, budget.answer)?);
+                let request = request.config().timeout_global(left).proxy(environment::proxy(&realm)).build();
                 self.read(request.send(body.join("&")), &realm)?
             }
             other => {
@@ -225,7 +251,7 @@ impl<'a> Client<'a> {
 
     fn send(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, url: &str) -> Result<Answer> {
         let left = self.context.clock.left(self.name(), self.context.budget.answer)?;
-        self.read(request.config().timeout_global(Some(left)).build().call(), url)
+        self.read(request.config().timeout_global(Some(left)).proxy(environment::proxy(url)).build().call(), url)
     }
 
     fn read(
@@ -235,6 +261,7 @@ impl<'a> Client<'a> {
     ) -> Result<Answer> {
         let max = self.context.budget.manifest;
         let mut response = response.map_err(|e| self.failed(&e, url))?;
+        self.answered.set(true);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(max).read_to_vec().map_err(|e| self.failed(&e, url))?;
         Ok(Answer { status, headers: response.headers().clone(), body, url: url.to_owned() })
@@ -320,6 +347,7 @@ fn agent(endpoint: &Endpoint, context: &Context<'_>) -> Result<Agent> {
     let config = Agent::config_builder()
         .tls_config(tls)
         .http_status_as_error(false)
+        .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("layerseal/", env!("CARGO_PKG_VERSION")))

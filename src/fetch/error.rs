@@ -7,32 +7,7 @@ use crate::report::{Case, Refusal};
 
 /// Words of containers/image and of Go's network libraries, in the order of what they tell most.
 const WORDS: [(Case, &[&str]); 5] = [
-    (Case::C19Policy, &["is rejected by policy", "rejected by policy"]),
-    (
-        Case::C11Auth,
-        &[
-            "unauthorized",
-            "authentication required",
-            "access to the resource is denied",
-            "invalid username/password",
-            "denied:",
-            "status 401",
-            "status 403",
-            "StatusCode: 401",
-            "StatusCode: 403",
-            "credential",
-        ],
-    ),
-    (
-        Case::C10Tls,
-        &[
-            "x509:",
-            "tls:",
-            "certificate",
-            "HTTP response to HTTPS client",
-            "client sent an HTTP request to an HTTPS server",
-        ],
-    ),
+    (Case::C19Policy, &["rejected by policy"]),
     (
         Case::C18NoImage,
         &[
@@ -45,12 +20,41 @@ const WORDS: [(Case, &[&str]); 5] = [
             "StatusCode: 404",
         ],
     ),
+    (
+        Case::C11Auth,
+        &[
+            "unauthorized",
+            "authentication required",
+            "access to the resource is denied",
+            "invalid username",
+            "denied:",
+            "status 401",
+            "status 403",
+            "StatusCode: 401",
+            "StatusCode: 403",
+            "error getting credentials",
+            "getting username and password",
+        ],
+    ),
+    (
+        Case::C10Tls,
+        &[
+            "x509:",
+            "tls:",
+            "certificate",
+            "HTTP response to HTTPS client",
+            "client sent an HTTP request to an HTTPS server",
+        ],
+    ),
     (Case::C04Bytes, &["Digest did not match", "does not match provided manifest digest", "corrupted"]),
 ];
 
 /// The refusal for a message of skopeo about `subject`.
 pub(super) fn said(subject: &str, text: &str) -> Refusal {
-    let case = WORDS.iter().find(|(_, words)| words.iter().any(|w| text.contains(w))).map(|(case, _)| *case);
+    // Names and addresses are anybody's: an image called `acme/nginx-tls` has no trouble with TLS.
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !word.contains(['/', '@'])).collect();
+    let words = words.join(" ");
+    let case = WORDS.iter().find(|(_, all)| all.iter().any(|w| words.contains(w))).map(|(case, _)| *case);
     Refusal::new(case.unwrap_or(Case::C17Network), subject, plain(text))
 }
 
@@ -98,6 +102,9 @@ mod tests {
             ("Get \"https://q/v2/\": x509: certificate signed by unknown authority", Case::C10Tls),
             ("dial tcp 127.0.0.1:1: connect: connection refused", Case::C17Network),
             ("reading manifest: unauthorized: authentication required", Case::C11Auth),
+            ("reading manifest v1 in 127.0.0.1:1/web/nginx-tls: manifest unknown", Case::C18NoImage),
+            ("reading manifest v1 in 127.0.0.1:1/denied:v1 certificate: connection refused", Case::C10Tls),
+            ("pinging 127.0.0.1:1/a/credential-certificate: connection refused", Case::C17Network),
             ("Source image rejected: Running image docker://x is rejected by policy.", Case::C19Policy),
         ];
         for (text, case) in cases {

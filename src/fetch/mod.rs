@@ -12,6 +12,7 @@ mod auth;
 mod challenge;
 mod client;
 mod clock;
+mod environment;
 mod error;
 mod proxy;
 mod push;

@@ -15,6 +15,9 @@ use crate::report::{Case, Refusal, Result};
 /// Since this version opening an image asks policy.json (skopeo 1.13).
 const LEAST: (u64, u64, u64) = (0, 2, 6);
 
+/// How long a proxy may take to say what went wrong with a blob that went wrong.
+const AFTERWORD: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The running skopeo.
 #[derive(Debug)]
 pub(super) struct Proxy(ImageProxy);
@@ -84,8 +87,12 @@ impl Proxy {
             let begin = tokio::time::timeout(start, self.0.get_raw_blob(&from.image, &digest));
             let (_, reader, driver) = begin.await.map_err(|_| late())?.map_err(failed)?;
             let copied = copy(reader, wanted, &into).await;
-            // What went wrong over there says more than bytes that are missing here.
-            match (copied, tokio::time::timeout(start, driver).await) {
+            if copied.as_ref().is_err_and(|r| r.case() == Case::C03Slow) {
+                return copied;
+            }
+            // What went wrong over there says more than bytes that are missing here; but it is not waited for.
+            let patience = if copied.is_ok() { into.clock.left(&name, into.budget.answer)? } else { AFTERWORD };
+            match (copied, tokio::time::timeout(patience, driver).await) {
                 (_, Ok(Err(e))) => Err(failed(e.into())),
                 (Ok(_), Err(_)) => Err(late()),
                 (copied, _) => copied,

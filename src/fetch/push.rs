@@ -3,19 +3,20 @@
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
+use super::client::Client;
 use super::clock::Clock;
-use super::{Session, Staging, skopeo};
+use super::referrers::{self, Candidates};
+use super::staging::Workplace;
+use super::{Session, Staging, registries, skopeo};
 use crate::digest::BlobDigest;
 use crate::oci::{BlobStore, INDEX, Image, Repository, fallback_tag, referrers_index};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::artifact_descriptor;
+use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Others may write the same fallback tag at the same time; the loser looks again.
+/// Others may write the same fallback tag at the same time: it is looked at again after it was written.
 const TRIES: usize = 3;
 
 impl Session {
@@ -51,18 +52,13 @@ impl Session {
         store: &BlobStore,
     ) -> Result<()> {
         let digest = BlobDigest::of(artifact);
-        let clock = Clock::of(self.budget.search);
+        self.check_skopeo(&Clock::open())?;
         // A manifest that is there has its blobs; and some registries list what is pushed twice twice.
-        match self.open(repository, &digest, &clock) {
-            Ok(_) => {}
-            Err(refusal) if refusal.case() == Case::C18NoImage => {
-                let outbox = Outbox::new(store, MANIFEST, &digest, artifact.len())?;
-                self.copy(&outbox, &repository.at(&digest), &[])?;
-            }
-            Err(refusal) => return Err(refusal),
+        if self.at_origin(repository, &digest.to_string())?.is_none_or(|raw| BlobDigest::of(&raw) != digest) {
+            let outbox = Outbox::new(store, MANIFEST, &digest, artifact.len())?;
+            self.copy(&outbox, &repository.at(&digest), &[])?;
         }
-        let clock = Clock::of(self.budget.search);
-        match self.is_listed(repository, image, &digest, &clock) {
+        match self.is_listed(repository, image, &digest) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             // The tag is for whoever cannot use the API.
@@ -76,8 +72,7 @@ impl Session {
         };
         let tag = fallback_tag(image);
         for _ in 0..TRIES {
-            let clock = Clock::of(self.budget.search);
-            let old = self.fallback(repository, image, &clock)?;
+            let old = self.at_origin(repository, &tag)?;
             if old.as_deref().is_some_and(lists) {
                 return Ok(());
             }
@@ -87,10 +82,29 @@ impl Session {
             let outbox = Outbox::new(staging.store(), INDEX, &digest, index.len())?;
             self.copy(&outbox, &repository.tagged(&tag), &["--multi-arch=index-only"])?;
         }
-        match self.fallback(repository, image, &Clock::of(self.budget.search))? {
+        match self.at_origin(repository, &tag)? {
             Some(raw) if lists(&raw) => Ok(()),
             _ => Err(Refusal::new(Case::C17Network, repository.tagged(&tag), "others write this tag at the same time")),
         }
+    }
+
+    /// The raw manifest that a tag or digest has in the place where we write: mirrors know what they know,
+    /// and an index of theirs would take the entries of others away.
+    fn at_origin(&self, repository: &Repository, reference: &str) -> Result<Option<Vec<u8>>> {
+        let clock = Clock::of(self.budget.search);
+        let context = self.context(&clock)?;
+        let endpoint = registries::origin(repository, &self.options)?;
+        Client::new(&context, endpoint)?.manifest(reference)
+    }
+
+    /// Whether the registry lists `artifact` by its API.
+    fn is_listed(&self, repository: &Repository, image: &BlobDigest, artifact: &BlobDigest) -> Result<bool> {
+        let clock = Clock::of(self.budget.search);
+        let context = self.context(&clock)?;
+        let mut found = Candidates::default();
+        let endpoint = registries::origin(repository, &self.options)?;
+        Ok(referrers::of_endpoint(&Client::new(&context, endpoint)?, &context, image, &mut found)?
+            && found.digests.contains(artifact))
     }
 
     /// Nobody waits for a push but the person who asked for it: it may take its time.
@@ -108,16 +122,21 @@ impl Session {
 
 /// One document of a store, as a layout that skopeo can read: its blobs are the store's own.
 struct Outbox {
-    dir: TempDir,
+    place: Workplace,
 }
 
 impl Outbox {
     fn new(store: &BlobStore, media_type: &str, digest: &BlobDigest, size: usize) -> Result<Self> {
         let io = |e: std::io::Error| Refusal::io("a layout for skopeo", e);
-        let dir = tempfile::Builder::new().prefix("layerseal-push.").tempdir().map_err(io)?;
-        std::fs::create_dir(dir.path().join("blobs")).map_err(io)?;
-        symlink(store.path_for_others(), dir.path().join("blobs/sha256")).map_err(io)?;
-        std::fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
+        let place = Workplace::new()?;
+        let dir = place.path();
+        if dir.as_os_str().as_encoded_bytes().contains(&b':') {
+            // skopeo would look for the layout in what is before it.
+            return Err(Refusal::new(Case::Usage, dir.display().to_string(), "TMPDIR must not hold a colon"));
+        }
+        std::fs::create_dir(dir.join("blobs")).map_err(io)?;
+        symlink(store.path_for_others(), dir.join("blobs/sha256")).map_err(io)?;
+        std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
         let entry = json!({
             "mediaType": media_type,
             "digest": digest.to_string(),
@@ -125,13 +144,13 @@ impl Outbox {
             "annotations": {"org.opencontainers.image.ref.name": "it"},
         });
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]});
-        std::fs::write(dir.path().join("index.json"), index.to_string()).map_err(io)?;
-        Ok(Self { dir })
+        std::fs::write(dir.join("index.json"), index.to_string()).map_err(io)?;
+        Ok(Self { place })
     }
 
     fn name(&self) -> OsString {
         let mut name = OsString::from("oci:");
-        name.push(self.dir.path());
+        name.push(self.place.path());
         name.push(":it");
         name
     }

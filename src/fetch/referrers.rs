@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::Context;
 use super::challenge::encode;
 use super::client::{Answer, Client, words};
-use super::{Context, registries};
+use super::registries::Endpoint;
 use crate::digest::BlobDigest;
-use crate::oci::{Budget, Repository, strict_json};
+use crate::oci::{Budget, strict_json};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::ARTIFACT_TYPES;
 
@@ -22,6 +23,18 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
+    /// Takes those that others were found to be.
+    ///
+    /// # Errors
+    /// [`Case::C02TooMany`].
+    pub(super) fn join(&mut self, others: Self, budget: &Budget) -> Result<()> {
+        self.digests.extend(others.digests.into_iter().filter(|digest| self.seen.insert(*digest)));
+        if self.digests.len() > budget.seals {
+            return Err(Refusal::new(Case::C02TooMany, "", format!("more than {} seals", budget.seals)));
+        }
+        Ok(())
+    }
+
     /// Takes the entries of one list: seals, and what does not say what it is. Lists may say anything about
     /// an artifact; what it is and what it is about, its own bytes say. An entry that makes no sense does
     /// not hide the others.
@@ -57,39 +70,45 @@ fn may_be_seal(entry: &Value) -> bool {
     kind.is_empty() || ARTIFACT_TYPES.contains(&kind)
 }
 
-/// Asks the API of the repository's endpoints, mirrors first, until one lists a seal. True where one has
-/// the API.
+/// Asks the API of the repository's endpoints, mirrors first, until one lists a seal, or all of them. What
+/// one of them sends does not keep the others from being asked.
 ///
 /// # Errors
-/// The first one, where no endpoint gave an answer.
+/// The first one, where nothing was found.
 pub(super) fn from_api(
     context: &Context<'_>,
-    repository: &Repository,
+    endpoints: &[Endpoint],
     image: &BlobDigest,
-    found: &mut Candidates,
-) -> Result<bool> {
+    all: bool,
+) -> Result<Candidates> {
     let mut first: Option<Refusal> = None;
-    let mut known = false;
-    for endpoint in registries::endpoints(repository, context.options)? {
-        let asked = Client::new(context, endpoint).and_then(|client| of_endpoint(&client, context, image, found));
-        match asked {
-            Ok(has) => known |= has,
-            // What is too much here would be too much anywhere.
-            Err(refusal) if refusal.case() == Case::C02TooMany => return Err(refusal),
-            Err(refusal) => {
-                log::info!("{refusal}");
-                first.get_or_insert(refusal);
-            }
+    let mut found = Candidates::default();
+    for endpoint in endpoints {
+        let mut here = Candidates::default();
+        let asked = Client::new(context, endpoint.clone())
+            .and_then(|client| of_endpoint(&client, context, image, &mut here))
+            .and_then(|_| found.join(here, context.budget));
+        if let Err(refusal) = asked {
+            log::info!("{refusal}");
+            first.get_or_insert(refusal);
         }
-        if !found.digests.is_empty() {
-            return Ok(known);
+        if !all && !found.digests.is_empty() {
+            break;
         }
     }
-    first.map_or(Ok(known), Err)
+    match first {
+        Some(refusal) if found.digests.is_empty() => Err(refusal),
+        _ => Ok(found),
+    }
 }
 
 /// One endpoint: with the filter, once for each type of artifact, unless it does not filter.
-fn of_endpoint(client: &Client<'_>, context: &Context<'_>, image: &BlobDigest, found: &mut Candidates) -> Result<bool> {
+pub(super) fn of_endpoint(
+    client: &Client<'_>,
+    context: &Context<'_>,
+    image: &BlobDigest,
+    found: &mut Candidates,
+) -> Result<bool> {
     for kind in ARTIFACT_TYPES {
         let mut answer = client.get(&format!("referrers/{image}?artifactType={}", encode(kind)))?;
         let filters = answer.header("oci-filters-applied").is_some_and(|f| f.contains("artifactType"));

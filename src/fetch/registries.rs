@@ -63,11 +63,26 @@ pub(super) fn endpoints(repository: &Repository, options: &Options) -> Result<Ve
     Ok(endpoints)
 }
 
+/// Where `repository` is written: its own registry. A destination has no mirrors, and no other location.
+///
+/// # Errors
+/// As [`endpoints`].
+pub(super) fn origin(repository: &Repository, options: &Options) -> Result<Endpoint> {
+    let name = repository.to_string();
+    let registries = configured()?;
+    let insecure = !options.tls_verify || best(&registries, &name).is_some_and(|(_, registry)| registry.insecure);
+    endpoint(&name, insecure).ok_or_else(|| Refusal::new(Case::Bug, name, "not a repository"))
+}
+
+/// The entry that counts for a name, and how much of the name its prefix is.
+fn best<'a>(registries: &'a [Registry], name: &str) -> Option<(usize, &'a Registry)> {
+    let matching = registries.iter().filter_map(|r| Some((matched(prefix(r), name)?, r)));
+    matching.max_by_key(|(length, _)| *length)
+}
+
 fn of(registries: &[Registry], repository: &Repository) -> Result<Vec<Endpoint>> {
     let name = repository.to_string();
-    let best =
-        registries.iter().filter_map(|r| Some((matched(prefix(r), &name)?, r))).max_by_key(|(length, _)| *length);
-    let Some((length, registry)) = best else {
+    let Some((length, registry)) = best(registries, &name) else {
         return Ok(endpoint(&name, false).into_iter().collect());
     };
     if registry.blocked {

@@ -11,25 +11,20 @@ use crate::oci::BlobStore;
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 
-const PREFIX: &str = "layerseal-fetch.";
+const PREFIX: &str = "layerseal-work.";
 
-/// A directory of blobs that goes with this value, or, where the process is killed, when the next one is
-/// made.
+/// A directory that goes with this value, or, where the process is killed, when the next one is made.
 #[derive(Debug)]
-pub struct Staging {
-    /// Removed when it is dropped.
-    _dir: TempDir,
-    store: BlobStore,
+pub(super) struct Workplace {
+    dir: TempDir,
+    root: OwnedFd,
     /// Tells others that it is in use.
     _lock: Option<OwnedFd>,
 }
 
-impl Staging {
+impl Workplace {
     /// Makes one in `$TMPDIR`, or in `/var/tmp`, as other tools do for layers: `/tmp` may be memory.
-    ///
-    /// # Errors
-    /// [`crate::report::Case::Io`].
-    pub fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let base =
             std::env::var_os("TMPDIR").filter(|v| !v.is_empty()).map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let io = |e: std::io::Error| Refusal::io(base.display().to_string(), e);
@@ -37,8 +32,30 @@ impl Staging {
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base).map_err(io)?;
         let root = files::open_dir(dir.path()).map_err(io)?;
         let lock = files::lock(&root, FlockOperation::NonBlockingLockExclusive, Duration::ZERO).map_err(io)?;
-        let store = BlobStore::create(&root, dir.path())?;
-        Ok(Self { _dir: dir, store, _lock: lock })
+        Ok(Self { dir, root, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// A place for blobs, which goes when this value does.
+#[derive(Debug)]
+pub struct Staging {
+    store: BlobStore,
+    _place: Workplace,
+}
+
+impl Staging {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// [`crate::report::Case::Io`].
+    pub fn new() -> Result<Self> {
+        let place = Workplace::new()?;
+        let store = BlobStore::create(&place.root, place.path())?;
+        Ok(Self { store, _place: place })
     }
 
     /// Its blobs.

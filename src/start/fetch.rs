@@ -85,7 +85,7 @@ pub(super) fn on_mount(vault: &Vault, candidates: &[&Candidate], decision: &Deci
         return Ok(false);
     }
     // One deadline for all that is asked.
-    let session = Session::new(Options::default(), Budget::STANDARD, decision.fetch_timeout)?;
+    let session = Session::hurried(Options::default(), Budget::STANDARD, decision.fetch_timeout)?;
     let mut found = false;
     let mut refused: Option<Refusal> = None;
     for (candidate, places) in wanted {

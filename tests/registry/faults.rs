@@ -510,3 +510,117 @@ fn n03_a_push_that_breaks_off_leaves_nothing_half() {
         site.run(&bench, &["verify", &at, "--trust", "signer.crt"]).ok();
     }
 }
+
+/// What a mirror makes up does not hide what the registry has: a seal that is not there, or lists without
+/// end.
+#[test]
+fn c12_a_mirror_that_makes_things_up_hides_nothing() {
+    let Some(site) = Site::with_api() else { return };
+    let (bench, _) = pushed(&site, "c/lies");
+    let bogus = index(&invented(0, 1, ALONGSIDE)).to_string();
+    let flood = index(&invented(0, 65, ALONGSIDE)).to_string();
+    std::fs::create_dir_all(bench.path(".config/containers")).unwrap();
+    for list in [bogus, flood] {
+        let mirror = Gateway::new(site, move |r| if r.is("/referrers/") { Do::json(&list) } else { Do::Pass });
+        let text = format!(
+            "[[registry]]\nprefix = \"q.example.com\"\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n\
+             [[registry.mirror]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n",
+            site.port, mirror.port
+        );
+        bench.write(".config/containers/registries.conf", text.as_bytes());
+        let mut command =
+            site.command(&bench, &["verify", "docker://q.example.com/c/lies:v1", "--trust", "signer.crt"]);
+        Run::of(command.output().unwrap()).ok();
+        assert!(mirror.asked("/referrers/") > 0);
+    }
+}
+
+/// Seals that say they are enormous take nothing from one that is not.
+#[test]
+fn c06_large_seals_do_not_starve_a_good_one() {
+    let Some(site) = Site::with_api() else { return };
+    let (bench, layout) = pushed(&site, "c/starve");
+    let good = entry(&layout);
+    let artifact: Value = serde_json::from_slice(&layout.read(good["digest"].as_str().unwrap())).unwrap();
+    let bogus: Vec<String> = (0..6)
+        .map(|n: u32| {
+            let mut huge = artifact.clone();
+            huge["layers"][0]["size"] = json!(1_u64 << 30);
+            huge["layers"][0]["digest"] = json!(BlobDigest::of(&n.to_le_bytes()).to_string());
+            huge.to_string()
+        })
+        .collect();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let mut entries: Vec<Value> = bogus
+        .iter()
+        .map(|text| {
+            json!({"mediaType": kind, "artifactType": ALONGSIDE, "size": text.len(),
+                   "digest": BlobDigest::of(text.as_bytes()).to_string()})
+        })
+        .collect();
+    entries.push(good);
+    let list = index(&entries);
+    let (run, _) = verify(site, &bench, "c/starve", move |r| {
+        if r.is("/referrers/") {
+            return Do::json(&list);
+        }
+        let found = bogus.iter().find(|text| r.is(&BlobDigest::of(text.as_bytes()).to_string()));
+        found.map_or(Do::Pass, |t| Do::Say(200, vec![("Content-Type", kind.into())], t.as_bytes().to_vec()))
+    });
+    run.ok();
+}
+
+/// A push reads where it writes: what a mirror has, or has not, is not what the registry has.
+#[test]
+fn n02_a_push_goes_by_the_registry_and_not_by_its_mirror() {
+    let (Some(site), Some(other)) = (Site::plain(), Site::with_api()) else { return };
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    let at = format!("docker://{}:v1", site.repository("n/mirrored"));
+    // The registry has another signer's seal, the mirror has ours already.
+    bench.signer("other", crate::common::stranger());
+    site.run(&bench, &["push", "oci:image", &at]).ok();
+    site.run(&bench, &["sign", &at, "--cert", "other.crt", "--key", "other.key"]).ok();
+    site.run(
+        &bench,
+        &["push", "oci:image", &format!("docker://{}:v1", other.repository("n/mirrored")), "--signatures"],
+    )
+    .ok();
+    let text = format!(
+        "[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n\
+         [[registry.mirror]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n",
+        site.port, other.port
+    );
+    std::fs::create_dir_all(bench.path(".config/containers")).unwrap();
+    let conf = bench.write(".config/containers/registries.conf", text.as_bytes());
+    site.run(&bench, &["push", "oci:image", &at, "--signatures"]).ok();
+    std::fs::remove_file(conf).unwrap();
+    for certificate in ["signer.crt", "other.crt"] {
+        site.run(&bench, &["verify", &at, "--trust", certificate]).ok();
+    }
+}
+
+/// A repository may be called anything; its name says nothing of what went wrong.
+#[test]
+fn names_of_repositories_are_only_names() {
+    let Some(site) = Site::plain() else { return };
+    let bench = Bench::new();
+    bench.sealed(&two_layers());
+    for name in ["acme/credential-store", "web/nginx-tls", "q/denied", "a/certificate", "x/unauthorized"] {
+        let at = format!("docker://{}:v1", site.repository(name));
+        site.run(&bench, &["verify", &at]).refused(2, "C18");
+        site.run(&bench, &["push", "oci:image", &at]).ok();
+        site.run(&bench, &["verify", &at, "--trust", "signer.crt"]).refused(3, "C07");
+        site.run(&bench, &["push", "oci:image", &at, "--signatures"]).ok();
+        site.run(&bench, &["verify", &at, "--trust", "signer.crt"]).ok();
+    }
+    // Nothing to push, nothing pushed; and a place that skopeo cannot name.
+    bench.run(&["push", "oci:image", "oci:bare"]).ok();
+    let at = format!("docker://{}:v1", site.repository("x/bare"));
+    site.run(&bench, &["push", "oci:bare", &at, "--signatures"]).refused(3, "C07");
+    site.run(&bench, &["verify", &at]).refused(2, "C18");
+    std::fs::create_dir(bench.path("a:b")).unwrap();
+    let mut command = site.command(&bench, &["push", "oci:image", &at, "--tls-verify=false"]);
+    Run::of(command.env("TMPDIR", bench.path("a:b")).output().unwrap()).refused(2, "A01");
+    assert_eq!(std::fs::read_dir(bench.path("a:b")).unwrap().count(), 0);
+}
