@@ -100,3 +100,14 @@ fn one_way_to_a_mount() {
         assert!(!body.contains("pub "), "{name} has a public field");
     }
 }
+
+/// What can reach a network is in one room, and so is the runtime with its threads.
+#[test]
+fn the_network_is_in_one_room() {
+    for (room, name, text) in files() {
+        let words = ["tokio::", "ureq::", "containers_image_proxy", "TcpStream", "UdpSocket"];
+        if let Some(word) = words.iter().find(|w| text.contains(**w)) {
+            assert_eq!(ROOMS[room], "fetch", "{name}: {word}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod proxy;
 mod push;
 mod referrers;
 mod registries;
+mod seals;
 mod session;
 mod skopeo;
 mod staging;

@@ -162,7 +162,7 @@ cases! {
     D15List = "D15", Rejected, "too many digests in one annotation", "rebuild the image with a current tool";
     D16Binding = "D16", Rejected, "the seal has no binding statement", "sign with `layerseal sign`, or accept seals of other tools with --binding local";
     D17Statement = "D17", Rejected, "the binding statement cannot be read", "sign again with `layerseal sign`";
-    D18Identity = "D18", Rejected, "the seal is for an image of another name", "sign with --identity NAME";
+    D18Identity = "D18", Rejected, "the seal is for an image of another name", "ask for a name that the seal is for, if that is the image you mean; else sign it with --identity NAME";
     D19Dialect = "D19", Rejected, "a seal of another tool that layerseal does not verify", "sign with `layerseal sign`";
 
     // E: PKCS#7 and certificates.

@@ -410,6 +410,17 @@ fn c11_tokens_and_passwords() {
     run().ok();
     script("echo 'no such thing' >&2; exit 1");
     assert_eq!(run().code, 7);
+    // A registry that wants name and password themselves.
+    let basic = Gateway::new(site, |r| match r.header("authorization") {
+        Some("Basic bmFtZTpzZWNyZXQ=") => Do::Pass,
+        _ => Do::Say(401, vec![("WWW-Authenticate", "Basic realm=\"registry\"".into())], vec![]),
+    });
+    let at = format!("docker://{}:v1", basic.repository("c/eleven"));
+    let entry = json!({"auths": {format!("127.0.0.1:{}", basic.port): {"auth": "bmFtZTpzZWNyZXQ="}}});
+    bench.write("basic.json", entry.to_string().as_bytes());
+    site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--authfile", "basic.json"]).ok();
+    assert!(basic.log().iter().any(|r| r.is("/referrers/") && r.header("authorization").is_some()));
+    site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--authfile", "none.json"]).refused(7, "C11");
     // A token that is no good any more.
     let expired = Gateway::new(site, guarded("expired"));
     let at = format!("docker://{}:v1", expired.repository("c/eleven"));

@@ -186,7 +186,7 @@ fn c03_a_start_does_not_wait_for_ever() {
         let handlers: [(&str, Box<Handler>); 3] =
             [("hang", Box::new(hang)), ("drip", Box::new(drip)), ("list", Box::new(list))];
         for (what, handler) in handlers {
-            let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 2\n");
+            let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 3\n");
             let Some(scene) = Scene::new(site, &format!("mount/{what}"), &policy, handler) else { return };
             let container = scene.container("c");
             if what == "hang" {
@@ -201,7 +201,7 @@ fn c03_a_start_does_not_wait_for_ever() {
             }
             let start = Instant::now();
             scene.host.start_refused(&container, 7, "C03");
-            assert!(start.elapsed() < Duration::from_millis(3500), "{what}: {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_millis(5500), "{what}: {:?}", start.elapsed());
             let left = scene.host.sandbox.sh("for p in /proc/[0-9]*; do
                     [ \"$(readlink $p/ns/mnt)\" = \"$(readlink /proc/self/ns/mnt)\" ] || continue
                     grep -qs 'experimental-[i]mage-proxy' $p/cmdline && tr '\\0' ' ' <$p/cmdline
@@ -215,7 +215,7 @@ fn c03_a_start_does_not_wait_for_ever() {
         None if r.is("/v2/") => Do::Say(401, vec![("WWW-Authenticate", "Basic realm=\"x\"".into())], vec![]),
         _ => Do::Pass,
     };
-    let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 2\n");
+    let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 3\n");
     let Some(scene) = Scene::new(site, "mount/helper", &policy, login) else { return };
     let helper = scene.host.bench.write("helper", b"#!/bin/sh\nsleep 30\n");
     scene.host.sandbox.sh(&format!(

@@ -1,8 +1,10 @@
 //! Real registries, real clients.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::common::{Bench, Layout, signer, two_layers};
+use crate::common::{Bench, Layout, Run, signer, two_layers};
 use crate::tools::{Site, oras, oras_discover, skopeo};
 
 const ALONGSIDE: &str = "application/vnd.composefs.erofs-alongside.v1";
@@ -252,5 +254,61 @@ fn c16_an_old_skopeo_is_refused_by_name() {
     }
     let mut without = site.command(&bench, &["verify", &at, "--tls-verify=false"]);
     without.env("PATH", bench.dir.path());
-    crate::common::Run::of(without.output().unwrap()).refused(7, "C16");
+    Run::of(without.output().unwrap()).refused(7, "C16");
+}
+
+/// Signatures that are made elsewhere, for an image that is in a registry.
+#[test]
+fn what_was_signed_elsewhere_is_attached_in_a_registry() {
+    for site in Site::all() {
+        let (bench, _) = bench();
+        let at = format!("docker://{}:v1", site.repository("signed/elsewhere"));
+        site.run(&bench, &["push", "oci:image", &at]).ok();
+        site.run(&bench, &["digest", &at, "--identity", "a.example/x", "--write", "tosign"]).ok();
+        let script = "cd tosign && for f in *.tosign; do openssl smime -sign -binary -noattr -nocerts -outform der \
+            -signer ../signer.crt -inkey ../signer.key -in $f -out ${f%.tosign}.sig || exit 1; done";
+        let signed = Command::new("sh").args(["-c", script]).current_dir(bench.dir.path()).status().unwrap();
+        assert!(signed.success());
+        site.run(&bench, &["attach", &at, "--signatures", "tosign", "--trust", "signer.crt"]).ok();
+        site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--identity", "a.example/x"]).ok();
+    }
+}
+
+/// Mounted from a registry: into the vault first, and from there without it.
+#[test]
+fn an_image_is_mounted_from_a_registry() {
+    let Some(site) = Site::with_api() else { return };
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED mounting from a registry: needs root");
+        return;
+    }
+    let (bench, _) = bench();
+    let at = format!("docker://{}:v1", site.repository("to/mount"));
+    site.run(&bench, &["push", "oci:image", &at, "--signatures"]).ok();
+    std::fs::create_dir(bench.path("m")).unwrap();
+    let mount = |image: &str, certificate: &str| {
+        let args = [
+            "mount",
+            image,
+            "m",
+            "--trust",
+            certificate,
+            "--require-signature",
+            "--verity",
+            "off",
+            "--tls-verify=false",
+        ];
+        let inner = site.command(&bench, &args);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", "\"$@\" && cat m/etc/small", "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args()).current_dir(bench.dir.path());
+        for (key, value) in inner.get_envs() {
+            command.env(key, value.unwrap_or_default());
+        }
+        Run::of(command.output().unwrap())
+    };
+    bench.signer("other", crate::common::stranger());
+    assert_eq!(mount(&at, "other.crt").code, 4);
+    let run = mount(&at, "signer.crt").ok();
+    assert_eq!(run.stdout, "s".repeat(100));
 }

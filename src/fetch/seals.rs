@@ -1,0 +1,183 @@
+//! Seals beside an image: who says there are some, which of them can be had, and their blobs.
+
+use super::Session;
+use super::client::Client;
+use super::clock::Clock;
+use super::proxy::Wanted;
+use super::referrers::{self, Candidates};
+use super::registries::{self, Endpoint};
+use crate::digest::BlobDigest;
+use crate::oci::{BlobStore, Image, Repository, fallback_tag};
+use crate::report::{Case, Refusal, Result};
+use crate::seal::{Parsed, parse};
+
+impl Session {
+    /// Brings the seals of `image` that the repository has into `store`, and gives the digests of their
+    /// manifests. One that cannot be had does not hide the others, and a mirror that lists none that can be
+    /// had does not hide what the registry has. None at all is an answer only if the repository has the
+    /// image and could be asked.
+    ///
+    /// # Errors
+    /// [`Case::C18NoImage`], [`Case::C02TooMany`], C03, C04, C09, C10, C11, C16, C17.
+    pub fn seals(&self, repository: &Repository, image: &Image, store: &BlobStore) -> Result<Vec<BlobDigest>> {
+        let clock = self.clock();
+        let endpoints = registries::endpoints(repository, &self.options)?;
+        let mut tried: Vec<BlobDigest> = Vec::new();
+        let mut first: Option<Refusal> = None;
+        // As a pull would; and where that brings nothing, every place by itself.
+        for all in [false, true] {
+            if all && endpoints.len() == 1 {
+                break;
+            }
+            let mut candidates = self.discover(repository, &endpoints, &image.digest, all, &clock)?.digests;
+            candidates.retain(|digest| !tried.contains(digest));
+            match self.bring(repository, &candidates, image, store, &clock) {
+                Ok(seals) if !seals.is_empty() => return Ok(seals),
+                Ok(_) => {}
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+            tried.extend(candidates);
+        }
+        match first {
+            Some(refusal) => Err(refusal),
+            None => self.open(repository, &image.digest, &clock).map(|_| Vec::new()),
+        }
+    }
+
+    /// Brings those of the candidates that are seals of the image, small ones first: what is large is not
+    /// to keep the others from being had.
+    fn bring(
+        &self,
+        repository: &Repository,
+        candidates: &[BlobDigest],
+        image: &Image,
+        store: &BlobStore,
+        clock: &Clock,
+    ) -> Result<Vec<BlobDigest>> {
+        let mut first: Option<Refusal> = None;
+        let mut failed = |digest: &BlobDigest, refusal: Refusal| {
+            let refusal = match refusal.case() {
+                // The image is there; what a list names, or a seal, is not.
+                Case::C18NoImage => Refusal::new(Case::C04Missing, refusal.subject(), refusal.detail()),
+                _ => refusal,
+            };
+            log::warn!("{repository}: seal {digest}: left behind: {refusal}");
+            first.get_or_insert(refusal.within(format!("seal {digest}")));
+        };
+        let mut seals = Vec::new();
+        for digest in candidates {
+            match self.candidate(repository, digest, image, clock) {
+                Ok(found) => seals.extend(found),
+                Err(refusal) => failed(digest, refusal),
+            }
+        }
+        seals.sort_by_key(|seal| seal.blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add));
+        let mut room = self.budget.seal_bytes;
+        let mut found = Vec::new();
+        for seal in &seals {
+            match self.blobs(seal, store, &mut room, clock) {
+                Ok(()) => found.push(store.write(&seal.raw)?),
+                Err(refusal) => failed(&seal.digest, refusal),
+            }
+        }
+        match first {
+            Some(refusal) if found.is_empty() => Err(refusal),
+            _ => Ok(found),
+        }
+    }
+
+    /// Both lists together: a registry may have learned the API after the tag was written. With `all` every
+    /// place is asked by ourselves, and else skopeo for the tag.
+    fn discover(
+        &self,
+        repository: &Repository,
+        endpoints: &[Endpoint],
+        image: &BlobDigest,
+        all: bool,
+        clock: &Clock,
+    ) -> Result<Candidates> {
+        let context = self.context(clock)?;
+        let mut found = Candidates::default();
+        let tag = fallback_tag(image);
+        let mut refused: Vec<Refusal> = Vec::new();
+        match referrers::from_api(&context, endpoints, image, all) {
+            Ok(listed) => found = listed,
+            Err(refusal) => refused.push(refusal),
+        }
+        let mut lists = Vec::new();
+        if all {
+            let ask = |endpoint: &Endpoint| Client::new(&context, endpoint.clone())?.manifest(&tag);
+            lists.extend(endpoints.iter().map(ask));
+        } else {
+            lists.push(self.fallback(repository, image, clock));
+        }
+        for list in lists {
+            let mut tagged = Candidates::default();
+            let read = list.and_then(|raw| match raw {
+                None => Ok(()),
+                Some(raw) => tagged.add(&raw, &format!("{repository}:{tag}"), &self.budget),
+            });
+            refused.extend(read.and_then(|()| found.join(tagged, &self.budget)).err());
+        }
+        // The first says what is wrong; where anything was found it is only told.
+        match refused.into_iter().next() {
+            Some(refusal) if found.digests.is_empty() || refusal.case() == Case::C02TooMany => Err(refusal),
+            Some(refusal) => {
+                log::warn!("{refusal}");
+                Ok(found)
+            }
+            None => Ok(found),
+        }
+    }
+
+    /// The raw index of the fallback tag. Never opened as an image: that gives one referrer or another.
+    fn fallback(&self, repository: &Repository, image: &BlobDigest, clock: &Clock) -> Result<Option<Vec<u8>>> {
+        match self.raw(repository, Some(&fallback_tag(image)), None, clock) {
+            Ok((_, raw)) => Ok(Some(raw)),
+            Err(refusal) if refusal.case() == Case::C18NoImage => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// One artifact, if it is a seal of the image; what is none leaves nothing.
+    fn candidate(
+        &self,
+        repository: &Repository,
+        digest: &BlobDigest,
+        image: &Image,
+        clock: &Clock,
+    ) -> Result<Option<Found>> {
+        let (_, raw) = self.manifest(repository, digest, None, clock)?;
+        match parse(&raw, digest, image, &self.budget)? {
+            Parsed::Seal(seal) => {
+                Ok(Some(Found { repository: repository.clone(), digest: *digest, raw, blobs: seal.blobs() }))
+            }
+            Parsed::Other(_) => Ok(None),
+        }
+    }
+
+    /// The blobs of a seal. Only what came is taken from what there is room for.
+    fn blobs(&self, seal: &Found, store: &BlobStore, room: &mut u64, clock: &Clock) -> Result<()> {
+        let opened = self.open(&seal.repository, &seal.digest, clock)?;
+        for (digest, size) in &seal.blobs {
+            if store.holds(digest)? {
+                continue;
+            }
+            if *size > self.budget.erofs || size > room {
+                let why = format!("{digest} has {size} bytes, allowed are {}", self.budget.erofs.min(*room));
+                return Err(Refusal::new(Case::C03Slow, "", why));
+            }
+            self.blob(&opened, &Wanted { digest, size: *size }, store, clock, &|_| ())?;
+            *room -= size;
+        }
+        Ok(())
+    }
+}
+
+/// A seal that can be had.
+struct Found {
+    repository: Repository,
+    digest: BlobDigest,
+    raw: Vec<u8>,
+    blobs: Vec<(BlobDigest, u64)>,
+}
