@@ -1,25 +1,14 @@
-# The demo's part with fs-verity. Needs, in the current directory: layerseal, image/ (sealed), keys/.
+# The demo's part with fs-verity. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/.
 # Works in /data, which is on a filesystem with fs-verity. Ends with a table; exits 1 if anything
 # went otherwise than it must.
-set -u
+. ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
 PATH=$PWD:$PATH
 vault=$data/vault
 app=$data/app
 mkdir -p "$app"
-table=''
-bad=0
 
-say() { printf '\n-- %s\n' "$*"; }
-run() { echo "\$ $*"; "$@" 2>&1; }
 ls() { run layerseal --vault "$vault" "$@"; }
-# What happened, what must happen, and the proof.
-row() {
-    verdict=ok
-    [ "$2" = "$3" ] || { verdict=WRONG; bad=1; }
-    table="$table$(printf '%-44s %-22s %s' "$1" "$2" "$verdict")
-"
-}
 trust="--require-signature --trust keys/publisher.crt"
 
 say "What this host can enforce"
@@ -82,6 +71,4 @@ say "And the good one still mounts"
 ls mount app "$app" $trust; row "signed by the publisher, again" "exit $?" "exit 0"
 ls umount "$app"
 
-printf '\n%-44s %-22s %s\n' 'what was mounted' 'what happened' 'as it must be'
-printf '%s' "$table"
-exit $bad
+finish 'what was mounted'

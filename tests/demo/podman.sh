@@ -1,20 +1,8 @@
 # The demo's part with podman, for a guest that is thrown away: it writes /etc/containers and
-# /etc/layerseal. Needs, in the current directory: layerseal, image/ (sealed), keys/. Ends with a
+# /etc/layerseal. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/. Ends with a
 # table; exits 1 if anything went otherwise than it must.
-set -u
+. ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
-table=''
-bad=0
-say() { printf '\n-- %s\n' "$*"; }
-run() { echo "\$ $*"; "$@" 2>&1; }
-row() {
-    verdict=ok
-    [ "$2" = "$3" ] || { verdict=WRONG; bad=1; }
-    table="$table$(printf '%-44s %-22s %s' "$1" "$2" "$verdict")
-"
-}
-# What podman prints ends with our line; the part before it is podman's own account.
-ours() { sed -n 's/.*\(layerseal: .*\[R-[A-Z0-9]*\]\).*/\1/p' | cut -c 1-220; }
 
 say "podman: layerseal mounts its containers, and a policy says whom to trust"
 install -D -m 0755 layerseal /usr/bin/layerseal
@@ -76,6 +64,4 @@ say "And the good one still starts"
 start $name /bin/bash -c 'echo running' | tee "$data/out"
 row "the sealed image, again" "$(grep -cx running "$data/out") run" "1 run"
 
-printf '\n%-44s %-22s %s\n' 'what was started' 'what happened' 'as it must be'
-printf '%s' "$table"
-exit $bad
+finish 'what was started'

@@ -1,20 +1,9 @@
 # The demo's part with a registry, after podman.sh, for a guest that is thrown away. A host that has nothing
 # but a policy and the publisher's certificate pulls and starts an image: its seal comes from the registry.
-# Needs, in the current directory: layerseal, image/ (sealed), keys/, and what podman.sh left in its store.
+# Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/, and what podman.sh left in its store.
 # Ends with a table; exits 1 if anything went otherwise than it must.
-set -u
+. ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
-table=''
-bad=0
-say() { printf '\n-- %s\n' "$*"; }
-run() { echo "\$ $*"; "$@" 2>&1; }
-row() {
-    verdict=ok
-    [ "$2" = "$3" ] || { verdict=WRONG; bad=1; }
-    table="$table$(printf '%-44s %-22s %s' "$1" "$2" "$verdict")
-"
-}
-ours() { sed -n 's/.*\(layerseal: .*\[R-[A-Z0-9]*\]\).*/\1/p' | cut -c 1-220; }
 
 say "A registry, Debian's docker-registry, on this machine alone"
 cat >registry.yml <<END
@@ -67,6 +56,4 @@ wait $registry 2>/dev/null
 start $name:1.0 /bin/bash -c 'echo running' 2>&1 | tee "$data/out"
 row "started without the registry" "$(grep -cx running "$data/out") run" "1 run"
 
-printf '\n%-44s %-22s %s\n' 'from a registry' 'what happened' 'as it must be'
-printf '%s' "$table"
-exit $bad
+finish 'from a registry'

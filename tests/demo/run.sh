@@ -38,8 +38,8 @@ say "In a VM with a stock Debian kernel: mounted verified, then attacked; with p
 cat >"$work/guest" <<'END'
 sh ./guest.sh && sh ./podman.sh && sh ./registry.sh
 END
-sh tests/vm/run.sh --timeout 500 --disk-mb 2048 "$work/guest" tests/demo/guest.sh tests/demo/podman.sh \
-    tests/demo/registry.sh $ls "$work/image" "$work/keys"
+sh tests/vm/run.sh --timeout 500 --disk-mb 2048 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
+    tests/demo/podman.sh tests/demo/registry.sh $ls "$work/image" "$work/keys"
 
 say "Without a VM"
 cat <<'END'
