@@ -103,8 +103,13 @@ fn show() -> bool {
     std::env::var_os("LAYERSEAL_PODMAN_SHOW").is_some()
 }
 
-/// IDs are different in every run.
+/// IDs are different in every run, and so is the minute in which `ls -l` says that a file was made.
 fn normal(line: &str) -> String {
+    let minute = |word: &str| {
+        word.split_once(':').is_some_and(|(h, m)| h.len() == 2 && m.len() == 2 && is_number(h) && is_number(m))
+    };
+    let line: Vec<&str> = line.split(' ').map(|word| if minute(word) { "now" } else { word }).collect();
+    let line = line.join(" ");
     let mut out = String::new();
     let mut word = String::new();
     for c in line.chars().chain([' ']) {
