@@ -31,6 +31,7 @@
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
 //! | [`mod@mount`] | the mount |
 //! | [`start`] | a runtime's call, from its first word to the mount |
+//! | [`hook`] | OCI hooks: a container's root, before it is started |
 //! | [`cli`] | the command line |
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod design;
 pub mod digest;
 pub mod fetch;
+pub mod hook;
 pub mod identify;
 pub mod image;
 pub mod invoke;

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 /// Left to right. The first three are the ground that all stand on, and may use each other.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "sys", "report", "digest", "oci", "pki", "policy", "invoke", "identify", "image", "seal", "fetch", "verify",
-    "vault", "prepare", "mount", "start", "cli",
+    "vault", "prepare", "mount", "start", "hook", "cli",
 ];
 const GROUND: usize = 3;
 

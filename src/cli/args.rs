@@ -1,5 +1,6 @@
 //! What can be typed. Man pages and completions are made from this file.
 
+mod hook;
 mod transfer;
 mod upkeep;
 
@@ -10,6 +11,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crate::digest::Algorithm;
 use crate::oci::{Platform, Reference};
 use crate::report::Class;
+pub use hook::{Explain, HookCommand};
 pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
 pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 
@@ -84,6 +86,9 @@ pub enum Command {
     /// What this host asks of images
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// OCI hooks: no container starts on a root that nobody verified
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// What this host can enforce, and what it lacks
     Doctor(Doctor),
 }
@@ -104,6 +109,7 @@ impl Command {
             Self::Doctor(a) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
+            Self::Hook(HookCommand::Explain(a)) => a.json,
             _ => false,
         }
     }

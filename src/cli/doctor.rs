@@ -3,8 +3,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::args;
-use crate::cli::home::{Home, mount_program};
+use crate::cli::home::Home;
 use crate::cli::output;
+use crate::identify::mount_program;
 use crate::policy::{Directories, Policy};
 use crate::prepare;
 use crate::report::{Case, Class};

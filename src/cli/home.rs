@@ -8,6 +8,7 @@ use crate::cli::args::{BindingArg, DatesArg, TrustArgs};
 use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest};
 use crate::fetch::{Options, Session, Staging};
+use crate::identify::{further_stores, graph_root};
 use crate::image::{Contents, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
@@ -105,10 +106,8 @@ impl Home {
         let root = root.to_owned();
         let mut stores = vec![root.clone()];
         let configured = graph_root()?;
-        if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root)
-            && let Some(table) = storage_conf()?
-        {
-            stores.extend(further_stores(&table).into_iter().filter(|s| *s != root && *s != configured));
+        if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root) {
+            stores.extend(further_stores()?.into_iter().filter(|s| *s != root && *s != configured));
         }
         Ok(stores)
     }
@@ -329,65 +328,4 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
 /// What this host denies, which holds for a person at the command line too.
 pub(super) fn denied() -> Result<Denied> {
     Denied::load(&Directories::system())
-}
-
-/// The graph root of containers-storage (containers-storage.conf(5)).
-fn graph_root() -> Result<PathBuf> {
-    let table = storage_conf()?.unwrap_or_default();
-    let root = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str);
-    Ok(PathBuf::from(root.unwrap_or("/var/lib/containers/storage")))
-}
-
-/// The mount program that podman is configured to use, where there is one.
-pub(super) fn mount_program() -> Option<String> {
-    let file = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
-    let table: toml::Table = file.iter().find_map(|f| std::fs::read_to_string(f).ok())?.parse().ok()?;
-    let options = table.get("storage")?.get("options")?;
-    let program = options.get("overlay").and_then(|o| o.get("mount_program")).or_else(|| options.get("mount_program"));
-    program.and_then(toml::Value::as_str).filter(|p| !p.is_empty()).map(str::to_owned)
-}
-
-/// The first of its files that names a graph root.
-fn storage_conf() -> Result<Option<toml::Table>> {
-    for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
-        let Ok(text) = std::fs::read_to_string(file) else { continue };
-        let table: toml::Table =
-            text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
-        if table.get("storage").is_some_and(|s| s.get("graphroot").is_some_and(toml::Value::is_str)) {
-            return Ok(Some(table));
-        }
-    }
-    Ok(None)
-}
-
-/// `imagestore` and `additionalimagestores`, at either of the places where they may stand.
-fn further_stores(table: &toml::Table) -> Vec<PathBuf> {
-    let storage = table.get("storage");
-    let options = storage.and_then(|s| s.get("options"));
-    let tables = [storage, options, options.and_then(|o| o.get("overlay"))];
-    let values = tables.into_iter().flatten().flat_map(|t| [t.get("imagestore"), t.get("additionalimagestores")]);
-    let mut stores: Vec<PathBuf> = Vec::new();
-    for value in values.flatten() {
-        match value {
-            toml::Value::String(one) => stores.push(one.into()),
-            toml::Value::Array(all) => stores.extend(all.iter().filter_map(toml::Value::as_str).map(PathBuf::from)),
-            _ => {}
-        }
-    }
-    stores.retain(|store| !store.as_os_str().is_empty());
-    stores
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stores_that_images_come_from_are_all_found() {
-        let text = "[storage]\ngraphroot = \"/g\"\nimagestore = \"/i\"\n\
-                    [storage.options]\nadditionalimagestores = [\"/a\", \"/b\"]\n\
-                    [storage.options.overlay]\nimagestore = \"\"\n";
-        assert_eq!(further_stores(&text.parse().unwrap()), ["/i", "/a", "/b"].map(PathBuf::from));
-        assert!(further_stores(&"[storage]\ngraphroot = \"/g\"".parse().unwrap()).is_empty());
-    }
 }

@@ -7,6 +7,7 @@ mod fetch;
 mod fsck;
 mod gc;
 mod home;
+mod hook;
 mod images;
 mod inspect;
 mod keyring;
@@ -27,14 +28,18 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::hook::Stage;
 use crate::report::{Class, Refusal};
-use args::{Args, Command, KeyringCommand, PolicyCommand};
+use args::{Args, Command, HookCommand, KeyringCommand, PolicyCommand};
 
 /// Runs what the command line asks for, or the mount that a container runtime does.
 pub fn main() -> ExitCode {
     let argv: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
     if crate::invoke::looks_like_mount_program(&argv) {
         return crate::start::mount_program(&argv);
+    }
+    if let Some(stage) = hook::stage(&argv) {
+        return crate::hook::run(stage);
     }
     let args = Args::parse();
     let level = match args.verbose {
@@ -85,6 +90,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Keyring(KeyringCommand::List(a)) => keyring::list(&a)?,
         Command::Keyring(KeyringCommand::Restrict) => keyring::restrict()?,
         Command::Policy(PolicyCommand::Check(a)) => policy::check(&a)?,
+        Command::Hook(HookCommand::Explain(a)) => hook::explain(&a)?,
+        Command::Hook(HookCommand::CreateRuntime) => return Ok(crate::hook::run(Stage::CreateRuntime)),
+        Command::Hook(HookCommand::Precreate) => return Ok(crate::hook::run(Stage::Precreate)),
         Command::Doctor(a) => return doctor::run(&home, &a),
     }
     Ok(ExitCode::SUCCESS)

@@ -63,6 +63,9 @@ fn record(
         },
         seal: verified.seal().map(ToString::to_string),
         signer: verified.signer().map(|s| s.subject.clone()),
+        certificate: verified.signer().map(|s| s.fingerprint.clone()),
+        anchor: verified.signer().and_then(|s| s.anchor.clone()),
+        whole: true,
         verity: prepared.mode() == VerityMode::Require,
         ..Record::new(mounted, place, prepared.description(), kind)
     }

@@ -35,6 +35,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             "upper": word(&decision.upper),
             "dates": if decision.dates == Dates::Enforce { "enforce" } else { "ignore" },
             "fetch": fetch,
+            "cover": decision.cover.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mount": {"nodev": mount.nodev, "nosuid": mount.nosuid, "top": top},
             "denied": {"certificates": denied_certificates, "digests": denied_digests},
         }));
@@ -59,6 +60,10 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     rows.push(vec!["upper".into(), word(&decision.upper)]);
     rows.push(vec!["dates".into(), if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into()]);
     rows.push(vec!["fetch".into(), fetch.into()]);
+    if !decision.cover.is_empty() {
+        let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
+        rows.push(vec!["cover".into(), cover.join(", ")]);
+    }
     let flags = [(mount.nodev, "nodev"), (mount.nosuid, "nosuid")].into_iter().filter(|(set, _)| *set);
     let flags: Vec<&str> = flags.map(|(_, name)| name).chain([top]).collect();
     rows.push(vec!["mount".into(), flags.join(", ")]);

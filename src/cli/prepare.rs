@@ -68,7 +68,7 @@ fn tell(name: &str, outcome: &Outcome) -> String {
         Outcome::SealsOnly => format!("{name} has its seals"),
         Outcome::Ready(p) => match (&p.would_refuse, &p.signer) {
             (Some(refusal), _) => format!("{name} ready, would be refused: {refusal}"),
-            (None, Some(signer)) => format!("{name} ready, sealed by {signer}"),
+            (None, Some(signer)) => format!("{name} ready, sealed by {}", signer.subject),
             (None, None) => format!("{name} ready, not sealed"),
         },
     }
@@ -79,11 +79,11 @@ fn more(result: &Result<Outcome>) -> Value {
         Ok(Outcome::Off) => json!({ "mode": "off", "ready": false }),
         Ok(Outcome::SealsOnly) => json!({ "ready": false }),
         Ok(Outcome::Ready(p)) => json!({
-            "mode": match p.mode { Mode::Enforce => "enforce", Mode::Audit => "audit", Mode::Off => "off" },
+            "mode": match p.decision.mode { Mode::Enforce => "enforce", Mode::Audit => "audit", Mode::Off => "off" },
             "ready": true,
             "manifest": p.manifest.to_string(),
             "seal": p.seal.map(|s| s.to_string()),
-            "signer": p.signer,
+            "signer": p.signer.as_ref().map(|s| &s.subject),
             "would_refuse": p.would_refuse.as_ref().map(output::refusal),
         }),
         Err(refusal) => json!({ "ready": false, "error": output::refusal(refusal) }),

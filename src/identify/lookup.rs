@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::layers::{self, Link, Stores};
 use super::places::Home;
 use super::storage::{ImageRecord, LayerRecord, Store};
-use super::{ClaimedImage, Root, image};
+use super::{ClaimedImage, Root, image, places};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
 
@@ -73,6 +73,33 @@ pub fn images_above(root: &Path, layer: &str) -> Result<Vec<ClaimedImage>> {
         chain(stores.own(), record, root).is_ok_and(|chain| chain.iter().skip(1).any(|link| link.home.id == layer))
     };
     Ok(stores.own().images().iter().filter(above).filter_map(|record| claimed(&stores, record, root).ok()).collect())
+}
+
+/// The lower directories of a layer's mount, uppermost first, as the stores have them on record: for mounts
+/// that show them under names that say nothing (overlay.go, `mapped/N/diff`, for other user IDs). Layers that
+/// the layer's own store does not have are looked for in `others`.
+///
+/// # Errors
+/// [`Case::B08Lowers`], and those of reading the records.
+pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let refuse = |what: &str, why: &str| Refusal::new(Case::B08Lowers, what, why);
+    let home = places::target(target)?.ok_or_else(|| refuse(&target.display().to_string(), "not in a store"))?;
+    let mut stores = vec![Store::open(&home.root)?];
+    for other in others.iter().filter(|o| **o != home.root && o.is_dir()) {
+        stores.push(Store::open(other)?);
+    }
+    let find = |id: &str| stores.iter().find_map(|store| Some((store, store.layer(id)?)));
+    let mut lowers = Vec::new();
+    let mut next = find(&home.id).ok_or_else(|| refuse(&home.id, "no record of this layer"))?.1.parent.clone();
+    while !next.is_empty() {
+        let (store, layer) = find(&next).ok_or_else(|| refuse(&next, "no store has a record of this layer"))?;
+        if lowers.len() == MAX_DEPTH {
+            return Err(refuse(&next, "its parents go round"));
+        }
+        lowers.push(store.path().join("overlay").join(&next).join("diff"));
+        next = layer.parent.clone();
+    }
+    Ok(lowers)
 }
 
 /// The image of this name, tag and registry being as optional as they are for podman, or whose ID

@@ -7,6 +7,8 @@
 //! Whether anybody sealed that image, and whether the directories hold it, is for `verify` and
 //! `prepare`.
 
+mod configured;
+mod container;
 mod image;
 mod layers;
 mod lookup;
@@ -20,9 +22,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+pub use configured::{further_stores, graph_root, mount_program};
+pub use container::{MadeFrom, Stored, container_of_layer, layer_of, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
-pub use lookup::{StoredImage, images_above, stored_images};
+pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
 
@@ -117,6 +121,16 @@ pub fn open_target(root: &Root, call: &Call) -> Result<OwnedFd> {
             _ => refuse(Case::Usage, &e),
         }
     })
+}
+
+/// Opens the directory of the layer that a call mounts on, `overlay/ID`, as [`open_target`] does.
+///
+/// # Errors
+/// As there.
+pub fn open_target_home(root: &Root, call: &Call) -> Result<OwnedFd> {
+    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::A08Target, call.target.display().to_string(), e);
+    let home = places::target(&absolute(&call.target)?)?.ok_or_else(|| refuse(&"not in a store"))?;
+    files::open_dir_at(&*root.targets, format!("overlay/{}", home.id)).map_err(|e| refuse(&e))
 }
 
 /// Finds out what a call means. No lock is taken and nothing is written.

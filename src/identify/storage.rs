@@ -85,7 +85,7 @@ pub(super) struct ContainerRecord {
     #[serde(default)]
     pub image: String,
     #[serde(default)]
-    layer: String,
+    pub layer: String,
 }
 
 /// A container store, its records read once.
@@ -105,14 +105,7 @@ impl Store {
     /// # Errors
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn open(path: &Path) -> Result<Self> {
-        let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
-        let mut store = Self {
-            path: path.to_owned(),
-            root: Arc::new(root),
-            layers: HashMap::new(),
-            images: Vec::new(),
-            containers: Vec::new(),
-        };
+        let mut store = Self::of(path)?;
         // The second of each is of containers with --rm; a transient store keeps it elsewhere.
         for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
             for layer in store.records::<LayerRecord>(name)? {
@@ -121,14 +114,47 @@ impl Store {
                 }
             }
         }
-        store.images = store.records("overlay-images/images.json")?;
-        store.unique("overlay-images/images.json", store.images.iter().map(|i| &i.id))?;
-        for name in ["overlay-containers/containers.json", "overlay-containers/volatile-containers.json"] {
-            let containers = store.records(name)?;
-            store.containers.extend(containers);
-            store.unique(name, store.containers.iter().map(|c| &c.id))?;
-        }
+        store.read_images("overlay")?;
+        store.read_containers("overlay")?;
         Ok(store)
+    }
+
+    /// The same with containers and images only, of any storage driver.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_without_layers(path: &Path, driver: &str) -> Result<Self> {
+        let mut store = Self::of(path)?;
+        store.read_images(driver)?;
+        store.read_containers(driver)?;
+        Ok(store)
+    }
+
+    fn of(path: &Path) -> Result<Self> {
+        let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            root: Arc::new(root),
+            layers: HashMap::new(),
+            images: Vec::new(),
+            containers: Vec::new(),
+        })
+    }
+
+    fn read_images(&mut self, driver: &str) -> Result<()> {
+        let name = format!("{driver}-images/images.json");
+        self.images = self.records(&name)?;
+        self.unique(&name, self.images.iter().map(|i| &i.id))
+    }
+
+    fn read_containers(&mut self, driver: &str) -> Result<()> {
+        for file in ["containers.json", "volatile-containers.json"] {
+            let name = format!("{driver}-containers/{file}");
+            let containers = self.records(&name)?;
+            self.containers.extend(containers);
+            self.unique(&name, self.containers.iter().map(|c| &c.id))?;
+        }
+        Ok(())
     }
 
     /// Where it is, for messages and to tell stores apart.
@@ -154,6 +180,16 @@ impl Store {
     /// All images.
     pub fn images(&self) -> &[ImageRecord] {
         &self.images
+    }
+
+    /// The container of this ID.
+    pub fn container(&self, id: &str) -> Option<&ContainerRecord> {
+        self.containers.iter().find(|c| c.id == id)
+    }
+
+    /// The image of this ID.
+    pub fn image(&self, id: &str) -> Option<&ImageRecord> {
+        self.images.iter().find(|i| i.id == id)
     }
 
     /// The container whose own layer this is.

@@ -46,10 +46,18 @@ impl IdMapping {
         if !rest.is_empty() {
             return Err(bad("not triples of container ID, host ID and size"));
         }
-        if triples.len() > MAX_EXTENTS {
+        Self::extents(option, triples.iter().map(|&[container, host, size]| Extent { container, host, size }).collect())
+    }
+
+    /// A map of these ranges.
+    ///
+    /// # Errors
+    /// [`Case::A13IdMap`].
+    pub(super) fn extents(option: &str, extents: Vec<Extent>) -> Result<Self> {
+        let bad = |why: &str| Refusal::new(Case::A13IdMap, option, why);
+        if extents.len() > MAX_EXTENTS {
             return Err(bad("more than 340 ranges"));
         }
-        let extents: Vec<_> = triples.iter().map(|&[container, host, size]| Extent { container, host, size }).collect();
         disjoint(extents.iter().map(|e| (e.container, e.size)).collect()).map_err(bad)?;
         disjoint(extents.iter().map(|e| (e.host, e.size)).collect()).map_err(bad)?;
         Ok(Self::Map(extents))

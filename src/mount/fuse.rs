@@ -13,7 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::layers::Layers;
 use super::overlay::{self, Recipe};
 use super::private::Private;
-use super::{Mounted, Place};
+use super::{Mounted, Place, Shows};
 use crate::invoke::IdMapping;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts;
@@ -40,7 +40,7 @@ pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
     let ran = run(&options, place);
     let after = identify(place)?;
     match ran {
-        Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after)),
+        Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after, Shows::FUSE)),
         Ok(()) => Err(Refusal::new(Case::I11Fuse, shown, "it ended well, and nothing is mounted")),
         Err(refusal) => {
             if after != before && after.is_root {

@@ -74,6 +74,8 @@ impl Layers {
     }
 
     fn with_upper(lowers: Vec<Lower>, data: Option<OwnedFd>, place: &Place, map: Option<IdMap>) -> Result<Self> {
+        // containers-storage itself keeps in the upper directory the IDs that are seen on the host.
+        let map = map.filter(|_| place.instead.is_none());
         let mut layers = Self { lowers, data, upper: None, upper_mount: None, owner: map.as_ref().map(|m| m.owner) };
         match (&place.upper, place.how.top, map) {
             // fuse-overlayfs has the upper directory, and the kernel's overlay is read-only.
@@ -89,6 +91,15 @@ impl Layers {
             }
         }
         Ok(layers)
+    }
+}
+
+impl Layers {
+    /// What `make` makes of the lower layers alone, and the upper directory over that.
+    pub(super) fn over(mut self, make: impl FnOnce(&Self) -> Result<OwnedFd>) -> Result<Self> {
+        let (upper, upper_mount) = (self.upper.take(), self.upper_mount.take());
+        let lowers = vec![Lower::Detached(make(&self)?)];
+        Ok(Self { lowers, data: None, upper, upper_mount, owner: self.owner })
     }
 }
 

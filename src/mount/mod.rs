@@ -17,6 +17,8 @@ mod layers;
 mod overlay;
 mod private;
 mod record;
+mod replace;
+mod shows;
 mod volatile;
 
 use std::ffi::OsString;
@@ -27,7 +29,9 @@ use rustix::io::Errno;
 
 pub use crate::policy::Top;
 pub use private::runtime_dir;
-pub use record::{Kind, Record, keep, live, write};
+pub use record::{Kind, Record, keep, live, of_device, write};
+pub use replace::Instead;
+pub use shows::Shows;
 
 use crate::invoke::IdMapping;
 use crate::prepare::{PreparedImage, VerityMode};
@@ -35,6 +39,7 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::files::check_proc;
 use crate::sys::mounts::{self, Identity};
 use crate::verify::Waiver;
+use again::OnTop;
 use layers::Layers;
 use overlay::Recipe;
 
@@ -56,12 +61,14 @@ pub struct Place {
     pub above: Option<OwnedFd>,
     /// What the mount is to be like.
     pub how: How,
+    /// An overlay that lies there, and that this one is to take the place of.
+    pub instead: Option<Instead>,
 }
 
 impl Place {
     /// A read-only mount on `target`, without anything particular.
     pub fn read_only(target: impl Into<PathBuf>) -> Self {
-        Self { target: target.into(), at: None, upper: None, above: None, how: How::default() }
+        Self { target: target.into(), at: None, upper: None, above: None, how: How::default(), instead: None }
     }
 }
 
@@ -106,11 +113,13 @@ pub struct Mounted {
     pub device: (u32, u32),
     /// The mount's number: never given twice since Linux 6.8, that of mountinfo before.
     pub id: u64,
+    /// What mountinfo shows of what it is made of.
+    pub shows: Shows,
 }
 
 impl Mounted {
-    fn new(fresh: bool, identity: Identity) -> Self {
-        Self { fresh, device: identity.device, id: identity.id }
+    fn new(fresh: bool, identity: Identity, shows: Shows) -> Self {
+        Self { fresh, device: identity.device, id: identity.id, shows }
     }
 }
 
@@ -120,19 +129,14 @@ impl Mounted {
 /// A08, A13, I04–I11, J03.
 pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
     let target = open(place)?;
-    if let Some(there) = already(image, place, &target)? {
-        return Ok(Mounted::new(false, there));
+    if let Some(instead) = &place.instead {
+        return replace::put(image, place, instead);
+    }
+    if let Some(top) = already(image, place, &target)? {
+        return Ok(Mounted::new(false, top.identity, Shows::of(&top.info)));
     }
     let layers = Layers::sealed(image, place)?;
-    let recipe = Recipe {
-        source: image.description(),
-        // Linux 6.12 refuses verity=require without metacopy, later ones imply it or not.
-        options: match image.mode() {
-            VerityMode::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
-            VerityMode::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
-        },
-    };
-    put(layers, &recipe, place, &target)
+    put(layers, &Recipe::sealed(image), place, &target)
 }
 
 /// Mounts somebody's directories, `lowers`, uppermost first, as they are: nobody vouches for them, and
@@ -223,11 +227,11 @@ fn put(layers: Layers, recipe: &Recipe<'_>, place: &Place, target: &OwnedFd) -> 
     let shown = || place.target.display().to_string();
     let identity = mounts::identify(&overlay).map_err(|e| Refusal::new(Case::I09Kernel, shown(), e))?;
     mounts::attach(&overlay, target).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;
-    Ok(Mounted::new(true, identity))
+    Ok(Mounted::new(true, identity, Shows::expected(&layers, recipe)))
 }
 
 /// Whether the same read-only image is mounted there.
-fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Option<Identity>> {
+fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Option<OnTop>> {
     let Some(top) = again::on_top(target, &place.target)? else { return Ok(None) };
     let has = |list: &[String], option: &str| list.iter().any(|o| o == option);
     let how = &place.how;
@@ -240,7 +244,7 @@ fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Opt
     let strict = flags.iter().all(|(flag, wanted)| has(&top.info.options, flag) == *wanted);
     let same = top.info.kind == "overlay" && top.info.source == image.description();
     if same && verity && strict && !particular {
-        return Ok(Some(top.identity));
+        return Ok(Some(top));
     }
     Err(top.refuse())
 }

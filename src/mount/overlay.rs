@@ -6,6 +6,7 @@ use rustix::mount::MountAttrFlags;
 use super::layers::{Layers, Lower};
 use super::private::Private;
 use super::{How, Place, Top, volatile};
+use crate::prepare::{PreparedImage, VerityMode};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files::proc_path;
 use crate::sys::mounts::{Configure, is_unsupported};
@@ -17,6 +18,18 @@ pub(super) struct Recipe<'a> {
     pub(super) source: &'a str,
     /// Options of overlayfs.
     pub(super) options: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Recipe<'a> {
+    /// That of a sealed image.
+    pub(super) fn sealed(image: &'a PreparedImage) -> Self {
+        // Linux 6.12 refuses verity=require without metacopy, later ones imply it or not.
+        let options: &[(&str, &str)] = match image.mode() {
+            VerityMode::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
+            VerityMode::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
+        };
+        Self { source: image.description(), options }
+    }
 }
 
 /// Makes the overlay, attached nowhere.

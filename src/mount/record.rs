@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::private::{BASE, runtime_dir};
-use super::{Mounted, Place};
+use super::{Mounted, Place, Shows};
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
@@ -71,11 +71,23 @@ pub struct Record {
     pub seal: Option<String>,
     /// Who signed it.
     pub signer: Option<String>,
+    /// SHA-256 of the signer's certificate.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// The same of the anchor that vouches for it, where it is not trusted itself.
+    #[serde(default)]
+    pub anchor: Option<String>,
     /// Where changes go.
     #[serde(serialize_with = "lossy_option")]
     pub upper: Option<PathBuf>,
     /// Whether the kernel checks every byte.
     pub verity: bool,
+    /// It is all of an image with nothing shown above it but a container's own changes: it can be a root.
+    #[serde(default)]
+    pub whole: bool,
+    /// What mountinfo shows of its layers.
+    #[serde(default)]
+    pub shows: Shows,
     /// When it was mounted, in seconds since 1970.
     pub since: i64,
 }
@@ -95,8 +107,12 @@ impl Record {
             names: Vec::new(),
             seal: None,
             signer: None,
+            certificate: None,
+            anchor: None,
             upper: place.upper.as_ref().map(|u| u.path.clone()),
             verity: false,
+            whole: false,
+            shows: mounted.shows,
             since: now(),
         }
     }
@@ -160,6 +176,46 @@ pub fn live() -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// The record of the filesystem `device`, where its mount exists in this namespace or in that of the
+/// machine's first process. A container for other user IDs is started in a mount namespace of its own, in
+/// which the mount has another number.
+///
+/// # Errors
+/// [`crate::report::Case::Io`], J03.
+pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
+    files::check_proc()?;
+    let dir = match open() {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}"), e)),
+    };
+    let name = format!("{}:{}.json", device.0, device.1);
+    let record = match read(&dir, &name) {
+        Ok(record) => record,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}/{name}"), e)),
+    };
+    let here = if record.mount_id < FIRST_UNIQUE {
+        let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+        exists(&record, &mounts)
+    } else {
+        exists(&record, &[])
+    };
+    Ok(Some(record).filter(|r| here || exists_outside(r)))
+}
+
+/// Whether the mount lies on its target in the namespace of the machine's first process.
+fn exists_outside(record: &Record) -> bool {
+    let found = files::open_within(Path::new("/proc/1/root"), &record.target).and_then(|target| {
+        let identity = mounts::identify(&target)?;
+        Ok((identity.device, identity.id) == (record.device, record.mount_id) && identity.is_root)
+    });
+    found.unwrap_or_else(|e| {
+        log::debug!("{} of the first process: {e}", record.target.display());
+        false
+    })
+}
+
 /// Whether there is a record of this very mount.
 pub(super) fn holds(mount: &Identity) -> Result<bool> {
     Ok(live()?.iter().any(|r| (r.device, r.mount_id) == (mount.device, mount.id)))
@@ -204,18 +260,21 @@ fn only_root(file: impl AsFd) -> std::io::Result<()> {
 
 fn all(dir: &OwnedFd) -> Result<Vec<Record>> {
     let names = files::list(dir.as_fd()).map_err(|e| Refusal::io(format!("{BASE}/{DIRECTORY}"), e))?;
-    let read = |name: &String| -> std::io::Result<Record> {
-        let file = files::open_file_at(dir, name)?;
-        only_root(&file)?;
-        let record: Record = serde_json::from_slice(&files::read_all(&file, MAX_RECORD)?)?;
-        let (major, minor) = record.device;
-        if *name != format!("{major}:{minor}.json") {
-            return Err(std::io::Error::other("it is about another mount than its name says"));
-        }
-        Ok(record)
-    };
     let named = names.iter().filter(|n| n.ends_with(".json"));
-    Ok(named.filter_map(|name| read(name).inspect_err(|e| log::warn!("{BASE}/{DIRECTORY}/{name}: {e}")).ok()).collect())
+    Ok(named
+        .filter_map(|name| read(dir, name).inspect_err(|e| log::warn!("{BASE}/{DIRECTORY}/{name}: {e}")).ok())
+        .collect())
+}
+
+fn read(dir: &OwnedFd, name: &str) -> std::io::Result<Record> {
+    let file = files::open_file_at(dir, name)?;
+    only_root(&file)?;
+    let record: Record = serde_json::from_slice(&files::read_all(&file, MAX_RECORD)?)?;
+    let (major, minor) = record.device;
+    if *name != format!("{major}:{minor}.json") {
+        return Err(std::io::Error::other("it is about another mount than its name says"));
+    }
+    Ok(record)
 }
 
 fn exists(record: &Record, mounts: &[MountInfo]) -> bool {

@@ -89,7 +89,8 @@ impl Anchor {
 }
 
 /// The certificate in the signature `der`, where one of `anchors` vouches for it: the only one in it, named
-/// as its signer, issued by the anchor itself, no authority, for code signing, and within its dates. `None`
+/// as its signer, issued by the anchor itself, no authority, for code signing, and within its dates; and
+/// that anchor. `None`
 /// where it carries none that says it comes from one of them.
 ///
 /// That it signed is not looked at here: it is one more certificate to try.
@@ -97,7 +98,13 @@ impl Anchor {
 /// # Errors
 /// Those of [`walk`]; [`Case::E09Chain`] for a leaf of an anchor that may not sign, and
 /// [`Case::E11Dates`], [`Case::E12Weak`] and [`Case::E10Usage`] as for certificates that are trusted.
-pub fn leaf(der: &[u8], anchors: &[Anchor], dates: Dates, now: i64, subject: &str) -> Result<Option<Certificate>> {
+pub fn leaf<'a>(
+    der: &[u8],
+    anchors: &'a [Anchor],
+    dates: Dates,
+    now: i64,
+    subject: &str,
+) -> Result<Option<(Certificate, &'a Anchor)>> {
     let profile = walk(der, subject)?;
     let [embedded] = profile.certificates.as_slice() else { return Ok(None) };
     let outline =
@@ -105,14 +112,14 @@ pub fn leaf(der: &[u8], anchors: &[Anchor], dates: Dates, now: i64, subject: &st
     if outline.issuer != profile.issuer || outline.serial != profile.serial {
         return Ok(None);
     }
-    let named: Vec<&Anchor> = anchors.iter().filter(|a| a.name == outline.issuer).collect();
+    let named: Vec<&'a Anchor> = anchors.iter().filter(|a| a.name == outline.issuer).collect();
     if named.is_empty() {
         return Ok(None);
     }
     let refuse = |why: &str| Refusal::new(Case::E09Chain, subject, why);
     let x509 = certificate::openssl(embedded).map_err(|e| refuse(&e))?;
     // Two authorities can have one name.
-    let issued = |a: &&&Anchor| a.x509.public_key().and_then(|key| x509.verify(&key)).unwrap_or(false);
+    let issued = |a: &&&'a Anchor| a.x509.public_key().and_then(|key| x509.verify(&key)).unwrap_or(false);
     let anchor = named.iter().find(issued).ok_or_else(|| refuse("the anchor of this name did not issue it"))?;
     if !SIGNATURES.contains(&x509.signature_algorithm().object().nid()) {
         return Err(refuse("it is issued with a weak or unknown algorithm"));
@@ -128,7 +135,7 @@ pub fn leaf(der: &[u8], anchors: &[Anchor], dates: Dates, now: i64, subject: &st
     if dates == Dates::Enforce && !(anchor.not_before..=anchor.not_after).contains(&now) {
         return Err(Refusal::new(Case::E11Dates, subject, "the anchor"));
     }
-    Certificate::from_der(embedded, subject).map(Some)
+    Certificate::from_der(embedded, subject).map(|leaf| Some((leaf, *anchor)))
 }
 
 fn find<'a>(outline: &Outline<'a>, oid: &[u8]) -> Option<&'a [u8]> {

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! An image without any name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one
-//! for `*`, is for it.
+//! for `*`, is for it. A root that is no image's (`podman run --rootfs`) goes by `<rootfs>`: not by
+//! `<none>`, which builds need to be lenient with.
 //!
 //! What [`Denied`] reads from `deny.d/` is refused whatever a rule says, in audit and off mode too.
 //!
@@ -38,11 +39,14 @@ use crate::report::{Case, Refusal, Result};
 
 pub use config::Directories;
 pub use denied::Denied;
-pub use rule::{Binding, Fetch, Mode, MountSettings, Top, Upper, Verity};
+pub use rule::{Binding, Cover, Fetch, Mode, MountSettings, Top, Upper, Verity};
 use rule::{Pattern, Settings};
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";
+
+/// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
+pub const ROOTFS: &str = "<rootfs>";
 
 /// The policy of this host: one consistent snapshot, read once.
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub struct Decision {
     pub fetch: Fetch,
     /// How long that may take.
     pub fetch_timeout: Duration,
+    /// Which system paths of the image its containers may cover by mounts of their own.
+    pub cover: Vec<Cover>,
     /// Where this was decided: the pattern and its file.
     pub source: String,
     /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
@@ -248,6 +254,7 @@ impl Stores<'_> {
                 _ => Dates::Enforce,
             },
             fetch: settings.fetch.unwrap_or(Fetch::Never),
+            cover: settings.cover.clone().unwrap_or_default(),
             fetch_timeout: settings
                 .fetch_timeout
                 .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),

@@ -113,6 +113,7 @@ pub(super) struct Settings {
     pub(super) upper: Option<Upper>,
     pub(super) dates: Option<DatesSetting>,
     pub(super) fetch: Option<Fetch>,
+    pub(super) cover: Option<Vec<Cover>>,
     /// In seconds.
     pub(super) fetch_timeout: Option<std::num::NonZeroU16>,
 }
@@ -129,8 +130,40 @@ impl Settings {
             upper: self.upper.or(base.upper),
             dates: self.dates.or(base.dates),
             fetch: self.fetch.or(base.fetch),
+            cover: self.cover.or_else(|| base.cover.clone()),
             fetch_timeout: self.fetch_timeout.or(base.fetch_timeout),
         }
+    }
+}
+
+/// A path of an image that mounts of its containers may cover, and all that is beneath it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Cover(String);
+
+impl TryFrom<String> for Cover {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        let mut parts = text.strip_prefix('/').ok_or("cover: paths begin with /")?.split('/');
+        // One word for one place: what is compared with it is the kernel's.
+        if text != "/" && parts.any(|part| matches!(part, "" | "." | "..")) {
+            return Err("cover: a path without . and .., and no / twice or at its end");
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Cover {
+    /// Whether `path`, absolute and as the kernel writes it, is that path or beneath it.
+    pub fn holds(&self, path: &str) -> bool {
+        self.0 == "/" || path.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl std::fmt::Display for Cover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -239,6 +272,10 @@ mod tests {
             "version = 1\n[[rule]]\nimage = \"a*b\"",
             "version = 1\n[[rule]]\nimage = \"a:tag\"",
             "version = 1\n[[rule]]\nimage = \"\"",
+            "version = 1\n[default]\ncover = \"/usr\"",
+            "version = 1\n[default]\ncover = [\"usr\"]",
+            "version = 1\n[default]\ncover = [\"/usr/\"]",
+            "version = 1\n[default]\ncover = [\"/usr/../etc\"]",
             "version = 1\nversion = 1",
             "version = 1\n[mount]\nnoexec = true",
             "version = 1\n[mount]\ntop = \"fuse\"",
@@ -248,6 +285,14 @@ mod tests {
         ] {
             assert_eq!(parse(bad, "p").err().map(|r| r.case()), Some(crate::report::Case::F03Policy), "{bad}");
         }
+    }
+
+    #[test]
+    fn o04_a_cover_is_a_place_and_what_is_beneath_it() {
+        let cover = |text: &str| Cover::try_from(text.to_owned()).unwrap();
+        assert!(cover("/usr/lib").holds("/usr/lib") && cover("/usr/lib").holds("/usr/lib/x"));
+        assert!(!cover("/usr/lib").holds("/usr/lib64") && !cover("/usr/lib").holds("/usr"));
+        assert!(cover("/").holds("/usr"));
     }
 
     #[test]

@@ -233,6 +233,15 @@ cases! {
 
     // M: what is writable.
     M01Upper = "M01", Rejected, "the container's writable layer holds something that this host has not seen it write", "make the container again, or set upper = \"any\" in the policy";
+
+    // O: OCI hooks.
+    O01NotOurs = "O01", NotSealed, "nobody verified the container's root", "have layerseal mount it: as podman's mount_program or by the precreate hook (`layerseal doctor`); a rule for the image, or for \"<rootfs>\", lets it pass";
+    O02Unsealed = "O02", NotSealed, "the container's root was mounted when less was asked of it", "stop the container, unmount it (`podman unmount`), and start it again";
+    O03OtherMount = "O03", Rejected, "the container's root is not the mount that was made for it", "look with `findmnt` who mounted it, take that away, and start the container again";
+    O04Covered = "O04", Rejected, "a mount of the container covers a system path of the image", "mount it elsewhere, or name the path in `cover` of the image's rule in the policy";
+    O05Call = "O05", Usage, "the runtime's call cannot be understood", "this is for OCI runtimes, see hooks/ in the documentation; what they call is in the journal";
+    O06Swap = "O06", CannotEnforce, "the container's overlay cannot be replaced by a verified one", "unmount the container (`podman unmount`), and start it again";
+    O07Layers = "O07", Rejected, "the container's root is made of other layers than it must be, or is not checked by the kernel", "stop the container and start it again; if that changes nothing, see `layerseal doctor`";
 }
 
 /// One refusal: the case, and what was being looked at.

@@ -1,22 +1,21 @@
 //! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::layers::Lowers;
-use super::{fetch, layers, own, place, uppers};
+use super::{Onto, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{Candidate, ClaimedImage, Root};
+use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
 use crate::image::{Contents, Progress};
 use crate::invoke::{Call, Verity as Requested};
-use crate::mount::{self, Kind, Record};
+use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
 use crate::policy::{Binding, Decision, Denied, Mode, Policy, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::sys::process;
 use crate::vault::{Digests, Vault};
-use crate::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
+use crate::verify::{BindingRule, Found, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
 pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
@@ -27,7 +26,7 @@ pub struct Prepared {
     /// What to mount.
     pub image: PreparedImage,
     /// What the policy asked.
-    pub mode: Mode,
+    pub decision: Decision,
     /// Digest of the manifest that counted.
     pub manifest: BlobDigest,
     /// Its names.
@@ -35,38 +34,58 @@ pub struct Prepared {
     /// The artifact that vouches.
     pub seal: Option<BlobDigest>,
     /// Who signed.
-    pub signer: Option<String>,
+    pub signer: Option<SignedBy>,
     /// What would have been refused.
     pub would_refuse: Option<Refusal>,
 }
 
-pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, at: Option<&OwnedFd>) -> Result<()> {
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: Onto<'_>) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
     if question.as_it_is(&claimed)? {
         let lowers = Lowers::Layers(claimed.layers);
-        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, at);
+        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
     }
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
-    let mode = verity_mode(&decision, call);
-    let prepared = question.prepare(&vault, &claimed, mode, &|_| ())?;
+    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
+    put(call, policy, &prepared, claimed.own, onto).map(|_| ())
+}
+
+/// The same in the place of an overlay of containers-storage; `None` where that may stay.
+pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead: Instead) -> Result<Option<Record>> {
+    let question = Choice::of(policy, &claimed)?;
+    let decision = question.decision.clone();
+    if !question.asked() {
+        return Ok(None);
+    }
+    let vault = vault_of(&claimed.root)?;
+    let _lock = vault.shared()?;
+    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
+    let home = open_target_home(&claimed.root, call)?;
+    let onto = Onto { at: Some(&home), instead: Some(instead) };
+    put(call, policy, &prepared, claimed.own, onto).map(Some)
+}
+
+fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer>, onto: Onto<'_>) -> Result<Record> {
     if let Some(refusal) = &prepared.would_refuse {
         audit(refusal, call);
     }
-    let container = claimed.own.as_ref().and_then(|own| own.container.clone());
-    let (upper, above) = own(claimed.own);
-    let place = place(call, policy, at, upper, above)?;
-    let upper = uppers::check(&place, &decision)?;
+    let container = layer.as_ref().and_then(|own| own.container.clone());
+    let (upper, above) = own(layer);
+    let place = place(call, policy, onto, upper, above)?;
+    let upper = uppers::check(&place, &prepared.decision)?;
     upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
-    let kind = match (prepared.mode, prepared.would_refuse.is_some() || upper.is_some()) {
+    let kind = match (prepared.decision.mode, prepared.would_refuse.is_some() || upper.is_some()) {
         (Mode::Off, _) => Kind::Off,
         (_, true) => Kind::Audit,
         _ => Kind::Sealed,
     };
-    let record = Record::new(&mounted, &place, prepared.image.description(), kind);
-    mount::keep(&Record { container: container.map(|c| c.id), ..prepared.describe(record) })
+    let record = prepared.describe(Record::new(&mounted, &place, prepared.image.description(), kind));
+    let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), ..record };
+    mount::keep(&record)?;
+    Ok(record)
 }
 
 impl Prepared {
@@ -76,7 +95,9 @@ impl Prepared {
             image: Some(self.manifest.to_string()),
             names: self.names.clone(),
             seal: self.seal.map(|s| s.to_string()),
-            signer: self.signer.clone(),
+            signer: self.signer.as_ref().map(|s| s.subject.clone()),
+            certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
+            anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
             verity: self.image.mode() == VerityMode::Require,
             ..record
         }
@@ -86,7 +107,7 @@ impl Prepared {
 pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
     let target = call.target.display().to_string();
-    journal::record(journal::Priority::Warning, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
+    journal::record(journal::Decision::Audit, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
 }
 
 /// What is asked of the kernel: what policy says, or more where the caller asks for it.
@@ -185,11 +206,15 @@ impl<'a> Choice<'a> {
         Ok(Self { policy, candidates, decision })
     }
 
+    /// Whether it matters what the image is.
+    fn asked(&self) -> bool {
+        self.decision.mode != Mode::Off || self.policy.denied().names_erofs()
+    }
+
     /// Whether the image is shown as it lies on the disk: nothing is asked of it, and nothing that is
     /// denied can only be told by its EROFS images.
     fn as_it_is(&self, claimed: &ClaimedImage) -> Result<bool> {
-        let asked = self.decision.mode != Mode::Off || self.policy.denied().names_erofs();
-        Ok(!asked && !layers::any_aufs(&claimed.root, &claimed.layers)?)
+        Ok(!self.asked() && !layers::any_aufs(&claimed.root, &claimed.layers)?)
     }
 
     fn rules(&self) -> Rules {
@@ -243,11 +268,11 @@ impl<'a> Choice<'a> {
     ) -> Prepared {
         Prepared {
             image,
-            mode: self.decision.mode,
+            decision: self.decision.clone(),
             manifest: candidate.image.digest,
             names: candidate.names.clone(),
             seal: verified.seal().copied(),
-            signer: verified.signer().map(|s| s.subject.clone()),
+            signer: verified.signer().cloned(),
             would_refuse,
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::image::{self, UNSIGNED, made_before, vault_of, verity_mode};
-use super::{own, place, uppers};
+use super::{Onto, own, place, uppers};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
 use crate::invoke::Call;
@@ -17,10 +17,10 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
 
-pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, at: Option<&OwnedFd>) -> Result<()> {
+pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: Onto<'_>) -> Result<()> {
     let decision = policy.decide(&[]);
     denied(policy, &claimed)?;
-    if part(call, policy, &claimed, at)? {
+    if part(call, policy, &claimed, onto)? {
         return Ok(());
     }
     if decision.mode == Mode::Enforce {
@@ -35,18 +35,18 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, at: Op
                 && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
                 && layers.iter().all(|l| l.tar_split().is_ok()) =>
         {
-            merged(call, policy, &decision, (top, layers), own, &root, at)
+            merged(call, policy, &decision, (top, layers), own, &root, onto)
         }
         _ => {
             let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
-            plain(call, policy, &decision, lowers, own, &root, at)
+            plain(call, policy, &decision, lowers, own, &root, onto)
         }
     }
 }
 
 /// What is denied is denied in every mode, and whether it is an image or not: a layer by its diff_id, and
 /// the image that a container was made from by its config, even where its record is gone.
-fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
+pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
     let container = claimed.own.as_ref().and_then(|own| own.container.as_ref());
     if let Some(config) = container.and_then(|c| BlobDigest::from_hex(&c.image).ok()) {
         policy.denied().blob(&config, "config")?;
@@ -59,7 +59,7 @@ fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
 /// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
 /// writable and only read; what is sealed is read-only. False when no seal passes. Where all images that
 /// they are of are denied, so are they.
-fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, at: Option<&OwnedFd>) -> Result<bool> {
+fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -> Result<bool> {
     let (top, count) = match &claimed.own {
         Some(own) if own.container.is_some() => return Ok(false),
         Some(own) => (Some(&own.id), claimed.layers.len() + 1),
@@ -83,7 +83,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, at: Option<&Owned
             }
             Err(refusal) => return Err(refusal),
         };
-        let place = place(call, policy, at, None, None)?;
+        let place = place(call, policy, onto, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
         let record = Record::new(&mounted, &place, sealed.image.description(), Kind::Sealed);
         mount::keep(&sealed.describe(record))?;
@@ -100,7 +100,7 @@ fn merged(
     (top, layers): (BlobDigest, Vec<ClaimedLayer>),
     own_layer: Option<OwnLayer>,
     root: &Root,
-    at: Option<&OwnedFd>,
+    onto: Onto<'_>,
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let vault = vault_of(root)?;
@@ -120,12 +120,13 @@ fn merged(
     let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
-    let place = place(call, policy, at, upper, above)?;
+    let place = place(call, policy, onto, upper, above)?;
     uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = Record::new(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
-    mount::keep(&Record { container: container.map(|c| c.id), verity, ..record })
+    let whole = place.above.is_none();
+    mount::keep(&Record { container: container.map(|c| c.id), verity, whole, ..record })
 }
 
 /// What is to be shown as it is on the disk.
@@ -145,7 +146,7 @@ pub(super) fn plain(
     lowers: Lowers,
     own_layer: Option<OwnLayer>,
     root: &Root,
-    at: Option<&OwnedFd>,
+    onto: Onto<'_>,
 ) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
@@ -160,11 +161,12 @@ pub(super) fn plain(
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
         lowers.push(empty(root, &id)?);
     }
-    let place = place(call, policy, at, upper, above)?;
+    let place = place(call, policy, onto, upper, above)?;
     uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
     let record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
-    mount::keep(&Record { container: container.map(|c| c.id), ..record })
+    let whole = place.above.is_none();
+    mount::keep(&Record { container: container.map(|c| c.id), whole, ..record })
 }
 
 fn kind(decision: &Decision) -> Kind {

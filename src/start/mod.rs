@@ -9,6 +9,7 @@
 mod fetch;
 mod image;
 mod layers;
+mod swap;
 mod uppers;
 
 use std::ffi::OsString;
@@ -21,7 +22,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::identify::{OwnLayer, Target, identify, open_target};
 use crate::invoke::{self, Call, Invocation};
-use crate::mount::{self, How, Kind, Place, Record, Upper};
+use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
 use crate::report::{Case, Refusal, Result, journal};
 use crate::sys::process;
@@ -29,6 +30,7 @@ use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, prepare_image, vault_of};
+pub use swap::swap;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.
@@ -76,9 +78,10 @@ fn start(call: &Call) -> Result<()> {
     if mount::again(&call.target, at.as_ref())? {
         return Ok(());
     }
+    let onto = Onto { at: at.as_ref(), instead: None };
     match target {
-        Target::Image(claimed) => image::start(call, &policy, *claimed, at.as_ref()),
-        Target::Layers(claimed) => layers::start(call, &policy, *claimed, at.as_ref()),
+        Target::Image(claimed) => image::start(call, &policy, *claimed, onto),
+        Target::Layers(claimed) => layers::start(call, &policy, *claimed, onto),
         Target::Volume => volume(call, &policy),
     }
 }
@@ -89,7 +92,7 @@ fn volume(call: &Call, policy: &Policy) -> Result<()> {
         None => None,
         Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
     };
-    let place = place(call, policy, None, upper, None)?;
+    let place = place(call, policy, Onto::default(), upper, None)?;
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
     let waiver = Waiver::for_volume();
     let mounted = mount::plain(&waiver, lowers, &place)?;
@@ -102,23 +105,30 @@ fn open(path: &Path) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| Refusal::io(path.display().to_string(), e))
 }
 
+/// What a mount goes onto, where that was looked at before: see [`Place::at`] and [`Place::instead`].
+#[derive(Clone, Copy, Default)]
+struct Onto<'a> {
+    at: Option<&'a OwnedFd>,
+    instead: Option<Instead>,
+}
+
 /// Where the call wants its mount, and how.
-fn place(
-    call: &Call,
-    policy: &Policy,
-    at: Option<&OwnedFd>,
-    upper: Option<Upper>,
-    above: Option<OwnedFd>,
-) -> Result<Place> {
+fn place(call: &Call, policy: &Policy, onto: Onto<'_>, upper: Option<Upper>, above: Option<OwnedFd>) -> Result<Place> {
     let settings = policy.mount();
-    if call.xattr_permissions.is_some_and(|level| level > 0) && settings.top == Top::Kernel {
+    // containers-storage does with its own overlays what it needs fuse-overlayfs for otherwise.
+    let top = if onto.instead.is_some() { Top::Kernel } else { settings.top };
+    if call.xattr_permissions.is_some_and(|level| level > 0) && top == Top::Kernel {
         let why = "force_mask (xattr_permissions): overlayfs shows owners and modes as they are on the disk";
         return Err(Refusal::new(Case::Unsupported, "", why));
     }
     let read_only = call.restrictions.read_only;
     Ok(Place {
         target: call.target.clone(),
-        at: at.map(OwnedFd::try_clone).transpose().map_err(|e| Refusal::io(call.target.display().to_string(), e))?,
+        at: onto
+            .at
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .map_err(|e| Refusal::io(call.target.display().to_string(), e))?,
         upper: upper.filter(|_| !read_only),
         above,
         how: How {
@@ -129,8 +139,9 @@ fn place(
             dev: !settings.nodev && !call.restrictions.nodev,
             nosuid: settings.nosuid || call.restrictions.nosuid,
             noexec: call.restrictions.noexec,
-            top: settings.top,
+            top,
         },
+        instead: onto.instead,
     })
 }
 

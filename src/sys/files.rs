@@ -43,6 +43,17 @@ pub fn open_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Owned
     Ok(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?)
 }
 
+/// Opens the directory `path`, absolute, as a process sees it whose root directory is `root`: absolute
+/// symlinks begin there too.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_within(root: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = fs::openat(CWD, root, flags, Mode::empty())?;
+    Ok(fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
+}
+
 /// Opens the regular file `name` beneath `dir` for reading.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -167,16 +167,27 @@ pub fn unmount_now(path: &Path) -> Result<()> {
     unmount(path, UnmountFlags::NOFOLLOW)
 }
 
+/// Takes the mount on `name` in the open directory `dir` away, if nothing uses it: no path is gone again.
+/// The working directory is `dir` afterwards.
+pub fn unmount_in(dir: impl AsFd, name: &str) -> Result<()> {
+    rustix::process::fchdir(dir)?;
+    unmount(name, UnmountFlags::NOFOLLOW)
+}
+
 /// Opens the directory `path` for mounting on: neither a symlink nor anything but a directory.
 pub fn open_target(path: &Path) -> Result<OwnedFd> {
     rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// One line of `/proc/self/mountinfo` (proc(5)).
+/// One line of `/proc/PID/mountinfo` (proc(5)).
 #[derive(Clone, Debug)]
 pub struct MountInfo {
     /// The mount's number; the kernel gives it again when the mount is gone.
     pub id: u64,
+    /// The number of the mount that this one is on.
+    pub parent: u64,
+    /// Which directory of the filesystem is mounted: `/`, or the source of a bind mount.
+    pub root: String,
     /// Major and minor number of the filesystem.
     pub device: (u32, u32),
     /// Where it is mounted.
@@ -193,8 +204,32 @@ pub struct MountInfo {
 
 /// All mounts of this process's namespace, the topmost of a target last.
 pub fn mountinfo() -> std::io::Result<Vec<MountInfo>> {
-    let text = std::fs::read("/proc/self/mountinfo")?;
-    Ok(String::from_utf8_lossy(&text).lines().filter_map(parse_mountinfo).collect())
+    Ok(parse_all(&std::fs::read("/proc/self/mountinfo")?))
+}
+
+/// All mounts of the namespace that process `pid` is in, as it sees them.
+pub fn mountinfo_of(pid: u32) -> std::io::Result<Vec<MountInfo>> {
+    let proc = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    // What is mounted over that file alone is no word of the kernel.
+    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(proc, format!("{pid}/mountinfo"), flags, Mode::empty(), stay)?;
+    let mut text = Vec::new();
+    std::fs::File::from(file).read_to_end(&mut text)?;
+    Ok(parse_all(&text))
+}
+
+fn parse_all(text: &[u8]) -> Vec<MountInfo> {
+    String::from_utf8_lossy(text).lines().filter_map(parse_mountinfo).collect()
+}
+
+/// The mount on `target` that nothing else on `target` covers; `None` where nothing is mounted there, or
+/// where the mounts do not lie on one another.
+pub fn topmost<'a>(mounts: &'a [MountInfo], target: &str) -> Option<&'a MountInfo> {
+    let there = || mounts.iter().filter(|m| m.target == target);
+    let mut uncovered = there().filter(|m| !there().any(|other| other.parent == m.id && other.id != m.id));
+    let top = uncovered.next()?;
+    uncovered.next().is_none().then_some(top)
 }
 
 fn parse_mountinfo(line: &str) -> Option<MountInfo> {
@@ -205,6 +240,8 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let unescape = |text: &str| String::from_utf8_lossy(&unescape(text.as_bytes())).into_owned();
     Some(MountInfo {
         id: left.first()?.parse().ok()?,
+        parent: left.get(1)?.parse().ok()?,
+        root: unescape(left.get(3)?),
         device: left.get(2)?.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))?,
         target: unescape(left.get(4)?),
         options: list(left.get(5)?),
@@ -215,7 +252,7 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
 }
 
 /// Space, comma, tab, newline and backslash are written as three octal digits.
-pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+pub fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {

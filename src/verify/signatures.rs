@@ -46,11 +46,17 @@ pub struct SignedBy {
     pub subject: String,
     /// SHA-256 of the certificate's DER, lower-case hex.
     pub fingerprint: String,
+    /// The same of the anchor that vouches for it, where it is not trusted itself.
+    pub anchor: Option<String>,
 }
 
 impl SignedBy {
     fn of(certificate: &Certificate) -> Self {
-        Self { subject: certificate.subject().to_owned(), fingerprint: certificate.fingerprint().to_owned() }
+        Self {
+            subject: certificate.subject().to_owned(),
+            fingerprint: certificate.fingerprint().to_owned(),
+            anchor: None,
+        }
     }
 }
 
@@ -122,9 +128,9 @@ fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate]
 fn by_anchor(der: &[u8], content: &[u8], rules: &Rules, subject: &str) -> Result<Option<SignedBy>> {
     let counts = |anchor: &&Anchor| rules.denied.certificate(anchor.fingerprint()).is_ok();
     let anchors: Vec<Anchor> = rules.anchors.iter().filter(counts).cloned().collect();
-    let Some(leaf) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
+    let Some((leaf, anchor)) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
     verify_signature(der, content, std::slice::from_ref(&leaf), rules.dates, rules.now, subject)?;
-    Ok(Some(SignedBy::of(&leaf)))
+    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), ..SignedBy::of(&leaf) }))
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {

@@ -21,8 +21,12 @@ fn record(target: &std::path::Path, mounted: Mounted) -> Record {
         names: vec![],
         seal: None,
         signer: None,
+        certificate: None,
+        anchor: None,
         upper: Some("/c/diff".into()),
         verity: false,
+        whole: true,
+        shows: mounted.shows,
         since: 1_700_000_000,
     }
 }

@@ -23,7 +23,7 @@ const CHANGE: &str = "
     echo x | dd of=/usr/share/big bs=1 seek=5000 conv=notrunc 2>/dev/null
     ln -s ../etc/kept /usr/link; touch /tmp/own; sha256sum /usr/share/big /var/data/copy; ls /etc/opaque /usr/share";
 
-fn run(podman: &Podman, log: &mut Log<'_>) {
+pub fn run(podman: &Podman, log: &mut Log<'_>) {
     log.run("run", &["run", "--name", "first", APP, "sh", "-c", LOOK]);
     log.run_to(7, "run --rm", &["run", "--rm", APP, "sh", "-c", "echo out; rm /etc/kept; exit 7"]);
     log.run("run --rm again", &["run", "--rm", FRESH, "sh", "-c", "cat /etc/kept /etc/gone/again"]);
@@ -44,7 +44,7 @@ fn containers_run_as_with_fuse_overlayfs() {
     compare_from("run", Podman::with_both, run);
 }
 
-fn stay(podman: &Podman, log: &mut Log<'_>) {
+pub fn stay(podman: &Podman, log: &mut Log<'_>) {
     log.run("start", &["run", "-d", "--name", "c", APP, "sleep", "1000"]);
     log.mounts("mounts while it runs");
     log.run("exec", &["exec", "c", "sh", "-c", LOOK]);

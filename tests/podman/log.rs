@@ -163,14 +163,20 @@ pub fn compare(name: &str, scenario: Scenario) {
 
 /// The same with another way to make the store.
 pub fn compare_from(name: &str, make: fn(Program) -> Podman, scenario: Scenario) {
-    if !crate::ready(name) {
-        return;
-    }
     let candidate = match std::env::var("LAYERSEAL_PODMAN_CANDIDATE").as_deref() {
         Ok("native") => Program::Native,
         Ok("fuse-overlayfs") => Program::FuseOverlayfs,
         _ => Program::Layerseal,
     };
+    compare_with(name, [Program::FuseOverlayfs, candidate], make, scenario);
+}
+
+/// The same with two programs of one's own, the standard first.
+pub fn compare_with(name: &str, programs: [Program; 2], make: fn(Program) -> Podman, scenario: Scenario) {
+    if !crate::ready(name) {
+        return;
+    }
+    let [wanted, candidate] = programs;
     let run = |program| {
         let podman = make(program);
         let mut log = Log { podman: &podman, steps: Vec::new() };
@@ -182,19 +188,19 @@ pub fn compare_from(name: &str, make: fn(Program) -> Podman, scenario: Scenario)
     if podman::emulated() {
         let (steps, left) = run(candidate);
         assert_eq!(left, [""; 0], "{name}: left behind");
-        let wrong = differences::unexpected(name, &steps, &steps);
+        let wrong = differences::unexpected(wanted, name, &steps, &steps);
         assert!(wrong.is_empty(), "{name}: with {candidate:?}:\n{}", wrong.join("\n"));
         return;
     }
     let (standard, ours) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| run(Program::FuseOverlayfs));
+        let other = scope.spawn(|| run(wanted));
         let ours = run(candidate);
         (other.join(), ours)
     });
-    let standard = standard.unwrap_or_else(|_| panic!("{name}: the run with fuse-overlayfs failed"));
+    let standard = standard.unwrap_or_else(|_| panic!("{name}: the run with {wanted:?} failed"));
     assert_eq!(ours.1, standard.1, "{name}: left behind, at the left with {candidate:?}");
-    let wrong = differences::unexpected(name, &standard.0, &ours.0);
-    assert!(wrong.is_empty(), "{name}: with {candidate:?} not as with fuse-overlayfs:\n{}", wrong.join("\n"));
+    let wrong = differences::unexpected(wanted, name, &standard.0, &ours.0);
+    assert!(wrong.is_empty(), "{name}: with {candidate:?} not as with {wanted:?}:\n{}", wrong.join("\n"));
 }
 
 /// What is still mounted when all containers and images are gone.

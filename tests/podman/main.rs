@@ -15,6 +15,8 @@ mod differences;
 #[path = "../vm/guest/disk.rs"]
 mod disk;
 mod faults;
+mod guard;
+mod hooks;
 mod host;
 mod image;
 mod log;

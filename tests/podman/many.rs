@@ -4,7 +4,7 @@ use crate::image::{APP, FRESH};
 use crate::log::{Log, compare, compare_from};
 use crate::podman::{Podman, emulated};
 
-fn at_once(podman: &Podman, log: &mut Log<'_>) {
+pub fn at_once(podman: &Podman, log: &mut Log<'_>) {
     let command =
         "trap 'sleep 0.3' EXIT; sha256sum /usr/share/big; cat /etc/gone/again; echo $0 >/etc/made; cat /etc/made";
     let started: Vec<_> = (0..if emulated() { 12 } else { 50 })
@@ -30,7 +30,7 @@ fn j04_many_containers_of_a_fresh_image_start_at_once() {
     compare_from("many", Podman::with_both, at_once);
 }
 
-fn reboot(podman: &Podman, log: &mut Log<'_>) {
+pub fn reboot(podman: &Podman, log: &mut Log<'_>) {
     let command = "echo made >>/etc/made; rm -f /etc/passwd; cat /etc/made; sleep 1000";
     log.run("start", &["run", "-d", "--name", "kept", APP, "sh", "-c", command]);
     log.run("start --rm", &["run", "-d", "--rm", "--name", "volatile", APP, "sleep", "1000"]);

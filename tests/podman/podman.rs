@@ -18,15 +18,28 @@ pub enum Program {
     /// Nobody: the kernel's overlay by containers-storage itself.
     Native,
     Layerseal,
+    /// As [`Self::Native`], with both hooks.
+    Hooked,
+    /// As [`Self::Layerseal`], with both hooks.
+    Guarded,
 }
 
 impl Program {
     fn path(self) -> Option<String> {
         match self {
             Self::FuseOverlayfs => Some("/usr/bin/fuse-overlayfs".to_owned()),
-            Self::Native => None,
-            Self::Layerseal => Some(common::binary().display().to_string()),
+            Self::Native | Self::Hooked => None,
+            Self::Layerseal | Self::Guarded => Some(common::binary().display().to_string()),
         }
+    }
+
+    fn has_hooks(self) -> bool {
+        matches!(self, Self::Hooked | Self::Guarded)
+    }
+
+    /// Whether layerseal has anything to do with its containers.
+    pub fn is_ours(self) -> bool {
+        !matches!(self, Self::FuseOverlayfs | Self::Native)
     }
 }
 
@@ -91,9 +104,23 @@ impl Podman {
         }
         // New versions of libsubid ask for the user too.
         host.sh("grep -q ^containers: /etc/passwd || echo containers:x:990:990::/:/bin/false >>/etc/passwd");
+        if self.program.has_hooks() {
+            self.hook("createRuntime");
+            self.hook("precreate");
+        }
         self.storage_conf(self.program.path().as_deref(), "");
         self.policy(&default_policy());
         host.write("/etc/layerseal/trust.d/acme/acme.crt", common::signer().cert.to_pem().unwrap());
+    }
+
+    /// Installs a hook as it is delivered, but for the program's path.
+    pub fn hook(&self, stage: &str) {
+        let text = match stage {
+            "createRuntime" => include_str!("../../hooks/podman/layerseal-createRuntime.json"),
+            _ => include_str!("../../hooks/podman/layerseal-precreate.json"),
+        };
+        let binary = common::binary().display().to_string();
+        self.host.write(&format!("/etc/containers/hooks/{stage}.json"), text.replace("/usr/bin/layerseal", &binary));
     }
 
     /// Writes storage.conf with this mount program and further lines for `[storage.options]`.
@@ -144,7 +171,7 @@ impl Podman {
     /// Brings the seals of `image` into the vault, and what they cover; only layerseal needs that.
     #[track_caller]
     pub fn prepare(&self, image: &str) {
-        if self.program != Program::Layerseal {
+        if !self.program.is_ours() {
             return;
         }
         let output = self.try_prepare(image, &sealed(image));
@@ -254,7 +281,7 @@ fn template(program: Program) -> &'static Path {
     static WITH: OnceLock<PathBuf> = OnceLock::new();
     static WITHOUT: OnceLock<PathBuf> = OnceLock::new();
     let (cell, program) = match program {
-        Program::Native => (&WITHOUT, Program::Native),
+        Program::Native | Program::Hooked => (&WITHOUT, Program::Native),
         _ => (&WITH, Program::FuseOverlayfs),
     };
     cell.get_or_init(|| {

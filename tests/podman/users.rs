@@ -11,7 +11,7 @@ const LOOK: &str = "
     echo mine >>/etc/kept; echo new >/etc/made; chown 1000:1000 /etc/made; ls -ln /etc/kept /etc/made
     rm -r /etc/opaque; mkdir /etc/opaque; ls -A /etc/opaque; cat /home/app/own";
 
-fn mapped(_: &Podman, log: &mut Log<'_>) {
+pub fn mapped(_: &Podman, log: &mut Log<'_>) {
     let map = ["run", "--name", "m", "--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536", APP, "sh", "-c", LOOK];
     log.run("uidmap", &map);
     log.run("uidmap: again", &["start", "-a", "m"]);
@@ -41,7 +41,7 @@ fn a13_mapped_users_are_as_with_fuse_overlayfs() {
     compare("users", mapped);
 }
 
-fn volumes(podman: &Podman, log: &mut Log<'_>) {
+pub fn volumes(podman: &Podman, log: &mut Log<'_>) {
     podman.host.write("/var/tmp/volume/kept", "kept\n");
     podman.host.write("/var/tmp/volume/gone", "gone\n");
     let change = "cat /v/kept; rm /v/gone; echo new >/v/new; echo more >>/v/kept; ls -A /v; cat /v/kept";

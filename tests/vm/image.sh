@@ -17,10 +17,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-packages='crun podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
+packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
     fsverity e2fsprogs keyutils openssl attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 # What a start of a container needs, and its tests.
-few_packages='crun podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
+few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'
 
 say() { echo "vm: $*"; }

@@ -1,0 +1,49 @@
+//! That a hook was called: a hook whose program is missing is passed over without a word, and only this
+//! tells.
+
+use serde::{Deserialize, Serialize};
+
+use super::Stage;
+use crate::mount::runtime_dir;
+use crate::report::journal::Decision;
+use crate::sys::{files, process};
+
+/// Beneath `/run/layerseal`: one file for each stage, `STAGE.json`.
+const DIRECTORY: &str = "hooks";
+const MAX_NOTE: u64 = 64 << 10;
+
+/// The last call of a hook since the host was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// When, in seconds since 1970.
+    pub time: i64,
+    /// For which container.
+    pub container: String,
+    /// `allowed`, `refused`, `audit` or `off`.
+    pub decision: String,
+    /// The ID of the case, where one was refused.
+    pub case: String,
+}
+
+/// Notes the call. That it cannot be noted is no reason to refuse, nor to allow.
+pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str) {
+    let called = Called {
+        time: process::now(),
+        container: container.to_owned(),
+        decision: decision.word().to_owned(),
+        case: case.to_owned(),
+    };
+    let written = runtime_dir(DIRECTORY).and_then(|dir| {
+        files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &serde_json::to_vec(&called)?)
+    });
+    if let Err(e) = written {
+        log::debug!("/run/layerseal/{DIRECTORY}: {e}");
+    }
+}
+
+/// The last call of the hook, where there was one.
+pub fn last_call(stage: Stage) -> Option<Called> {
+    let dir = files::open_dir(&std::path::Path::new("/run/layerseal").join(DIRECTORY)).ok()?;
+    let file = files::open_file_at(&dir, format!("{}.json", stage.name())).ok()?;
+    serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()
+}

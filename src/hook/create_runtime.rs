@@ -1,0 +1,152 @@
+//! `createRuntime`: all mounts of the container are made, and its root is not yet changed to. The uppermost
+//! mount on the root's path in the container's mount namespace is what it will see; nothing that happens on
+//! the host afterwards changes it.
+
+use std::path::{Path, PathBuf};
+
+use super::{About, Outcome, cover, names, root};
+use crate::digest::BlobDigest;
+use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
+use crate::invoke::{self, Bundle, State};
+use crate::mount::{self, Record};
+use crate::policy::{self, Directories, Policy, ROOTFS};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::{self, MountInfo};
+use crate::sys::{files, process};
+
+/// Bytes of a bundle's configuration.
+const MAX_CONFIG: u64 = 16 << 20;
+
+/// A container, as the kernel and the stores show it.
+struct Seen {
+    state: State,
+    /// The path of its root, as the kernel writes it.
+    root: String,
+    mounts: Vec<MountInfo>,
+    /// The record of the uppermost mount on it.
+    record: Option<Record>,
+    stored: Option<Stored>,
+}
+
+pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
+    let state = invoke::state(input)?;
+    about.container.clone_from(&state.id);
+    if !process::is_real_root() {
+        return Err(Refusal::new(Case::Rootless, "", ""));
+    }
+    let policy = Policy::load(&Directories::system())?;
+    let seen = Seen::of(state)?;
+    if let Some(stored) = &seen.stored {
+        about.stored(stored);
+        not_denied(stored, &policy)?;
+    }
+    if let Some(record) = &seen.record {
+        about.record(record);
+    }
+    let mut names = names(seen.record.as_ref(), seen.stored.as_ref());
+    if seen.is_rootfs() {
+        names.push(ROOTFS.to_owned());
+    }
+    let decision = policy.decide(&names);
+    Outcome::of(seen.check(&decision, &policy), &decision)
+}
+
+/// An image that is denied by its config, which is the ID that podman gives it.
+pub(super) fn not_denied(stored: &Stored, policy: &Policy) -> Result<()> {
+    let (MadeFrom::Image { id, .. } | MadeFrom::Unknown { id }) = &stored.made_from else { return Ok(()) };
+    BlobDigest::from_hex(id).map_or(Ok(()), |config| policy.denied().blob(&config, "config"))
+}
+
+impl Seen {
+    fn of(state: State) -> Result<Self> {
+        files::check_proc()?;
+        let root = root_path(&state)?;
+        let mounts = mounts::mountinfo_of(state.pid)
+            .map_err(|e| Refusal::new(Case::O05Call, format!("/proc/{}/mountinfo", state.pid), e))?;
+        let record = match mounts::topmost(&mounts, &root) {
+            Some(top) => mount::of_device(top.device)?,
+            None => None,
+        };
+        let stored = stored(&state, &root, record.as_ref())?;
+        Ok(Self { state, root, mounts, record, stored })
+    }
+
+    /// Whether the container is in a store, and made from no image there.
+    fn is_rootfs(&self) -> bool {
+        match &self.stored {
+            Some(stored) => stored.made_from == MadeFrom::Nothing && layer_of(Path::new(&self.root)).is_none(),
+            None => Bundle::of(&self.state.bundle).is_some(),
+        }
+    }
+
+    fn check(&self, decision: &policy::Decision, policy: &Policy) -> Result<()> {
+        let top = mounts::topmost(&self.mounts, &self.root).ok_or_else(|| {
+            Refusal::new(Case::O01NotOurs, self.root.clone(), "a directory, on which nothing is mounted")
+        })?;
+        let Some(record) = &self.record else {
+            let what = format!("{} {}, of which there is no record", top.kind, top.source);
+            return Err(Refusal::new(Case::O01NotOurs, self.root.clone(), what));
+        };
+        root::is_recorded(top, record)?;
+        self.is_its_own(record)?;
+        root::nothing_before(&self.mounts, &self.root, top)?;
+        root::satisfies(record, decision, policy.denied())?;
+        cover::check(&self.mounts, &self.root, &decision.cover)
+    }
+
+    /// Whether the mount was made for this container and not for another one.
+    fn is_its_own(&self, record: &Record) -> Result<()> {
+        let refuse = |why: String| Err(Refusal::new(Case::O03OtherMount, self.root.clone(), why));
+        if self.is_rootfs() {
+            return Err(Refusal::new(Case::O01NotOurs, self.root.clone(), "it is no container of an image"));
+        }
+        let mounted_at = layer_of(&record.target);
+        if let Some(stored) = &self.stored {
+            return match mounted_at {
+                Some((_, layer)) if layer == stored.layer => Ok(()),
+                _ => refuse(format!("it was made for {}", record.target.display())),
+            };
+        }
+        // Who runs a bundle without a store names the root, or, as buildah does, binds it into the bundle.
+        let target = std::fs::canonicalize(&record.target).unwrap_or_else(|_| record.target.clone());
+        match Path::new(&self.root) {
+            named if named == target => Ok(()),
+            bound if bound == self.state.bundle.join("mnt/rootfs") && record.container.is_some() => Ok(()),
+            _ => refuse(format!("it was mounted on {}", record.target.display())),
+        }
+    }
+}
+
+/// The path of the root, as the kernel writes it: without symlinks, `.` and `..`.
+fn root_path(state: &State) -> Result<String> {
+    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, state.bundle.display().to_string(), e);
+    let path = match &state.root {
+        Some(root) => root.clone(),
+        // runc does not say.
+        None => {
+            let config = files::open_dir(&state.bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
+            let bytes = config.and_then(|file| files::read_all(file, MAX_CONFIG)).map_err(|e| refuse(&e))?;
+            invoke::config(&bytes)?.root
+        }
+    };
+    let path = std::fs::canonicalize(state.bundle.join(path)).map_err(|e| refuse(&e))?;
+    path.to_str().map(str::to_owned).ok_or_else(|| refuse(&"its root's path is not UTF-8"))
+}
+
+/// The container's record in a store: that of the mount, of the bundle or of the root's path. The first two
+/// are one for podman; CRI-O's bundles are in the run root.
+fn stored(state: &State, root: &str, record: Option<&Record>) -> Result<Option<Stored>> {
+    let overlay = |path: &Path| layer_of(path).map(|(root, _)| (root, "overlay".to_owned()));
+    let mut places: Vec<(PathBuf, String)> = record.and_then(|r| overlay(&r.target)).into_iter().collect();
+    places.extend(Bundle::of(&state.bundle).map(|b| (b.root, b.driver)));
+    places.extend(overlay(Path::new(root)));
+    places.dedup();
+    for (place, driver) in places {
+        // Where the mount says which image it is, no other store is asked for its names.
+        let others = if record.is_some() { Vec::new() } else { further_stores()? };
+        if let Some(stored) = stored_container(&place, &driver, &state.id, &others)? {
+            return Ok(Some(stored));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,196 @@
+//! OCI hooks: what a container is started on, looked at by whoever starts it.
+//!
+//! ```text
+//! createRuntime: the runtime's state ─► the mount that becomes the root ─┬─► its record ─► the policy
+//!                                      the mounts over system paths ─────┘
+//! precreate:     podman's configuration ─► its native overlay ─► start::swap ─► the same configuration
+//! ```
+//!
+//! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
+//! refusal is the exit code, and the journal has all of it.
+
+mod called;
+mod cover;
+mod create_runtime;
+mod explain;
+mod precreate;
+mod root;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+
+pub use called::{Called, last_call};
+pub use explain::{Explanation, explain};
+
+use crate::identify::{MadeFrom, Stored};
+use crate::mount::Record;
+use crate::policy::{self, Mode, ROOTFS};
+use crate::report::journal::{self, Decision};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::process;
+
+/// Bytes of a state or a configuration: several times what the largest of them have.
+const MAX_INPUT: u64 = 16 << 20;
+
+/// When we are called (runtime-spec, config.md "POSIX-platform Hooks"; oci-hooks(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// By the OCI runtime, when all mounts of the container are made.
+    CreateRuntime,
+    /// By podman, before it hands the configuration to the runtime.
+    Precreate,
+}
+
+impl Stage {
+    /// Its name in the specifications, and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateRuntime => "createRuntime",
+            Self::Precreate => "precreate",
+        }
+    }
+
+    /// The stage of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::CreateRuntime, Self::Precreate].into_iter().find(|s| s.name() == name)
+    }
+}
+
+/// What is known of the container, for the journal; filled in as it is found out.
+#[derive(Debug, Default)]
+struct About {
+    container: String,
+    names: Vec<String>,
+    manifest: String,
+    certificate: String,
+}
+
+impl About {
+    fn stored(&mut self, stored: &Stored) {
+        self.container.clone_from(&stored.id);
+        if let MadeFrom::Image { id, names } = &stored.made_from {
+            self.names = if names.is_empty() { vec![id.clone()] } else { names.clone() };
+        }
+    }
+
+    fn record(&mut self, record: &Record) {
+        if self.names.is_empty() {
+            self.names.clone_from(&record.names);
+        }
+        self.manifest = record.image.clone().unwrap_or_default();
+        self.certificate = record.certificate.clone().unwrap_or_default();
+    }
+}
+
+/// How it ended, where it did not end with a refusal.
+enum Outcome {
+    /// All that was asked is there.
+    Allowed,
+    /// Let pass.
+    Audit(Refusal),
+    /// Let pass by [`crate::start`], which said why.
+    AuditBefore,
+    /// Nothing is asked.
+    Off,
+}
+
+impl Outcome {
+    /// What the policy makes of a check.
+    fn of(checked: Result<()>, decision: &policy::Decision) -> Result<Self> {
+        match (checked, decision.mode) {
+            // What is denied is denied in every mode.
+            (Err(refusal), _) if refusal.case() == Case::F06Denied => Err(refusal),
+            (_, Mode::Off) => Ok(Self::Off),
+            (Ok(()), _) => Ok(Self::Allowed),
+            (Err(refusal), Mode::Audit) => Ok(Self::Audit(refusal)),
+            (Err(refusal), Mode::Enforce) => Err(refusal),
+        }
+    }
+}
+
+/// Runs as a hook: reads what the runtime says, decides, and says so to the journal.
+pub fn run(stage: Stage) -> ExitCode {
+    process::clear_environment();
+    process::keep_descriptors();
+    let bundle = std::env::current_dir().unwrap_or_default();
+    // Nothing is to be found by the caller's working directory.
+    let moved = std::env::set_current_dir("/");
+    let mut about = About::default();
+    let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
+        let input = input()?;
+        match stage {
+            Stage::CreateRuntime => create_runtime::run(&input, &mut about),
+            Stage::Precreate => {
+                let outcome = precreate::run(&input, &bundle, &mut about)?;
+                // Byte for byte: podman takes it for what is to be run.
+                let stdout = std::io::stdout();
+                let mut stdout = stdout.lock();
+                let written = stdout.write_all(&input).and_then(|()| stdout.flush());
+                written.map_err(|e| Refusal::io("standard output", e))?;
+                Ok(outcome)
+            }
+        }
+    });
+    end(stage, &about, ended)
+}
+
+fn input() -> Result<Vec<u8>> {
+    let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O05Call, "standard input", why);
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(refuse(&"a terminal: an OCI runtime writes JSON to it"));
+    }
+    let mut bytes = Vec::new();
+    stdin.lock().take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(refuse(&format!("more than {MAX_INPUT} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
+    let (decision, case, message) = match &ended {
+        Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
+        Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
+        Ok(Outcome::AuditBefore) => (Decision::Audit, "", "mounted, and not as the policy asks".to_owned()),
+        Ok(Outcome::Audit(refusal)) => {
+            (Decision::Audit, refusal.case().id(), format!("audit: would refuse: {refusal}"))
+        }
+        Err(refusal) => (Decision::Refused, refusal.case().id(), refusal.to_string()),
+    };
+    let image = about.names.first().map_or("", String::as_str);
+    let message = if image.is_empty() { message } else { format!("{image}: {message}") };
+    let fields = [
+        ("CASE", case),
+        ("IMAGE", image),
+        ("DIGEST", &about.manifest),
+        ("CERT_SHA256", &about.certificate),
+        ("CONTAINER", &about.container),
+        ("STAGE", stage.name()),
+    ];
+    journal::record(decision, &message, &fields);
+    called::note(stage, &about.container, decision, case);
+    match ended {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // runc shows it, and whoever tries by hand sees it.
+            process::tell(&format!("layerseal: {refusal}"));
+            ExitCode::from(refusal.case().class().exit_code())
+        }
+    }
+}
+
+/// The names by which the policy decides: those of the image at the mount, and those that the container's
+/// image has now. What is no image's goes by `<rootfs>`, and so does what nothing is known of.
+fn names(record: Option<&Record>, stored: Option<&Stored>) -> Vec<String> {
+    let mut names = Vec::new();
+    let its_own = record.is_some_and(|r| r.container.is_some() && r.container.as_ref() == stored.map(|s| &s.id));
+    match (record, stored.map(|s| &s.made_from)) {
+        (_, Some(MadeFrom::Image { names: now, .. })) => names.extend(now.iter().cloned()),
+        (_, Some(MadeFrom::Nothing)) if !its_own => names.push(ROOTFS.to_owned()),
+        (None, _) => names.push(ROOTFS.to_owned()),
+        _ => {}
+    }
+    names.extend(record.into_iter().flat_map(|r| r.names.iter().cloned()));
+    names
+}

@@ -1,0 +1,100 @@
+//! `precreate`: podman has mounted the container's overlay itself, and holds no lock. A verified one takes
+//! its place, with the same upper directory, before the runtime hears of the container.
+
+use std::path::{Path, PathBuf};
+
+use super::create_runtime::not_denied;
+use super::{About, Outcome, names, root};
+use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
+use crate::invoke::{self, Bundle, Config, Native};
+use crate::mount::{self, Kind};
+use crate::policy::{Directories, Mode, Policy};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::{files, mounts, process};
+
+/// A container, and where its root is mounted.
+struct Found {
+    stored: Stored,
+    target: PathBuf,
+}
+
+pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outcome> {
+    let config = invoke::config(input)?;
+    if !process::is_real_root() {
+        return Err(Refusal::new(Case::Rootless, "", ""));
+    }
+    let policy = Policy::load(&Directories::system())?;
+    let found = find(&config, bundle)?;
+    let Some(found) = found.filter(|f| f.stored.made_from != MadeFrom::Nothing) else {
+        let decision = policy.decide(&names(None, None));
+        let why = "it is no container of an image in an overlay store";
+        return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
+    };
+    about.stored(&found.stored);
+    not_denied(&found.stored, &policy)?;
+    let decision = policy.decide(&names(None, Some(&found.stored)));
+    if decision.mode == Mode::Off && !policy.denied().names_erofs() {
+        return Ok(Outcome::Off);
+    }
+    replace(&config, &found, &policy, about)
+}
+
+/// Puts the verified mount in the place of the native one, unless it is there.
+fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -> Result<Outcome> {
+    let target = &found.target;
+    files::check_proc()?;
+    let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O06Swap, target.display().to_string(), why);
+    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let canonical = std::fs::canonicalize(target).map_err(|e| refuse(&e))?;
+    let shown = canonical.to_str().ok_or_else(|| refuse(&"its path is not UTF-8"))?;
+    let Some(top) = mounts::topmost(&all, shown) else { return Err(refuse(&"nothing is mounted there")) };
+    if let Some(record) = mount::of_device(top.device)? {
+        about.record(&record);
+        let decision = policy.decide(&names(Some(&record), Some(&found.stored)));
+        let its_own = || match layer_of(&record.target) {
+            Some((_, layer)) if layer == found.stored.layer => Ok(()),
+            _ => Err(Refusal::new(Case::O03OtherMount, shown, format!("made for {}", record.target.display()))),
+        };
+        let checked = root::is_recorded(top, &record)
+            .and_then(|()| its_own())
+            .and_then(|()| root::satisfies(&record, &decision, policy.denied()));
+        return Outcome::of(checked, &decision);
+    }
+    let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
+    if identity.mountinfo != top.id || !identity.is_root {
+        return Err(Refusal::new(Case::O03OtherMount, shown, "it was mounted again meanwhile"));
+    }
+    let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
+    let Some(record) = crate::start::swap(policy, &native, identity)? else { return Ok(Outcome::Off) };
+    about.record(&record);
+    Ok(match record.kind {
+        Kind::Sealed => Outcome::Allowed,
+        Kind::Audit => Outcome::AuditBefore,
+        Kind::Off | Kind::Volume => Outcome::Off,
+    })
+}
+
+/// The container of the bundle that podman runs us in, or, for versions that do not (4.3), of the layer that
+/// the configuration names. For other user IDs it names a directory on which that will be mounted later.
+fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
+    let named = layer_of(&config.root);
+    let others = further_stores()?;
+    if let Some(bundle) = Bundle::of(bundle).filter(|b| b.driver == "overlay") {
+        let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else {
+            return Ok(None);
+        };
+        let root = match named {
+            Some((root, layer)) if layer == stored.layer => root,
+            Some((_, layer)) => {
+                let why = format!("container {} has layer {}, and not {layer}", stored.id, stored.layer);
+                return Err(Refusal::new(Case::O03OtherMount, config.root.display().to_string(), why));
+            }
+            None => bundle.root,
+        };
+        let target = root.join("overlay").join(&stored.layer).join("merged");
+        return Ok(Some(Found { stored, target }));
+    }
+    let Some((root, layer)) = named else { return Ok(None) };
+    let stored = container_of_layer(&root, &layer, &others)?;
+    Ok(stored.map(|stored| Found { stored, target: config.root.clone() }))
+}

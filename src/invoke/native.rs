@@ -1,0 +1,137 @@
+//! An overlay that containers-storage mounted itself, read back from mountinfo as the call that it would have
+//! made of a mount program.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Call, IdMapping, Upper, split};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::{MountInfo, unescape};
+
+/// Such an overlay.
+#[derive(Clone, Debug)]
+pub struct Native {
+    /// What a mount program would have been asked for.
+    pub call: Call,
+    /// It leaves entries in the upper directory that hold metadata only, and its owner knows.
+    pub metacopy: bool,
+    /// Its lower directories have names that say nothing of the layers: `mapped/0/diff` and so on.
+    pub nameless: bool,
+}
+
+impl Native {
+    /// Reads `mount`, which lies on `target`. `uids` and `gids` are the container's: they count where the
+    /// overlay's lower directories are shown by them, beneath `mapped/`.
+    ///
+    /// # Errors
+    /// [`Case::O06Swap`] for what is no overlay, or none that can be written to.
+    pub fn of(mount: &MountInfo, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
+        let refuse = |why: &str| Refusal::new(Case::O06Swap, target.display().to_string(), why);
+        if mount.kind != "overlay" || mount.root != "/" {
+            return Err(refuse(&format!(
+                "it is {} {}, and no overlay of containers-storage",
+                mount.kind, mount.source
+            )));
+        }
+        let mut call = Call { target: target.to_owned(), ..Call::default() };
+        let (mut upper, mut work, mut metacopy) = (None, None, false);
+        for option in &mount.super_options {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            let value = unescape(value.as_bytes());
+            match (key, value.as_slice()) {
+                ("lowerdir", list) => {
+                    let (lowers, data) = split::lowers(list)?;
+                    call.lowers.extend(lowers.into_iter().map(path));
+                    call.data_lowers.extend(data.into_iter().map(path));
+                }
+                // One each, and nothing is escaped.
+                ("lowerdir+", _) => call.lowers.push(path(value)),
+                ("datadir+", _) => call.data_lowers.push(path(value)),
+                ("upperdir", _) => upper = Some(path(value)),
+                ("workdir", _) => work = Some(path(value)),
+                ("metacopy", b"on") => metacopy = true,
+                // As Linux writes it, and since 6.17.
+                ("volatile", _) | ("fsync", b"volatile") => call.volatile = true,
+                ("userxattr", _) => return Err(refuse("it is another user's (userxattr)")),
+                ("context", _) => {
+                    let label = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(&value);
+                    call.context = Some(OsString::from_vec(label.to_vec()));
+                }
+                _ => {}
+            }
+        }
+        let has = |flag: &str| mount.options.iter().any(|o| o == flag);
+        call.restrictions = super::Restrictions {
+            read_only: has("ro"),
+            nodev: has("nodev"),
+            nosuid: has("nosuid"),
+            noexec: has("noexec"),
+        };
+        let (Some(upper), Some(work), false) = (upper, work, has("ro")) else {
+            return Err(refuse("it cannot be written to"));
+        };
+        call.upper = Some(Upper { upper, work });
+        if call.lowers.is_empty() {
+            return Err(refuse("it shows no lower directory"));
+        }
+        let mapped = |lower: &PathBuf| lower.components().any(|c| c.as_os_str() == "mapped");
+        if call.lowers.iter().any(mapped) {
+            (call.uids, call.gids) = (uids, gids);
+        }
+        let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")));
+        Ok(Self { call, metacopy, nameless })
+    }
+}
+
+fn path(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(options: &str) -> MountInfo {
+        MountInfo {
+            id: 2,
+            parent: 1,
+            root: "/".into(),
+            device: (0, 41),
+            target: "/g/overlay/1/merged".into(),
+            options: vec!["rw".into(), "nodev".into()],
+            kind: "overlay".into(),
+            source: "overlay".into(),
+            super_options: options.split(',').map(str::to_owned).collect(),
+        }
+    }
+
+    fn read(options: &str) -> Result<Native> {
+        Native::of(&mount(options), Path::new("/g/overlay/1/merged"), IdMapping::Squash(1), IdMapping::Squash(2))
+    }
+
+    #[test]
+    fn overlays_as_podman_makes_them() {
+        let of = |text: &str| read(text).unwrap();
+        let native = of("rw,lowerdir=/g/l/A:/g/l/B,upperdir=/g/1/diff,workdir=/g/1/work,uuid=on,fsync=volatile");
+        assert_eq!(native.call.lowers, [PathBuf::from("/g/l/A"), "/g/l/B".into()]);
+        assert!(native.call.volatile && !native.metacopy && native.call.restrictions.nodev);
+        assert_eq!(native.call.uids, IdMapping::None);
+        let native = of("rw,lowerdir=/g/1/mapped/0/l/A,upperdir=/g/a\\040b,workdir=/w,metacopy=on,redirect_dir=on");
+        assert_eq!(native.call.upper.unwrap().upper, Path::new("/g/a b"));
+        assert!(native.metacopy && !native.call.volatile);
+        assert_eq!(native.call.uids, IdMapping::Squash(1));
+        assert!(!native.nameless);
+        assert!(of("rw,lowerdir=/g/1/mapped/0/diff:/g/1/mapped/1/diff,upperdir=/u,workdir=/w").nameless);
+        assert!(!of("rw,lowerdir=/g/1/mapped/0/diff:/g/1/mapped/0/diff,upperdir=/u,workdir=/w").nameless);
+        let native = of("rw,lowerdir+=/a,lowerdir+=/b,datadir+=/c,upperdir=/u,workdir=/w");
+        assert_eq!((native.call.lowers.len(), native.call.data_lowers.len()), (2, 1));
+    }
+
+    #[test]
+    fn o06_others_are_not_taken_away() {
+        for bad in ["rw,lowerdir=/a", "rw,upperdir=/u,workdir=/w", "rw,lowerdir=/a,upperdir=/u,workdir=/w,userxattr"] {
+            assert_eq!(read(bad).unwrap_err().case(), Case::O06Swap, "{bad}");
+        }
+    }
+}

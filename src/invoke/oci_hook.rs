@@ -1,0 +1,200 @@
+//! What an OCI runtime hands to a hook: its state, or the container's configuration, as JSON on the standard
+//! input (runtime-spec, runtime.md "State" and config.md; oci-hooks(5) for `precreate`).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Extent, IdMapping};
+use crate::oci::strict_json;
+use crate::report::{Case, Refusal, Result};
+
+/// A container that is being created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The container's ID, as the caller of the runtime chose it.
+    pub id: String,
+    /// Its first process, in the runtime's PID namespace.
+    pub pid: u32,
+    /// The directory with its configuration.
+    pub bundle: PathBuf,
+    /// Its root directory, where the runtime says so: crun does, runc does not.
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct RawState {
+    id: String,
+    pid: u32,
+    bundle: PathBuf,
+    root: Option<PathBuf>,
+}
+
+/// Reads the state. Its annotations are not looked at: who makes a pod can set them.
+///
+/// # Errors
+/// [`Case::O05Call`].
+pub fn state(bytes: &[u8]) -> Result<State> {
+    let raw: RawState = read(bytes, "state")?;
+    let refuse = |why: &str| Refusal::new(Case::O05Call, "state", why);
+    if raw.pid == 0 {
+        return Err(refuse("there is no process yet: this is for the stage createRuntime"));
+    }
+    if raw.id.is_empty() || !raw.bundle.is_absolute() {
+        return Err(refuse("it names no container, or no bundle"));
+    }
+    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root })
+}
+
+/// What counts of a container's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `root.path`: absolute, or meant beneath the bundle.
+    pub root: PathBuf,
+    /// `linux.uidMappings`.
+    pub uids: IdMapping,
+    /// `linux.gidMappings`.
+    pub gids: IdMapping,
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    root: RawRoot,
+    linux: Option<RawLinux>,
+}
+
+#[derive(Deserialize)]
+struct RawRoot {
+    path: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RawLinux {
+    #[serde(default)]
+    uid_mappings: Option<Vec<RawMapping>>,
+    #[serde(default)]
+    gid_mappings: Option<Vec<RawMapping>>,
+}
+
+#[derive(Deserialize)]
+struct RawMapping {
+    #[serde(rename = "containerID")]
+    container: u32,
+    #[serde(rename = "hostID")]
+    host: u32,
+    size: u32,
+}
+
+/// Reads `config.json`.
+///
+/// # Errors
+/// [`Case::O05Call`]; A13 for a map of IDs that nobody can mean.
+pub fn config(bytes: &[u8]) -> Result<Config> {
+    let raw: RawConfig = read(bytes, "config.json")?;
+    if raw.root.path.as_os_str().is_empty() {
+        return Err(Refusal::new(Case::O05Call, "config.json", "root.path is empty"));
+    }
+    let linux = raw.linux.unwrap_or_default();
+    let map = |name: &str, mappings: Option<Vec<RawMapping>>| match mappings.unwrap_or_default() {
+        none if none.is_empty() => Ok(IdMapping::None),
+        some => {
+            let extents = some.iter().map(|m| Extent { container: m.container, host: m.host, size: m.size });
+            IdMapping::extents(name, extents.collect())
+        }
+    };
+    let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
+    Ok(Config { root: raw.root.path, uids, gids })
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, what, e);
+    if bytes.is_empty() {
+        return Err(refuse(&"nothing on the standard input"));
+    }
+    let value: Value = strict_json::value(bytes, what).map_err(|r| refuse(&r.detail()))?;
+    serde_json::from_value(value).map_err(|e| refuse(&e))
+}
+
+/// A bundle in a container store: `ROOT/DRIVER-containers/ID/userdata`. podman's is in the graph root,
+/// CRI-O's in the run root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// The store's root, or the run root.
+    pub root: PathBuf,
+    /// The storage driver.
+    pub driver: String,
+    /// The container.
+    pub id: String,
+}
+
+impl Bundle {
+    /// Takes the path of a bundle apart; `None` for one that is in no store.
+    pub fn of(path: &Path) -> Option<Self> {
+        let id = path.parent().filter(|_| path.ends_with("userdata"))?;
+        let containers = id.parent()?;
+        let driver = containers.file_name()?.as_bytes().strip_suffix(b"-containers").filter(|d| !d.is_empty())?;
+        Some(Self {
+            root: containers.parent()?.to_owned(),
+            driver: OsStr::from_bytes(driver).to_str()?.to_owned(),
+            id: id.file_name()?.to_str()?.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o05_states_of_crun_and_runc() {
+        let crun = br#"{"ociVersion":"1.0","id":"c1","pid":49,"root":"/g/merged","bundle":"/b","status":"created",
+            "annotations":{"io.container.manager":"libpod"}}"#;
+        let read = state(crun).unwrap();
+        assert_eq!((read.id.as_str(), read.pid, read.root), ("c1", 49, Some("/g/merged".into())));
+        let runc = br#"{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":49,"bundle":"/b"}"#;
+        assert_eq!(state(runc).unwrap().root, None);
+        for bad in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            br#"{"id":"c1","pid":0,"bundle":"/b"}"#,
+            br#"{"id":"c1","pid":-1,"bundle":"/b"}"#,
+            br#"{"id":"c1","pid":49,"bundle":"b"}"#,
+            br#"{"id":"","pid":49,"bundle":"/b"}"#,
+            br#"{"id":"c1","pid":49,"pid":50,"bundle":"/b"}"#,
+            b"{\"id\":\"c1\",\"pid\":49,\"bundle\":\"/\xff\"}",
+        ] {
+            assert_eq!(state(bad).unwrap_err().case(), Case::O05Call, "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn o05_configurations() {
+        let read = config(
+            br#"{"root":{"path":"rootfs"},"linux":{"uidMappings":[{"containerID":0,"hostID":300000,"size":10}]}}"#,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.root, Path::new("rootfs"));
+        assert_eq!(read.uids, IdMapping::Map(vec![Extent { container: 0, host: 300_000, size: 10 }]));
+        assert_eq!(read.gids, IdMapping::None);
+        for bad in
+            [&b"{}"[..], br#"{"root":{"path":""}}"#, br#"{"root":{}}"#, br#"{"root":{"path":"a"},"root":{"path":"b"}}"#]
+        {
+            assert_eq!(config(bad).unwrap_err().case(), Case::O05Call);
+        }
+    }
+
+    #[test]
+    fn bundles_of_stores() {
+        let bundle = Bundle::of(Path::new("/var/lib/containers/storage/overlay-containers/abc/userdata")).unwrap();
+        assert_eq!(bundle.root, Path::new("/var/lib/containers/storage"));
+        assert_eq!((bundle.driver.as_str(), bundle.id.as_str()), ("overlay", "abc"));
+        for none in ["/tmp/bundle", "/x/overlay-containers/abc", "/x/-containers/abc/userdata", "/userdata", "/"] {
+            assert_eq!(Bundle::of(Path::new(none)), None);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
+
+use super::{image, layers, uppers};
+use crate::identify::{Target, further_stores, identify, recorded_lowers};
+use crate::invoke::Native;
+use crate::mount::{Instead, Record};
+use crate::policy::{Mode, Policy};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::mounts::Identity;
+use crate::sys::process;
+
+/// Verifies the image that `native` shows, and puts it in the place of that overlay, which is the mount
+/// `mount`. `None` where nothing is asked of the image: then the overlay stays.
+///
+/// # Errors
+/// Whatever a start by the mount program would be refused for; [`Case::O06Swap`] and [`Case::O03OtherMount`]
+/// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
+/// mounted.
+pub fn swap(policy: &Policy, native: &Native, mount: Identity) -> Result<Option<Record>> {
+    process::start_openssl();
+    let mut call = native.call.clone();
+    if native.nameless {
+        // They are not what is mounted: what the layers are is found out and verified as for any other.
+        let recorded = recorded_lowers(&call.target, &further_stores()?)?;
+        if recorded.len() != call.lowers.len() {
+            let why = format!("{} lower directories, the store has {} on record", call.lowers.len(), recorded.len());
+            return Err(Refusal::new(Case::B08Lowers, call.target.display().to_string(), why));
+        }
+        call.lowers = recorded;
+    }
+    let call = &call;
+    match identify(call)? {
+        Target::Image(claimed) => {
+            let own = claimed.own.as_ref();
+            let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
+            let instead = Instead { mount, metacopy: native.metacopy };
+            image::swap(call, policy, *claimed, instead)
+        }
+        Target::Layers(claimed) => {
+            layers::denied(policy, &claimed)?;
+            let refusal = Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why);
+            match policy.decide(&[]).mode {
+                Mode::Enforce => return Err(refusal),
+                Mode::Audit => image::audit(&refusal, call),
+                Mode::Off => {}
+            }
+            Ok(None)
+        }
+        Target::Volume => Err(Refusal::new(Case::O06Swap, call.target.display().to_string(), "not in a store")),
+    }
+}

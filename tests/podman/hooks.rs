@@ -1,0 +1,72 @@
+//! The hooks: with podman's own overlays, which precreate replaces, and with the mount program.
+
+use crate::image::APP;
+use crate::log::{Log, compare_with};
+use crate::podman::{Podman, Program, emulated};
+use crate::{life, many, ready, users};
+
+const HOOKED: [Program; 2] = [Program::Native, Program::Hooked];
+
+#[test]
+fn hooked_containers_run_as_with_native_overlay() {
+    compare_with("hooks: run", HOOKED, Podman::with_both, life::run);
+}
+
+#[test]
+fn hooked_containers_live_as_with_native_overlay() {
+    compare_with("hooks: life", HOOKED, Podman::new, with_sizes);
+}
+
+#[test]
+fn hooked_containers_of_mapped_users_are_as_with_native_overlay() {
+    compare_with("hooks: users", HOOKED, Podman::new, users::mapped);
+}
+
+#[test]
+fn hooked_containers_start_at_once_and_after_a_reboot_as_with_native_overlay() {
+    compare_with("hooks: many", HOOKED, Podman::with_both, many::at_once);
+    compare_with("hooks: reboot", HOOKED, Podman::new, many::reboot);
+}
+
+/// Sizes too, which podman takes from the upper directory, and what it says of the changes while they are made.
+fn with_sizes(podman: &Podman, log: &mut Log<'_>) {
+    log.run("start a container", &["run", "-d", "--name", "s", APP, "sleep", "1000"]);
+    // Metadata alone: an overlay that keeps no more of it in the upper directory loses the content for podman.
+    let change = "chmod 700 /usr/share/big; chown 1000 /usr/bin/suid; echo x >/etc/made; mv /usr/share/two /usr/share/2; \
+        rm -r /opt; mkdir /opt; ls -A /opt";
+    log.run("exec that changes metadata", &["exec", "s", "sh", "-c", change]);
+    log.run("ps -s", &["ps", "-s", "--format", "{{.Names}} {{.Size}}"]);
+    log.list("diff", &["diff", "s"]);
+    log.run("commit of a running one", &["commit", "-q", "s", "localhost/live"]);
+    log.run("export", &["export", "-o", "/var/tmp/export.tar", "s"]);
+    log.shell("what was exported", "tar -tvf /var/tmp/export.tar | grep -v -e ' etc/mtab' -e ' etc/hosts' -e ' etc/resolv' -e ' etc/hostname' -e ' run/' | cut -c 1-30,48- | sort; rm /var/tmp/export.tar");
+    log.run("rm -f of it", &["rm", "-f", "-t", "0", "s"]);
+    let look = "sha256sum /usr/share/big /usr/bin/suid /usr/share/2; ls -ln /usr/share/big /usr/bin/suid; ls -A /opt";
+    log.run("run what was committed", &["run", "--rm", "localhost/live", "sh", "-c", look]);
+    log.run("rmi of it", &["rmi", "localhost/live"]);
+    life::stay(podman, log);
+}
+
+/// Mounts do not pile up, and neither does anything else.
+#[test]
+fn l06_two_hundred_starts_and_stops_leave_nothing() {
+    if !ready("two hundred starts") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["create", "--name", "c", APP, "sh", "-c", "echo x >>/etc/made"]);
+    let before = podman.container_mounts();
+    let starts = if emulated() { 10 } else { 200 };
+    for n in 1..=starts {
+        podman.ok(&["start", "-a", "c"]);
+        podman.ok(&["container", "cleanup", "c"]);
+        assert_eq!(podman.container_mounts(), before, "after start {n}");
+    }
+    // Every start saw what the others wrote.
+    let log = podman.host.sh("podman cp c:/etc/made - | tar -xO | wc -l");
+    assert_eq!(log.trim(), starts.to_string());
+    podman.ok(&["rm", "c"]);
+    let records = podman.host.sh("ls /run/layerseal/mounts | wc -l; ls -A /run/layerseal | sort | tr '\\n' ' '");
+    println!("records and directories afterwards: {records}");
+    assert_eq!(podman.container_mounts(), [""; 0]);
+}
