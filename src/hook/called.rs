@@ -23,15 +23,18 @@ pub struct Called {
     pub decision: String,
     /// The ID of the case, where one was refused.
     pub case: String,
+    /// What the journal was told.
+    pub message: String,
 }
 
 /// Notes the call. That it cannot be noted is no reason to refuse, nor to allow.
-pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str) {
+pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str, message: &str) {
     let called = Called {
         time: process::now(),
         container: container.to_owned(),
         decision: decision.word().to_owned(),
         case: case.to_owned(),
+        message: message.to_owned(),
     };
     let written = runtime_dir(DIRECTORY).and_then(|dir| {
         files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &serde_json::to_vec(&called)?)

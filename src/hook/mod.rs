@@ -169,7 +169,7 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
         ("STAGE", stage.name()),
     ];
     journal::record(decision, &message, &fields);
-    called::note(stage, &about.container, decision, case);
+    called::note(stage, &about.container, decision, case, &message);
     match ended {
         Ok(_) => ExitCode::SUCCESS,
         Err(refusal) => {

@@ -2,8 +2,8 @@
 //! to read and write in its own way.
 //!
 //! It takes an entry of the upper directory for what it is, unless it knows of `metacopy`: so none may be
-//! left there that holds metadata only. Before Linux 6.16 an overlay with `verity=require` leaves such
-//! entries; there the container has a second overlay over the verified one, which copies all.
+//! left there that holds metadata only. Linux 6.12 has no `verity=require` that leaves none; there the
+//! container has a second overlay over the verified one, which copies all.
 
 use std::os::fd::OwnedFd;
 
@@ -25,6 +25,10 @@ pub struct Instead {
     /// Its owner knows of upper entries that hold metadata only.
     pub metacopy: bool,
 }
+
+/// The first version seen to take `verity=require` with `metacopy=off`, and to find the data all the same;
+/// which one it was in truth is no matter, for older ones there are two overlays.
+const ONE_OVERLAY: (u32, u32) = (6, 18);
 
 /// The name of the target in its layer's directory, which [`Place::at`] is here.
 const TARGET: &str = "merged";
@@ -58,15 +62,10 @@ fn make(image: &PreparedImage, layers: Layers, place: &Place, instead: &Instead)
     if instead.metacopy {
         return Ok((overlay::make(&layers, &sealed, place)?, Shows::expected(&layers, &sealed)));
     }
-    if image.mode() == VerityMode::Require {
+    if image.mode() == VerityMode::Require && mounts::kernel_version() >= ONE_OVERLAY {
         let options = [("metacopy", "off"), ("redirect_dir", "nofollow"), ("verity", "require")];
         let one = Recipe { source: sealed.source, options: &options };
-        match overlay::make(&layers, &one, place) {
-            Ok(overlay) => return Ok((overlay, Shows::expected(&layers, &one))),
-            // What an older kernel says to these options; what else it may mean, the other form says too.
-            Err(refusal) if refusal.case() == Case::I11Overlay => log::debug!("two overlays: {refusal}"),
-            Err(refusal) => return Err(refusal),
-        }
+        return Ok((overlay::make(&layers, &one, place)?, Shows::expected(&layers, &one)));
     }
     // What is asked of the whole is asked of the one that is seen.
     let both = layers.over(|lowers| overlay::make(lowers, &sealed, &Place::read_only(&place.target)))?;

@@ -1,6 +1,6 @@
 //! The hooks: with podman's own overlays, which precreate replaces, and with the mount program.
 
-use crate::image::APP;
+use crate::image::{APP, big};
 use crate::log::{Log, compare_with};
 use crate::podman::{Podman, Program, emulated};
 use crate::{life, many, ready, users};
@@ -42,7 +42,9 @@ fn with_sizes(podman: &Podman, log: &mut Log<'_>) {
     log.shell("what was exported", "tar -tvf /var/tmp/export.tar | grep -v -e ' etc/mtab' -e ' etc/hosts' -e ' etc/resolv' -e ' etc/hostname' -e ' run/' | cut -c 1-30,48- | sort; rm /var/tmp/export.tar");
     log.run("rm -f of it", &["rm", "-f", "-t", "0", "s"]);
     let look = "sha256sum /usr/share/big /usr/bin/suid /usr/share/2; ls -ln /usr/share/big /usr/bin/suid; ls -A /opt";
-    log.run("run what was committed", &["run", "--rm", "localhost/live", "sh", "-c", look]);
+    let seen = log.run("run what was committed", &["run", "--rm", "localhost/live", "sh", "-c", look]);
+    let digest = openssl::sha::sha256(&big()).map(|b| format!("{b:02x}")).concat();
+    assert!(seen.contains(&digest), "the content of a file of which only the mode was changed: {seen}");
     log.run("rmi of it", &["rmi", "localhost/live"]);
     life::stay(podman, log);
 }

@@ -32,7 +32,9 @@ impl Podman {
     #[track_caller]
     pub fn starts(&self, image: &str) {
         let look = "grep -q replaced /etc/kept && cat /usr/share/big >/dev/null && echo x >/etc/made";
-        self.ok(&["run", "--rm", image, "sh", "-c", look]);
+        let output = self.run(&["run", "--rm", image, "sh", "-c", look]);
+        let hooks = || self.host.sh("cat /run/layerseal/hooks/* 2>/dev/null || true");
+        assert!(output.status.success(), "{} {}", String::from_utf8_lossy(&output.stderr), hooks());
         assert_eq!(self.container_mounts(), [""; 0]);
     }
 
