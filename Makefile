@@ -4,14 +4,14 @@
 # make check    formatting, lints, dependencies
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others
-# make install  binary, man pages, completions, systemd units (DESTDIR, PREFIX)
+# make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
 
 SHELL = /bin/sh
 PREFIX ?= /usr
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build release demo test test-unit test-vm check fuzz bench docs install packages clean
+.PHONY: all build release demo test test-unit test-vm check fuzz bench docs install install-hooks uninstall packages clean
 
 all: release
 
@@ -60,7 +60,30 @@ install: release
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service \
 	    contrib/systemd/layerseal-gc.timer contrib/systemd/layerseal-gc.service
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md hooks/README.md
+	$(MAKE) --no-print-directory install-hooks
+
+# Each hook goes where only its runtime reads it, and its configuration names that directory. Containers of
+# podman and CRI-O are checked from then on.
+HOOKS = $(PREFIX)/share/layerseal/hooks
+install-hooks:
+	@for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
+	    install -d "$(DESTDIR)$(HOOKS)/$${hook%/*}" && \
+	    sed 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|' "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
+	done
+	@for file in podman/containers.conf:containers/containers.conf.d crio/crio.conf:crio/crio.conf.d; do \
+	    install -d "$(DESTDIR)/etc/$${file#*:}" && \
+	    sed 's|/usr/share/layerseal/hooks|$(HOOKS)|' "hooks/$${file%:*}" >"$(DESTDIR)/etc/$${file#*:}/50-layerseal.conf" || exit; \
+	done
+	@[ -n "$(DESTDIR)" ] || [ -e /etc/layerseal/policy.toml ] || \
+	    echo 'layerseal: no container starts before there is a policy: see $(PREFIX)/share/doc/layerseal/policy.toml'
+
+uninstall:
+	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
+	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service
 
 clean:
 	$(CARGO) clean

@@ -1,5 +1,5 @@
 //! What a start costs: `podman run` with native overlay, fuse-overlayfs and layerseal beside each other,
-//! the mount call beside `mount.composefs`, and the first use of a large image beside the kernel's own
+//! the mount call beside `mount.composefs`, the hooks alone, and the first use of a large image beside the kernel's own
 //! time for its files. `make bench` runs it by benches/start.sh, which makes the place for it: it writes
 //! /etc/layerseal.
 
@@ -16,6 +16,9 @@ use layerseal::sys::verity;
 
 const IMAGE: &str = "registry.example.com/acme/app";
 
+/// Ways to mount containers: `hooks` is native with both hooks, `both` is layerseal with both hooks.
+const STORES: [&str; 5] = ["native", "hooks", "fuse-overlayfs", "layerseal", "both"];
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if let [_, word, command @ ..] = args.as_slice()
@@ -31,6 +34,7 @@ fn main() {
     place.configure();
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
+    place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
     place.first_use(number("LAYERSEAL_BENCH_FILES", 60_000), number("LAYERSEAL_BENCH_MB", 1_500));
 }
 
@@ -56,10 +60,10 @@ impl Place {
     }
 
     fn configure(&self) {
-        for program in ["native", "fuse-overlayfs", "layerseal"] {
+        for program in STORES {
             let line = match program {
-                "native" => String::new(),
-                "layerseal" => format!("mount_program = \"{}\"\n", Self::layerseal()),
+                "native" | "hooks" => String::new(),
+                "layerseal" | "both" => format!("mount_program = \"{}\"\n", Self::layerseal()),
                 other => format!("mount_program = \"/usr/bin/{other}\"\n"),
             };
             let root = self.path(program);
@@ -70,7 +74,20 @@ impl Place {
             );
             std::fs::write(root.join("storage.conf"), conf).unwrap();
         }
-        std::fs::write(self.path("containers.conf"), "[containers]\ncgroups = \"disabled\"\nnetns = \"none\"\npids_limit = 0\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n").unwrap();
+        let hooks = self.path("hooks.d");
+        std::fs::create_dir_all(&hooks).unwrap();
+        for (name, text) in [
+            ("precreate", include_str!("../hooks/podman/layerseal-precreate.json")),
+            ("createRuntime", include_str!("../hooks/podman/layerseal-createRuntime.json")),
+        ] {
+            let text = text.replace("/usr/bin/layerseal", &Self::layerseal());
+            std::fs::write(hooks.join(format!("{name}.json")), text).unwrap();
+        }
+        let conf = "[containers]\ncgroups = \"disabled\"\nnetns = \"none\"\npids_limit = 0\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n";
+        for (name, hooks) in [("containers.conf", self.path("none")), ("hooks.conf", hooks)] {
+            std::fs::write(self.path(name), format!("{conf}hooks_dir = [\"{}\"]\n", hooks.display())).unwrap();
+        }
+        std::fs::create_dir_all(self.path("none")).unwrap();
         std::fs::write(self.path("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
         let key = [
             "req",
@@ -148,7 +165,7 @@ impl Place {
 
     fn starts(&self, runs: usize) {
         let image = self.image("small", 200, 2 << 20);
-        let stores = ["native", "fuse-overlayfs", "layerseal"].map(|name| self.store(name));
+        let stores = STORES.map(|name| self.store(name));
         for store in &stores {
             store.load(&image);
         }
@@ -199,6 +216,55 @@ impl Place {
             unmount();
         }
         show("mount.composefs", &mut theirs);
+    }
+
+    /// The hooks as processes of their own, on what they find when a container starts.
+    fn hooks(&self, runs: usize) {
+        println!("the hooks alone, {runs} each");
+        let hook = |stage: &str, input: &Path, dir: &Path| {
+            let input = std::fs::File::open(input).unwrap();
+            let mut command = Command::new(Self::layerseal());
+            command.args(["hook", stage]).current_dir(dir).env_clear().stdout(Stdio::null());
+            let status = command.stdin(input).status().unwrap();
+            assert!(status.success(), "{stage}: {status}");
+        };
+        let input = self.path("input.json");
+        // As crun leaves it: the root bound on itself in a mount namespace of its own.
+        let store = self.store("both");
+        let container = store.container();
+        let merged = container.mount(&store);
+        let script = format!("mount --rbind {merged} {merged} && echo && exec sleep 1000");
+        let unshare = ["--mount", "--propagation", "private", "sh", "-c", &script];
+        let mut child =
+            Command::new("unshare").args(unshare).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let (id, bundle) = (&container.id, &container.bundle);
+        let state = format!(
+            r#"{{"ociVersion":"1.0","id":"{id}","pid":{},"root":"{merged}","bundle":"{bundle}","status":"created"}}"#,
+            child.id()
+        );
+        std::fs::write(&input, state).unwrap();
+        let mut times: Vec<Duration> =
+            (0..runs).map(|_| time(|| hook("createRuntime", &input, Path::new(bundle)))).collect();
+        show("createRuntime", &mut times);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        container.unmount(&store);
+        // podman mounts, and the hook replaces that.
+        let store = self.store("hooks");
+        let container = store.container();
+        let mut times = Vec::new();
+        for run in 0..=runs {
+            let merged = container.mount(&store);
+            std::fs::write(&input, format!(r#"{{"root":{{"path":"{merged}"}}}}"#)).unwrap();
+            let time = time(|| hook("precreate", &input, Path::new(&container.bundle)));
+            if run > 0 {
+                times.push(time);
+            }
+            container.unmount(&store);
+        }
+        show("precreate, warm", &mut times);
     }
 
     /// The merged EROFS image in the vault, by what is mounted from it.
@@ -310,13 +376,44 @@ impl Call {
     }
 }
 
+/// A container that was made and not started.
+struct Container {
+    id: String,
+    bundle: String,
+}
+
+impl Container {
+    fn mount(&self, store: &Store<'_>) -> String {
+        let output = store.podman(&["mount", &self.id]).stdout(Stdio::piped()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn unmount(&self, store: &Store<'_>) {
+        done(&mut store.podman(&["umount", &self.id]));
+    }
+}
+
 impl Store<'_> {
+    fn hooked(&self) -> bool {
+        matches!(self.name, "hooks" | "both")
+    }
+
+    fn container(&self) -> Container {
+        let create = ["create", "--pull", "never", IMAGE, "/bin/true"];
+        let output = self.podman(&create).stdout(Stdio::piped()).output().unwrap();
+        let id = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let root = self.place.path(self.name);
+        let bundle = format!("{}/g/overlay-containers/{id}/userdata", root.display());
+        Container { id, bundle }
+    }
+
     fn podman(&self, args: &[&str]) -> Command {
         let mut command = Command::new("podman");
         command.args(args).stdout(Stdio::null());
         command
             .env("CONTAINERS_STORAGE_CONF", self.place.path(self.name).join("storage.conf"))
-            .env("CONTAINERS_CONF", self.place.path("containers.conf"));
+            .env("CONTAINERS_CONF", self.place.path(if self.hooked() { "hooks.conf" } else { "containers.conf" }));
         command
     }
 
@@ -327,9 +424,9 @@ impl Store<'_> {
         let listed = self.podman(&["images", "-q"]).stdout(Stdio::piped()).output().unwrap();
         let id = String::from_utf8(listed.stdout).unwrap().lines().next().unwrap().to_owned();
         done(&mut self.podman(&["tag", &id, IMAGE]));
-        if self.name == "layerseal" {
+        if !matches!(self.name, "native" | "fuse-overlayfs") {
             // What is measured is the first start, and not what can be done before.
-            let vault = self.place.path("layerseal/g/layerseal");
+            let vault = self.place.path(self.name).join("g/layerseal");
             let prepare = ["prepare", IMAGE, "--seals-only", "--seal", &oci[..oci.len() - 7]];
             done(Command::new(Place::layerseal()).arg("--vault").arg(vault).args(prepare).stdout(Stdio::null()));
         }

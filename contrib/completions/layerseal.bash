@@ -40,6 +40,9 @@ _layerseal() {
             layerseal,help)
                 cmd="layerseal__subcmd__help"
                 ;;
+            layerseal,hook)
+                cmd="layerseal__subcmd__hook"
+                ;;
             layerseal,images)
                 cmd="layerseal__subcmd__images"
                 ;;
@@ -106,6 +109,9 @@ _layerseal() {
             layerseal__subcmd__help,help)
                 cmd="layerseal__subcmd__help__subcmd__help"
                 ;;
+            layerseal__subcmd__help,hook)
+                cmd="layerseal__subcmd__help__subcmd__hook"
+                ;;
             layerseal__subcmd__help,images)
                 cmd="layerseal__subcmd__help__subcmd__images"
                 ;;
@@ -148,6 +154,15 @@ _layerseal() {
             layerseal__subcmd__help,verify)
                 cmd="layerseal__subcmd__help__subcmd__verify"
                 ;;
+            layerseal__subcmd__help__subcmd__hook,createRuntime)
+                cmd="layerseal__subcmd__help__subcmd__hook__subcmd__createRuntime"
+                ;;
+            layerseal__subcmd__help__subcmd__hook,explain)
+                cmd="layerseal__subcmd__help__subcmd__hook__subcmd__explain"
+                ;;
+            layerseal__subcmd__help__subcmd__hook,precreate)
+                cmd="layerseal__subcmd__help__subcmd__hook__subcmd__precreate"
+                ;;
             layerseal__subcmd__help__subcmd__keyring,add-cert)
                 cmd="layerseal__subcmd__help__subcmd__keyring__subcmd__add__subcmd__cert"
                 ;;
@@ -159,6 +174,30 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help__subcmd__policy,check)
                 cmd="layerseal__subcmd__help__subcmd__policy__subcmd__check"
+                ;;
+            layerseal__subcmd__hook,createRuntime)
+                cmd="layerseal__subcmd__hook__subcmd__createRuntime"
+                ;;
+            layerseal__subcmd__hook,explain)
+                cmd="layerseal__subcmd__hook__subcmd__explain"
+                ;;
+            layerseal__subcmd__hook,help)
+                cmd="layerseal__subcmd__hook__subcmd__help"
+                ;;
+            layerseal__subcmd__hook,precreate)
+                cmd="layerseal__subcmd__hook__subcmd__precreate"
+                ;;
+            layerseal__subcmd__hook__subcmd__help,createRuntime)
+                cmd="layerseal__subcmd__hook__subcmd__help__subcmd__createRuntime"
+                ;;
+            layerseal__subcmd__hook__subcmd__help,explain)
+                cmd="layerseal__subcmd__hook__subcmd__help__subcmd__explain"
+                ;;
+            layerseal__subcmd__hook__subcmd__help,help)
+                cmd="layerseal__subcmd__hook__subcmd__help__subcmd__help"
+                ;;
+            layerseal__subcmd__hook__subcmd__help,precreate)
+                cmd="layerseal__subcmd__hook__subcmd__help__subcmd__precreate"
                 ;;
             layerseal__subcmd__keyring,add-cert)
                 cmd="layerseal__subcmd__keyring__subcmd__add__subcmd__cert"
@@ -203,7 +242,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,7 +490,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy doctor help"
+            opts="pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -565,6 +604,62 @@ _layerseal() {
         layerseal__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__hook)
+            opts="createRuntime precreate explain"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__hook__subcmd__createRuntime)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__hook__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__hook__subcmd__precreate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -821,6 +916,148 @@ _layerseal() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook)
+            opts="-v -h --vault --verbose --help createRuntime precreate explain help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__createRuntime)
+            opts="-v -h --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__explain)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help)
+            opts="createRuntime precreate explain help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help__subcmd__createRuntime)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help__subcmd__precreate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__precreate)
+            opts="-v -h --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -5,13 +6,14 @@ use serde_json::json;
 use crate::cli::args;
 use crate::cli::home::Home;
 use crate::cli::output;
+use crate::hook::{self, Caller, Found, Since, Stage};
 use crate::identify::mount_program;
 use crate::policy::{Directories, Policy};
 use crate::prepare;
 use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
 use crate::sys::mounts::{Configure, kernel_version};
-use crate::sys::{files, verity};
+use crate::sys::{files, process, verity};
 
 /// One thing that was looked at.
 struct Check {
@@ -44,7 +46,8 @@ impl State {
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
-    let checks: Vec<Check> = kernel.into_iter().chain([policy(), podman(), skopeo(home)]).collect();
+    let checks: Vec<Check> =
+        kernel.into_iter().chain([policy(), podman()]).chain(hooks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -126,7 +129,7 @@ fn overlay() -> Check {
 /// The vault's filesystem, or that of the nearest directory above it that exists.
 fn filesystem(home: &Home) -> Check {
     const NAME: &str = "fs-verity";
-    let existing = home.vault.ancestors().find(|d| d.is_dir()).unwrap_or(std::path::Path::new("/"));
+    let existing = home.vault.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/"));
     let shown = existing.display().to_string();
     let probe = files::open_dir(existing)
         .map_err(|e| e.to_string())
@@ -201,11 +204,66 @@ fn podman() -> Check {
     const REMEDY: &str =
         "[storage.options.overlay] in /etc/containers/storage.conf: mount_program = \"/usr/bin/layerseal\"";
     match mount_program() {
-        Some(program) if program.ends_with("/layerseal") && std::path::Path::new(&program).exists() => {
+        Some(program) if program.ends_with("/layerseal") && Path::new(&program).exists() => {
             check(NAME, State::Ok, program, "")
         }
         Some(program) => check(NAME, State::Optional, program, REMEDY),
-        None => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+        None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
+            Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
+            _ => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+        },
+    }
+}
+
+/// What keeps containers from starting on a root that nobody verified.
+fn hooks() -> Vec<Check> {
+    let mut checks = vec![
+        one_hook("podman's hook createRuntime", Caller::Podman, Stage::CreateRuntime),
+        one_hook("podman's hook precreate", Caller::Podman, Stage::Precreate),
+    ];
+    if Path::new("/etc/crio").exists() {
+        checks.push(one_hook("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
+    }
+    checks
+}
+
+fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
+    const REMEDY: &str = "`make install` puts the hooks and their configuration in their places, see hooks/README.md";
+    match (hook::installed(Path::new("/"), caller, stage), stage) {
+        (Found::Broken(why), _) => check(name, State::Missing, why, REMEDY),
+        (Found::Nowhere, Stage::Precreate) if mount_program().is_some_and(|p| p.ends_with("/layerseal")) => {
+            check(name, State::Ok, "none, and not needed with the mount_program", "")
+        }
+        (Found::Nowhere, _) => {
+            check(name, State::Optional, "none: containers start on roots that nobody verified", REMEDY)
+        }
+        // Only podman's containers can be told from others from here.
+        (Found::Ready(file), _) if caller == Caller::Podman => called(name, stage, &file),
+        (Found::Ready(file), _) => check(name, State::Ok, file.display().to_string(), ""),
+    }
+}
+
+fn called(name: &'static str, stage: Stage, file: &Path) -> Check {
+    let shown = file.display();
+    match hook::since(stage) {
+        Since::Called(called) => {
+            let ago = process::now() - called.time;
+            let container = called.container.get(..12).unwrap_or(&called.container);
+            check(name, State::Ok, format!("{shown}; called {ago} s ago for {container}: {}", called.decision), "")
+        }
+        Since::NotCalled(seconds) => check(
+            name,
+            State::Missing,
+            format!("{shown}, but a container of podman runs for which it was not called, {seconds} s later"),
+            "a container that was started before the hook was there is stopped and started again; \
+             look for hooks_dir in containers.conf and for --hooks-dir",
+        ),
+        Since::Unknown => check(
+            name,
+            State::Ok,
+            format!("{shown}; not called since the host was started"),
+            "start a container, and look again",
+        ),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::cli::args;
 use crate::cli::output;
 use crate::hook::{self, Stage};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::process;
 
 /// The stage that an OCI runtime calls us for: by these words and no others, before anything else is read.
 pub(super) fn stage(argv: &[OsString]) -> Option<Stage> {
@@ -24,6 +25,13 @@ pub(super) fn explain(args: &args::Explain) -> Result<()> {
         return Ok(());
     }
     output::line(format!("exit code {}: {}", explained.code, explained.what));
+    for called in &explained.last {
+        let ago = process::now() - called.time;
+        output::line(format!(
+            "\nThe last time here, {ago} s ago, container {}:\n  {}",
+            called.container, called.message
+        ));
+    }
     for case in &explained.cases {
         output::line(format!("\n{}: {}", case.id, case.what));
         if !case.remedy.is_empty() {

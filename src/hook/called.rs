@@ -50,3 +50,29 @@ pub fn last_call(stage: Stage) -> Option<Called> {
     let file = files::open_file_at(&dir, format!("{}.json", stage.name())).ok()?;
     serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()
 }
+
+/// Whether a hook is really called, as far as that can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It was, and no container of podman runs that was started later.
+    Called(Called),
+    /// A container of podman runs that was started later, so many seconds; it was never called, or not then.
+    NotCalled(i64),
+    /// Neither was it called nor does a container of podman run.
+    Unknown,
+}
+
+/// How long after its monitor was started a container's hooks may be called, and the other way round.
+const TOLERANCE: i64 = 15;
+
+/// Compares the last call of a hook with the containers of podman that run.
+pub fn since(stage: Stage) -> Since {
+    let newest = process::started("conmon", "libpod");
+    match (last_call(stage), newest) {
+        (Some(called), Some(newest)) if newest > called.time + TOLERANCE => Since::NotCalled(newest - called.time),
+        (Some(called), _) => Since::Called(called),
+        // It may be about to be called.
+        (None, Some(newest)) if process::now() > newest + TOLERANCE => Since::NotCalled(process::now() - newest),
+        (None, _) => Since::Unknown,
+    }
+}

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use super::{Called, Stage, last_call};
 use crate::report::journal::Decision;
 use crate::report::{Case, Class};
 
@@ -12,6 +13,8 @@ pub struct Explanation {
     pub what: &'static str,
     /// The cases: all with this exit code, or those with the ID that was asked for.
     pub cases: Vec<CaseExplanation>,
+    /// The last call of a hook on this host, where it ended with this code.
+    pub last: Vec<Called>,
     /// How to find the record of it.
     pub journal: String,
 }
@@ -33,6 +36,7 @@ pub fn explain(asked: &str) -> Option<Explanation> {
         code,
         what,
         cases: cases.iter().map(|c| CaseExplanation { id: c.id(), what: c.what(), remedy: c.remedy() }).collect(),
+        last: last(&cases, code),
         journal: format!("journalctl -t layerseal MESSAGE_ID={}{filter}", Decision::Refused.message_id()),
     };
     if asked == "0" {
@@ -47,6 +51,15 @@ pub fn explain(asked: &str) -> Option<Explanation> {
     let cases: Vec<Case> = Case::ALL.iter().copied().filter(|c| c.id() == id).collect();
     let class = cases.first()?.class();
     Some(of(class.exit_code(), cases, class.describe(), &format!(" LAYERSEAL_CASE={id}")))
+}
+
+fn last(cases: &[Case], code: u8) -> Vec<Called> {
+    let calls = [Stage::Precreate, Stage::CreateRuntime].into_iter().filter_map(last_call);
+    let ended_so = |called: &Called| {
+        let of = |case: &Case| case.id() == called.case && case.class().exit_code() == code;
+        called.decision == Decision::Refused.word() && cases.iter().any(of)
+    };
+    calls.filter(ended_so).collect()
 }
 
 /// Signing and registries that a person asks for are no business of a hook.

@@ -13,14 +13,16 @@ mod called;
 mod cover;
 mod create_runtime;
 mod explain;
+mod installed;
 mod precreate;
 mod root;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-pub use called::{Called, last_call};
+pub use called::{Called, Since, last_call, since};
 pub use explain::{Explanation, explain};
+pub use installed::{Caller, Found, installed};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
@@ -68,8 +70,9 @@ struct About {
 impl About {
     fn stored(&mut self, stored: &Stored) {
         self.container.clone_from(&stored.id);
-        if let MadeFrom::Image { id, names } = &stored.made_from {
+        if let MadeFrom::Image { id, names, manifest } = &stored.made_from {
             self.names = if names.is_empty() { vec![id.clone()] } else { names.clone() };
+            self.manifest = manifest.map(|m| m.to_string()).unwrap_or_default();
         }
     }
 

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::places;
-use super::storage::{ContainerRecord, Store, is_id};
+use super::storage::{ContainerRecord, ImageRecord, Store, is_id};
+use crate::digest::BlobDigest;
 use crate::report::Result;
 
 /// A container that a store has on record.
@@ -26,6 +27,8 @@ pub enum MadeFrom {
         id: String,
         /// Its names.
         names: Vec<String>,
+        /// The digest of its manifest as it is stored, for the record; `None` where it cannot be read.
+        manifest: Option<BlobDigest>,
     },
     /// An image that is in none of the stores.
     Unknown {
@@ -60,15 +63,21 @@ pub fn container_of_layer(root: &Path, layer: &str, others: &[PathBuf]) -> Resul
 
 fn stored(store: &Store, container: &ContainerRecord, driver: &str, others: &[PathBuf]) -> Result<Stored> {
     let id = container.image.clone();
+    let image = |store: &Store, found: &ImageRecord| MadeFrom::Image {
+        id: found.id.clone(),
+        names: found.names.clone(),
+        manifest: store.manifest(driver, found),
+    };
     let mut made_from = match store.image(&id) {
         _ if id.is_empty() => MadeFrom::Nothing,
-        Some(found) => MadeFrom::Image { names: found.names.clone(), id },
+        Some(found) => image(store, found),
         None => MadeFrom::Unknown { id },
     };
     for other in others.iter().filter(|o| *o != store.path() && o.is_dir()) {
         let MadeFrom::Unknown { id } = &made_from else { break };
-        if let Some(found) = Store::open_without_layers(other, driver)?.image(id) {
-            made_from = MadeFrom::Image { id: found.id.clone(), names: found.names.clone() };
+        let other = Store::open_without_layers(other, driver)?;
+        if let Some(found) = other.image(id) {
+            made_from = image(&other, found);
         }
     }
     Ok(Stored { id: container.id.clone(), layer: container.layer.clone(), made_from })

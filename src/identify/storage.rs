@@ -14,6 +14,8 @@ use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::digest::BlobDigest;
+use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
@@ -248,6 +250,13 @@ impl Store {
             return Err(self.bad("overlay-images/images.json", format!("{:?} is no image ID", image.id)));
         }
         self.read(&format!("overlay-images/{}/{}", image.id, file_name(key)), max)
+    }
+
+    /// The digest of an image's manifest, as it lies there; nothing is concluded from it.
+    pub fn manifest(&self, driver: &str, image: &ImageRecord) -> Option<BlobDigest> {
+        let id = Some(&image.id).filter(|id| is_id(id.as_bytes()))?;
+        let bytes = self.read(&format!("{driver}-images/{id}/manifest"), Budget::STANDARD.manifest).ok()??;
+        Some(BlobDigest::of(&bytes))
     }
 
     fn records<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {

@@ -73,3 +73,25 @@ pub fn is_real_root() -> bool {
     let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
     rustix::process::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
 }
+
+/// When the newest process of root was started whose name is `name` and among whose arguments `argument`
+/// occurs, in seconds since 1970.
+pub fn started(name: &str, argument: &str) -> Option<i64> {
+    use std::os::unix::fs::MetadataExt as _;
+    // proc_stat(5) and proc_pid_stat(5): the boot in seconds since 1970, the start in ticks since then.
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: i64 = stat.lines().find_map(|l| l.strip_prefix("btime "))?.trim().parse().ok()?;
+    let ticks = i64::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    let start = |process: &std::path::Path| -> Option<i64> {
+        let named = std::fs::read_to_string(process.join("comm")).ok()?.trim() == name;
+        if !named || std::fs::metadata(process).ok()?.uid() != 0 {
+            return None;
+        }
+        let arguments = String::from_utf8_lossy(&std::fs::read(process.join("cmdline")).ok()?).into_owned();
+        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+        // The name stands in parentheses, and the start is the 22nd field.
+        let field: i64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+        arguments.contains(argument).then_some(boot + field / ticks)
+    };
+    std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| start(&e.path())).max()
+}

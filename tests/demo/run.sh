@@ -34,12 +34,14 @@ run $ls sign "oci:$work/image" --cert "$work/keys/publisher.crt" --key "$work/ke
     --identity registry.example.com/demo/app,127.0.0.1:5000/demo/app --sequence 1
 run $ls verify "oci:$work/image" --trust "$work/keys/publisher.crt" | cut -c 1-100
 
-say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; and from a registry"
+say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; from a registry; with hooks"
+rm -rf "$work/installed"
+make --no-print-directory install-hooks "DESTDIR=$work/installed"
 cat >"$work/guest" <<'END'
-sh ./guest.sh && sh ./podman.sh && sh ./registry.sh
+sh ./guest.sh && sh ./podman.sh && sh ./registry.sh && sh ./hooks.sh
 END
-sh tests/vm/run.sh --timeout 500 --disk-mb 2048 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
-    tests/demo/podman.sh tests/demo/registry.sh $ls "$work/image" "$work/keys"
+sh tests/vm/run.sh --timeout 700 --disk-mb 3072 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
+    tests/demo/podman.sh tests/demo/registry.sh tests/demo/hooks.sh $ls "$work/image" "$work/keys" "$work/installed"
 
 say "Without a VM"
 cat <<'END'

@@ -59,7 +59,7 @@ impl Podman {
     }
 
     /// What the hook decided last, and the case.
-    fn last(&self, stage: &str) -> (String, String) {
+    pub fn last(&self, stage: &str) -> (String, String) {
         let note = std::fs::read(self.host.inside(&format!("/run/layerseal/hooks/{stage}.json"))).unwrap_or_default();
         let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
         let word = |key: &str| note[key].as_str().unwrap_or_default().to_owned();
@@ -398,6 +398,7 @@ fn refusals_are_in_the_journal_with_all_that_is_known() {
     for field in [
         "MESSAGE_ID=508f57f1a9d04668a6d5faaa35c7f67e",
         "LAYERSEAL_CASE=O04",
+        "LAYERSEAL_DIGEST=sha256:",
         "PRIORITY=3",
         "/usr/share/v",
         &fingerprint,

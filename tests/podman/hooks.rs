@@ -72,3 +72,47 @@ fn l06_two_hundred_starts_and_stops_leave_nothing() {
     println!("records and directories afterwards: {records}");
     assert_eq!(podman.container_mounts(), [""; 0]);
 }
+
+/// The hook that replaces podman's overlay, with something happening to its `move_mount`: by then podman's
+/// overlay is gone, and ours is not there yet.
+const FAULTY: &str = r#"#!/bin/sh
+read -r fault </run/fault
+exec /usr/bin/strace -f -qqq -o /run/trace -e trace=move_mount -e "inject=move_mount:$fault" LAYERSEAL "$@"
+"#;
+
+#[test]
+fn l01_a_swap_that_dies_in_the_middle_leaves_nothing_and_no_container() {
+    if !ready("a swap that dies") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    if !podman.host.command("strace", &["--version"]).output().is_ok_and(|o| o.status.success()) {
+        println!("SKIPPED a swap that dies: needs strace");
+        return;
+    }
+    podman.starts(APP);
+    let hook = include_str!("../../hooks/podman/layerseal-precreate.json");
+    let binary = crate::common::binary().display().to_string();
+    podman.ok(&["create", "--name", "c", APP, "sh", "-c", "echo x >>/etc/made; cat /etc/made"]);
+    for fault in ["signal=KILL:when=1", "error=EPERM:when=1", "error=EBUSY:when=1"] {
+        podman.host.write("/var/tmp/faulty", FAULTY.replace("LAYERSEAL", &binary));
+        podman.host.write("/run/fault", format!("{fault}\n"));
+        podman.host.sh("chmod +x /var/tmp/faulty");
+        podman
+            .host
+            .write("/etc/containers/hooks/precreate.json", hook.replace("/usr/bin/layerseal", "/var/tmp/faulty"));
+        let output = podman.run(&["start", "-a", "c"]);
+        assert!(!output.status.success(), "{fault}: it started");
+        assert!(!output.stdout.starts_with(b"x"));
+        let traced = podman.host.sh("cat /run/trace");
+        assert!(traced.contains("INJECTED") || traced.contains("killed by"), "{fault}: {traced}");
+        let left: Vec<String> = podman.container_mounts().into_iter().filter(|m| !m.ends_with("/shm")).collect();
+        assert_eq!(left, [""; 0], "{fault}");
+        podman.hook("precreate");
+        podman.ok(&["start", "-a", "c"]);
+        podman.ok(&["container", "cleanup", "c"]);
+    }
+    assert_eq!(podman.ok(&["start", "-a", "c"]).lines().count(), 4, "one line of each start");
+    podman.ok(&["rm", "-f", "c"]);
+    assert_eq!(podman.container_mounts(), [""; 0]);
+}

@@ -32,7 +32,12 @@ impl Log<'_> {
         let args = slowly(args);
         let output = self.podman.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
         if show() {
-            println!("{:?} {what}: {} ms {}", self.podman.program, since.elapsed().as_millis(), String::from_utf8_lossy(&output.stderr));
+            println!(
+                "{:?} {what}: {} ms {}",
+                self.podman.program,
+                since.elapsed().as_millis(),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         self.note(what, wanted, &output)
     }

@@ -10,6 +10,7 @@ mod common;
 #[path = "../common/tree.rs"]
 mod tree;
 
+mod bundles;
 mod differences;
 #[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]

@@ -9,7 +9,7 @@ set -eu
 
 build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
 vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
-    mmdebstrap openssl podman skopeo strace tar uidmap util-linux xz-utils zstd'
+    mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xz-utils zstd'
 
 say() { echo "packages: $*"; }
 die() { say "$*" >&2; exit 1; }
