@@ -98,3 +98,33 @@
 //!
 //! Parts of an image (`podman image diff`, `podman system check`) are shown where an image that holds
 //! them is sealed: the lowest of its layer images, stacked.
+//!
+//! # What the hooks look at
+//!
+//! *createRuntime*, called by crun or runc when the container's mounts are made and its root is not yet
+//! changed to ([`hook`](crate::hook)). The mount that will be `/` is the uppermost one on the root's path in
+//! the mount namespace of the container's first process: the host can do nothing to it any more. All of this
+//! must hold where the policy says *enforce*:
+//!
+//! 1. Its device has a record in `/run/layerseal/mounts`, and the mount that the record is about still exists,
+//!    by its unique number, here or in the namespace of the first process. Device numbers are given again;
+//!    that number is not. mountinfo names no EROFS image where layers were given as descriptors: the record
+//!    is what ties the filesystem to what was verified.
+//! 2. It is the whole filesystem, of the recorded source, with the recorded number of lower and data layers
+//!    and `verity=require`; and a whole image, which the view for `podman diff` is not.
+//! 3. It was made for this container: its target is in the layer that the store has on record for the
+//!    container's ID. Without a store the root's path must be the target.
+//! 4. Nothing lay in it before the runtime bound it on itself.
+//! 5. What was decided at the mount is what the policy asks now: sealed, by a signer who is still trusted,
+//!    with fs-verity; nothing of it denied.
+//! 6. No mount of the container covers a system path, unless `cover` names it.
+//!
+//! Names decide which rule counts: those that the image had at the mount and those that the container's image
+//! has now, the strictest of all. Annotations are not looked at: who makes a pod writes them.
+//!
+//! *precreate*, called by podman before the runtime. podman's overlay is read back from mountinfo as the call
+//! that a mount program would have got, and goes the way of a start; at its end the overlay is unmounted, not
+//! detached, and the verified mount attached. Two overlays over one upper directory damage it, so there is a
+//! moment with none, and a failure then leaves none. containers-storage reads that upper directory in its own
+//! way: it holds whole files, with the IDs that are seen on the host, so metacopy is off in the overlay that
+//! writes it. Linux 6.12 has no `verity=require` without metacopy: there it lies over a second, read-only one.

@@ -74,27 +74,26 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
     })
 }
 
-/// The container of the bundle that podman runs us in, or, for versions that do not (4.3), of the layer that
-/// the configuration names. For other user IDs it names a directory on which that will be mounted later.
+/// The container of the layer that the configuration names, or of the bundle that podman runs us in: for other
+/// user IDs the configuration names a directory on which the root will be mounted later, and a transient store
+/// has its containers elsewhere than its layers. Podman 4.3 runs us wherever its caller is.
 fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
+    let mut others = further_stores()?;
     let named = layer_of(&config.root);
-    let others = further_stores()?;
-    if let Some(bundle) = Bundle::of(bundle).filter(|b| b.driver == "overlay") {
-        let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else {
-            return Ok(None);
-        };
-        let root = match named {
-            Some((root, layer)) if layer == stored.layer => root,
-            Some((_, layer)) => {
-                let why = format!("container {} has layer {}, and not {layer}", stored.id, stored.layer);
-                return Err(Refusal::new(Case::O03OtherMount, config.root.display().to_string(), why));
-            }
-            None => bundle.root,
-        };
-        let target = root.join("overlay").join(&stored.layer).join("merged");
-        return Ok(Some(Found { stored, target }));
+    if let Some((root, layer)) = &named {
+        if let Some(stored) = container_of_layer(root, layer, &others)? {
+            return Ok(Some(Found { stored, target: config.root.clone() }));
+        }
+        others.push(root.clone());
     }
-    let Some((root, layer)) = named else { return Ok(None) };
-    let stored = container_of_layer(&root, &layer, &others)?;
-    Ok(stored.map(|stored| Found { stored, target: config.root.clone() }))
+    let Some(bundle) = Bundle::of(bundle).filter(|b| b.driver == "overlay") else { return Ok(None) };
+    let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else { return Ok(None) };
+    match named {
+        Some((_, layer)) if layer == stored.layer => Ok(Some(Found { stored, target: config.root.clone() })),
+        Some(_) => Ok(None),
+        None => {
+            let target = bundle.root.join("overlay").join(&stored.layer).join("merged");
+            Ok(Some(Found { stored, target }))
+        }
+    }
 }

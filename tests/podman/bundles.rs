@@ -131,7 +131,7 @@ fn bundles_of_sealed_images_start() {
         bundle.config["root"]["readonly"] = true.into();
         bundle.starts();
         // Other words for the same directory.
-        bundle.config["root"]["path"] = format!("{}/../merged/.", bundle.merged).into();
+        bundle.config["root"]["path"] = bundle.merged.replace("/merged", "//./merged/.").into();
         bundle.starts();
         // What annotations say is no matter.
         bundle.config["annotations"] =

@@ -76,6 +76,12 @@ const EXPECTED_WITH_HOOKS: &[Expected] = &[
         why: "composefs keeps no extended attribute of an OCI image but security.capability",
     },
     Expected {
+        step: "hooks: metacopy: diff*",
+        lines: &["/usr/share/noted"],
+        podman: ALL,
+        why: "with metacopy podman compares the container with the image as it lies on the disk, with that attribute",
+    },
+    Expected {
         step: "hooks: users: uidmap: rm",
         lines: &["exit", "m"],
         podman: |v| v < (5, 0),

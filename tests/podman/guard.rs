@@ -117,6 +117,22 @@ fn a_verified_root_starts_and_the_hooks_say_so() {
 }
 
 #[test]
+fn a_verified_root_beneath_fuse_overlayfs_starts() {
+    if !ready("roots beneath fuse-overlayfs") {
+        return;
+    }
+    let podman = Podman::new(Program::Guarded);
+    podman.policy(&(default_policy() + "[mount]\ntop = \"fuse-overlayfs\"\n"));
+    podman.starts(APP);
+    assert_eq!(podman.last("createRuntime").0, "allowed");
+    // Another fuse-overlayfs in its place.
+    let again = "layer=${merged%/merged}; lower=$(for l in $(cat $layer/lower | tr ':' ' '); do printf '%s' \":${layer%/*}/$l\"; done)\n\
+        umount \"$merged\"; fuse-overlayfs -o \"lowerdir=${lower#:},upperdir=$layer/diff,workdir=$layer/work\" \"$merged\" </dev/null >/dev/null 2>&1";
+    podman.between(again);
+    podman.stopped("createRuntime", NOT_SEALED, &["O01"], &RUN);
+}
+
+#[test]
 fn o01_roots_that_nobody_verified_do_not_start() {
     if !ready("o01") {
         return;
