@@ -29,7 +29,7 @@ use crate::mount::Record;
 use crate::policy::{self, Mode, ROOTFS};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::process;
+use crate::sys::process::{self, Openssl};
 
 /// Bytes of a state or a configuration: several times what the largest of them have.
 const MAX_INPUT: u64 = 16 << 20;
@@ -115,6 +115,10 @@ impl Outcome {
 pub fn run(stage: Stage) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
+    process::start_openssl(match stage {
+        Stage::CreateRuntime => Openssl::Read,
+        Stage::Precreate => Openssl::Verify,
+    });
     let bundle = std::env::current_dir().unwrap_or_default();
     // Nothing is to be found by the caller's working directory.
     let moved = std::env::set_current_dir("/");

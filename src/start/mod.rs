@@ -25,7 +25,7 @@ use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
 use crate::report::{Case, Refusal, Result, journal};
-use crate::sys::process;
+use crate::sys::process::{self, Openssl};
 use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
@@ -62,7 +62,7 @@ fn start(call: &Call) -> Result<()> {
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
-    process::start_openssl();
+    process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
     let target = identify(call)?;
     // Until the mount stands and is on record: whoever comes second finds it.

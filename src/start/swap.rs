@@ -7,7 +7,6 @@ use crate::mount::{Instead, Record};
 use crate::policy::{Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::Identity;
-use crate::sys::process;
 
 /// Verifies the image that `native` shows, and puts it in the place of that overlay, which is the mount
 /// `mount`. `None` where nothing is asked of the image: then the overlay stays.
@@ -17,7 +16,6 @@ use crate::sys::process;
 /// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
 /// mounted.
 pub fn swap(policy: &Policy, native: &Native, mount: Identity) -> Result<Option<Record>> {
-    process::start_openssl();
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any other.

@@ -214,7 +214,8 @@ pub fn mountinfo_of(pid: u32) -> std::io::Result<Vec<MountInfo>> {
     let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(proc, format!("{pid}/mountinfo"), flags, Mode::empty(), stay)?;
-    let mut text = Vec::new();
+    // The kernel makes as much of it at a time as there is room for.
+    let mut text = Vec::with_capacity(32 << 10);
     std::fs::File::from(file).read_to_end(&mut text)?;
     Ok(parse_all(&text))
 }

@@ -12,15 +12,31 @@ pub fn clear_environment() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }
 
-/// Starts OpenSSL without the texts of its errors, which take longer than everything else that a start
-/// does with it. Errors are then numbers; who reads them has our own words beside them.
-pub fn start_openssl() {
-    /// `OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS` and `OPENSSL_INIT_NO_LOAD_SSL_STRINGS` (openssl/crypto.h,
-    /// openssl/ssl.h).
-    const WITHOUT_TEXTS: u64 = 0x1 | 0x0010_0000;
+/// What OpenSSL is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Openssl {
+    /// To verify signatures, as the host's openssl.cnf says.
+    Verify,
+    /// To read certificates: no algorithm is run, and no file says which ones could be.
+    Read,
+}
+
+/// Starts OpenSSL without what takes longer than everything else that a start does with it: the texts of its
+/// errors (errors are then numbers; who reads them has our own words beside them), ciphers, and taking all of
+/// that down again when the process ends.
+pub fn start_openssl(purpose: Openssl) {
+    /// `OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS`, `OPENSSL_INIT_NO_ADD_ALL_CIPHERS`, `OPENSSL_INIT_NO_ATEXIT`
+    /// (openssl/crypto.h), and `OPENSSL_INIT_NO_LOAD_SSL_STRINGS` (openssl/ssl.h).
+    const ALWAYS: u64 = 0x1 | 0x10 | 0x0008_0000 | 0x0010_0000;
+    /// `OPENSSL_INIT_NO_ADD_ALL_DIGESTS` and `OPENSSL_INIT_NO_LOAD_CONFIG`.
+    const TO_READ: u64 = 0x20 | 0x80;
+    let options = match purpose {
+        Openssl::Verify => ALWAYS,
+        Openssl::Read => ALWAYS | TO_READ,
+    };
     // SAFETY: both arguments are plain values, and the null pointer asks for the default settings. What
     // it returns says whether OpenSSL can be used; the first use of it would tell as well.
-    unsafe { openssl_sys::OPENSSL_init_ssl(WITHOUT_TEXTS, std::ptr::null()) };
+    unsafe { openssl_sys::OPENSSL_init_ssl(options, std::ptr::null()) };
 }
 
 /// Keeps descriptors that the caller left open from every program that is started: a daemon in the

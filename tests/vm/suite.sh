@@ -53,8 +53,8 @@ status=0
 for kernel in $kernels; do guest "$kernel" trixie vm ''; done
 for userland in $podmans; do
     case $userland in
-        trixie) kernel=6.12 root=root names='life::i11 users::a13 refusals::g03 refusals::h08 faults:: verity::' ;;
-        forky) kernel=7.3 root=root-forky names='life::containers users::a13 verity::' ;;
+        trixie) kernel=6.12 root=root names='life::i11 users::a13 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live hooks::hooked_containers_of guard::a_verified bundles::o03' ;;
+        forky) kernel=7.3 root=root-forky names='life::containers users::a13 verity:: hooks::hooked_containers_live guard::o03_a_root_that_was_changed' ;;
         *) echo "suite.sh: no podman of $userland" >&2; exit 2 ;;
     esac
     sh "$here/image.sh" --root "$userland"
