@@ -1,6 +1,6 @@
 //! What can be typed. Man pages and completions are made from this file.
 
-mod hook;
+mod host;
 mod transfer;
 mod upkeep;
 
@@ -11,7 +11,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crate::digest::Algorithm;
 use crate::oci::{Platform, Reference};
 use crate::report::Class;
-pub use hook::{Explain, HookCommand};
+pub use host::{AddCert, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, PolicyCheck, PolicyCommand};
 pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
 pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 
@@ -382,57 +382,4 @@ pub struct Inspect {
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,
-}
-
-/// `layerseal keyring`
-#[derive(Debug, Subcommand)]
-pub enum KeyringCommand {
-    /// Add certificates
-    AddCert(AddCert),
-    /// List the certificates
-    List(KeyringList),
-    /// Let no further certificate in until the next boot
-    Restrict,
-}
-
-/// `layerseal keyring add-cert`
-#[derive(Debug, Group)]
-pub struct AddCert {
-    /// PEM or DER files, or directories of them
-    #[arg(required = true, value_name = "FILE|DIR")]
-    pub certificates: Vec<PathBuf>,
-}
-
-/// `layerseal keyring list`
-#[derive(Debug, Group)]
-pub struct KeyringList {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `layerseal doctor`
-#[derive(Debug, Group)]
-pub struct Doctor {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `layerseal policy`
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Say what counts for an image, and which rule says so
-    Check(PolicyCheck),
-}
-
-/// `layerseal policy check`
-#[derive(Debug, Group)]
-pub struct PolicyCheck {
-    /// The image's name; several if it has several
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }

@@ -29,6 +29,7 @@ mod images;
 mod life;
 mod many;
 mod users;
+mod verdicts;
 mod verity;
 
 use std::process::Command;

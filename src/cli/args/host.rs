@@ -1,0 +1,83 @@
+//! The verbs that are about this host: its keyring, its policy, its hooks, and what it lacks.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Subcommand};
+
+/// `layerseal keyring`
+#[derive(Debug, Subcommand)]
+pub enum KeyringCommand {
+    /// Add certificates
+    AddCert(AddCert),
+    /// List the certificates
+    List(KeyringList),
+    /// Let no further certificate in until the next boot
+    Restrict,
+}
+
+/// `layerseal keyring add-cert`
+#[derive(Debug, Group)]
+pub struct AddCert {
+    /// PEM or DER files, or directories of them
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub certificates: Vec<PathBuf>,
+}
+
+/// `layerseal keyring list`
+#[derive(Debug, Group)]
+pub struct KeyringList {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal doctor`
+#[derive(Debug, Group)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say what counts for an image, and which rule says so
+    Check(PolicyCheck),
+}
+
+/// `layerseal policy check`
+#[derive(Debug, Group)]
+pub struct PolicyCheck {
+    /// The image's name; several if it has several
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal hook`
+#[derive(Debug, Subcommand)]
+pub enum HookCommand {
+    /// Check the root of a container that an OCI runtime is creating; its state is on the standard input
+    #[command(name = "createRuntime")]
+    CreateRuntime,
+    /// Put a verified mount in the place of podman's own; the configuration goes from the standard input to
+    /// the standard output
+    #[command(name = "precreate")]
+    Precreate,
+    /// Say what an exit code of a hook means, or the ID of a case
+    Explain(Explain),
+}
+
+/// `layerseal hook explain`
+#[derive(Debug, Group)]
+pub struct Explain {
+    /// The exit code that the runtime shows (`exit code: 4`), or the ID of a case (`O03`)
+    #[arg(value_name = "CODE|CASE")]
+    pub code: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
