@@ -193,6 +193,18 @@ pub struct StatementArgs {
     pub sequence: Option<u64>,
 }
 
+/// How a seal is written down
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// An artifact that carries the EROFS images (erofs-alongside.v1)
+    #[default]
+    ErofsAlongside,
+    /// The same without them: who reads it makes them from the layers (canonical.v1)
+    Canonical,
+    /// One annotation for each role, without them too (metadata.v1)
+    Metadata,
+}
+
 /// `layerseal sign`
 ///
 /// Of a multi-platform image every instance is sealed, unless --platform picks one.
@@ -212,6 +224,13 @@ pub struct Sign {
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,
+    /// How the seal is written down
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: FormatArg,
+    /// Put the certificate into the signatures, for hosts that trust who issued it (trust.d/STORE/ca/); the kernel
+    /// does not follow there
+    #[arg(long)]
+    pub embed_cert: bool,
     /// The instance of a multi-platform image [default: every one]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
@@ -253,6 +272,9 @@ pub struct Attach {
     /// Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made
     #[arg(long, value_name = "DIR")]
     pub signatures: PathBuf,
+    /// How the seal is written down
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: FormatArg,
     /// Check the signatures against these certificates first
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::cli::args::StatementArgs;
+use crate::cli::args::{FormatArg, StatementArgs};
 use crate::cli::home::{Home, Located, Place};
 use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
@@ -11,7 +11,7 @@ use crate::image::Contents;
 use crate::oci::{BlobStore, Layout, Reference, Repository};
 use crate::pki::formatted_digest;
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Artifact, Binding, Part, Role, artifact_descriptor};
+use crate::seal::{Artifact, Binding, Format, Part, Role, artifact_descriptor};
 
 /// Everything that a seal of an image signs.
 pub(super) struct Plan {
@@ -92,7 +92,11 @@ impl Plan {
     }
 
     /// The artifact, once every item has its signature; `der` gives it.
-    pub(super) fn artifact(&self, mut der: impl FnMut(&Item<'_>) -> Result<Vec<u8>>) -> Result<Artifact> {
+    pub(super) fn artifact(
+        &self,
+        format: FormatArg,
+        mut der: impl FnMut(&Item<'_>) -> Result<Vec<u8>>,
+    ) -> Result<Artifact> {
         let mut parts = Vec::new();
         let mut statement = Vec::new();
         for item in self.items() {
@@ -110,7 +114,12 @@ impl Plan {
                 _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
             }
         }
-        Ok(Artifact::erofs_alongside(&self.located.image, &parts, &self.binding.text(), &statement))
+        let format = match format {
+            FormatArg::ErofsAlongside => Format::ErofsAlongside,
+            FormatArg::Canonical => Format::Canonical,
+            FormatArg::Metadata => Format::Metadata,
+        };
+        Ok(Artifact::new(format, &self.located.image, &parts, &self.binding.text(), &statement))
     }
 
     /// Stores the artifact beside the image or where `output` says: blobs first, the manifest next, the

@@ -23,7 +23,8 @@ pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     for image in &images {
         let located = home.locate(image, args.platform.as_ref())?;
         let plan = Plan::new(located, home, &args.statement, true)?;
-        let artifact = plan.artifact(|item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
+        let artifact =
+            plan.artifact(args.format, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
         output::line(plan.store(home, &artifact, args.output.as_ref())?);
     }
     Ok(())
@@ -38,7 +39,8 @@ fn signer(args: &args::Sign) -> Result<Signer> {
     }
     let passphrase = args.passphrase_file.as_deref().map(read).transpose()?;
     let passphrase = passphrase.as_deref().map(|bytes| bytes.strip_suffix(b"\n").unwrap_or(bytes));
-    let signer = Signer::new(&certificate, &key, passphrase, &args.key.display().to_string())?;
+    let signer =
+        Signer::new(&certificate, &key, passphrase, &args.key.display().to_string())?.embedding(args.embed_cert);
     if signer.certificate().not_after() < now() || signer.certificate().not_before() > now() {
         log::warn!(
             "{}: the certificate is outside its dates; hosts that enforce them will refuse the seal",
@@ -69,7 +71,7 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
     })?;
     let located = home.locate(&args.image, args.platform.as_ref())?;
     let plan = Plan::with_statement(home, located, &statement)?;
-    let artifact = plan.artifact(|item| {
+    let artifact = plan.artifact(args.format, |item| {
         let name = format!("{}.sig", item.role);
         let der = file(&name)?;
         let subject = args.signatures.join(&name).display().to_string();

@@ -18,6 +18,7 @@ use crate::report::{Case, Refusal, Result};
 pub struct Signer {
     certificate: Certificate,
     key: PKey<Private>,
+    embed: bool,
 }
 
 impl Signer {
@@ -43,7 +44,14 @@ impl Signer {
             let detail = format!("it is not the key of {}", certificate.subject());
             return Err(unusable(name, &detail));
         }
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, key, embed: false })
+    }
+
+    /// The same, whose signatures carry the certificate: for hosts that trust an anchor and not the signer
+    /// itself ([`crate::pki::leaf`]).
+    #[must_use]
+    pub fn embedding(self, embed: bool) -> Self {
+        Self { embed, ..self }
     }
 
     /// The certificate that signatures name.
@@ -52,7 +60,7 @@ impl Signer {
     }
 
     /// A signature over the formatted digest `content`: PKCS#7 in DER, detached, without attributes
-    /// and certificates, SHA-256. With an RSA key the same content gives the same bytes.
+    /// and, unless [`Self::embedding`] asks for it, certificates, SHA-256. With an RSA key the same content gives the same bytes.
     ///
     /// Nothing leaves that [`verify`] would not accept.
     ///
@@ -75,7 +83,8 @@ impl Signer {
     }
 
     fn openssl_sign(&self, content: &[u8]) -> std::result::Result<Vec<u8>, ErrorStack> {
-        let flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR | Pkcs7Flags::NOCERTS;
+        let mut flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR;
+        flags.set(Pkcs7Flags::NOCERTS, !self.embed);
         let no_others = Stack::new()?;
         Pkcs7::sign(self.certificate.x509(), &self.key, &no_others, content, flags)?.to_der()
     }

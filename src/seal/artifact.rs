@@ -245,7 +245,7 @@ impl Parser<'_> {
 }
 
 /// Layers come last in `metadata.v1`.
-fn metadata_order(role: Role) -> (u8, usize) {
+pub(super) fn metadata_order(role: Role) -> (u8, usize) {
     match role {
         Role::Manifest => (0, 0),
         Role::Config => (1, 0),

@@ -34,6 +34,19 @@ pub(super) fn algorithm(name: &str, subject: &str) -> Result<Algorithm> {
     }
 }
 
+/// The key under which `metadata.v1` and inline annotations name the digest of `role`.
+pub(super) fn digest_key(role: Role, algorithm: Algorithm) -> String {
+    let role = match role {
+        Role::Manifest => "manifest",
+        Role::Config => "config",
+        Role::Merged => "merged.erofs.v1",
+        Role::Bootable => "merged.bootable.erofs.v1",
+        Role::Layer(_) => "layer.erofs.v1",
+        Role::Binding => "binding",
+    };
+    format!("composefs.{role}.{algorithm}")
+}
+
 /// A role key of `metadata.v1` and of inline annotations: what it is about, and the algorithm.
 /// `layer` is the number that a layer key would stand for.
 pub(super) fn role_key(key: &str, layer: usize, subject: &str) -> Result<(Role, Algorithm)> {

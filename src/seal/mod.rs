@@ -22,7 +22,7 @@ pub use artifact::{Parsed, parse};
 pub use binding::Binding;
 pub use inline::{claims, parse_inline};
 pub(crate) use keys::ARTIFACT_TYPES;
-pub use write::{Artifact, Part, artifact_descriptor};
+pub use write::{Artifact, Format, Part, artifact_descriptor};
 
 /// What a signature is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

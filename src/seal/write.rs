@@ -1,10 +1,11 @@
-//! The artifact that we write: `erofs-alongside.v1` with everything.
+//! The artifacts that we write: each with a signature for every role, and the statement.
 
 use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
-use super::Role;
+use super::artifact::metadata_order;
 use super::keys::*;
+use super::{Dialect, Role};
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::oci::Image;
 
@@ -30,44 +31,85 @@ pub struct Artifact {
     pub blobs: Vec<Vec<u8>>,
 }
 
+/// The artifacts that we write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// [`Dialect::ErofsAlongside`].
+    #[default]
+    ErofsAlongside,
+    /// [`Dialect::Canonical`].
+    Canonical,
+    /// [`Dialect::Metadata`].
+    Metadata,
+}
+
+impl From<Format> for Dialect {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::ErofsAlongside => Self::ErofsAlongside,
+            Format::Canonical => Self::Canonical,
+            Format::Metadata => Self::Metadata,
+        }
+    }
+}
+
 impl Artifact {
     /// The artifact for `image` from its parts (in role order) and the signed binding statement.
-    pub fn erofs_alongside(image: &Image, parts: &[Part], statement: &str, statement_der: &[u8]) -> Self {
-        let mut blobs = vec![b"{}".to_vec()];
-        let mut layers = Vec::new();
-        let mut add = |bytes: &[u8], media: &str, key: &str, role: Role, digest: &VerityDigest| {
-            layers.push(json!({
-                "mediaType": media,
-                "digest": BlobDigest::of(bytes).to_string(),
-                "size": bytes.len(),
-                "annotations": {key: role_name(role), DIGEST: digest.to_hex()},
-            }));
-            blobs.push(bytes.to_vec());
-        };
-        for part in parts {
-            if let Some(erofs) = &part.erofs {
-                add(erofs, EROFS, EROFS_TYPE, part.role, &part.digest);
+    pub fn new(format: Format, image: &Image, parts: &[Part], statement: &str, statement_der: &[u8]) -> Self {
+        let mut entries = Entries { blobs: vec![b"{}".to_vec()], layers: Vec::new() };
+        let mut annotations = json!({BINDING: statement, BINDING_SIG: openssl::base64::encode_block(statement_der)});
+        if format == Format::Metadata {
+            let mut parts: Vec<&Part> = parts.iter().collect();
+            parts.sort_by_key(|p| metadata_order(p.role));
+            for part in parts {
+                let key = digest_key(part.role, part.digest.algorithm());
+                entries.add(&part.der, PKCS7, &json!({key: part.digest.to_hex()}));
             }
+        } else {
+            for part in parts.iter().filter(|_| format == Format::ErofsAlongside) {
+                if let Some(erofs) = &part.erofs {
+                    entries.add(erofs, EROFS, &json!({EROFS_TYPE: role_name(part.role), DIGEST: part.digest.to_hex()}));
+                }
+            }
+            for part in parts {
+                let about = json!({SIGNATURE_TYPE: role_name(part.role), DIGEST: part.digest.to_hex()});
+                entries.add(&part.der, PKCS7, &about);
+            }
+            annotations[ALGORITHM] = parts.first().map(|p| p.digest.algorithm().name()).unwrap_or_default().into();
         }
-        for part in parts {
-            add(&part.der, PKCS7, SIGNATURE_TYPE, part.role, &part.digest);
-        }
-        let algorithm = parts.first().map(|p| p.digest.algorithm().name()).unwrap_or_default();
         // serde_json keeps objects sorted by key: the same seal is the same bytes.
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "artifactType": ALONGSIDE,
-            "config": {"mediaType": EMPTY, "digest": BlobDigest::of(b"{}").to_string(), "size": 2},
-            "layers": layers,
-            "subject": {"mediaType": image.media_type, "digest": image.digest.to_string(), "size": image.manifest.len()},
-            "annotations": {
-                ALGORITHM: algorithm,
-                BINDING: statement,
-                BINDING_SIG: openssl::base64::encode_block(statement_der),
+            "artifactType": match format {
+                Format::ErofsAlongside => ALONGSIDE,
+                Format::Canonical => CANONICAL,
+                Format::Metadata => METADATA,
             },
+            "config": {"mediaType": EMPTY, "digest": BlobDigest::of(b"{}").to_string(), "size": 2},
+            "layers": entries.layers,
+            "subject": {"mediaType": image.media_type, "digest": image.digest.to_string(), "size": image.manifest.len()},
+            "annotations": annotations,
         });
-        Self { manifest: manifest.to_string().into_bytes(), blobs }
+        Self { manifest: manifest.to_string().into_bytes(), blobs: entries.blobs }
+    }
+}
+
+/// The blobs of an artifact, and their descriptors.
+struct Entries {
+    blobs: Vec<Vec<u8>>,
+    layers: Vec<Value>,
+}
+
+impl Entries {
+    fn add(&mut self, bytes: &[u8], media: &str, annotations: &Value) {
+        self.layers.push(json!({
+            "mediaType": media,
+            "digest": BlobDigest::of(bytes).to_string(),
+            "size": bytes.len(),
+            "annotations": annotations,
+        }));
+        self.blobs.push(bytes.to_vec());
     }
 }
 

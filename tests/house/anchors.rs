@@ -12,13 +12,13 @@ use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Want
 
 use crate::common::{Bench, Layout as Made, two_layers};
 
-fn openssl(bench: &Bench, args: &str) {
+pub fn openssl(bench: &Bench, args: &str) {
     let output = Command::new("openssl").args(args.split(' ')).current_dir(bench.dir.path()).output().unwrap();
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An image whose seal was made with OpenSSL, the signer's certificate in every signature.
-fn sealed(purpose: &str) -> (Bench, Image) {
+/// An image without a seal, an authority, and a signer that it vouches for.
+fn certified(purpose: &str) -> (Bench, Image) {
     let bench = Bench::new();
     let digest = Made::new(&bench.path("image"), &two_layers()).digest;
     openssl(
@@ -31,6 +31,14 @@ fn sealed(purpose: &str) -> (Bench, Image) {
         &bench,
         "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 1 -sha256 -extfile leaf.cnf -out leaf.crt",
     );
+    let layout = Layout::open(&bench.path("image")).unwrap();
+    let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
+    (bench, image)
+}
+
+/// An image whose seal was made with OpenSSL, the signer's certificate in every signature.
+fn sealed(purpose: &str) -> (Bench, Image) {
+    let (bench, image) = certified(purpose);
     bench.run(&["digest", "oci:image", "--write", "tosign"]).ok();
     for entry in std::fs::read_dir(bench.path("tosign")).unwrap() {
         let path = entry.unwrap().path();
@@ -45,8 +53,6 @@ fn sealed(purpose: &str) -> (Bench, Image) {
         }
     }
     bench.run(&["attach", "oci:image", "--signatures", "tosign"]).ok();
-    let layout = Layout::open(&bench.path("image")).unwrap();
-    let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
     (bench, image)
 }
 
@@ -87,6 +93,19 @@ fn e09_a_seal_by_a_leaf_of_an_anchor_counts() {
     assert_eq!(judged(&bench, &image, "other.crt", Denied::nothing()).unwrap_err().case(), Case::E09Chain);
     // Who names nobody but the leaf needs no anchor; who trusts by command line builds no chain.
     bench.run(&["verify", "oci:image", "--trust", "leaf.crt"]).ok();
+}
+
+#[test]
+fn e09_signatures_of_our_own_can_carry_the_certificate() {
+    let sign = ["sign", "oci:image", "--cert", "leaf.crt", "--key", "leaf.key"];
+    let (bench, image) = certified("codeSigning");
+    bench.run(&[&sign[..], &["--embed-cert"]].concat()).ok();
+    let verified = judged(&bench, &image, "ca.crt", Denied::nothing()).unwrap();
+    assert_eq!(verified.signer().unwrap().anchor.as_ref().map(String::len), Some(64));
+    // Without it nobody can tell that the authority issued it.
+    let (bench, image) = certified("codeSigning");
+    bench.run(&sign).ok();
+    assert_eq!(judged(&bench, &image, "ca.crt", Denied::nothing()).unwrap_err().case(), Case::E07Untrusted);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod store;
 
 mod anchors;
 mod deny;
+mod dialects;
 mod fsck;
 mod gc;
 
