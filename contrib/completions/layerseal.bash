@@ -67,6 +67,9 @@ _layerseal() {
             layerseal,push)
                 cmd="layerseal__subcmd__push"
                 ;;
+            layerseal,seal)
+                cmd="layerseal__subcmd__seal"
+                ;;
             layerseal,sign)
                 cmd="layerseal__subcmd__sign"
                 ;;
@@ -135,6 +138,9 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help,push)
                 cmd="layerseal__subcmd__help__subcmd__push"
+                ;;
+            layerseal__subcmd__help,seal)
+                cmd="layerseal__subcmd__help__subcmd__seal"
                 ;;
             layerseal__subcmd__help,sign)
                 cmd="layerseal__subcmd__help__subcmd__sign"
@@ -242,7 +248,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -260,7 +266,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__attach)
-            opts="-v -h --signatures --trust --output --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --signatures --format --trust --output --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -268,6 +274,10 @@ _layerseal() {
             case "${prev}" in
                 --signatures)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "erofs-alongside canonical metadata" -- "${cur}"))
                     return 0
                     ;;
                 --trust)
@@ -490,7 +500,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
+            opts="pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -826,6 +836,20 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__push)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__seal)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1529,8 +1553,46 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__seal)
+            opts="-v -h --algorithm --inline --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --algorithm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-verify)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__sign)
-            opts="-v -h --cert --key --passphrase-file --algorithm --identity --sequence --platform --output --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --cert --key --passphrase-file --algorithm --identity --sequence --format --inline --embed-cert --platform --output --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1558,6 +1620,10 @@ _layerseal() {
                     ;;
                 --sequence)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "erofs-alongside canonical metadata" -- "${cur}"))
                     return 0
                     ;;
                 --platform)

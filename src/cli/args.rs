@@ -46,6 +46,8 @@ fn exit_codes() -> String {
 pub enum Command {
     /// Import an image into the vault
     Pull(Pull),
+    /// Write digests into an image that nobody has signed
+    Seal(Seal),
     /// Seal an image and sign the seal
     Sign(Sign),
     /// Print the digest of everything that a seal signs, and the bytes to sign
@@ -118,6 +120,7 @@ impl Command {
     pub fn registry(&self) -> RegistryArgs {
         let args = match self {
             Self::Pull(a) => &a.registry,
+            Self::Seal(a) => &a.registry,
             Self::Sign(a) => &a.registry,
             Self::Digest(a) => &a.registry,
             Self::Attach(a) => &a.registry,
@@ -227,6 +230,9 @@ pub struct Sign {
     /// How the seal is written down
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FormatArg,
+    /// Write the seal into the image's own manifest, which makes it a new image under the same tag; for layouts
+    #[arg(long, conflicts_with_all = ["format", "output"])]
+    pub inline: bool,
     /// Put the certificate into the signatures, for hosts that trust who issued it (trust.d/STORE/ca/); the kernel
     /// does not follow there
     #[arg(long)]
@@ -237,6 +243,29 @@ pub struct Sign {
     /// Where to put the seal: a layout or a repository [default: beside the image]
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// `layerseal seal`
+///
+/// The digest of the merged EROFS image goes into the image's config, as the label
+/// containers.composefs.fsverity that composefs-rs reads. It is a new image under the same tag, and nobody vouches
+/// for it: `layerseal sign` does.
+#[derive(Debug, Group)]
+pub struct Seal {
+    /// The image, in a layout
+    pub image: Reference,
+    /// Digest algorithm
+    #[arg(long, default_value = "sha512")]
+    pub algorithm: Algorithm,
+    /// Write the digests of config, layers and merged into annotations of the manifest instead
+    #[arg(long)]
+    pub inline: bool,
+    /// The instance of a multi-platform image [default: this host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,

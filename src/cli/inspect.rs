@@ -4,7 +4,7 @@ use crate::cli::args;
 use crate::cli::home::Home;
 use crate::cli::output;
 use crate::digest::BlobDigest;
-use crate::seal::{Binding, Bytes, Parsed, Seal, claims, parse, parse_inline};
+use crate::seal::{Binding, Bytes, Parsed, Seal, claims, label, parse, parse_inline};
 
 /// `layerseal inspect`: what is there, none of it verified.
 pub(super) fn run(home: &Home, args: &args::Inspect) -> anyhow::Result<()> {
@@ -46,6 +46,7 @@ pub(super) fn run(home: &Home, args: &args::Inspect) -> anyhow::Result<()> {
         "media_type": image.media_type,
         "config": image.config_digest.to_string(),
         "layers": layers,
+        "label": label(image).map(|d| format!("{}:{d}", d.algorithm())),
         "seals": seals,
     });
     if args.json {
@@ -98,6 +99,9 @@ fn print(document: &Value) {
             text(&layer["digest"]),
             output::bytes(layer["size"].as_u64().unwrap_or(0))
         ));
+    }
+    if let Some(label) = document["label"].as_str() {
+        output::line(format!("label   {label} (a claim)"));
     }
     let seals = document["seals"].as_array().cloned().unwrap_or_default();
     if seals.is_empty() {

@@ -9,6 +9,7 @@ mod gc;
 mod home;
 mod hook;
 mod images;
+mod inline;
 mod inspect;
 mod keyring;
 mod mount;
@@ -65,6 +66,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let home = home::Home::new(args.vault, args.command.registry().options())?;
     match args.command {
         Command::Pull(a) => pull::run(&home, &a)?,
+        Command::Seal(a) => inline::seal(&home, &a)?,
         Command::Sign(a) => sign::run(&home, &a)?,
         Command::Digest(a) => digest::run(&home, &a)?,
         Command::Attach(a) => sign::attach(&home, &a)?,

@@ -151,8 +151,8 @@ fn by_seals(
     };
     // One whose layer images cannot be stacked is looked at again: the marker would not say so.
     // Written once: a warm start writes nothing.
-    if let Some(seal) = verified.seal().filter(|seal| verified.stackable() && !checked(seal)) {
-        vault.mark_checked(digest, seal)?;
+    if let Some(seal) = verified.seal_name().filter(|seal| verified.stackable() && !checked(seal)) {
+        vault.mark_checked(digest, &seal)?;
     }
     Ok(verified)
 }

@@ -100,7 +100,7 @@ pub(super) fn import(
                 let question = Question { image, found, home, rules, budget, checked: &|_| false };
                 judge(&question, &mut read).into_result()?
             };
-            accepted = verified.seal().copied().filter(|_| verified.stackable());
+            accepted = verified.seal_name().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
             read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true })?
         }

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use crate::cli::args;
 use crate::cli::home::Home;
+use crate::cli::inline;
 use crate::cli::output;
 use crate::cli::seal::Plan;
 use crate::pki::{Dates, Ownership, Signer, TrustStore, key_file_mode_warning, parse_signature, verify_signature};
@@ -23,6 +24,10 @@ pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     for image in &images {
         let located = home.locate(image, args.platform.as_ref())?;
         let plan = Plan::new(located, home, &args.statement, true)?;
+        if args.inline {
+            inline::sign(plan, image, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
+            continue;
+        }
         let artifact =
             plan.artifact(args.format, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
         output::line(plan.store(home, &artifact, args.output.as_ref())?);

@@ -237,6 +237,32 @@ impl Layout {
         })
     }
 
+    /// Puts another manifest in the place of image `old`: wherever `index.json` names that, or only where it
+    /// does so under `tag`.
+    ///
+    /// # Errors
+    /// [`Case::NotFound`] where it is not named there itself: the instance of a multi-platform image is not;
+    /// [`Case::Io`], [`Case::LayoutBroken`].
+    pub fn replace_image(&self, old: &BlobDigest, tag: Option<&str>, new: &[u8]) -> Result<BlobDigest> {
+        let digest = self.store.write(new)?;
+        self.edit(|entries| {
+            let mut found = false;
+            for entry in
+                entries.iter_mut().filter(|e| e.get("digest").and_then(Value::as_str) == Some(&old.to_string()))
+            {
+                let named = entry.pointer("/annotations").and_then(|a| a.get(TAG)).and_then(Value::as_str);
+                if tag.is_none() || named == tag {
+                    entry["digest"] = digest.to_string().into();
+                    entry["size"] = new.len().into();
+                    found = true;
+                }
+            }
+            let why = "index.json does not name it; an instance of a multi-platform image must be copied out first";
+            if found { Ok(()) } else { Err(Refusal::new(Case::NotFound, old.to_string(), why)) }
+        })?;
+        Ok(digest)
+    }
+
     /// Makes `artifact` a referrer of `image`: an entry of its own and one in the index of the
     /// fallback tag (distribution-spec, "Referrers Tag Schema"), both merged with what is there.
     ///

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::artifact::{base64, binding};
-use super::keys::role_key;
+use super::keys::{BINDING, BINDING_SIG, digest_key, role_key};
+use super::write::Part;
 use super::{Bytes, Dialect, Role, Seal, Signature};
-use crate::digest::{Algorithm, VerityDigest};
-use crate::oci::{Budget, Image};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::{Budget, Image, strict_json};
 use crate::report::{Case, Refusal, Result};
 
 /// The inline seal of `image`, where it has one.
@@ -46,7 +49,7 @@ fn collect(
 ) -> Result<()> {
     const NAME: &str = "inline seal";
     let before = out.len();
-    for (key, hex) in annotations.iter().filter(|(k, _)| k.starts_with("composefs.") && k.contains(".fsverity-")) {
+    for (key, hex) in annotations.iter().filter(|(k, _)| is_inline(k)) {
         let (digest_key, is_signature) = key.strip_suffix(".sig").map_or((key.as_str(), false), |k| (k, true));
         let (role, algorithm) = role_key(digest_key, layer, NAME)?;
         if !allowed.contains(&role) {
@@ -67,6 +70,104 @@ fn collect(
         out.push(Signature { role, digest, der: der.map(Bytes::Here) });
     }
     Ok(())
+}
+
+/// The manifest of `image` with an inline seal of these parts in the place of any that it had: config, layers
+/// and merged, each signature only where a part has one. The statement names no subject: the manifest that
+/// holds it is the subject. The same parts give the same bytes.
+///
+/// # Errors
+/// [`Case::D14Json`]; [`Case::Bug`] for parts that are not the image's.
+pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8])>) -> Result<Vec<u8>> {
+    let mut manifest = strict_json::value(&image.manifest, "manifest")?;
+    let bug = |role: Role| Refusal::new(Case::Bug, role.to_string(), "no place in the manifest");
+    let mut places = vec!["".to_owned(), "/config".to_owned()];
+    places.extend((0..image.layers.len()).map(|n| format!("/layers/{n}")));
+    for place in &places {
+        annotate(&mut manifest, place, |annotations| {
+            annotations.retain(|key, _| !is_inline(key) && key != BINDING && key != BINDING_SIG);
+        })
+        .ok_or_else(|| bug(Role::Manifest))?;
+    }
+    for part in parts {
+        let place = match part.role {
+            Role::Config => places[1].clone(),
+            Role::Layer(number) => format!("/layers/{number}"),
+            Role::Merged | Role::Bootable => places[0].clone(),
+            // It cannot hold its own digest; the statement has one of its own place.
+            Role::Manifest | Role::Binding => continue,
+        };
+        let key = digest_key(part.role, part.digest.algorithm());
+        annotate(&mut manifest, &place, |annotations| {
+            if !part.der.is_empty() {
+                annotations.insert(format!("{key}.sig"), openssl::base64::encode_block(&part.der).into());
+            }
+            annotations.insert(key, part.digest.to_hex().into());
+        })
+        .ok_or_else(|| bug(part.role))?;
+    }
+    if let Some((text, der)) = statement {
+        annotate(&mut manifest, &places[0], |annotations| {
+            annotations.insert(BINDING.into(), text.into());
+            annotations.insert(BINDING_SIG.into(), openssl::base64::encode_block(der).into());
+        });
+    }
+    Ok(manifest.to_string().into_bytes())
+}
+
+fn is_inline(key: &str) -> bool {
+    key.starts_with("composefs.") && key.contains(".fsverity-")
+}
+
+/// Changes the annotations of the object at `place`, which has none afterwards where they would be empty.
+fn annotate(manifest: &mut Value, place: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Option<()> {
+    let object = manifest.pointer_mut(place)?.as_object_mut()?;
+    let mut annotations = match object.remove("annotations") {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    change(&mut annotations);
+    if !annotations.is_empty() {
+        object.insert("annotations".into(), Value::Object(annotations));
+    }
+    Some(())
+}
+
+/// The older label of an image's config: the hex digest of the merged EROFS image.
+const LABEL: &str = "containers.composefs.fsverity";
+
+/// Config and manifest of `image` with the label `containers.composefs.fsverity` in the config, as
+/// composefs-rs's `seal` writes it: a digest that nobody has signed.
+///
+/// # Errors
+/// [`Case::D14Json`].
+pub fn write_label(image: &Image, merged: &VerityDigest) -> Result<(Vec<u8>, Vec<u8>)> {
+    let refuse = |what: &str| Refusal::new(Case::D14Json, what, "not an object");
+    let mut config = strict_json::value(&image.config, "config")?;
+    let object = config.as_object_mut().ok_or_else(|| refuse("config"))?;
+    let inner = object.entry("config").or_insert_with(|| Value::Object(Map::new()));
+    let inner = inner.as_object_mut().ok_or_else(|| refuse("config.config"))?;
+    // Go writes null for a map that was never made.
+    if inner.get("Labels").is_none_or(Value::is_null) {
+        inner.insert("Labels".into(), Value::Object(Map::new()));
+    }
+    let labels = inner.get_mut("Labels").and_then(Value::as_object_mut).ok_or_else(|| refuse("config.Labels"))?;
+    labels.insert(LABEL.into(), merged.to_hex().into());
+    let config = config.to_string().into_bytes();
+    let mut manifest = strict_json::value(&image.manifest, "manifest")?;
+    let descriptor =
+        manifest.pointer_mut("/config").and_then(Value::as_object_mut).ok_or_else(|| refuse("manifest"))?;
+    descriptor.insert("digest".into(), BlobDigest::of(&config).to_string().into());
+    descriptor.insert("size".into(), config.len().into());
+    Ok((config, manifest.to_string().into_bytes()))
+}
+
+/// What that label says; a claim, shown and never trusted. `None` where there is none, or no digest.
+pub fn label(image: &Image) -> Option<VerityDigest> {
+    let config: Value = serde_json::from_slice(&image.config).ok()?;
+    let hex = config.pointer("/config/Labels")?.get(LABEL)?.as_str()?;
+    let algorithm = if hex.len() == 64 { Algorithm::Sha256 } else { Algorithm::Sha512 };
+    VerityDigest::from_hex(algorithm, hex)
 }
 
 /// Digest-only claims in `io.containers.composefs.digest`, for each layer: a comma list of

@@ -20,7 +20,7 @@ use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 
 pub use artifact::{Parsed, parse};
 pub use binding::Binding;
-pub use inline::{claims, parse_inline};
+pub use inline::{claims, label, parse_inline, write_inline, write_label};
 pub(crate) use keys::ARTIFACT_TYPES;
 pub use write::{Artifact, Format, Part, artifact_descriptor};
 

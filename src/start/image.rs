@@ -359,8 +359,8 @@ impl Work<'_> {
         let image = &candidate.image.digest;
         verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(self.vault, erofs))?;
         self.keep_image(candidate, contents)?;
-        match verified.seal() {
-            Some(seal) if verified.stackable() => self.vault.mark_checked(image, seal),
+        match verified.seal_name() {
+            Some(seal) if verified.stackable() => self.vault.mark_checked(image, &seal),
             _ => Ok(()),
         }
     }

@@ -219,7 +219,8 @@ impl Judge<'_> {
         let signed = signatures::check(image, seal, store, rules, budget)?;
         // Only now: an artifact that nobody trusted has signed contradicts nobody.
         conflict(self.inline.as_ref(), seal)?;
-        let before = artifact.is_some_and(|a| checked(&a)) && rules.certificates.is_some();
+        // An inline seal is named by the manifest that it is in.
+        let before = checked(&artifact.unwrap_or(image.digest)) && rules.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
             let images = known(&signed, binding.merged);
             self.deny(&signed, &images)?;

@@ -71,6 +71,16 @@ impl VerifiedImage {
         self.seal.as_ref()
     }
 
+    /// What a host notes the seal by that was compared with the layers: the artifact's digest, or, for an inline
+    /// seal, that of the manifest that it is in. `None` for unsigned images, and for seals without a statement,
+    /// which are compared every time.
+    pub fn seal_name(&self) -> Option<BlobDigest> {
+        match self.dialect {
+            Some(Dialect::Inline) => self.binding.as_ref().and(self.image.as_ref()).map(|image| image.digest),
+            _ => self.seal,
+        }
+    }
+
     /// The dialect of the seal that vouches.
     pub fn dialect(&self) -> Option<Dialect> {
         self.dialect

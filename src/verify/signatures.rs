@@ -148,6 +148,9 @@ fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
 /// The statement, if it is about this image.
 fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Result<Option<Binding>> {
     let Some((text, _)) = &seal.binding else {
+        if rules.certificates.is_some() && seal.signatures.iter().all(|s| s.der.is_none()) {
+            return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
+        }
         if rules.certificates.is_some() && rules.binding == BindingRule::Required {
             return Err(Refusal::new(Case::D16Binding, "", ""));
         }

@@ -66,6 +66,76 @@ fn c06_one_good_seal_among_dialects_and_signers_is_enough() {
 }
 
 #[test]
+fn an_inline_seal_makes_a_new_image_that_needs_no_other() {
+    for algorithm in ["sha512", "sha256"] {
+        let (bench, layout) = bench();
+        let before = layout.index();
+        sign(&bench, "signer", &["--inline", "--algorithm", algorithm, "--sequence", "3"]);
+        assert!(layout.seals().is_empty());
+        let after = layout.index();
+        assert_eq!(after["manifests"].as_array().unwrap().len(), before["manifests"].as_array().unwrap().len());
+        assert_ne!(after["manifests"][0]["digest"], before["manifests"][0]["digest"], "the tag names the new image");
+        let report = verified(&bench, &["--identity", "registry.example.com/app"]);
+        assert_eq!((&report["seals"][0]["dialect"], report["seals"].as_array().unwrap().len()), (&"inline".into(), 1));
+        bench
+            .run(&["verify", "oci:image", "--trust", "signer.crt", "--identity", "registry.example.com/other"])
+            .refused(4, "D18");
+        bench.run(&["verify", "oci:image", "--trust", "stranger.crt"]).refused(4, "E07");
+        // Again: the same bytes. By another: in its place.
+        sign(&bench, "signer", &["--inline", "--algorithm", algorithm, "--sequence", "3"]);
+        assert_eq!(layout.index(), after, "N04");
+        bench.run(&["pull", "oci:image", "--name", "app", "--require-signature", "--trust", "signer.crt"]).ok();
+        bench.run(&["verify", "app", "--trust", "signer.crt"]).ok();
+        sign(&bench, "stranger", &["--inline", "--algorithm", algorithm]);
+        bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).refused(4, "E07");
+        // Beside it an artifact of somebody trusted; they say the same.
+        sign(&bench, "signer", &["--algorithm", algorithm]);
+        verified(&bench, &[]);
+    }
+}
+
+#[test]
+fn d12_an_inline_seal_that_disagrees_with_an_artifact_is_a_refusal() {
+    let (bench, mut layout) = bench();
+    sign(&bench, "signer", &["--inline"]);
+    let digest = layout.index()["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let mut manifest: Value = serde_json::from_slice(&layout.read(&digest)).unwrap();
+    let key = "composefs.merged.erofs.v1.fsverity-sha512-12";
+    manifest["annotations"][key] = "0".repeat(128).into();
+    layout.set_manifest(&manifest);
+    sign(&bench, "signer", &[]);
+    bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).refused(4, "D12");
+}
+
+#[test]
+fn digests_without_signatures_are_claims() {
+    let (bench, layout) = bench();
+    bench.run(&["seal", "oci:image"]).ok();
+    let inspected = bench.run(&["inspect", "oci:image", "--json"]).ok().json();
+    let digests = bench.run(&["digest", "oci:image", "--json"]).ok().json();
+    let merged = digests["roles"].as_array().unwrap().iter().find(|r| r["role"] == "merged").unwrap()["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(inspected["label"], format!("fsverity-sha512-12:{merged}"), "{digests}");
+    let config = inspected["config"].as_str().unwrap();
+    let config: Value = serde_json::from_slice(&layout.read(config)).unwrap();
+    assert_eq!(config["config"]["Labels"]["containers.composefs.fsverity"], merged);
+    // Again is no change; the label changes no tree.
+    bench.run(&["seal", "oci:image"]).ok();
+    assert_eq!(bench.run(&["inspect", "oci:image", "--json"]).ok().json()["image"], inspected["image"]);
+    bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).refused(3, "C07");
+    bench.run(&["seal", "oci:image", "--inline"]).ok();
+    bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).refused(3, "C07");
+    let report = bench.run(&["verify", "oci:image", "--json"]).ok().json();
+    assert_eq!(report["seals"][0]["dialect"], "inline");
+    // And then it is signed.
+    sign(&bench, "signer", &[]);
+    verified(&bench, &[]);
+    bench.run(&["seal", "app"]).refused(2, "X04");
+}
+
+#[test]
 fn signatures_made_elsewhere_go_into_any_format() {
     for (format, name) in FORMATS {
         let (bench, _) = bench();
