@@ -15,7 +15,7 @@ use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::now;
-use crate::vault::{Import, Lock, Vault};
+use crate::vault::{Floors, Import, Lock, Vault};
 use crate::verify::{BindingRule, Found, Rules};
 
 /// The vault's place, and the limits.
@@ -322,6 +322,7 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
         },
         identities: args.identity.iter().cloned().collect(),
         denied: denied()?,
+        floors: Floors::new(),
     })
 }
 

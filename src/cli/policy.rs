@@ -34,6 +34,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             "verity": word(&decision.verity),
             "upper": word(&decision.upper),
             "dates": if decision.dates == Dates::Enforce { "enforce" } else { "ignore" },
+            "rollback": word(&decision.rollback),
             "fetch": fetch,
             "cover": decision.cover.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mount": {"nodev": mount.nodev, "nosuid": mount.nosuid, "top": top},
@@ -59,6 +60,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     rows.push(vec!["verity".into(), word(&decision.verity)]);
     rows.push(vec!["upper".into(), word(&decision.upper)]);
     rows.push(vec!["dates".into(), if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into()]);
+    rows.push(vec!["rollback".into(), word(&decision.rollback)]);
     rows.push(vec!["fetch".into(), fetch.into()]);
     if !decision.cover.is_empty() {
         let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();

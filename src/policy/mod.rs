@@ -39,7 +39,7 @@ use crate::report::{Case, Refusal, Result};
 
 pub use config::Directories;
 pub use denied::Denied;
-pub use rule::{Binding, Cover, Fetch, Mode, MountSettings, Top, Upper, Verity};
+pub use rule::{Binding, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};
 
 /// The name of an image that has none.
@@ -84,6 +84,8 @@ pub struct Decision {
     pub fetch_timeout: Duration,
     /// Which system paths of the image its containers may cover by mounts of their own.
     pub cover: Vec<Cover>,
+    /// Whether a seal may be older than one that was accepted before.
+    pub rollback: Rollback,
     /// Where this was decided: the pattern and its file.
     pub source: String,
     /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
@@ -255,6 +257,7 @@ impl Stores<'_> {
             },
             fetch: settings.fetch.unwrap_or(Fetch::Never),
             cover: settings.cover.clone().unwrap_or_default(),
+            rollback: settings.rollback.unwrap_or(Rollback::Allow),
             fetch_timeout: settings
                 .fetch_timeout
                 .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),

@@ -63,6 +63,16 @@ pub enum Fetch {
     OnMount,
 }
 
+/// Whether a seal may be older than one that this host accepted before for the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rollback {
+    /// It may; nobody keeps count.
+    Allow,
+    /// It may not, by the sequence in its statement; one without a sequence is older than any with.
+    Refuse,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DatesSetting {
@@ -114,6 +124,7 @@ pub(super) struct Settings {
     pub(super) dates: Option<DatesSetting>,
     pub(super) fetch: Option<Fetch>,
     pub(super) cover: Option<Vec<Cover>>,
+    pub(super) rollback: Option<Rollback>,
     /// In seconds.
     pub(super) fetch_timeout: Option<std::num::NonZeroU16>,
 }
@@ -131,6 +142,7 @@ impl Settings {
             dates: self.dates.or(base.dates),
             fetch: self.fetch.or(base.fetch),
             cover: self.cover.or_else(|| base.cover.clone()),
+            rollback: self.rollback.or(base.rollback),
             fetch_timeout: self.fetch_timeout.or(base.fetch_timeout),
         }
     }

@@ -155,7 +155,8 @@ cases! {
     D07Digest = "D07", Rejected, "the digest is not the one that was sealed", "fetch the image again, or sign it again";
     D08Annotation = "D08", Rejected, "ambiguous or unknown annotation", "make the seal again with `layerseal sign`";
     D09Algorithm = "D09", Rejected, "the algorithm is mixed or not supported", "seal with fsverity-sha256-12 or fsverity-sha512-12";
-    D10Rollback = "D10", Rejected, "the seal is older than one already accepted", "";
+    D10Rollback = "D10", Rejected, "the seal is older than one already accepted", "use a newer build of the image; to go back all the same, remove the name's floor from /var/lib/layerseal/floors";
+    D10Floors = "D10", Policy, "the rollback floors of this host cannot be used", "/var/lib/layerseal/floors must be root's, and hold what layerseal wrote";
     D12Conflict = "D12", Rejected, "inline annotations and the seal disagree", "remove the one that is wrong";
     D13Platform = "D13", Rejected, "the seal is for another platform", "sign the image of this platform";
     D14Json = "D14", Rejected, "not strict JSON", "duplicate keys, byte order marks and invalid UTF-8 are refused";

@@ -10,11 +10,11 @@ use crate::image::{Contents, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Denied, Mode, Policy, Verity};
+use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::sys::process;
-use crate::vault::{Digests, Vault};
+use crate::vault::{Digests, Floors, Vault, floors, raise};
 use crate::verify::{BindingRule, Found, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
@@ -217,8 +217,8 @@ impl<'a> Choice<'a> {
         Ok(!self.asked() && !layers::any_aufs(&claimed.root, &claimed.layers)?)
     }
 
-    fn rules(&self) -> Rules {
-        Rules {
+    fn rules(&self) -> Result<Rules> {
+        Ok(Rules {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
@@ -230,7 +230,18 @@ impl<'a> Choice<'a> {
             // An image that lost its name to a newer one has none to compare.
             identities: if self.decision.identity { self.decision.names.clone() } else { Vec::new() },
             denied: self.policy.denied().clone(),
-        }
+            floors: match self.decision.rollback {
+                Rollback::Refuse => floors()?,
+                Rollback::Allow => Floors::new(),
+            },
+        })
+    }
+
+    /// What is accepted now is the oldest that is accepted from now on.
+    fn raise(&self, verified: &VerifiedImage, rules: &Rules) -> Result<()> {
+        let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
+        let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
+        raise(rules.names(binding), sequence, &rules.floors)
     }
 
     fn prepare(
@@ -297,11 +308,14 @@ impl<'a> Choice<'a> {
 
     /// The first candidate that a seal passes for.
     fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
-        let rules = self.rules();
+        let rules = self.rules()?;
         let mut first: Option<Refusal> = None;
         for candidate in &self.candidates {
             match work.sealed(candidate, &rules) {
-                Ok(verified) => return Ok((candidate, verified)),
+                Ok(verified) => {
+                    self.raise(&verified, &rules)?;
+                    return Ok((candidate, verified));
+                }
                 // "Wrong" says more than "not signed".
                 Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => {
                     let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);

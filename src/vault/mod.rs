@@ -18,6 +18,7 @@
 //! [`collect`] removes what nobody needs, and waits until nobody is at work.
 
 mod adopt;
+mod floors;
 mod fsck;
 mod gc;
 mod images;
@@ -36,6 +37,7 @@ use crate::oci::BlobStore;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts};
 
+pub use floors::{Floors, floors, raise};
 pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
 pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};

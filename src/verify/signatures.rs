@@ -37,6 +37,16 @@ pub struct Rules {
     pub identities: Vec<String>,
     /// What this host refuses, whoever vouches for it.
     pub denied: Denied,
+    /// The lowest sequence that is accepted for a name; nothing for names that are not in it.
+    pub floors: BTreeMap<String, u64>,
+}
+
+impl Rules {
+    /// The names of a statement that count for this image.
+    pub fn names<'a>(&'a self, binding: &'a Binding) -> impl Iterator<Item = &'a String> {
+        let asked = |name: &&String| self.identities.is_empty() || self.identities.contains(name);
+        binding.identities.iter().filter(asked)
+    }
 }
 
 /// Who made a signature.
@@ -190,6 +200,11 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
     if !rules.identities.is_empty() && !rules.identities.iter().any(|name| binding.identities.contains(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
         return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
+    }
+    let floor = rules.names(&binding).filter_map(|name| Some((rules.floors.get(name)?, name))).max();
+    if let Some((floor, name)) = floor.filter(|(floor, _)| binding.sequence.is_none_or(|s| s < **floor)) {
+        let has = binding.sequence.map_or_else(|| "it has no sequence".to_owned(), |s| format!("its sequence is {s}"));
+        return refuse(Case::D10Rollback, format!("{has}, for {name} {floor} was accepted"));
     }
     Ok(Some(binding))
 }

@@ -68,6 +68,7 @@ fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<
         binding: BindingRule::Required,
         identities: vec![],
         denied,
+        floors: Default::default(),
     };
     let seals = layout.referrers(&image.digest, &Budget::STANDARD).unwrap();
     let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();

@@ -62,6 +62,7 @@ impl Host {
             identities: vec![],
             anchors: vec![],
             denied,
+            floors: Default::default(),
         };
         let store = self.layout.store();
         let seals = self.layout.referrers(&self.image.digest, &Budget::STANDARD).unwrap();

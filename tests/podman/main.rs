@@ -23,6 +23,7 @@ mod image;
 mod log;
 mod podman;
 mod refusals;
+mod rollback;
 mod scratch;
 
 mod images;
