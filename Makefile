@@ -9,6 +9,8 @@
 SHELL = /bin/sh
 PREFIX ?= /usr
 CARGO ?= cargo
+# What is installed.
+BINARY ?= target/release/layerseal
 FUZZ_SECONDS ?= 60
 
 .PHONY: all build release demo test test-unit test-vm check fuzz bench docs install install-hooks uninstall packages clean
@@ -54,13 +56,14 @@ docs:
 	$(CARGO) run -q --locked --example docs -- contrib
 
 install: release
-	install -D -m 0755 target/release/layerseal $(DESTDIR)$(PREFIX)/bin/layerseal
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service \
 	    contrib/systemd/layerseal-gc.timer contrib/systemd/layerseal-gc.service
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md hooks/README.md
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md
+	install -m 0644 hooks/README.md $(DESTDIR)$(PREFIX)/share/doc/layerseal/hooks.md
 	$(MAKE) --no-print-directory install-hooks
 
 # Each hook goes where only its runtime reads it, and its configuration names that directory. Containers of

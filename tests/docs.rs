@@ -27,3 +27,55 @@ fn exit_codes_are_documented_from_the_enum() {
         assert!(help.replace("\n", " ").contains(&format!("{} {}", class.exit_code(), class.describe())), "{class:?}");
     }
 }
+
+/// `make install`, all of it: the hooks are where podman and CRI-O look for them, and uninstalling leaves nothing.
+#[test]
+fn what_is_installed_is_found_and_goes_again() {
+    use layerseal::hook::{Caller, Found, Stage, installed};
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED make install: what is installed must be root's");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let make = |target: &str| {
+        let output = std::process::Command::new("make")
+            .args(["--no-print-directory", "-o", "release", target])
+            .arg(format!("DESTDIR={}", dir.path().display()))
+            .arg(format!("BINARY={}", env!("CARGO_BIN_EXE_layerseal")))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "make {target}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    make("install");
+    for (caller, stage) in [
+        (Caller::Podman, Stage::Precreate),
+        (Caller::Podman, Stage::CreateRuntime),
+        (Caller::CriO, Stage::CreateRuntime),
+    ] {
+        let found = installed(dir.path(), caller, stage);
+        assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");
+    }
+    for file in [
+        "usr/share/doc/layerseal/hooks.md",
+        "usr/share/man/man1/layerseal.1",
+        "usr/lib/systemd/system/layerseal-gc.timer",
+    ] {
+        assert!(dir.path().join(file).is_file(), "{file}");
+    }
+    make("uninstall");
+    let mut left = Vec::new();
+    files_of(dir.path(), &mut left);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn files_of(dir: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_of(&path, out);
+        } else {
+            out.push(path);
+        }
+    }
+}

@@ -984,7 +984,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__hook__subcmd__explain)
-            opts="-v -h --json --vault --verbose --help"
+            opts="-v -h --all --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -287,6 +287,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_see
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from precreate" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from precreate" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from explain" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from explain" -l all -d 'List every case with that exit code'
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from explain" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from explain" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand hook; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'

@@ -7,7 +7,7 @@ use crate::cli::args;
 use crate::cli::home::Home;
 use crate::cli::output;
 use crate::hook::{self, Caller, Found, Since, Stage};
-use crate::identify::mount_program;
+use crate::identify::{graph_root, mount_program};
 use crate::policy::{Directories, Policy};
 use crate::prepare;
 use crate::report::{Case, Class};
@@ -190,29 +190,44 @@ fn policy() -> Check {
     const NAME: &str = "policy";
     match Policy::load(&Directories::system()) {
         Ok(policy) => check(NAME, State::Ok, format!("by default {:?}", policy.decide(&[]).mode).to_lowercase(), ""),
-        Err(refusal) => check(
-            NAME,
-            State::Optional,
-            format!("{}: {}", refusal.subject(), refusal.detail()),
-            Case::F03Policy.remedy(),
-        ),
+        Err(refusal) => {
+            // Where a hook or the mount program goes by it, no container starts.
+            let asked = mount_program().is_some_and(|p| p.ends_with("/layerseal"))
+                || matches!(hook::installed(Path::new("/"), Caller::Podman, Stage::CreateRuntime), Found::Ready(_));
+            let (state, so) = if asked { (State::Missing, "; no container starts") } else { (State::Optional, "") };
+            let found = format!("{}: {}{so}", refusal.subject(), refusal.detail());
+            check(NAME, state, found, Case::F03Policy.remedy())
+        }
     }
 }
 
 fn podman() -> Check {
     const NAME: &str = "podman's mount_program";
-    const REMEDY: &str =
-        "[storage.options.overlay] in /etc/containers/storage.conf: mount_program = \"/usr/bin/layerseal\"";
+    const REMEDY: &str = "for podman take the hooks (`make install`); or, in [storage.options.overlay] of \
+                          /etc/containers/storage.conf, mount_program = \"/usr/bin/layerseal\"";
     match mount_program() {
         Some(program) if program.ends_with("/layerseal") && Path::new(&program).exists() => {
             check(NAME, State::Ok, program, "")
         }
         Some(program) => check(NAME, State::Optional, program, REMEDY),
+        None if had_mount_program() => check(
+            NAME,
+            State::Missing,
+            "none now, but there was one once: podman goes on with fuse-overlayfs",
+            "remove overlay/.has-mount-program from the graph root",
+        ),
         None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
             _ => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
         },
     }
+}
+
+/// Whether containers-storage has noted a mount program, which it does not forget (overlay.go,
+/// `SupportsNativeOverlay`): without one it takes fuse-overlayfs where that is installed.
+fn had_mount_program() -> bool {
+    let note = graph_root().map(|root| std::fs::read_to_string(root.join("overlay/.has-mount-program")));
+    note.is_ok_and(|text| text.is_ok_and(|text| text.trim() == "true"))
 }
 
 /// What keeps containers from starting on a root that nobody verified.
@@ -228,7 +243,8 @@ fn hooks() -> Vec<Check> {
 }
 
 fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
-    const REMEDY: &str = "`make install` puts the hooks and their configuration in their places, see hooks/README.md";
+    const REMEDY: &str =
+        "`make install` puts program, hooks and their configuration in their places, see hooks/README.md";
     match (hook::installed(Path::new("/"), caller, stage), stage) {
         (Found::Broken(why), _) => check(name, State::Missing, why, REMEDY),
         (Found::Nowhere, Stage::Precreate) if mount_program().is_some_and(|p| p.ends_with("/layerseal")) => {

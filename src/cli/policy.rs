@@ -62,10 +62,9 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     rows.push(vec!["dates".into(), if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into()]);
     rows.push(vec!["rollback".into(), word(&decision.rollback)]);
     rows.push(vec!["fetch".into(), fetch.into()]);
-    if !decision.cover.is_empty() {
-        let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
-        rows.push(vec!["cover".into(), cover.join(", ")]);
-    }
+    let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
+    let none = "no system path (for hooks)".to_owned();
+    rows.push(vec!["cover".into(), if cover.is_empty() { none } else { cover.join(", ") }]);
     let flags = [(mount.nodev, "nodev"), (mount.nosuid, "nosuid")].into_iter().filter(|(set, _)| *set);
     let flags: Vec<&str> = flags.map(|(_, name)| name).chain([top]).collect();
     rows.push(vec!["mount".into(), flags.join(", ")]);

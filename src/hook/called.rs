@@ -8,7 +8,7 @@ use crate::mount::runtime_dir;
 use crate::report::journal::Decision;
 use crate::sys::{files, process};
 
-/// Beneath `/run/layerseal`: one file for each stage, `STAGE.json`.
+/// Beneath `/run/layerseal`: one file for each stage, `STAGE.json`, and the last `refused.json` and `audit.json`.
 const DIRECTORY: &str = "hooks";
 const MAX_NOTE: u64 = 64 << 10;
 
@@ -37,7 +37,15 @@ pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str
         message: message.to_owned(),
     };
     let written = runtime_dir(DIRECTORY).and_then(|dir| {
-        files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &serde_json::to_vec(&called)?)
+        let text = serde_json::to_vec(&called)?;
+        files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &text)?;
+        match decision {
+            // What people ask about is kept until the next of its kind.
+            Decision::Refused | Decision::Audit => {
+                files::write_atomic(&dir, &format!("{}.json", decision.word()), 0o600, &text)
+            }
+            Decision::Allowed | Decision::Off => Ok(()),
+        }
     });
     if let Err(e) = written {
         log::debug!("/run/layerseal/{DIRECTORY}: {e}");
@@ -46,8 +54,17 @@ pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str
 
 /// The last call of the hook, where there was one.
 pub fn last_call(stage: Stage) -> Option<Called> {
+    read(stage.name())
+}
+
+/// The last call of any hook that was refused, or that `audit` let pass.
+pub fn last_of(decision: Decision) -> Option<Called> {
+    read(decision.word())
+}
+
+fn read(name: &str) -> Option<Called> {
     let dir = files::open_dir(&std::path::Path::new("/run/layerseal").join(DIRECTORY)).ok()?;
-    let file = files::open_file_at(&dir, format!("{}.json", stage.name())).ok()?;
+    let file = files::open_file_at(&dir, format!("{name}.json")).ok()?;
     serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()
 }
 

@@ -1,5 +1,8 @@
+use std::path::Path;
+
 use crate::policy::Cover;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 use crate::sys::mounts::MountInfo;
 
 /// Where an image keeps what is run: programs, libraries, kernels, and what tells the loader where they
@@ -19,13 +22,29 @@ const SYSTEM: [&str; 12] = [
     "/sbin",
     "/usr",
 ];
+/// musl's loader has a file for each architecture.
+const MUSL: &str = "/etc/ld-musl-";
+/// Directories of `/usr` that an image may have elsewhere, by a link.
+const BENEATH_USR: [&str; 6] = ["/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/sbin"];
 
-/// Looks at all mounts beneath `root`: none may be on a system path, beneath one or above one, unless
+/// The system paths of the image on `root`: by their names, and where links of the image lead from there.
+pub(super) fn system_paths(root: &Path) -> Vec<String> {
+    let mut paths: Vec<String> = SYSTEM.map(str::to_owned).into();
+    for path in SYSTEM.iter().chain(&BENEATH_USR) {
+        let real = files::real_path_within(root, Path::new(path)).and_then(|real| real.to_str().map(str::to_owned));
+        // A link to the root directory would make everything one.
+        paths.extend(real.filter(|real| real != "/" && !paths.contains(real)));
+    }
+    paths
+}
+
+/// Looks at all mounts beneath `root`: none may be on a path of `system`, beneath one or above one, unless
 /// `allowed` says so.
-pub(super) fn check(mounts: &[MountInfo], root: &str, allowed: &[Cover]) -> Result<()> {
+pub(super) fn check(mounts: &[MountInfo], root: &str, system: &[String], allowed: &[Cover]) -> Result<()> {
     for mount in mounts {
         let Some(path) = beneath(&mount.target, root) else { continue };
-        if SYSTEM.iter().any(|system| covers(path, system)) && !allowed.iter().any(|cover| cover.holds(path)) {
+        let covered = system.iter().any(|system| covers(path, system)) || path.starts_with(MUSL);
+        if covered && !allowed.iter().any(|cover| cover.holds(path)) {
             let what = format!("{} {}", mount.kind, mount.source);
             return Err(Refusal::new(Case::O04Covered, path, what));
         }
@@ -67,8 +86,15 @@ mod tests {
 
     #[test]
     fn o04_system_paths_are_not_covered() {
+        // An image whose /usr/lib is a link.
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("usr")).unwrap();
+        std::fs::create_dir_all(root.path().join("srv/lib/real")).unwrap();
+        std::os::unix::fs::symlink("../srv/lib", root.path().join("usr/lib")).unwrap();
+        std::os::unix::fs::symlink("/usr/lib/real", root.path().join("lib64")).unwrap();
+        let system = system_paths(root.path());
         let allowed: Vec<Cover> = ["/usr/share/zoneinfo"].map(|p| Cover::try_from(p.to_owned()).unwrap()).into();
-        let check = |target: &str| check(&mounts(&[&format!("/r/merged{target}")]), "/r/merged", &allowed);
+        let check = |target: &str| check(&mounts(&[&format!("/r/merged{target}")]), "/r/merged", &system, &allowed);
         for fine in [
             "",
             "/",
@@ -96,12 +122,16 @@ mod tests {
             "/etc/ld.so.preload",
             "/etc/ld.so.conf.d/x.conf",
             "/usr/share/zoneinfo2",
+            "/srv/lib",
+            "/srv/lib/real/x",
+            "/srv",
+            "/etc/ld-musl-x86_64.path",
             "/usr/share",
         ] {
             assert_eq!(check(bad).unwrap_err().case(), Case::O04Covered, "{bad}");
         }
         // Elsewhere on the host.
-        assert_eq!(super::check(&mounts(&["/usr", "/r/merged2/usr", "/other"]), "/r/merged", &[]), Ok(()));
-        assert_eq!(super::check(&mounts(&["/usr"]), "/", &[]).unwrap_err().case(), Case::O04Covered);
+        assert_eq!(super::check(&mounts(&["/usr", "/r/merged2/usr", "/other"]), "/r/merged", &system, &[]), Ok(()));
+        assert_eq!(super::check(&mounts(&["/usr"]), "/", &system, &[]).unwrap_err().case(), Case::O04Covered);
     }
 }

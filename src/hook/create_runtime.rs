@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{About, Outcome, cover, names, root};
+use super::{About, Outcome, cover, names, no_redirection, root};
 use crate::digest::BlobDigest;
 use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, State};
@@ -31,6 +31,7 @@ struct Seen {
 pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     let state = invoke::state(input)?;
     about.container.clone_from(&state.id);
+    no_redirection(state.redirection.as_ref())?;
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
@@ -43,7 +44,7 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     if let Some(record) = &seen.record {
         about.record(record);
     }
-    let mut names = names(seen.record.as_ref(), seen.stored.as_ref());
+    let mut names = names(seen.record.as_ref(), seen.stored.as_ref(), seen.in_store());
     if seen.is_rootfs() {
         names.push(ROOTFS.to_owned());
     }
@@ -71,11 +72,22 @@ impl Seen {
         Ok(Self { state, root, mounts, record, stored })
     }
 
+    /// Whether the root is a layer of a store, by its path or by where its changes go.
+    fn in_store(&self) -> bool {
+        let upper = |option: &String| {
+            let path = PathBuf::from(option.strip_prefix("upperdir=")?);
+            layer_of(&path.parent()?.join("merged"))
+        };
+        let top = mounts::topmost(&self.mounts, &self.root);
+        layer_of(Path::new(&self.root)).is_some()
+            || top.is_some_and(|top| top.super_options.iter().any(|o| upper(o).is_some()))
+    }
+
     /// Whether the container is in a store, and made from no image there.
     fn is_rootfs(&self) -> bool {
         match &self.stored {
-            Some(stored) => stored.made_from == MadeFrom::Nothing && layer_of(Path::new(&self.root)).is_none(),
-            None => Bundle::of(&self.state.bundle).is_some(),
+            Some(stored) => stored.made_from == MadeFrom::Nothing && !self.in_store(),
+            None => Bundle::of(&self.state.bundle).is_some() && !self.in_store(),
         }
     }
 
@@ -91,7 +103,7 @@ impl Seen {
         self.is_its_own(record)?;
         root::nothing_before(&self.mounts, &self.root, top)?;
         root::satisfies(record, decision, policy.denied())?;
-        cover::check(&self.mounts, &self.root, &decision.cover)
+        cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target), &decision.cover)
     }
 
     /// Whether the mount was made for this container and not for another one.
@@ -110,7 +122,9 @@ impl Seen {
         // Who runs a bundle without a store names the root, or, as buildah does, binds it into the bundle.
         let target = std::fs::canonicalize(&record.target).unwrap_or_else(|_| record.target.clone());
         match Path::new(&self.root) {
-            named if named == target => Ok(()),
+            // One writable layer is for one container.
+            named if named == target && record.container.as_ref().is_none_or(|c| *c == self.state.id) => Ok(()),
+            named if named == target => refuse("it was made for another container".into()),
             bound if bound == self.state.bundle.join("mnt/rootfs") && record.container.is_some() => Ok(()),
             _ => refuse(format!("it was mounted on {}", record.target.display())),
         }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::{Called, Stage, last_call};
+use super::{Called, last_of};
 use crate::report::journal::Decision;
 use crate::report::{Case, Class};
 
@@ -13,7 +13,7 @@ pub struct Explanation {
     pub what: &'static str,
     /// The cases: all with this exit code, or those with the ID that was asked for.
     pub cases: Vec<CaseExplanation>,
-    /// The last call of a hook on this host, where it ended with this code.
+    /// The last calls of a hook on this host that were refused or let pass by `audit`, where it was with this code.
     pub last: Vec<Called>,
     /// How to find the record of it.
     pub journal: String,
@@ -54,12 +54,9 @@ pub fn explain(asked: &str) -> Option<Explanation> {
 }
 
 fn last(cases: &[Case], code: u8) -> Vec<Called> {
-    let calls = [Stage::Precreate, Stage::CreateRuntime].into_iter().filter_map(last_call);
-    let ended_so = |called: &Called| {
-        let of = |case: &Case| case.id() == called.case && case.class().exit_code() == code;
-        called.decision == Decision::Refused.word() && cases.iter().any(of)
-    };
-    calls.filter(ended_so).collect()
+    let calls = [Decision::Refused, Decision::Audit].into_iter().filter_map(last_of);
+    let of = |called: &Called, case: &Case| case.id() == called.case && case.class().exit_code() == code;
+    calls.filter(|called| cases.iter().any(|case| of(called, case))).collect()
 }
 
 /// Signing and registries that a person asks for are no business of a hook.

@@ -16,17 +16,18 @@ mod explain;
 mod installed;
 mod precreate;
 mod root;
+mod seen;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-pub use called::{Called, Since, last_call, since};
+pub use called::{Called, Since, last_call, last_of, since};
 pub use explain::{Explanation, explain};
 pub use installed::{Caller, Found, installed};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
-use crate::policy::{self, Mode, ROOTFS};
+use crate::policy::{self, Mode, ROOTFS, UNKNOWN};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::{self, Openssl};
@@ -166,7 +167,8 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
         Err(refusal) => (Decision::Refused, refusal.case().id(), refusal.to_string()),
     };
     let image = about.names.first().map_or("", String::as_str);
-    let message = if image.is_empty() { message } else { format!("{image}: {message}") };
+    let named = image.is_empty() || message.contains(image);
+    let message = if named { message } else { format!("{image}: {message}") };
     let fields = [
         ("CASE", case),
         ("IMAGE", image),
@@ -180,24 +182,36 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     match ended {
         Ok(_) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // runc shows it, and whoever tries by hand sees it.
-            process::tell(&format!("layerseal: {refusal}"));
+            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
+            // others chose, and crun lets them choose the file too.
+            if !process::tells_a_file() {
+                process::tell(&format!("layerseal: {refusal}"));
+            }
             ExitCode::from(refusal.case().class().exit_code())
         }
     }
 }
 
 /// The names by which the policy decides: those of the image at the mount, and those that the container's
-/// image has now. What is no image's goes by `<rootfs>`, and so does what nothing is known of.
-fn names(record: Option<&Record>, stored: Option<&Stored>) -> Vec<String> {
+/// image has now. What is no image's goes by `<rootfs>`; a container of a store whose image is not on record
+/// goes by `<unknown>`, for a record that somebody damaged must not make it one of those.
+fn names(record: Option<&Record>, stored: Option<&Stored>, in_store: bool) -> Vec<String> {
     let mut names = Vec::new();
     let its_own = record.is_some_and(|r| r.container.is_some() && r.container.as_ref() == stored.map(|s| &s.id));
     match (record, stored.map(|s| &s.made_from)) {
         (_, Some(MadeFrom::Image { names: now, .. })) => names.extend(now.iter().cloned()),
-        (_, Some(MadeFrom::Nothing)) if !its_own => names.push(ROOTFS.to_owned()),
-        (None, _) => names.push(ROOTFS.to_owned()),
+        (_, Some(MadeFrom::Nothing)) if its_own => {}
+        (None, _) | (_, Some(MadeFrom::Nothing)) => names.push(if in_store { UNKNOWN } else { ROOTFS }.to_owned()),
         _ => {}
     }
     names.extend(record.into_iter().flat_map(|r| r.names.iter().cloned()));
     names
+}
+
+/// Whatever the policy says of the image: a file of the host is at stake, and not the container.
+fn no_redirection(redirection: Option<&String>) -> Result<()> {
+    match redirection {
+        Some(annotation) => Err(Refusal::new(Case::O08Annotation, annotation.as_str(), "")),
+        None => Ok(()),
+    }
 }

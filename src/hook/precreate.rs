@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
-use super::{About, Outcome, names, root};
+use super::seen::Seen;
+use super::{About, Outcome, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
-use crate::policy::{Directories, Mode, Policy};
+use crate::policy::{Directories, Mode, Policy, UNKNOWN};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts, process};
 
@@ -20,21 +21,28 @@ struct Found {
 
 pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outcome> {
     let config = invoke::config(input)?;
+    let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
+    about.container = id.clone().unwrap_or_default();
+    no_redirection(config.redirection.as_ref())?;
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
     let policy = Policy::load(&Directories::system())?;
-    let found = find(&config, bundle)?;
-    let Some(found) = found.filter(|f| f.stored.made_from != MadeFrom::Nothing) else {
-        let decision = policy.decide(&names(None, None));
+    let in_store = layer_of(&config.root).is_some();
+    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
+    let found = find(&config, bundle)?.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id));
+    let Some(found) = found else {
+        let decision = policy.decide(&names(None, None, in_store));
         let why = "it is no container of an image in an overlay store";
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
     };
     about.stored(&found.stored);
     not_denied(&found.stored, &policy)?;
-    let decision = policy.decide(&names(None, Some(&found.stored)));
-    if decision.mode == Mode::Off && !policy.denied().names_erofs() {
-        return Ok(Outcome::Off);
+    if matches!(found.stored.made_from, MadeFrom::Image { .. }) && !policy.denied().names_erofs() {
+        let decision = policy.decide(&names(None, Some(&found.stored), true));
+        if decision.mode == Mode::Off {
+            return Ok(Outcome::Off);
+        }
     }
     replace(&config, &found, &policy, about)
 }
@@ -50,7 +58,7 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
     let Some(top) = mounts::topmost(&all, shown) else { return Err(refuse(&"nothing is mounted there")) };
     if let Some(record) = mount::of_device(top.device)? {
         about.record(&record);
-        let decision = policy.decide(&names(Some(&record), Some(&found.stored)));
+        let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
         let its_own = || match layer_of(&record.target) {
             Some((_, layer)) if layer == found.stored.layer => Ok(()),
             _ => Err(Refusal::new(Case::O03OtherMount, shown, format!("made for {}", record.target.display()))),
@@ -64,14 +72,35 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
     if identity.mountinfo != top.id || !identity.is_root {
         return Err(Refusal::new(Case::O03OtherMount, shown, "it was mounted again meanwhile"));
     }
+    if top.kind == "fuse.fuse-overlayfs" {
+        let why = "it is fuse-overlayfs: podman takes that where there was a mount_program once; without one remove \
+                   GRAPHROOT/overlay/.has-mount-program";
+        return Err(refuse(&why));
+    }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
-    let Some(record) = crate::start::swap(policy, &native, identity)? else { return Ok(Outcome::Off) };
+    let before = Seen::of(target, &config.volumes)?;
+    // A container whose image is not on record is no image without a name.
+    let nameless: &[String] = match found.stored.made_from {
+        MadeFrom::Unknown { .. } => &[UNKNOWN.to_owned()],
+        _ => &[],
+    };
+    let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
     about.record(&record);
-    Ok(match record.kind {
+    let outcome = match record.kind {
         Kind::Sealed => Outcome::Allowed,
         Kind::Audit => Outcome::AuditBefore,
-        Kind::Off | Kind::Volume => Outcome::Off,
-    })
+        Kind::Off | Kind::Volume => return Ok(Outcome::Off),
+    };
+    let same = Seen::of(target, &config.volumes).and_then(|after| before.same_as(&after));
+    match (same, outcome) {
+        (Ok(()), outcome) => Ok(outcome),
+        (Err(refusal), Outcome::AuditBefore) => Ok(Outcome::Audit(refusal)),
+        (Err(refusal), _) => {
+            // No container: nothing of it stays.
+            mount::unmount(target)?;
+            Err(refusal)
+        }
+    }
 }
 
 /// The container of the layer that the configuration names, or of the bundle that podman runs us in: for other
@@ -93,7 +122,15 @@ fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
         Some(_) => Ok(None),
         None => {
             let target = bundle.root.join("overlay").join(&stored.layer).join("merged");
-            Ok(Some(Found { stored, target }))
+            // podman keeps a layer for a container with `--rootfs` too, and never mounts it.
+            let rootfs = stored.made_from == MadeFrom::Nothing && !is_mounted(&target)?;
+            Ok((!rootfs).then_some(Found { stored, target }))
         }
     }
+}
+
+fn is_mounted(target: &Path) -> Result<bool> {
+    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+    Ok(target.to_str().is_some_and(|target| mounts::topmost(&all, target).is_some()))
 }

@@ -146,6 +146,7 @@ impl Store {
     fn read_images(&mut self, driver: &str) -> Result<()> {
         let name = format!("{driver}-images/images.json");
         self.images = self.records(&name)?;
+        self.images.iter_mut().for_each(|image| image.names.retain(|name| is_name(name)));
         self.unique(&name, self.images.iter().map(|i| &i.id))
     }
 
@@ -313,6 +314,15 @@ impl Store {
     }
 }
 
+/// Whether an image can have this name: the policy has words of its own, such as `<rootfs>`, and prefixes that
+/// a name with `..` would only seem to be in (distribution/reference, "Grammar").
+fn is_name(name: &str) -> bool {
+    let repository = crate::policy::repository(name);
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.');
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
+    !repository.is_empty() && repository.bytes().all(letter) && repository.split('/').all(part)
+}
+
 /// 64 lower-case hex digits: the IDs of layers, images and containers (storage/pkg/stringid).
 pub(super) fn is_id(text: &[u8]) -> bool {
     text.len() == 64 && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -340,6 +350,19 @@ mod tests {
             "=c2hhMjU2OjcyMWFlYzNlMDU0ZWIwZGE1OTAxMTZkNjJmOTJlZDJmNjJiN2RhMjkzYzZmOTg2ODNhY2MxYWRjZWJjNmYwMzU="
         );
         assert!(file_name(&format!("manifest-sha256:{hex}")).starts_with("=bWFuaWZlc3Qtc2hhMjU2Oj"));
+    }
+
+    #[test]
+    fn f04_names_that_no_image_can_have() {
+        for name in
+            ["registry.example.com:5000/a/b:1", "localhost/x@sha256:00", "x", "docker.io/library/a_b.c-d:latest"]
+        {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "<rootfs>", "<none>", "localhost/../other/x", "a//b", "/a", "a/", "a b", "a/./b", ":tag", "*"]
+        {
+            assert!(!is_name(name), "{name}");
+        }
     }
 
     #[test]

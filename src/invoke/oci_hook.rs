@@ -1,6 +1,7 @@
 //! What an OCI runtime hands to a hook: its state, or the container's configuration, as JSON on the standard
 //! input (runtime-spec, runtime.md "State" and config.md; oci-hooks(5) for `precreate`).
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,16 @@ pub struct State {
     pub bundle: PathBuf,
     /// Its root directory, where the runtime says so: crun does, runc does not.
     pub root: Option<PathBuf>,
+    /// An annotation that sends what hooks print into a file of the host, see [`redirection`].
+    pub redirection: Option<String>,
+}
+
+/// crun opens the files that these annotations name, as root, and makes them where they are missing, for the
+/// output of hooks (crun(1)). Whoever makes a pod can set them, and what a hook prints has names in it that
+/// they chose.
+fn redirection(annotations: &BTreeMap<String, Value>) -> Option<String> {
+    let ours = |key: &&String| matches!(key.as_str(), "run.oci.hooks.stdout" | "run.oci.hooks.stderr");
+    annotations.keys().find(ours).cloned()
 }
 
 #[derive(Deserialize)]
@@ -31,9 +42,11 @@ struct RawState {
     pid: u32,
     bundle: PathBuf,
     root: Option<PathBuf>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, Value>>,
 }
 
-/// Reads the state. Its annotations are not looked at: who makes a pod can set them.
+/// Reads the state. What its annotations say of the image is not looked at: who makes a pod can set them.
 ///
 /// # Errors
 /// [`Case::O05Call`].
@@ -46,7 +59,8 @@ pub fn state(bytes: &[u8]) -> Result<State> {
     if raw.id.is_empty() || !raw.bundle.is_absolute() {
         return Err(refuse("it names no container, or no bundle"));
     }
-    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root })
+    let redirection = redirection(&raw.annotations.unwrap_or_default());
+    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection })
 }
 
 /// What counts of a container's configuration.
@@ -58,12 +72,30 @@ pub struct Config {
     pub uids: IdMapping,
     /// `linux.gidMappings`.
     pub gids: IdMapping,
+    /// The container's ID, as far as its mounts tell: podman's own are in `…-containers/ID/userdata`.
+    pub container: Option<String>,
+    /// Where podman's volumes are mounted: `(source, destination)`. A new one was filled with what the image
+    /// holds there.
+    pub volumes: Vec<(PathBuf, PathBuf)>,
+    /// See [`State::redirection`].
+    pub redirection: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct RawConfig {
     root: RawRoot,
     linux: Option<RawLinux>,
+    #[serde(default)]
+    mounts: Option<Vec<RawMount>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct RawMount {
+    destination: PathBuf,
+    #[serde(default)]
+    source: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +139,13 @@ pub fn config(bytes: &[u8]) -> Result<Config> {
         }
     };
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
-    Ok(Config { root: raw.root.path, uids, gids })
+    let redirection = redirection(&raw.annotations.unwrap_or_default());
+    let mounts = raw.mounts.unwrap_or_default();
+    let sources = || mounts.iter().filter_map(|m| Some((m.source.as_ref()?, &m.destination)));
+    let container = sources().find_map(|(source, _)| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
+    let is_volume = |source: &&PathBuf| source.ends_with("_data") && source.ancestors().any(|a| a.ends_with("volumes"));
+    let volumes = sources().filter(|(source, _)| is_volume(source)).map(|(s, d)| (s.clone(), d.clone())).collect();
+    Ok(Config { root: raw.root.path, uids, gids, container, volumes, redirection })
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
@@ -181,6 +219,16 @@ mod tests {
         assert_eq!(read.root, Path::new("rootfs"));
         assert_eq!(read.uids, IdMapping::Map(vec![Extent { container: 0, host: 300_000, size: 10 }]));
         assert_eq!(read.gids, IdMapping::None);
+        let read = config(
+            br#"{"root":{"path":"/m"},"annotations":{"run.oci.hooks.stderr":"/etc/x"},"mounts":[
+            {"destination":"/dev/shm","source":"/g/overlay-containers/abc/userdata/shm"},
+            {"destination":"/srv","source":"/g/volumes/v1/_data"},{"destination":"/data","source":"/data"},
+            {"destination":"/proc"}]}"#,
+        );
+        let read = read.unwrap();
+        assert_eq!(read.container.as_deref(), Some("abc"));
+        assert_eq!(read.volumes, [(PathBuf::from("/g/volumes/v1/_data"), PathBuf::from("/srv"))]);
+        assert_eq!(read.redirection.as_deref(), Some("run.oci.hooks.stderr"));
         for bad in
             [&b"{}"[..], br#"{"root":{"path":""}}"#, br#"{"root":{}}"#, br#"{"root":{"path":"a"},"root":{"path":"b"}}"#]
         {

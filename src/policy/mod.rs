@@ -48,6 +48,9 @@ const NAMELESS: &str = "<none>";
 /// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
 pub const ROOTFS: &str = "<rootfs>";
 
+/// The name of a container of a store whose image is not on record there.
+pub const UNKNOWN: &str = "<unknown>";
+
 /// The policy of this host: one consistent snapshot, read once.
 #[derive(Debug)]
 pub struct Policy {

@@ -157,6 +157,9 @@ impl TryFrom<String> for Cover {
     type Error = &'static str;
 
     fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        if text.contains('*') {
+            return Err("cover: no star: a path stands for itself and all that is beneath it");
+        }
         let mut parts = text.strip_prefix('/').ok_or("cover: paths begin with /")?.split('/');
         // One word for one place: what is compared with it is the kernel's.
         if text != "/" && parts.any(|part| matches!(part, "" | "." | "..")) {
@@ -287,6 +290,7 @@ mod tests {
             "version = 1\n[default]\ncover = \"/usr\"",
             "version = 1\n[default]\ncover = [\"usr\"]",
             "version = 1\n[default]\ncover = [\"/usr/\"]",
+            "version = 1\n[default]\ncover = [\"/usr/share/*\"]",
             "version = 1\n[default]\ncover = [\"/usr/../etc\"]",
             "version = 1\nversion = 1",
             "version = 1\n[mount]\nnoexec = true",

@@ -186,7 +186,7 @@ cases! {
     // F: trust store.
     F01Store = "F01", Policy, "the trust store cannot be used", "put certificates in a root-owned file or directory that only root can write";
     F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
-    F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; contrib/policy.toml is an example";
+    F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; /usr/share/doc/layerseal/policy.toml is an example";
     F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; if it is denied no more, take the entry out of deny.d/";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
 
@@ -239,10 +239,12 @@ cases! {
     O01NotOurs = "O01", NotSealed, "nobody verified the container's root", "have layerseal mount it: as podman's mount_program or by the precreate hook (`layerseal doctor`); a rule for the image, or for \"<rootfs>\", lets it pass";
     O02Unsealed = "O02", NotSealed, "the container's root was mounted when less was asked of it", "stop the container, unmount it (`podman unmount`), and start it again";
     O03OtherMount = "O03", Rejected, "the container's root is not the mount that was made for it", "look with `findmnt` who mounted it, take that away, and start the container again";
-    O04Covered = "O04", Rejected, "a mount of the container covers a system path of the image", "mount it elsewhere, or name the path in `cover` of the image's rule in the policy";
+    O04Covered = "O04", Rejected, "a mount of the container covers a system path of the image", "mount it elsewhere, or name the path in the policy: cover = [\"/usr/share/nginx/html\"], in [default] or in the image's rule";
     O05Call = "O05", Usage, "the runtime's call cannot be understood", "this is for OCI runtimes, see hooks/ in the documentation; what they call is in the journal";
     O06Swap = "O06", CannotEnforce, "the container's overlay cannot be replaced by a verified one", "unmount the container (`podman unmount`), and start it again";
     O07Layers = "O07", Rejected, "the container's root is made of other layers than it must be, or is not checked by the kernel", "stop the container and start it again; if that changes nothing, see `layerseal doctor`";
+    O08Annotation = "O08", Rejected, "an annotation of the container sends the output of hooks into a file of the host", "start it without run.oci.hooks.stdout and run.oci.hooks.stderr";
+    O09Tampered = "O09", Rejected, "what podman read of the image before it was verified is not what was sealed", "pull the image again, and remove the container with its new volumes";
 }
 
 /// One refusal: the case, and what was being looked at.

@@ -9,13 +9,14 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::Identity;
 
 /// Verifies the image that `native` shows, and puts it in the place of that overlay, which is the mount
-/// `mount`. `None` where nothing is asked of the image: then the overlay stays.
+/// `mount`. `None` where nothing is asked of the image: then the overlay stays. Layers that are no image
+/// go by `nameless`, as [`Policy::decide`] takes it.
 ///
 /// # Errors
 /// Whatever a start by the mount program would be refused for; [`Case::O06Swap`] and [`Case::O03OtherMount`]
 /// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
 /// mounted.
-pub fn swap(policy: &Policy, native: &Native, mount: Identity) -> Result<Option<Record>> {
+pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[String]) -> Result<Option<Record>> {
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any other.
@@ -37,7 +38,7 @@ pub fn swap(policy: &Policy, native: &Native, mount: Identity) -> Result<Option<
         Target::Layers(claimed) => {
             layers::denied(policy, &claimed)?;
             let refusal = Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why);
-            match policy.decide(&[]).mode {
+            match policy.decide(nameless).mode {
                 Mode::Enforce => return Err(refusal),
                 Mode::Audit => image::audit(&refusal, call),
                 Mode::Off => {}

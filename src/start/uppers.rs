@@ -47,13 +47,43 @@ pub(super) fn check(place: &Place, decision: &Decision) -> Result<Option<Refusal
     if is_noted(&seen, upper).map_err(io)? {
         return Ok(None);
     }
-    if files::is_empty(&upper.upper).map_err(io)? {
+    let empty = match place.instead {
+        None => files::is_empty(&upper.upper),
+        // By then podman has been at it.
+        Some(_) => holds_only_mtab(&upper.upper),
+    };
+    if empty.map_err(io)? {
         // Before it is mounted: a container that was killed at once is no stranger.
         remember(&seen, upper).map_err(io)?;
         return Ok(None);
     }
     let refusal = Refusal::new(Case::M01Upper, upper.path.display().to_string(), "");
     if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) }
+}
+
+/// Whether there is nothing but what podman makes in its own overlay before it calls `precreate`: the link
+/// `/etc/mtab` (libpod, `mountStorage`), and its directory, which must show the image's.
+fn holds_only_mtab(upper: &OwnedFd) -> std::io::Result<bool> {
+    use std::os::fd::AsFd as _;
+    match files::list(upper.as_fd())?.as_slice() {
+        [] => return Ok(true),
+        [only] if only == "etc" => {}
+        _ => return Ok(false),
+    }
+    let Ok(etc) = files::open_dir_at(upper, "etc") else { return Ok(false) };
+    let mut names = [0_u8; 4096];
+    let length = rustix::fs::flistxattr(&etc, &mut names)?;
+    let hides = |name: &[u8]| {
+        name.starts_with(b"trusted.overlay.") && !matches!(name, b"trusted.overlay.origin" | b"trusted.overlay.impure")
+    };
+    if names[..length].split(|b| *b == 0).any(hides) {
+        return Ok(false);
+    }
+    let is_mtab = |name: &String| {
+        let to = rustix::fs::readlinkat(&etc, name.as_str(), Vec::new());
+        name == "mtab" && to.is_ok_and(|to| to.as_bytes() == b"/proc/mounts")
+    };
+    Ok(files::list(etc.as_fd())?.iter().all(is_mtab))
 }
 
 /// Device and inode, by which notes are named, and what tells a directory from a later one with the same

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -52,6 +52,26 @@ pub fn open_within(root: &Path, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = fs::openat(CWD, root, flags, Mode::empty())?;
     Ok(fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
+}
+
+/// The same for any regular file or directory, for reading.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_any_within(root: &Path, path: &Path) -> io::Result<File> {
+    let root = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?.into())
+}
+
+/// Where `path` leads in `root`, as a path in it; `None` where it leads nowhere.
+pub fn real_path_within(root: &Path, path: &Path) -> Option<PathBuf> {
+    let top = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = fs::openat2(&top, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
+    // The kernel's own word for both.
+    let name = |fd: &OwnedFd| std::fs::read_link(proc_path(fd)).ok();
+    Some(Path::new("/").join(name(&file)?.strip_prefix(name(&top)?).ok()?))
 }
 
 /// Opens the regular file `name` beneath `dir` for reading.

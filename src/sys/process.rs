@@ -61,6 +61,12 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// What a pipe with room takes at once (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
+/// Whether the standard error is a file, which somebody reads later for whatever else.
+pub fn tells_a_file() -> bool {
+    use rustix::fs::{FileType, fstat};
+    fstat(std::io::stderr()).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)
+}
+
 /// Writes a line to the standard error, unless nobody reads it: a pipe that is full must not keep us from
 /// ending. The exit code is what counts.
 pub fn tell(line: &str) {

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod certificates;
+mod corpus;
 mod forge;
 mod openssl_cli;
 mod profile;

@@ -11,7 +11,7 @@ use crate::forge::*;
 use crate::support::*;
 
 /// Whether the command line verifies `der` over `content` with this one certificate.
-fn openssl_accepts(dir: &Path, der: &[u8], content: &[u8], x509: &X509) -> bool {
+pub fn openssl_accepts(dir: &Path, der: &[u8], content: &[u8], x509: &X509) -> bool {
     fs::write(dir.join("signature"), der).unwrap();
     fs::write(dir.join("content"), content).unwrap();
     fs::write(dir.join("certificate"), x509.to_pem().unwrap()).unwrap();

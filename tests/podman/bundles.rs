@@ -172,6 +172,10 @@ fn o03_bundles_whose_root_was_changed_do_not_start() {
         ).replace("${0%/merged}", merged.trim_end_matches("/merged")));
         bundle.refused(3, "O01");
         podman.host.sh(&format!("umount '{merged}'; rm -r /var/tmp/copy"));
+        // A container that no store knows, with another's root: its writable layer is for that one.
+        let id = "0".repeat(64);
+        let stranger = Bundle { podman, runtime, id, merged: other.merged.clone(), config: config("x", &other.merged) };
+        stranger.refused(4, "O03");
         // The other container's bundle, with our root.
         let mut swapped = Bundle { config: bundle.config.clone(), ..Bundle::new(podman, runtime, APP) };
         swapped.config["root"]["path"] = other.merged.clone().into();

@@ -9,7 +9,7 @@ use crate::ready;
 
 /// The exit codes of the classes, as design decision 9 has them.
 pub const NOT_SEALED: i32 = 3;
-const REJECTED: i32 = 4;
+pub const REJECTED: i32 = 4;
 const CANNOT_ENFORCE: i32 = 6;
 
 /// A hook that runs after ours, with the root's path as `$1` and another container's as `$2`.
@@ -37,6 +37,12 @@ impl Podman {
     /// cases, and nothing stays mounted.
     #[track_caller]
     pub fn stopped(&self, stage: &str, code: i32, cases: &[&str], args: &[&str]) {
+        self.stopped_in(stage, code, cases, args, |_| ());
+    }
+
+    /// The same, with a look at the host before everything is removed.
+    #[track_caller]
+    pub fn stopped_in(&self, stage: &str, code: i32, cases: &[&str], args: &[&str], look: impl Fn(&Self)) {
         let output = self.run(args);
         let error = text(&output);
         let said = self.host.sh("cat /var/tmp/said 2>/dev/null || true");
@@ -51,6 +57,7 @@ impl Podman {
         assert_eq!(decision, "refused", "{error}");
         assert!(cases.contains(&case.as_str()), "wanted one of {cases:?}, not {case}: {error} {said}");
         println!("refused as it must be: {case} by {stage}: podman {args:?}");
+        look(self);
         self.run(&["rm", "-fa", "-t", "0"]);
         let left: Vec<String> = self.container_mounts().into_iter().filter(|m| m.ends_with("/merged")).collect();
         assert_eq!(left, [""; 0], "left behind by a refusal");

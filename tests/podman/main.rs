@@ -16,6 +16,7 @@ mod differences;
 #[path = "../vm/guest/disk.rs"]
 mod disk;
 mod faults;
+mod found;
 mod guard;
 mod hooks;
 mod host;

@@ -44,7 +44,7 @@ impl Podman {
 }
 
 /// A file that is put back at the end, whatever happens to it: moved away, so that the inode stays.
-struct Kept {
+pub struct Kept {
     path: PathBuf,
     away: PathBuf,
 }
@@ -77,7 +77,7 @@ fn prepared() -> Podman {
 }
 
 /// A file of the uppermost layer that has one of this name.
-fn in_diff(podman: &Podman, name: &str) -> PathBuf {
+pub fn in_diff(podman: &Podman, name: &str) -> PathBuf {
     let layers = std::fs::read_dir(podman.graph_root().join("overlay")).unwrap();
     let mut found = layers.map(|l| l.unwrap().path().join("diff").join(name)).filter(|p| p.exists());
     found.next().unwrap_or_else(|| panic!("no {name}"))
@@ -194,7 +194,7 @@ fn g03_a_file_of_the_vault_changed_after_preparation_is_found() {
 }
 
 /// Changes the records of the store as somebody with the disk can.
-fn edit_json(podman: &Podman, file: &str, change: impl FnOnce(&mut Vec<Value>)) -> Kept {
+pub fn edit_json(podman: &Podman, file: &str, change: impl FnOnce(&mut Vec<Value>)) -> Kept {
     Kept::edit(&podman.records(file), |content| {
         let mut records: Vec<Value> = serde_json::from_slice(content).unwrap();
         change(&mut records);

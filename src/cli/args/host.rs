@@ -74,9 +74,13 @@ pub enum HookCommand {
 /// `layerseal hook explain`
 #[derive(Debug, Group)]
 pub struct Explain {
-    /// The exit code that the runtime shows (`exit code: 4`), or the ID of a case (`O03`)
+    /// The exit code that the runtime shows (`exit code: 4`), or the ID of a case (`O03`); without it the last that
+    /// was refused, and the last that `audit` let pass
     #[arg(value_name = "CODE|CASE")]
-    pub code: String,
+    pub code: Option<String>,
+    /// List every case with that exit code
+    #[arg(long, requires = "code")]
+    pub all: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
