@@ -13,6 +13,7 @@ mod host;
 #[path = "../../start/sandbox.rs"]
 mod sandbox;
 
+mod corpus;
 mod disk;
 mod enforce;
 mod g_verity;
