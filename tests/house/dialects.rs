@@ -156,3 +156,109 @@ fn signatures_made_elsewhere_go_into_any_format() {
         assert_eq!(verified(&bench, &[])["seals"][0]["dialect"], name);
     }
 }
+
+/// What `verify` says of the image with these options: `accepted`, or the case.
+fn verdict(bench: &Bench, more: &[&str]) -> String {
+    let run = bench.run(&[&["verify", "oci:image", "--trust", "signer.crt"], more].concat());
+    if run.code == 0 {
+        return "accepted".into();
+    }
+    run.stderr.rsplit_once("[R-").unwrap().1.trim().trim_end_matches(']').to_owned()
+}
+
+/// A row of the table: how it is written, and what is said of it with its statement and without.
+fn row(seal: &str, place: &str, written: &str, with: &str, without: [&str; 2]) -> String {
+    let [strict, local] = without;
+    let without = if strict == local { strict.to_owned() } else { format!("{strict}; `--binding local`: {local}") };
+    format!("| {seal} | {place} | {written} | {with} | {without} |\n")
+}
+
+/// The part of README between its two marks.
+fn readme() -> (String, String, String) {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (before, rest) = text.split_once("<!-- dialects: made by tests/house/dialects.rs -->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- end -->\n").unwrap();
+    (before.to_owned(), table.to_owned(), after.to_owned())
+}
+
+/// Every cell of README's table is what was just seen. `LAYERSEAL_BLESS=1` writes it anew.
+#[test]
+fn the_table_of_dialects_is_what_was_seen() {
+    let mut table =
+        String::from("| seal | where | written by | with a statement | without one |\n|---|---|---|---|---|\n");
+    let places = [
+        "OCI artifact, `subject` = the image; carries the EROFS images",
+        "the same without EROFS images",
+        "OCI artifact; one annotation for each role",
+    ];
+    for ((format, name), place) in FORMATS.into_iter().zip(places) {
+        let (bench, layout) = bench();
+        sign(&bench, "signer", &["--format", format]);
+        let with = verdict(&bench, &[]);
+        let mut seal = layout.seals().remove(0);
+        for key in ["layerseal.binding.v1", "layerseal.binding.v1.sig"] {
+            seal["annotations"].as_object_mut().unwrap().remove(key).unwrap();
+        }
+        layout.set_seals(&[seal]);
+        let without = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        let written = if format == "erofs-alongside" { "`sign`".into() } else { format!("`sign --format {format}`") };
+        let seal = format!("`application/vnd.composefs.{name}`");
+        table += &row(&seal, place, &written, &with, [&without[0], &without[1]]);
+    }
+    let manifest_of = |layout: &Layout| -> Value {
+        let digest = layout.index()["manifests"][0]["digest"].as_str().unwrap().to_owned();
+        serde_json::from_slice(&layout.read(&digest)).unwrap()
+    };
+    {
+        let (bench, mut layout) = bench();
+        sign(&bench, "signer", &["--inline"]);
+        let with = verdict(&bench, &[]);
+        let mut manifest = manifest_of(&layout);
+        for key in ["layerseal.binding.v1", "layerseal.binding.v1.sig"] {
+            manifest["annotations"].as_object_mut().unwrap().remove(key).unwrap();
+        }
+        layout.set_manifest(&manifest);
+        let without = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        let place = "annotations of the image manifest and its descriptors";
+        table += &row("inline `composefs.*.fsverity-*`", place, "`sign --inline`", &with, [&without[0], &without[1]]);
+        bench.run(&["seal", "oci:image", "--inline"]).ok();
+        let claim = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        table += &row("the same without signatures", "the same", "`seal --inline`", "-", [&claim[0], &claim[1]]);
+    }
+    {
+        let (bench, mut layout) = bench();
+        bench.run(&["seal", "oci:image"]).ok();
+        let claim = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        assert!(bench.run(&["inspect", "oci:image", "--json"]).ok().json()["label"].is_string());
+        let place = "label of the image config; shown by `inspect`";
+        table += &row("`containers.composefs.fsverity`", place, "`seal`", "-", [&claim[0], &claim[1]]);
+        let mut manifest = manifest_of(&layout);
+        let digests = format!("sha256:{},sha512:{}", "a".repeat(64), "b".repeat(128));
+        manifest["layers"][0]["annotations"] = serde_json::json!({"io.containers.composefs.digest": digests});
+        layout.set_manifest(&manifest);
+        let claim = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        let shown = bench.run(&["inspect", "oci:image", "--json"]).ok().json();
+        assert_eq!(shown["layers"][0]["claims"].as_array().unwrap().len(), 2);
+        let place = "annotation of a layer descriptor; shown by `inspect --json`";
+        table += &row("`io.containers.composefs.digest`", place, "no", "-", [&claim[0], &claim[1]]);
+    }
+    {
+        let (bench, layout) = bench();
+        sign(&bench, "signer", &[]);
+        let mut seal = layout.seals().remove(0);
+        seal["artifactType"] = "application/vnd.cncf.notary.signature".into();
+        seal["layers"][0]["annotations"] = serde_json::json!({"io.containerd.dm-verity.root-hash": "aa"});
+        layout.set_seals(&[seal]);
+        let refused = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
+        table +=
+            &row("dm-verity layer signatures", "OCI artifact, for containerd", "no", "-", [&refused[0], &refused[1]]);
+    }
+    let (before, written, after) = readme();
+    if std::env::var_os("LAYERSEAL_BLESS").is_some() {
+        let marks = ["<!-- dialects: made by tests/house/dialects.rs -->\n", "<!-- end -->\n"];
+        let text = [before.as_str(), marks[0], &table, marks[1], &after].concat();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"), text).unwrap();
+    } else {
+        assert_eq!(written, table, "LAYERSEAL_BLESS=1 writes it anew");
+    }
+}

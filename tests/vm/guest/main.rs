@@ -18,6 +18,7 @@ mod disk;
 mod enforce;
 mod g_verity;
 mod house;
+mod interop;
 mod k_after;
 mod keyring;
 mod mapped;
