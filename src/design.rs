@@ -50,7 +50,9 @@
 //!    image.
 //! 2. The statement parses, its signature is by a trusted certificate, and it names this manifest,
 //!    this config, these layers in this order, and these digests; the name that was asked for is
-//!    among its identities.
+//!    among its identities. In an inline seal it names no manifest: it is in the one that it is about.
+//!    Where the policy says `rollback = "refuse"`, its sequence is not below the highest that this host
+//!    accepted for one of its names.
 //! 3. Manifest, config, every layer and merged carry a valid signature by a trusted certificate over
 //!    the digest that the statement gives for the role.
 //! 4. At first use the images are made again from the layers: the same digest, or, for images in other

@@ -81,8 +81,8 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l inline -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l key -d 'Its private key, PEM' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l passphrase-file -d 'A file that holds the passphrase of the key' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l key -d 'Its private key: a PEM file, or a URI that OpenSSL has a provider for, such as pkcs11:token=release;object=key' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l passphrase-file -d 'A file that holds the passphrase of the key, or the PIN of the token [default: asked for on the terminal]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l algorithm -d 'Digest algorithm' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l identity -d 'A name that the image may run under, without tag; several with commas, or repeated' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l sequence -d 'A number that grows with every release' -r

@@ -218,10 +218,10 @@ pub struct Sign {
     /// The signer's certificate, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub cert: PathBuf,
-    /// Its private key, PEM
-    #[arg(long, value_name = "FILE")]
+    /// Its private key: a PEM file, or a URI that OpenSSL has a provider for, such as pkcs11:token=release;object=key
+    #[arg(long, value_name = "FILE|URI")]
     pub key: PathBuf,
-    /// A file that holds the passphrase of the key
+    /// A file that holds the passphrase of the key, or the PIN of the token [default: asked for on the terminal]
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// The statement

@@ -1,3 +1,4 @@
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use crate::cli::args;
@@ -37,15 +38,11 @@ pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
 
 fn signer(args: &args::Sign) -> Result<Signer> {
     let certificate = read(&args.cert)?;
-    let key = read(&args.key)?;
-    let metadata = std::fs::metadata(&args.key).map_err(|e| Refusal::io(args.key.display().to_string(), e))?;
-    if let Some(warning) = key_file_mode_warning(&args.key, &metadata) {
-        log::warn!("{warning}");
-    }
-    let passphrase = args.passphrase_file.as_deref().map(read).transpose()?;
-    let passphrase = passphrase.as_deref().map(|bytes| bytes.strip_suffix(b"\n").unwrap_or(bytes));
-    let signer =
-        Signer::new(&certificate, &key, passphrase, &args.key.display().to_string())?.embedding(args.embed_cert);
+    let signer = match uri(&args.key) {
+        Some(uri) => Signer::by_uri(&certificate, &with_pin(uri, args.passphrase_file.as_deref())?)?,
+        None => from_file(&certificate, args)?,
+    };
+    let signer = signer.embedding(args.embed_cert);
     if signer.certificate().not_after() < now() || signer.certificate().not_before() > now() {
         log::warn!(
             "{}: the certificate is outside its dates; hosts that enforce them will refuse the seal",
@@ -53,6 +50,48 @@ fn signer(args: &args::Sign) -> Result<Signer> {
         );
     }
     Ok(signer)
+}
+
+/// A key that is no file, and begins with a scheme (RFC 3986, section 3.1).
+fn uri(key: &Path) -> Option<&str> {
+    let text = key.to_str().filter(|_| !key.exists())?;
+    let (scheme, _) = text.split_once(':')?;
+    let valid = scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+    valid.then_some(text)
+}
+
+/// The URI, with the file of the PIN where it names none itself (RFC 7512, "pin-source").
+fn with_pin(uri: &str, file: Option<&Path>) -> Result<String> {
+    let Some(file) = file.filter(|_| !uri.contains("pin-")) else { return Ok(uri.to_owned()) };
+    let path = std::path::absolute(file).map_err(|e| Refusal::new(Case::KeyMismatch, file.display().to_string(), e))?;
+    Ok(format!("{uri}{}pin-source=file:{}", if uri.contains('?') { '&' } else { '?' }, path.display()))
+}
+
+fn from_file(certificate: &[u8], args: &args::Sign) -> Result<Signer> {
+    let key = read(&args.key)?;
+    let name = args.key.display().to_string();
+    let metadata = std::fs::metadata(&args.key).map_err(|e| Refusal::io(&name, e))?;
+    if let Some(warning) = key_file_mode_warning(&args.key, &metadata) {
+        log::warn!("{warning}");
+    }
+    let passphrase = match &args.passphrase_file {
+        Some(file) => Some(read(file)?),
+        None if is_encrypted(&key) && std::io::stdin().is_terminal() => Some(ask(&name)?),
+        None => None,
+    };
+    let passphrase = passphrase.as_deref().map(|bytes| bytes.strip_suffix(b"\n").unwrap_or(bytes));
+    Signer::new(certificate, &key, passphrase, &name)
+}
+
+/// By what PEM says of it (RFC 7468, section 11; RFC 1421, "Proc-Type").
+fn is_encrypted(pem: &[u8]) -> bool {
+    let has = |word: &[u8]| pem.windows(word.len()).any(|w| w == word);
+    has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
+}
+
+fn ask(key: &str) -> Result<Vec<u8>> {
+    let asked = rpassword::prompt_password(format!("Passphrase for {key}: "));
+    asked.map(String::into_bytes).map_err(|e| Refusal::new(Case::KeyMismatch, key, e))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

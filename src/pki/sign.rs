@@ -8,11 +8,13 @@ use std::path::Path;
 use openssl::error::ErrorStack;
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::pkey::{PKey, Private};
+use openssl::provider::Provider;
 use openssl::stack::Stack;
 
 use crate::pki::formatted_digest::is_formatted_digest;
 use crate::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, verify};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::key_store;
 
 /// A key and the certificate that belongs to it.
 pub struct Signer {
@@ -32,13 +34,40 @@ impl Signer {
     /// [`Case::KeyMismatch`] if the key cannot be read or belongs to another certificate, or if
     /// there are several certificates; otherwise as [`certificates_from_bytes`].
     pub fn new(certificate: &[u8], key: &[u8], passphrase: Option<&[u8]>, name: &str) -> Result<Self> {
+        let key = private_key(key, passphrase).map_err(|why| unusable(name, &why))?;
+        Self::with_key(certificate, key, name)
+    }
+
+    /// A signer whose key OpenSSL finds by a URI, such as `pkcs11:` (RFC 7512): the key stays where it is. The
+    /// provider of the URI's scheme is loaded, where there is one.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn by_uri(certificate: &[u8], uri: &str) -> Result<Self> {
+        let scheme = uri.split(':').next().unwrap_or_default();
+        // Whoever loads one, or tries to, has to load the default one too. They stay as long as their keys.
+        let load = |name: &str| Provider::load(None, name).map(std::mem::forget);
+        let loaded = load("default").and_then(|()| load(scheme));
+        match loaded {
+            Err(e) if scheme == "pkcs11" => {
+                let why = format!("OpenSSL has no provider for it ({}); install pkcs11-provider", reason(&e));
+                return Err(unusable(uri, &why));
+            }
+            Err(e) => log::debug!("no provider {scheme}: {}", reason(&e)),
+            Ok(()) => {}
+        }
+        let key = key_store::private_key(uri).map_err(|e| unusable(uri, &format!("no key: {}", reason(&e))))?;
+        let key = key.ok_or_else(|| unusable(uri, &"there is no private key"))?;
+        Self::with_key(certificate, key, uri)
+    }
+
+    fn with_key(certificate: &[u8], key: PKey<Private>, name: &str) -> Result<Self> {
         let mut certificates = certificates_from_bytes(certificate, name)?;
         let count = certificates.len();
         let certificate = certificates
             .pop()
             .filter(|_| count == 1)
             .ok_or_else(|| unusable(name, &format!("{count} certificates: one signs")))?;
-        let key = private_key(key, passphrase).map_err(|why| unusable(name, &why))?;
         let belongs = certificate.x509().public_key().is_ok_and(|certified| key.public_eq(&certified));
         if !belongs {
             let detail = format!("it is not the key of {}", certificate.subject());
@@ -97,7 +126,7 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-fn unusable(name: &str, detail: &str) -> Refusal {
+fn unusable(name: &str, detail: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(Case::KeyMismatch, name, detail)
 }
 
@@ -128,7 +157,7 @@ fn private_key(pem: &[u8], passphrase: Option<&[u8]>) -> std::result::Result<PKe
         Err(_) if asked.get() && passphrase.is_none() => Err("it is encrypted, and no passphrase is given".into()),
         Err(_) if asked.get() => Err("it is encrypted, and the passphrase is wrong".into()),
         Err(_) if pem.trim_ascii_start().starts_with(b"pkcs11:") => {
-            Err("a PKCS#11 URI: keys in tokens are not supported".into())
+            Err("it holds a PKCS#11 URI: give that itself as the key".into())
         }
         Err(e) => Err(format!("it is not a private key in PEM: {}", reason(&e))),
     }

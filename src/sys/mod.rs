@@ -2,6 +2,7 @@
 //! and the only one that hands paths to the kernel.
 
 pub mod files;
+pub mod key_store;
 pub mod keyring;
 pub mod mounts;
 pub mod overlays;

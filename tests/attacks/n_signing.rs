@@ -80,6 +80,51 @@ fn n01_keys_that_cannot_be_used_leave_nothing() {
     accepted(&bench);
 }
 
+/// A passphrase is asked for on a terminal, and nowhere else; `script` (util-linux) has one.
+#[test]
+fn n01_a_passphrase_is_asked_for_on_a_terminal() {
+    let (bench, layout) = bench();
+    let encrypted = signer().key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"right").unwrap();
+    bench.write("encrypted.key", &encrypted);
+    let command = bench.command(&["sign", "oci:image", "--cert", "signer.crt", "--key", "encrypted.key"]);
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let before = snapshot(&layout.path);
+    for (typed, code) in [("wrong\n", 5), ("right\n", 0)] {
+        use std::io::Write as _;
+        let mut child = Command::new("script")
+            .args(["-qefc", &words.join(" "), "/dev/null"])
+            .current_dir(bench.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{shown}");
+        assert!(shown.contains("Passphrase for encrypted.key: "), "{shown}");
+        assert_eq!(snapshot(&layout.path) == before, code != 0);
+    }
+    accepted(&bench);
+}
+
+#[test]
+fn n01_a_uri_without_a_key_is_told() {
+    let (bench, layout) = bench();
+    let before = snapshot(&layout.path);
+    for uri in ["pkcs11:token=none;object=none?pin-value=1", "nosuch:thing", "file:missing.key"] {
+        bench.run(&["sign", "oci:image", "--cert", "signer.crt", "--key", uri]).refused(5, "N01");
+        assert_eq!(snapshot(&layout.path), before, "{uri}");
+    }
+    // What OpenSSL reads without a provider of its own.
+    let uri = format!("file:{}", bench.path("signer.key").display());
+    bench.run(&["sign", "oci:image", "--cert", "signer.crt", "--key", &uri]).ok();
+    accepted(&bench);
+}
+
 #[test]
 fn n01_weak_keys_are_refused_where_they_would_sign() {
     let (bench, layout) = bench();

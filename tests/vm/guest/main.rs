@@ -24,6 +24,7 @@ mod keyring;
 mod mapped;
 mod start;
 mod tamper;
+mod token;
 
 use std::path::PathBuf;
 
