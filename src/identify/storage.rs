@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::BlobDigest;
 use crate::oci::Budget;
+use crate::policy::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
@@ -146,7 +147,10 @@ impl Store {
     fn read_images(&mut self, driver: &str) -> Result<()> {
         let name = format!("{driver}-images/images.json");
         self.images = self.records(&name)?;
-        self.images.iter_mut().for_each(|image| image.names.retain(|name| is_name(name)));
+        // One that no image can have is a name all the same, and no rule is for it.
+        for name in self.images.iter_mut().flat_map(|image| &mut image.names).filter(|name| !is_name(name)) {
+            UNKNOWN.clone_into(name);
+        }
         self.unique(&name, self.images.iter().map(|i| &i.id))
     }
 

@@ -48,7 +48,8 @@ const NAMELESS: &str = "<none>";
 /// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
 pub const ROOTFS: &str = "<rootfs>";
 
-/// The name of a container of a store whose image is not on record there.
+/// The name of a container of a store whose image is not on record there, or of an image with a name that none
+/// can have.
 pub const UNKNOWN: &str = "<unknown>";
 
 /// The policy of this host: one consistent snapshot, read once.

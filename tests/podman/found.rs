@@ -104,7 +104,7 @@ fn o01_damaged_records_are_no_way_to_a_lenient_rule() {
             let image = all.iter_mut().find(|i| i["names"][0] == FRESH).unwrap();
             image["names"] = serde_json::json!([name]);
         });
-        // It is an image without a name then.
+        // It is an image of no name that a rule is for.
         podman.policy(&lenient().replace(
             "image = \"<none>\"\nmode = \"off\"",
             "image = \"<none>\"\nmode = \"enforce\"\ntrust = [\"acme\"]",

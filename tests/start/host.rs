@@ -369,7 +369,8 @@ impl Ran {
         assert_eq!((self.stderr.lines().count(), self.stdout.as_str()), (1, ""), "{self:?}");
         let [record] = &self.records[..] else { panic!("not one record: {self:?}") };
         assert!(record.contains(&format!("\nLAYERSEAL_CASE={case}\n")), "{self:?}");
-        assert!(record.starts_with("PRIORITY=3\nSYSLOG_IDENTIFIER=layerseal\nMESSAGE="), "{self:?}");
+        assert!(record.starts_with("PRIORITY=3\nSYSLOG_IDENTIFIER=layerseal\nMESSAGE_ID=508f57f1"), "{self:?}");
+        assert!(record.contains("\nMESSAGE=") && record.contains("\nLAYERSEAL_DECISION=refused\n"), "{self:?}");
         self
     }
 }
