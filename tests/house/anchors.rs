@@ -12,9 +12,22 @@ use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Want
 
 use crate::common::{Bench, Layout as Made, two_layers};
 
-pub fn openssl(bench: &Bench, args: &str) {
+fn openssl(bench: &Bench, args: &str) {
     let output = Command::new("openssl").args(args.split(' ')).current_dir(bench.dir.path()).output().unwrap();
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Signs with OpenSSL what `digest --write` wrote into `tosign`.
+pub fn sign_files(bench: &Bench, who: &str, more: &str) {
+    for entry in std::fs::read_dir(bench.path("tosign")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "tosign") {
+            let role = path.file_stem().unwrap().to_str().unwrap();
+            let smime =
+                format!("smime -sign -binary -noattr{more} -md sha256 -outform der -signer {who}.crt -inkey {who}.key");
+            openssl(bench, &format!("{smime} -in tosign/{role}.tosign -out tosign/{role}.sig"));
+        }
+    }
 }
 
 /// An image without a seal, an authority, and a signer that it vouches for.
@@ -40,18 +53,7 @@ fn certified(purpose: &str) -> (Bench, Image) {
 fn sealed(purpose: &str) -> (Bench, Image) {
     let (bench, image) = certified(purpose);
     bench.run(&["digest", "oci:image", "--write", "tosign"]).ok();
-    for entry in std::fs::read_dir(bench.path("tosign")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "tosign") {
-            let role = path.file_stem().unwrap().to_str().unwrap();
-            openssl(
-                &bench,
-                &format!(
-                    "smime -sign -binary -noattr -md sha256 -outform der -signer leaf.crt -inkey leaf.key -in tosign/{role}.tosign -out tosign/{role}.sig"
-                ),
-            );
-        }
-    }
+    sign_files(&bench, "leaf", "");
     bench.run(&["attach", "oci:image", "--signatures", "tosign"]).ok();
     (bench, image)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::anchors::openssl;
+use crate::anchors::sign_files;
 use crate::common::{Bench, Layout, signer, stranger, two_layers};
 
 const FORMATS: [(&str, &str); 3] =
@@ -140,18 +140,7 @@ fn signatures_made_elsewhere_go_into_any_format() {
     for (format, name) in FORMATS {
         let (bench, _) = bench();
         bench.run(&["digest", "oci:image", "--write", "tosign"]).ok();
-        for entry in std::fs::read_dir(bench.path("tosign")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "tosign") {
-                let role = path.file_stem().unwrap().to_str().unwrap();
-                openssl(
-                    &bench,
-                    &format!(
-                        "smime -sign -binary -noattr -nocerts -md sha256 -outform der -signer signer.crt -inkey signer.key -in tosign/{role}.tosign -out tosign/{role}.sig"
-                    ),
-                );
-            }
-        }
+        sign_files(&bench, "signer", " -nocerts");
         bench.run(&["attach", "oci:image", "--signatures", "tosign", "--format", format]).ok();
         assert_eq!(verified(&bench, &[])["seals"][0]["dialect"], name);
     }
@@ -261,4 +250,46 @@ fn the_table_of_dialects_is_what_was_seen() {
     } else {
         assert_eq!(written, table, "LAYERSEAL_BLESS=1 writes it anew");
     }
+}
+
+/// `merged.bootable` is another image of the same layers, for booting: its signature must be good where there is
+/// one, and nobody asks for it.
+#[test]
+fn a_bootable_image_is_verified_where_it_is_sealed_and_never_asked_for() {
+    use layerseal::digest::{Algorithm, VerityDigest};
+    use layerseal::pki::{Signer, formatted_digest};
+
+    let (bench, layout) = bench();
+    sign(&bench, "signer", &["--format", "metadata"]);
+    verified(&bench, &[]);
+    let seal = layout.seals().remove(0);
+    let digest = VerityDigest::from_hex(Algorithm::Sha512, &"ab".repeat(64)).unwrap();
+    let der = |who: &crate::common::Signer, over: &VerityDigest| {
+        let key = who.key.private_key_to_pem_pkcs8().unwrap();
+        let signer = Signer::new(&who.cert.to_pem().unwrap(), &key, None, "test").unwrap();
+        signer.sign(&formatted_digest(2, over.as_bytes())).unwrap()
+    };
+    let merged =
+        seal["layers"].as_array().unwrap().iter().position(|l| {
+            l["annotations"].as_object().unwrap().keys().any(|k| k.starts_with("composefs.merged.erofs"))
+        });
+    let with = |der: &[u8], at: usize| {
+        let mut seal = seal.clone();
+        let mut entry = layout.descriptor("application/vnd.composefs.signature.v1+pkcs7", der);
+        layout.blob(der);
+        entry["annotations"] =
+            serde_json::json!({"composefs.merged.bootable.erofs.v1.fsverity-sha512-12": digest.to_hex()});
+        seal["layers"].as_array_mut().unwrap().insert(at, entry);
+        layout.set_seals(&[seal]);
+        verdict(&bench, &[])
+    };
+    let after = merged.unwrap() + 1;
+    assert_eq!(with(&der(signer(), &digest), after), "accepted");
+    let roles = verified(&bench, &[]);
+    assert!(roles["seals"][0]["roles"].as_array().unwrap().iter().any(|r| r["role"] == "merged.bootable"), "{roles}");
+    assert_eq!(with(&der(stranger(), &digest), after), "E07");
+    let other = VerityDigest::from_hex(Algorithm::Sha512, &"cd".repeat(64)).unwrap();
+    assert_eq!(with(&der(signer(), &other), after), "E01");
+    // Elsewhere it would be read as something else by somebody else.
+    assert_eq!(with(&der(signer(), &digest), 0), "D05");
 }
