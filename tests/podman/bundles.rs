@@ -130,7 +130,7 @@ fn bundles_of_sealed_images_start() {
         bundle.starts();
         bundle.config["root"]["readonly"] = true.into();
         bundle.starts();
-        // Other words for the same directory; runc 1.4 takes none.
+        // Other words for the same directory; runc 1.3 takes none.
         if runtime == "crun" {
             bundle.config["root"]["path"] = bundle.merged.replace("/merged", "//./merged/.").into();
             bundle.starts();
