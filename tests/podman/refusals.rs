@@ -76,11 +76,12 @@ fn prepared() -> Podman {
     podman
 }
 
-/// A file of the uppermost layer that has one of this name.
+/// A file in the uppermost layer of APP that has one of this name; other images have layers of the same names.
 pub fn in_diff(podman: &Podman, name: &str) -> PathBuf {
-    let layers = std::fs::read_dir(podman.graph_root().join("overlay")).unwrap();
-    let mut found = layers.map(|l| l.unwrap().path().join("diff").join(name)).filter(|p| p.exists());
-    found.next().unwrap_or_else(|| panic!("no {name}"))
+    let format = "{{.GraphDriver.Data.UpperDir}}:{{.GraphDriver.Data.LowerDir}}";
+    let layers = podman.ok(&["image", "inspect", "--format", format, APP]);
+    let mut found = layers.trim().split(':').map(|layer| podman.host.inside(layer).join(name)).filter(|p| p.exists());
+    found.next().unwrap_or_else(|| panic!("no {name} in {layers}"))
 }
 
 #[test]
