@@ -28,14 +28,15 @@ const MUSL: &str = "/etc/ld-musl-";
 const BENEATH_USR: [&str; 6] = ["/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/sbin"];
 
 /// The system paths of the image on `root`: by their names, and where links of the image lead from there.
-pub(super) fn system_paths(root: &Path) -> Vec<String> {
+pub(super) fn system_paths(root: &Path) -> Result<Vec<String>> {
     let mut paths: Vec<String> = SYSTEM.map(str::to_owned).into();
-    for path in SYSTEM.iter().chain(&BENEATH_USR) {
-        let real = files::real_path_within(root, Path::new(path)).and_then(|real| real.to_str().map(str::to_owned));
+    let root = files::Within::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+    for real in root.real_paths(SYSTEM.into_iter().chain(BENEATH_USR)) {
+        let real = real.to_str().map(str::to_owned);
         // A link to the root directory would make everything one.
         paths.extend(real.filter(|real| real != "/" && !paths.contains(real)));
     }
-    paths
+    Ok(paths)
 }
 
 /// Looks at all mounts beneath `root`: none may be on a path of `system`, beneath one or above one, unless
@@ -92,7 +93,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("srv/lib/real")).unwrap();
         std::os::unix::fs::symlink("../srv/lib", root.path().join("usr/lib")).unwrap();
         std::os::unix::fs::symlink("/usr/lib/real", root.path().join("lib64")).unwrap();
-        let system = system_paths(root.path());
+        let system = system_paths(root.path()).unwrap();
         let allowed: Vec<Cover> = ["/usr/share/zoneinfo"].map(|p| Cover::try_from(p.to_owned()).unwrap()).into();
         let check = |target: &str| check(&mounts(&[&format!("/r/merged{target}")]), "/r/merged", &system, &allowed);
         for fine in [

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{About, Outcome, cover, names, no_redirection, root};
+use super::{About, MAX_INPUT, Outcome, cover, names, no_redirection, root};
 use crate::digest::BlobDigest;
 use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, State};
@@ -14,11 +14,8 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::{self, MountInfo};
 use crate::sys::{files, process};
 
-/// Bytes of a bundle's configuration.
-const MAX_CONFIG: u64 = 16 << 20;
-
 /// A container, as the kernel and the stores show it.
-struct Seen {
+struct Container {
     state: State,
     /// The path of its root, as the kernel writes it.
     root: String,
@@ -36,20 +33,20 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
     let policy = Policy::load(&Directories::system())?;
-    let seen = Seen::of(state)?;
-    if let Some(stored) = &seen.stored {
+    let container = Container::of(state)?;
+    if let Some(stored) = &container.stored {
         about.stored(stored);
         not_denied(stored, &policy)?;
     }
-    if let Some(record) = &seen.record {
+    if let Some(record) = &container.record {
         about.record(record);
     }
-    let mut names = names(seen.record.as_ref(), seen.stored.as_ref(), seen.in_store());
-    if seen.is_rootfs() {
+    let mut names = names(container.record.as_ref(), container.stored.as_ref(), container.in_store());
+    if container.is_rootfs() {
         names.push(ROOTFS.to_owned());
     }
     let decision = policy.decide(&names);
-    Outcome::of(seen.check(&decision, &policy), &decision)
+    Outcome::of(container.check(&decision, &policy), &decision)
 }
 
 /// An image that is denied by its config, which is the ID that podman gives it.
@@ -58,7 +55,7 @@ pub(super) fn not_denied(stored: &Stored, policy: &Policy) -> Result<()> {
     BlobDigest::from_hex(id).map_or(Ok(()), |config| policy.denied().blob(&config, "config"))
 }
 
-impl Seen {
+impl Container {
     fn of(state: State) -> Result<Self> {
         files::check_proc()?;
         let root = root_path(&state)?;
@@ -103,7 +100,7 @@ impl Seen {
         self.is_its_own(record)?;
         root::nothing_before(&self.mounts, &self.root, top)?;
         root::satisfies(record, decision, policy.denied())?;
-        cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target), &decision.cover)
+        cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target)?, &decision.cover)
     }
 
     /// Whether the mount was made for this container and not for another one.
@@ -139,7 +136,7 @@ fn root_path(state: &State) -> Result<String> {
         // runc does not say.
         None => {
             let config = files::open_dir(&state.bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
-            let bytes = config.and_then(|file| files::read_all(file, MAX_CONFIG)).map_err(|e| refuse(&e))?;
+            let bytes = config.and_then(|file| files::read_all(file, MAX_INPUT)).map_err(|e| refuse(&e))?;
             invoke::config(&bytes)?.root
         }
     };

@@ -86,20 +86,19 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
     };
     let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
     about.record(&record);
-    let outcome = match record.kind {
-        Kind::Sealed => Outcome::Allowed,
-        Kind::Audit => Outcome::AuditBefore,
-        Kind::Off | Kind::Volume => return Ok(Outcome::Off),
-    };
+    if matches!(record.kind, Kind::Off | Kind::Volume) {
+        return Ok(Outcome::Off);
+    }
     let same = Seen::of(target, &config.volumes).and_then(|after| before.same_as(&after));
-    match (same, outcome) {
-        (Ok(()), outcome) => Ok(outcome),
-        (Err(refusal), Outcome::AuditBefore) => Ok(Outcome::Audit(refusal)),
-        (Err(refusal), _) => {
+    let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
+    match Outcome::of(same, &decision) {
+        Ok(Outcome::Allowed) if record.kind == Kind::Audit => Ok(Outcome::AuditBefore),
+        Err(refusal) => {
             // No container: nothing of it stays.
             mount::unmount(target)?;
             Err(refusal)
         }
+        outcome => outcome,
     }
 }
 

@@ -13,7 +13,7 @@ use openssl::sha::Sha256;
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::sys::files::{self, Within};
 
 /// podman takes users, groups and homes from these (containers/common, pkg/lookup and its own getPasswd).
 const READ: [&str; 2] = ["/etc/passwd", "/etc/group"];
@@ -31,7 +31,8 @@ impl Seen {
         // The format of a merged image has nothing in /run.
         let places = volumes.iter().map(|(_, place)| place.clone()).filter(|p| !p.starts_with("/run"));
         let paths = READ.iter().map(PathBuf::from).chain(places);
-        paths.map(|path| Ok((path.clone(), digest(root, &path)?))).collect::<Result<_>>().map(Self)
+        let root = Within::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+        paths.map(|path| Ok((path.clone(), digest(&root, &path)?))).collect::<Result<_>>().map(Self)
     }
 
     /// # Errors
@@ -44,11 +45,11 @@ impl Seen {
     }
 }
 
-fn digest(root: &Path, path: &Path) -> Result<[u8; 32]> {
+fn digest(root: &Within, path: &Path) -> Result<[u8; 32]> {
     let io = |e: &dyn std::fmt::Display| Refusal::io(path.display().to_string(), e);
     let mut hash = Sha256::new();
     // Links lead where they lead for podman: within the root.
-    match files::open_any_within(root, path) {
+    match root.any(path) {
         Ok(file) => {
             let stat = rustix::fs::fstat(&file).map_err(|e| io(&e))?;
             match FileType::from_raw_mode(stat.st_mode) {

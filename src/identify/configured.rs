@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::report::{Case, Refusal, Result};
 
+/// The host's own file first (containers-storage.conf(5)).
+const FILES: [&str; 2] = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
+
 /// The graph root of containers-storage (containers-storage.conf(5)).
 ///
 /// # Errors
@@ -16,8 +19,7 @@ pub fn graph_root() -> Result<PathBuf> {
 
 /// The mount program that podman is configured to use, where there is one.
 pub fn mount_program() -> Option<String> {
-    let file = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
-    let table: toml::Table = file.iter().find_map(|f| std::fs::read_to_string(f).ok())?.parse().ok()?;
+    let table: toml::Table = FILES.iter().find_map(|f| std::fs::read_to_string(f).ok())?.parse().ok()?;
     let options = table.get("storage")?.get("options")?;
     let program = options.get("overlay").and_then(|o| o.get("mount_program")).or_else(|| options.get("mount_program"));
     program.and_then(toml::Value::as_str).filter(|p| !p.is_empty()).map(str::to_owned)
@@ -25,7 +27,7 @@ pub fn mount_program() -> Option<String> {
 
 /// The first of its files that names a graph root.
 fn storage_conf() -> Result<Option<toml::Table>> {
-    for file in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
+    for file in FILES {
         let Ok(text) = std::fs::read_to_string(file) else { continue };
         let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;

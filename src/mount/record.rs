@@ -206,10 +206,11 @@ pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
 
 /// Whether the mount lies on its target in the namespace of the machine's first process.
 fn exists_outside(record: &Record) -> bool {
-    let found = files::open_within(Path::new("/proc/1/root"), &record.target).and_then(|target| {
-        let identity = mounts::identify(&target)?;
-        Ok((identity.device, identity.id) == (record.device, record.mount_id) && identity.is_root)
-    });
+    let found =
+        files::Within::open(Path::new("/proc/1/root")).and_then(|root| root.dir(&record.target)).and_then(|target| {
+            let identity = mounts::identify(&target)?;
+            Ok((identity.device, identity.id) == (record.device, record.mount_id) && identity.is_root)
+        });
     found.unwrap_or_else(|e| {
         log::debug!("{} of the first process: {e}", record.target.display());
         false

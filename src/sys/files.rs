@@ -43,35 +43,53 @@ pub fn open_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Owned
     Ok(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?)
 }
 
-/// Opens the directory `path`, absolute, as a process sees it whose root directory is `root`: absolute
-/// symlinks begin there too.
-///
-/// # Errors
-/// The kernel's.
-pub fn open_within(root: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = fs::openat(CWD, root, flags, Mode::empty())?;
-    Ok(fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
-}
+/// A directory that paths are looked up in as by a process whose root directory it is: absolute symlinks begin
+/// there too, and none leads out of it.
+#[derive(Debug)]
+pub struct Within(OwnedFd);
 
-/// The same for any regular file or directory, for reading.
-///
-/// # Errors
-/// The kernel's.
-pub fn open_any_within(root: &Path, path: &Path) -> io::Result<File> {
-    let root = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?.into())
-}
+impl Within {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(fs::openat(CWD, root, flags, Mode::empty())?))
+    }
 
-/// Where `path` leads in `root`, as a path in it; `None` where it leads nowhere.
-pub fn real_path_within(root: &Path, path: &Path) -> Option<PathBuf> {
-    let top = fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = fs::openat2(&top, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
-    // The kernel's own word for both.
-    let name = |fd: &OwnedFd| std::fs::read_link(proc_path(fd)).ok();
-    Some(Path::new("/").join(name(&file)?.strip_prefix(name(&top)?).ok()?))
+    fn at(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
+    /// The directory `path`, absolute.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn dir(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.at(path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// Any regular file or directory, for reading.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn any(&self, path: &Path) -> io::Result<File> {
+        Ok(self.at(path, OFlags::RDONLY | OFlags::NONBLOCK)?.into())
+    }
+
+    /// Where each of `paths` leads, as a path in it; without those that lead nowhere.
+    pub fn real_paths<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<PathBuf> {
+        // The kernel's own word for both.
+        let name = |fd: &OwnedFd| std::fs::read_link(proc_path(fd)).ok();
+        let Some(top) = name(&self.0) else { return Vec::new() };
+        let real = |path: &str| {
+            let file = self.at(Path::new(path), OFlags::PATH).ok()?;
+            Some(Path::new("/").join(name(&file)?.strip_prefix(&top).ok()?))
+        };
+        paths.filter_map(real).collect()
+    }
 }
 
 /// Opens the regular file `name` beneath `dir` for reading.

@@ -37,6 +37,11 @@ fn o09_what_podman_read_before_the_swap_is_compared() {
     let (path, away) = tampered("etc/passwd", b"app:x:1000:1000", b"app:x:0:0");
     podman.stopped("precreate", REJECTED, &["O09"], &["run", "--rm", "--user", "app", APP, "id"]);
     podman.stopped("precreate", REJECTED, &["O09"], &RUN);
+    // audit lets it pass, and says so.
+    podman.policy(&default_policy().replace("mode = \"enforce\"", "mode = \"audit\""));
+    podman.ok(&RUN);
+    assert_eq!(podman.last("precreate"), ("audit".into(), "O09".into()));
+    podman.policy(&default_policy());
     std::fs::rename(away, path).unwrap();
     let extra = in_diff(&podman, "opt").join("injected");
     std::fs::write(&extra, "evil").unwrap();
