@@ -43,11 +43,11 @@ fn h02_merged_digests_in_all_versions() {
         };
         let made = contents(&dir, image, algorithm(name)).and_then(|c| {
             let layers = c.entries.iter().map(Vec::as_slice);
-            let bytes = Writer::merged_version(c.algorithm, layers, version[1..].parse().unwrap())?;
+            let bytes = Writer::merged_version(c.images.algorithm, layers, version[1..].parse().unwrap())?;
             if version == "v1" {
-                assert_eq!(bytes, c.merged);
+                assert_eq!(bytes, c.images.merged);
             }
-            Ok(verity_digest(c.algorithm, &bytes).to_hex())
+            Ok(verity_digest(c.images.algorithm, &bytes).to_hex())
         });
         match made {
             Ok(digest) => assert_eq!(digest, wanted, "{line}"),
@@ -72,7 +72,7 @@ fn h02_the_merged_tree_as_a_dumpfile() {
     use composefs::fsverity::Sha256HashValue;
     let made = contents(&dir, "basic3", Algorithm::Sha256).unwrap();
     let layers = made.entries.iter().map(Vec::as_slice);
-    let tree = layerseal::image::Images::<Sha256HashValue>::build(layers, false).unwrap().into_merged().unwrap();
+    let tree = layerseal::image::Images::<Sha256HashValue>::build(layers, None).unwrap().into_merged().unwrap();
     let wanted = std::fs::read_to_string(dir.join("basic3.merged.sha256.dump")).unwrap();
     let (ours, theirs) = (layerseal::image::dumpfile(&tree).unwrap(), wanted);
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
@@ -147,5 +147,5 @@ fn h02_layer_images_of_the_inline_sample() {
         assert_eq!(verity_digest(Algorithm::Sha256, &image).to_hex(), wanted, "layer {number}");
     }
     let wanted = manifest["annotations"]["composefs.merged.erofs.v1.fsverity-sha256-12"].as_str().unwrap();
-    assert_eq!(made.merged_digest.to_hex(), wanted);
+    assert_eq!(made.images.merged_digest.to_hex(), wanted);
 }

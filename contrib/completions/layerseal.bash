@@ -316,12 +316,16 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__digest)
-            opts="-v -h --algorithm --identity --sequence --platform --write --json --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --directory --algorithm --identity --sequence --platform --write --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --directory)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --algorithm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -100,6 +100,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l inline -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l embed-cert -d 'Put the certificate into the signatures, for hosts that trust who issued it (trust.d/STORE/ca/); the kernel does not follow there'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l directory -d 'Instead of an image, a directory that one was unpacked or mounted to: prints what its merged digest would be' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l algorithm -d 'Digest algorithm' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l identity -d 'A name that the image may run under, without tag; several with commas, or repeated' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l sequence -d 'A number that grows with every release' -r

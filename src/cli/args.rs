@@ -275,7 +275,11 @@ pub struct Seal {
 #[derive(Debug, Group)]
 pub struct Digest {
     /// The image
-    pub image: Reference,
+    #[arg(required_unless_present = "directory")]
+    pub image: Option<Reference>,
+    /// Instead of an image, a directory that one was unpacked or mounted to: prints what its merged digest would be
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "identity", "sequence", "platform", "write"])]
+    pub directory: Option<PathBuf>,
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,

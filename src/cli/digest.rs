@@ -1,15 +1,23 @@
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::cli::args;
 use crate::cli::home::Home;
-use crate::cli::output;
 use crate::cli::seal::Plan;
-use crate::report::Refusal;
+use crate::cli::{output, progress};
+use crate::prepare::digest_of_directory;
+use crate::report::{Case, Refusal};
 use crate::sys::files;
 
 /// `layerseal digest`
 pub(super) fn run(home: &Home, args: &args::Digest) -> anyhow::Result<()> {
-    let located = home.locate(&args.image, args.platform.as_ref())?;
+    let image = match (&args.directory, &args.image) {
+        (Some(path), _) => return directory(home, args, path),
+        (None, Some(image)) => image,
+        (None, None) => return Err(Refusal::new(Case::Usage, "digest", "name an image, or --directory").into()),
+    };
+    let located = home.locate(image, args.platform.as_ref())?;
     let plan = Plan::new(located, home, &args.statement, false)?;
     let items = plan.items();
     if let Some(dir) = &args.write {
@@ -37,5 +45,18 @@ pub(super) fn run(home: &Home, args: &args::Digest) -> anyhow::Result<()> {
     let rows: Vec<_> = items.iter().map(|i| vec![i.role.to_string(), i.digest.to_hex()]).collect();
     output::line(format!("{} {}", plan.algorithm(), plan.located.image.digest));
     output::table(&rows);
+    Ok(())
+}
+
+fn directory(home: &Home, args: &args::Digest, path: &Path) -> anyhow::Result<()> {
+    let algorithm = args.statement.algorithm;
+    let bar = progress::spinner(format!("reading {}", path.display()));
+    let digest = digest_of_directory(path, algorithm, &home.budget);
+    bar.finish_and_clear();
+    let digest = digest?;
+    match args.json {
+        true => output::document(&json!({"directory": path, "algorithm": algorithm.name(), "merged": digest.to_hex()})),
+        false => output::line(format!("{algorithm} {}", digest.to_hex())),
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest};
 use crate::fetch::{Options, Session, Staging};
 use crate::identify::{further_stores, graph_root};
-use crate::image::{Contents, LayerVisitor, ReadOnly};
+use crate::image::{Contents, ErofsImages, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
@@ -211,16 +211,31 @@ impl Located {
     }
 
     /// Reads the layers and makes the EROFS images, and keeps nothing.
-    pub(super) fn contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Rc<Contents>> {
-        self.read(&ReadOnly { store: self.store(), algorithm }, algorithm, budget).map(Rc::new)
+    pub(super) fn contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
+        self.read(&ReadOnly { store: self.store(), algorithm }, algorithm, budget)
     }
 
     /// The same; of an image in the vault, objects and EROFS images are kept there.
-    pub(super) fn keep_contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Rc<Contents>> {
+    pub(super) fn keep_contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
         let Place::Vault(vault) = &self.place else { return self.contents(algorithm, budget) };
         let contents = self.read(&Import::new(vault, vault.store(), algorithm), algorithm, budget)?;
-        vault.keep_contents(&self.image.digest, &contents)?;
-        Ok(Rc::new(contents))
+        vault.keep_images(&self.image.digest, &contents.images)?;
+        Ok(contents)
+    }
+
+    /// The EROFS images, for signing. Of an image in the vault those that this host made when it pulled the
+    /// image: who has written to the vault since can have another tree signed, which every host refuses
+    /// when it first compares it with the layers (H08, D07).
+    pub(super) fn images(&self, algorithm: Algorithm, keep: bool, budget: &Budget) -> Result<ErofsImages> {
+        let made = match &self.place {
+            Place::Vault(vault) => vault.kept_images(&self.image.digest, algorithm, budget),
+            _ => None,
+        };
+        match made.filter(|made| made.layers.len() == self.image.layers.len()) {
+            Some(made) => Ok(made),
+            None if keep => self.keep_contents(algorithm, budget).map(|c| c.images),
+            None => self.contents(algorithm, budget).map(|c| c.images),
+        }
     }
 
     fn read(&self, visitor: &dyn LayerVisitor, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {

@@ -12,14 +12,14 @@ use crate::seal::{Binding, Part, Role, write_inline, write_label};
 pub(super) fn seal(home: &Home, args: &args::Seal) -> Result<()> {
     let located = home.locate(&args.image, args.platform.as_ref())?;
     in_layout(&located)?;
-    let contents = located.contents(args.algorithm, &home.budget)?;
+    let images = located.images(args.algorithm, false, &home.budget)?;
     if !args.inline {
-        let (config, manifest) = write_label(&located.image, &contents.merged_digest)?;
+        let (config, manifest) = write_label(&located.image, &images.merged_digest)?;
         located.store().write(&config)?;
         return replace(&located, &args.image, &manifest);
     }
-    let binding = Binding::new(&located.image, &contents.layer_digests, contents.merged_digest, &[], None)?;
-    let plan = Plan { located, contents, binding };
+    let binding = Binding::new(&located.image, &images.layer_digests, images.merged_digest, &[], None)?;
+    let plan = Plan { located, images, binding };
     let unsigned: Vec<Part> = plan.items().into_iter().map(|item| part(item, Vec::new())).collect();
     let manifest = write_inline(&plan.located.image, &unsigned, None)?;
     replace(&plan.located, &args.image, &manifest)

@@ -137,8 +137,9 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read =
-        |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> { located.keep_contents(algorithm, budget) };
+    let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
+        located.keep_contents(algorithm, budget).map(Rc::new)
+    };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
     let verified = judge(&question, &mut read).into_result()?;
@@ -164,7 +165,7 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
         Some((merged, layers)) => unsigned(&located.image, merged, &layers, &denied()?),
         None => {
             let contents = located.keep_contents(algorithm, budget)?;
-            unsigned(&located.image, contents.merged_digest, &contents.layer_digests, &denied()?)
+            unsigned(&located.image, contents.images.merged_digest, &contents.images.layer_digests, &denied()?)
         }
     }
 }

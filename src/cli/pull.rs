@@ -77,7 +77,7 @@ pub(super) fn import(
     let mut last: Option<Rc<Contents>> = None;
     let mut without_verity = false;
     let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
-        if let Some(contents) = last.as_ref().filter(|c| c.algorithm == algorithm) {
+        if let Some(contents) = last.as_ref().filter(|c| c.images.algorithm == algorithm) {
             return Ok(contents.clone());
         }
         // From a registry they go where they are to stay.
@@ -85,7 +85,7 @@ pub(super) fn import(
         located.fetch_layers(from)?;
         let import = Import::new(vault, from, algorithm);
         let bar = progress::layers(image, "pulling");
-        let contents = Contents::read(image, algorithm, &import, budget, &|n| bar.inc(n));
+        let contents = vault.syncing(|| Contents::read(image, algorithm, &import, budget, &|n| bar.inc(n)));
         bar.finish_and_clear();
         without_verity |= import.without_verity();
         let contents = Rc::new(contents?);
@@ -111,14 +111,10 @@ pub(super) fn import(
     };
     vault.store().write(&image.manifest)?;
     vault.store().write(&image.config)?;
-    vault.keep_contents(&image.digest, &contents)?;
+    vault.keep_images(&image.digest, &contents.images)?;
     if !without_verity {
         // Every object was measured on its way in, and so were those that were there.
-        contents
-            .layer_digests
-            .iter()
-            .chain(Some(&contents.merged_digest))
-            .try_for_each(|digest| vault.mark_prepared(digest, true))?;
+        contents.images.all().try_for_each(|(digest, _)| vault.mark_prepared(digest, true))?;
     }
     vault.sync()?;
     vault.add_image(image)?;

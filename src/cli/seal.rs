@@ -1,13 +1,11 @@
 //! What `sign`, `digest` and `attach` share: the parts of a seal, before they are signed.
 
-use std::rc::Rc;
-
 use crate::cli::args::{FormatArg, StatementArgs};
 use crate::cli::home::{Home, Located, Place};
 use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::fetch::{Session, Staging};
-use crate::image::Contents;
+use crate::image::ErofsImages;
 use crate::oci::{BlobStore, Layout, Reference, Repository};
 use crate::pki::formatted_digest;
 use crate::report::{Case, Refusal, Result};
@@ -16,7 +14,7 @@ use crate::seal::{Artifact, Binding, Format, Part, Role, artifact_descriptor};
 /// Everything that a seal of an image signs.
 pub(super) struct Plan {
     pub(super) located: Located,
-    pub(super) contents: Rc<Contents>,
+    pub(super) images: ErofsImages,
     pub(super) binding: Binding,
 }
 
@@ -37,44 +35,36 @@ impl Item<'_> {
 impl Plan {
     /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
     pub(super) fn new(located: Located, home: &Home, args: &StatementArgs, keep: bool) -> Result<Self> {
-        let contents = match keep {
-            true => located.keep_contents(args.algorithm, &home.budget)?,
-            false => located.contents(args.algorithm, &home.budget)?,
-        };
-        let binding = Binding::new(
-            &located.image,
-            &contents.layer_digests,
-            contents.merged_digest,
-            &args.identity,
-            args.sequence,
-        )?;
-        Ok(Self { located, contents, binding })
+        let images = located.images(args.algorithm, keep, &home.budget)?;
+        let binding =
+            Binding::new(&located.image, &images.layer_digests, images.merged_digest, &args.identity, args.sequence)?;
+        Ok(Self { located, images, binding })
     }
 
     /// With a statement that exists already; it must be about this image and what its layers hold.
     pub(super) fn with_statement(home: &Home, located: Located, text: &[u8]) -> Result<Self> {
         let binding = Binding::parse(text, &home.budget)?;
-        let contents = located.keep_contents(binding.algorithm, &home.budget)?;
+        let images = located.images(binding.algorithm, true, &home.budget)?;
         let ours = Binding::new(
             &located.image,
-            &contents.layer_digests,
-            contents.merged_digest,
+            &images.layer_digests,
+            images.merged_digest,
             &binding.identities,
             binding.sequence,
         )?;
         if ours != binding {
             return Err(Refusal::new(Case::D04Replay, "binding", "it does not describe this image"));
         }
-        Ok(Self { located, contents, binding })
+        Ok(Self { located, images, binding })
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {
-        self.contents.algorithm
+        self.images.algorithm
     }
 
     /// All items, in the order of the format, the statement last.
     pub(super) fn items(&self) -> Vec<Item<'_>> {
-        let (image, contents) = (&self.located.image, &self.contents);
+        let (image, images) = (&self.located.image, &self.images);
         let hash = |bytes: &[u8]| verity_digest(self.algorithm(), bytes);
         let item = |role, bytes: &'_ [u8]| (role, hash(bytes));
         let mut items = Vec::new();
@@ -82,10 +72,10 @@ impl Plan {
             let (role, digest) = item(role, bytes);
             items.push(Item { role, digest, bytes: bytes.into() });
         }
-        for (number, (digest, bytes)) in contents.layer_digests.iter().zip(&contents.layers).enumerate() {
+        for (number, (digest, bytes)) in images.layer_digests.iter().zip(&images.layers).enumerate() {
             items.push(Item { role: Role::Layer(number), digest: *digest, bytes: bytes.into() });
         }
-        items.push(Item { role: Role::Merged, digest: contents.merged_digest, bytes: (&contents.merged).into() });
+        items.push(Item { role: Role::Merged, digest: images.merged_digest, bytes: (&images.merged).into() });
         let text = self.binding.text().into_bytes();
         items.push(Item { role: Role::Binding, digest: hash(&text), bytes: text.into() });
         items

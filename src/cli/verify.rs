@@ -17,10 +17,10 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
     let rules = rules(&args.trust)?;
     let mut kept: Vec<Rc<Contents>> = Vec::new();
     let mut read = |Wanted { algorithm, .. }: Wanted| {
-        if let Some(contents) = kept.iter().find(|c| c.algorithm == algorithm) {
+        if let Some(contents) = kept.iter().find(|c| c.images.algorithm == algorithm) {
             return Ok(contents.clone());
         }
-        let contents = located.contents(algorithm, &home.budget)?;
+        let contents = Rc::new(located.contents(algorithm, &home.budget)?);
         kept.push(contents.clone());
         Ok(contents)
     };

@@ -40,7 +40,7 @@ fn compare<'a, H: FsVerityHashValue>(
 ) -> Result<()> {
     let found = read::<H>(image)?;
     let expected = if merged {
-        Images::<H>::build(layers, false)?.merged_with_xattrs()?
+        Images::<H>::build(layers, None)?.merged_with_xattrs()?
     } else {
         // The drafts drop whiteouts from layer images; they are for showing what a layer brings, not
         // for stacking, and are never stacked by us.
@@ -50,7 +50,7 @@ fn compare<'a, H: FsVerityHashValue>(
             .filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque))
             .cloned()
             .collect();
-        Images::<H>::build([kept.as_slice()], true)?.bare_merged()
+        Images::<H>::build([kept.as_slice()], None)?.bare_merged()
     };
     let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
     // A layer image's root has whatever metadata its maker chose; the layer need not say.

@@ -13,18 +13,32 @@ use crate::report::{Case, Refusal, Result};
 /// that we make of them.
 #[derive(Debug)]
 pub struct Contents {
-    /// The algorithm of all digests.
-    pub algorithm: Algorithm,
     /// Entries of each layer, lowest first.
     pub entries: Vec<Vec<Entry>>,
-    /// The EROFS image of each layer.
+    /// The EROFS images.
+    pub images: ErofsImages,
+}
+
+/// The EROFS images of one image, and their fs-verity digests.
+#[derive(Debug)]
+pub struct ErofsImages {
+    /// The algorithm of all digests.
+    pub algorithm: Algorithm,
+    /// That of each layer, lowest first.
     pub layers: Vec<Vec<u8>>,
     /// Their digests.
     pub layer_digests: Vec<VerityDigest>,
-    /// The merged EROFS image.
+    /// The merged one.
     pub merged: Vec<u8>,
     /// Its digest.
     pub merged_digest: VerityDigest,
+}
+
+impl ErofsImages {
+    /// Digests and images, the layers' first.
+    pub fn all(&self) -> impl Iterator<Item = (&VerityDigest, &Vec<u8>)> {
+        self.layer_digests.iter().zip(&self.layers).chain(Some((&self.merged_digest, &self.merged)))
+    }
 }
 
 /// Told about progress from several threads: the number of bytes of tar read since the last call.
@@ -115,7 +129,7 @@ impl Contents {
         let (layers, merged) = Writer::all(algorithm, entries.iter().map(Vec::as_slice))?;
         let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
         let merged_digest = verity_digest(algorithm, &merged);
-        Ok(Self { algorithm, entries, layers, layer_digests, merged, merged_digest })
+        Ok(Self { entries, images: ErofsImages { algorithm, layers, layer_digests, merged, merged_digest } })
     }
 }
 
@@ -188,5 +202,8 @@ fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress
     check(content.diff_id, layer.diff_id, "the uncompressed layer's digest (diff_id)")?;
     drop(sink);
     reader.keep()?;
-    Ok(content.entries)
+    let mut entries = content.entries;
+    // They stay for as long as the image is worked on.
+    entries.shrink_to_fit();
+    Ok(entries)
 }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::reader::{Image as ErofsImage, InodeHeader as _, InodeOps as _, erofs_to_filesystem};
@@ -36,8 +37,8 @@ impl Writer {
     ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
         let layers: Vec<&[Entry]> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write_all(Images::<Sha256HashValue>::build(layers, true)?),
-            Algorithm::Sha512 => write_all(Images::<Sha512HashValue>::build(layers, true)?),
+            Algorithm::Sha256 => write_all::<Sha256HashValue>(layers),
+            Algorithm::Sha512 => write_all::<Sha512HashValue>(layers),
         })
     }
 
@@ -57,8 +58,8 @@ impl Writer {
         };
         let layers: Vec<&[Entry]> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, false)?.into_merged()?, version),
-            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, false)?.into_merged()?, version),
+            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, None)?.into_merged()?, version),
+            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, None)?.into_merged()?, version),
         })
     }
 }
@@ -81,12 +82,20 @@ impl Writer {
 /// dropped by recursion, a call for each directory on the way, and a layer of 2000 nested directories
 /// is all that it takes to overflow the 8 MiB that a process commonly has.
 pub(super) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| deep(scope, work)?.join().unwrap_or_else(|_| Err(fell())))
+}
+
+fn deep<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
     const STACK: usize = 64 << 20;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
-        let thread = thread.map_err(|e| Refusal::io("thread", e))?;
-        thread.join().unwrap_or_else(|_| Err(Refusal::new(Case::Bug, "tree", "it cannot be handled")))
-    })
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+    thread.map_err(|e| Refusal::io("thread", e))
+}
+
+fn fell() -> Refusal {
+    Refusal::new(Case::Bug, "tree", "it cannot be handled")
 }
 
 /// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
@@ -94,12 +103,24 @@ pub(super) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
 pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
     let kept: Vec<Entry> =
         entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
-    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept.as_slice()], false)?.bare_merged())
+    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept.as_slice()], None)?.bare_merged())
 }
 
-fn write_all<H: FsVerityHashValue>(mut images: Images<H>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
-    let layers = std::mem::take(&mut images.layers).into_iter().map(write_layer).collect::<Result<_>>()?;
-    Ok((layers, write(images.into_merged()?, FormatVersion::V1)?))
+/// Layers are written while the next one's tree is built, and their trees are gone when they are: of a large
+/// image there are never more than a few.
+fn write_all<H: FsVerityHashValue>(layers: Vec<&[Entry]>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+    std::thread::scope(|scope| {
+        let (send, trees) = std::sync::mpsc::sync_channel::<LayerTree<H>>(0);
+        let writer = deep(scope, move || trees.into_iter().map(write_layer).collect::<Result<Vec<_>>>())?;
+        // A writer that has ended tells why when it is joined.
+        let images = Images::build(layers, Some(&mut |tree| _ = send.send(tree)));
+        drop(send);
+        let merged = images.and_then(|images| write(images.into_merged()?, FormatVersion::V1));
+        let layers = writer.join().unwrap_or_else(|_| Err(fell()));
+        // What is wrong with a layer's entries comes before what is wrong with its image.
+        let merged = merged?;
+        Ok((layers?, merged))
+    })
 }
 
 fn write<H: FsVerityHashValue>(tree: FileSystem<H>, version: FormatVersion) -> Result<Vec<u8>> {

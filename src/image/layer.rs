@@ -3,7 +3,7 @@ use std::io::Read;
 use composefs::INLINE_CONTENT_MAX_V0;
 use tar_core::parse::{Limits, ParseEvent, Parser};
 
-use super::stream::{Decompress, Hashing, PIECE};
+use super::stream::{Decompress, Hashing, PIECE, tar_of};
 use super::tar::{Entry, Head, Kind, head};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
 use crate::oci::Budget;
@@ -91,15 +91,15 @@ pub fn read_layer(
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
         _ => Refusal::new(Case::H11Layer, "", e),
     };
-    let source = Decompress::new(Hashing::new(blob, budget.layer)).map_err(unreadable)?;
-    let mut stream = TarStream::new(Hashing::new(source, budget.layer), budget, progress);
+    let mut stream = TarStream::new(tar_of(blob, budget.layer).map_err(unreadable)?, budget, progress);
     let entries = stream.entries(sink)?;
     stream.rest()?;
     let (inner, diff_id) = stream.tar.split();
     let mut source = inner.into_source();
     source.drain().map_err(unreadable)?;
-    let (digest, size) = source.finish();
-    Ok(LayerContent { digest, size, diff_id, entries })
+    let size = source.count();
+    let digest = source.split().1.ok_or_else(|| Refusal::new(Case::Bug, "layer", "it was not hashed"))?;
+    Ok(LayerContent { digest, size, diff_id: diff_id.unwrap_or(digest), entries })
 }
 
 /// Where the bytes of a tar come from.
@@ -127,9 +127,11 @@ impl<R: Read> TarBytes for Hashing<Decompress<R>> {
 
 pub(super) struct TarStream<'a, S: TarBytes> {
     pub(super) tar: S,
+    /// All of it is initialised; [`Self::unused`] is what counts.
     buffer: Vec<u8>,
-    /// Bytes of `buffer` that are used up.
+    /// Where the unused bytes begin and end.
     at: usize,
+    end: usize,
     budget: &'a Budget,
     progress: &'a mut dyn FnMut(u64),
     /// Entries, by number, whose content is elsewhere, and its size.
@@ -138,7 +140,11 @@ pub(super) struct TarStream<'a, S: TarBytes> {
 
 impl<'a, S: TarBytes> TarStream<'a, S> {
     pub(super) fn new(tar: S, budget: &'a Budget, progress: &'a mut dyn FnMut(u64)) -> Self {
-        Self { tar, buffer: Vec::with_capacity(PIECE), at: 0, budget, progress, elsewhere: Vec::new() }
+        Self { tar, buffer: vec![0; PIECE], at: 0, end: 0, budget, progress, elsewhere: Vec::new() }
+    }
+
+    fn unused(&self) -> &[u8] {
+        &self.buffer[self.at..self.end]
     }
 
     pub(super) fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
@@ -151,10 +157,10 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
         let mut kept = 0;
         loop {
             let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::H11Layer, "tar", e);
-            let (consumed, head) = match parser.parse(&self.buffer[self.at..]).map_err(|e| refuse(&e))? {
+            let (consumed, head) = match parser.parse(self.unused()).map_err(|e| refuse(&e))? {
                 ParseEvent::NeedData { min_bytes } => {
                     // The parser may ask for no more than it has, and would ask for ever.
-                    let unused = self.buffer.len() - self.at;
+                    let unused = self.unused().len();
                     if unused > 2 * self.budget.tar_metadata as usize {
                         return Err(refuse(&"a header that does not end"));
                     }
@@ -163,7 +169,7 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                     }
                     // A tar may end without its two zero blocks (Go's reader says so too), but only
                     // between entries.
-                    return match self.buffer[self.at..].iter().all(|b| *b == 0) {
+                    return match self.unused().iter().all(|b| *b == 0) {
                         true => Ok(entries),
                         false => Err(refuse(&"it ends within an entry")),
                     };
@@ -228,7 +234,7 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
 
     fn is_elsewhere(&mut self, size: u64) -> Result<bool> {
         let found = self.tar.elsewhere(size)?;
-        if found && self.at != self.buffer.len() {
+        if found && !self.unused().is_empty() {
             return Err(Refusal::new(Case::H11Layer, "tar", "bytes between a header and its file"));
         }
         Ok(found)
@@ -239,10 +245,10 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
         let mut padding = size.wrapping_neg() % 512;
         // Not their sum: a size close to 2^64 would make it zero, and the content would be read as headers.
         while left > 0 || padding > 0 {
-            if self.at == self.buffer.len() && !self.fill(1)? {
+            if self.unused().is_empty() && !self.fill(1)? {
                 return Err(Refusal::new(Case::H11Layer, "tar", "it ends within a file"));
             }
-            let ready = &self.buffer[self.at..];
+            let ready = &self.buffer[self.at..self.end];
             let mine = ready.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             take(&ready[..mine])?;
             left -= mine as u64;
@@ -257,7 +263,7 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
     /// a bomb may lie there too.
     pub(super) fn rest(&mut self) -> Result<()> {
         loop {
-            self.at = self.buffer.len();
+            self.at = self.end;
             if !self.fill(1)? {
                 return Ok(());
             }
@@ -266,16 +272,20 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
 
     /// Makes at least `want` unused bytes available; false at the end of the stream.
     fn fill(&mut self, want: usize) -> Result<bool> {
-        self.buffer.drain(..self.at);
-        self.at = 0;
-        while self.buffer.len() < want {
-            let start = self.buffer.len();
-            self.buffer.resize(start + PIECE, 0);
-            let n = self.tar.read(&mut self.buffer[start..]).map_err(|e| match e.kind() {
+        self.buffer.copy_within(self.at..self.end, 0);
+        (self.at, self.end) = (0, self.end - self.at);
+        // Room for a whole piece: a smaller read would go through a buffer beneath.
+        let room = self.end.max(want) + PIECE;
+        if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
+        }
+        while self.end < want {
+            let room = self.end..self.end + PIECE;
+            let n = self.tar.read(&mut self.buffer[room]).map_err(|e| match e.kind() {
                 std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
                 _ => Refusal::new(Case::H11Layer, "", e),
             })?;
-            self.buffer.truncate(start + n);
+            self.end += n;
             if n == 0 {
                 return Ok(false);
             }

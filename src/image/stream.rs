@@ -9,7 +9,8 @@ pub(super) const PIECE: usize = 256 << 10;
 /// Passes bytes on and hashes them on the way.
 pub(super) struct Hashing<R> {
     inner: R,
-    hasher: BlobHasher,
+    /// Without one, somebody beneath hashes the same bytes.
+    hasher: Option<BlobHasher>,
     count: u64,
     limit: u64,
 }
@@ -17,7 +18,12 @@ pub(super) struct Hashing<R> {
 impl<R: Read> Hashing<R> {
     /// Counts at most `limit` bytes, then fails with `FileTooLarge`.
     pub(super) fn new(inner: R, limit: u64) -> Self {
-        Self { inner, hasher: BlobHasher::default(), count: 0, limit }
+        Self { inner, hasher: Some(BlobHasher::default()), count: 0, limit }
+    }
+
+    /// Counts and does not hash.
+    fn counting(inner: R, limit: u64) -> Self {
+        Self { inner, hasher: None, count: 0, limit }
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -35,13 +41,9 @@ impl<R: Read> Hashing<R> {
         &self.inner
     }
 
-    /// The reader beneath, and the digest of what was read from it.
-    pub(super) fn split(self) -> (R, BlobDigest) {
-        (self.inner, self.hasher.finish())
-    }
-
-    pub(super) fn finish(self) -> (BlobDigest, u64) {
-        (self.hasher.finish(), self.count)
+    /// The reader beneath, and the digest of what was read from it, unless that reader has it.
+    pub(super) fn split(self) -> (R, Option<BlobDigest>) {
+        (self.inner, self.hasher.map(BlobHasher::finish))
     }
 }
 
@@ -52,9 +54,20 @@ impl<R: Read> Read for Hashing<R> {
         if self.count > self.limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} bytes", self.limit)));
         }
-        self.hasher.update(&buffer[..n]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..n]);
+        }
         Ok(n)
     }
+}
+
+/// The tar of a layer, hashed; where the blob is the tar, it is hashed once.
+pub(super) fn tar_of<R: Read>(blob: R, limit: u64) -> io::Result<Hashing<Decompress<R>>> {
+    let source = Decompress::new(Hashing::new(blob, limit))?;
+    Ok(match source {
+        Decompress::None(_) => Hashing::counting(source, limit),
+        _ => Hashing::new(source, limit),
+    })
 }
 
 /// The decompressed form of a layer blob, whatever its media type said.
@@ -65,7 +78,7 @@ pub(super) enum Decompress<R: Read> {
 }
 
 impl<R: Read> Decompress<R> {
-    pub(super) fn new(source: Hashing<R>) -> io::Result<Self> {
+    fn new(source: Hashing<R>) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(PIECE, source);
         let head = reader.fill_buf()?;
         Ok(match compression(head) {

@@ -5,6 +5,7 @@
 //! before its own layer's marker is removed by it. The OCI specification would keep it. This is
 //! deliberate: the merged digest of an image is then the one that other composefs tools compute.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,14 +18,15 @@ use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 use super::tar::{Entry, Kind};
 use crate::report::{Case, Refusal, Result};
 
-/// The trees of one image.
+/// The tree of one image: all layers on top of each other, before root's metadata and xattrs are made
+/// canonical.
 #[derive(Debug)]
 pub struct Images<H: FsVerityHashValue> {
-    /// All layers on top of each other, before root's metadata and xattrs are made canonical.
     merged: FileSystem<H>,
-    /// One tree for each layer, for stacking.
-    pub layers: Vec<LayerTree<H>>,
 }
+
+/// Takes the tree of each layer, for stacking, as soon as there is one.
+pub type Stack<'a, H> = &'a mut dyn FnMut(LayerTree<H>);
 
 /// The tree of one layer. Where it takes something away from lower layers it holds a device with
 /// the number `whiteout`, which no file of the layer has; the writer turns it into 0:0.
@@ -37,33 +39,36 @@ pub struct LayerTree<H: FsVerityHashValue> {
 }
 
 impl<H: FsVerityHashValue> Images<H> {
-    /// Applies the layers, lowest first; `stack` asks for the layers' own trees too.
+    /// Applies the layers, lowest first; `stack` gets the layers' own trees, if they are wanted too.
     ///
     /// # Errors
     /// [`Case::H03Path`] for missing parents and hard links to nothing, [`Case::H06Entry`] for what
     /// EROFS cannot hold; the layer's number is part of the message.
-    pub fn build<'a>(layers: impl IntoIterator<Item = &'a [Entry]>, stack: bool) -> Result<Self> {
+    pub fn build<'a>(layers: impl IntoIterator<Item = &'a [Entry]>, stack: Option<Stack<'_, H>>) -> Result<Self> {
         // Seen only in a stack of layers of which none has an entry for the root: then users other
         // than root are to get in all the same.
         Self::build_on(Stat { st_mode: 0o755, ..Stat::uninitialized() }, layers, stack)
     }
 
     /// Like [`Self::build`], with the root's metadata before the first layer.
-    pub(super) fn build_on<'a>(root: Stat, layers: impl IntoIterator<Item = &'a [Entry]>, stack: bool) -> Result<Self> {
+    pub(super) fn build_on<'a>(
+        root: Stat,
+        layers: impl IntoIterator<Item = &'a [Entry]>,
+        mut stack: Option<Stack<'_, H>>,
+    ) -> Result<Self> {
         let mut builder = Builder::new(root);
-        let mut trees = Vec::new();
         for (number, entries) in layers.into_iter().enumerate() {
             let within = |r: Refusal| r.within(format!("layer {number}"));
             builder.begin_layer();
             for entry in entries {
                 builder.apply(entry).map_err(within)?;
             }
-            if stack {
-                trees.push(builder.layer_tree(number > 0).map_err(within)?);
+            if let Some(take) = &mut stack {
+                take(builder.layer_tree(number > 0).map_err(within)?);
             }
         }
         builder.fs.compact();
-        Ok(Self { merged: builder.fs, layers: trees })
+        Ok(Self { merged: builder.fs })
     }
 
     /// The merged tree with every extended attribute that the layers gave it, root's metadata
@@ -109,19 +114,19 @@ pub fn dumpfile<H: FsVerityHashValue>(tree: &FileSystem<H>) -> Result<String> {
 
 type Path = Box<[u8]>;
 
-struct Builder<H: FsVerityHashValue> {
+struct Builder<'a, H: FsVerityHashValue> {
     fs: FileSystem<H>,
     /// Names that each leaf has, by its number.
     names: Vec<usize>,
     /// Leaves from here on were made by the current layer.
     first_own: usize,
-    log: Log<H>,
+    log: Log<'a, H>,
 }
 
 /// What the current layer did, to derive its own tree.
-struct Log<H: FsVerityHashValue> {
+struct Log<'a, H: FsVerityHashValue> {
     /// Paths that the layer gave something to.
-    touched: BTreeSet<Path>,
+    touched: BTreeSet<Cow<'a, [u8]>>,
     /// What it removed or replaced, in order.
     displaced: Vec<Displaced<H>>,
     /// Directories that it made where there was none: nothing lower is in them.
@@ -139,13 +144,13 @@ struct Displaced<H: FsVerityHashValue> {
     own: BTreeSet<Path>,
 }
 
-impl<H: FsVerityHashValue> Default for Log<H> {
+impl<H: FsVerityHashValue> Default for Log<'_, H> {
     fn default() -> Self {
         Self { touched: BTreeSet::new(), displaced: Vec::new(), own: BTreeSet::new(), regrouped: HashSet::new() }
     }
 }
 
-impl<H: FsVerityHashValue> Builder<H> {
+impl<'a, H: FsVerityHashValue> Builder<'a, H> {
     fn new(root: Stat) -> Self {
         Self { fs: FileSystem::new(root), names: Vec::new(), first_own: 0, log: Log::default() }
     }
@@ -155,7 +160,7 @@ impl<H: FsVerityHashValue> Builder<H> {
         self.log = Log::default();
     }
 
-    fn apply(&mut self, entry: &Entry) -> Result<()> {
+    fn apply(&mut self, entry: &'a Entry) -> Result<()> {
         let path = &entry.path;
         let content = match &entry.kind {
             Kind::Directory => return self.directory(path, entry.stat.clone()),
@@ -179,7 +184,7 @@ impl<H: FsVerityHashValue> Builder<H> {
         self.put(path, id)
     }
 
-    fn directory(&mut self, path: &[u8], stat: Stat) -> Result<()> {
+    fn directory(&mut self, path: &'a [u8], stat: Stat) -> Result<()> {
         self.log.touched.insert(path.into());
         if path.is_empty() {
             self.fs.set_root_stat(stat);
@@ -199,7 +204,7 @@ impl<H: FsVerityHashValue> Builder<H> {
         Ok(())
     }
 
-    fn put(&mut self, path: &[u8], id: LeafId) -> Result<()> {
+    fn put(&mut self, path: &'a [u8], id: LeafId) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         let displaced = parent.pop(name);
         parent.insert(name, Inode::leaf(id));
@@ -209,7 +214,7 @@ impl<H: FsVerityHashValue> Builder<H> {
         Ok(())
     }
 
-    fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
+    fn link(&mut self, path: &'a [u8], target: &[u8]) -> Result<()> {
         if path == target {
             return Err(Refusal::new(Case::H03Path, shown(path), "a hard link to itself"));
         }
@@ -302,7 +307,11 @@ impl<H: FsVerityHashValue> Builder<H> {
                 );
             log.regrouped.extend(leaves);
             touched.extend(
-                self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).map(|(n, _)| n.as_bytes().into()),
+                self.fs
+                    .root
+                    .entries()
+                    .filter(|(n, _)| is_stub_name(n.as_bytes()))
+                    .map(|(n, _)| n.as_bytes().to_vec().into()),
             );
         }
         self.add_link_groups(&log.regrouped, &mut touched);
@@ -324,19 +333,19 @@ impl<H: FsVerityHashValue> Builder<H> {
     }
 
     /// Adds all names of the leaves in `groups`.
-    fn add_link_groups(&self, groups: &HashSet<usize>, touched: &mut BTreeSet<Path>) {
+    fn add_link_groups(&self, groups: &HashSet<usize>, touched: &mut BTreeSet<Cow<'_, [u8]>>) {
         fn walk<H: FsVerityHashValue>(
             dir: &Directory<H>,
             at: &[u8],
             groups: &HashSet<usize>,
-            touched: &mut BTreeSet<Path>,
+            touched: &mut BTreeSet<Cow<'_, [u8]>>,
         ) {
             for (name, inode) in dir.entries() {
                 let path = join(at, name.as_bytes());
                 match inode {
                     Inode::Directory(sub) => walk(sub, &path, groups, touched),
                     Inode::Leaf(id, _) if groups.contains(&id.0) => {
-                        touched.insert(path);
+                        touched.insert(path.into_vec().into());
                     }
                     Inode::Leaf(..) => {}
                 }

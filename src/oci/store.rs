@@ -125,6 +125,36 @@ impl BlobStore {
         Ok(found == *digest)
     }
 
+    /// Whether a blob of another store may have a name in this one as well, instead of a copy: nobody else
+    /// can write to it, and it is of this filesystem.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn can_link(&self, source: &File) -> Result<bool> {
+        use std::os::unix::fs::MetadataExt as _;
+        let io = |e| Refusal::io(self.path.display().to_string(), e);
+        let found = source.metadata().map_err(io)?;
+        let dir = rustix::fs::fstat(&self.dir).map_err(|e| io(e.into()))?;
+        Ok(found.dev() == dir.st_dev && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)
+    }
+
+    /// Gives an open blob of another store, which the caller has read and compared with `digest`, a name in
+    /// this one.
+    ///
+    /// # Errors
+    /// The kernel's: `CrossesDevices` between two mounts of one filesystem (link(2)).
+    pub fn link(&self, source: &File, digest: &BlobDigest) -> std::io::Result<()> {
+        files::replace_link(source, &self.dir, &digest.hex())
+    }
+
+    /// Whether `file` is the blob itself, under whatever name it was opened.
+    pub fn is_blob(&self, file: &File, digest: &BlobDigest) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let id = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
+        let Ok(blob) = self.open_blob(digest) else { return false };
+        matches!((id(&blob), id(file)), (Ok(a), Ok(b)) if a == b)
+    }
+
     /// A file that is to become a blob of this store.
     ///
     /// # Errors

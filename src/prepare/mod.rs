@@ -1,6 +1,7 @@
 //! From a verified image to files that the kernel will enforce: every EROFS image and object in the
 //! vault, with fs-verity, measured.
 
+mod directory;
 mod import;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use crate::sys::{files, verity};
 use crate::vault::Vault;
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
+pub use directory::digest_of_directory;
 pub use import::{ImportRules, import};
 
 /// Whether the kernel checks every byte.

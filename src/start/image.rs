@@ -383,7 +383,7 @@ impl Work<'_> {
         let (vault, image) = (self.vault, &candidate.image);
         vault.store().write(&image.manifest)?;
         vault.store().write(&image.config)?;
-        vault.keep_contents(&image.digest, contents)?;
+        vault.keep_images(&image.digest, &contents.images)?;
         vault.add_image(image)
     }
 
@@ -401,7 +401,7 @@ impl Work<'_> {
             None => {
                 let contents = self.import(UNSIGNED, false)?;
                 self.keep_image(candidate, &contents)?;
-                (contents.merged_digest, contents.layer_digests)
+                (contents.images.merged_digest, contents.images.layer_digests)
             }
         };
         unsigned(image, merged, &layers, self.denied)

@@ -112,8 +112,8 @@ fn merged(
         None => {
             let rules = ImportRules { algorithm: UNSIGNED, mode, diff_ids: false, budget: &Budget::STANDARD };
             let contents = import(&vault, &layers, &rules, &|_| ())?;
-            vault.keep_layers(&top, &contents)?;
-            (contents.merged_digest, contents.layer_digests)
+            vault.keep_layers(&top, &contents.images)?;
+            (contents.images.merged_digest, contents.images.layer_digests)
         }
     };
     let verified = unsigned_layers(&waiver, merged, &digests, policy.denied())?;

@@ -204,6 +204,11 @@ impl NewFile {
         Ok(Self { file, dir })
     }
 
+    /// Gives the file its name in the place of whatever had it, as it is.
+    pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
+        replace_link(&self.file, dir, name)
+    }
+
     /// Ends writing and reopens the file read-only, as enabling fs-verity needs (ETXTBSY otherwise).
     pub fn finish(self) -> io::Result<Finished> {
         let read_only = fs::openat(CWD, proc_path(&self.file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -251,7 +256,12 @@ impl Finished {
 /// # Errors
 /// The kernel's: `EXDEV` unless file and directory were opened in the same mount (link(2)).
 pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
-    match fs::linkat(CWD, proc_path(file), dir, name, AtFlags::SYMLINK_FOLLOW) {
+    let linked = match fs::linkat(file, "", &dir, name, AtFlags::EMPTY_PATH) {
+        // Without CAP_DAC_READ_SEARCH (linkat(2)).
+        Err(Errno::NOENT) => fs::linkat(CWD, proc_path(file), &dir, name, AtFlags::SYMLINK_FOLLOW),
+        other => other,
+    };
+    match linked {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(e) => Err(e.into()),

@@ -1,6 +1,6 @@
 use super::Vault;
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
-use crate::image::Contents;
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::image::ErofsImages;
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
@@ -135,31 +135,38 @@ impl Vault {
     ///
     /// # Errors
     /// [`Case::Io`], G02.
-    pub fn keep_contents(&self, image: &BlobDigest, contents: &Contents) -> Result<()> {
-        self.keep_digests(&format!("images/{}", image.hex()), contents)
+    pub fn keep_images(&self, image: &BlobDigest, images: &ErofsImages) -> Result<()> {
+        self.keep_digests(&format!("images/{}", image.hex()), images)
     }
 
-    pub(super) fn keep_digests(&self, place: &str, contents: &Contents) -> Result<()> {
-        let all = contents
-            .layer_digests
-            .iter()
-            .zip(&contents.layers)
-            .chain(Some((&contents.merged_digest, &contents.merged)));
-        for (digest, bytes) in all {
+    pub(super) fn keep_digests(&self, place: &str, images: &ErofsImages) -> Result<()> {
+        for (digest, bytes) in images.all() {
             if !self.holds(digest, bytes.len() as u64) {
                 self.put_object(digest, bytes, None)?;
             }
         }
-        let mut text = format!("merged {}\n", contents.merged_digest);
-        contents.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
+        let mut text = format!("merged {}\n", images.merged_digest);
+        images.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
         let dir = files::make_dir_at(&self.root, place).map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &format!("digests.{}", contents.algorithm), 0o644, text.as_bytes())
+        files::write_atomic(dir, &format!("digests.{}", images.algorithm), 0o644, text.as_bytes())
             .map_err(|e| self.io(e))
     }
 
     /// The digests that were kept: merged, and one for each layer.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
         self.kept_contents(image, algorithm).ok().flatten()
+    }
+
+    /// The EROFS images that were kept, all of them: none where one is missing or has another digest.
+    pub fn kept_images(&self, image: &BlobDigest, algorithm: Algorithm, budget: &Budget) -> Option<ErofsImages> {
+        let (merged_digest, layer_digests) = self.contents(image, algorithm)?;
+        let read = |digest: &VerityDigest| {
+            let bytes = files::read_all(self.open_object(digest).ok()?, budget.erofs).ok()?;
+            (verity_digest(algorithm, &bytes) == *digest).then_some(bytes)
+        };
+        let layers = layer_digests.iter().map(read).collect::<Option<_>>()?;
+        let merged = read(&merged_digest)?;
+        Some(ErofsImages { algorithm, layers, layer_digests, merged, merged_digest })
     }
 
     /// The same, told apart: there is no such note, or it cannot be read.

@@ -2,7 +2,7 @@
 
 use super::{Digests, Vault};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::Contents;
+use crate::image::ErofsImages;
 use crate::report::Result;
 use crate::sys::files;
 
@@ -12,8 +12,8 @@ impl Vault {
     ///
     /// # Errors
     /// [`crate::report::Case::Io`], G02.
-    pub fn keep_layers(&self, top: &BlobDigest, contents: &Contents) -> Result<()> {
-        self.keep_digests(&format!("layers/{}", top.hex()), contents)
+    pub fn keep_layers(&self, top: &BlobDigest, images: &ErofsImages) -> Result<()> {
+        self.keep_digests(&format!("layers/{}", top.hex()), images)
     }
 
     /// The digests that were kept: merged, and one for each layer.

@@ -2,14 +2,17 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher, verity_digest};
 use crate::image::{ContentSink, LayerBlob, LayerVisitor};
 use crate::oci::{BlobStore, Layer};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files::{self, Finished, NewFile};
+use crate::sys::files::{self, NewFile};
 use crate::sys::verity;
 
 /// Files up to this size are collected in memory first: most are duplicates or smaller, and then
@@ -108,6 +111,22 @@ impl Vault {
         }
     }
 
+    /// Does `work` and has the kernel write to the disk meanwhile, so that [`Self::sync`] finds little left.
+    pub fn syncing<T>(&self, work: impl FnOnce() -> T) -> T {
+        const PAUSE: Duration = Duration::from_millis(500);
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+                    let _ = self.sync();
+                }
+            });
+            let done = work();
+            drop(stop);
+            done
+        })
+    }
+
     /// Flushes everything to the disk, before a name is given to it.
     ///
     /// # Errors
@@ -120,7 +139,9 @@ impl Vault {
 /// The fs-verity digest of a file, computed here.
 pub(crate) fn hash(mut file: File, algorithm: Algorithm) -> std::io::Result<VerityDigest> {
     let mut hasher = VerityHasher::new(algorithm);
-    let mut buffer = vec![0; 1 << 20];
+    // One byte more shows the end of a small file.
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.saturating_add(1).min(1 << 20)];
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
@@ -143,13 +164,16 @@ pub struct Import<'a> {
     keep_blobs: bool,
     /// Set once the filesystem has said that it has no fs-verity, to ask it once only.
     without_verity: AtomicBool,
+    /// The directories of objects, by the first byte of a digest, opened when they are needed.
+    shards: Box<[OnceLock<OwnedFd>]>,
 }
 
 impl<'a> Import<'a> {
     /// From the blobs of `from`.
     pub fn new(vault: &'a Vault, from: &'a BlobStore, algorithm: Algorithm) -> Self {
         let (again, without_verity) = (BTreeSet::new(), AtomicBool::new(false));
-        Self { vault, from, algorithm, again, keep_blobs: true, without_verity }
+        let shards = (0..256).map(|_| OnceLock::new()).collect();
+        Self { vault, from, algorithm, again, keep_blobs: true, without_verity, shards }
     }
 
     /// To put good objects in the place of damaged ones: fs-verity's digest of a file stays right when its
@@ -184,23 +208,41 @@ impl LayerVisitor for Import<'_> {
     fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>> {
         let source = self.from.open_blob(&layer.digest)?;
         let store = &self.vault.store;
-        let copy = if !self.keep_blobs || store.holds(&layer.digest)? { None } else { Some(store.new_blob()?) };
-        Ok(Box::new(Tee { source, copy, digest: layer.digest, store }))
+        let keep = if !self.keep_blobs || store.is_blob(&source, &layer.digest) {
+            Keep::Nothing
+        } else if store.can_link(&source)? {
+            Keep::Link
+        } else if store.holds(&layer.digest)? {
+            Keep::Nothing
+        } else {
+            Keep::Copy(store.new_blob()?)
+        };
+        Ok(Box::new(Tee { source, keep, digest: layer.digest, import: self }))
     }
 }
 
-/// Reads a blob and writes it at the same time.
+/// How a blob gets into the vault's store.
+enum Keep {
+    /// It is there, or is not to be.
+    Nothing,
+    /// By one more name.
+    Link,
+    /// By what is read from it.
+    Copy(NewFile),
+}
+
+/// Reads a blob and keeps it.
 struct Tee<'a> {
     source: File,
-    copy: Option<NewFile>,
+    keep: Keep,
     digest: BlobDigest,
-    store: &'a BlobStore,
+    import: &'a Import<'a>,
 }
 
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.source.read(buffer)?;
-        if let Some(copy) = &mut self.copy {
+        if let Keep::Copy(copy) = &mut self.keep {
             copy.write_all(&buffer[..n])?;
         }
         Ok(n)
@@ -209,9 +251,15 @@ impl Read for Tee<'_> {
 
 impl LayerBlob for Tee<'_> {
     fn keep(self: Box<Self>) -> Result<()> {
-        match self.copy {
-            Some(copy) => self.store.adopt(copy, &self.digest),
-            None => Ok(()),
+        let store = &self.import.vault.store;
+        match self.keep {
+            Keep::Nothing => Ok(()),
+            Keep::Copy(copy) => store.adopt(copy, &self.digest),
+            // Between two mounts of one filesystem nothing can be linked.
+            Keep::Link => match store.link(&self.source, &self.digest) {
+                Ok(()) => Ok(()),
+                Err(_) => store.copy_from(self.import.from, &self.digest),
+            },
         }
     }
 }
@@ -233,9 +281,7 @@ impl ContentSink for ObjectSink<'_> {
         self.size = size;
         self.file = None;
         if size > COLLECT {
-            // In the objects directory itself: its final place is known when the digest is.
-            let vault = self.import.vault;
-            self.file = Some(NewFile::create(&vault.objects, 0o444).map_err(|e| vault.io(e))?);
+            self.file = Some(self.import.new_file()?);
         }
         Ok(())
     }
@@ -262,29 +308,46 @@ impl ContentSink for ObjectSink<'_> {
             self.file = None;
             return Ok(digest);
         }
-        let (dir, name) = vault.object_place(&digest)?;
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let mut file = NewFile::create(&dir, 0o444).map_err(|e| vault.io(e))?;
+                let mut file = self.import.new_file()?;
                 file.write_all(&self.collected).map_err(|e| vault.io(e))?;
                 file
             }
         };
-        self.import.keep(file.finish().map_err(|e| vault.io(e))?, &digest, &dir, &name)?;
+        self.import.keep(file, &digest)?;
         Ok(digest)
     }
 }
 
 impl Import<'_> {
-    fn keep(&self, file: Finished, digest: &VerityDigest, dir: &OwnedFd, name: &str) -> Result<()> {
-        if !self.without_verity() {
-            match verity::enable(&file.file, self.algorithm, None, name) {
-                Ok(_) => verity::check(&file.file, digest, &self.vault.object_name(digest))?,
-                Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
-                Err(r) => return Err(r),
+    /// In the objects directory itself: its final place is known when the digest is.
+    fn new_file(&self) -> Result<NewFile> {
+        NewFile::create(&self.vault.objects, 0o444).map_err(|e| self.vault.io(e))
+    }
+
+    fn keep(&self, file: NewFile, digest: &VerityDigest) -> Result<()> {
+        let io = |e| self.vault.io(e);
+        let path = digest.object_path();
+        let (shard, name) = path.split_once('/').unwrap_or(("", &path));
+        let number = usize::from(digest.as_bytes().first().copied().unwrap_or(0));
+        let dir = match self.shards[number].get() {
+            Some(dir) => dir,
+            None => {
+                let dir = files::make_dir_at(&self.vault.objects, shard).map_err(io)?;
+                self.shards[number].get_or_init(|| dir)
             }
+        };
+        if self.without_verity() {
+            return file.replace_in(dir, name).map_err(io);
         }
-        file.replace_in(dir, name).map_err(|e| self.vault.io(e))
+        let file = file.finish().map_err(io)?;
+        match verity::enable(&file.file, self.algorithm, None, name) {
+            Ok(_) => verity::check(&file.file, digest, &self.vault.object_name(digest))?,
+            Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
+            Err(r) => return Err(r),
+        }
+        file.replace_in(dir, name).map_err(io)
     }
 }

@@ -184,8 +184,7 @@ impl Fsck<'_> {
     ) -> Result<()> {
         let stores = Stores { own: self.vault.store(), fetched: fetched.map(Layers::store), algorithm };
         let contents = Contents::read(image, algorithm, &stores, self.budget, &|_| {})?;
-        let images = contents.layer_digests.iter().zip(&contents.layers);
-        for (digest, bytes) in images.chain(Some((&contents.merged_digest, &contents.merged))) {
+        for (digest, bytes) in contents.images.all() {
             if again.contains(digest) {
                 self.put(image, digest, bytes)?;
             }

@@ -27,14 +27,14 @@ pub(super) fn check(
     let merged = match signed.digests.get(&Role::Merged) {
         Some(digest) => check.merged(digest)?,
         // All layers are signed: what they make together is vouched for by them.
-        None => check.made(Role::Merged, contents.merged_digest, &contents.merged),
+        None => check.made(Role::Merged, contents.images.merged_digest, &contents.images.merged),
     };
     if !signed.digests.contains_key(&Role::Merged) || !signed.signatures.contains_key(&Role::Merged) {
         check.whiteouts()?;
     }
     let mut layers = Vec::new();
     let mut stackable = true;
-    for (number, (digest, image)) in contents.layer_digests.iter().zip(&contents.layers).enumerate() {
+    for (number, (digest, image)) in contents.images.layer_digests.iter().zip(&contents.images.layers).enumerate() {
         let role = Role::Layer(number);
         let claimed = signed.digests.get(&role);
         stackable &= claimed == Some(digest);
@@ -79,15 +79,19 @@ impl Check<'_> {
 
     fn merged(&self, digest: &VerityDigest) -> Result<VerifiedErofs> {
         let carried = self.carried(Role::Merged)?;
-        if *digest == self.contents.merged_digest {
-            return Ok(self.made(Role::Merged, *digest, &self.contents.merged));
+        if *digest == self.contents.images.merged_digest {
+            return Ok(self.made(Role::Merged, *digest, &self.contents.images.merged));
         }
         let bytes = match carried {
             Some(bytes) => {
                 same_meaning(self.seal.algorithm, &bytes, self.entries(), true).map_err(|r| r.within("merged"))?;
                 // Bytes that nobody signed are not for the kernel, whatever they mean: ours are.
                 if !self.signed.signatures.contains_key(&Role::Merged) {
-                    return Ok(self.made(Role::Merged, self.contents.merged_digest, &self.contents.merged));
+                    return Ok(self.made(
+                        Role::Merged,
+                        self.contents.images.merged_digest,
+                        &self.contents.images.merged,
+                    ));
                 }
                 bytes
             }
@@ -106,13 +110,13 @@ impl Check<'_> {
                 }
             }
         }
-        Err(self.differs(Role::Merged, digest, &self.contents.merged_digest))
+        Err(self.differs(Role::Merged, digest, &self.contents.images.merged_digest))
     }
 
     fn layer(&self, number: usize, digest: &VerityDigest) -> Result<()> {
         let role = Role::Layer(number);
         let carried = self.carried(role)?;
-        let made = &self.contents.layer_digests[number];
+        let made = &self.contents.images.layer_digests[number];
         if digest == made {
             return Ok(());
         }
@@ -136,7 +140,8 @@ impl Check<'_> {
         }
         for (number, entries) in self.contents.entries.iter().enumerate() {
             let takes_away = entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque));
-            let exact = self.signed.digests.get(&Role::Layer(number)) == Some(&self.contents.layer_digests[number]);
+            let exact =
+                self.signed.digests.get(&Role::Layer(number)) == Some(&self.contents.images.layer_digests[number]);
             if takes_away && !exact {
                 return Err(Refusal::new(
                     Case::D03Coverage,

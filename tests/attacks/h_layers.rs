@@ -59,10 +59,8 @@ fn tree(layers: &[Layer]) -> String {
         read_layer(&layer.tar[..], &budget, &mut HashOnly::new(Algorithm::Sha512), &mut |_| ()).unwrap().entries
     };
     let entries: Vec<_> = layers.iter().map(read).collect();
-    dumpfile(
-        &Images::<Sha512HashValue>::build(entries.iter().map(Vec::as_slice), false).unwrap().into_merged().unwrap(),
-    )
-    .unwrap()
+    dumpfile(&Images::<Sha512HashValue>::build(entries.iter().map(Vec::as_slice), None).unwrap().into_merged().unwrap())
+        .unwrap()
 }
 
 fn paths(layers: &[Layer]) -> Vec<String> {

@@ -11,6 +11,7 @@ mod c_seals;
 mod d_frame;
 mod d_seals;
 mod d_statement;
+mod directory;
 mod forge;
 mod h_images;
 mod h_layers;
