@@ -3,7 +3,7 @@
 # make test     everything that is tested
 # make check    formatting, lints, dependencies
 # make fuzz     every fuzz target for a minute
-# make bench    what things cost, beside others
+# make bench    what things cost, beside others: an hour, writes docs/benchmarks.md
 # make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
 
 SHELL = /bin/sh
@@ -49,8 +49,7 @@ fuzz: packages
 	@sh fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: packages
-	$(CARGO) bench --locked
-	@sh benches/start.sh
+	@sh benches/run.sh
 
 docs:
 	$(CARGO) run -q --locked --example docs -- contrib

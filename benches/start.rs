@@ -1,18 +1,22 @@
 //! What a start costs: `podman run` with native overlay, fuse-overlayfs and layerseal beside each other,
-//! the mount call beside `mount.composefs`, the hooks alone, and the first use of a large image beside the kernel's own
-//! time for its files. `make bench` runs it by benches/start.sh, which makes the place for it: it writes
-//! /etc/layerseal.
+//! the mount call beside fuse-overlayfs, the hooks alone, and the first use of an image beside cfsctl's and the
+//! kernel's own time for its files. `make bench` runs it by benches/run.sh, which makes the place for it: it
+//! writes /etc/layerseal.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[allow(dead_code)]
+#[path = "beside/measure.rs"]
+mod measure;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Entry, Layer, Layout};
 use layerseal::digest::Algorithm;
 use layerseal::sys::verity;
+use measure::{Line, Part, Usage, done, forget, in_turn, usage};
 
 const IMAGE: &str = "registry.example.com/acme/app";
 
@@ -20,12 +24,6 @@ const IMAGE: &str = "registry.example.com/acme/app";
 const STORES: [&str; 5] = ["native", "hooks", "fuse-overlayfs", "layerseal", "both"];
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, word, command @ ..] = args.as_slice()
-        && word == "usage"
-    {
-        return used(Command::new(&command[0]).args(&command[1..]));
-    }
     // `cargo bench` alone and `cargo test` come by as well.
     let Some(dir) = std::env::var_os("LAYERSEAL_BENCH_DIR").map(PathBuf::from) else { return };
     let number =
@@ -35,7 +33,10 @@ fn main() {
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
     place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
-    place.first_use(number("LAYERSEAL_BENCH_FILES", 60_000), number("LAYERSEAL_BENCH_MB", 1_500));
+    if let Some(inputs) = std::env::var_os("LAYERSEAL_BENCH_INPUTS") {
+        let name = std::env::var("LAYERSEAL_BENCH_FIRST").unwrap_or_else(|_| "big-5".into());
+        place.first_use(&PathBuf::from(inputs).join(&name), &name);
+    }
 }
 
 struct Place {
@@ -153,14 +154,15 @@ impl Place {
             })
             .collect();
         Layout::new(&path, &layers);
-        let sign = ["sign", "oci", "--cert", "crt", "--key", "key", "--identity", IMAGE];
-        let oci = format!("oci:{}", path.display());
-        done(
-            Command::new(Self::layerseal())
-                .args(sign.map(|a| if a == "oci" { oci.as_str() } else { a }))
-                .current_dir(&self.dir),
-        );
+        self.sign(&path);
         path
+    }
+
+    fn sign(&self, layout: &Path) {
+        let sign = ["--cert", "crt", "--key", "key", "--identity", IMAGE, "--algorithm", "sha256"];
+        let mut command = Command::new(Self::layerseal());
+        command.arg("sign").arg(format!("oci:{}", layout.display())).args(sign).current_dir(&self.dir);
+        done(command.stdout(Stdio::null()));
     }
 
     fn starts(&self, runs: usize) {
@@ -169,65 +171,59 @@ impl Place {
         for store in &stores {
             store.load(&image);
         }
-        println!("podman run --rm, {runs} each, interleaved");
-        let mut times: Vec<Vec<Duration>> = vec![Vec::new(); stores.len()];
+        let run = ["run", "--rm", "--pull", "never", IMAGE, "/bin/true"];
         // The first of each is not counted: it warms the caches.
-        for run in 0..=runs {
-            for (store, times) in stores.iter().zip(&mut times) {
-                let time = time(|| done(&mut store.podman(&["run", "--rm", "--pull", "never", IMAGE, "/bin/true"])));
-                if run > 0 {
-                    times.push(time);
-                }
+        let quick = |store: &&Store<'_>| {
+            let wall = usage(&mut store.podman(&run)).wall;
+            // podman gives conmon 20 seconds to end when it has not heard of its end.
+            if wall > 10.0 {
+                println!("  SKIPPED podman run with {}: it took {wall:.1} s once, waiting for conmon", store.name);
             }
+            wall <= 10.0
+        };
+        let stores: Vec<&Store<'_>> = stores.iter().filter(quick).collect();
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        for store in &stores {
+            parts.push((store.name, Box::new(move |_| usage(&mut store.podman(&run)))));
         }
-        for (store, times) in stores.iter().zip(&mut times) {
-            show(store.name, times);
-        }
+        in_turn("starts", "podman run --rm", runs, parts);
     }
 
     fn calls(&self, runs: usize) {
-        println!("the mount call alone, five layers, nine RSA-2048 signatures, {runs} each");
         let call = self.store("layerseal").call();
-        let unmount = || done(Command::new("umount").arg(&call.target));
-        let mut ours = Vec::new();
-        for _ in 0..runs {
-            ours.push(time(|| call.run()));
-            unmount();
-        }
-        show("layerseal, warm", &mut ours);
-        let mut version: Vec<Duration> = (0..runs)
-            .map(|_| time(|| done(Command::new(Self::layerseal()).arg("--version").stdout(Stdio::null()))))
-            .collect();
-        show("layerseal --version", &mut version);
-        let found = Command::new("sh").args(["-c", "command -v mount.composefs"]).output().unwrap();
-        if !found.status.success() {
-            println!("  mount.composefs is not installed");
-            return;
-        }
-        let (erofs, objects) = self.erofs();
-        let (upper, work) = call.upper();
-        let verity = if self.verity { ",verity" } else { "" };
-        let options = format!("basedir={},upperdir={upper},workdir={work}{verity}", objects.display());
-        let mut theirs = Vec::new();
-        for _ in 0..runs {
-            theirs.push(time(|| {
-                done(Command::new("mount.composefs").arg("-o").arg(&options).arg(&erofs).arg(&call.target))
-            }));
-            unmount();
-        }
-        show("mount.composefs", &mut theirs);
+        let fuse = self.store("fuse-overlayfs").call();
+        let unmounted = |call: &Call, program: &str| {
+            let usage = usage(Command::new(program).args(["-o", &call.options, &call.target]));
+            done(Command::new("umount").arg(&call.target));
+            usage
+        };
+        let ours = Self::layerseal();
+        done(Command::new(&ours).args(["-o", &call.options, &call.target]));
+        done(Command::new("umount").arg(&call.target));
+        in_turn(
+            "starts",
+            "mount_program call, warm",
+            runs,
+            vec![
+                ("layerseal (9 signatures)", Box::new(|_| unmounted(&call, &ours))),
+                ("fuse-overlayfs", Box::new(|_| unmounted(&fuse, "/usr/bin/fuse-overlayfs"))),
+                (
+                    "layerseal --version",
+                    Box::new(|_| usage(Command::new(&ours).arg("--version").stdout(Stdio::null()))),
+                ),
+            ],
+        );
     }
 
     /// The hooks as processes of their own, on what they find when a container starts.
     fn hooks(&self, runs: usize) {
-        println!("the hooks alone, {runs} each");
         let hook = |stage: &str, input: &Path, dir: &Path| {
-            let input = std::fs::File::open(input).unwrap();
-            let mut command = Command::new(Self::layerseal());
-            command.args(["hook", stage]).current_dir(dir).env_clear().stdout(Stdio::null());
-            let status = command.stdin(input).status().unwrap();
-            assert!(status.success(), "{stage}: {status}");
+            let mut command = Command::new("/bin/sh");
+            // The shell is no part of it: it becomes the hook.
+            command.args(["-c", "exec \"$0\" hook \"$1\" <\"$2\"", &Self::layerseal(), stage]).arg(input);
+            usage(command.current_dir(dir).env_clear().stdout(Stdio::null()))
         };
+        let record = |tool: &str, runs: &[Usage]| Line { table: "starts", case: "hooks, warm", tool }.record(runs);
         let input = self.path("input.json");
         // As crun leaves it: the root bound on itself in a mount namespace of its own.
         let store = self.store("both");
@@ -245,9 +241,8 @@ impl Place {
             child.id()
         );
         std::fs::write(&input, state).unwrap();
-        let mut times: Vec<Duration> =
-            (0..runs).map(|_| time(|| hook("createRuntime", &input, Path::new(bundle)))).collect();
-        show("createRuntime", &mut times);
+        let times: Vec<Usage> = (0..runs).map(|_| hook("createRuntime", &input, Path::new(bundle))).collect();
+        record("createRuntime", &times);
         child.kill().unwrap();
         child.wait().unwrap();
         container.unmount(&store);
@@ -258,59 +253,79 @@ impl Place {
         for run in 0..=runs {
             let merged = container.mount(&store);
             std::fs::write(&input, format!(r#"{{"root":{{"path":"{merged}"}}}}"#)).unwrap();
-            let time = time(|| hook("precreate", &input, Path::new(&container.bundle)));
+            let usage = hook("precreate", &input, Path::new(&container.bundle));
             if run > 0 {
-                times.push(time);
+                times.push(usage);
             }
             container.unmount(&store);
         }
-        show("precreate, warm", &mut times);
+        record("precreate", &times);
     }
 
-    /// The merged EROFS image in the vault, by what is mounted from it.
-    fn erofs(&self) -> (PathBuf, PathBuf) {
-        let objects = self.path("layerseal/g/layerseal/objects");
-        let prepared = self.path("layerseal/g/layerseal/images");
-        let image = std::fs::read_dir(prepared).unwrap().next().unwrap().unwrap().path();
-        let text = std::fs::read_to_string(image.join("digests.fsverity-sha512-12")).unwrap();
-        let hex = text.lines().next().unwrap().strip_prefix("merged ").unwrap().to_owned();
-        (objects.join(&hex[..2]).join(&hex[2..]), objects)
-    }
-
-    fn first_use(&self, files: usize, megabytes: usize) {
-        if files == 0 {
-            return;
-        }
-        println!("first use of an image of {files} files, {megabytes} MB in five layers");
-        let image = self.image("large", files, megabytes << 20);
+    /// From an image in the container store to its first mount, beside cfsctl's import of the same, and the time
+    /// that the kernel takes to enable fs-verity on the same files.
+    fn first_use(&self, input: &Path, name: &str) {
+        let image = self.path("first");
+        done(Command::new("cp").arg("-a").arg(input).arg(&image));
+        self.sign(&image);
         let store = self.store("layerseal");
         done(&mut store.podman(&["rmi", "-a", "-f"]));
         store.load(&image);
-        std::fs::remove_dir_all(&image).unwrap();
+        let record = |tool: &str, usage: Usage| Line { table: "first use", case: name, tool }.record(&[usage]);
         let overlay = self.path("layerseal/g/overlay");
         if self.verity {
             let copy = self.path("copy");
             done(Command::new("cp").arg("-a").arg(&overlay).arg(&copy));
-            done(&mut Command::new("sync"));
-            let kernel = time(|| enable(&copy));
-            println!("  fs-verity enabled on the same files, 2 threads  {:8.2} s", kernel.as_secs_f64());
+            warm(&copy);
+            let start = Instant::now();
+            enable(&copy);
+            let wall = start.elapsed().as_secs_f64();
+            record("FS_IOC_ENABLE_VERITY alone, 2 threads", Usage { wall, ..Usage::default() });
             std::fs::remove_dir_all(&copy).unwrap();
         }
-        done(&mut Command::new("sync"));
+        if let Some(tools) = std::env::var_os("LAYERSEAL_BENCH_TOOLS").map(PathBuf::from) {
+            // In a store of its own: fs-verity is enabled once for every file.
+            let store = self.store("native");
+            done(&mut store.podman(&["rmi", "-a", "-f"]));
+            store.load(&image);
+            let root = self.path("native/g");
+            let cfsctl = |args: &[&str]| {
+                let mut command = Command::new(tools.join("cfsctl"));
+                command.arg("--repo").arg(root.join("cfs")).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+                command.env("CONTAINERS_STORAGE_ROOT", &root);
+                command
+            };
+            let init = ["init", "--algorithm", "fsverity-sha256-12", "--insecure"];
+            done(&mut cfsctl(&init[..if self.verity { 3 } else { 4 }]));
+            warm(&root.join("overlay"));
+            let from = format!("containers-storage:{IMAGE}");
+            let pull = ["oci", "pull", "--local-fetch", "auto", &from, "x"];
+            record("cfsctl oci pull --local-fetch auto", usage(&mut cfsctl(&pull)));
+        }
         let call = store.call();
-        // By a process of its own: a child counts the memory of the one that it was forked from.
-        let itself = std::env::current_exe().unwrap();
-        done(Command::new(itself).arg("usage").args(call.argv()));
+        warm(&overlay);
+        record(
+            "layerseal, first mount",
+            usage(Command::new(Self::layerseal()).args(["-o", &call.options, &call.target])),
+        );
         done(Command::new("umount").arg(&call.target));
-        let mut warm: Vec<Duration> = (0..10)
-            .map(|_| {
-                let time = time(|| call.run());
-                done(Command::new("umount").arg(&call.target));
-                time
-            })
-            .collect();
-        show("and warm", &mut warm);
+        record(
+            "layerseal, second mount",
+            usage(Command::new(Self::layerseal()).args(["-o", &call.options, &call.target])),
+        );
+        done(Command::new("umount").arg(&call.target));
     }
+}
+
+/// Files as podman has just unpacked them: on the disk, and in memory.
+fn warm(dir: &Path) {
+    forget();
+    common::walk(dir, &mut |path| {
+        // A link may lead to a pipe.
+        if std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file()) {
+            std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut std::io::sink()).unwrap();
+        }
+    });
 }
 
 /// Enables fs-verity on every file that layerseal makes an object of, on two threads.
@@ -326,54 +341,17 @@ fn enable(dir: &Path) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    verity::enable(&std::fs::File::open(path).unwrap(), Algorithm::Sha512, None, "file").unwrap();
+                    verity::enable(&std::fs::File::open(path).unwrap(), Algorithm::Sha256, None, "file").unwrap();
                 }
             });
         }
     });
 }
 
-/// Runs a command, and prints what it used.
-// wait4(2) waits for it, and says more than the standard library does.
-#[allow(clippy::zombie_processes)]
-fn used(command: &mut Command) {
-    let start = Instant::now();
-    let child = command.stdin(Stdio::null()).spawn().unwrap();
-    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: the pointers are to live variables of the types that wait4(2) fills in.
-    let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
-    assert!(waited == child.id() as i32 && status == 0, "{command:?}: {status}");
-    // SAFETY: all zeros is a value of this type, and wait4(2) has filled it in.
-    let usage = unsafe { usage.assume_init() };
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    println!(
-        "  layerseal, first use                              {:8.2} s ({:.2} user, {:.2} system), {} MB at most",
-        start.elapsed().as_secs_f64(),
-        seconds(usage.ru_utime),
-        seconds(usage.ru_stime),
-        usage.ru_maxrss / 1024
-    );
-}
-
 /// A call as containers-storage makes it.
 struct Call {
     options: String,
     target: String,
-}
-
-impl Call {
-    fn argv(&self) -> Vec<String> {
-        vec![Place::layerseal(), "-o".into(), self.options.clone(), self.target.clone()]
-    }
-
-    fn run(&self) {
-        done(Command::new(Place::layerseal()).args(&self.argv()[1..]));
-    }
-
-    fn upper(&self) -> (String, String) {
-        let of = |key: &str| self.options.split(',').find_map(|o| o.strip_prefix(key)).unwrap().to_owned();
-        (of("upperdir="), of("workdir="))
-    }
 }
 
 /// A container that was made and not started.
@@ -448,22 +426,4 @@ impl Store<'_> {
         std::fs::create_dir_all(&target).unwrap();
         Call { options: format!("lowerdir={},upperdir={upper},workdir={home}/work", inspect("LowerDir")), target }
     }
-}
-
-fn time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-fn show(name: &str, times: &mut [Duration]) {
-    times.sort();
-    let ms = |d: Duration| d.as_secs_f64() * 1000.0;
-    let at = |part: f64| ms(times[((times.len() - 1) as f64 * part) as usize]);
-    println!("  {name:<22} median {:8.2} ms   best {:8.2} ms   p90 {:8.2} ms", at(0.5), at(0.0), at(0.9));
-}
-
-fn done(command: &mut Command) {
-    let status = command.stdin(Stdio::null()).status().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(status.success(), "{command:?}: {status}");
 }

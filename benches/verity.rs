@@ -3,6 +3,10 @@
 //! `cargo bench --bench verity`. Each line is the best of several runs, as other load only ever
 //! slows them down; on a busy machine trust the ratios.
 
+#[allow(dead_code)]
+#[path = "beside/measure.rs"]
+mod measure;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -75,5 +79,5 @@ fn measure(name: &str, bytes: usize, mut run: impl FnMut()) {
         best = best.min(start.elapsed());
     }
     let gigabytes_per_second = bytes as f64 / best.as_secs_f64() / 1e9;
-    println!("{name:42} {gigabytes_per_second:5.2} GB/s");
+    measure::Line { table: "hashing", case: "one thread", tool: name }.value("GB/s", gigabytes_per_second);
 }

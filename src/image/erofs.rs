@@ -115,11 +115,12 @@ fn write_all<H: FsVerityHashValue>(layers: Vec<&[Entry]>) -> Result<(Vec<Vec<u8>
         // A writer that has ended tells why when it is joined.
         let images = Images::build(layers, Some(&mut |tree| _ = send.send(tree)));
         drop(send);
-        let merged = images.and_then(|images| write(images.into_merged()?, FormatVersion::V1));
         let layers = writer.join().unwrap_or_else(|_| Err(fell()));
-        // What is wrong with a layer's entries comes before what is wrong with its image.
-        let merged = merged?;
-        Ok((layers?, merged))
+        // What is wrong with a layer's entries comes before what is wrong with its image. And one image is
+        // written at a time: the writer needs more memory than the tree.
+        let images = images?;
+        let layers = layers?;
+        Ok((layers, write(images.into_merged()?, FormatVersion::V1)?))
     })
 }
 

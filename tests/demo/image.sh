@@ -15,6 +15,8 @@ export LC_ALL=C
 
 start=$PWD
 debs=$(dirname "$0")/../../target/demo
+# shellcheck source=SCRIPTDIR/../common/oci-layout.sh
+. "$(dirname "$0")/../common/oci-layout.sh"
 created=2024-01-01T00:00:00Z
 
 base='base-files libc6 dash busybox'
@@ -43,40 +45,16 @@ fetch() {
     mv "$tmp"/debs/*.deb "$debs"
 }
 
-download() { apt-get -qq -o APT::Sandbox::User=root download "$@"; }
-
-# unpack ROOT PACKAGE...: as on a merged-/usr system, whatever the package says.
-unpack() {
-    root=$1
-    shift
-    mkdir -p "$root/usr"
-    for package; do
-        rm -rf "$tmp/package"
-        dpkg-deb -x "$debs/$package"_*.deb "$tmp/package"
-        for name in bin sbin lib lib32 lib64 libx32; do
-            if [ -L "$tmp/package/$name" ]; then
-                rm "$tmp/package/$name"
-            elif [ -d "$tmp/package/$name" ]; then
-                mkdir -p "$root/usr/$name"
-                cp -a "$tmp/package/$name/." "$root/usr/$name"
-                rm -r "$tmp/package/$name"
-            fi
-        done
-        cp -a "$tmp/package/." "$root"
-    done
-}
-
-finish_base_layer() {
-    for name in bin lib lib64 sbin; do ln -s "usr/$name" "$1/$name"; done
-    mkdir -p "$1/dev" "$1/proc" "$1/sys" "$1/run" "$1/tmp"
-    chmod 1777 "$1/tmp"
-    [ -e "$1/usr/bin/sh" ] || ln -s dash "$1/usr/bin/sh"
+# A small image has no coreutils.
+add_commands() {
     for name in cat cp cut date echo env grep head id ls mkdir mount mv ps rm sed sleep sort stat tail touch true uname wc; do
         [ -e "$1/usr/bin/$name" ] || ln -s busybox "$1/usr/bin/$name"
     done
     printf '%s\n' root:x:0:0:root:/root:/bin/sh app:x:1000:1000:app:/app:/bin/sh >"$1/etc/passwd"
     printf '%s\n' root:x:0: app:x:1000: >"$1/etc/group"
 }
+
+download() { apt-get -qq -o APT::Sandbox::User=root download "$@"; }
 
 app_layer() {
     mkdir -p "$1/app/data" "$1/etc"
@@ -96,45 +74,6 @@ END
     : >"$1/etc/.wh.issue.net"
 }
 
-# pack ROOT SUFFIX CREATED_BY: files the layer in the layout and notes it for
-# the manifest and the configuration. Sorted, a directory precedes its content.
-pack() {
-    find "$1" -mindepth 1 -maxdepth 1 -printf '%P\0' | sort -z |
-        tar --format=gnu --sort=name --numeric-owner --owner=0 --group=0 --mtime="$created" \
-            -cf "$tmp/layer" -C "$1" --null --files-from=-
-    diff_id=$(sha256sum <"$tmp/layer" | cut -d' ' -f1)
-    case $2 in
-        +gzip) gzip -n -c "$tmp/layer" ;;
-        +zstd) zstd -q -c "$tmp/layer" ;;
-        *) cat "$tmp/layer" ;;
-    esac >"$tmp/blob"
-    layers="$layers${layers:+,}$(descriptor "$tmp/blob" "application/vnd.oci.image.layer.v1.tar$2")"
-    diff_ids="$diff_ids${diff_ids:+,}\"sha256:$diff_id\""
-    history="$history${history:+,}{\"created\":\"$created\",\"created_by\":\"$3\"}"
-}
-
-# descriptor FILE TYPE: moves FILE among the blobs and prints its descriptor.
-descriptor() {
-    digest=$(sha256sum <"$1" | cut -d' ' -f1)
-    size=$(wc -c <"$1")
-    mv "$1" "$layout/blobs/sha256/$digest"
-    printf '{"mediaType":"%s","digest":"sha256:%s","size":%d}' "$2" "$digest" "$size"
-}
-
-write_metadata() {
-    architecture=$(dpkg --print-architecture)
-    printf '%s' "{\"created\":\"$created\",\"architecture\":\"$architecture\",\"os\":\"linux\"," \
-        '"config":{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["/app/hello"],"WorkingDir":"/app"},' \
-        "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[$diff_ids]},\"history\":[$history]}" >"$tmp/config"
-    config=$(descriptor "$tmp/config" application/vnd.oci.image.config.v1+json)
-    printf '%s' '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",' \
-        "\"config\":$config,\"layers\":[$layers]}" >"$tmp/manifest"
-    manifest=$(descriptor "$tmp/manifest" application/vnd.oci.image.manifest.v1+json)
-    printf '%s' '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[' \
-        "${manifest%\}}" ',"annotations":{"org.opencontainers.image.ref.name":"latest"}}]}' >"$layout/index.json"
-    printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
-}
-
 [ $# -eq 1 ] || { echo "usage: image.sh OUTDIR" >&2; exit 2; }
 out=$1
 [ ! -e "$out" ] || [ -e "$out/oci-layout" ] || die "$out exists and is not an image layout"
@@ -144,20 +83,19 @@ out=$(realpath "$out")
 tmp=$(mktemp -d "$out.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
-layout=$tmp/layout
-layers='' diff_ids='' history=''
-mkdir -p "$layout/blobs/sha256"
+new_layout "$tmp/layout"
 
 fetch
 # shellcheck disable=SC2086  # lists of names
 unpack "$tmp/1" $base
 finish_base_layer "$tmp/1"
+add_commands "$tmp/1"
 # shellcheck disable=SC2086  # lists of names
 unpack "$tmp/2" $programs
 app_layer "$tmp/3"
 pack "$tmp/1" '' 'Debian base'
 pack "$tmp/2" +gzip 'bash, perl, openssl'
 pack "$tmp/3" +zstd '/app'
-write_metadata
+write_metadata '{"Env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"Cmd":["/app/hello"],"WorkingDir":"/app"}'
 rm -rf "$out"
 mv "$layout" "$out"

@@ -5,11 +5,17 @@
 #   packages.sh fuzz     what fuzzing needs besides
 #   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
+#   packages.sh bench    what the benchmarks need besides that of vm
+#   packages.sh fetch SUITE DIR PACKAGE...
+#                        download packages and all that they depend on into DIR, as for an empty system,
+#                        and print their names; nothing is installed
 set -eu
 
 build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
 vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
     mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xz-utils zstd'
+# What the crate composefs-ctl links with, and what makes images for the benchmarks.
+bench='libzstd-dev python3-minimal zlib1g-dev'
 
 say() { echo "packages: $*"; }
 die() { say "$*" >&2; exit 1; }
@@ -83,6 +89,36 @@ END
     apt update && install "$@"
 }
 
+# An apt that knows nothing but one suite, and has nothing installed.
+fetch() {
+    suite=$1 into=$(realpath "$2")
+    shift 2
+    uri=$("$0" mirror)
+    [ -n "$uri" ] || die "no Debian mirror for $(codename) found in /etc/apt"
+    mkdir -p "$into/apt/lists/partial" "$into/apt/cache/archives/partial"
+    : >"$into/apt/status"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main" >"$into/apt/sources.list"
+    cat >"$tmp/apt.conf" <<END
+APT::Sandbox::User "root";
+Acquire::Check-Valid-Until "false";
+Dir::Cache "$into/apt/cache";
+Dir::Etc::sourcelist "$into/apt/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State::lists "$into/apt/lists";
+Dir::State::status "$into/apt/status";
+END
+    export APT_CONFIG="$tmp/apt.conf"
+    # The lists stay, and with them the versions.
+    [ -e "$into/apt/fresh" ] || { apt update && touch "$into/apt/fresh"; } || { cat "$tmp/log" >&2; die "no lists of $suite"; }
+    apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\) .*/\1/p' | sort >"$tmp/names"
+    while read -r name; do
+        [ -e "$(echo "$into/${name}"_*.deb)" ] || echo "$name"
+    done <"$tmp/names" >"$tmp/missing"
+    # shellcheck disable=SC2046  # a list of names
+    [ ! -s "$tmp/missing" ] || (cd "$into" && apt download $(cat "$tmp/missing")) || { cat "$tmp/log" >&2; die "could not download"; }
+    cat "$tmp/names"
+}
+
 # $1 says where from, the rest what.
 add() {
     [ "$(id -u)" = 0 ] || { shift; die "missing: $* (run this as root)"; }
@@ -116,6 +152,8 @@ case ${1-} in
     build) need $build ;;
     fuzz) need g++ ;;
     vm) need $vm && need_qemu ;;
+    bench) need $vm $bench ;;
     mirror) mirror | head -n 1 ;;
-    *) echo "usage: packages.sh build | fuzz | vm | mirror" >&2; exit 2 ;;
+    fetch) shift && fetch "$@" ;;
+    *) echo "usage: packages.sh build | fuzz | vm | bench | mirror | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
 esac

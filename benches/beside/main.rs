@@ -1,0 +1,34 @@
+//! layerseal beside the tools that do the same or a part of it, on the same images, in turn. `make bench` runs
+//! it by benches/run.sh, which makes the images and gets the tools.
+//!
+//! usage: beside OF... measures; beside report RESULTS DIR writes the document and its pictures
+
+mod chart;
+mod growth;
+mod measure;
+mod reading;
+mod report;
+mod tools;
+mod vault;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, results, dir] = args.as_slice()
+        && word == "report"
+    {
+        return report::write(results.as_ref(), dir.as_ref());
+    }
+    // `cargo bench` alone and `cargo test` come by as well.
+    let Some(place) = tools::Place::from_environment() else { return };
+    for of in &args {
+        println!("{of}");
+        match of.as_str() {
+            "pull" => vault::pull(&place),
+            "vault" => vault::sign_and_mount(&place),
+            "directory" => vault::directory(&place),
+            "growth" => growth::all(&place),
+            "reading" => reading::all(&place),
+            other => panic!("nothing measures {other}"),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What one run of a command costs, and a file that remembers it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Seconds on the clock.
+    pub wall: f64,
+    /// Seconds of processor, in the program and in the kernel for it, children included.
+    pub cpu: f64,
+    /// Most memory at a time, in MB (`ru_maxrss`): of the largest process, not the sum.
+    pub memory: f64,
+}
+
+/// Runs a command to its end, which must be a good one.
+// wait4(2) waits for it, and says more than the standard library does.
+#[allow(clippy::zombie_processes)]
+pub fn usage(command: &mut Command) -> Usage {
+    let start = Instant::now();
+    let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: the pointers are to live variables of the types that wait4(2) fills in.
+    let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
+    let wall = start.elapsed().as_secs_f64();
+    assert!(waited == child.id() as i32 && status == 0, "{command:?}: {status}");
+    // SAFETY: all zeros is a value of this type, and wait4(2) has filled it in.
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    Usage { wall, cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), memory: usage.ru_maxrss as f64 / 1024.0 }
+}
+
+/// Runs a command that is not measured.
+pub fn done(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// The kernel forgets what it has of files, so that all begin alike.
+pub fn forget() {
+    // SAFETY: sync(2) has neither arguments nor errors.
+    unsafe { libc::sync() };
+    std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+}
+
+/// Reads files, so that the kernel has them.
+pub fn remember(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        std::io::copy(&mut std::fs::File::open(entry.unwrap().path()).unwrap(), &mut std::io::sink()).unwrap();
+    }
+}
+
+/// Removes what was written. ext4 goes round inodes that were deleted in the last minute one by one
+/// (`recently_deleted`, fs/ext4/ialloc.c): whoever writes next would pay for it.
+pub fn remove(dir: &Path) {
+    std::fs::remove_dir_all(dir).unwrap();
+    // SAFETY: sync(2) has neither arguments nor errors.
+    unsafe { libc::sync() };
+    std::thread::sleep(Duration::from_secs(65));
+}
+
+/// One line of one table.
+pub struct Line<'a> {
+    /// The table.
+    pub table: &'a str,
+    /// What all tools were given: lines of one case are compared.
+    pub case: &'a str,
+    /// Who did it.
+    pub tool: &'a str,
+}
+
+impl Line<'_> {
+    /// Shows the line and appends it to the file of results, if there is one.
+    pub fn record(&self, runs: &[Usage]) {
+        let all = |of: fn(&Usage) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+        let (wall, cpu, memory) = (all(|u| u.wall), all(|u| u.cpu), all(|u| u.memory));
+        println!(
+            "  {:<28} {:<34} {:>9.4} s   {:>8.4} s CPU   {:>6.0} MB",
+            self.case,
+            self.tool,
+            median(&wall),
+            median(&cpu),
+            median(&memory)
+        );
+        self.write(json!({"wall": wall, "cpu": cpu, "memory": memory}));
+    }
+
+    /// The same of one number in another unit.
+    #[allow(dead_code)] // this file is part of several benchmarks
+    pub fn value(&self, unit: &str, value: f64) {
+        println!("  {:<28} {:<34} {value:>9.2} {unit}", self.case, self.tool);
+        self.write(json!({"unit": unit, "value": value}));
+    }
+
+    fn write(&self, mut line: Value) {
+        let Some(path) = std::env::var_os("LAYERSEAL_BENCH_RESULTS") else { return };
+        line["table"] = self.table.into();
+        line["case"] = self.case.into();
+        line["tool"] = self.tool.into();
+        line["where"] = std::env::var("LAYERSEAL_BENCH_WHERE").unwrap_or_else(|_| "host".into()).into();
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A tool's part in a comparison: gets the number of the round, prepares what is not measured, and measures.
+pub type Part<'a> = (&'a str, Box<dyn FnMut(usize) -> Usage + 'a>);
+
+/// Every tool on the same input in turn, A B A B.
+pub fn in_turn(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>) {
+    let mut runs = vec![Vec::new(); parts.len()];
+    for round in 0..rounds {
+        for ((_, run), runs) in parts.iter_mut().zip(&mut runs) {
+            runs.push(run(round));
+        }
+    }
+    for ((tool, _), runs) in parts.iter().zip(&runs) {
+        Line { table, case, tool }.record(runs);
+    }
+}

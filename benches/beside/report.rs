@@ -1,0 +1,123 @@
+//! From the file of results to the document: every `@TABLE@` of the template becomes a table and a picture.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::chart::{Bar, Group, svg};
+use super::measure::median;
+
+/// Writes `benchmarks.md` and the pictures into `dir`, from the template beside the benchmarks.
+pub fn write(results: &Path, dir: &Path) {
+    let text = std::fs::read_to_string(results).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let pictures = dir.join("benchmarks");
+    let _ = std::fs::remove_dir_all(&pictures);
+    std::fs::create_dir_all(&pictures).unwrap();
+    let document = include_str!("../benchmarks.md.in").lines().map(|line| {
+        let Some(name) = line.strip_prefix('@').and_then(|l| l.strip_suffix('@')) else { return format!("{line}\n") };
+        if name == "machine" {
+            return lines.iter().filter(|l| l["table"] == "machine").map(machine).collect();
+        }
+        let (place, table) = name.split_once(' ').unwrap_or(("host", name));
+        let found: Vec<&Value> = lines.iter().filter(|l| l["table"] == table && l["where"] == place).collect();
+        if found.is_empty() {
+            return "Not measured.\n".to_owned();
+        }
+        let file = format!("{place}-{}.svg", table.replace([' ', ','], "-").replace("--", "-"));
+        std::fs::write(pictures.join(&file), picture(table, place, &found)).unwrap();
+        format!("{}\n![{table}](benchmarks/{file})\n", rows(&found))
+    });
+    std::fs::write(dir.join("benchmarks.md"), document.collect::<String>()).unwrap();
+}
+
+fn machine(line: &Value) -> String {
+    format!("- {}: {}\n", text(line, "case"), text(line, "tool"))
+}
+
+fn text<'a>(line: &'a Value, key: &str) -> &'a str {
+    line[key].as_str().unwrap_or_default()
+}
+
+fn middle(line: &Value, key: &str) -> Option<f64> {
+    let values: Vec<f64> = line[key].as_array()?.iter().filter_map(Value::as_f64).collect();
+    Some(median(&values))
+}
+
+/// What the bars show: seconds on the clock, or the value of another unit.
+fn main_value(line: &Value) -> f64 {
+    middle(line, "wall").or_else(|| line["value"].as_f64()).unwrap_or(0.0)
+}
+
+/// A table: of the times with processor, memory and ratio where they were measured.
+fn rows(found: &[&Value]) -> String {
+    if found[0]["unit"].is_string() {
+        let mut out = format!("| | | {} |\n|---|---|--:|\n", text(found[0], "unit"));
+        for line in found {
+            let value = number(main_value(line));
+            out.push_str(&format!("| {} | {} | {value} |\n", text(line, "case"), text(line, "tool")));
+        }
+        return out;
+    }
+    let whole = |line: &&&Value| middle(line, "cpu").is_some_and(|cpu| cpu > 0.0);
+    let costs = found.iter().any(|line| whole(&line));
+    let mut out = String::from("| | | s, median | best | worst | of the first |");
+    out.push_str(if costs {
+        " CPU s | MB |\n|---|---|--:|--:|--:|--:|--:|--:|\n"
+    } else {
+        "\n|---|---|--:|--:|--:|--:|\n"
+    });
+    let mut first = (String::new(), 1.0);
+    for line in found {
+        let wall = main_value(line);
+        if first.0 != text(line, "case") {
+            first = (text(line, "case").to_owned(), wall);
+        }
+        let values: Vec<f64> = line["wall"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+        let of = |fold: fn(f64, f64) -> f64, from| number(values.iter().copied().fold(from, fold));
+        out.push_str(&format!(
+            "| {} | {} | {} | {} | {} | {:.2} |",
+            text(line, "case"),
+            text(line, "tool"),
+            number(wall),
+            of(f64::min, f64::INFINITY),
+            of(f64::max, 0.0),
+            wall / first.1
+        ));
+        match costs {
+            true => out.push_str(&format!(
+                " {} | {:.0} |\n",
+                number(middle(line, "cpu").unwrap_or(0.0)),
+                middle(line, "memory").unwrap_or(0.0)
+            )),
+            false => out.push('\n'),
+        }
+    }
+    out
+}
+
+/// Three digits that count.
+pub fn number(value: f64) -> String {
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 1.0 => format!("{v:.2}"),
+        v if v >= 0.1 => format!("{v:.3}"),
+        v => format!("{v:.4}"),
+    }
+}
+
+fn picture(table: &str, place: &str, found: &[&Value]) -> String {
+    let mut groups: Vec<Group> = Vec::new();
+    for line in found {
+        let bar = Bar { tool: text(line, "tool").to_owned(), value: main_value(line) };
+        match groups.last_mut().filter(|g| g.case == text(line, "case")) {
+            Some(group) => group.bars.push(bar),
+            None => groups.push(Group { case: text(line, "case").to_owned(), bars: vec![bar] }),
+        }
+    }
+    let unit = found[0]["unit"].as_str().unwrap_or("s");
+    let place = if place == "vm" { "in the VM, with fs-verity" } else { "on the machine" };
+    let better = if unit == "s" { "" } else { "; longer is better" };
+    svg(&format!("{table} ({place}{better})"), unit, &groups)
+}

@@ -1,0 +1,108 @@
+#!/bin/sh
+# Measures everything beside the others, and writes docs/benchmarks.md with a picture for each table: about an
+# hour, and 40 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a stock kernel
+# without KVM, where everything is several times slower and only ratios count: there the small image is used.
+#
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [vm] [report]
+# Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+[ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start vm report
+mkdir -p target/bench/work
+kept=$top/target/bench/results.jsonl
+# podman takes no capitals in the name of a layout.
+work=$(mktemp -d "$top/target/bench/work/XXXXXX" | tr '[:upper:]' '[:lower:]')
+mkdir -p "$work"
+trap 'rm -rf --one-file-system "$top"/target/bench/work' EXIT
+trap 'exit 130' INT TERM
+
+sh tests/vm/packages.sh vm
+sh tests/vm/packages.sh bench
+sh benches/inputs.sh target/bench/inputs
+sh benches/tools.sh target/bench/tools
+cargo build -q --release --locked
+benchmark() {
+    cargo bench --locked --bench "$1" --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"executable":"\([^"]*\/'"$1"'-[^"]*\)".*/\1/p' | tail -n 1
+}
+beside=$(benchmark beside)
+start=$(benchmark start)
+
+export LAYERSEAL_BENCH_INPUTS="$top/target/bench/inputs" LAYERSEAL_BENCH_TOOLS="$top/target/bench/tools"
+export LAYERSEAL_BENCH_DIR="$work" LAYERSEAL_BIN="$top/target/release/layerseal"
+
+# record PLACE TABLE...: what comes after this is put in the place of these tables.
+record() {
+    place=$1
+    shift
+    for table; do
+        [ ! -e "$kept" ] || { grep -v "\"table\":\"$table.*\"where\":\"$place\"" "$kept" || true; } >"$kept.new"
+        [ ! -e "$kept.new" ] || mv "$kept.new" "$kept"
+    done
+    export LAYERSEAL_BENCH_RESULTS="$kept" LAYERSEAL_BENCH_WHERE="$place"
+}
+
+# In a mount namespace of its own, with an /etc/layerseal of its own.
+start_here() {
+    made=''
+    [ -d /etc/layerseal ] || { mkdir /etc/layerseal; made=yes; }
+    mkdir -p "$work/etc" /run/layerseal
+    # shellcheck disable=SC2016  # expanded inside
+    LAYERSEAL_BENCH_VERITY=off unshare -m --propagation private sh -c '
+        mount --bind "$1/etc" /etc/layerseal
+        mount -t tmpfs -o mode=755 none /run/layerseal
+        [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
+        "$2"' sh "$work" "$start"
+    [ -z "$made" ] || rmdir /etc/layerseal
+}
+
+vm() {
+    echo "vm"
+    cp "$start" "$work/start"
+    cp "$beside" "$work/beside"
+    mkdir -p "$work/inputs" "$work/tools/cargo/bin"
+    for image in small-1 small-5 small-10; do cp -al "target/bench/inputs/$image" "$work/inputs/"; done
+    cp -a target/bench/tools/composefs "$work/tools/"
+    cp target/bench/tools/cargo/bin/cfsctl "$work/tools/cfsctl"
+    cp target/release/layerseal "$work/layerseal"
+    cat >"$work/guest" <<'END'
+mkdir -p /etc/layerseal /data/bench /data/beside
+export LAYERSEAL_BIN=$PWD/layerseal LAYERSEAL_BENCH_INPUTS=$PWD/inputs LAYERSEAL_BENCH_TOOLS=$PWD/tools
+export LAYERSEAL_BENCH_RESULTS=$PWD/out/results LAYERSEAL_BENCH_WHERE=vm LAYERSEAL_BENCH_VERITY=on
+export LAYERSEAL_BENCH_IMAGES=small LAYERSEAL_BENCH_FIRST=small-5 LAYERSEAL_BENCH_RUNS=6 LAYERSEAL_BENCH_CALLS=12
+LAYERSEAL_BENCH_DIR=/data/bench ./start && rm -rf /data/bench && LAYERSEAL_BENCH_DIR=/data/beside ./beside vault reading
+END
+    LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --disk-mb 12000 --out "$work/out" \
+        "$work/guest" "$work/start" "$work/beside" "$work/inputs" "$work/tools" "$work/layerseal"
+    record vm ''
+    cat "$work/out/results" >>"$kept"
+}
+
+machine() {
+    record host machine
+    line() { printf '{"table":"machine","case":"%s","tool":"%s","where":"host"}\n' "$1" "$2" >>"$kept"; }
+    line date "$(date -u +%F)"
+    line processor "$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    line flags "$(grep -m1 -oE '\b(sha_ni|avx2|avx512bw|vaes)\b' /proc/cpuinfo | sort -u | xargs)"
+    line memory "$(awk '/MemTotal/ {printf "%d GB", $2 / 1024 / 1024}' /proc/meminfo)"
+    line kernel "$(uname -sr), $(stat -f -c %T "$work")"
+    line tools "$(podman --version), $(fuse-overlayfs --version 2>&1 | grep -m1 fuse-overlayfs:), cfsctl $(sed -n 's/^cfsctl=\([^ ]*\).*/\1/p' benches/tools.sh), $("$LAYERSEAL_BIN" --version)"
+    for image in small big; do line "$image image" "$(sed 's/ / inodes, /' "target/bench/inputs/$image.count") MB"; done
+}
+
+for part; do
+    case $part in
+        hash) record host hashing; cargo bench -q --locked --bench verity ;;
+        pull) record host pull; "$beside" pull ;;
+        vault) record host sign mount; "$beside" vault ;;
+        directory) record host directory; "$beside" directory ;;
+        growth) record host growth; "$beside" growth ;;
+        reading) record host reading; "$beside" reading ;;
+        start) record host starts 'first use'; start_here ;;
+        vm) vm ;;
+        report) machine; mkdir -p docs; "$beside" report "$kept" docs ;;
+        *) echo "bench: nothing measures $part" >&2; exit 2 ;;
+    esac
+done
