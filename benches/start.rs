@@ -330,9 +330,11 @@ fn warm(dir: &Path) {
 
 /// Enables fs-verity on every file that layerseal makes an object of, on two threads.
 fn enable(dir: &Path) {
-    let mut files = Vec::new();
+    use std::os::unix::fs::MetadataExt as _;
+    let (mut files, mut seen) = (Vec::new(), std::collections::HashSet::new());
     common::walk(dir, &mut |path| {
-        if std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() > 64) {
+        // A file with two names gets it once.
+        if std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() > 64 && seen.insert(m.ino())) {
             files.push(path.to_owned());
         }
     });
