@@ -14,12 +14,13 @@ pub fn write(results: &Path, dir: &Path) {
     let pictures = dir.join("benchmarks");
     let _ = std::fs::remove_dir_all(&pictures);
     std::fs::create_dir_all(&pictures).unwrap();
-    let document = include_str!("../benchmarks.md.in").lines().map(|line| {
+    let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/benchmarks.md.in")).unwrap();
+    let document = template.lines().map(|line| {
         let Some(name) = line.strip_prefix('@').and_then(|l| l.strip_suffix('@')) else { return format!("{line}\n") };
         if name == "machine" {
             return lines.iter().filter(|l| l["table"] == "machine").map(machine).collect();
         }
-        let (place, table) = name.split_once(' ').unwrap_or(("host", name));
+        let (place, table) = name.strip_prefix("vm ").map_or(("host", name), |table| ("vm", table));
         let found: Vec<&Value> = lines.iter().filter(|l| l["table"] == table && l["where"] == place).collect();
         if found.is_empty() {
             return "Not measured.\n".to_owned();
