@@ -10,10 +10,8 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
 [ $# -gt 0 ] || set -- hash pull vault directory growth reading start vm report
-mkdir -p target/bench/work
 kept=$top/target/bench/results.jsonl
-# podman takes no capitals in the name of a layout.
-work=$(mktemp -d "$top/target/bench/work/XXXXXX" | tr '[:upper:]' '[:lower:]')
+work=$top/target/bench/work/$$
 mkdir -p "$work"
 trap 'rm -rf --one-file-system "$top"/target/bench/work' EXIT
 trap 'exit 130' INT TERM
