@@ -140,16 +140,15 @@ fn read_layers(
     progress: Progress<'_>,
 ) -> Result<Vec<Vec<Entry>>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
-    // The largest first: the last one to be finished is then a small one.
-    let mut order: Vec<(usize, &Layer)> = layers.iter().enumerate().collect();
-    order.sort_by_key(|(_, layer)| std::cmp::Reverse(layer.size));
     let next = AtomicUsize::new(0);
     let kept = AtomicU64::new(0);
     let results: Mutex<Vec<Option<Result<Vec<Entry>>>>> = Mutex::new(layers.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((number, layer)) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+                let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < layers.len());
+                while let Some(number) = take() {
+                    let layer = &layers[number];
                     let result = read_one(layer, visitor, budget, progress)
                         .and_then(|entries| within_memory(entries, &kept, budget))
                         .map_err(|r| r.within(format!("layer {number}")));

@@ -30,7 +30,7 @@ const WHOLE: usize = 1 << 20;
 /// H03–H12: what cannot be sealed; [`Case::Io`].
 pub fn digest_of_directory(path: &Path, algorithm: Algorithm, budget: &Budget) -> Result<VerityDigest> {
     let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
-    let tree = Tree { root, algorithm, budget, work: Mutex::default(), more: Condvar::new() };
+    let tree = Tree { path, root, algorithm, budget, work: Mutex::default(), more: Condvar::new() };
     let mut found = tree.walk()?;
     // A directory precedes what is in it, and the first name of a file its others.
     found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
@@ -60,6 +60,8 @@ struct Found {
 }
 
 struct Tree<'a> {
+    /// Where it is, for messages.
+    path: &'a Path,
     root: OwnedFd,
     algorithm: Algorithm,
     budget: &'a Budget,
@@ -152,7 +154,7 @@ impl Tree<'_> {
         let mut found = Vec::new();
         let open = |path| files::open_dir_at(&self.root, OsStr::from_bytes(path));
         let dir = if path.is_empty() { self.root.try_clone() } else { open(path) };
-        let dir = dir.map_err(|e| Refusal::io(shown(path), e))?;
+        let dir = dir.map_err(|e| Refusal::io(self.name(path), e))?;
         for name in Dir::read_from(&dir).map_err(|e| self.io(path, e))? {
             let entry = name.map_err(|e| self.io(path, e))?;
             let name = entry.file_name().to_bytes();
@@ -170,11 +172,11 @@ impl Tree<'_> {
     }
 
     fn file(&self, dir: &OwnedFd, name: &OsStr, path: Box<[u8]>, buffer: &mut [u8]) -> Result<Found> {
-        let file = files::open_file_at(dir, name).map_err(|e| Refusal::io(shown(&path), e))?;
+        let file = files::open_file_at(dir, name).map_err(|e| Refusal::io(self.name(&path), e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| self.io(&path, e))?;
         let attributes = self.stat(&stat, &file, &path, buffer)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let kind = self.content(file, size, buffer).map_err(|e| Refusal::io(shown(&path), e))?;
+        let kind = self.content(file, size, buffer).map_err(|e| Refusal::io(self.name(&path), e))?;
         let links = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
         Ok(Found { entry: Entry { path, kind, stat: attributes }, links })
     }
@@ -185,7 +187,7 @@ impl Tree<'_> {
         let mut attributes = plain(&stat);
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                let sub = files::open_dir_at(dir, name).map_err(|e| Refusal::io(shown(&path), e))?;
+                let sub = files::open_dir_at(dir, name).map_err(|e| Refusal::io(self.name(&path), e))?;
                 attributes = self.stat(&stat, &sub, &path, buffer)?;
                 Kind::Directory
             }
@@ -196,11 +198,7 @@ impl Tree<'_> {
             FileType::BlockDevice => Kind::BlockDevice(stat.st_rdev),
             FileType::Fifo => Kind::Fifo,
             _ => {
-                return Err(Refusal::new(
-                    Case::H06Entry,
-                    shown(&path),
-                    "neither file, directory, link, device nor pipe",
-                ));
+                return Err(Refusal::new(Case::H06Entry, self.name(&path), "no image holds a socket: remove it"));
             }
         };
         let links = (stat.st_nlink > 1 && !matches!(kind, Kind::Directory)).then_some((stat.st_dev, stat.st_ino));
@@ -253,8 +251,12 @@ impl Tree<'_> {
         Ok(found)
     }
 
+    fn name(&self, path: &[u8]) -> String {
+        self.path.join(OsStr::from_bytes(path)).display().to_string()
+    }
+
     fn io(&self, path: &[u8], e: rustix::io::Errno) -> Refusal {
-        Refusal::io(shown(path), std::io::Error::from(e))
+        Refusal::io(self.name(path), std::io::Error::from(e))
     }
 }
 
@@ -267,8 +269,4 @@ fn plain(stat: &rustix::fs::Stat) -> Stat {
         st_mtim_nsec: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         xattrs: Default::default(),
     }
-}
-
-fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
 }

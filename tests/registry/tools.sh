@@ -13,37 +13,19 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 dir=${LAYERSEAL_TOOLS_DIR:-$top/target/tools}
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 ferro=1.0.0
 
 say() { echo "tools: $*"; }
 die() { say "$*" >&2; exit 1; }
 quietly() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "failed: $1"; }; }
 
-# An apt that sees one suite and no installed package, and leaves the machine's alone.
-private_apt() {
-    rm -rf "$tmp/apt"
-    mkdir -p "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial" "$tmp/apt/debs"
-    : >"$tmp/apt/status"
-    echo "deb [signed-by=$keyring] $mirror $1 main" >"$tmp/apt/sources.list"
-    cat >"$tmp/apt/conf" <<CONF
-APT::Architecture "$(dpkg --print-architecture)";
-APT::Sandbox::User "root";
-Acquire::Check-Valid-Until "false";
-Dir::Cache "$tmp/apt/cache";
-Dir::Etc::sourcelist "$tmp/apt/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::State::lists "$tmp/apt/lists";
-Dir::State::status "$tmp/apt/status";
-CONF
-    APT_CONFIG="$tmp/apt/conf" quietly apt-get -qq update
-}
-
 # unpack SUITE DIRECTORY PACKAGE [LIBRARIES]: the package, and of what it depends on the libraries whose
 # names match.
 unpack() {
     mkdir -p "$dir/$2"
-    private_apt "$1"
+    rm -rf "$tmp/apt"
+    mkdir -p "$tmp/apt/debs"
+    quietly sh "$top/tests/vm/packages.sh" private-apt "$1" "$tmp/apt"
     names=$3
     [ -z "${4-}" ] || names="$names $(APT_CONFIG="$tmp/apt/conf" apt-get --simulate --no-install-recommends install "$3" |
         sed -nE "s/^Inst (lib($4)[^ ]*) .*/\\1/p" | xargs)"
@@ -95,8 +77,6 @@ flock 9
 tmp=$(mktemp -d "$dir/tmp.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
-mirror=$(sh "$top/tests/vm/packages.sh" mirror)
-[ -n "$mirror" ] || die "no Debian mirror found in /etc/apt"
 part skopeo-trixie skopeo trixie skopeo-trixie
 part skopeo-forky skopeo forky skopeo-forky
 part skopeo-old skopeo bookworm skopeo-old

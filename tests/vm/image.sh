@@ -84,27 +84,10 @@ disk_of_root() {
     rm -rf --one-file-system "$tmp/root"
 }
 
-# An apt that sees only this suite, the release below it, and no installed
-# package: it finds another release's kernel and leaves the machine's alone.
+# It finds another release's kernel.
 private_apt() {
-    mkdir -p "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial"
-    : >"$tmp/apt/status"
-    for suite in "$1" "${1%-backports}"; do
-        echo "deb [signed-by=$keyring] $mirror $suite main"
-    done | sort -u >"$tmp/apt/sources.list"
-    cat >"$tmp/apt/conf" <<END
-APT::Architecture "amd64";
-APT::Default-Release "$1";
-APT::Sandbox::User "root";
-Acquire::Check-Valid-Until "false";
-Dir::Cache "$tmp/apt/cache";
-Dir::Etc::sourcelist "$tmp/apt/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::State::lists "$tmp/apt/lists";
-Dir::State::status "$tmp/apt/status";
-END
+    quietly "$here/packages.sh" private-apt "$1" "$tmp/apt"
     export APT_CONFIG="$tmp/apt/conf"
-    quietly apt-get -qq update
 }
 
 kernel() {

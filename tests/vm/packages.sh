@@ -6,6 +6,8 @@
 #   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
 #   packages.sh bench    what the benchmarks need besides that of vm
+#   packages.sh private-apt SUITE DIR
+#                        make an apt in DIR that sees this suite alone: APT_CONFIG=DIR/conf
 #   packages.sh fetch SUITE DIR PACKAGE...
 #                        download packages and all that they depend on into DIR, as for an empty system,
 #                        and print their names; nothing is installed
@@ -89,27 +91,37 @@ END
     apt update && install "$@"
 }
 
-# An apt that knows nothing but one suite, and has nothing installed.
-fetch() {
-    suite=$1 into=$(realpath "$2")
-    shift 2
+# private_apt SUITE DIR: an apt in DIR that sees one suite (with the release below it) and no installed package,
+# and leaves the machine's alone.
+private_apt() {
     uri=$("$0" mirror)
     [ -n "$uri" ] || die "no Debian mirror for $(codename) found in /etc/apt"
-    mkdir -p "$into/apt/lists/partial" "$into/apt/cache/archives/partial"
-    : >"$into/apt/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $suite main" >"$into/apt/sources.list"
-    cat >"$tmp/apt.conf" <<END
+    mkdir -p "$2/lists/partial" "$2/cache/archives/partial"
+    : >"$2/status"
+    for name in "$1" "${1%-backports}"; do
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $name main"
+    done | sort -u >"$2/sources.list"
+    cat >"$2/conf" <<END
+APT::Architecture "$(dpkg --print-architecture)";
+APT::Default-Release "$1";
 APT::Sandbox::User "root";
 Acquire::Check-Valid-Until "false";
-Dir::Cache "$into/apt/cache";
-Dir::Etc::sourcelist "$into/apt/sources.list";
+Dir::Cache "$2/cache";
+Dir::Etc::sourcelist "$2/sources.list";
 Dir::Etc::sourceparts "/dev/null";
-Dir::State::lists "$into/apt/lists";
-Dir::State::status "$into/apt/status";
+Dir::State::lists "$2/lists";
+Dir::State::status "$2/status";
 END
-    export APT_CONFIG="$tmp/apt.conf"
-    # The lists stay, and with them the versions.
-    [ -e "$into/apt/fresh" ] || { apt update && touch "$into/apt/fresh"; } || { cat "$tmp/log" >&2; die "no lists of $suite"; }
+    export APT_CONFIG="$2/conf"
+    apt update || { cat "$tmp/log" >&2; die "no lists of $1"; }
+}
+
+# The lists stay in DIR/apt, and with them the versions.
+fetch() {
+    into=$(realpath "$2")
+    [ -e "$into/apt/fresh" ] || { private_apt "$1" "$into/apt" && touch "$into/apt/fresh"; }
+    export APT_CONFIG="$into/apt/conf"
+    shift 2
     apt-get --simulate --no-install-recommends install "$@" | sed -n 's/^Inst \([^ ]*\) .*/\1/p' | sort >"$tmp/names"
     while read -r name; do
         [ -e "$(echo "$into/${name}"_*.deb)" ] || echo "$name"
@@ -154,6 +166,7 @@ case ${1-} in
     vm) need $vm && need_qemu ;;
     bench) need $vm $bench ;;
     mirror) mirror | head -n 1 ;;
+    private-apt) private_apt "$2" "$3" ;;
     fetch) shift && fetch "$@" ;;
-    *) echo "usage: packages.sh build | fuzz | vm | bench | mirror | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
+    *) echo "usage: packages.sh build | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
 esac
