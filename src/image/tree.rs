@@ -15,6 +15,7 @@ use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::{ImageError, LeafId, OciTransformOptions, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
+use super::erofs::is_stub_name;
 use super::tar::{Entry, Kind};
 use crate::report::{Case, Refusal, Result};
 
@@ -461,10 +462,6 @@ impl<H: FsVerityHashValue> LayerBuilder<'_, H> {
         parent.insert(name, Inode::leaf(id));
         Ok(())
     }
-}
-
-fn is_stub_name(name: &[u8]) -> bool {
-    name.len() == 2 && name.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
 }
 
 fn lookup<'a, H: FsVerityHashValue>(root: &'a Directory<H>, path: &[u8]) -> Option<&'a Inode<H>> {

@@ -1,0 +1,423 @@
+//! EROFS images of composefs format V1, byte for byte what C `mkcomposefs --min-version=1` and the composefs
+//! crate write.
+//!
+//! The crate's writer copies the tree and keeps the attributes and directory entries of all inodes beside it:
+//! a kilobyte and a half for a file, which for a million files is more than all the rest that we do. Here
+//! whatever follows from the tree is made again for each of the two passes, the first of which finds where
+//! everything goes.
+
+use std::os::unix::ffi::OsStrExt;
+
+use composefs::erofs::format::{
+    BLOCK_BITS, BLOCK_SIZE, COMPOSEFS_FLAGS_HAS_ACL, COMPOSEFS_MAGIC, COMPOSEFS_VERSION_V1, CompactInodeHeader,
+    ComposefsHeader, DataLayout, DirectoryEntryHeader, ExtendedInodeHeader, FEATURE_COMPAT_MTIME,
+    FEATURE_COMPAT_XATTR_FILTER, FileType, InodeLayout, InodeXAttrHeader, MAGIC_V1, Superblock, VERSION, XAttrHeader,
+};
+use composefs::fsverity::FsVerityHashValue;
+use composefs::generic_tree::Stat;
+use composefs::tree::{FileSystem, LeafContent, RegularFile};
+use zerocopy::IntoBytes;
+
+use super::inodes::{Inodes, Node, add_stubs, too_large};
+use super::xattrs::{Attribute, Shared, Split, attributes};
+use crate::report::{Case, Refusal, Result};
+
+const BLOCK: usize = BLOCK_SIZE as usize;
+/// Inodes begin at multiples of this; their numbers count it (erofs_fs.h).
+const SLOT: usize = 32;
+/// Behind the header of composefs and the superblock.
+const FIRST_INODE: usize = 1024 + size_of::<Superblock>();
+
+/// Writes `tree`. Character devices of the number `whiteout` become 0:0, and act as whiteouts in a stack; those
+/// that are 0:0 in the tree are escaped and only shown.
+///
+/// # Errors
+/// [`Case::H06Entry`] for what EROFS cannot hold.
+pub(super) fn write<H: FsVerityHashValue>(mut tree: FileSystem<H>, whiteout: Option<u64>) -> Result<Vec<u8>> {
+    add_stubs(&mut tree);
+    let inodes = Inodes::new(&tree)?;
+    let shared = Shared::new(&inodes)?;
+    let time = inodes.nodes.iter().map(|node| time(node.stat())).min().unwrap_or_default();
+    let mut image = Image { inodes, shared, time, whiteout, starts: Vec::new(), with_blocks: Vec::new() };
+    let ends = image.layout()?;
+    image.emit(ends)
+}
+
+/// As it is stored, and compared: seconds without a sign.
+fn time(stat: &Stat) -> (u64, u32) {
+    (stat.st_mtim_sec as u64, stat.st_mtim_nsec)
+}
+
+struct Image<'a, H: FsVerityHashValue> {
+    inodes: Inodes<'a, H>,
+    shared: Shared<'a, H>,
+    /// The earliest time of all: inodes that have it can be compact.
+    time: (u64, u32),
+    whiteout: Option<u64>,
+    /// Slot in which each inode begins, which is its number in directories.
+    starts: Vec<u32>,
+    /// Inodes that have blocks of their own.
+    with_blocks: Vec<usize>,
+}
+
+/// Where the parts of an image end, in bytes.
+struct Ends {
+    inodes: usize,
+    shared: usize,
+    blocks: usize,
+}
+
+/// How an inode is written.
+struct Shape<'a, H: FsVerityHashValue> {
+    attributes: Split<'a, H>,
+    content: Content<'a>,
+    compact: bool,
+    links: u32,
+}
+
+/// What follows an inode, or is found by it.
+struct Content<'a> {
+    layout: DataLayout,
+    size: u64,
+    body: Body<'a>,
+    /// Number of its blocks.
+    blocks: usize,
+    /// Bytes in the inode.
+    tail: usize,
+    /// The inode's `i_u`, where it is not the address of its first block.
+    value: u32,
+}
+
+enum Body<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    /// One piece that is not in the image.
+    Chunk,
+    /// What a directory holds, and how many of these each of its blocks has.
+    Names(Vec<(&'a [u8], u32)>, Vec<usize>),
+}
+
+impl<'a> Content<'a> {
+    fn nothing(value: u32) -> Self {
+        Self { layout: DataLayout::FlatPlain, size: 0, body: Body::Nothing, blocks: 0, tail: 0, value }
+    }
+
+    /// A tail of more than half a block gets a block.
+    fn inline(bytes: &'a [u8]) -> Self {
+        let half = bytes.len() % BLOCK > BLOCK / 2;
+        let tail = if half { 0 } else { bytes.len() % BLOCK };
+        let layout = if tail > 0 { DataLayout::FlatInline } else { DataLayout::FlatPlain };
+        let blocks = bytes.len() / BLOCK + usize::from(half);
+        Self { layout, size: bytes.len() as u64, body: Body::Bytes(bytes), blocks, tail, value: 0 }
+    }
+
+    /// It stays with the inode if there is room for both in a block.
+    fn symlink(target: &'a [u8], inode: impl Fn(u64) -> usize) -> Result<Self> {
+        if target.len() > BLOCK {
+            return Err(too_large("a symbolic link that is longer than a block"));
+        }
+        let size = target.len() as u64;
+        let apart = inode(size) + target.len() >= BLOCK;
+        let (layout, blocks, tail) =
+            if apart { (DataLayout::FlatPlain, 1, 0) } else { (DataLayout::FlatInline, 0, target.len()) };
+        Ok(Self { layout, size, body: Body::Bytes(target), blocks, tail, value: 0 })
+    }
+
+    /// One chunk for the whole file; the format has 31 for the largest, which is more than we take.
+    fn external(size: u64) -> Result<Self> {
+        let bits = (64 - size.saturating_sub(1).leading_zeros()).max(u32::from(BLOCK_BITS));
+        let value = bits - u32::from(BLOCK_BITS);
+        if value > 31 {
+            return Err(too_large("a file of more than 8 TiB"));
+        }
+        let tail = if size > 0 { 4 } else { 0 };
+        Ok(Self { layout: DataLayout::ChunkBased, size, body: Body::Chunk, blocks: 0, tail, value })
+    }
+
+    fn directory(names: Vec<(&'a [u8], u32)>) -> Result<Self> {
+        let mut blocks = Vec::new();
+        let (mut held, mut bytes) = (0, 0);
+        for (name, _) in &names {
+            let more = size_of::<DirectoryEntryHeader>() + name.len();
+            if more > BLOCK {
+                return Err(too_large("a name that is longer than a block"));
+            }
+            if bytes + more > BLOCK {
+                blocks.push(std::mem::take(&mut held));
+                bytes = 0;
+            }
+            held += 1;
+            bytes += more;
+        }
+        if bytes > BLOCK / 2 {
+            blocks.push(held);
+            bytes = 0;
+        }
+        let layout = if bytes > 0 { DataLayout::FlatInline } else { DataLayout::FlatPlain };
+        let (size, count) = ((BLOCK * blocks.len() + bytes) as u64, blocks.len());
+        Ok(Self { layout, size, body: Body::Names(names, blocks), blocks: count, tail: bytes, value: 0 })
+    }
+}
+
+impl<H: FsVerityHashValue> Shape<'_, H> {
+    fn head(&self) -> usize {
+        head(self.compact) + self.attributes.size()
+    }
+}
+
+fn head(compact: bool) -> usize {
+    if compact { size_of::<CompactInodeHeader>() } else { size_of::<ExtendedInodeHeader>() }
+}
+
+impl<'a, H: FsVerityHashValue> Image<'a, H> {
+    fn shape(&self, number: usize) -> Result<Shape<'a, H>> {
+        let node = &self.inodes.nodes[number];
+        let attributes = self.shared.split(attributes(number, node));
+        let (links, content) = match node {
+            Node::Directory { .. } => {
+                let names = self.inodes.names(number);
+                let directory =
+                    |(_, n): &&(&[u8], u32)| matches!(self.inodes.nodes[*n as usize], Node::Directory { .. });
+                (names.iter().filter(directory).count() as u32, Content::directory(names)?)
+            }
+            Node::Leaf { leaf, links, .. } => {
+                let inode = |size| head(self.compact(node, *links, size)) + attributes.size();
+                let content = match &leaf.content {
+                    LeafContent::Regular(RegularFile::Inline(bytes)) => Content::inline(bytes),
+                    LeafContent::Regular(RegularFile::External(_, size)) => Content::external(*size)?,
+                    LeafContent::Symlink(target) => Content::symlink(target.as_bytes(), inode)?,
+                    LeafContent::CharacterDevice(0) if *links > 1 => {
+                        return Err(too_large("a device 0:0 with more than one name"));
+                    }
+                    LeafContent::CharacterDevice(device) if Some(*device) == self.whiteout => Content::nothing(0),
+                    LeafContent::CharacterDevice(device) | LeafContent::BlockDevice(device) => Content::nothing(
+                        u32::try_from(*device).map_err(|_| too_large("a device number of over 32 bits"))?,
+                    ),
+                    LeafContent::Fifo | LeafContent::Socket => Content::nothing(0),
+                    LeafContent::Regular(RegularFile::ExternalNoVerity(..) | RegularFile::Sparse(_)) => {
+                        return Err(Refusal::new(Case::Bug, "tree", "a file without a digest"));
+                    }
+                };
+                (*links, content)
+            }
+        };
+        let compact = self.compact(node, links, content.size);
+        Ok(Shape { attributes, content, compact, links })
+    }
+
+    /// Whether 32 bytes are enough for the inode.
+    fn compact(&self, node: &Node<'_, H>, links: u32, size: u64) -> bool {
+        let stat = node.stat();
+        time(stat) == self.time
+            && links <= u32::from(u16::MAX)
+            && stat.st_uid <= u32::from(u16::MAX)
+            && stat.st_gid <= u32::from(u16::MAX)
+            && size <= u64::from(u32::MAX)
+    }
+
+    /// Finds where everything goes.
+    fn layout(&mut self) -> Result<Ends> {
+        let mut at = FIRST_INODE;
+        let mut blocks = 0;
+        self.starts.reserve_exact(self.inodes.nodes.len());
+        for number in 0..self.inodes.nodes.len() {
+            let shape = self.shape(number)?;
+            let symlink = matches!(self.inodes.nodes[number].file_type(), FileType::Symlink);
+            at = start(at, &shape, symlink);
+            self.starts.push(u32::try_from(at / SLOT).map_err(|_| too_large("an image of more than 128 GiB"))?);
+            at = (at + shape.head() + shape.content.tail).next_multiple_of(SLOT);
+            if shape.content.blocks > 0 {
+                blocks += shape.content.blocks;
+                self.with_blocks.push(number);
+            }
+        }
+        let inodes = at;
+        let shared = inodes + self.shared.table.iter().map(Attribute::size).sum::<usize>();
+        Ok(Ends { inodes, shared, blocks: shared.next_multiple_of(BLOCK) + blocks * BLOCK })
+    }
+
+    fn emit(&self, ends: Ends) -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(ends.blocks);
+        self.head(&ends, &mut out)?;
+        // A place counts words from the block in which the inodes end.
+        let mut at = ends.inodes % BLOCK;
+        let mut places = Vec::with_capacity(self.shared.table.len());
+        for attribute in &self.shared.table {
+            places.push(u32::try_from(at / 4).map_err(|_| too_large("too many shared attributes"))?);
+            at += attribute.size();
+        }
+        let mut block = ends.shared.div_ceil(BLOCK);
+        for number in 0..self.inodes.nodes.len() {
+            out.resize(self.starts[number] as usize * SLOT, 0);
+            let shape = self.shape(number)?;
+            self.inode(number, &shape, block as u32, &places, &mut out);
+            block += shape.content.blocks;
+        }
+        out.resize(ends.inodes, 0);
+        self.shared.table.iter().for_each(|attribute| put_attribute(attribute, &mut out));
+        for number in &self.with_blocks {
+            out.resize(out.len().next_multiple_of(BLOCK), 0);
+            self.blocks(&self.shape(*number)?.content, &mut out);
+        }
+        out.resize(out.len().next_multiple_of(BLOCK), 0);
+        if out.len() != ends.blocks {
+            return Err(Refusal::new(Case::Bug, "EROFS image", "it is not as long as it was to be"));
+        }
+        Ok(out)
+    }
+
+    fn head(&self, ends: &Ends, out: &mut Vec<u8>) -> Result<()> {
+        let header = ComposefsHeader {
+            magic: COMPOSEFS_MAGIC,
+            version: VERSION,
+            flags: if self.shared.has_acl { COMPOSEFS_FLAGS_HAS_ACL } else { 0.into() },
+            composefs_version: COMPOSEFS_VERSION_V1,
+            ..ComposefsHeader::default()
+        };
+        out.extend_from_slice(header.as_bytes());
+        out.resize(1024, 0);
+        let blocks = u32::try_from(ends.blocks / BLOCK).map_err(|_| too_large("an image of more than 16 TiB"))?;
+        let superblock = Superblock {
+            magic: MAGIC_V1,
+            blkszbits: BLOCK_BITS,
+            feature_compat: (FEATURE_COMPAT_MTIME | FEATURE_COMPAT_XATTR_FILTER).into(),
+            root_nid: (self.starts[0] as u16).into(),
+            inos: (self.inodes.nodes.len() as u64).into(),
+            blocks: blocks.into(),
+            build_time: self.time.0.into(),
+            build_time_nsec: self.time.1.into(),
+            xattr_blkaddr: ((ends.inodes / BLOCK) as u32).into(),
+            ..Superblock::default()
+        };
+        out.extend_from_slice(superblock.as_bytes());
+        Ok(())
+    }
+
+    /// The inode with what it holds itself; `block` is where its blocks begin, if it has any.
+    fn inode(&self, number: usize, shape: &Shape<'_, H>, block: u32, places: &[u32], out: &mut Vec<u8>) {
+        let node = &self.inodes.nodes[number];
+        let (stat, content) = (node.stat(), &shape.content);
+        let mode = node.file_type() | stat.st_mode;
+        let value = if content.blocks > 0 { block } else { content.value };
+        // The header counts as one word, whatever its size.
+        let words = match shape.attributes.size() {
+            0 => 0,
+            bytes => (1 + (bytes - size_of::<InodeXAttrHeader>()) / 4) as u16,
+        };
+        if shape.compact {
+            let inode = CompactInodeHeader {
+                format: InodeLayout::Compact | content.layout,
+                xattr_icount: words.into(),
+                mode,
+                nlink: (shape.links as u16).into(),
+                size: (content.size as u32).into(),
+                u: value.into(),
+                ino: (number as u32).into(),
+                uid: (stat.st_uid as u16).into(),
+                gid: (stat.st_gid as u16).into(),
+                ..CompactInodeHeader::default()
+            };
+            out.extend_from_slice(inode.as_bytes());
+        } else {
+            let inode = ExtendedInodeHeader {
+                format: InodeLayout::Extended | content.layout,
+                xattr_icount: words.into(),
+                mode,
+                size: content.size.into(),
+                u: value.into(),
+                ino: (number as u32).into(),
+                uid: stat.st_uid.into(),
+                gid: stat.st_gid.into(),
+                mtime: time(stat).0.into(),
+                mtime_nsec: stat.st_mtim_nsec.into(),
+                nlink: shape.links.into(),
+                ..ExtendedInodeHeader::default()
+            };
+            out.extend_from_slice(inode.as_bytes());
+        }
+        put_attributes(&shape.attributes, places, out);
+        self.tail(content, out);
+    }
+
+    fn tail(&self, content: &Content<'_>, out: &mut Vec<u8>) {
+        match &content.body {
+            Body::Nothing => {}
+            Body::Bytes(bytes) => out.extend_from_slice(&bytes[bytes.len() - content.tail..]),
+            Body::Chunk => out.extend_from_slice(&[0xff; 4][..content.tail]),
+            Body::Names(names, blocks) => self.names(&names[blocks.iter().sum()..], out),
+        }
+    }
+
+    fn blocks(&self, content: &Content<'_>, out: &mut Vec<u8>) {
+        match &content.body {
+            Body::Nothing | Body::Chunk => {}
+            Body::Bytes(bytes) => out.extend_from_slice(&bytes[..bytes.len() - content.tail]),
+            Body::Names(names, blocks) => {
+                let mut rest = names.as_slice();
+                for held in blocks {
+                    let (these, others) = rest.split_at(*held);
+                    out.resize(out.len().next_multiple_of(BLOCK), 0);
+                    self.names(these, out);
+                    rest = others;
+                }
+            }
+        }
+    }
+
+    /// A block of a directory: fixed parts, then names.
+    fn names(&self, names: &[(&[u8], u32)], out: &mut Vec<u8>) {
+        let mut at = size_of::<DirectoryEntryHeader>() * names.len();
+        for (name, number) in names {
+            let number = *number as usize;
+            let entry = DirectoryEntryHeader {
+                inode_offset: u64::from(self.starts[number]).into(),
+                name_offset: (at as u16).into(),
+                file_type: self.inodes.nodes[number].file_type().into(),
+                ..DirectoryEntryHeader::default()
+            };
+            out.extend_from_slice(entry.as_bytes());
+            at += name.len();
+        }
+        names.iter().for_each(|(name, _)| out.extend_from_slice(name));
+    }
+}
+
+/// Where an inode begins that could begin at `at`: its tail must not lie across the end of a block, and
+/// kernels before 6.12 do not read a symlink of which any part does.
+fn start<H: FsVerityHashValue>(at: usize, shape: &Shape<'_, H>, symlink: bool) -> usize {
+    let content = &shape.content;
+    let (head, tail) = (shape.head(), content.tail);
+    if symlink {
+        // As long as it is, also where the target has been moved to a block.
+        let whole = head + content.size as usize;
+        return if at % BLOCK + whole > BLOCK { at.next_multiple_of(BLOCK) } else { at };
+    }
+    let left = (at + head).next_multiple_of(BLOCK) - (at + head);
+    if left > 0 && left < tail { at + left.next_multiple_of(SLOT) } else { at }
+}
+
+fn put_attributes<H: FsVerityHashValue>(split: &Split<'_, H>, places: &[u32], out: &mut Vec<u8>) {
+    if split.size() == 0 {
+        return;
+    }
+    let header = InodeXAttrHeader {
+        name_filter: (!split.filter).into(),
+        shared_count: split.shared.len() as u8,
+        ..InodeXAttrHeader::default()
+    };
+    out.extend_from_slice(header.as_bytes());
+    split.shared.iter().for_each(|place| out.extend_from_slice(&places[*place].to_le_bytes()));
+    split.own.iter().for_each(|attribute| put_attribute(attribute, out));
+}
+
+fn put_attribute<H: FsVerityHashValue>(attribute: &Attribute<'_, H>, out: &mut Vec<u8>) {
+    let header = XAttrHeader {
+        name_len: attribute.suffix.len() as u8,
+        name_index: attribute.prefix,
+        value_size: (attribute.value_len() as u16).into(),
+    };
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(&attribute.suffix);
+    attribute.write_value(out);
+    out.resize(out.len().next_multiple_of(4), 0);
+}
