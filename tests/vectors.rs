@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{Bench, vectors};
 use layerseal::digest::{Algorithm, verity_digest};
-use layerseal::image::{Contents, ReadOnly, Writer};
+use layerseal::image::{Contents, Keep, ReadOnly, Writer};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::report::{Case, Result};
 
@@ -21,7 +21,7 @@ fn contents(dir: &Path, image: &str, algorithm: Algorithm) -> Result<Contents> {
     let layout = Layout::open(&dir.join("oci").join(image))?;
     let digest = layout.resolve(Some("latest"), &budget)?;
     let image = Image::read(layout.store(), &digest, &Platform::host(), &budget)?;
-    Contents::read(&image, algorithm, &ReadOnly { store: layout.store(), algorithm }, &budget, &|_| ())
+    Contents::read(&image, (algorithm, Keep::Entries), &ReadOnly { store: layout.store(), algorithm }, &budget, &|_| ())
 }
 
 fn algorithm(name: &str) -> Algorithm {
@@ -42,7 +42,7 @@ fn h02_merged_digests_in_all_versions() {
             panic!("{line}")
         };
         let made = contents(&dir, image, algorithm(name)).and_then(|c| {
-            let layers = c.entries.iter().map(Vec::as_slice);
+            let layers = c.entries()?.iter().map(Vec::as_slice);
             let bytes = Writer::merged_version(c.images.algorithm, layers, version[1..].parse().unwrap())?;
             if version == "v1" {
                 assert_eq!(bytes, c.images.merged);
@@ -71,7 +71,7 @@ fn h02_the_merged_tree_as_a_dumpfile() {
     let Some(dir) = vectors("dumpfile") else { return };
     use composefs::fsverity::Sha256HashValue;
     let made = contents(&dir, "basic3", Algorithm::Sha256).unwrap();
-    let layers = made.entries.iter().map(Vec::as_slice);
+    let layers = made.entries().unwrap().iter().map(Vec::as_slice);
     let tree = layerseal::image::Images::<Sha256HashValue>::build(layers, None).unwrap().into_merged().unwrap();
     let wanted = std::fs::read_to_string(dir.join("basic3.merged.sha256.dump")).unwrap();
     let (ours, theirs) = (layerseal::image::dumpfile(&tree).unwrap(), wanted);
@@ -143,7 +143,7 @@ fn h02_layer_images_of_the_inline_sample() {
     let made = contents(&dir, "basic3", Algorithm::Sha256).unwrap();
     for (number, layer) in manifest["layers"].as_array().unwrap().iter().enumerate() {
         let wanted = layer["annotations"]["composefs.layer.erofs.v1.fsverity-sha256-12"].as_str().unwrap();
-        let image = Writer::layer_without_whiteouts(Algorithm::Sha256, &made.entries[number]).unwrap();
+        let image = Writer::layer_without_whiteouts(Algorithm::Sha256, &made.entries().unwrap()[number]).unwrap();
         assert_eq!(verity_digest(Algorithm::Sha256, &image).to_hex(), wanted, "layer {number}");
     }
     let wanted = manifest["annotations"]["composefs.merged.erofs.v1.fsverity-sha256-12"].as_str().unwrap();

@@ -9,7 +9,7 @@ use crate::cli::progress;
 use crate::digest::{Algorithm, BlobDigest};
 use crate::fetch::{Options, Session, Staging};
 use crate::identify::{further_stores, graph_root};
-use crate::image::{Contents, ErofsImages, LayerVisitor, ReadOnly};
+use crate::image::{Contents, ErofsImages, Keep, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
@@ -211,14 +211,14 @@ impl Located {
     }
 
     /// Reads the layers and makes the EROFS images, and keeps nothing.
-    pub(super) fn contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
-        self.read(&ReadOnly { store: self.store(), algorithm }, algorithm, budget)
+    pub(super) fn contents(&self, wanted: (Algorithm, Keep), budget: &Budget) -> Result<Contents> {
+        self.read(&ReadOnly { store: self.store(), algorithm: wanted.0 }, wanted, budget)
     }
 
     /// The same; of an image in the vault, objects and EROFS images are kept there.
-    pub(super) fn keep_contents(&self, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
-        let Place::Vault(vault) = &self.place else { return self.contents(algorithm, budget) };
-        let contents = self.read(&Import::new(vault, vault.store(), algorithm), algorithm, budget)?;
+    pub(super) fn keep_contents(&self, wanted: (Algorithm, Keep), budget: &Budget) -> Result<Contents> {
+        let Place::Vault(vault) = &self.place else { return self.contents(wanted, budget) };
+        let contents = self.read(&Import::new(vault, vault.store(), wanted.0), wanted, budget)?;
         vault.keep_images(&self.image.digest, &contents.images)?;
         Ok(contents)
     }
@@ -233,15 +233,15 @@ impl Located {
         };
         match made.filter(|made| made.layers.len() == self.image.layers.len()) {
             Some(made) => Ok(made),
-            None if keep => self.keep_contents(algorithm, budget).map(|c| c.images),
-            None => self.contents(algorithm, budget).map(|c| c.images),
+            None if keep => self.keep_contents((algorithm, Keep::Images), budget).map(|c| c.images),
+            None => self.contents((algorithm, Keep::Images), budget).map(|c| c.images),
         }
     }
 
-    fn read(&self, visitor: &dyn LayerVisitor, algorithm: Algorithm, budget: &Budget) -> Result<Contents> {
+    fn read(&self, visitor: &dyn LayerVisitor, wanted: (Algorithm, Keep), budget: &Budget) -> Result<Contents> {
         self.fetch_layers(self.store())?;
         let bar = progress::layers(&self.image, "reading");
-        let contents = Contents::read(&self.image, algorithm, visitor, budget, &|n| bar.inc(n));
+        let contents = Contents::read(&self.image, wanted, visitor, budget, &|n| bar.inc(n));
         bar.finish_and_clear();
         contents
     }

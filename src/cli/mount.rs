@@ -7,7 +7,7 @@ use crate::cli::args::{self, VerityArg};
 use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::Contents;
+use crate::image::{Contents, Keep};
 use crate::mount::{Kind, Mounted, Record, Upper, keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
@@ -137,8 +137,8 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
-        located.keep_contents(algorithm, budget).map(Rc::new)
+    let mut read = |Wanted { algorithm, keep, .. }: Wanted| -> Result<Rc<Contents>> {
+        located.keep_contents((algorithm, keep), budget).map(Rc::new)
     };
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
@@ -164,7 +164,7 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
     match known {
         Some((merged, layers)) => unsigned(&located.image, merged, &layers, &denied()?),
         None => {
-            let contents = located.keep_contents(algorithm, budget)?;
+            let contents = located.keep_contents((algorithm, Keep::Images), budget)?;
             unsigned(&located.image, contents.images.merged_digest, &contents.images.layer_digests, &denied()?)
         }
     }

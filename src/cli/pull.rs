@@ -4,7 +4,7 @@ use crate::cli::args;
 use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, progress};
 use crate::digest::Algorithm;
-use crate::image::Contents;
+use crate::image::{Contents, Keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
@@ -76,8 +76,8 @@ pub(super) fn import(
     let image = &located.image;
     let mut last: Option<Rc<Contents>> = None;
     let mut without_verity = false;
-    let mut read = |Wanted { algorithm, .. }: Wanted| -> Result<Rc<Contents>> {
-        if let Some(contents) = last.as_ref().filter(|c| c.images.algorithm == algorithm) {
+    let mut read = |Wanted { algorithm, keep, .. }: Wanted| -> Result<Rc<Contents>> {
+        if let Some(contents) = last.as_ref().filter(|c| c.images.algorithm == algorithm && c.has(keep)) {
             return Ok(contents.clone());
         }
         // From a registry they go where they are to stay.
@@ -85,7 +85,7 @@ pub(super) fn import(
         located.fetch_layers(from)?;
         let import = Import::new(vault, from, algorithm);
         let bar = progress::layers(image, "pulling");
-        let contents = vault.syncing(|| Contents::read(image, algorithm, &import, budget, &|n| bar.inc(n)));
+        let contents = vault.syncing(|| Contents::read(image, (algorithm, keep), &import, budget, &|n| bar.inc(n)));
         bar.finish_and_clear();
         without_verity |= import.without_verity();
         let contents = Rc::new(contents?);
@@ -102,11 +102,11 @@ pub(super) fn import(
             };
             accepted = verified.seal_name().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
-            read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true })?
+            read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true, keep: Keep::Images })?
         }
         None => {
             let algorithm = algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget));
-            read(Wanted { algorithm, bound: true })?
+            read(Wanted { algorithm, bound: true, keep: Keep::Images })?
         }
     };
     vault.store().write(&image.manifest)?;

@@ -16,11 +16,11 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
     let found = extra.found(&located, &home.budget)?;
     let rules = rules(&args.trust)?;
     let mut kept: Vec<Rc<Contents>> = Vec::new();
-    let mut read = |Wanted { algorithm, .. }: Wanted| {
-        if let Some(contents) = kept.iter().find(|c| c.images.algorithm == algorithm) {
+    let mut read = |Wanted { algorithm, keep, .. }: Wanted| {
+        if let Some(contents) = kept.iter().find(|c| c.images.algorithm == algorithm && c.has(keep)) {
             return Ok(contents.clone());
         }
-        let contents = Rc::new(located.contents(algorithm, &home.budget)?);
+        let contents = Rc::new(located.contents((algorithm, keep), &home.budget)?);
         kept.push(contents.clone());
         Ok(contents)
     };

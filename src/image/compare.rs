@@ -50,7 +50,7 @@ fn compare<'a, H: FsVerityHashValue>(
             .filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque))
             .cloned()
             .collect();
-        Images::<H>::build([kept.as_slice()], None)?.bare_merged()
+        Images::<H>::build([kept], None)?.bare_merged()
     };
     let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
     // A layer image's root has whatever metadata its maker chose; the layer need not say.

@@ -9,14 +9,22 @@ use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image, Layer};
 use crate::report::{Case, Refusal, Result};
 
-/// What the layers of an image really hold, read from their blobs: the entries, and the EROFS images
-/// that we make of them.
+/// What the layers of an image really hold, read from their blobs: the EROFS images that we make of them,
+/// and where they are wanted the entries.
 #[derive(Debug)]
 pub struct Contents {
-    /// Entries of each layer, lowest first.
-    pub entries: Vec<Vec<Entry>>,
+    entries: Option<Vec<Vec<Entry>>>,
     /// The EROFS images.
     pub images: ErofsImages,
+}
+
+/// What is left of the layers when their EROFS images are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The EROFS images: enough for seals of what we make.
+    Images,
+    /// The entries too, for comparison with images that others have made. They are a third of the memory.
+    Entries,
 }
 
 /// The EROFS images of one image, and their fs-verity digests.
@@ -89,6 +97,19 @@ impl LayerVisitor for ReadOnly<'_> {
 }
 
 impl Contents {
+    /// Entries of each layer, lowest first.
+    ///
+    /// # Errors
+    /// [`Case::Bug`] when they were not kept.
+    pub fn entries(&self) -> Result<&[Vec<Entry>]> {
+        self.entries.as_deref().ok_or_else(|| Refusal::new(Case::Bug, "layers", "their entries were not kept"))
+    }
+
+    /// Whether this is what somebody wants to be kept, or more.
+    pub fn has(&self, keep: Keep) -> bool {
+        keep == Keep::Images || self.entries.is_some()
+    }
+
     /// Reads every layer of `image` once and makes the EROFS images. Layers are read side by side, on
     /// as many threads as there are processors.
     ///
@@ -97,13 +118,13 @@ impl Contents {
     /// content that cannot be sealed; C03 over budget.
     pub fn read(
         image: &Image,
-        algorithm: Algorithm,
+        (algorithm, keep): (Algorithm, Keep),
         visitor: &dyn LayerVisitor,
         budget: &Budget,
         progress: Progress<'_>,
     ) -> Result<Self> {
         let entries = read_layers(&image.layers, visitor, budget, progress)?;
-        Self::from_entries(algorithm, entries)
+        Self::from_entries((algorithm, keep), entries)
     }
 
     /// Reads some layers of an image, by their numbers, for what the visitor makes of them.
@@ -125,11 +146,12 @@ impl Contents {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn from_entries(algorithm: Algorithm, entries: Vec<Vec<Entry>>) -> Result<Self> {
-        let (layers, merged) = Writer::all(algorithm, entries.iter().map(Vec::as_slice))?;
+    pub fn from_entries((algorithm, keep): (Algorithm, Keep), entries: Vec<Vec<Entry>>) -> Result<Self> {
+        let kept = (keep == Keep::Entries).then(|| entries.clone());
+        let (layers, merged) = Writer::all(algorithm, entries)?;
         let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
         let merged_digest = verity_digest(algorithm, &merged);
-        Ok(Self { entries, images: ErofsImages { algorithm, layers, layer_digests, merged, merged_digest } })
+        Ok(Self { entries: kept, images: ErofsImages { algorithm, layers, layer_digests, merged, merged_digest } })
     }
 }
 

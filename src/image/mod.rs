@@ -12,7 +12,7 @@ mod tar_split;
 mod tree;
 
 pub use compare::same_meaning;
-pub use contents::{Contents, ErofsImages, LayerBlob, LayerVisitor, Progress, ReadOnly};
+pub use contents::{Contents, ErofsImages, Keep, LayerBlob, LayerVisitor, Progress, ReadOnly};
 pub use erofs::{Writer, objects};
 pub use layer::{ContentSink, HashOnly, LayerContent, read_layer};
 pub use listing::{External, external_files};

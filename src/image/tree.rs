@@ -5,7 +5,6 @@
 //! before its own layer's marker is removed by it. The OCI specification would keep it. This is
 //! deliberate: the merged digest of an image is then the one that other composefs tools compute.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -45,23 +44,26 @@ impl<H: FsVerityHashValue> Images<H> {
     /// # Errors
     /// [`Case::H03Path`] for missing parents and hard links to nothing, [`Case::H06Entry`] for what
     /// EROFS cannot hold; the layer's number is part of the message.
-    pub fn build<'a>(layers: impl IntoIterator<Item = &'a [Entry]>, stack: Option<Stack<'_, H>>) -> Result<Self> {
+    pub fn build<L: Into<Vec<Entry>>>(
+        layers: impl IntoIterator<Item = L>,
+        stack: Option<Stack<'_, H>>,
+    ) -> Result<Self> {
         // Seen only in a stack of layers of which none has an entry for the root: then users other
         // than root are to get in all the same.
         Self::build_on(Stat { st_mode: 0o755, ..Stat::uninitialized() }, layers, stack)
     }
 
     /// Like [`Self::build`], with the root's metadata before the first layer.
-    pub(super) fn build_on<'a>(
+    pub(super) fn build_on<L: Into<Vec<Entry>>>(
         root: Stat,
-        layers: impl IntoIterator<Item = &'a [Entry]>,
+        layers: impl IntoIterator<Item = L>,
         mut stack: Option<Stack<'_, H>>,
     ) -> Result<Self> {
         let mut builder = Builder::new(root);
         for (number, entries) in layers.into_iter().enumerate() {
             let within = |r: Refusal| r.within(format!("layer {number}"));
             builder.begin_layer();
-            for entry in entries {
+            for entry in entries.into() {
                 builder.apply(entry).map_err(within)?;
             }
             if let Some(take) = &mut stack {
@@ -115,19 +117,19 @@ pub fn dumpfile<H: FsVerityHashValue>(tree: &FileSystem<H>) -> Result<String> {
 
 type Path = Box<[u8]>;
 
-struct Builder<'a, H: FsVerityHashValue> {
+struct Builder<H: FsVerityHashValue> {
     fs: FileSystem<H>,
     /// Names that each leaf has, by its number.
     names: Vec<usize>,
     /// Leaves from here on were made by the current layer.
     first_own: usize,
-    log: Log<'a, H>,
+    log: Log<H>,
 }
 
 /// What the current layer did, to derive its own tree.
-struct Log<'a, H: FsVerityHashValue> {
+struct Log<H: FsVerityHashValue> {
     /// Paths that the layer gave something to.
-    touched: BTreeSet<Cow<'a, [u8]>>,
+    touched: BTreeSet<Path>,
     /// What it removed or replaced, in order.
     displaced: Vec<Displaced<H>>,
     /// Directories that it made where there was none: nothing lower is in them.
@@ -145,13 +147,13 @@ struct Displaced<H: FsVerityHashValue> {
     own: BTreeSet<Path>,
 }
 
-impl<H: FsVerityHashValue> Default for Log<'_, H> {
+impl<H: FsVerityHashValue> Default for Log<H> {
     fn default() -> Self {
         Self { touched: BTreeSet::new(), displaced: Vec::new(), own: BTreeSet::new(), regrouped: HashSet::new() }
     }
 }
 
-impl<'a, H: FsVerityHashValue> Builder<'a, H> {
+impl<H: FsVerityHashValue> Builder<H> {
     fn new(root: Stat) -> Self {
         Self { fs: FileSystem::new(root), names: Vec::new(), first_own: 0, log: Log::default() }
     }
@@ -161,67 +163,68 @@ impl<'a, H: FsVerityHashValue> Builder<'a, H> {
         self.log = Log::default();
     }
 
-    fn apply(&mut self, entry: &'a Entry) -> Result<()> {
-        let path = &entry.path;
-        let content = match &entry.kind {
-            Kind::Directory => return self.directory(path, entry.stat.clone()),
-            Kind::Whiteout => return self.remove(path),
-            Kind::Opaque => return self.clear(path),
-            Kind::Hardlink(target) => return self.link(path, target),
-            Kind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data.clone())),
+    fn apply(&mut self, entry: Entry) -> Result<()> {
+        let Entry { path, kind, stat } = entry;
+        let content = match kind {
+            Kind::Directory => return self.directory(path, stat),
+            Kind::Whiteout => return self.remove(&path),
+            Kind::Opaque => return self.clear(&path),
+            Kind::Hardlink(target) => return self.link(path, &target),
+            Kind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data)),
             Kind::External(digest, size) => {
                 let id = H::read_from_bytes(digest.as_bytes()).map_err(|_| {
-                    Refusal::new(Case::D09Algorithm, shown(path), "digests of two algorithms in one tree")
+                    Refusal::new(Case::D09Algorithm, shown(&path), "digests of two algorithms in one tree")
                 })?;
-                LeafContent::Regular(RegularFile::External(id, *size))
+                LeafContent::Regular(RegularFile::External(id, size))
             }
-            Kind::Symlink(target) => LeafContent::Symlink(OsStr::from_bytes(target).into()),
-            Kind::CharacterDevice(number) => LeafContent::CharacterDevice(*number),
-            Kind::BlockDevice(number) => LeafContent::BlockDevice(*number),
+            Kind::Symlink(target) => LeafContent::Symlink(OsStr::from_bytes(&target).into()),
+            Kind::CharacterDevice(number) => LeafContent::CharacterDevice(number),
+            Kind::BlockDevice(number) => LeafContent::BlockDevice(number),
             Kind::Fifo => LeafContent::Fifo,
         };
-        let id = self.fs.push_leaf(entry.stat.clone(), content);
+        let id = self.fs.push_leaf(stat, content);
         self.names.push(0);
         self.put(path, id)
     }
 
-    fn directory(&mut self, path: &'a [u8], stat: Stat) -> Result<()> {
-        self.log.touched.insert(path.into());
+    fn directory(&mut self, path: Path, stat: Stat) -> Result<()> {
         if path.is_empty() {
             self.fs.set_root_stat(stat);
+            self.log.touched.insert(path);
             return Ok(());
         }
-        let (parent, name) = self.parent(path)?;
+        let (parent, name) = self.parent(&path)?;
         let (new, displaced) = match parent.lookup(name) {
             Some(Inode::Leaf(..)) => (true, parent.pop(name)),
             Some(Inode::Directory(_)) => (false, None),
             None => (true, None),
         };
         parent.merge(name, Inode::Directory(Box::new(Directory::new(stat))));
-        self.displace(path, displaced);
+        self.displace(&path, displaced);
         if new {
-            self.log.own.insert(path.into());
+            self.log.own.insert(path.clone());
         }
+        self.log.touched.insert(path);
         Ok(())
     }
 
-    fn put(&mut self, path: &'a [u8], id: LeafId) -> Result<()> {
-        let (parent, name) = self.parent(path)?;
+    fn put(&mut self, path: Path, id: LeafId) -> Result<()> {
+        let (parent, name) = self.parent(&path)?;
         let displaced = parent.pop(name);
         parent.insert(name, Inode::leaf(id));
         self.names[id.0] += 1;
-        self.log.touched.insert(path.into());
-        self.displace(path, displaced);
+        self.displace(&path, displaced);
+        self.log.touched.insert(path);
         Ok(())
     }
 
-    fn link(&mut self, path: &'a [u8], target: &[u8]) -> Result<()> {
-        if path == target {
-            return Err(Refusal::new(Case::H03Path, shown(path), "a hard link to itself"));
+    fn link(&mut self, path: Path, target: &[u8]) -> Result<()> {
+        if *path == *target {
+            return Err(Refusal::new(Case::H03Path, shown(&path), "a hard link to itself"));
         }
         let id =
             self.fs.root.split(OsStr::from_bytes(target)).and_then(|(dir, name)| dir.leaf_id(name)).map_err(|e| {
-                Refusal::new(Case::H03Path, shown(path), format!("a hard link to {}: {e}", shown(target)))
+                Refusal::new(Case::H03Path, shown(&path), format!("a hard link to {}: {e}", shown(target)))
             })?;
         if id.0 < self.first_own {
             self.log.regrouped.insert(id.0);
@@ -308,11 +311,7 @@ impl<'a, H: FsVerityHashValue> Builder<'a, H> {
                 );
             log.regrouped.extend(leaves);
             touched.extend(
-                self.fs
-                    .root
-                    .entries()
-                    .filter(|(n, _)| is_stub_name(n.as_bytes()))
-                    .map(|(n, _)| n.as_bytes().to_vec().into()),
+                self.fs.root.entries().filter(|(n, _)| is_stub_name(n.as_bytes())).map(|(n, _)| n.as_bytes().into()),
             );
         }
         self.add_link_groups(&log.regrouped, &mut touched);
@@ -334,19 +333,19 @@ impl<'a, H: FsVerityHashValue> Builder<'a, H> {
     }
 
     /// Adds all names of the leaves in `groups`.
-    fn add_link_groups(&self, groups: &HashSet<usize>, touched: &mut BTreeSet<Cow<'_, [u8]>>) {
+    fn add_link_groups(&self, groups: &HashSet<usize>, touched: &mut BTreeSet<Path>) {
         fn walk<H: FsVerityHashValue>(
             dir: &Directory<H>,
             at: &[u8],
             groups: &HashSet<usize>,
-            touched: &mut BTreeSet<Cow<'_, [u8]>>,
+            touched: &mut BTreeSet<Path>,
         ) {
             for (name, inode) in dir.entries() {
                 let path = join(at, name.as_bytes());
                 match inode {
                     Inode::Directory(sub) => walk(sub, &path, groups, touched),
                     Inode::Leaf(id, _) if groups.contains(&id.0) => {
-                        touched.insert(path.into_vec().into());
+                        touched.insert(path);
                     }
                     Inode::Leaf(..) => {}
                 }

@@ -35,7 +35,7 @@ pub fn digest_of_directory(path: &Path, algorithm: Algorithm, budget: &Budget) -
     // A directory precedes what is in it, and the first name of a file its others.
     found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let entries = link(found);
-    Ok(verity_digest(algorithm, &Writer::merged(algorithm, [entries.as_slice()])?))
+    Ok(verity_digest(algorithm, &Writer::merged(algorithm, [entries])?))
 }
 
 /// Files with several names get one, and links to it.

@@ -14,7 +14,7 @@ use composefs::INLINE_CONTENT_MAX_V0;
 use super::VerityMode;
 use crate::digest::{Algorithm, VerityDigest};
 use crate::identify::ClaimedLayer;
-use crate::image::{Contents, Entry, FileContent, Progress, Skeleton, diff_id};
+use crate::image::{Contents, Entry, FileContent, Keep, Progress, Skeleton, diff_id};
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
@@ -34,6 +34,8 @@ pub struct ImportRules<'a> {
     /// Whether the tars are put together and hashed. Needed where nothing but the config's diff_ids
     /// says which layers an image has.
     pub diff_ids: bool,
+    /// What is needed of them afterwards.
+    pub keep: Keep,
     /// What may be spent.
     pub budget: &'a Budget,
 }
@@ -54,7 +56,7 @@ pub fn import(
         let read = Layer::open(vault, layer, rules).and_then(|l| l.read(progress));
         entries.push(read.map_err(|r| r.within(format!("layer {number}")))?);
     }
-    let contents = Contents::from_entries(rules.algorithm, entries)?;
+    let contents = Contents::from_entries((rules.algorithm, rules.keep), entries)?;
     // Names of objects are on the disk before anything says that they are complete.
     vault.sync()?;
     Ok(contents)

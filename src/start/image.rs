@@ -6,7 +6,7 @@ use super::layers::Lowers;
 use super::{Onto, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
-use crate::image::{Contents, Progress};
+use crate::image::{Contents, Keep, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
@@ -348,10 +348,11 @@ impl Work<'_> {
             if let Some((had, contents)) = &kept
                 && had.algorithm == wanted.algorithm
                 && (had.bound == wanted.bound || !had.bound)
+                && contents.has(wanted.keep)
             {
                 return Ok(contents.clone());
             }
-            let contents = Rc::new(self.import(wanted.algorithm, !wanted.bound)?);
+            let contents = Rc::new(self.import(wanted)?);
             kept = Some((wanted, contents.clone()));
             Ok(contents)
         };
@@ -387,8 +388,8 @@ impl Work<'_> {
         vault.add_image(image)
     }
 
-    fn import(&self, algorithm: Algorithm, diff_ids: bool) -> Result<Contents> {
-        let rules = ImportRules { algorithm, mode: self.mode, diff_ids, budget: self.budget };
+    fn import(&self, Wanted { algorithm, bound, keep }: Wanted) -> Result<Contents> {
+        let rules = ImportRules { algorithm, mode: self.mode, diff_ids: !bound, keep, budget: self.budget };
         import(self.vault, &self.claimed.layers, &rules, self.progress)
     }
 
@@ -399,7 +400,7 @@ impl Work<'_> {
         let (merged, layers) = match known.filter(|(_, layers)| layers.len() == image.layers.len()) {
             Some(digests) => digests,
             None => {
-                let contents = self.import(UNSIGNED, false)?;
+                let contents = self.import(Wanted { algorithm: UNSIGNED, bound: true, keep: Keep::Images })?;
                 self.keep_image(candidate, &contents)?;
                 (contents.images.merged_digest, contents.images.layer_digests)
             }

@@ -8,6 +8,7 @@ use super::image::{self, UNSIGNED, made_before, vault_of, verity_mode};
 use super::{Onto, own, place, uppers};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
+use crate::image::Keep;
 use crate::invoke::Call;
 use crate::mount::{self, Kind, Record};
 use crate::oci::Budget;
@@ -110,7 +111,13 @@ fn merged(
     let (merged, digests) = match known {
         Some(digests) => digests,
         None => {
-            let rules = ImportRules { algorithm: UNSIGNED, mode, diff_ids: false, budget: &Budget::STANDARD };
+            let rules = ImportRules {
+                algorithm: UNSIGNED,
+                mode,
+                diff_ids: false,
+                keep: Keep::Images,
+                budget: &Budget::STANDARD,
+            };
             let contents = import(&vault, &layers, &rules, &|_| ())?;
             vault.keep_layers(&top, &contents.images)?;
             (contents.images.merged_digest, contents.images.layer_digests)

@@ -10,7 +10,7 @@ use super::fsck::{Blob, BlobDamage, Checked, Fault, Fsck, Part, Remedy};
 use super::named::ALGORITHMS;
 use super::objects::Import;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::{ContentSink, Contents, HashOnly, LayerBlob, LayerVisitor};
+use crate::image::{ContentSink, Contents, HashOnly, Keep, LayerBlob, LayerVisitor};
 use crate::oci::{BlobStore, Image, Layer, Platform};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Bytes, Parsed, Seal, parse};
@@ -183,7 +183,7 @@ impl Fsck<'_> {
         algorithm: Algorithm,
     ) -> Result<()> {
         let stores = Stores { own: self.vault.store(), fetched: fetched.map(Layers::store), algorithm };
-        let contents = Contents::read(image, algorithm, &stores, self.budget, &|_| {})?;
+        let contents = Contents::read(image, (algorithm, Keep::Images), &stores, self.budget, &|_| {})?;
         for (digest, bytes) in contents.images.all() {
             if again.contains(digest) {
                 self.put(image, digest, bytes)?;

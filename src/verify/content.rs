@@ -15,6 +15,18 @@ pub(super) struct Checked {
     pub(super) stackable: bool,
 }
 
+/// Whether it takes the layers' entries to check the seal: for images that are not what we make of them, and
+/// for whiteouts where nobody has signed the merged image.
+pub(super) fn compares(signed: &Signed, contents: &Contents) -> bool {
+    let images = &contents.images;
+    let ours = |(role, digest): (&Role, &VerityDigest)| match role {
+        Role::Merged => *digest == images.merged_digest,
+        Role::Layer(number) => images.layer_digests.get(*number) == Some(digest),
+        _ => true,
+    };
+    !signed.signatures.contains_key(&Role::Merged) || !signed.digests.iter().all(ours)
+}
+
 /// Compares every image of the seal with the layers.
 pub(super) fn check(
     seal: &Seal,
@@ -84,7 +96,7 @@ impl Check<'_> {
         }
         let bytes = match carried {
             Some(bytes) => {
-                same_meaning(self.seal.algorithm, &bytes, self.entries(), true).map_err(|r| r.within("merged"))?;
+                same_meaning(self.seal.algorithm, &bytes, self.entries()?, true).map_err(|r| r.within("merged"))?;
                 // Bytes that nobody signed are not for the kernel, whatever they mean: ours are.
                 if !self.signed.signatures.contains_key(&Role::Merged) {
                     return Ok(self.made(
@@ -104,7 +116,7 @@ impl Check<'_> {
     fn other_version(&self, digest: &VerityDigest) -> Result<Vec<u8>> {
         if self.seal.dialect == Dialect::Canonical {
             for version in [0, 2] {
-                let bytes = Writer::merged_version(self.seal.algorithm, self.entries(), version)?;
+                let bytes = Writer::merged_version(self.seal.algorithm, self.entries()?, version)?;
                 if verity_digest(self.seal.algorithm, &bytes) == *digest {
                     return Ok(bytes);
                 }
@@ -120,7 +132,7 @@ impl Check<'_> {
         if digest == made {
             return Ok(());
         }
-        let entries = &self.contents.entries[number];
+        let entries = &self.contents.entries()?[number];
         if let Some(bytes) = carried {
             return same_meaning(self.seal.algorithm, &bytes, [entries.as_slice()], false).map_err(|r| r.within(role));
         }
@@ -138,7 +150,7 @@ impl Check<'_> {
         if self.signed.signatures.is_empty() || self.signed.signatures.contains_key(&Role::Config) {
             return Ok(());
         }
-        for (number, entries) in self.contents.entries.iter().enumerate() {
+        for (number, entries) in self.contents.entries()?.iter().enumerate() {
             let takes_away = entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque));
             let exact =
                 self.signed.digests.get(&Role::Layer(number)) == Some(&self.contents.images.layer_digests[number]);
@@ -153,8 +165,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn entries(&self) -> impl Iterator<Item = &[crate::image::Entry]> {
-        self.contents.entries.iter().map(Vec::as_slice)
+    fn entries(&self) -> Result<impl Iterator<Item = &[crate::image::Entry]>> {
+        Ok(self.contents.entries()?.iter().map(Vec::as_slice))
     }
 
     fn differs(&self, role: Role, sealed: &VerityDigest, made: &VerityDigest) -> Refusal {

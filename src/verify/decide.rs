@@ -6,7 +6,7 @@ use super::content::{self, Checked};
 use super::signatures::{self, Rules, Signed, SignedBy};
 use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::Contents;
+use crate::image::{Contents, Keep};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::policy::Denied;
 use crate::report::{Case, Class, Refusal, Result};
@@ -33,6 +33,8 @@ pub struct Wanted {
     /// Without one only the diff_ids in the config say which layers are the image's, and a reader that
     /// does not check them would let the layers of one image pass with the seal of another.
     pub bound: bool,
+    /// What is needed of them.
+    pub keep: Keep,
 }
 
 /// One line of the table that `verify` prints.
@@ -227,7 +229,11 @@ impl Judge<'_> {
             return Ok((signed, images));
         }
         let bound = signed.binding.is_some() && rules.certificates.is_some();
-        let contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound })?;
+        let keep = if bound { Keep::Images } else { Keep::Entries };
+        let mut contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound, keep })?;
+        if content::compares(&signed, &contents) && !contents.has(Keep::Entries) {
+            contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound, keep: Keep::Entries })?;
+        }
         let images = content::check(seal, &signed, &contents, store, budget)?;
         self.deny(&signed, &images)?;
         Ok((signed, images))

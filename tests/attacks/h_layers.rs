@@ -388,7 +388,9 @@ fn h07_what_is_kept_of_an_image_is_bounded() {
     let store = layerseal::oci::Layout::open(&layout.path).unwrap();
     let algorithm = layerseal::digest::Algorithm::Sha256;
     let visitor = layerseal::image::ReadOnly { store: store.store(), algorithm };
-    let read = |budget| layerseal::image::Contents::read(&image, algorithm, &visitor, budget, &|_| ());
+    let read = |budget| {
+        layerseal::image::Contents::read(&image, (algorithm, layerseal::image::Keep::Images), &visitor, budget, &|_| ())
+    };
     assert_eq!(read(&budget).unwrap_err().case(), layerseal::report::Case::H07Budget);
     assert_ne!(read(&layerseal::oci::Budget::STANDARD).unwrap_err().case(), layerseal::report::Case::H07Budget);
 }

@@ -78,7 +78,7 @@ fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<
     let question = Question { image, found: &found, home: store, rules: &rules, budget, checked: &|_| false };
     let mut read = |wanted: Wanted| {
         let reader = ReadOnly { store, algorithm: wanted.algorithm };
-        Contents::read(image, wanted.algorithm, &reader, budget, &|_| {}).map(Rc::new)
+        Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {}).map(Rc::new)
     };
     judge(&question, &mut read).into_result()
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use layerseal::digest::{Algorithm, BlobDigest};
-use layerseal::image::{Contents, ReadOnly};
+use layerseal::image::{Contents, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Certificate, Dates};
 use layerseal::policy::{Denied, Directories};
@@ -47,7 +47,7 @@ impl Host {
 
     fn contents(&self, algorithm: Algorithm) -> Result<Rc<Contents>> {
         let visitor = ReadOnly { store: self.layout.store(), algorithm };
-        Contents::read(&self.image, algorithm, &visitor, &Budget::STANDARD, &|_| {}).map(Rc::new)
+        Contents::read(&self.image, (algorithm, Keep::Entries), &visitor, &Budget::STANDARD, &|_| {}).map(Rc::new)
     }
 
     /// The verdict, by these certificates; `checked` says that this host has seen the layers before.

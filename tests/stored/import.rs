@@ -3,7 +3,7 @@ use std::process::Command;
 
 use layerseal::digest::Algorithm;
 use layerseal::identify::{ClaimedImage, stored_images};
-use layerseal::image::{Contents, ReadOnly};
+use layerseal::image::{Contents, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout as OpenLayout, Platform};
 use layerseal::prepare::{ImportRules, VerityMode, import};
 use layerseal::report::Case;
@@ -50,7 +50,8 @@ impl<'a> Store<'a> {
     fn import(&self, algorithm: Algorithm, diff_ids: bool) -> layerseal::report::Result<Contents> {
         let image = self.image();
         let vault = layerseal::start::vault_of(&image.root).unwrap();
-        let rules = ImportRules { algorithm, mode: VerityMode::Off, diff_ids, budget: &Budget::STANDARD };
+        let rules =
+            ImportRules { algorithm, mode: VerityMode::Off, diff_ids, keep: Keep::Entries, budget: &Budget::STANDARD };
         import(&vault, &image.layers, &rules, &|_| ())
     }
 
@@ -60,7 +61,7 @@ impl<'a> Store<'a> {
         let digest = layout.resolve(None, &Budget::STANDARD).unwrap();
         let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
         let reader = ReadOnly { store: layout.store(), algorithm };
-        Contents::read(&image, algorithm, &reader, &Budget::STANDARD, &|_| ()).unwrap()
+        Contents::read(&image, (algorithm, Keep::Entries), &reader, &Budget::STANDARD, &|_| ()).unwrap()
     }
 }
 

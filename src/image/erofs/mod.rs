@@ -33,7 +33,10 @@ impl Writer {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn merged<'a>(algorithm: Algorithm, layers: impl IntoIterator<Item = &'a [Entry]>) -> Result<Vec<u8>> {
+    pub fn merged<L: Into<Vec<Entry>> + Send>(
+        algorithm: Algorithm,
+        layers: impl IntoIterator<Item = L>,
+    ) -> Result<Vec<u8>> {
         Self::merged_version(algorithm, layers, 1)
     }
 
@@ -41,14 +44,14 @@ impl Writer {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn all<'a>(
+    pub fn all<L: Into<Vec<Entry>> + Send>(
         algorithm: Algorithm,
-        layers: impl IntoIterator<Item = &'a [Entry]>,
+        layers: impl IntoIterator<Item = L>,
     ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
-        let layers: Vec<&[Entry]> = layers.into_iter().collect();
+        let layers: Vec<L> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write_all::<Sha256HashValue>(layers),
-            Algorithm::Sha512 => write_all::<Sha512HashValue>(layers),
+            Algorithm::Sha256 => write_all::<Sha256HashValue, L>(layers),
+            Algorithm::Sha512 => write_all::<Sha512HashValue, L>(layers),
         })
     }
 
@@ -56,9 +59,9 @@ impl Writer {
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn merged_version<'a>(
+    pub fn merged_version<L: Into<Vec<Entry>> + Send>(
         algorithm: Algorithm,
-        layers: impl IntoIterator<Item = &'a [Entry]>,
+        layers: impl IntoIterator<Item = L>,
         version: u8,
     ) -> Result<Vec<u8>> {
         let version = match version {
@@ -66,7 +69,7 @@ impl Writer {
             1 => FormatVersion::V1,
             _ => FormatVersion::V2,
         };
-        let layers: Vec<&[Entry]> = layers.into_iter().collect();
+        let layers: Vec<L> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, None)?.into_merged()?, version),
             Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, None)?.into_merged()?, version),
@@ -113,12 +116,12 @@ fn fell() -> Refusal {
 pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
     let kept: Vec<Entry> =
         entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
-    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept.as_slice()], None)?.bare_merged())
+    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept], None)?.bare_merged())
 }
 
 /// Layers are written while the next one's tree is built, and their trees are gone when they are: of a large
 /// image there are never more than a few.
-fn write_all<H: FsVerityHashValue>(layers: Vec<&[Entry]>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+fn write_all<H: FsVerityHashValue, L: Into<Vec<Entry>>>(layers: Vec<L>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
     std::thread::scope(|scope| {
         let (send, trees) = std::sync::mpsc::sync_channel::<LayerTree<H>>(0);
         let writer = deep(scope, move || {

@@ -76,7 +76,8 @@ fn content<H: FsVerityHashValue>(random: &mut Random) -> LeafContent<H> {
         ),
         7 => LeafContent::CharacterDevice(random.one_of(&[0, 0, 0x103, u64::from(u32::MAX)])),
         8 => LeafContent::BlockDevice(0x800),
-        _ => random.one_of(&[true, false]).then_some(LeafContent::Fifo).unwrap_or(LeafContent::Socket),
+        9 if random.below(2) == 0 => LeafContent::Fifo,
+        _ => LeafContent::Socket,
     }
 }
 
