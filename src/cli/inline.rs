@@ -43,7 +43,7 @@ pub(super) fn sign(plan: Plan, reference: &Reference, der: impl Fn(&Item<'_>) ->
     replace(&plan.located, reference, &manifest)
 }
 
-fn part(item: Item<'_>, der: Vec<u8>) -> Part {
+fn part(item: Item<'_>, der: Vec<u8>) -> Part<'_> {
     Part { role: item.role, digest: item.digest, der, erofs: None }
 }
 

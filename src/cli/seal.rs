@@ -86,7 +86,7 @@ impl Plan {
         &self,
         format: FormatArg,
         mut der: impl FnMut(&Item<'_>) -> Result<Vec<u8>>,
-    ) -> Result<Artifact> {
+    ) -> Result<Artifact<'_>> {
         let mut parts = Vec::new();
         let mut statement = Vec::new();
         for item in self.items() {
@@ -94,12 +94,7 @@ impl Plan {
             match item.role {
                 Role::Binding => statement = signature,
                 Role::Layer(_) | Role::Merged => {
-                    parts.push(Part {
-                        role: item.role,
-                        digest: item.digest,
-                        der: signature,
-                        erofs: Some(item.bytes.into_owned()),
-                    });
+                    parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: Some(item.bytes) });
                 }
                 _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
             }
@@ -114,7 +109,7 @@ impl Plan {
 
     /// Stores the artifact beside the image or where `output` says: blobs first, the manifest next, the
     /// entries that make it findable last, so that a failure leaves nothing that counts.
-    pub(super) fn store(&self, home: &Home, artifact: &Artifact, output: Option<&Reference>) -> Result<BlobDigest> {
+    pub(super) fn store(&self, home: &Home, artifact: &Artifact<'_>, output: Option<&Reference>) -> Result<BlobDigest> {
         let image = &self.located.image.digest;
         match (output, &self.located.place) {
             (Some(Reference::Layout { dir, .. }), _) => into_layout(&Layout::open_or_create(dir)?, image, artifact),
@@ -134,12 +129,12 @@ impl Plan {
     }
 }
 
-fn put(artifact: &Artifact, store: &BlobStore) -> Result<BlobDigest> {
+fn put(artifact: &Artifact<'_>, store: &BlobStore) -> Result<BlobDigest> {
     artifact.blobs.iter().try_for_each(|blob| store.write(blob).map(drop))?;
     store.write(&artifact.manifest)
 }
 
-fn into_layout(layout: &Layout, image: &BlobDigest, artifact: &Artifact) -> Result<BlobDigest> {
+fn into_layout(layout: &Layout, image: &BlobDigest, artifact: &Artifact<'_>) -> Result<BlobDigest> {
     let digest = put(artifact, layout.store())?;
     layout.add_referrer(image, &artifact_descriptor(&artifact.manifest))?;
     Ok(digest)
@@ -149,7 +144,7 @@ fn into_registry(
     session: &Session,
     repository: &Repository,
     image: &BlobDigest,
-    artifact: &Artifact,
+    artifact: &Artifact<'_>,
 ) -> Result<BlobDigest> {
     let staging = Staging::new()?;
     let digest = put(artifact, staging.store())?;

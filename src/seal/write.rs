@@ -1,5 +1,7 @@
 //! The artifacts that we write: each with a signature for every role, and the statement.
 
+use std::borrow::Cow;
+
 use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::oci::Image;
 
 /// One role of an artifact that is being made.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct Part<'a> {
     /// What it is about.
     pub role: Role,
     /// Its fs-verity digest.
@@ -19,16 +21,16 @@ pub struct Part {
     /// The PKCS#7 over it.
     pub der: Vec<u8>,
     /// The EROFS image, for layers and merged.
-    pub erofs: Option<Vec<u8>>,
+    pub erofs: Option<Cow<'a, [u8]>>,
 }
 
 /// An artifact ready to be stored: the manifest, and the blobs that it names.
 #[derive(Debug)]
-pub struct Artifact {
+pub struct Artifact<'a> {
     /// The manifest's bytes; the same parts give the same bytes.
     pub manifest: Vec<u8>,
     /// Its blobs: EROFS images, signatures, the empty config.
-    pub blobs: Vec<Vec<u8>>,
+    pub blobs: Vec<Cow<'a, [u8]>>,
 }
 
 /// The artifacts that we write.
@@ -53,27 +55,31 @@ impl From<Format> for Dialect {
     }
 }
 
-impl Artifact {
+impl<'a> Artifact<'a> {
     /// The artifact for `image` from its parts (in role order) and the signed binding statement.
-    pub fn new(format: Format, image: &Image, parts: &[Part], statement: &str, statement_der: &[u8]) -> Self {
-        let mut entries = Entries { blobs: vec![b"{}".to_vec()], layers: Vec::new() };
+    pub fn new(format: Format, image: &Image, parts: &[Part<'a>], statement: &str, statement_der: &[u8]) -> Self {
+        let mut entries = Entries { blobs: vec![b"{}".into()], layers: Vec::new() };
         let mut annotations = json!({BINDING: statement, BINDING_SIG: openssl::base64::encode_block(statement_der)});
         if format == Format::Metadata {
-            let mut parts: Vec<&Part> = parts.iter().collect();
+            let mut parts: Vec<&Part<'_>> = parts.iter().collect();
             parts.sort_by_key(|p| metadata_order(p.role));
             for part in parts {
                 let key = digest_key(part.role, part.digest.algorithm());
-                entries.add(&part.der, PKCS7, &json!({key: part.digest.to_hex()}));
+                entries.add(part.der.clone().into(), PKCS7, &json!({key: part.digest.to_hex()}));
             }
         } else {
             for part in parts.iter().filter(|_| format == Format::ErofsAlongside) {
                 if let Some(erofs) = &part.erofs {
-                    entries.add(erofs, EROFS, &json!({EROFS_TYPE: role_name(part.role), DIGEST: part.digest.to_hex()}));
+                    entries.add(
+                        erofs.clone(),
+                        EROFS,
+                        &json!({EROFS_TYPE: role_name(part.role), DIGEST: part.digest.to_hex()}),
+                    );
                 }
             }
             for part in parts {
                 let about = json!({SIGNATURE_TYPE: role_name(part.role), DIGEST: part.digest.to_hex()});
-                entries.add(&part.der, PKCS7, &about);
+                entries.add(part.der.clone().into(), PKCS7, &about);
             }
             annotations[ALGORITHM] = parts.first().map(|p| p.digest.algorithm().name()).unwrap_or_default().into();
         }
@@ -96,20 +102,20 @@ impl Artifact {
 }
 
 /// The blobs of an artifact, and their descriptors.
-struct Entries {
-    blobs: Vec<Vec<u8>>,
+struct Entries<'a> {
+    blobs: Vec<Cow<'a, [u8]>>,
     layers: Vec<Value>,
 }
 
-impl Entries {
-    fn add(&mut self, bytes: &[u8], media: &str, annotations: &Value) {
+impl<'a> Entries<'a> {
+    fn add(&mut self, bytes: Cow<'a, [u8]>, media: &str, annotations: &Value) {
         self.layers.push(json!({
             "mediaType": media,
-            "digest": BlobDigest::of(bytes).to_string(),
+            "digest": BlobDigest::of(&bytes).to_string(),
             "size": bytes.len(),
             "annotations": annotations,
         }));
-        self.blobs.push(bytes.to_vec());
+        self.blobs.push(bytes);
     }
 }
 
