@@ -125,8 +125,12 @@ impl VerityDigest {
     /// The digest in lowercase hexadecimal, without the algorithm.
     pub fn to_hex(&self) -> String {
         let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-        let bytes = self.as_bytes().iter();
-        bytes.flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+        let mut text = String::with_capacity(2 * self.as_bytes().len() + 1);
+        for byte in self.as_bytes() {
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 0xf));
+        }
+        text
     }
 
     /// Parses what [`VerityDigest::to_hex`] writes: lowercase, exact length.

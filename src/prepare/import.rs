@@ -135,18 +135,20 @@ impl<'a> Layer<'a> {
             let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(&e, &self.name(path)))?;
             return Ok(FileContent::Inline(bytes.into()));
         }
-        self.object(&file, &self.name(path)).map(FileContent::Object)
+        // A name that is needed for messages alone costs as much as a system call.
+        let named = |r: Refusal| r.within(self.name(path));
+        self.object(&file, size).map(FileContent::Object).map_err(named)
     }
 
     /// Makes the file an object, under the digest that the kernel enforces from now on, or, where it
     /// need not, under the one that the content has.
-    fn object(&self, file: &File, name: &str) -> Result<VerityDigest> {
-        let algorithm = self.rules.algorithm;
+    fn object(&self, file: &File, size: u64) -> Result<VerityDigest> {
+        let (algorithm, name) = (self.rules.algorithm, "");
         let digest = match verity::enable(file, algorithm, None, name) {
             Ok(_) => match verity::measure(file, algorithm, name) {
                 // Another seal or another tool chose before, and for a file that is for good.
                 Err(r) if r.case() == Case::G01Other => {
-                    return self.vault.copy_as(file, algorithm).map_err(|r| r.within(name));
+                    return self.vault.copy_as(file, algorithm);
                 }
                 other => other?,
             },
@@ -156,7 +158,7 @@ impl<'a> Layer<'a> {
             }
             Err(r) => return Err(r),
         };
-        self.vault.adopt(file, &digest).map_err(|r| r.within(name))?;
+        self.vault.adopt(file, &digest, size)?;
         Ok(digest)
     }
 

@@ -385,6 +385,9 @@ impl Work<'_> {
         vault.store().write(&image.manifest)?;
         vault.store().write(&image.config)?;
         vault.keep_images(&image.digest, &contents.images)?;
+        // Every object got its name from a descriptor of which the digest was measured, a moment ago.
+        let enforced = self.mode == VerityMode::Require;
+        contents.images.all().try_for_each(|(digest, _)| vault.mark_prepared(digest, enforced))?;
         vault.add_image(image)
     }
 

@@ -10,13 +10,12 @@ use crate::sys::files::{self, NewFile};
 use crate::sys::verity;
 
 impl Vault {
-    /// Makes `file`, whose digest was measured or computed through this descriptor, an object: by one
-    /// more name for it, or as a copy where it lies in another mount.
+    /// Makes `file` of `size` bytes, whose digest was measured or computed through this descriptor, an object:
+    /// by one more name for it, or as a copy where it lies in another mount.
     ///
     /// # Errors
     /// [`Case::Io`], G02.
-    pub fn adopt(&self, file: &File, digest: &VerityDigest) -> Result<()> {
-        let size = file.metadata().map_err(|e| self.io(e))?.len();
+    pub fn adopt(&self, file: &File, digest: &VerityDigest, size: u64) -> Result<()> {
         let path = digest.object_path();
         let linked = match files::link(file, self.objects(), &path) {
             // The first object whose digest begins so.
