@@ -20,8 +20,8 @@ use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
 use crate::vault::Vault;
 
-/// Files are worked on side by side: enabling fs-verity waits for the disk. More threads than this
-/// make an ext4 journal no faster.
+/// Files are worked on side by side, two for each processor where fs-verity is enabled: that waits for the
+/// disk. More threads than this make an ext4 journal no faster.
 const MAX_THREADS: usize = 8;
 
 /// How layers are to be read.
@@ -88,7 +88,8 @@ impl<'a> Layer<'a> {
         let files: Vec<(&[u8], u64)> = skeleton.files().collect();
         // Of a path that a tar holds twice the directory has the last content.
         let last: HashMap<&[u8], usize> = files.iter().enumerate().map(|(n, (path, _))| (*path, n)).collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let each = if self.rules.mode == VerityMode::Require { 2 } else { 1 };
+        let threads = (each * std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
         let work = || {
