@@ -314,6 +314,10 @@ impl Place {
             usage(Command::new(Self::layerseal()).args(["-o", &call.options, &call.target])),
         );
         done(Command::new("umount").arg(&call.target));
+        // The names alone, of the files and of the store's own.
+        let mut names = Command::new("cp");
+        names.arg("-al").arg(&overlay).arg(self.path("names"));
+        record("cp -al of the store (floor)", usage(&mut names));
     }
 }
 

@@ -21,14 +21,20 @@ const BAR: usize = 16;
 
 /// The picture; shorter bars are better unless the title says otherwise.
 pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
-    let most = groups.iter().flat_map(|g| &g.bars).map(|b| b.value).fold(f64::MIN_POSITIVE, f64::max);
+    let values = || groups.iter().flat_map(|g| &g.bars).map(|b| b.value);
+    let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN_POSITIVE, f64::max));
+    // Else one bar would be seen, and no other.
+    let logarithmic = least > 0.0 && most / least > 1000.0;
+    let share =
+        |value: f64| if logarithmic { (2.0 * value / least).ln() / (2.0 * most / least).ln() } else { value / most };
+    let title = if logarithmic { format!("{title}, logarithmic") } else { title.to_owned() };
     let bars: usize = groups.iter().map(|g| g.bars.len()).sum();
     let height = 44 + groups.len() * 26 + bars * (BAR + 3);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\" role=\"img\" aria-label=\"{0}\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
          <text x=\"10\" y=\"22\" font-size=\"15\" font-weight=\"bold\">{0}</text>\n",
-        escape(title)
+        escape(&title)
     );
     let mut y = 34;
     let mut tools: Vec<&str> = Vec::new();
@@ -42,7 +48,7 @@ pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
                 tools.push(&bar.tool);
                 tools.len() - 1
             });
-            let length = (bar.value / most * (WIDTH - LEFT - 110) as f64).max(1.0);
+            let length = (share(bar.value) * (WIDTH - LEFT - 110) as f64).max(1.0);
             let (base, color) = (y + BAR - 4, COLORS[at % COLORS.len()]);
             let _ = writeln!(
                 out,

@@ -23,10 +23,16 @@ fn main() {
     for of in &args {
         println!("{of}");
         match of.as_str() {
-            "pull" => vault::pull(&place),
+            "pull" => {
+                measure::settle();
+                vault::pull(&place);
+            }
             "vault" => vault::sign_and_mount(&place),
             "directory" => vault::directory(&place),
-            "growth" => growth::all(&place),
+            "growth" => {
+                measure::settle();
+                growth::all(&place);
+            }
             "reading" => reading::all(&place),
             other => panic!("nothing measures {other}"),
         }

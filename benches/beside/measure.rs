@@ -41,10 +41,15 @@ pub fn done(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// The kernel forgets what it has of files, so that all begin alike.
-pub fn forget() {
+/// The disk has everything.
+pub fn flush() {
     // SAFETY: sync(2) has neither arguments nor errors.
     unsafe { libc::sync() };
+}
+
+/// The kernel forgets what it has of files, so that all begin alike.
+pub fn forget() {
+    flush();
     std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
 }
 
@@ -55,12 +60,16 @@ pub fn remember(dir: &Path) {
     }
 }
 
-/// Removes what was written. ext4 goes round inodes that were deleted in the last minute one by one
-/// (`recently_deleted`, fs/ext4/ialloc.c): whoever writes next would pay for it.
+/// Removes what was written, before somebody is measured who writes.
 pub fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
-    // SAFETY: sync(2) has neither arguments nor errors.
-    unsafe { libc::sync() };
+    settle();
+}
+
+/// ext4 goes round inodes that were deleted in the last minute one by one (`recently_deleted`,
+/// fs/ext4/ialloc.c): whoever writes next would pay for it.
+pub fn settle() {
+    flush();
     std::thread::sleep(Duration::from_secs(65));
 }
 

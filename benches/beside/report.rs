@@ -86,6 +86,7 @@ fn rows(found: &[&Value]) -> String {
             wall / first.1
         ));
         match costs {
+            true if !whole(&line) => out.push_str(" | |\n"),
             true => out.push_str(&format!(
                 " {} | {:.0} |\n",
                 number(middle(line, "cpu").unwrap_or(0.0)),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::measure::{done, forget, in_turn, remember, remove, usage};
+use super::measure::{done, flush, forget, in_turn, remember, remove, usage};
 use super::tools::{Place, unmount};
 
 /// From an OCI layout to what can be mounted, on the disk. The floor: unpacking the same tars, which neither
@@ -105,7 +105,7 @@ pub fn sign_and_mount(place: &Place) {
                 ),
             ],
         );
-        remove(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }
 
@@ -148,11 +148,24 @@ pub fn directory(place: &Place) {
                 ("layerseal digest --directory", Box::new(|_| usage(&mut ours()))),
                 ("cfsctl compute-id", Box::new(|_| usage(&mut theirs()))),
                 (
+                    "cfsctl create-image (stores it too)",
+                    Box::new(|round| {
+                        let dir = place.path("images").join(round.to_string());
+                        std::fs::create_dir_all(&dir).unwrap();
+                        place.init_cfsctl(&dir, "sha256");
+                        flush();
+                        let usage = usage(place.cfsctl(&dir).arg("create-image").arg(&tree));
+                        flush();
+                        usage
+                    }),
+                ),
+                (
                     "mkcomposefs --print-digest-only",
                     Box::new(|_| usage(place.composefs("bin/mkcomposefs").arg("--print-digest-only").arg(&tree))),
                 ),
             ],
         );
-        remove(&tree);
+        std::fs::remove_dir_all(&tree).unwrap();
+        remove(&place.path("images"));
     }
 }
