@@ -60,26 +60,28 @@ vm() {
     echo "vm"
     cp "$start" "$work/start"
     cp "$beside" "$work/beside"
-    mkdir -p "$work/inputs" "$work/tools/cargo/bin"
-    for image in small-1 small-5 small-10 small-50; do cp -al "target/bench/inputs/$image" "$work/inputs/"; done
-    mkdir "$work/inputs/growth"
+    mkdir -p "$work/data/inputs/growth" "$work/tools"
+    for image in small-1 small-5 small-10 small-50; do cp -al "target/bench/inputs/$image" "$work/data/inputs/"; done
     for case in files-1000 files-10000 layers-1 layers-10 layers-100; do
         # The part `growth` makes them.
-        [ ! -d "target/bench/inputs/growth/$case" ] || cp -al "target/bench/inputs/growth/$case" "$work/inputs/growth/"
+        [ ! -d "target/bench/inputs/growth/$case" ] || cp -al "target/bench/inputs/growth/$case" "$work/data/inputs/growth/"
     done
     cp -a target/bench/tools/composefs "$work/tools/"
     cp target/bench/tools/cargo/bin/cfsctl "$work/tools/cfsctl"
     cp target/release/layerseal "$work/layerseal"
+    # On the data disk: the root of the guest has no room for them.
+    truncate -s 12000M "$work/data.ext4"
+    mke2fs -q -t ext4 -O verity -b 4096 -d "$work/data" "$work/data.ext4"
     cat >"$work/guest" <<'END'
 mkdir -p /etc/layerseal /data/bench /data/beside
-export LAYERSEAL_BIN=$PWD/layerseal LAYERSEAL_BENCH_INPUTS=$PWD/inputs LAYERSEAL_BENCH_TOOLS=$PWD/tools
+export LAYERSEAL_BIN=$PWD/layerseal LAYERSEAL_BENCH_INPUTS=/data/inputs LAYERSEAL_BENCH_TOOLS=$PWD/tools
 export LAYERSEAL_BENCH_RESULTS=$PWD/out/results LAYERSEAL_BENCH_WHERE=vm LAYERSEAL_BENCH_VERITY=on
 export LAYERSEAL_BENCH_IMAGES=small LAYERSEAL_BENCH_FIRST=small-5 LAYERSEAL_BENCH_RUNS=6 LAYERSEAL_BENCH_CALLS=12
 LAYERSEAL_BENCH_DIR=/data/bench ./start && rm -rf /data/bench || exit
 LAYERSEAL_BENCH_DIR=/data/beside LAYERSEAL_BENCH_IMAGES=small,files,layers ./beside vault growth reading
 END
-    LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --disk-mb 12000 --out "$work/out" \
-        "$work/guest" "$work/start" "$work/beside" "$work/inputs" "$work/tools" "$work/layerseal"
+    LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --data "$work/data.ext4" --out "$work/out" \
+        "$work/guest" "$work/start" "$work/beside" "$work/tools" "$work/layerseal"
     record vm ''
     cat "$work/out/results" >>"$kept"
 }

@@ -193,7 +193,9 @@ impl Place {
         let call = self.store("layerseal").call();
         let fuse = self.store("fuse-overlayfs").call();
         let unmounted = |call: &Call, program: &str| {
-            let usage = usage(Command::new(program).args(["-o", &call.options, &call.target]));
+            // fuse-overlayfs names the options that it ignores, each time.
+            let mut command = Command::new(program);
+            let usage = usage(command.args(["-o", &call.options, &call.target]).stderr(Stdio::null()));
             done(Command::new("umount").arg(&call.target));
             usage
         };
