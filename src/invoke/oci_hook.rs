@@ -24,7 +24,7 @@ pub struct State {
     pub bundle: PathBuf,
     /// Its root directory, where the runtime says so: crun does, runc does not.
     pub root: Option<PathBuf>,
-    /// An annotation that sends what hooks print into a file of the host, see [`redirection`].
+    /// An annotation that sends what hooks print into a file of the host.
     pub redirection: Option<String>,
 }
 
