@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use crate::sys::sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
 
 /// Blocks that are hashed together: what the widest of the multi-lane kernels takes.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 const BATCH_SIZE: usize = BATCH * BLOCK_SIZE;
 
 /// Binary logarithm of the block size: how descriptors and names give it.
@@ -174,7 +174,7 @@ impl fmt::Debug for VerityDigest {
 
 /// Computes the fs-verity digest of a file from its contents in order.
 ///
-/// Whole batches of 32 KiB are hashed where they are; what is less waits in a buffer of that size.
+/// Whole batches of 64 KiB are hashed where they are; what is less waits in a buffer of that size.
 /// Memory is at most one such buffer for each level of the Merkle tree, whatever the file's size (a
 /// level has 1/128 or 1/64 of the blocks of the level below).
 #[derive(Clone)]
