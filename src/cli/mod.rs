@@ -35,6 +35,7 @@ use args::{Args, Command, HookCommand, KeyringCommand, PolicyCommand};
 
 /// Runs what the command line asks for, or the mount that a container runtime does.
 pub fn main() -> ExitCode {
+    crate::sys::process::free_large_buffers();
     let argv: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
     if crate::invoke::looks_like_mount_program(&argv) {
         return crate::start::mount_program(&argv);

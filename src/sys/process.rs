@@ -39,6 +39,18 @@ pub fn start_openssl(purpose: Openssl) {
     unsafe { openssl_sys::OPENSSL_init_ssl(options, std::ptr::null()) };
 }
 
+/// Gives large buffers back to the kernel as soon as they are freed. Otherwise the first one that is freed
+/// makes glibc keep all later ones of its size, for every thread by itself: a fifth of what a pull needs.
+///
+/// Says what `M_MMAP_THRESHOLD` is by default, which ends its growing (mallopt(3)).
+pub fn free_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: two numbers; it sets a variable of the allocator. Where it fails memory is what it was.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10)
+    };
+}
+
 /// Keeps descriptors that the caller left open from every program that is started: a daemon in the
 /// background would hold them for as long as it lives. Ours are closed with us.
 pub fn keep_descriptors() {
