@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Writer;
+use super::in_order::InOrder;
 use super::layer::{ContentSink, HashOnly, read_layer};
 use super::tar::Entry;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
@@ -52,6 +53,9 @@ impl ErofsImages {
 /// Told about progress from several threads: the number of bytes of tar read since the last call.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
+/// Takes the entries of a layer, by its number, from several threads.
+pub type Take<'a> = &'a (dyn Fn(usize, Vec<Entry>) + Sync);
+
 /// Takes part in reading a layer, one for each.
 pub trait LayerVisitor: Sync {
     /// Where the files' content goes.
@@ -65,7 +69,7 @@ pub trait LayerVisitor: Sync {
 }
 
 /// A layer blob that is being read.
-pub trait LayerBlob: std::io::Read {
+pub trait LayerBlob: std::io::Read + Send {
     /// It was read to its end, and is the one that manifest and config name.
     ///
     /// # Errors
@@ -123,8 +127,8 @@ impl Contents {
         budget: &Budget,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let entries = read_layers(&image.layers, visitor, budget, progress)?;
-        Self::from_entries((algorithm, keep), entries)
+        let read = |take: Take<'_>| read_layers(&image.layers, visitor, budget, progress, take);
+        Self::from_layers((algorithm, keep), image.layers.len(), read)
     }
 
     /// Reads some layers of an image, by their numbers, for what the visitor makes of them.
@@ -139,16 +143,39 @@ impl Contents {
         progress: Progress<'_>,
     ) -> Result<()> {
         let layers: Vec<Layer> = numbers.iter().filter_map(|n| image.layers.get(*n)).cloned().collect();
-        read_layers(&layers, visitor, budget, progress).map(drop)
+        read_layers(&layers, visitor, budget, progress, &|_, _| ())
     }
 
-    /// From the entries of every layer, lowest first.
+    /// From the entries of each of `count` layers, which `read` hands on in any order. Trees and EROFS images
+    /// are made meanwhile, as far as there is something to make them of.
     ///
     /// # Errors
-    /// H03–H12: what cannot be sealed.
-    pub fn from_entries((algorithm, keep): (Algorithm, Keep), entries: Vec<Vec<Entry>>) -> Result<Self> {
-        let kept = (keep == Keep::Entries).then(|| entries.clone());
-        let (layers, merged) = Writer::all(algorithm, entries)?;
+    /// Those of `read`; H03–H12: what cannot be sealed.
+    pub fn from_layers(
+        (algorithm, keep): (Algorithm, Keep),
+        count: usize,
+        read: impl FnOnce(Take<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let layers = InOrder::new(count);
+        let mut kept = (keep == Keep::Entries).then(Vec::new);
+        let made = std::thread::scope(|scope| {
+            let entries = layers.iter().inspect(|entries: &Vec<Entry>| {
+                if let Some(kept) = &mut kept {
+                    kept.push(entries.clone());
+                }
+            });
+            let writer = std::thread::Builder::new()
+                .spawn_scoped(scope, || Writer::all(algorithm, entries))
+                .map_err(|e| Refusal::io("thread", e))?;
+            let read = layers.during(|| read(&|number, entries| layers.put(number, entries)));
+            let made = writer.join().unwrap_or_else(|_| Err(Refusal::new(Case::Bug, "tree", "it cannot be handled")));
+            // What was not read is why something could not be made.
+            read.and(made)
+        });
+        let (layers, merged) = made?;
+        if layers.len() != count {
+            return Err(Refusal::new(Case::Bug, "layers", format!("{} of {count} were read", layers.len())));
+        }
         let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
         let merged_digest = verity_digest(algorithm, &merged);
         Ok(Self { entries: kept, images: ErofsImages { algorithm, layers, layer_digests, merged, merged_digest } })
@@ -160,35 +187,39 @@ fn read_layers(
     visitor: &dyn LayerVisitor,
     budget: &Budget,
     progress: Progress<'_>,
-) -> Result<Vec<Vec<Entry>>> {
+    take: Take<'_>,
+) -> Result<()> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
     let next = AtomicUsize::new(0);
     let kept = AtomicU64::new(0);
-    let results: Mutex<Vec<Option<Result<Vec<Entry>>>>> = Mutex::new(layers.iter().map(|_| None).collect());
+    let refused: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < layers.len());
-                while let Some(number) = take() {
-                    let layer = &layers[number];
-                    let result = read_one(layer, visitor, budget, progress)
-                        .and_then(|entries| within_memory(entries, &kept, budget))
-                        .map_err(|r| r.within(format!("layer {number}")));
-                    if result.is_err() {
-                        // The others need not go on: one refusal is enough.
-                        next.store(layers.len(), Ordering::Relaxed);
+                let number = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < layers.len());
+                while let Some(number) = number() {
+                    let entries = read_one(&layers[number], visitor, budget, progress)
+                        .and_then(|entries| within_memory(entries, &kept, budget));
+                    match entries {
+                        Ok(entries) => take(number, entries),
+                        Err(refusal) => {
+                            // The others need not go on: one refusal is enough.
+                            next.store(layers.len(), Ordering::Relaxed);
+                            let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                            if first.as_ref().is_none_or(|(n, _)| *n > number) {
+                                *first = Some((number, refusal));
+                            }
+                        }
                     }
-                    results.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(result);
                 }
             });
         }
     });
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     // The first refusal in layer order, so that the same image gives the same message.
-    if let Some(refusal) = results.iter().flatten().find_map(|r| r.as_ref().err()) {
-        return Err(refusal.clone());
+    match refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((number, refusal)) => Err(refusal.within(format!("layer {number}"))),
+        None => Ok(()),
     }
-    results.into_iter().map(|r| r.unwrap_or_else(|| Err(Refusal::new(Case::Bug, "layer", "it was not read")))).collect()
 }
 
 /// The budget is the image's: one blob can be listed five hundred times.

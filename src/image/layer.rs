@@ -3,7 +3,8 @@ use std::io::Read;
 use composefs::INLINE_CONTENT_MAX_V0;
 use tar_core::parse::{Limits, ParseEvent, Parser};
 
-use super::stream::{Decompress, Hashing, PIECE, tar_of};
+use super::ahead::{Digests, read_ahead};
+use super::stream::PIECE;
 use super::tar::{Entry, Head, Kind, head};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
 use crate::oci::Budget;
@@ -73,8 +74,8 @@ pub struct LayerContent {
     pub entries: Vec<Entry>,
 }
 
-/// Reads a layer blob once: hashes it, decompresses it, hashes the tar, parses it, and hands the
-/// content of larger files to `sink` while it is in the cache. `progress` gets the number of tar
+/// Reads a layer blob once: hashes it, decompresses it, hashes the tar, on a thread of its own; parses it,
+/// and hands the content of larger files to `sink` while it is in the cache. `progress` gets the number of tar
 /// bytes since the last call.
 ///
 /// The digests are returned, not judged: the caller compares them with the descriptor and config.
@@ -82,30 +83,38 @@ pub struct LayerContent {
 /// # Errors
 /// H03–H07 for content, [`Case::H11Layer`] for streams that cannot be read, `C03` over budget.
 pub fn read_layer(
-    blob: impl Read,
+    blob: impl Read + Send,
     budget: &Budget,
     sink: &mut dyn ContentSink,
     progress: &mut dyn FnMut(u64),
 ) -> Result<LayerContent> {
-    let unreadable = |e: std::io::Error| match e.kind() {
+    let parse = |tar| {
+        let mut stream = TarStream::new(tar, budget, progress);
+        let entries = stream.entries(sink)?;
+        stream.rest()?;
+        Ok(entries)
+    };
+    let (entries, Digests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
+    Ok(LayerContent { digest: blob, size, diff_id: tar, entries })
+}
+
+/// What an error of reading a layer says.
+pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
+    match e.kind() {
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
         _ => Refusal::new(Case::H11Layer, "", e),
-    };
-    let mut stream = TarStream::new(tar_of(blob, budget.layer).map_err(unreadable)?, budget, progress);
-    let entries = stream.entries(sink)?;
-    stream.rest()?;
-    let (inner, diff_id) = stream.tar.split();
-    let mut source = inner.into_source();
-    source.drain().map_err(unreadable)?;
-    let size = source.count();
-    let digest = source.split().1.ok_or_else(|| Refusal::new(Case::Bug, "layer", "it was not hashed"))?;
-    Ok(LayerContent { digest, size, diff_id: diff_id.unwrap_or(digest), entries })
+    }
 }
 
 /// Where the bytes of a tar come from.
-pub(super) trait TarBytes: Read {
-    /// Whether as many bytes came out as may, given how many went in.
-    fn within(&self, budget: &Budget) -> bool;
+pub(super) trait TarBytes {
+    /// Puts the next bytes, at most [`PIECE`], at their place in `buffer`, which has room for so many,
+    /// and says how many they were: none at the end. With `at` zero the buffer may come back as another one,
+    /// initialised and no shorter than what is in it.
+    ///
+    /// # Errors
+    /// [`Case::H11Layer`] when they cannot be read, [`Case::C03TooBig`] when more came out than may.
+    fn next(&mut self, buffer: &mut Vec<u8>, at: usize) -> Result<usize>;
 
     /// Whether the content of a file of `size` bytes, which begins here, is not in the stream but
     /// somewhere else. What follows is its padding.
@@ -113,16 +122,6 @@ pub(super) trait TarBytes: Read {
     /// # Errors
     /// [`Case::H11Layer`] when the stream has something else in this place.
     fn elsewhere(&mut self, size: u64) -> Result<bool>;
-}
-
-impl<R: Read> TarBytes for Hashing<Decompress<R>> {
-    fn within(&self, budget: &Budget) -> bool {
-        self.count() <= self.inner().allowed(budget)
-    }
-
-    fn elsewhere(&mut self, _size: u64) -> Result<bool> {
-        Ok(false)
-    }
 }
 
 pub(super) struct TarStream<'a, S: TarBytes> {
@@ -274,25 +273,17 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
     fn fill(&mut self, want: usize) -> Result<bool> {
         self.buffer.copy_within(self.at..self.end, 0);
         (self.at, self.end) = (0, self.end - self.at);
-        // Room for a whole piece: a smaller read would go through a buffer beneath.
-        let room = self.end.max(want) + PIECE;
-        if self.buffer.len() < room {
-            self.buffer.resize(room, 0);
-        }
         while self.end < want {
-            let room = self.end..self.end + PIECE;
-            let n = self.tar.read(&mut self.buffer[room]).map_err(|e| match e.kind() {
-                std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
-                _ => Refusal::new(Case::H11Layer, "", e),
-            })?;
+            let room = self.end + PIECE;
+            if self.buffer.len() < room {
+                self.buffer.resize(room, 0);
+            }
+            let n = self.tar.next(&mut self.buffer, self.end)?;
             self.end += n;
             if n == 0 {
                 return Ok(false);
             }
             (self.progress)(n as u64);
-            if !self.tar.within(self.budget) {
-                return Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size"));
-            }
         }
         Ok(true)
     }

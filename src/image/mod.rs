@@ -1,9 +1,11 @@
 //! From layers to EROFS images: tar streams become entries, entries become trees, trees become the
 //! bytes that are sealed. Pure but for the reader that it is given.
 
+mod ahead;
 mod compare;
 mod contents;
 mod erofs;
+mod in_order;
 mod layer;
 mod listing;
 mod stream;
@@ -12,7 +14,7 @@ mod tar_split;
 mod tree;
 
 pub use compare::same_meaning;
-pub use contents::{Contents, ErofsImages, Keep, LayerBlob, LayerVisitor, Progress, ReadOnly};
+pub use contents::{Contents, ErofsImages, Keep, LayerBlob, LayerVisitor, Progress, ReadOnly, Take};
 pub use erofs::{Writer, objects};
 pub use layer::{ContentSink, HashOnly, LayerContent, read_layer};
 pub use listing::{External, external_files};

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde::Deserialize;
 
 use super::layer::{HashOnly, TarBytes, TarStream};
+use super::stream::PIECE;
 use super::tar::{Entry, Kind};
 use crate::digest::{Algorithm, BlobDigest, BlobHasher, VerityDigest};
 use crate::oci::Budget;
@@ -77,9 +78,11 @@ struct Stream<R: Read> {
     /// The size of the file that the stream has come to.
     file: Option<u64>,
     count: u64,
+    /// Of `count`.
+    limit: u64,
 }
 
-impl<R: Read> Read for Stream<R> {
+impl<R: Read> Stream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.segment.len() {
             if self.file.is_some() {
@@ -103,9 +106,13 @@ impl<R: Read> Read for Stream<R> {
 }
 
 impl<R: Read> TarBytes for Stream<R> {
-    fn within(&self, budget: &Budget) -> bool {
+    fn next(&mut self, buffer: &mut Vec<u8>, at: usize) -> Result<usize> {
+        let n = self.read(&mut buffer[at..at + PIECE]).map_err(unreadable)?;
         // Headers only: more than what is kept of them cannot be honest.
-        self.count <= budget.kept
+        match self.count <= self.limit {
+            true => Ok(n),
+            false => Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size")),
+        }
     }
 
     fn elsewhere(&mut self, size: u64) -> Result<bool> {
@@ -155,7 +162,8 @@ impl Skeleton {
     /// # Errors
     /// H03–H07 for its entries, [`Case::H11Layer`] for what is no table.
     pub fn read(table: impl Read, budget: &Budget) -> Result<Self> {
-        let stream = Stream { pieces: Pieces::new(table), segment: Vec::new(), at: 0, file: None, count: 0 };
+        let stream =
+            Stream { pieces: Pieces::new(table), segment: Vec::new(), at: 0, file: None, count: 0, limit: budget.kept };
         let mut ignored = |_| ();
         let mut tar = TarStream::new(stream, budget, &mut ignored);
         // Nothing is handed to the sink: no content is in the stream.

@@ -51,12 +51,13 @@ pub fn import(
     rules: &ImportRules<'_>,
     progress: Progress<'_>,
 ) -> Result<Contents> {
-    let mut entries = Vec::with_capacity(layers.len());
-    for (number, layer) in layers.iter().enumerate() {
-        let read = Layer::open(vault, layer, rules).and_then(|l| l.read(progress));
-        entries.push(read.map_err(|r| r.within(format!("layer {number}")))?);
-    }
-    let contents = Contents::from_entries((rules.algorithm, rules.keep), entries)?;
+    let contents = Contents::from_layers((rules.algorithm, rules.keep), layers.len(), |take| {
+        for (number, layer) in layers.iter().enumerate() {
+            let read = Layer::open(vault, layer, rules).and_then(|l| l.read(progress));
+            take(number, read.map_err(|r| r.within(format!("layer {number}")))?);
+        }
+        Ok(())
+    })?;
     // Names of objects are on the disk before anything says that they are complete.
     vault.sync()?;
     Ok(contents)

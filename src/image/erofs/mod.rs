@@ -40,18 +40,17 @@ impl Writer {
         Self::merged_version(algorithm, layers, 1)
     }
 
-    /// The image of every layer, then the merged one.
+    /// The image of every layer, then the merged one. Layers may come slowly: what there is is worked on.
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
     pub fn all<L: Into<Vec<Entry>> + Send>(
         algorithm: Algorithm,
-        layers: impl IntoIterator<Item = L>,
+        layers: impl IntoIterator<Item = L> + Send,
     ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
-        let layers: Vec<L> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write_all::<Sha256HashValue, L>(layers),
-            Algorithm::Sha512 => write_all::<Sha512HashValue, L>(layers),
+            Algorithm::Sha256 => write_all::<Sha256HashValue, _>(layers),
+            Algorithm::Sha512 => write_all::<Sha512HashValue, _>(layers),
         })
     }
 
@@ -121,7 +120,9 @@ pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<File
 
 /// Layers are written while the next one's tree is built, and their trees are gone when they are: of a large
 /// image there are never more than a few.
-fn write_all<H: FsVerityHashValue, L: Into<Vec<Entry>>>(layers: Vec<L>) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+fn write_all<H: FsVerityHashValue, I: IntoIterator<Item: Into<Vec<Entry>>>>(
+    layers: I,
+) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
     std::thread::scope(|scope| {
         let (send, trees) = std::sync::mpsc::sync_channel::<LayerTree<H>>(0);
         let writer = deep(scope, move || {
