@@ -1,5 +1,4 @@
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 
@@ -7,14 +6,14 @@ use crate::cli::args::{self, VerityArg};
 use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, pull};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::{Contents, Keep};
+use crate::image::Keep;
 use crate::mount::{Kind, Mounted, Record, Upper, keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::open_target;
 use crate::vault::Vault;
-use crate::verify::{Found, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
+use crate::verify::{Found, Layers, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
 /// `layerseal mount`
 pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
@@ -137,18 +136,16 @@ fn by_seals(
     budget: &Budget,
 ) -> Result<VerifiedImage> {
     let digest = &located.image.digest;
-    let mut read = |Wanted { algorithm, keep, .. }: Wanted| -> Result<Rc<Contents>> {
-        located.keep_contents((algorithm, keep), budget).map(Rc::new)
-    };
+    let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.keep_contents((algorithm, keep), budget));
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
     let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
-    let verified = judge(&question, &mut read).into_result()?;
+    let verified = judge(&question, &mut layers).into_result()?;
     // The images of a statement that were compared before are in the vault; if they were lost since,
     // the layers make them again.
     let mut images = verified.layers().iter().chain(Some(verified.merged()));
     let verified = match images.all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok()) {
         true => verified,
-        false => judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?,
+        false => judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?,
     };
     // One whose layer images cannot be stacked is looked at again: the marker would not say so.
     // Written once: a warm start writes nothing.

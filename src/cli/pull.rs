@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::cell::Cell;
 
 use crate::cli::args;
 use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
@@ -10,7 +10,7 @@ use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Question, Rules, Wanted, judge};
+use crate::verify::{Found, Layers, Question, Rules, Wanted, judge};
 
 /// `layerseal pull`
 pub(super) fn run(home: &Home, args: &args::Pull) -> anyhow::Result<()> {
@@ -74,12 +74,8 @@ pub(super) fn import(
     budget: &Budget,
 ) -> Result<Pulled> {
     let image = &located.image;
-    let mut last: Option<Rc<Contents>> = None;
-    let mut without_verity = false;
-    let mut read = |Wanted { algorithm, keep, .. }: Wanted| -> Result<Rc<Contents>> {
-        if let Some(contents) = last.as_ref().filter(|c| c.images.algorithm == algorithm && c.has(keep)) {
-            return Ok(contents.clone());
-        }
+    let without_verity = Cell::new(false);
+    let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| {
         // From a registry they go where they are to stay.
         let from = if matches!(located.place, Place::Registry(_)) { vault.store() } else { located.store() };
         located.fetch_layers(from)?;
@@ -87,32 +83,34 @@ pub(super) fn import(
         let bar = progress::layers(image, "pulling");
         let contents = vault.syncing(|| Contents::read(image, (algorithm, keep), &import, budget, &|n| bar.inc(n)));
         bar.finish_and_clear();
-        without_verity |= import.without_verity();
-        let contents = Rc::new(contents?);
-        last = Some(contents.clone());
-        Ok(contents)
-    };
+        without_verity.set(without_verity.get() || import.without_verity());
+        contents
+    });
     let mut accepted = None;
     let contents = match rules {
         Some(rules) => {
             let verified = {
                 let home = located.store();
                 let question = Question { image, found, home, rules, budget, checked: &|_| false };
-                judge(&question, &mut read).into_result()?
+                judge(&question, &mut layers).into_result()?
             };
             accepted = verified.seal_name().filter(|_| verified.stackable());
             verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
-            read(Wanted { algorithm: algorithm.unwrap_or(verified.algorithm()), bound: true, keep: Keep::Images })?
+            layers.get(Wanted {
+                algorithm: algorithm.unwrap_or(verified.algorithm()),
+                bound: true,
+                keep: Keep::Images,
+            })?
         }
         None => {
             let algorithm = algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget));
-            read(Wanted { algorithm, bound: true, keep: Keep::Images })?
+            layers.get(Wanted { algorithm, bound: true, keep: Keep::Images })?
         }
     };
     vault.store().write(&image.manifest)?;
     vault.store().write(&image.config)?;
     vault.keep_images(&image.digest, &contents.images)?;
-    if !without_verity {
+    if !without_verity.get() {
         // Every object was measured on its way in, and so were those that were there.
         contents.images.all().try_for_each(|(digest, _)| vault.mark_prepared(digest, true))?;
     }
@@ -129,7 +127,7 @@ pub(super) fn import(
     if let (Some(seal), Some(_)) = (accepted, rules) {
         vault.mark_checked(&image.digest, &seal)?;
     }
-    Ok(Pulled { without_verity })
+    Ok(Pulled { without_verity: without_verity.get() })
 }
 
 /// The algorithm of the first seal that can be read: its objects will be needed.

@@ -1,13 +1,11 @@
 use std::process::ExitCode;
-use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use crate::cli::args;
 use crate::cli::home::{Extra, Home, rules};
 use crate::cli::output;
-use crate::image::Contents;
-use crate::verify::{Question, SealReport, Verdict, Wanted, judge};
+use crate::verify::{Layers, Question, SealReport, Verdict, Wanted, judge};
 
 /// `layerseal verify`
 pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> {
@@ -15,15 +13,7 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
     let extra = Extra::open(home, &args.trust.seal)?;
     let found = extra.found(&located, &home.budget)?;
     let rules = rules(&args.trust)?;
-    let mut kept: Vec<Rc<Contents>> = Vec::new();
-    let mut read = |Wanted { algorithm, keep, .. }: Wanted| {
-        if let Some(contents) = kept.iter().find(|c| c.images.algorithm == algorithm && c.has(keep)) {
-            return Ok(contents.clone());
-        }
-        let contents = Rc::new(located.contents((algorithm, keep), &home.budget)?);
-        kept.push(contents.clone());
-        Ok(contents)
-    };
+    let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.contents((algorithm, keep), &home.budget));
     // Here everything is looked at, whatever this host has seen before.
     let question = Question {
         image: &located.image,
@@ -33,7 +23,7 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
         budget: &home.budget,
         checked: &|_| false,
     };
-    let judgement = judge(&question, &mut read);
+    let judgement = judge(&question, &mut layers);
     let signed = rules.certificates.is_some();
     if args.json {
         let seals: Vec<Value> = judgement.reports.iter().map(report).collect();

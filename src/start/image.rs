@@ -1,7 +1,5 @@
 //! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
 
-use std::rc::Rc;
-
 use super::layers::Lowers;
 use super::{Onto, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
@@ -15,7 +13,7 @@ use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, impo
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::sys::process;
 use crate::vault::{Digests, Floors, Vault, floors, raise};
-use crate::verify::{BindingRule, Found, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
+use crate::verify::{BindingRule, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
 pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
@@ -343,27 +341,15 @@ impl Work<'_> {
         let (vault, budget, image) = (self.vault, self.budget, &candidate.image);
         let seals = vault.seals(&image.digest, budget)?;
         let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
-        let mut kept: Option<(Wanted, Rc<Contents>)> = None;
-        let mut read = |wanted: Wanted| -> Result<Rc<Contents>> {
-            if let Some((had, contents)) = &kept
-                && had.algorithm == wanted.algorithm
-                && (had.bound == wanted.bound || !had.bound)
-                && contents.has(wanted.keep)
-            {
-                return Ok(contents.clone());
-            }
-            let contents = Rc::new(self.import(wanted)?);
-            kept = Some((wanted, contents.clone()));
-            Ok(contents)
-        };
+        let mut layers = Layers::new(|wanted| self.import(wanted));
         let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
         let question = Question { image, found: &found, home: vault.store(), rules, budget, checked: &checked };
-        let mut verified = judge(&question, &mut read).into_result()?;
+        let mut verified = judge(&question, &mut layers).into_result()?;
         if verified.merged().bytes().is_none() && vault.open_object(verified.merged().digest()).is_err() {
             // It was compared before and is lost: the layers make it again.
-            verified = judge(&Question { checked: &|_| false, ..question }, &mut read).into_result()?;
+            verified = judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?;
         }
-        if let Some((_, contents)) = kept {
+        if let Some(contents) = layers.into_last() {
             self.keep(candidate, &verified, &contents)?;
         }
         Ok(verified)

@@ -81,10 +81,9 @@ impl Vault {
     }
 
     pub(super) fn object_place(&self, digest: &VerityDigest) -> Result<(OwnedFd, String)> {
-        let path = digest.object_path();
-        let (dir, name) = path.split_once('/').unwrap_or(("", &path));
-        let dir = files::make_dir_at(&self.objects, dir).map_err(|e| self.io(e))?;
-        Ok((dir, name.to_owned()))
+        let (shard, name) = shard_and_name(digest);
+        let dir = files::make_dir_at(&self.objects, &shard).map_err(|e| self.io(e))?;
+        Ok((dir, name))
     }
 
     /// Whether the object is there and is what its name says: measured, or hashed where the
@@ -134,6 +133,13 @@ impl Vault {
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root).map_err(|e| self.io(e.into()))
     }
+}
+
+/// The two parts of [`VerityDigest::object_path`].
+fn shard_and_name(digest: &VerityDigest) -> (String, String) {
+    let mut shard = digest.to_hex();
+    let name = shard.split_off(2);
+    (shard, name)
 }
 
 /// The fs-verity digest of a file, computed here.
@@ -209,20 +215,20 @@ impl LayerVisitor for Import<'_> {
         let source = self.from.open_blob(&layer.digest)?;
         let store = &self.vault.store;
         let keep = if !self.keep_blobs || store.is_blob(&source, &layer.digest) {
-            Keep::Nothing
+            KeepBlob::Nothing
         } else if store.can_link(&source)? {
-            Keep::Link
+            KeepBlob::Link
         } else if store.holds(&layer.digest)? {
-            Keep::Nothing
+            KeepBlob::Nothing
         } else {
-            Keep::Copy(store.new_blob()?)
+            KeepBlob::Copy(store.new_blob()?)
         };
         Ok(Box::new(Tee { source, keep, digest: layer.digest, import: self }))
     }
 }
 
 /// How a blob gets into the vault's store.
-enum Keep {
+enum KeepBlob {
     /// It is there, or is not to be.
     Nothing,
     /// By one more name.
@@ -234,7 +240,7 @@ enum Keep {
 /// Reads a blob and keeps it.
 struct Tee<'a> {
     source: File,
-    keep: Keep,
+    keep: KeepBlob,
     digest: BlobDigest,
     import: &'a Import<'a>,
 }
@@ -242,7 +248,7 @@ struct Tee<'a> {
 impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.source.read(buffer)?;
-        if let Keep::Copy(copy) = &mut self.keep {
+        if let KeepBlob::Copy(copy) = &mut self.keep {
             copy.write_all(&buffer[..n])?;
         }
         Ok(n)
@@ -253,10 +259,10 @@ impl LayerBlob for Tee<'_> {
     fn keep(self: Box<Self>) -> Result<()> {
         let store = &self.import.vault.store;
         match self.keep {
-            Keep::Nothing => Ok(()),
-            Keep::Copy(copy) => store.adopt(copy, &self.digest),
+            KeepBlob::Nothing => Ok(()),
+            KeepBlob::Copy(copy) => store.adopt(copy, &self.digest),
             // Between two mounts of one filesystem nothing can be linked.
-            Keep::Link => match store.link(&self.source, &self.digest) {
+            KeepBlob::Link => match store.link(&self.source, &self.digest) {
                 Ok(()) => Ok(()),
                 Err(_) => store.copy_from(self.import.from, &self.digest),
             },
@@ -329,25 +335,24 @@ impl Import<'_> {
 
     fn keep(&self, file: NewFile, digest: &VerityDigest) -> Result<()> {
         let io = |e| self.vault.io(e);
-        let path = digest.object_path();
-        let (shard, name) = path.split_once('/').unwrap_or(("", &path));
+        let (shard, name) = shard_and_name(digest);
         let number = usize::from(digest.as_bytes().first().copied().unwrap_or(0));
         let dir = match self.shards[number].get() {
             Some(dir) => dir,
             None => {
-                let dir = files::make_dir_at(&self.vault.objects, shard).map_err(io)?;
+                let dir = files::make_dir_at(&self.vault.objects, &shard).map_err(io)?;
                 self.shards[number].get_or_init(|| dir)
             }
         };
         if self.without_verity() {
-            return file.replace_in(dir, name).map_err(io);
+            return file.replace_in(dir, &name).map_err(io);
         }
         let file = file.finish().map_err(io)?;
-        match verity::enable(&file.file, self.algorithm, None, name) {
+        match verity::enable(&file.file, self.algorithm, None, &name) {
             Ok(_) => verity::check(&file.file, digest, &self.vault.object_name(digest))?,
             Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
             Err(r) => return Err(r),
         }
-        file.replace_in(dir, name).map_err(io)
+        file.replace_in(dir, &name).map_err(io)
     }
 }

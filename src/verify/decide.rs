@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::content::{self, Checked};
+use super::layers::{Layers, Wanted};
 use super::signatures::{self, Rules, Signed, SignedBy};
 use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::{Contents, Keep};
+use crate::image::Keep;
 use crate::oci::{BlobStore, Budget, Image};
 use crate::policy::Denied;
 use crate::report::{Case, Class, Refusal, Result};
@@ -19,22 +20,6 @@ pub struct Found<'a> {
     pub digest: BlobDigest,
     /// Where manifest and blobs are.
     pub store: &'a BlobStore,
-}
-
-/// Reads the layers when they are needed; keeps what it read.
-pub type Reader<'a> = &'a mut dyn FnMut(Wanted) -> Result<std::rc::Rc<Contents>>;
-
-/// How the layers are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The algorithm of the digests.
-    pub algorithm: Algorithm,
-    /// Whether somebody trusted has signed a statement that names image and EROFS images together.
-    /// Without one only the diff_ids in the config say which layers are the image's, and a reader that
-    /// does not check them would let the layers of one image pass with the seal of another.
-    pub bound: bool,
-    /// What is needed of them.
-    pub keep: Keep,
 }
 
 /// One line of the table that `verify` prints.
@@ -133,12 +118,12 @@ pub struct Question<'a> {
     pub checked: &'a dyn Fn(&BlobDigest) -> bool,
 }
 
-/// Judges every seal of the image, the inline one first. `reader` is asked for the layers only when
+/// Judges every seal of the image, the inline one first. The layers are read only when
 /// a seal's signatures have passed, and not for a seal whose images were compared before and whose
 /// signed statement names them; a seal without a statement is compared every time.
-pub fn judge(question: &Question<'_>, reader: Reader<'_>) -> Judgement {
+pub fn judge(question: &Question<'_>, layers: &mut Layers<'_>) -> Judgement {
     let Question { image, found, home, budget, .. } = *question;
-    let mut judge = Judge { question, reader, inline: None, denied: false, accepted: None, reports: Vec::new() };
+    let mut judge = Judge { question, layers, inline: None, denied: false, accepted: None, reports: Vec::new() };
     // Before anything is read: no seal makes a denied image a good one.
     if let Err(refusal) = question.rules.denied.image(image) {
         let (origin, verdict) = (image.digest.to_string(), Verdict::Rejected(refusal));
@@ -177,9 +162,9 @@ fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Result<()> {
     clash.map_or(Ok(()), |s| Err(Refusal::new(Case::D12Conflict, artifact.origin.clone(), s.role)))
 }
 
-struct Judge<'a> {
+struct Judge<'a, 'l> {
     question: &'a Question<'a>,
-    reader: Reader<'a>,
+    layers: &'a mut Layers<'l>,
     inline: Option<Seal>,
     /// What a seal rightly says of the image is denied: then no other seal can make up for it.
     denied: bool,
@@ -187,7 +172,7 @@ struct Judge<'a> {
     reports: Vec<SealReport>,
 }
 
-impl Judge<'_> {
+impl Judge<'_, '_> {
     fn report(&mut self, origin: &str, seal: Option<&Seal>, verdict: Verdict) {
         let (dialect, algorithm) = (seal.map(|s| s.dialect), seal.map(|s| s.algorithm));
         let verdict = match verdict {
@@ -230,9 +215,9 @@ impl Judge<'_> {
         }
         let bound = signed.binding.is_some() && rules.certificates.is_some();
         let keep = if bound { Keep::Images } else { Keep::Entries };
-        let mut contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound, keep })?;
+        let mut contents = self.layers.get(Wanted { algorithm: seal.algorithm, bound, keep })?;
         if content::compares(&signed, &contents) && !contents.has(Keep::Entries) {
-            contents = (self.reader)(Wanted { algorithm: seal.algorithm, bound, keep: Keep::Entries })?;
+            contents = self.layers.get(Wanted { algorithm: seal.algorithm, bound, keep: Keep::Entries })?;
         }
         let images = content::check(seal, &signed, &contents, store, budget)?;
         self.deny(&signed, &images)?;

@@ -2,12 +2,12 @@
 
 mod content;
 mod decide;
+mod layers;
 mod signatures;
 mod waiver;
 
-pub use decide::{
-    Found, Judgement, Question, Reader, Row, SealReport, Verdict, Wanted, judge, unsigned, unsigned_layers,
-};
+pub use decide::{Found, Judgement, Question, Row, SealReport, Verdict, judge, unsigned, unsigned_layers};
+pub use layers::{Layers, Wanted};
 pub use signatures::{BindingRule, Rules, SignedBy};
 pub use waiver::Waiver;
 

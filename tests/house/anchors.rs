@@ -1,14 +1,13 @@
 //! Signers that an anchor of the host's vouches for, from the signature to the verdict.
 
 use std::process::Command;
-use std::rc::Rc;
 
 use layerseal::image::{Contents, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Anchor, Dates};
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, Wanted, judge};
+use layerseal::verify::{BindingRule, Found, Layers, Question, Rules, VerifiedImage, judge};
 
 use crate::common::{Bench, Layout as Made, two_layers};
 
@@ -76,11 +75,11 @@ fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<
     let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
     let budget = &Budget::STANDARD;
     let question = Question { image, found: &found, home: store, rules: &rules, budget, checked: &|_| false };
-    let mut read = |wanted: Wanted| {
+    let mut layers = Layers::new(|wanted| {
         let reader = ReadOnly { store, algorithm: wanted.algorithm };
-        Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {}).map(Rc::new)
-    };
-    judge(&question, &mut read).into_result()
+        Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {})
+    });
+    judge(&question, &mut layers).into_result()
 }
 
 #[test]

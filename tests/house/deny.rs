@@ -1,14 +1,12 @@
 //! F06: what `deny.d/` names is refused whoever vouches for it, wherever it stands in the image.
 
-use std::rc::Rc;
-
 use layerseal::digest::{Algorithm, BlobDigest};
 use layerseal::image::{Contents, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Certificate, Dates};
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{BindingRule, Found, Question, Rules, VerifiedImage, judge, unsigned};
+use layerseal::verify::{BindingRule, Found, Layers, Question, Rules, VerifiedImage, judge, unsigned};
 
 use crate::common::{Bench, Run, Signer, signer, stranger, two_layers};
 
@@ -45,9 +43,9 @@ impl Host {
         Denied::load(&Directories::new(vec![self.bench.path("etc")])).unwrap()
     }
 
-    fn contents(&self, algorithm: Algorithm) -> Result<Rc<Contents>> {
+    fn contents(&self, algorithm: Algorithm) -> Result<Contents> {
         let visitor = ReadOnly { store: self.layout.store(), algorithm };
-        Contents::read(&self.image, (algorithm, Keep::Entries), &visitor, &Budget::STANDARD, &|_| {}).map(Rc::new)
+        Contents::read(&self.image, (algorithm, Keep::Entries), &visitor, &Budget::STANDARD, &|_| {})
     }
 
     /// The verdict, by these certificates; `checked` says that this host has seen the layers before.
@@ -75,7 +73,7 @@ impl Host {
             budget: &Budget::STANDARD,
             checked: &|_| checked,
         };
-        judge(&question, &mut |wanted: layerseal::verify::Wanted| self.contents(wanted.algorithm)).into_result()
+        judge(&question, &mut Layers::new(|wanted| self.contents(wanted.algorithm))).into_result()
     }
 
     #[track_caller]
