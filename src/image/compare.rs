@@ -8,8 +8,8 @@ use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
 use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
-use super::erofs::{on_deep_stack, read};
-use super::tar::{Entry, Kind};
+use super::erofs::{bare_layer, on_deep_stack, read};
+use super::tar::Entry;
 use super::tree::Images;
 use crate::digest::Algorithm;
 use crate::report::{Case, Refusal, Result};
@@ -44,13 +44,7 @@ fn compare<'a, H: FsVerityHashValue>(
     } else {
         // The drafts drop whiteouts from layer images; they are for showing what a layer brings, not
         // for stacking, and are never stacked by us.
-        let kept: Vec<Entry> = layers
-            .into_iter()
-            .flatten()
-            .filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque))
-            .cloned()
-            .collect();
-        Images::<H>::build([kept], None)?.bare_merged()
+        bare_layer(layers.into_iter().flatten())?
     };
     let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
     // A layer image's root has whatever metadata its maker chose; the layer need not say.

@@ -112,9 +112,11 @@ fn fell() -> Refusal {
 
 /// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
 /// unset where the layer does not give it: the form that others sign.
-pub(super) fn bare_layer<H: FsVerityHashValue>(entries: &[Entry]) -> Result<FileSystem<H>> {
+pub(super) fn bare_layer<'a, H: FsVerityHashValue>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<FileSystem<H>> {
     let kept: Vec<Entry> =
-        entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
+        entries.into_iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
     Ok(Images::<H>::build_on(Stat::uninitialized(), [kept], None)?.bare_merged())
 }
 
