@@ -66,7 +66,7 @@ pub fn remove(dir: &Path) {
     settle();
 }
 
-/// ext4 goes round inodes that were deleted in the last minute one by one (`recently_deleted`,
+/// ext4 without a journal goes round inodes that were deleted in the last minute one by one (`recently_deleted`,
 /// fs/ext4/ialloc.c): whoever writes next would pay for it.
 pub fn settle() {
     flush();
