@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::constants::{H512, K512, padding};
+use super::constants::{H512, K512};
 use super::{BLOCK_SIZE, Block, sha512_serial};
 
 /// Lanes of SHA-256.
@@ -49,16 +49,11 @@ pub(super) fn sha512(blocks: &[Block], out: &mut [[u8; 64]]) {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn hash<const LANES: usize>(blocks: [&Block; LANES]) -> [[u8; 64]; LANES] {
     let mut state = H512.map(|word| broadcast::<LANES>(word));
-    // Sixteen words.
-    let chunk = 1024 / LANES;
-    for i in 0..BLOCK_SIZE / chunk {
-        compress(&mut state, blocks.map(|block| &block[i * chunk..][..chunk]));
+    // Sixteen words of every block at a time.
+    for i in 0..BLOCK_SIZE * LANES / 1024 {
+        compress::<LANES>(&mut state, words(&blocks, i));
     }
-    let padding: &[u8] = match LANES {
-        LANES_256 => &const { padding::<64>() },
-        _ => &const { padding::<128>() },
-    };
-    compress(&mut state, [padding; LANES]);
+    compress::<LANES>(&mut state, padding::<LANES>());
 
     let mut rows = [_mm512_setzero_si512(); LANES];
     rows[..8].copy_from_slice(&state);
@@ -68,6 +63,31 @@ fn hash<const LANES: usize>(blocks: [&Block; LANES]) -> [[u8; 64]; LANES] {
         store(&mut digest, swap_bytes::<LANES>(row));
         digest
     })
+}
+
+/// The sixteen words of each block that come at place `i`.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn words<const LANES: usize>(blocks: &[&Block; LANES], i: usize) -> [__m512i; 16] {
+    let mut w = [_mm512_setzero_si512(); 16];
+    for (part, words) in w.chunks_mut(LANES).enumerate() {
+        for (word, block) in words.iter_mut().zip(blocks) {
+            *word = swap_bytes::<LANES>(load(&block.as_chunks().0[i * 16 / LANES + part]));
+        }
+        transpose::<LANES>(words);
+    }
+    w
+}
+
+/// What follows a block: a one bit, zeros, the block's length in bits.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn padding<const LANES: usize>() -> [__m512i; 16] {
+    let mut w = [_mm512_setzero_si512(); 16];
+    w[0] = broadcast::<LANES>(1 << 63);
+    let length = BLOCK_SIZE as u64 * 8;
+    w[15] = broadcast::<LANES>(if LANES == LANES_256 { length << 32 } else { length });
+    w
 }
 
 /// The block sixteen times, with the constants 0 to 15: indexing by a loop's variable would keep
@@ -84,17 +104,10 @@ macro_rules! unroll16 {
     };
 }
 
+/// Takes in the next words; `w` is the last sixteen of the message schedule.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn compress<const LANES: usize>(state: &mut [__m512i; 8], chunks: [&[u8]; LANES]) {
-    // The last sixteen words of the message schedule.
-    let mut w = [_mm512_setzero_si512(); 16];
-    for (part, words) in w.chunks_mut(LANES).enumerate() {
-        for (word, chunk) in words.iter_mut().zip(chunks) {
-            *word = swap_bytes::<LANES>(load(&chunk.as_chunks().0[part]));
-        }
-        transpose::<LANES>(words);
-    }
+fn compress<const LANES: usize>(state: &mut [__m512i; 8], mut w: [__m512i; 16]) {
     let mut v = *state;
     let rounds = if LANES == LANES_256 { 64 } else { 80 };
     let (first, last) = K512[..rounds / 16].split_at(rounds / 16 - 1);

@@ -1,7 +1,5 @@
 //! What FIPS 180-4 gives.
 
-use super::BLOCK_SIZE;
-
 /// FIPS 180-4 section 5.3.5: the first 64 bits of the fractional parts of the square roots of
 /// the first 8 primes.
 #[rustfmt::skip]
@@ -45,11 +43,3 @@ pub(super) static K512: [[u64; 16]; 5] = [
         0x4cc5d4becb3e42b6, 0x597f299cfc657e2a, 0x5fcb6fab3ad6faec, 0x6c44198c4a475817,
     ],
 ];
-
-/// What follows the message: a one bit, zeros, the message's length in bits (big-endian).
-pub(super) const fn padding<const CHUNK: usize>() -> [u8; CHUNK] {
-    let mut chunk = [0; CHUNK];
-    chunk[0] = 0x80;
-    [chunk[CHUNK - 2], chunk[CHUNK - 1]] = (BLOCK_SIZE as u16 * 8).to_be_bytes();
-    chunk
-}

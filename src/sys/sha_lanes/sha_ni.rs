@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
-use super::constants::{H512, K512, padding};
+use super::constants::{H512, K512};
 use super::{BLOCK_SIZE, Block, sha256_serial};
 
 /// SHA-256's constants are the upper halves of SHA-512's (FIPS 180-4 sections 4.2.2 and 5.3.3);
@@ -20,6 +20,14 @@ static K256: [[i32; 4]; 16] = {
 
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
+}
+
+/// What follows the message: a one bit, zeros, the message's length in bits (big-endian).
+const fn padding() -> [u8; 64] {
+    let mut chunk = [0; 64];
+    chunk[0] = 0x80;
+    [chunk[62], chunk[63]] = (BLOCK_SIZE as u16 * 8).to_be_bytes();
+    chunk
 }
 
 /// Streams to interleave. A SHA-256 round instruction takes four cycles and one can start every
