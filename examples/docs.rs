@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use clap_mangen::roff::{Roff, roman};
 
 fn main() -> std::io::Result<()> {
     let out = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| "contrib".into()));
@@ -20,8 +21,17 @@ fn main() -> std::io::Result<()> {
 
 fn pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result<()> {
     let page = command.clone().name(&*name.to_owned().leak()).disable_help_subcommand(true);
+    let examples = page.get_after_long_help().map(ToString::to_string);
+    let page = page.after_long_help(None);
     let mut text = Vec::new();
     clap_mangen::Man::new(page).manual("layerseal").render(&mut text)?;
+    if let Some(examples) = examples {
+        // Under their own heading, and line by line.
+        let mut section = Roff::new();
+        section.control("SH", ["EXAMPLES"]).control("EX", []);
+        examples.lines().skip(1).for_each(|line| _ = section.text([roman(line.trim_start())]));
+        section.control("EE", []).to_writer(&mut text)?;
+    }
     std::fs::write(dir.join(format!("{name}.1")), text)?;
     for sub in command.get_subcommands().filter(|s| s.get_name() != "help") {
         pages(sub, &format!("{name}-{}", sub.get_name()), dir)?;

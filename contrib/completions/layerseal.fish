@@ -79,7 +79,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l cert-dir -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l inline -d 'Write the digests of config, layers and merged into annotations of the manifest instead'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l key -d 'Its private key: a PEM file, or a URI that OpenSSL has a provider for, such as pkcs11:token=release;object=key' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l passphrase-file -d 'A file that holds the passphrase of the key, or the PIN of the token [default: asked for on the terminal]' -r -F
@@ -113,7 +113,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l cert-dir 
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l signatures -d 'Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l format -d 'How the seal is written down' -r -f -a "erofs-alongside\t'An artifact that carries the EROFS images (erofs-alongside.v1)'
 canonical\t'The same without them: who reads it makes them from the layers (canonical.v1)'
@@ -153,7 +153,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -l vault -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -l all -d 'Every image of the container store; one without seals is told, and no error'
 complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand fetch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l seal -d 'Where seals are that the store does not have yet: an OCI layout, or a repository' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l tls-verify -d 'Whether a registry must have TLS, and a certificate that is trusted [default: unless registries.conf calls it insecure]' -r -f -a "true\t''
 false\t''"
@@ -164,7 +164,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l all -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l seals-only -d 'Only bring the seals: the first start does the rest'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l binding -d 'Seals without a binding statement (of other tools) are refused, or compared with the layers every time' -r -f -a "required\t'A statement is required'
 local\t'None is required'"
@@ -200,14 +200,14 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l cert-dir -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l signatures -d 'With its seals'
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l tls-verify -d 'Whether a registry must have TLS, and a certificate that is trusted [default: unless registries.conf calls it insecure]' -r -f -a "true\t''
 false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l authfile -d 'File with credentials [default: as containers-auth.json(5) has it]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and our certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l tls-verify -d 'Whether a registry must have TLS, and a certificate that is trusted [default: unless registries.conf calls it insecure]' -r -f -a "true\t''
 false\t''"
@@ -241,7 +241,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -l vault -d 'W
 complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -l repair -d 'Make damaged files again from the layers; fetch layers that are damaged or missing from where the image came from; remove files that cannot be made again'
 complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -s v -l verbose -d 'Say more; twice for debugging'
-complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -s h -l help -d 'Print help'
+complete -c layerseal -n "__fish_layerseal_using_subcommand fsck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -s h -l help -d 'Print help'

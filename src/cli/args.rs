@@ -1,5 +1,6 @@
 //! What can be typed. Man pages and completions are made from this file.
 
+mod examples;
 mod host;
 mod transfer;
 mod upkeep;
@@ -45,30 +46,41 @@ fn exit_codes() -> String {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Import an image into the vault
+    #[command(after_long_help = examples::of("pull"))]
     Pull(Pull),
     /// Write digests into an image that nobody has signed
+    #[command(after_long_help = examples::of("seal"))]
     Seal(Seal),
     /// Seal an image and sign the seal
+    #[command(after_long_help = examples::of("sign"))]
     Sign(Sign),
     /// Print the digest of everything that a seal signs, and the bytes to sign
+    #[command(after_long_help = examples::of("digest"))]
     Digest(Digest),
     /// Make a seal from signatures that were made elsewhere
+    #[command(after_long_help = examples::of("attach"))]
     Attach(Attach),
     /// Check an image against its seals
+    #[command(after_long_help = examples::of("verify"))]
     Verify(Verify),
     /// Bring the seals of images of the container store from their registries
+    #[command(after_long_help = examples::of("fetch"))]
     Fetch(Fetch),
     /// Get images of the container store ready before they are started
+    #[command(after_long_help = examples::of("prepare"))]
     Prepare(Prepare),
     /// Verify an image and mount it
+    #[command(after_long_help = examples::of("mount"))]
     Mount(Mount),
     /// Unmount an image
     Umount(Umount),
     /// List what is mounted, and by whose word
     Status(Status),
     /// Copy an image into a registry or an OCI layout
+    #[command(after_long_help = examples::of("push"))]
     Push(Push),
     /// Copy the seals of an image into a registry or an OCI layout
+    #[command(after_long_help = examples::of("export-signatures"))]
     ExportSignatures(ExportSignatures),
     /// Show an image and its seals
     Inspect(Inspect),
@@ -81,6 +93,7 @@ pub enum Command {
     /// Remove from the vault what no image needs
     Gc(Gc),
     /// Read everything in the vault, and name what is damaged
+    #[command(after_long_help = examples::of("fsck"))]
     Fsck(Fsck),
     /// The kernel's keyring for fs-verity signatures
     #[command(subcommand)]
