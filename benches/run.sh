@@ -58,21 +58,24 @@ start_here() {
 
 vm() {
     echo "vm"
-    cp "$start" "$work/start"
-    cp "$beside" "$work/beside"
-    mkdir -p "$work/data/inputs/growth" "$work/tools"
-    for image in small-1 small-5 small-10 small-50; do cp -al "target/bench/inputs/$image" "$work/data/inputs/"; done
+    # The parts before have left files in $work.
+    vm=$work/vm
+    mkdir "$vm"
+    cp "$start" "$vm/start"
+    cp "$beside" "$vm/beside"
+    mkdir -p "$vm/data/inputs/growth" "$vm/tools"
+    for image in small-1 small-5 small-10 small-50; do cp -al "target/bench/inputs/$image" "$vm/data/inputs/"; done
     for case in files-1000 files-10000 layers-1 layers-10 layers-100; do
         # The part `growth` makes them.
-        [ ! -d "target/bench/inputs/growth/$case" ] || cp -al "target/bench/inputs/growth/$case" "$work/data/inputs/growth/"
+        [ ! -d "target/bench/inputs/growth/$case" ] || cp -al "target/bench/inputs/growth/$case" "$vm/data/inputs/growth/"
     done
-    cp -a target/bench/tools/composefs "$work/tools/"
-    cp target/bench/tools/cargo/bin/cfsctl "$work/tools/cfsctl"
-    cp target/release/layerseal "$work/layerseal"
+    cp -a target/bench/tools/composefs "$vm/tools/"
+    cp target/bench/tools/cargo/bin/cfsctl "$vm/tools/cfsctl"
+    cp target/release/layerseal "$vm/layerseal"
     # On the data disk: the root of the guest has no room for them.
-    truncate -s 12000M "$work/data.ext4"
-    mke2fs -q -t ext4 -O verity -b 4096 -d "$work/data" "$work/data.ext4"
-    cat >"$work/guest" <<'END'
+    truncate -s 12000M "$vm/data.ext4"
+    mke2fs -q -t ext4 -O verity -b 4096 -d "$vm/data" "$vm/data.ext4"
+    cat >"$vm/guest" <<'END'
 mkdir -p /etc/layerseal /data/bench /data/beside
 export LAYERSEAL_BIN=$PWD/layerseal LAYERSEAL_BENCH_INPUTS=/data/inputs LAYERSEAL_BENCH_TOOLS=$PWD/tools
 export LAYERSEAL_BENCH_RESULTS=$PWD/out/results LAYERSEAL_BENCH_WHERE=vm LAYERSEAL_BENCH_VERITY=on
@@ -80,10 +83,10 @@ export LAYERSEAL_BENCH_IMAGES=small LAYERSEAL_BENCH_FIRST=small-5 LAYERSEAL_BENC
 LAYERSEAL_BENCH_DIR=/data/bench ./start && rm -rf /data/bench || exit
 LAYERSEAL_BENCH_DIR=/data/beside LAYERSEAL_BENCH_IMAGES=small,files,layers ./beside vault growth reading
 END
-    LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --data "$work/data.ext4" --out "$work/out" \
-        "$work/guest" "$work/start" "$work/beside" "$work/tools" "$work/layerseal"
+    LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --data "$vm/data.ext4" --out "$vm/out" \
+        "$vm/guest" "$vm/start" "$vm/beside" "$vm/tools" "$vm/layerseal"
     record vm ''
-    cat "$work/out/results" >>"$kept"
+    cat "$vm/out/results" >>"$kept"
 }
 
 machine() {
