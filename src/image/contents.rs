@@ -255,7 +255,7 @@ fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress
     drop(sink);
     reader.keep()?;
     let mut entries = content.entries;
-    // They stay for as long as the image is worked on.
+    // They may wait long for the layers beneath.
     entries.shrink_to_fit();
     Ok(entries)
 }

@@ -81,8 +81,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "layerseal mount app /mnt/app --require-signature --trust release.crt --identity registry.example.com/acme/app",
             ),
             (
-                "To be written to, and whatever the filesystem can enforce",
-                "layerseal mount app /mnt/app --upper /srv/upper --work /srv/work --verity off",
+                "The same, to be written to",
+                "layerseal mount app /mnt/app --require-signature --trust release.crt --identity registry.example.com/acme/app --upper /srv/upper --work /srv/work",
             ),
         ],
     ),
