@@ -59,6 +59,7 @@ install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 contrib/man/layerseal-policy.toml.5
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service \
 	    contrib/systemd/layerseal-gc.timer contrib/systemd/layerseal-gc.service
@@ -84,7 +85,8 @@ install-hooks:
 uninstall:
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
-	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-policy.toml.5 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service
 

@@ -1,4 +1,4 @@
-//! Man pages and completions from the command line's own definition:
+//! Man pages and completions from the command line's own definition, and the page of the policy file from the sample:
 //! `cargo run --example docs -- contrib`.
 
 use std::path::{Path, PathBuf};
@@ -13,10 +13,30 @@ fn main() -> std::io::Result<()> {
     std::fs::create_dir_all(out.join("man"))?;
     std::fs::create_dir_all(out.join("completions"))?;
     pages(&command, "layerseal", &out.join("man"))?;
+    policy(&out)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command.clone(), "layerseal", out.join("completions"))?;
     }
     Ok(())
+}
+
+/// The sample says what every word of the file means: it is the page.
+fn policy(out: &Path) -> std::io::Result<()> {
+    let sample = std::fs::read_to_string(out.join("policy.toml"))?;
+    let mut page = Roff::new();
+    page.control("TH", ["layerseal-policy.toml", "5"])
+        .control("SH", ["NAME"])
+        .text([roman("layerseal-policy.toml - what this host asks of images")])
+        .control("SH", ["SYNOPSIS"])
+        .text([roman("/etc/layerseal/policy.toml, /etc/layerseal/policy.d/*.toml")])
+        .control("SH", ["DESCRIPTION"])
+        .text([roman("Every setting, with what it means. Those that are commented out show what counts without them.")])
+        .control("EX", []);
+    sample.lines().for_each(|line| _ = page.text([roman(line)]));
+    page.control("EE", []);
+    page.control("SH", ["SEE ALSO"])
+        .text([roman("layerseal-policy-check(1), layerseal-doctor(1), containers-policy.json(5)")]);
+    page.to_writer(&mut std::fs::File::create(out.join("man/layerseal-policy.toml.5"))?)
 }
 
 fn pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result<()> {

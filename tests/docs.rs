@@ -21,6 +21,17 @@ fn every_verb_has_its_man_page() {
 }
 
 #[test]
+fn the_policy_page_is_the_sample() {
+    let contrib = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    let page = std::fs::read_to_string(contrib.join("man/layerseal-policy.toml.5")).unwrap();
+    for line in std::fs::read_to_string(contrib.join("policy.toml")).unwrap().lines() {
+        // As roff wants them.
+        let shown = line.replace('-', "\\-").replace('\'', "\\*(Aq");
+        assert!(page.contains(&shown), "{line}: run `make docs`");
+    }
+}
+
+#[test]
 fn exit_codes_are_documented_from_the_enum() {
     let help = common::Bench::new().run(&["--help"]).ok().stdout;
     for class in layerseal::report::Class::ALL {
@@ -59,6 +70,7 @@ fn what_is_installed_is_found_and_goes_again() {
     for file in [
         "usr/share/doc/layerseal/hooks.md",
         "usr/share/man/man1/layerseal.1",
+        "usr/share/man/man5/layerseal-policy.toml.5",
         "usr/lib/systemd/system/layerseal-gc.timer",
     ] {
         assert!(dir.path().join(file).is_file(), "{file}");

@@ -85,6 +85,33 @@ fn f03_what_is_not_said_is_the_strict_thing() {
 }
 
 #[test]
+fn f03_the_sample_says_every_setting() {
+    let Some(host) = Host::new() else { return };
+    host.certificate("etc", "example", "a.crt", &signer().cert.to_pem().unwrap());
+    let sample = include_str!("../contrib/policy.toml");
+    host.0.write("etc/policy.toml", sample.as_bytes());
+    assert_eq!(host.decide(&["x:latest"]).mode, Mode::Enforce);
+    // Settings that are commented out stand right behind the sign.
+    let setting = |line: &&str| {
+        let word = |c: char| c.is_ascii_lowercase() || c == '_';
+        line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(word))
+    };
+    let whole: Vec<&str> = sample.lines().map(|l| l.strip_prefix('#').filter(setting).unwrap_or(l)).collect();
+    host.0.write("etc/policy.toml", whole.join("\n").as_bytes());
+    assert_eq!(host.decide(&["localhost/x"]).mode, Mode::Off);
+    // A word that nobody knows is answered with those that are known.
+    for (table, known) in [("[default]", 11), ("[mount]", 3), ("[[rule]]\nimage = \"x\"", 11)] {
+        host.write("etc/policy.toml", &format!("{table}\nunheard = 1"));
+        let refusal = host.load().unwrap_err().to_string();
+        let words: Vec<&str> = refusal.split('`').skip(3).step_by(2).collect();
+        assert!(words.len() >= known, "{refusal}");
+        for word in words {
+            assert!(whole.iter().any(|line| line.starts_with(&format!("{word} = "))), "{word} is not in the sample");
+        }
+    }
+}
+
+#[test]
 fn f04_the_most_specific_rule_wins_whatever_the_order() {
     let Some(host) = Host::new() else { return };
     let rules = [
