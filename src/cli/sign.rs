@@ -18,6 +18,11 @@ const SMALL_FILE: u64 = 1 << 20;
 pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     // The key first: a wrong one should not cost the reading of the layers.
     let signer = signer(args)?;
+    if args.statement.identity.is_empty() {
+        log::warn!(
+            "the seal names nobody: it is good for this image under any name, and hosts ask for one; see --identity"
+        );
+    }
     let images = match args.platform {
         Some(_) => vec![args.image.clone()],
         None => home.instances(&args.image)?,
