@@ -3,6 +3,7 @@
 //!
 //! usage: beside OF... measures; beside report RESULTS DIR writes the document and its pictures
 
+mod aims;
 mod chart;
 mod growth;
 mod measure;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::aims;
 use super::chart::{Bar, Group, svg};
 use super::measure::median;
 
@@ -19,6 +20,9 @@ pub fn write(results: &Path, dir: &Path) {
         let Some(name) = line.strip_prefix('@').and_then(|l| l.strip_suffix('@')) else { return format!("{line}\n") };
         if name == "machine" {
             return lines.iter().filter(|l| l["table"] == "machine").map(machine).collect();
+        }
+        if name == "aims" {
+            return aims::table(&lines);
         }
         let (place, table) = name.strip_prefix("vm ").map_or(("host", name), |table| ("vm", table));
         let found: Vec<&Value> = lines.iter().filter(|l| l["table"] == table && l["where"] == place).collect();
@@ -40,7 +44,8 @@ fn text<'a>(line: &'a Value, key: &str) -> &'a str {
     line[key].as_str().unwrap_or_default()
 }
 
-fn middle(line: &Value, key: &str) -> Option<f64> {
+/// The median of one column of a line.
+pub fn middle(line: &Value, key: &str) -> Option<f64> {
     let values: Vec<f64> = line[key].as_array()?.iter().filter_map(Value::as_f64).collect();
     Some(median(&values))
 }

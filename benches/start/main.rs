@@ -3,20 +3,19 @@
 //! kernel's own time for its files. `make bench` runs it by benches/run.sh, which makes the place for it: it
 //! writes /etc/layerseal.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../tests/common/mod.rs"]
 mod common;
 #[allow(dead_code)]
-#[path = "beside/measure.rs"]
+#[path = "../beside/measure.rs"]
 mod measure;
+
+mod first_use;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use common::{Entry, Layer, Layout};
-use layerseal::digest::Algorithm;
-use layerseal::sys::verity;
-use measure::{Line, Part, Usage, done, forget, in_turn, usage};
+use measure::{Line, Part, Usage, done, in_turn, usage};
 use tempfile::TempDir;
 
 const IMAGE: &str = "registry.example.com/acme/app";
@@ -37,7 +36,7 @@ fn main() {
     place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
     if let Some(inputs) = std::env::var_os("LAYERSEAL_BENCH_INPUTS") {
         let name = std::env::var("LAYERSEAL_BENCH_FIRST").unwrap_or_else(|_| "big-5".into());
-        place.first_use(&PathBuf::from(inputs).join(&name), &name);
+        first_use::first_use(&place, &PathBuf::from(inputs).join(&name), &name);
     }
 }
 
@@ -84,8 +83,8 @@ impl Place {
         let hooks = self.path("hooks.d");
         std::fs::create_dir_all(&hooks).unwrap();
         for (name, text) in [
-            ("precreate", include_str!("../hooks/podman/layerseal-precreate.json")),
-            ("createRuntime", include_str!("../hooks/podman/layerseal-createRuntime.json")),
+            ("precreate", include_str!("../../hooks/podman/layerseal-precreate.json")),
+            ("createRuntime", include_str!("../../hooks/podman/layerseal-createRuntime.json")),
         ] {
             let text = text.replace("/usr/bin/layerseal", &Self::layerseal());
             std::fs::write(hooks.join(format!("{name}.json")), text).unwrap();
@@ -263,97 +262,6 @@ impl Place {
         }
         record("precreate", &times);
     }
-
-    /// From an image in the container store to its first mount, beside cfsctl's import of the same, and the time
-    /// that the kernel takes to enable fs-verity on the same files.
-    fn first_use(&self, input: &Path, name: &str) {
-        let image = self.path("first");
-        done(Command::new("cp").arg("-a").arg(input).arg(&image));
-        self.sign(&image);
-        let store = self.store("layerseal");
-        done(&mut store.podman(&["rmi", "-a", "-f"]));
-        store.load(&image);
-        let record = |tool: &str, usage: Usage| Line { table: "first use", case: name, tool }.record(&[usage]);
-        let overlay = self.path("layerseal/g/overlay");
-        if self.verity {
-            let copy = self.path("copy");
-            done(Command::new("cp").arg("-a").arg(&overlay).arg(&copy));
-            warm(&copy);
-            let start = Instant::now();
-            enable(&copy);
-            let wall = start.elapsed().as_secs_f64();
-            record("FS_IOC_ENABLE_VERITY alone, 2 threads", Usage { wall, ..Usage::default() });
-            std::fs::remove_dir_all(&copy).unwrap();
-        }
-        if let Some(tools) = std::env::var_os("LAYERSEAL_BENCH_TOOLS").map(PathBuf::from) {
-            // In a store of its own: fs-verity is enabled once for every file.
-            let store = self.store("native");
-            done(&mut store.podman(&["rmi", "-a", "-f"]));
-            store.load(&image);
-            let root = self.path("native/g");
-            let cfsctl = |args: &[&str]| {
-                let mut command = Command::new(tools.join("cfsctl"));
-                command.arg("--repo").arg(root.join("cfs")).args(args).stdout(Stdio::null()).stderr(Stdio::null());
-                command.env("CONTAINERS_STORAGE_ROOT", &root);
-                command
-            };
-            let init = ["init", "--algorithm", "fsverity-sha256-12", "--insecure"];
-            done(&mut cfsctl(&init[..if self.verity { 3 } else { 4 }]));
-            warm(&root.join("overlay"));
-            let from = format!("containers-storage:{IMAGE}");
-            let pull = ["oci", "pull", "--local-fetch", "auto", &from, "x"];
-            record("cfsctl oci pull --local-fetch auto", usage(&mut cfsctl(&pull)));
-        }
-        let call = store.call();
-        warm(&overlay);
-        record(
-            "layerseal, first mount",
-            usage(Command::new(Self::layerseal()).args(["-o", &call.options, &call.target])),
-        );
-        done(Command::new("umount").arg(&call.target));
-        record(
-            "layerseal, second mount",
-            usage(Command::new(Self::layerseal()).args(["-o", &call.options, &call.target])),
-        );
-        done(Command::new("umount").arg(&call.target));
-        // The names alone, of the files and of the store's own.
-        let mut names = Command::new("cp");
-        names.arg("-al").arg(&overlay).arg(self.path("names"));
-        record("cp -al of the store (floor)", usage(&mut names));
-    }
-}
-
-/// Files as podman has just unpacked them: on the disk, and in memory.
-fn warm(dir: &Path) {
-    forget();
-    common::walk(dir, &mut |path| {
-        // A link may lead to a pipe.
-        if std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file()) {
-            std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut std::io::sink()).unwrap();
-        }
-    });
-}
-
-/// Enables fs-verity on every file that layerseal makes an object of, on two threads.
-fn enable(dir: &Path) {
-    use std::os::unix::fs::MetadataExt as _;
-    let (mut files, mut seen) = (Vec::new(), std::collections::HashSet::new());
-    common::walk(dir, &mut |path| {
-        // A file with two names gets it once.
-        if std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() > 64 && seen.insert(m.ino())) {
-            files.push(path.to_owned());
-        }
-    });
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(path) = files.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    verity::enable(&std::fs::File::open(path).unwrap(), Algorithm::Sha256, None, "file").unwrap();
-                }
-            });
-        }
-    });
 }
 
 /// A call as containers-storage makes it.

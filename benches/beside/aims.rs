@@ -1,0 +1,178 @@
+//! The aims, and whether what was measured meets them.
+
+use serde_json::Value;
+
+use super::report::{middle, number};
+
+/// A line of a table: where, the table, the case, the tool.
+type Line = [&'static str; 4];
+
+const PULL: Line = ["host", "pull", "big-5", "layerseal pull"];
+const CFSCTL_PULL: Line = ["host", "pull", "big-5", "cfsctl oci pull"];
+const TAR: Line = ["host", "pull", "big-5", "tar -x (floor)"];
+const FIRST: Line = ["host", "first use", "big-5", "layerseal, first mount"];
+const VM_FIRST: Line = ["vm", "first use", "small-5", "layerseal, first mount"];
+const VM_KERNEL: Line = ["vm", "first use", "small-5", "FS_IOC_ENABLE_VERITY alone, 2 threads"];
+const CALL: Line = ["host", "starts", "mount_program call, warm", "layerseal (9 signatures)"];
+const FUSE_CALL: Line = ["host", "starts", "mount_program call, warm", "fuse-overlayfs"];
+
+/// What is asked of a number, in its unit.
+#[derive(Clone, Copy)]
+enum Aim {
+    AtMost(f64),
+    AtLeast(f64),
+    /// Nothing but that it could be measured.
+    Works,
+}
+
+/// A row: the work, the aim, its unit, what was measured, and others' numbers in the same unit.
+type Row = (&'static str, Aim, &'static str, Option<f64>, Vec<(&'static str, Option<f64>)>);
+
+/// The table of all aims, of the lines of the file of results.
+pub fn table(lines: &[Value]) -> String {
+    let mut out = String::from("| work | aim | measured | beside it | |\n|---|---|--:|---|---|\n");
+    for (work, aim, unit, found, others) in rows(&|line, key| get(lines, line, key)) {
+        let asked = match aim {
+            Aim::AtMost(most) => format!("≤ {most} {unit}"),
+            Aim::AtLeast(least) => format!("≥ {least} {unit}"),
+            Aim::Works => String::new(),
+        };
+        let verdict = match (aim, found) {
+            (_, None) => "not measured",
+            (Aim::AtMost(most), Some(found)) if found > most => "missed",
+            (Aim::AtLeast(least), Some(found)) if found < least => "missed",
+            (Aim::Works, _) => "works",
+            _ => "met",
+        };
+        let shown = |value: Option<f64>| value.map(|v| format!("{} {unit}", number(v))).unwrap_or_default();
+        let others: Vec<String> =
+            others.into_iter().filter(|o| o.1.is_some()).map(|(tool, v)| format!("{tool} {}", shown(v))).collect();
+        let (found, others) = (shown(found), others.join(", "));
+        let cells = [work, asked.trim_end(), found.trim_end(), &others, verdict];
+        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    out
+}
+
+fn get(lines: &[Value], [place, table, case, tool]: Line, key: &str) -> Option<f64> {
+    let wanted = |l: &&Value| l["where"] == place && l["table"] == table && l["case"] == case && l["tool"] == tool;
+    let line = lines.iter().find(wanted)?;
+    middle(line, key).or_else(|| line[key].as_f64())
+}
+
+fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
+    use Aim::{AtLeast, AtMost, Works};
+    let wall = |line| get(line, "wall");
+    let cpu = |line| get(line, "cpu");
+    let ms = |seconds: Option<f64>| seconds.map(|s| s * 1000.0);
+    let of = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+    let sign = |tool| ["host", "sign", "big-5", tool];
+    let mount = |tool| ["host", "mount", "big-5", tool];
+    let directory = |tool| ["host", "directory", "big-1", tool];
+    let hashing = |tool| get(["host", "hashing", "one thread", tool], "value");
+    let million = |tool| ["host", "growth", "files 1000000", tool];
+    let layers = |tool| ["host", "growth", "layers 500", tool];
+    let memory = ["pull", "sign", "first mount"].map(|tool| get(million(tool), "memory"));
+    vec![
+        ("pull, of cfsctl's time", AtMost(0.45), "", of(wall(PULL), wall(CFSCTL_PULL)), vec![]),
+        (
+            "pull, processor",
+            AtMost(3.5),
+            "s",
+            cpu(PULL),
+            vec![("cfsctl", cpu(CFSCTL_PULL)), ("tar -x alone", cpu(TAR))],
+        ),
+        ("pull, memory", AtMost(64.0), "MB", get(PULL, "memory"), vec![("cfsctl", get(CFSCTL_PULL, "memory"))]),
+        (
+            "sign from the vault",
+            AtMost(0.6),
+            "s",
+            wall(sign("layerseal sign")),
+            vec![("cfsctl, digest alone", wall(sign("cfsctl oci compute-id (no signature)")))],
+        ),
+        (
+            "verify and mount from the vault",
+            AtMost(15.0),
+            "ms",
+            ms(wall(mount("layerseal mount (9 signatures)"))),
+            vec![("mount.composefs, without signatures", ms(wall(mount("mount.composefs (no signature)"))))],
+        ),
+        (
+            "first use from the container store",
+            AtMost(3.0),
+            "s",
+            wall(FIRST),
+            vec![("cfsctl", wall(["host", "first use", "big-5", "cfsctl oci pull --local-fetch auto"]))],
+        ),
+        (
+            "the same with fs-verity, of the kernel's time (*small*, VM)",
+            AtMost(1.3),
+            "",
+            of(wall(VM_FIRST), wall(VM_KERNEL)),
+            vec![],
+        ),
+        (
+            "directory → EROFS digest (one layer)",
+            AtMost(1.3),
+            "s",
+            wall(directory("layerseal digest --directory")),
+            vec![
+                ("mkcomposefs", wall(directory("mkcomposefs --print-digest-only"))),
+                ("cfsctl", wall(directory("cfsctl compute-id"))),
+            ],
+        ),
+        (
+            "fs-verity hashing, sha256",
+            AtLeast(3.0),
+            "GB/s",
+            hashing("fsverity-sha256-12, 1 MiB pieces"),
+            vec![("openssl speed", hashing("openssl speed sha256, 16 KiB messages"))],
+        ),
+        (
+            "fs-verity hashing, sha512",
+            AtLeast(2.4),
+            "GB/s",
+            hashing("fsverity-sha512-12, 1 MiB pieces"),
+            vec![("openssl speed", hashing("openssl speed sha512, 16 KiB messages"))],
+        ),
+        (
+            "warm mount_program call, 9 signatures",
+            AtMost(10.0),
+            "ms",
+            ms(wall(CALL)),
+            vec![("fuse-overlayfs", ms(wall(FUSE_CALL)))],
+        ),
+        (
+            "the same, processor",
+            AtMost(6.0),
+            "ms",
+            ms(cpu(CALL)),
+            vec![("`layerseal --version`", ms(cpu(["host", "starts", CALL[2], "layerseal --version"])))],
+        ),
+        (
+            "1 million files: the most memory of pull, sign and first mount",
+            AtMost(1000.0),
+            "MB",
+            memory.into_iter().flatten().reduce(f64::max),
+            vec![],
+        ),
+        (
+            "500 layers, verify and mount",
+            Works,
+            "ms",
+            ms(wall(layers("verify and mount"))),
+            vec![("their pull", ms(wall(layers("pull"))))],
+        ),
+        (
+            "start flat in files: with ten times as many, of the time (VM)",
+            // Two of them, taken one after the other, differ by as much.
+            AtMost(1.25),
+            "",
+            of(
+                wall(["vm", "growth", "files 10000", "verify and mount"]),
+                wall(["vm", "growth", "files 1000", "verify and mount"]),
+            ),
+            vec![],
+        ),
+    ]
+}
