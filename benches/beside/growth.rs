@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::measure::{Line, Usage, done, remove, usage};
+use super::measure::{Line, Usage, done, usage};
 use super::tools::{Place, unmount};
 
 /// Layers, files in each, bytes of a file; and what changes.
@@ -25,8 +25,11 @@ pub fn all(place: &Place) {
     let target = place.path("target");
     std::fs::create_dir_all(&target).unwrap();
     place.key();
+    let grown = place.path("growth");
+    std::fs::create_dir_all(&grown).unwrap();
     for (case, layers, files, bytes) in STEPS.into_iter().filter(|step| place.wants(step.0)) {
-        let made = place.inputs.join("growth").join(case.replace(" ", "-"));
+        let name = case.replace(' ', "-");
+        let made = place.inputs.join("growth").join(&name);
         if !made.exists() {
             // In the VM, which has no Python, there are those that it was given.
             if place.verity {
@@ -41,7 +44,8 @@ pub fn all(place: &Place) {
         let image = format!("oci:{}", made.display());
         // Once where it takes a minute.
         let rounds = if layers * files > 100_000 { 1 } else { 3 };
-        let dirs: Vec<_> = (0..rounds).map(|round| place.path("growth").join(round.to_string())).collect();
+        // They stay until all is measured: removing them would cost whoever writes next.
+        let dirs: Vec<_> = (0..rounds).map(|round| grown.join(format!("{name}.{round}"))).collect();
         let record = |tool: &str, runs: &[Usage]| Line { table: "growth", case, tool }.record(runs);
         let mut runs = [const { Vec::new() }; 3];
         for dir in &dirs {
@@ -75,13 +79,8 @@ pub fn all(place: &Place) {
         if layers * files * bytes > 2_000_000 {
             std::fs::remove_dir_all(&made).unwrap();
         }
-        let dirs = place.path("growth");
-        if files < 100_000 {
-            std::fs::remove_dir_all(&dirs).unwrap();
-        } else {
-            remove(&dirs);
-        }
     }
+    std::fs::remove_dir_all(grown).unwrap();
 }
 
 /// In a process of its own: a child's `ru_maxrss` begins with that of the process it was forked from.
