@@ -18,11 +18,6 @@ const SMALL_FILE: u64 = 1 << 20;
 pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
     // The key first: a wrong one should not cost the reading of the layers.
     let signer = signer(args)?;
-    if args.statement.identity.is_empty() {
-        log::warn!(
-            "the seal names nobody: it is good for this image under any name, and hosts ask for one; see --identity"
-        );
-    }
     let images = match args.platform {
         Some(_) => vec![args.image.clone()],
         None => home.instances(&args.image)?,
@@ -37,6 +32,11 @@ pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
         let artifact =
             plan.artifact(args.format, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
         output::line(plan.store(home, &artifact, args.output.as_ref())?);
+    }
+    if args.statement.identity.is_empty() {
+        log::warn!(
+            "the seal names nobody: it is good for this image under any name, and hosts ask for one; see --identity"
+        );
     }
     Ok(())
 }

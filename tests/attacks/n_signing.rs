@@ -152,6 +152,14 @@ fn n01_a_key_that_others_can_read_is_told() {
 }
 
 #[test]
+fn a_seal_without_a_name_is_told() {
+    let (bench, _layout) = bench();
+    assert!(bench.run(&SIGN).ok().stderr.contains("--identity"));
+    let named = bench.run(&[&SIGN[..], &["--identity", "registry.example.com/app"]].concat());
+    assert!(!named.ok().stderr.contains("--identity"));
+}
+
+#[test]
 fn n01_a_key_from_a_pipe_signs() {
     let (bench, _layout) = bench();
     let mut child = bench
