@@ -3,7 +3,7 @@
 # make test     everything that is tested
 # make check    formatting, lints, dependencies
 # make fuzz     every fuzz target for a minute
-# make bench    what things cost, beside others: an hour, writes docs/benchmarks.md
+# make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
 # make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
 
 SHELL = /bin/sh

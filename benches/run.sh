@@ -1,7 +1,7 @@
 #!/bin/sh
-# Measures everything beside the others, and writes docs/benchmarks.md with a picture for each table: about an
-# hour, and 40 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a stock kernel
-# without KVM, where everything is several times slower and only ratios count: there the small image is used.
+# Measures everything beside the others, and writes docs/benchmarks.md with a picture for each table: eighty
+# minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
+# stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
 # usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [vm] [report]
 # Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before.
