@@ -143,7 +143,7 @@ fn by_seals(
     // The images of a statement that were compared before are in the vault; if they were lost since,
     // the layers make them again.
     let mut images = verified.layers().iter().chain(Some(verified.merged()));
-    let verified = match images.all(|e| e.bytes().is_some() || vault.open_object(e.digest()).is_ok()) {
+    let verified = match images.all(|e| e.bytes().is_some() || vault.open_erofs(e.digest()).is_ok()) {
         true => verified,
         false => judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?,
     };

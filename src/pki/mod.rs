@@ -14,7 +14,7 @@ pub mod trust;
 pub use anchor::{Anchor, leaf};
 pub use certificate::{Certificate, certificates_from_bytes, fingerprints_from_bytes};
 pub use formatted_digest::formatted_digest;
-pub use pkcs7::{Dates, verify as verify_signature};
+pub use pkcs7::{Dates, signer_id, verify as verify_signature};
 pub use profile::{Profile, parse as parse_signature};
 pub use sign::{Signer, key_file_mode_warning};
 pub use trust::{Ownership, TrustStore, anchors};

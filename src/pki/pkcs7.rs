@@ -10,9 +10,9 @@ use openssl::x509::store::X509StoreBuilder;
 pub use super::certificate::{Certificate, certificates_from_bytes};
 pub use super::profile::{Digest, Family, MAX_SIZE, Profile, parse, walk};
 
-use super::certificate;
 use super::formatted_digest::is_formatted_digest;
 use super::profile::same_in_openssl;
+use super::{certificate, der};
 use crate::report::{Case, Refusal, Result};
 
 /// Whether a certificate outside its dates may have signed.
@@ -22,6 +22,17 @@ pub enum Dates {
     Enforce,
     /// The dates do not count, as in the kernel.
     Ignore,
+}
+
+/// Serial number and issuer of the certificate that a signature names: the content octets of both, which is what
+/// the kernel looks certificates up by (crypto/asymmetric_keys/pkcs7_parser.c).
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn signer_id(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    let profile = walk(der, "")?;
+    let issuer = der::only(&profile.issuer, der::tag::SEQUENCE).map_err(|e| Refusal::new(Case::E02Der, "", e))?;
+    Ok((profile.serial, issuer.content.to_vec()))
 }
 
 /// Why one candidate did not verify.

@@ -146,14 +146,11 @@ impl<'a> Layer<'a> {
     /// need not, under the one that the content has.
     fn object(&self, file: &File, size: u64) -> Result<VerityDigest> {
         let (algorithm, name) = (self.rules.algorithm, "");
-        let digest = match verity::enable(file, algorithm, None, name) {
-            Ok(_) => match verity::measure(file, algorithm, name) {
-                // Another seal or another tool chose before, and for a file that is for good.
-                Err(r) if r.case() == Case::G01Other => {
-                    return self.vault.copy_as(file, algorithm);
-                }
-                other => other?,
-            },
+        let digest = match verity::measure(file, algorithm, name) {
+            Ok(digest) => digest,
+            Err(r) if r.case() == Case::G01Missing => return self.vault.protect_and_adopt(file, algorithm),
+            // Another seal or another tool chose before, and for a file that is for good.
+            Err(r) if r.case() == Case::G01Other => return self.vault.copy_as(file, algorithm),
             Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == VerityMode::Off => {
                 let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
                 crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))?

@@ -10,8 +10,9 @@ use crate::digest::VerityDigest;
 use crate::image::objects;
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::draft::NewDraft;
 use crate::sys::{files, verity};
-use crate::vault::Vault;
+use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
 pub use directory::digest_of_directory;
@@ -153,7 +154,7 @@ fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget)
     {
         vault.put_object(digest, bytes, erofs.signature())?;
     }
-    let file = vault.open_object(digest)?;
+    let file = vault.open_erofs(digest)?;
     let name = vault.object_name(digest);
     match mode {
         VerityMode::Require => measured(vault, &file, digest, &name)?,
@@ -175,7 +176,7 @@ fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget)
 fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Result<()> {
     match verity::check(file, digest, name) {
         Err(r) if r.case() == Case::G01Missing => {
-            vault.enable(file, digest, None)?;
+            vault.protect(file, digest)?;
             verity::check(file, digest, name)
         }
         other => other,
@@ -220,16 +221,16 @@ fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Res
 /// [`Case::Io`], G02.
 pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
     let (Some(bytes), Some(signature)) = (erofs.bytes(), erofs.signature()) else { return Ok(()) };
-    let enrolled =
-        vault.holds(erofs.digest(), bytes.len() as u64) && verity::has_signature(&vault.open_object(erofs.digest())?);
-    if enrolled || !verity::kernel_verifies() {
+    let enrolled = || {
+        Ok(vault.holds(erofs.digest(), bytes.len() as u64) && verity::has_signature(&vault.open_erofs(erofs.digest())?))
+    };
+    if !kernel_knows(signature) || enrolled()? {
         return Ok(());
     }
     vault.put_object(erofs.digest(), bytes, Some(signature))
 }
 
-/// Whether the vault's filesystem and the kernel have fs-verity, by trying it on a file that never
-/// gets a name.
+/// Whether the vault's filesystem and the kernel have fs-verity, by trying it.
 ///
 /// # Errors
 /// [`Case::G06Unsupported`], [`Case::Io`].
@@ -237,17 +238,16 @@ pub fn can_enforce(vault: &Vault) -> Result<()> {
     probe(vault.data_dir(), &vault.path().display().to_string())
 }
 
-/// Tries fs-verity in any directory.
+/// Tries fs-verity in any directory, on a file that is gone afterwards.
 ///
 /// # Errors
 /// [`Case::G06Unsupported`], [`Case::Io`].
 pub fn probe(dir: impl std::os::fd::AsFd, name: &str) -> Result<()> {
     use std::io::Write as _;
     let io = |e: std::io::Error| Refusal::io(name, e);
-    let mut file = files::NewFile::create(dir, 0o600).map_err(io)?;
+    let mut file = NewDraft::create(dir, 0o600).map_err(io)?;
     file.write_all(b"probe").map_err(io)?;
-    let file = file.finish().map_err(io)?.file;
-    match verity::enable(&file, crate::digest::Algorithm::Sha256, None, name) {
+    match verity::enable(&file.finish().map_err(io)?, crate::digest::Algorithm::Sha256, None, name) {
         // The kernel wants signatures: it has fs-verity, and says so in its own way.
         Err(r) if r.case() == Case::G02Required => Ok(()),
         other => other.map(drop),

@@ -118,7 +118,7 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
 
 /// Digests that this host noted before, where what they name is still here.
 pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
-    let here = |(merged, _): &Digests| vault.open_object(merged).is_ok();
+    let here = |(merged, _): &Digests| vault.open_erofs(merged).is_ok();
     [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
 }
 
@@ -340,13 +340,19 @@ impl Work<'_> {
     fn sealed(&self, candidate: &Candidate, rules: &Rules) -> Result<VerifiedImage> {
         let (vault, budget, image) = (self.vault, self.budget, &candidate.image);
         let seals = vault.seals(&image.digest, budget)?;
+        // Where the layers may have to be read: many starts at once are one that works, and others that wait.
+        let ready = seals.iter().all(|seal| vault.was_checked(&image.digest, seal));
+        let mut _turn = if ready { None } else { Some(vault.turn(&image.digest)?) };
         let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
         let mut layers = Layers::new(|wanted| self.import(wanted));
         let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
         let question = Question { image, found: &found, home: vault.store(), rules, budget, checked: &checked };
         let mut verified = judge(&question, &mut layers).into_result()?;
-        if verified.merged().bytes().is_none() && vault.open_object(verified.merged().digest()).is_err() {
+        if verified.merged().bytes().is_none() && vault.open_erofs(verified.merged().digest()).is_err() {
             // It was compared before and is lost: the layers make it again.
+            if ready {
+                _turn = Some(vault.turn(&image.digest)?);
+            }
             verified = judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?;
         }
         if let Some(contents) = layers.into_last() {
@@ -385,8 +391,19 @@ impl Work<'_> {
     /// The image as this host finds it.
     fn unsigned(&self, candidate: &Candidate) -> Result<VerifiedImage> {
         let (vault, image) = (self.vault, &candidate.image);
-        let known = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
-        let (merged, layers) = match known.filter(|(_, layers)| layers.len() == image.layers.len()) {
+        let known = || {
+            let made = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
+            made.filter(|(_, layers)| layers.len() == image.layers.len())
+        };
+        let mut _turn = None;
+        let made = match known() {
+            Some(digests) => Some(digests),
+            None => {
+                _turn = Some(vault.turn(&image.digest)?);
+                known()
+            }
+        };
+        let (merged, layers) = match made {
             Some(digests) => digests,
             None => {
                 let contents = self.import(Wanted { algorithm: UNSIGNED, bound: true, keep: Keep::Images })?;

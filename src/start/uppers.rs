@@ -16,8 +16,8 @@ use crate::sys::files;
 /// Beneath `/run/layerseal`, which does not survive the boot.
 const DIRECTORY: &str = "uppers";
 
-/// How long a call waits for another one for the same container.
-const WAIT: Duration = Duration::from_secs(60);
+/// How long a call waits for another one for the same container: what is long there is done before it is held.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// A path and a time.
 const MAX_NOTE: u64 = 8192;

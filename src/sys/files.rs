@@ -106,6 +106,35 @@ pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File>
     Ok(file)
 }
 
+/// Names what is `name` beneath `dir` and no symlink by a descriptor of `O_PATH`: its filesystem is not asked for it.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_file_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?)
+}
+
+/// Opens the regular file that a descriptor of `O_PATH` names, for reading.
+///
+/// # Errors
+/// The kernel's; `InvalidInput` when it is no regular file.
+pub fn reopen_file(path: &OwnedFd) -> io::Result<File> {
+    if fs::FileType::from_raw_mode(fs::fstat(path)?.st_mode) != fs::FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(fs::openat(CWD, proc_path(path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+/// Opens the file `name` in `dir`, which is there to be locked, and makes it where it is missing.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_lock_at(dir: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(fs::openat2(dir, name, flags, Mode::RUSR | Mode::WUSR, STAY)?.into())
+}
+
 /// Makes the directory `name` (one component or several) beneath `dir`, where it is missing, mode 0700, and opens it.
 pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let mut at = dir.as_fd().try_clone_to_owned()?;
@@ -251,17 +280,36 @@ impl Finished {
     }
 }
 
+/// The name of a file that is about to get another begins with this; after a kill it stays, and means nothing.
+pub const REMAINS: &str = ".new-";
+
+/// Does `make` with a name that nothing has yet, and gives both. Others may be at work in the same directory,
+/// of this process's number too: in another PID namespace, or before the last boot.
+pub(super) fn unused_name<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {
+    loop {
+        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{REMAINS}{}-{serial}", std::process::id());
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            other => return other.map(|made| (name, made)),
+        }
+    }
+}
+
+pub(super) fn linkat(file: &File, dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    match fs::linkat(file, "", &dir, name, AtFlags::EMPTY_PATH) {
+        // Without CAP_DAC_READ_SEARCH (linkat(2)).
+        Err(Errno::NOENT) => fs::linkat(CWD, proc_path(file), &dir, name, AtFlags::SYMLINK_FOLLOW),
+        other => other,
+    }
+}
+
 /// Gives an open file one more name; false when something has that name already.
 ///
 /// # Errors
 /// The kernel's: `EXDEV` unless file and directory were opened in the same mount (link(2)).
 pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
-    let linked = match fs::linkat(file, "", &dir, name, AtFlags::EMPTY_PATH) {
-        // Without CAP_DAC_READ_SEARCH (linkat(2)).
-        Err(Errno::NOENT) => fs::linkat(CWD, proc_path(file), &dir, name, AtFlags::SYMLINK_FOLLOW),
-        other => other,
-    };
-    match linked {
+    match linkat(file, dir, name) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(e) => Err(e.into()),
@@ -277,10 +325,7 @@ pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
     if link(file, dir, name)? {
         return Ok(());
     }
-    let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = format!(".new-{}-{serial}", std::process::id());
-    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
-    link(file, dir, &temporary)?;
+    let (temporary, ()) = unused_name(|name| linkat(file, dir, name))?;
     let renamed = fs::renameat(dir, &temporary, dir, name);
     // Two names of one file: rename(2) does nothing and says that all is well.
     let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());

@@ -11,6 +11,7 @@ use crate::report::{Case, Refusal, Result};
 const NAME: &str = ".fs-verity";
 // include/uapi/linux/keyctl.h
 const KEYCTL_DESCRIBE: libc::c_int = 6;
+const KEYCTL_SEARCH: libc::c_int = 10;
 const KEYCTL_READ: libc::c_int = 11;
 const KEYCTL_RESTRICT_KEYRING: libc::c_int = 29;
 
@@ -78,6 +79,32 @@ impl VerityKeyring {
     pub fn list(&self) -> Result<Vec<Key>> {
         let serials = read(self.0, KEYCTL_READ).map_err(|e| refuse(e.to_string()))?;
         serials.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]])).map(describe).collect()
+    }
+
+    /// Whether the certificate that a signature names by serial number and issuer is in it: the content octets
+    /// of its INTEGER and of its Name, which the kernel makes an ID of (crypto/asymmetric_keys,
+    /// `asymmetric_key_generate_id`).
+    ///
+    /// # Errors
+    /// [`Case::G09Keyring`].
+    pub fn holds(&self, serial: &[u8], issuer: &[u8]) -> Result<bool> {
+        let id = format!("ex:{}{}", hex::encode(serial), hex::encode(issuer));
+        let id = CString::new(id).map_err(|e| refuse(e.to_string()))?;
+        // SAFETY: KEYCTL_SEARCH takes a serial, two valid NUL-terminated strings, and a keyring to link what is
+        // found into, which 0 says there is none of.
+        let found =
+            unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SEARCH, self.0, c"asymmetric".as_ptr(), id.as_ptr(), 0) };
+        if found >= 0 {
+            return Ok(true);
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::ENOKEY) => Ok(false),
+            // It is there; only whoever possesses the keyring may have it (security/keys/keyring.c,
+            // `keyring_search_iterator`), and nobody does.
+            Some(libc::EACCES) => Ok(true),
+            _ => Err(refuse(e.to_string())),
+        }
     }
 
     /// Lets no further key in until the next boot.

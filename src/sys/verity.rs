@@ -7,22 +7,24 @@ use std::os::fd::{AsFd, AsRawFd};
 use composefs_ioctls::fsverity::{
     EnableVerityError, MeasureVerityError, fs_ioc_enable_verity_with_sig, fs_ioc_measure_verity,
 };
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::digest::{Algorithm, VerityDigest};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::draft::Draft;
 
 /// Bytes of one Merkle tree block, in all formats that we write.
 const BLOCK: u32 = 4096;
 
-/// Enables fs-verity on `file`, which must be open read-only and nowhere for writing. With a
-/// signature the kernel verifies it against its `.fs-verity` keyring, if it can.
+/// Enables fs-verity on a file that is open nowhere for writing, under a name that stays until this is over: see
+/// [`super::draft`]. With a signature the kernel verifies it against its `.fs-verity` keyring, if it can.
 ///
 /// # Errors
 /// G02 and G06: one case for each answer of the kernel.
-pub fn enable(file: &File, algorithm: Algorithm, signature: Option<&[u8]>, subject: &str) -> Result<Enabled> {
+pub fn enable(draft: &Draft, algorithm: Algorithm, signature: Option<&[u8]>, subject: &str) -> Result<Enabled> {
     loop {
-        let error = match fs_ioc_enable_verity_with_sig(file, algorithm.kernel_id(), BLOCK, signature) {
+        let error = match fs_ioc_enable_verity_with_sig(draft.file(), algorithm.kernel_id(), BLOCK, signature) {
             Ok(()) => return Ok(Enabled::Now),
             Err(EnableVerityError::AlreadyEnabled) => return Ok(Enabled::Before),
             Err(e) => e,
@@ -99,6 +101,27 @@ pub fn check(file: impl AsFd, wanted: &VerityDigest, subject: &str) -> Result<()
         return Ok(());
     }
     Err(Refusal::new(Case::G01Other, subject, format!("{found} instead of {wanted}")))
+}
+
+/// Whether the filesystem has lost Merkle tree and descriptor of a file with fs-verity: `path` is a descriptor
+/// of `O_PATH`. ext4 alone is known to (see [`crate::sys::draft`]), and keeps both behind the end of the file.
+///
+/// Opening such a file is an error of the filesystem for the kernel, which then goes read-only with
+/// `errors=remount-ro`. So only what stat(2) tells is looked at: the attribute is there, and no more blocks are
+/// allocated than the content takes. A file in so many pieces that ext4 keeps a list of them in a block of its
+/// own is not found this way; a sparse file can be found wrongly, where its holes are just as large.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_lost(path: &impl AsFd) -> io::Result<bool> {
+    const EXT4_SUPER_MAGIC: i64 = 0xef53;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    let stat = rustix::fs::statx(path, "", flags, StatxFlags::SIZE | StatxFlags::BLOCKS)?;
+    if !stat.stx_attributes.contains(StatxAttributes::VERITY) {
+        return Ok(false);
+    }
+    let content = stat.stx_size.div_ceil(u64::from(BLOCK)) * u64::from(BLOCK);
+    Ok(stat.stx_blocks * 512 == content && rustix::fs::fstatfs(path)?.f_type == EXT4_SUPER_MAGIC)
 }
 
 /// What a failed read of a file with fs-verity means.

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use super::Vault;
 use crate::digest::{Algorithm, VerityDigest};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files::{self, NewFile};
-use crate::sys::verity;
+use crate::sys::draft::{Draft, NewDraft};
+use crate::sys::{files, verity};
 
 impl Vault {
     /// Makes `file` of `size` bytes, whose digest was measured or computed through this descriptor, an object:
@@ -32,10 +32,7 @@ impl Vault {
                 let (dir, name) = self.object_place(digest)?;
                 files::replace_link(file, dir, &name).map_err(|e| Refusal::io(self.object_name(digest), e))
             }
-            // Another filesystem or mount, and files with as many names as the filesystem allows.
-            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::XDEV | Errno::MLINK | Errno::PERM)) => {
-                self.copy(file, digest, size)
-            }
+            Err(e) if cannot_link(&e) => self.copy(file, digest, size),
             Err(e) => Err(Refusal::io(self.object_name(digest), e)),
         }
     }
@@ -56,20 +53,43 @@ impl Vault {
     pub fn copy_as(&self, file: &File, algorithm: Algorithm) -> Result<VerityDigest> {
         let io = |e| Refusal::io(self.path.display().to_string(), e);
         let name = "new object";
-        let mut new = NewFile::create(self.objects(), 0o444).map_err(io)?;
+        let mut new = NewDraft::create(self.objects(), 0o444).map_err(io)?;
         let mut source = file;
         source.rewind().map_err(io)?;
         std::io::copy(&mut source, &mut new).map_err(io)?;
         let done = new.finish().map_err(io)?;
-        let digest = match verity::enable(&done.file, algorithm, None, name) {
-            Ok(_) => verity::measure(&done.file, algorithm, name)?,
+        let digest = match verity::enable(&done, algorithm, None, name) {
+            Ok(_) => verity::measure(done.file(), algorithm, name)?,
             Err(r) if r.case() == Case::G06Unsupported => {
-                super::hash(done.file.try_clone().map_err(io)?, algorithm).map_err(io)?
+                super::hash(done.file().try_clone().map_err(io)?, algorithm).map_err(io)?
             }
             Err(r) => return Err(r),
         };
         let (dir, name) = self.object_place(&digest)?;
-        done.replace_in(&dir, &name).map_err(io)?;
+        done.rename(&dir, &name).map_err(io)?;
         Ok(digest)
     }
+
+    /// Makes `file` of `size` bytes, which has no fs-verity yet, an object: by one more name, under which it gets
+    /// fs-verity, so that nobody takes the last one away meanwhile; or as a copy.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02 and G06.
+    pub fn protect_and_adopt(&self, file: &File, algorithm: Algorithm) -> Result<VerityDigest> {
+        let name = "";
+        let draft = match Draft::of(file, self.objects()) {
+            Err(e) if cannot_link(&e) => return self.copy_as(file, algorithm),
+            other => other.map_err(|e| self.io(e))?,
+        };
+        verity::enable(&draft, algorithm, None, name)?;
+        let digest = verity::measure(file, algorithm, name)?;
+        let (dir, name) = self.object_place(&digest)?;
+        draft.rename(&dir, &name).map_err(|e| Refusal::io(self.object_name(&digest), e))?;
+        Ok(digest)
+    }
+}
+
+/// Another filesystem or mount, and files with as many names as the filesystem allows.
+fn cannot_link(e: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(e), Some(Errno::XDEV | Errno::MLINK | Errno::PERM))
 }

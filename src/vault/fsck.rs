@@ -39,6 +39,9 @@ pub enum Fault {
     Missing,
     /// Its content is right, and the kernel does not protect it.
     Unprotected,
+    /// The filesystem has lost its fs-verity data, and was not asked for it: opening the file is an error of the
+    /// filesystem. See docs/assurance.md.
+    Lost,
     /// It is not what its name says, or cannot be read; in what way.
     Damaged(String),
 }
@@ -48,7 +51,7 @@ impl Fault {
     pub fn case(&self) -> Case {
         match self {
             Self::Unprotected => Case::G01Missing,
-            Self::Missing | Self::Damaged(_) => Case::I02Object,
+            Self::Missing | Self::Lost | Self::Damaged(_) => Case::I02Object,
         }
     }
 
@@ -57,6 +60,7 @@ impl Fault {
         match self {
             Self::Missing => "missing",
             Self::Unprotected => "without fs-verity",
+            Self::Lost => "without its fs-verity data",
             Self::Damaged(_) => "damaged",
         }
     }
@@ -190,7 +194,7 @@ impl<'a> Fsck<'a> {
             }
         };
         let mut met: HashSet<VerityDigest> = HashSet::new();
-        for (part, erofs) in self.parts(&named) {
+        for (part, erofs) in self.parts(&named)? {
             let listed = self.erofs(part, &erofs, &mut checked);
             let mut objects = vec![(None, erofs, None)];
             objects.extend(listed.into_iter().map(|f| (Some(f.path), f.object, Some(f.size))));
@@ -237,33 +241,33 @@ impl<'a> Fsck<'a> {
     }
 
     /// The EROFS images that the image has here, layers first: they tell more than the merged one.
-    fn parts(&self, named: &Named) -> Vec<(Part, VerityDigest)> {
+    fn parts(&self, named: &Named) -> Result<Vec<(Part, VerityDigest)>> {
         let mut parts: Vec<(Part, VerityDigest)> = Vec::new();
         for tree in &named.trees {
             let layers = tree.layers.iter().enumerate().map(|(number, digest)| (Part::Layer(number), *digest));
             for (part, digest) in layers.chain(Some((Part::Merged, tree.merged))) {
-                if tree.made || self.is_expected(&digest) {
+                if tree.made || self.is_expected(&digest)? {
                     parts.push((part, digest));
                 }
             }
         }
         // Images of seals without a statement, as far as they are here.
         let others = named.erofs.iter().filter(|digest| parts.iter().all(|(_, known)| known != *digest));
-        let others: Vec<_> = others.filter(|d| self.is_expected(d)).map(|d| (Part::Merged, *d)).collect();
-        parts.extend(others);
-        parts
+        let others = others.map(|d| Ok((self.is_expected(d)?, (Part::Merged, *d)))).collect::<Result<Vec<_>>>()?;
+        parts.extend(others.into_iter().filter_map(|(expected, part)| expected.then_some(part)));
+        Ok(parts)
     }
 
     /// Whether an EROFS image that a seal names was used here.
-    fn is_expected(&self, digest: &VerityDigest) -> bool {
-        self.vault.was_prepared(digest, true)
+    fn is_expected(&self, digest: &VerityDigest) -> Result<bool> {
+        Ok(self.vault.was_prepared(digest, true)
             || self.vault.was_prepared(digest, false)
-            || self.vault.open_object(digest).is_ok()
+            || self.vault.has_object(digest)?)
     }
 
     /// The files of an EROFS image, none where it is damaged: the caller says so of its object.
     fn erofs(&mut self, part: Part, digest: &VerityDigest, checked: &mut Checked) -> Vec<crate::image::External> {
-        let Ok(file) = self.vault.open_object(digest) else { return Vec::new() };
+        let Ok(file) = self.vault.open_erofs(digest) else { return Vec::new() };
         let Ok(bytes) = files::read_all(file, self.budget.erofs) else { return Vec::new() };
         if verity_digest(digest.algorithm(), &bytes) != *digest {
             return Vec::new();
@@ -301,10 +305,15 @@ impl<'a> Fsck<'a> {
 
     pub(super) fn read(&self, digest: &VerityDigest) -> Result<Option<Fault>> {
         let name = self.vault.object_name(digest);
-        let file = match files::open_file_at(&self.vault.objects, digest.object_path()) {
+        let path = files::open_file_path_at(&self.vault.objects, digest.object_path());
+        let file = match path.and_then(|path| Ok((verity::is_lost(&path)?, path))) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Some(Fault::Missing)),
             Err(e) => return Ok(Some(Fault::Damaged(e.to_string()))),
-            Ok(file) => file,
+            Ok((true, _)) => return Ok(Some(Fault::Lost)),
+            Ok((false, path)) => match files::reopen_file(&path) {
+                Err(e) => return Ok(Some(Fault::Damaged(e.to_string()))),
+                Ok(file) => file,
+            },
         };
         // From the disk and not from memory, where it may be good still.
         fadvise(&file, 0, None, Advice::DontNeed).map_err(|e| Refusal::io(&name, e))?;

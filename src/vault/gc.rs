@@ -1,7 +1,8 @@
 //! Removing what no image needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::named::{ALGORITHMS, Named};
 use super::sweep::Sweep;
@@ -42,39 +43,87 @@ pub struct Collected {
     pub mounts: usize,
 }
 
-/// Removes what neither a name, nor a store, nor a mount needs. Nobody else may be at work in the
-/// vault; what is removed goes in an order in which a kill leaves nothing that looks whole and is not:
+/// For how long others are kept out at a time.
+const MOMENT: Duration = Duration::from_millis(250);
+
+/// How long they get in between: longer than anybody who waits for the vault sleeps between two looks.
+const GAP: Duration = Duration::from_millis(50);
+
+/// Removes what neither a name, nor a store, nor a mount needs. What there is to do is found out beside others,
+/// and done in moments for which nobody else may be at work in the vault, each of which begins by asking again
+/// what is needed. What is removed goes in an order in which a kill leaves nothing that looks whole and is not:
 /// first the record of an image, then the notes, its EROFS images, and everything else last.
 ///
 /// # Errors
 /// [`Case::VaultBusy`]. Where anything that tells what is needed cannot be read, nothing is removed:
 /// B01 for a store, [`Case::I02Object`] for a damaged EROFS image, and those of reading.
 pub fn collect(vault: &Vault, others: &Others, budget: &Budget, dry_run: bool) -> Result<Collected> {
-    let _lock = if dry_run { vault.shared()? } else { vault.exclusive()? };
-    let images = vault.entries("images")?;
-    let images: Vec<BlobDigest> = images.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
-    let wanted = wanted(vault, others)?;
-    let live = live(vault)?;
-    let mut needed = Needed::default();
-    let mut collected = Collected { mounts: live.len(), ..Collected::default() };
-    let (mut gone, mut stacks) = (Named::default(), BTreeSet::new());
-    for image in images {
-        let named = vault.named(&image, budget);
-        if let Ok(named) = &named {
-            stacks.extend(named.trees.iter().map(|tree| stack(&tree.layers)));
+    let mut named = HashMap::new();
+    let (mut sweep, mut collected) = {
+        let _lock = vault.shared()?;
+        let marked = Marked::now(vault, others, budget, &mut named)?;
+        let mut sweep = Sweep::plan(vault, &marked)?;
+        let collected =
+            Collected { images: marked.gone, kept: marked.kept, mounts: marked.mounts, ..Default::default() };
+        if dry_run {
+            return sweep.count(collected);
         }
-        if wanted.contains(&image) || named.as_ref().is_ok_and(|named| is_live(named, &live)) {
-            needed.add(named.map_err(|r| r.within(format!("image {image}")))?);
-            collected.kept += 1;
-        } else {
-            gone.erofs.extend(named.map(|named| named.erofs).unwrap_or_default());
-            collected.images.push(image);
+        (sweep, collected)
+    };
+    while !sweep.is_done() {
+        let _lock = vault.exclusive()?;
+        let marked = Marked::now(vault, others, budget, &mut named)?;
+        sweep.remove(&marked, Instant::now() + MOMENT, &mut collected)?;
+        drop(_lock);
+        if !sweep.is_done() {
+            std::thread::sleep(GAP);
         }
     }
-    needed.layers(vault, others)?;
-    needed.mounted(vault, &live, &stacks)?;
-    needed.follow(vault, budget)?;
-    Sweep { vault, dry_run, collected }.run(&needed, &gone.erofs)
+    Ok(collected)
+}
+
+/// The objects that EROFS images name. What an image names never changes, so it is read once.
+type NamedObjects = HashMap<VerityDigest, Vec<VerityDigest>>;
+
+/// What is needed, and what is not, at one moment.
+pub(super) struct Marked {
+    pub(super) needed: Needed,
+    /// Images that nobody needs.
+    pub(super) gone: Vec<BlobDigest>,
+    /// EROFS images of these.
+    pub(super) erofs: BTreeSet<VerityDigest>,
+    kept: usize,
+    mounts: usize,
+}
+
+impl Marked {
+    fn now(vault: &Vault, others: &Others, budget: &Budget, names: &mut NamedObjects) -> Result<Self> {
+        let images = vault.entries("images")?;
+        let images: Vec<BlobDigest> = images.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
+        let wanted = wanted(vault, others)?;
+        let live = live(vault)?;
+        let mut marked =
+            Self { needed: Needed::default(), gone: Vec::new(), erofs: BTreeSet::new(), kept: 0, mounts: live.len() };
+        let mut stacks = BTreeSet::new();
+        for image in images {
+            let named = vault.named(&image, budget);
+            if let Ok(named) = &named {
+                stacks.extend(named.trees.iter().map(|tree| stack(&tree.layers)));
+            }
+            if wanted.contains(&image) || named.as_ref().is_ok_and(|named| is_live(named, &live)) {
+                marked.needed.add(named.map_err(|r| r.within(format!("image {image}")))?);
+                marked.kept += 1;
+            } else {
+                // Of one whose documents cannot be read everything goes all the same, in whatever order.
+                marked.erofs.extend(named.map(|named| named.erofs).unwrap_or_default());
+                marked.gone.push(image);
+            }
+        }
+        marked.needed.layers(vault, others)?;
+        marked.needed.mounted(vault, &live, &stacks)?;
+        marked.needed.follow(vault, budget, names)?;
+        Ok(marked)
+    }
 }
 
 /// Images that have a name, that a store holds, or that somebody asks for.
@@ -139,7 +188,7 @@ pub(super) struct Needed {
     pub(super) blobs: BTreeSet<BlobDigest>,
     /// Candidates; those that are here and can be read as EROFS images are.
     pub(super) erofs: BTreeSet<VerityDigest>,
-    pub(super) objects: BTreeSet<VerityDigest>,
+    pub(super) objects: HashSet<VerityDigest>,
     /// Layers of container stores.
     pub(super) layers: BTreeSet<BlobDigest>,
 }
@@ -172,10 +221,10 @@ impl Needed {
     fn mounted(&mut self, vault: &Vault, live: &[(Live, bool)], stacks: &BTreeSet<String>) -> Result<()> {
         for (live, own) in live {
             match live {
-                Live::Image(digest) if vault.open_object(digest).is_ok() => {
+                Live::Image(digest) if vault.open_erofs(digest).is_ok() => {
                     self.erofs.insert(*digest);
                 }
-                Live::Image(digest) if *own => vault.open_object(digest).map(drop)?,
+                Live::Image(digest) if *own => vault.open_erofs(digest).map(drop)?,
                 Live::Image(_) => {}
                 Live::Stack(name) if stacks.contains(name) => {}
                 Live::Stack(name) => {
@@ -188,29 +237,35 @@ impl Needed {
     }
 
     /// Adds the objects that the EROFS images name.
-    fn follow(&mut self, vault: &Vault, budget: &Budget) -> Result<()> {
+    fn follow(&mut self, vault: &Vault, budget: &Budget, names: &mut NamedObjects) -> Result<()> {
         for digest in &self.erofs {
-            let name = vault.object_name(digest);
-            let file = match files::open_file_at(&vault.objects, digest.object_path()) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(|e| Refusal::new(Case::I02Object, &name, e))?,
-            };
+            if !vault.has_object(digest)? {
+                continue;
+            }
             self.objects.insert(*digest);
-            let bytes = match files::read_all(file, budget.erofs) {
-                // Larger than any EROFS image that we mount: the contents of some file.
-                Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => continue,
-                other => other.map_err(|e| verity::read_refusal(&e, &name))?,
-            };
-            if verity_digest(digest.algorithm(), &bytes) != *digest {
-                return Err(Refusal::new(Case::I02Object, name, "what it names cannot be told; see `layerseal fsck`"));
+            if !names.contains_key(digest) {
+                names.insert(*digest, named_by(vault, digest, budget)?);
             }
-            // The bytes are right. What is no EROFS image is never mounted as one, whatever a seal says.
-            if let Ok(objects) = objects(&bytes, digest.algorithm()) {
-                self.objects.extend(objects.into_iter().map(|(digest, _)| digest));
-            }
+            self.objects.extend(&names[digest]);
         }
         Ok(())
     }
+}
+
+/// The objects that an EROFS image names; none for what is no EROFS image.
+fn named_by(vault: &Vault, digest: &VerityDigest, budget: &Budget) -> Result<Vec<VerityDigest>> {
+    let name = vault.object_name(digest);
+    let bytes = match files::read_all(vault.open_erofs(digest)?, budget.erofs) {
+        // Larger than any EROFS image that we mount: the contents of some file.
+        Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => return Ok(Vec::new()),
+        other => other.map_err(|e| verity::read_refusal(&e, &name))?,
+    };
+    if verity_digest(digest.algorithm(), &bytes) != *digest {
+        return Err(Refusal::new(Case::I02Object, name, "what it names cannot be told; see `layerseal fsck`"));
+    }
+    // The bytes are right. What is no EROFS image is never mounted as one, whatever a seal says.
+    let objects = objects(&bytes, digest.algorithm()).unwrap_or_default();
+    Ok(objects.into_iter().map(|(digest, _)| digest).collect())
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ impl Vault {
     pub fn kept_images(&self, image: &BlobDigest, algorithm: Algorithm, budget: &Budget) -> Option<ErofsImages> {
         let (merged_digest, layer_digests) = self.contents(image, algorithm)?;
         let read = |digest: &VerityDigest| {
-            let bytes = files::read_all(self.open_object(digest).ok()?, budget.erofs).ok()?;
+            let bytes = files::read_all(self.open_erofs(digest).ok()?, budget.erofs).ok()?;
             (verity_digest(algorithm, &bytes) == *digest).then_some(bytes)
         };
         let layers = layer_digests.iter().map(read).collect::<Option<_>>()?;

@@ -12,6 +12,7 @@
 //! layers/<layer ID>/     the same digests of layers that are no image; whiteouts: their form on the disk
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
 //! tags/<name>           digest of a manifest
+//! locks/<manifest>      somebody is reading the layers of this image
 //! ```
 //!
 //! Whoever uses the vault holds [`Vault::shared`] from before the first look until the mount stands:
@@ -41,9 +42,9 @@ pub use floors::{Floors, floors, raise};
 pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
 pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};
-pub use lock::Lock;
+pub use lock::{Lock, Turn};
 pub use objects::Import;
-pub(crate) use objects::hash;
+pub(crate) use objects::{hash, kernel_knows};
 pub use repair::{Elsewhere, Layers};
 
 /// The vault.

@@ -11,8 +11,11 @@ use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher, verity_digest};
 use crate::image::{ContentSink, LayerBlob, LayerVisitor};
 use crate::oci::{BlobStore, Layer};
+use crate::pki;
 use crate::report::{Case, Refusal, Result};
+use crate::sys::draft::{Draft, NewDraft};
 use crate::sys::files::{self, NewFile};
+use crate::sys::keyring::VerityKeyring;
 use crate::sys::verity;
 
 /// Files up to this size are collected in memory first: most are duplicates or smaller, and then
@@ -40,9 +43,63 @@ impl Vault {
             .map_err(|e| Refusal::new(Case::I02Object, self.object_name(digest), e))
     }
 
+    /// Whether there is a file of this name.
+    ///
+    /// # Errors
+    /// [`Case::I02Object`] where that cannot be told.
+    pub fn has_object(&self, digest: &VerityDigest) -> Result<bool> {
+        match files::open_file_path_at(&self.objects, digest.object_path()) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Refusal::new(Case::I02Object, self.object_name(digest), e)),
+        }
+    }
+
+    /// Objects of which the filesystem has lost the fs-verity data, without opening one.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn lost_objects(&self) -> Result<Vec<String>> {
+        let mut lost = Vec::new();
+        for shard in self.shards()? {
+            let dir = files::open_dir_at(&self.objects, &shard).map_err(|e| self.io(e))?;
+            for name in self.list(&dir, &format!("objects/{shard}"))? {
+                let path = match files::open_file_path_at(&dir, &name) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                    other => other.map_err(|e| self.io(e))?,
+                };
+                if verity::is_lost(&path).map_err(|e| self.io(e))? {
+                    lost.push(format!("{shard}{name}"));
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The directories that objects lie in, by the first two digits of their digests.
+    pub(super) fn shards(&self) -> Result<Vec<String>> {
+        let is_shard = |name: &String| name.len() == 2 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        Ok(self.entries("objects")?.into_iter().filter(is_shard).collect())
+    }
+
     /// An object's path, for messages.
     pub fn object_name(&self, digest: &VerityDigest) -> String {
         self.path.join("objects").join(digest.object_path()).display().to_string()
+    }
+
+    /// Opens an object that this host wrote itself, an EROFS image, or whatever has its name; it is not yet
+    /// measured.
+    ///
+    /// # Errors
+    /// [`Case::I02Object`] when it is missing, and, without opening it, when the filesystem has lost its fs-verity
+    /// data: see [`verity::is_lost`].
+    pub fn open_erofs(&self, digest: &VerityDigest) -> Result<File> {
+        let refuse = |e: std::io::Error| Refusal::new(Case::I02Object, self.object_name(digest), e);
+        let path = files::open_file_path_at(&self.objects, digest.object_path()).map_err(refuse)?;
+        if verity::is_lost(&path).map_err(refuse)? {
+            return Err(refuse(std::io::Error::other(LOST)));
+        }
+        files::reopen_file(&path).map_err(refuse)
     }
 
     /// Stores `bytes` as an object, with fs-verity where the filesystem has it, and with the
@@ -52,32 +109,43 @@ impl Vault {
     /// [`Case::Io`], G02.
     pub fn put_object(&self, digest: &VerityDigest, bytes: &[u8], signature: Option<&[u8]>) -> Result<()> {
         let (dir, name) = self.object_place(digest)?;
-        let mut new = NewFile::create(&dir, 0o444).map_err(|e| self.io(e))?;
+        let mut new = NewDraft::create(&dir, 0o444).map_err(|e| self.io(e))?;
         new.write_all(bytes).map_err(|e| self.io(e))?;
         let done = new.finish().map_err(|e| self.io(e))?;
-        self.enable(&done.file, digest, signature)?;
+        self.enable(&done, digest, signature)?;
         done.sync().map_err(|e| self.io(e))?;
-        done.replace(&name).map_err(|e| self.io(e))
+        done.rename(&dir, &name).map_err(|e| self.io(e))
     }
 
-    /// Enables fs-verity on a file of the vault. A key that the kernel's keyring lacks is no reason
-    /// to refuse: the signature is then checked by us alone. A filesystem without fs-verity is none
-    /// either, here: mounting asks.
+    /// Enables fs-verity on a file that is to be an object. A key that the kernel's keyring lacks is no reason
+    /// to refuse: the signature is then checked by us alone, and the kernel is not given it. A filesystem
+    /// without fs-verity is none either, here: mounting asks.
     ///
     /// # Errors
     /// G02 but for the missing key.
-    pub fn enable(&self, file: &File, digest: &VerityDigest, signature: Option<&[u8]>) -> Result<()> {
+    fn enable(&self, draft: &Draft, digest: &VerityDigest, signature: Option<&[u8]>) -> Result<()> {
         let name = self.object_name(digest);
-        let signature = signature.filter(|_| verity::kernel_verifies());
-        let mut result = verity::enable(file, digest.algorithm(), signature, &name);
+        let signature = signature.filter(|der| kernel_knows(der));
+        let mut result = verity::enable(draft, digest.algorithm(), signature, &name);
         if signature.is_some() && matches!(&result, Err(r) if r.case() == Case::G02Key) {
-            result = verity::enable(file, digest.algorithm(), None, &name);
+            // It was taken out of the keyring a moment ago.
+            result = verity::enable(draft, digest.algorithm(), None, &name);
         }
         match result {
             Err(r) if r.case() == Case::G06Unsupported => Ok(()),
             Err(r) => Err(r),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Enables fs-verity on an object that is there without: one whose writing was cut off, or of a time when
+    /// the filesystem had none.
+    ///
+    /// # Errors
+    /// [`Case::Io`], G02.
+    pub fn protect(&self, object: &File, digest: &VerityDigest) -> Result<()> {
+        let draft = Draft::of(object, &self.objects).map_err(|e| self.io(e))?;
+        self.enable(&draft, digest, None)
     }
 
     pub(super) fn object_place(&self, digest: &VerityDigest) -> Result<(OwnedFd, String)> {
@@ -90,15 +158,14 @@ impl Vault {
     /// filesystem cannot measure. The digest covers the size: a file of another one is not looked at, and
     /// nobody makes us hash a sparse file that is larger than the disk.
     pub fn holds(&self, digest: &VerityDigest, size: u64) -> bool {
-        let Ok(file) = self.open_object(digest) else { return false };
+        let Ok(file) = self.open_erofs(digest) else { return false };
         if file.metadata().map_or(true, |found| found.len() != size) {
             return false;
         }
         let name = self.object_name(digest);
         let measured = match verity::check(&file, digest, &name) {
-            // An import that was cut off may have left the file without.
             Err(r) if r.case() == Case::G01Missing => {
-                verity::enable(&file, digest.algorithm(), None, &name).and_then(|_| verity::check(&file, digest, &name))
+                self.protect(&file, digest).and_then(|()| verity::check(&file, digest, &name))
             }
             other => other,
         };
@@ -133,6 +200,23 @@ impl Vault {
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.root).map_err(|e| self.io(e.into()))
     }
+}
+
+/// What is said of a file whose fs-verity data is gone.
+pub(super) const LOST: &str =
+    "the filesystem has lost its fs-verity data, and was not asked for it; see `layerseal fsck`";
+
+/// Whether the kernel's keyring has the certificate of this signature, where the kernel looks at signatures at all.
+pub(crate) fn kernel_knows(signature: &[u8]) -> bool {
+    let known = || {
+        let (serial, issuer) = pki::signer_id(signature)?;
+        VerityKeyring::find()?.holds(&serial, &issuer)
+    };
+    verity::kernel_verifies()
+        && known().unwrap_or_else(|refusal| {
+            log::debug!("not given to the kernel: {refusal}");
+            false
+        })
 }
 
 /// The two parts of [`VerityDigest::object_path`].
@@ -277,7 +361,7 @@ struct ObjectSink<'a> {
     collected: Vec<u8>,
     size: u64,
     /// The file, if it is larger.
-    file: Option<NewFile>,
+    file: Option<NewDraft>,
 }
 
 impl ContentSink for ObjectSink<'_> {
@@ -287,7 +371,8 @@ impl ContentSink for ObjectSink<'_> {
         self.size = size;
         self.file = None;
         if size > COLLECT {
-            self.file = Some(self.import.new_file()?);
+            // Its digest, and with that its place, is known at its end.
+            self.file = Some(NewDraft::create(&self.import.vault.objects, 0o444).map_err(|e| self.import.vault.io(e))?);
         }
         Ok(())
     }
@@ -314,45 +399,45 @@ impl ContentSink for ObjectSink<'_> {
             self.file = None;
             return Ok(digest);
         }
+        let (dir, name) = self.import.place(&digest)?;
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let mut file = self.import.new_file()?;
+                let mut file = NewDraft::create(dir, 0o444).map_err(|e| vault.io(e))?;
                 file.write_all(&self.collected).map_err(|e| vault.io(e))?;
                 file
             }
         };
-        self.import.keep(file, &digest)?;
+        self.import.keep(file, &digest, dir, &name)?;
         Ok(digest)
     }
 }
 
 impl Import<'_> {
-    /// In the objects directory itself: its final place is known when the digest is.
-    fn new_file(&self) -> Result<NewFile> {
-        NewFile::create(&self.vault.objects, 0o444).map_err(|e| self.vault.io(e))
-    }
-
-    fn keep(&self, file: NewFile, digest: &VerityDigest) -> Result<()> {
-        let io = |e| self.vault.io(e);
+    /// The directory of an object, and its name in it.
+    fn place(&self, digest: &VerityDigest) -> Result<(&OwnedFd, String)> {
         let (shard, name) = shard_and_name(digest);
         let number = usize::from(digest.as_bytes().first().copied().unwrap_or(0));
         let dir = match self.shards[number].get() {
             Some(dir) => dir,
             None => {
-                let dir = files::make_dir_at(&self.vault.objects, &shard).map_err(io)?;
+                let dir = files::make_dir_at(&self.vault.objects, &shard).map_err(|e| self.vault.io(e))?;
                 self.shards[number].get_or_init(|| dir)
             }
         };
-        if self.without_verity() {
-            return file.replace_in(dir, &name).map_err(io);
-        }
+        Ok((dir, name))
+    }
+
+    fn keep(&self, file: NewDraft, digest: &VerityDigest, dir: &OwnedFd, name: &str) -> Result<()> {
+        let io = |e| self.vault.io(e);
         let file = file.finish().map_err(io)?;
-        match verity::enable(&file.file, self.algorithm, None, &name) {
-            Ok(_) => verity::check(&file.file, digest, &self.vault.object_name(digest))?,
-            Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
-            Err(r) => return Err(r),
+        if !self.without_verity() {
+            match verity::enable(&file, self.algorithm, None, name) {
+                Ok(_) => verity::check(file.file(), digest, &self.vault.object_name(digest))?,
+                Err(r) if r.case() == Case::G06Unsupported => self.without_verity.store(true, Ordering::Relaxed),
+                Err(r) => return Err(r),
+            }
         }
-        file.replace_in(dir, &name).map_err(io)
+        file.rename(dir, name).map_err(io)
     }
 }

@@ -89,7 +89,7 @@ impl Fsck<'_> {
             return Ok(());
         }
         for damage in checked.damage.iter().filter(|d| d.fault == Fault::Unprotected) {
-            self.vault.enable(&self.vault.open_object(&damage.object)?, &damage.object, None)?;
+            self.vault.protect(&self.vault.open_object(&damage.object)?, &damage.object)?;
         }
         let protected = checked.damage.iter().filter(|d| d.fault == Fault::Unprotected).map(|d| d.object);
         let rest: BTreeSet<VerityDigest> = faulty.difference(&protected.collect()).copied().collect();

@@ -1,122 +1,220 @@
 //! The removing itself, in an order that a kill cannot turn into half of something.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::Vault;
-use super::gc::{Collected, Needed};
+use super::gc::{Collected, Marked};
 use super::images::UNPROTECTED;
 use super::named::ALGORITHMS;
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::report::{Refusal, Result};
-use crate::sys::files;
+use crate::sys::files::{self, REMAINS};
 
 /// What a removed image's directory is called until it is empty.
 const GONE: &str = ".gone-";
 
-/// What a file is called that is about to replace another, and after a kill for ever.
-const REMAINS: &str = ".new-";
-
+/// What is to be done, first things first, as it was found: each is asked about again before it is done.
 pub(super) struct Sweep<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) dry_run: bool,
-    pub(super) collected: Collected,
+    vault: &'a Vault,
+    steps: VecDeque<Step>,
 }
 
-impl Sweep<'_> {
-    /// Removes all that is not `needed`; `images` are the EROFS images of those that go.
-    pub(super) fn run(mut self, needed: &Needed, images: &BTreeSet<VerityDigest>) -> Result<Collected> {
-        self.images()?;
-        self.layers(needed)?;
-        let erofs = |name: &str| digest(name.strip_suffix(UNPROTECTED).unwrap_or(name));
-        let keep = |name: &str| erofs(name).is_none_or(|digest| needed.erofs.contains(&digest));
-        self.directory("prepared", &keep)?;
-        self.directory("tags", &|_| true)?;
-        self.objects(needed, images)?;
-        let keep = |name: &str| BlobDigest::from_hex(name).map_or(true, |digest| needed.blobs.contains(&digest));
-        self.collected.blobs = self.directory("blobs/sha256", &keep)?;
-        Ok(self.collected)
+/// One thing to remove.
+enum Step {
+    /// The directory of an image.
+    Image(BlobDigest),
+    /// One of an image that was going when somebody was killed.
+    Gone(String),
+    /// The notes on a layer that its store no longer has.
+    Layer(String),
+    /// A file, and why it may go.
+    File(Why, String, String),
+}
+
+/// What a file is, which says by what it is needed.
+enum Why {
+    /// A note that an EROFS image is prepared.
+    Prepared(VerityDigest),
+    /// An object.
+    Object(VerityDigest),
+    /// A blob.
+    Blob(BlobDigest),
+    /// What somebody was writing who was killed: where nobody else is at work nobody writes it any more.
+    Remains,
+}
+
+impl Why {
+    fn is_needed(&self, marked: &Marked) -> bool {
+        match self {
+            Self::Prepared(erofs) => marked.needed.erofs.contains(erofs),
+            Self::Object(object) => marked.needed.objects.contains(object),
+            Self::Blob(blob) => marked.needed.blobs.contains(blob),
+            Self::Remains => false,
+        }
+    }
+}
+
+impl<'a> Sweep<'a> {
+    /// Finds what is not needed.
+    pub(super) fn plan(vault: &'a Vault, marked: &Marked) -> Result<Self> {
+        let mut sweep = Self { vault, steps: VecDeque::new() };
+        sweep.steps.extend(marked.gone.iter().map(|image| Step::Image(*image)));
+        let images = vault.entries("images")?;
+        sweep.steps.extend(images.iter().filter(|n| n.starts_with(GONE)).cloned().map(Step::Gone));
+        // Of those that stay.
+        for image in images.iter().filter(|n| BlobDigest::from_hex(n).is_ok_and(|d| !marked.gone.contains(&d))) {
+            sweep.files(&format!("images/{image}"), marked, &|_| None)?;
+            sweep.files(&format!("images/{image}/seals"), marked, &|_| None)?;
+        }
+        let layers = vault.entries("layers")?;
+        let is_needed = |name: &String| BlobDigest::from_hex(name).is_ok_and(|id| marked.needed.layers.contains(&id));
+        sweep.steps.extend(layers.into_iter().filter(|name| !is_needed(name)).map(Step::Layer));
+        let prepared = |name: &str| digest(name.strip_suffix(UNPROTECTED).unwrap_or(name)).map(Why::Prepared);
+        sweep.files("prepared", marked, &prepared)?;
+        sweep.files("tags", marked, &|_| None)?;
+        sweep.files("locks", marked, &|_| Some(Why::Remains))?;
+        sweep.objects(marked)?;
+        sweep.files("blobs/sha256", marked, &|name| BlobDigest::from_hex(name).ok().map(Why::Blob))?;
+        Ok(sweep)
     }
 
-    /// The directories of images that go, and of those that were going when somebody was killed. An
-    /// image is gone as soon as it has another name.
-    fn images(&mut self) -> Result<()> {
-        let Some(dir) = self.open("images")? else { return Ok(()) };
-        let mut going: Vec<String> = self.collected.images.iter().map(BlobDigest::hex).collect();
-        if !self.dry_run {
-            for name in &mut going {
-                let gone = format!("{GONE}{name}");
-                renameat(&dir, &*name, &dir, &gone).map_err(|e| self.failed("images", name, e))?;
-                *name = gone;
-            }
-        }
-        going.extend(self.vault.entries("images")?.into_iter().filter(|name| name.starts_with(GONE)));
-        going.sort();
-        going.dedup();
-        for name in going {
-            self.directory(&format!("images/{name}/seals"), &|_| false)?;
-            self.directory(&format!("images/{name}"), &|name| name == "seals")?;
-            for path in [format!("{name}/seals"), name] {
-                if !self.dry_run {
-                    match unlinkat(&dir, &path, AtFlags::REMOVEDIR) {
-                        Ok(()) | Err(Errno::NOENT) => {}
-                        Err(e) => return Err(self.failed("images", &path, e)),
-                    }
-                }
+    /// The files of a directory of which `why` says what they are, and remains of any.
+    fn files(&mut self, place: &str, marked: &Marked, why: &dyn Fn(&str) -> Option<Why>) -> Result<()> {
+        for name in self.vault.entries(place)? {
+            let why = if name.starts_with(REMAINS) { Some(Why::Remains) } else { why(&name) };
+            if let Some(why) = why.filter(|why| !why.is_needed(marked)) {
+                self.steps.push_back(Step::File(why, place.to_owned(), name));
             }
         }
         Ok(())
     }
 
     /// EROFS images before what they name.
-    fn objects(&mut self, needed: &Needed, images: &BTreeSet<VerityDigest>) -> Result<()> {
-        let mut going = Vec::new();
-        for shard in self.vault.entries("objects")? {
-            let Some(dir) = self.open(&format!("objects/{shard}"))? else { continue };
-            for name in self.vault.list(&dir, &format!("objects/{shard}"))? {
-                match digest(&format!("{shard}{name}")) {
-                    Some(digest) if needed.objects.contains(&digest) => {}
-                    Some(digest) => going.push((!images.contains(&digest), shard.clone(), name)),
-                    None if name.starts_with(REMAINS) => going.push((true, shard.clone(), name)),
-                    None => {}
+    fn objects(&mut self, marked: &Marked) -> Result<()> {
+        self.files("objects", marked, &|_| None)?;
+        let mut rest = Self { vault: self.vault, steps: VecDeque::new() };
+        for shard in self.vault.shards()? {
+            let object = |name: &str| digest(&format!("{shard}{name}")).map(Why::Object);
+            rest.files(&format!("objects/{shard}"), marked, &object)?;
+        }
+        let is_erofs = |step: &Step| matches!(step, Step::File(Why::Object(d), ..) if marked.erofs.contains(d));
+        let (erofs, others): (Vec<_>, Vec<_>) = rest.steps.into_iter().partition(is_erofs);
+        self.steps.extend(erofs.into_iter().chain(others));
+        Ok(())
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Counts what would be removed.
+    pub(super) fn count(&mut self, mut collected: Collected) -> Result<Collected> {
+        let mut remover = Remover { vault: self.vault, dry_run: true, collected: &mut collected };
+        self.steps.drain(..).try_for_each(|step| remover.step(&step))?;
+        Ok(collected)
+    }
+
+    /// Removes what is still not needed, until there is nothing left or it is `until`. Nobody else is at work.
+    pub(super) fn remove(&mut self, marked: &Marked, until: Instant, collected: &mut Collected) -> Result<()> {
+        let mut remover = Remover { vault: self.vault, dry_run: false, collected };
+        while let Some(step) = self.steps.pop_front() {
+            let goes = match &step {
+                Step::Image(image) => marked.gone.contains(image),
+                Step::Gone(_) => true,
+                Step::Layer(name) => {
+                    !BlobDigest::from_hex(name).is_ok_and(|layer| marked.needed.layers.contains(&layer))
                 }
+                Step::File(why, ..) => !why.is_needed(marked),
+            };
+            if goes {
+                remover.step(&step)?;
+            } else if let Step::Image(image) = &step {
+                remover.collected.images.retain(|gone| gone != image);
+                remover.collected.kept += 1;
+            }
+            if Instant::now() >= until {
+                break;
             }
         }
-        going.sort();
-        for (_, shard, name) in going {
-            let place = format!("objects/{shard}");
-            let Some(dir) = self.open(&place)? else { continue };
-            self.file(&dir, &place, &name)?;
-            self.collected.objects += usize::from(!name.starts_with(REMAINS));
+        Ok(())
+    }
+}
+
+struct Remover<'a> {
+    vault: &'a Vault,
+    dry_run: bool,
+    collected: &'a mut Collected,
+}
+
+impl Remover<'_> {
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Image(image) => self.image(&image.hex()),
+            Step::Gone(name) => self.directories("images", &[&format!("{name}/seals"), name]),
+            Step::Layer(name) => self.directories("layers", &[name]),
+            Step::File(why, place, name) => {
+                let Some(dir) = self.open(place)? else { return Ok(()) };
+                if self.file(&dir, place, name)? {
+                    self.collected.objects += usize::from(matches!(why, Why::Object(_)));
+                    self.collected.blobs += usize::from(matches!(why, Why::Blob(_)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// An image is gone as soon as its directory has another name.
+    fn image(&mut self, name: &str) -> Result<()> {
+        let mut name = name.to_owned();
+        if !self.dry_run {
+            let Some(dir) = self.open("images")? else { return Ok(()) };
+            let gone = format!("{GONE}{name}");
+            renameat(&dir, &*name, &dir, &gone).map_err(|e| self.failed("images", &name, e))?;
+            name = gone;
+        }
+        self.directories("images", &[&format!("{name}/seals"), &name])
+    }
+
+    /// Removes directories of `place` with all files in them.
+    fn directories(&mut self, place: &str, names: &[&str]) -> Result<()> {
+        let Some(dir) = self.open(place)? else { return Ok(()) };
+        for name in names {
+            let within = format!("{place}/{name}");
+            let Some(own) = self.open(&within)? else { continue };
+            for entry in self.vault.list(&own, &within)? {
+                // A directory, and the first of those named where something is really removed.
+                if !(self.dry_run && entry == "seals") {
+                    self.file(&own, &within, &entry)?;
+                }
+            }
+            if !self.dry_run {
+                match unlinkat(&dir, *name, AtFlags::REMOVEDIR) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(e) => return Err(self.failed(place, name, e)),
+                }
+            }
         }
         Ok(())
     }
 
-    /// Removes the files of a directory that are not to be kept, and remains; gives the number of the
-    /// former.
-    fn directory(&mut self, place: &str, keep: &dyn Fn(&str) -> bool) -> Result<usize> {
-        let Some(dir) = self.open(place)? else { return Ok(0) };
-        let mut count = 0;
-        for name in self.vault.list(&dir, place)? {
-            let remains = name.starts_with(REMAINS);
-            if remains || !keep(&name) {
-                self.file(&dir, place, &name)?;
-                count += usize::from(!remains);
-            }
-        }
-        Ok(count)
-    }
-
-    fn file(&mut self, dir: &OwnedFd, place: &str, name: &str) -> Result<()> {
+    /// Whether there was such a file.
+    fn file(&mut self, dir: &OwnedFd, place: &str, name: &str) -> Result<bool> {
         let failed = |e: Errno| self.failed(place, name, e);
-        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // A writer has finished since it was found.
+            Err(Errno::NOENT) => return Ok(false),
+            other => other.map_err(failed)?,
+        };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             // None of ours: nothing here makes directories of such names.
             log::warn!("{}/{place}/{name}: a directory, left alone", self.vault.path.display());
-            return Ok(());
+            return Ok(false);
         }
         if !self.dry_run {
             unlinkat(dir, name, AtFlags::empty()).map_err(failed)?;
@@ -125,22 +223,7 @@ impl Sweep<'_> {
         if stat.st_nlink == 1 {
             self.collected.bytes += u64::try_from(stat.st_size).unwrap_or(0);
         }
-        Ok(())
-    }
-
-    /// The notes on layers that their store no longer has.
-    fn layers(&mut self, needed: &Needed) -> Result<()> {
-        let Some(dir) = self.open("layers")? else { return Ok(()) };
-        for name in self.vault.entries("layers")? {
-            if BlobDigest::from_hex(&name).is_ok_and(|layer| needed.layers.contains(&layer)) {
-                continue;
-            }
-            self.directory(&format!("layers/{name}"), &|_| false)?;
-            if !self.dry_run {
-                unlinkat(&dir, &name, AtFlags::REMOVEDIR).map_err(|e| self.failed("layers", &name, e))?;
-            }
-        }
-        Ok(())
+        Ok(true)
     }
 
     fn open(&self, place: &str) -> Result<Option<OwnedFd>> {

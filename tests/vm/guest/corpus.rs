@@ -1,6 +1,5 @@
 //! E17: the kernel's verdicts on the corpus of signatures, which lies beside the test as `pkcs7/`.
 
-use std::fs::File;
 use std::path::Path;
 
 use layerseal::digest::Algorithm;
@@ -9,6 +8,7 @@ use layerseal::sys::{mounts, verity};
 use openssl::x509::X509;
 
 use crate::common::Bench;
+use crate::draft;
 
 /// The column of `cases.tsv` for this kernel.
 fn column() -> usize {
@@ -39,7 +39,7 @@ fn e17_the_kernel_accepts_what_is_written_down_and_all_that_we_accept() {
         let cells: Vec<&str> = line.split('\t').collect();
         let signature = std::fs::read(dir.join(format!("{}.der", cells[0]))).unwrap();
         let path = bench.write(cells[0], &content);
-        let enabled = verity::enable(&File::open(path).unwrap(), Algorithm::Sha256, Some(&signature), cells[0]);
+        let enabled = verity::enable(&draft(path), Algorithm::Sha256, Some(&signature), cells[0]);
         let found = if enabled.is_ok() { "accepted" } else { "refused" };
         if found != cells[column()] {
             wrong.push(format!("{}\t{found}", cells[0]));

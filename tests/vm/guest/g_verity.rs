@@ -9,7 +9,7 @@ use layerseal::report::Case;
 use layerseal::sys::verity;
 
 use crate::common::Bench;
-use crate::{Sealed, TOOL, errno, new_enough};
+use crate::{Sealed, TOOL, draft, errno, new_enough};
 
 /// Puts `content` in the place of a file, as an attacker with the disk would: a new file of the name.
 fn replace(path: &Path, content: &[u8]) {
@@ -46,15 +46,14 @@ fn g02_each_answer_of_the_kernel_has_its_case() {
     let bench = Bench::new();
     let path = bench.write("file", &TOOL);
     let writer = File::options().write(true).open(&path).unwrap();
-    let enable =
-        |signature: Option<&[u8]>| verity::enable(&File::open(&path).unwrap(), Algorithm::Sha256, signature, "file");
+    let enable = |signature: Option<&[u8]>| verity::enable(&draft(&path), Algorithm::Sha256, signature, "file");
     assert_eq!(enable(None).unwrap_err().case(), Case::G02Busy);
     drop(writer);
     assert_eq!(enable(None).unwrap(), verity::Enabled::Now);
     assert_eq!(enable(None).unwrap(), verity::Enabled::Before);
     let shm = Path::new("/dev/shm/layerseal-test");
     std::fs::write(shm, TOOL).unwrap();
-    let refused = verity::enable(&File::open(shm).unwrap(), Algorithm::Sha256, None, "shm").unwrap_err();
+    let refused = verity::enable(&draft(shm), Algorithm::Sha256, None, "shm").unwrap_err();
     std::fs::remove_file(shm).unwrap();
     assert_eq!(refused.case(), Case::G06Unsupported);
 }
@@ -73,8 +72,7 @@ fn g02_no_space_for_the_tree() {
         }
     };
     assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
-    let refused =
-        verity::enable(&File::open(bench.path("file")).unwrap(), Algorithm::Sha256, None, "file").unwrap_err();
+    let refused = verity::enable(&draft(bench.path("file")), Algorithm::Sha256, None, "file").unwrap_err();
     assert_eq!(refused.case(), Case::G02Space, "{refused}");
 }
 

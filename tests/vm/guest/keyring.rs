@@ -9,7 +9,7 @@ use layerseal::report::Case;
 use layerseal::sys::verity;
 
 use crate::common::{Bench, signer, stranger};
-use crate::{Sealed, TOOL, new_enough};
+use crate::{Sealed, TOOL, draft, new_enough};
 
 fn sign(with: &crate::common::Signer, content: &[u8]) -> Vec<u8> {
     let digest = verity_digest(Algorithm::Sha512, content);
@@ -46,7 +46,7 @@ fn g02_the_kernel_tells_good_signatures_from_bad_ones() {
     bench.run(&["keyring", "add-cert", "signer.crt"]).ok();
     let enable = |name: &str, signature: &[u8]| {
         let path = bench.write(name, &TOOL);
-        verity::enable(&File::open(path).unwrap(), Algorithm::Sha512, Some(signature), name)
+        verity::enable(&draft(path), Algorithm::Sha512, Some(signature), name)
     };
     enable("good", &sign(signer(), &TOOL)).unwrap();
     assert!(verity::has_signature(&File::open(bench.path("good")).unwrap()));
@@ -98,7 +98,7 @@ fn g02_required_signatures_are_named() {
     let bench = Bench::new();
     let path = bench.write("unsigned", &TOOL);
     std::fs::write("/proc/sys/fs/verity/require_signatures", "1").unwrap();
-    let refused = verity::enable(&File::open(path).unwrap(), Algorithm::Sha512, None, "unsigned");
+    let refused = verity::enable(&draft(path), Algorithm::Sha512, None, "unsigned");
     std::fs::write("/proc/sys/fs/verity/require_signatures", "0").unwrap();
     assert_eq!(refused.unwrap_err().case(), Case::G02Required);
 }

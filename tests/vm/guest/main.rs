@@ -91,6 +91,13 @@ pub fn errno(result: std::io::Result<impl Sized>) -> i32 {
 
 pub const TOOL: [u8; 5000] = [b'x'; 5000];
 
+/// A file as fs-verity wants it: under one more name, beside its own.
+pub fn draft(path: impl AsRef<std::path::Path>) -> layerseal::sys::draft::Draft {
+    let path = path.as_ref();
+    let dir = std::fs::File::open(path.parent().unwrap()).unwrap();
+    layerseal::sys::draft::Draft::of(&std::fs::File::open(path).unwrap(), dir).unwrap()
+}
+
 /// Whether the kernel can do all of it: 6.1 cannot.
 pub fn new_enough() -> bool {
     layerseal::sys::mounts::kernel_version() >= (6, 12)

@@ -1,0 +1,120 @@
+//! Files under a name of their own from the beginning: what fs-verity may be enabled on.
+//!
+//! A failed `FS_IOC_ENABLE_VERITY` on an inode without a name leaves the inode in ext4's orphan list on the
+//! disk: the kernel takes it out in memory only (fs/ext4/verity.c, `ext4_end_enable_verity`; seen with
+//! 6.12 and 7.3). The next mount truncates whatever has that inode number by then to its size, and behind
+//! the size lie Merkle tree and descriptor. So nothing here enables fs-verity on an `O_TMPFILE` file, or on
+//! one whose only name somebody else may take away meanwhile: [`super::verity::enable`] takes a [`Draft`]
+//! and nothing else. See docs/assurance.md.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
+
+use super::files::{proc_path, unused_name};
+
+/// A name in a directory that goes with this value, unless it was exchanged for another.
+#[derive(Debug)]
+struct Name {
+    dir: OwnedFd,
+    name: String,
+    taken: bool,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.taken {
+            // What stays is swept by `layerseal gc`.
+            let _ = fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// A new file, being written.
+#[derive(Debug)]
+pub struct NewDraft {
+    name: Name,
+    file: File,
+}
+
+impl NewDraft {
+    /// A file of mode `mode` in `dir`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn create(dir: impl AsFd, mode: u32) -> io::Result<Self> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (name, file) = unused_name(|name| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))?;
+        let dir = dir.as_fd().try_clone_to_owned();
+        Ok(Self { name: Name { dir: dir?, name, taken: false }, file: file.into() })
+    }
+
+    /// Ends writing, and opens the file again for reading alone: fs-verity is refused while somebody could
+    /// write (ETXTBSY).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn finish(self) -> io::Result<Draft> {
+        let read_only = fs::openat(CWD, proc_path(&self.file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Draft { name: self.name, file: read_only.into(), linked: false })
+    }
+}
+
+impl Write for NewDraft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A complete file with a name that is only ours, open for reading.
+#[derive(Debug)]
+pub struct Draft {
+    name: Name,
+    file: File,
+    /// It has other names.
+    linked: bool,
+}
+
+impl Draft {
+    /// One more name in `dir` for an open file that has one already, so that it keeps one whatever becomes of
+    /// the others.
+    ///
+    /// # Errors
+    /// The kernel's: `EXDEV` unless file and directory were opened in the same mount, `ENOENT` for a file that
+    /// has no name (link(2)).
+    pub fn of(file: &File, dir: impl AsFd) -> io::Result<Self> {
+        let (name, ()) = unused_name(|name| super::files::linkat(file, &dir, name))?;
+        let dir = dir.as_fd().try_clone_to_owned();
+        Ok(Self { name: Name { dir: dir?, name, taken: false }, file: file.try_clone()?, linked: true })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Flushes the content to the disk, so that after a power cut the name stands for all of it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fs::fdatasync(&self.file)?)
+    }
+
+    /// Exchanges the name for `name` in `dir`, in the place of whatever had that.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn rename(mut self, dir: impl AsFd, name: &str) -> io::Result<()> {
+        fs::renameat(&self.name.dir, &self.name.name, dir, name)?;
+        // Between two names of one file rename(2) does nothing: then the first goes with this value.
+        self.name.taken = !self.linked;
+        Ok(())
+    }
+}
