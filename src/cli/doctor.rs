@@ -14,6 +14,7 @@ use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
 use crate::sys::mounts::{Configure, kernel_version};
 use crate::sys::{files, process, verity};
+use crate::vault::Vault;
 
 /// One thing that was looked at.
 struct Check {
@@ -46,8 +47,8 @@ impl State {
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
-    let checks: Vec<Check> =
-        kernel.into_iter().chain([policy(), podman()]).chain(hooks()).chain([skopeo(home)]).collect();
+    let own = kernel.into_iter().chain(objects(home)).chain([policy(), podman()]);
+    let checks: Vec<Check> = own.chain(hooks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -143,6 +144,24 @@ fn filesystem(home: &Home) -> Check {
             Case::G06Unsupported.remedy(),
         ),
     }
+}
+
+/// What the filesystem has lost of the vault: see docs/assurance.md.
+fn objects(home: &Home) -> Option<Check> {
+    const NAME: &str = "objects of the vault";
+    let lost = || match home.has_vault()? {
+        true => Vault::open(&home.vault)?.lost_objects().map(Some),
+        false => Ok(None),
+    };
+    Some(match lost() {
+        Ok(None) => return None,
+        Ok(Some(lost)) if lost.is_empty() => check(NAME, State::Ok, "none has lost its fs-verity data", ""),
+        Ok(Some(lost)) => {
+            let found = format!("{} of the vault's objects have lost their fs-verity data: {}", lost.len(), lost[0]);
+            check(NAME, State::Missing, found, "`layerseal fsck --repair` makes them again; see docs/assurance.md")
+        }
+        Err(refusal) => check(NAME, State::Missing, refusal.to_string(), ""),
+    })
 }
 
 fn signatures() -> Check {

@@ -17,7 +17,7 @@ use crate::vault::{Blob, BlobDamage, Checked, Damage, Elsewhere, Fault, Fsck, La
 pub(super) fn run(home: &Home, args: &args::Fsck) -> anyhow::Result<ExitCode> {
     let mut checked = Vec::new();
     let mut names = Vec::new();
-    if home.vault.exists() || !args.images.is_empty() {
+    if home.has_vault()? || !args.images.is_empty() {
         let vault = home.open_vault()?;
         names = vault.tags()?;
         let bar = progress::files(if args.repair { "checking and repairing" } else { "checking" });
@@ -46,9 +46,9 @@ pub(super) fn run(home: &Home, args: &args::Fsck) -> anyhow::Result<ExitCode> {
 
 fn images(vault: &Vault, references: &[Reference]) -> Result<Vec<BlobDigest>> {
     if references.is_empty() {
-        return Ok(vault.images());
+        return vault.images();
     }
-    let known = vault.images();
+    let known = vault.images()?;
     let digest = |reference: &Reference| {
         let digest = match reference {
             Reference::Tag(name) => vault.tag(name)?,

@@ -4,13 +4,15 @@ use crate::cli::args;
 use crate::cli::home::Home;
 use crate::cli::output;
 use crate::digest::BlobDigest;
+use crate::fetch::sweep_staging;
+use crate::mount::sweep_records;
 use crate::report::Result;
-use crate::vault::{Collected, Others, Vault, collect};
+use crate::vault::{Collected, Others, Vault, collect, sweep_floors};
 
 /// `layerseal gc`
 pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
     // Before the first pull there is no vault, and nothing to remove.
-    let collected = match home.vault.exists() {
+    let collected = match home.has_vault()? {
         true => {
             let stores: Vec<_> = home.stores()?.into_iter().chain(args.store.iter().cloned()).collect();
             if stores.is_empty() {
@@ -22,7 +24,13 @@ pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
             }
             // Not by way of `home`, which would hold the vault against us.
             let vault = Vault::open(&home.vault)?;
-            collect(&vault, &Others { stores, images: Vec::new() }, &home.budget, args.dry_run)?
+            let collected = collect(&vault, &Others { stores, images: Vec::new() }, &home.budget, args.dry_run)?;
+            if !args.dry_run {
+                sweep_floors()?;
+                sweep_records()?;
+                sweep_staging();
+            }
+            collected
         }
         false => Collected::default(),
     };

@@ -15,8 +15,8 @@ use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::now;
-use crate::vault::{Floors, Import, Lock, Vault};
-use crate::verify::{BindingRule, Found, Rules};
+use crate::vault::{Import, Lock, Vault};
+use crate::verify::{BindingRule, Floors, Found, Rules};
 
 /// The vault's place, and the limits.
 #[derive(Debug)]
@@ -66,6 +66,14 @@ impl Home {
         }
         let session = Rc::new(Session::new(self.registry.clone(), self.budget)?);
         Ok(self.session.get_or_init(|| session).clone())
+    }
+
+    /// Whether there is a vault.
+    ///
+    /// # Errors
+    /// [`Case::Io`] where that cannot be told.
+    pub(super) fn has_vault(&self) -> Result<bool> {
+        self.vault.try_exists().map_err(|e| Refusal::io(self.vault.display().to_string(), e))
     }
 
     /// Opens the vault, which must be there.
@@ -337,7 +345,7 @@ pub(super) fn rules(args: &TrustArgs) -> Result<Rules> {
         },
         identities: args.identity.iter().cloned().collect(),
         denied: denied()?,
-        floors: Floors::new(),
+        floors: Floors::none(),
     })
 }
 

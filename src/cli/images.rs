@@ -9,7 +9,7 @@ use crate::report::{Case, Refusal, Result};
 /// `layerseal images`
 pub(super) fn list(home: &Home, args: &args::Images) -> Result<()> {
     // Before the first pull there is no vault, and that is no error here.
-    if !home.vault.exists() {
+    if !home.has_vault()? {
         if args.json {
             output::document(&json!([]));
         }
@@ -18,7 +18,7 @@ pub(super) fn list(home: &Home, args: &args::Images) -> Result<()> {
     let vault = home.open_vault()?;
     let tags = vault.tags()?;
     let mut rows = Vec::new();
-    for digest in vault.images() {
+    for digest in vault.images()? {
         let names: Vec<&str> = tags.iter().filter(|t| t.digest == digest).map(|t| t.name.as_str()).collect();
         let seals = vault.seals(&digest, &home.budget)?.len();
         // A damaged image is listed too, with what is known of it.

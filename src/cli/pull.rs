@@ -5,7 +5,7 @@ use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
 use crate::cli::{output, progress};
 use crate::digest::Algorithm;
 use crate::image::{Contents, Keep};
-use crate::oci::{Budget, Reference};
+use crate::oci::{BlobStore, Budget, Reference};
 use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
@@ -78,6 +78,7 @@ pub(super) fn import(
     let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| {
         // From a registry they go where they are to stay.
         let from = if matches!(located.place, Place::Registry(_)) { vault.store() } else { located.store() };
+        vault.check_room(needed(vault, image, from)?)?;
         located.fetch_layers(from)?;
         let import = Import::new(vault, from, algorithm);
         let bar = progress::layers(image, "pulling");
@@ -130,6 +131,18 @@ pub(super) fn import(
     Ok(Pulled { without_verity: without_verity.get() })
 }
 
+/// How many bytes the vault needs for the layers themselves, at least: what they unpack to is not known yet.
+fn needed(vault: &Vault, image: &crate::oci::Image, from: &BlobStore) -> Result<u64> {
+    let mut bytes = 0;
+    for layer in &image.layers {
+        let linked = || from.open_blob(&layer.digest).is_ok_and(|blob| vault.store().can_link(&blob).unwrap_or(false));
+        if !vault.store().has_blob(&layer.digest)? && !linked() {
+            bytes += layer.size;
+        }
+    }
+    Ok(bytes)
+}
+
 /// The algorithm of the first seal that can be read: its objects will be needed.
 fn sealed_algorithm(image: &crate::oci::Image, found: &[Found<'_>], budget: &Budget) -> Algorithm {
     found
@@ -162,11 +175,14 @@ pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<
         }
     };
     for (blob, _) in blobs {
-        let copied = found.store.read(&blob, None, budget.erofs).and_then(|bytes| vault.store().write(&bytes));
-        if let Err(r) = copied {
-            log::warn!("seal left behind: {r}");
-            return Ok(());
-        }
+        let bytes = match found.store.read(&blob, None, budget.erofs) {
+            Ok(bytes) => bytes,
+            Err(r) => {
+                log::warn!("seal left behind: {r}");
+                return Ok(());
+            }
+        };
+        vault.store().write(&bytes)?;
     }
     vault.add_seal(&image.digest, &raw).map(drop)
 }

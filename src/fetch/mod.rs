@@ -31,7 +31,7 @@ use crate::oci::Budget;
 use clock::Clock;
 
 pub use session::Session;
-pub use staging::Staging;
+pub use staging::{Staging, sweep_staging};
 
 /// How to reach registries; the rest is in the containers tools' own configuration.
 #[derive(Clone, Debug)]

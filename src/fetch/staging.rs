@@ -25,8 +25,7 @@ pub(super) struct Workplace {
 impl Workplace {
     /// Makes one in `$TMPDIR`, or in `/var/tmp`, as other tools do for layers: `/tmp` may be memory.
     pub(super) fn new() -> Result<Self> {
-        let base =
-            std::env::var_os("TMPDIR").filter(|v| !v.is_empty()).map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let base = base();
         let io = |e: std::io::Error| Refusal::io(base.display().to_string(), e);
         sweep(&base);
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&base).map_err(io)?;
@@ -64,7 +63,17 @@ impl Staging {
     }
 }
 
-/// Removes those of ours that nobody holds any more. Those of the last minute may be about to be held.
+fn base() -> PathBuf {
+    std::env::var_os("TMPDIR").filter(|v| !v.is_empty()).map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
+
+/// Removes what killed processes had fetched.
+pub fn sweep_staging() {
+    sweep(&base());
+}
+
+/// Removes those of ours that nobody holds any more. Those of the last minute may be about to be held, and the clock
+/// may have been set back since.
 fn sweep(base: &Path) {
     const YOUNG: i64 = 60;
     let me = rustix::process::getuid().as_raw();
@@ -74,7 +83,8 @@ fn sweep(base: &Path) {
             continue;
         }
         let Ok(dir) = files::open_dir_at(&base_fd, entry.file_name()) else { continue };
-        let old = |stat: rustix::fs::Stat| stat.st_uid == me && crate::sys::process::now() - stat.st_mtime > YOUNG;
+        let old =
+            |stat: rustix::fs::Stat| stat.st_uid == me && (crate::sys::process::now() - stat.st_mtime).abs() > YOUNG;
         let left = rustix::fs::fstat(&dir).is_ok_and(old);
         if left && matches!(files::lock(&dir, FlockOperation::NonBlockingLockExclusive, Duration::ZERO), Ok(Some(_))) {
             let _ = std::fs::remove_dir_all(entry.path());

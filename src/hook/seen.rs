@@ -46,22 +46,22 @@ impl Seen {
 }
 
 fn digest(root: &Within, path: &Path) -> Result<[u8; 32]> {
-    let io = |e: &dyn std::fmt::Display| Refusal::io(path.display().to_string(), e);
+    let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
     let mut hash = Sha256::new();
     // Links lead where they lead for podman: within the root.
     match root.any(path) {
         Ok(file) => {
-            let stat = rustix::fs::fstat(&file).map_err(|e| io(&e))?;
+            let stat = rustix::fs::fstat(&file).map_err(|e| io(e.into()))?;
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => tree(&mut hash, file.into()).map_err(|e| io(&e))?,
-                FileType::RegularFile => content(&mut hash, file).map_err(|e| io(&e))?,
+                FileType::Directory => tree(&mut hash, file.into()).map_err(io)?,
+                FileType::RegularFile => content(&mut hash, file).map_err(io)?,
                 _ => hash.update(b"special"),
             }
         }
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             hash.update(b"nothing");
         }
-        Err(e) => return Err(io(&e)),
+        Err(e) => return Err(io(e)),
     }
     Ok(hash.finish())
 }

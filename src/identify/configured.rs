@@ -10,7 +10,7 @@ const FILES: [&str; 2] = ["/etc/containers/storage.conf", "/usr/share/containers
 /// The graph root of containers-storage (containers-storage.conf(5)).
 ///
 /// # Errors
-/// [`Case::Usage`].
+/// [`Case::Usage`], [`Case::Io`].
 pub fn graph_root() -> Result<PathBuf> {
     let table = storage_conf()?.unwrap_or_default();
     let root = table.get("storage").and_then(|s| s.get("graphroot")).and_then(toml::Value::as_str);
@@ -28,7 +28,12 @@ pub fn mount_program() -> Option<String> {
 /// The first of its files that names a graph root.
 fn storage_conf() -> Result<Option<toml::Table>> {
     for file in FILES {
-        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            // What it says is not known: nobody may go on as if it said nothing.
+            Err(e) => return Err(Refusal::io(file, e)),
+        };
         let table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| Refusal::new(Case::Usage, file, e.message()))?;
         if table.get("storage").is_some_and(|s| s.get("graphroot").is_some_and(toml::Value::is_str)) {
@@ -41,7 +46,7 @@ fn storage_conf() -> Result<Option<toml::Table>> {
 /// The other stores that images come from.
 ///
 /// # Errors
-/// [`Case::Usage`].
+/// [`Case::Usage`], [`Case::Io`].
 pub fn further_stores() -> Result<Vec<PathBuf>> {
     Ok(storage_conf()?.map(|table| further(&table)).unwrap_or_default())
 }

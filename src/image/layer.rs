@@ -8,7 +8,7 @@ use super::stream::PIECE;
 use super::tar::{Entry, Head, Kind, head};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Refusal, Result, is_of_write};
 
 /// Takes the content of the files that become objects, one after the other.
 pub trait ContentSink {
@@ -101,6 +101,8 @@ pub fn read_layer(
 /// What an error of reading a layer says.
 pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
     match e.kind() {
+        // The copy that is made on the way.
+        _ if is_of_write(&e) => Refusal::io("", e),
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
         _ => Refusal::new(Case::H11Layer, "", e),
     }

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 pub use crate::policy::Top;
 pub use private::runtime_dir;
-pub use record::{Kind, Record, keep, live, of_device, write};
+pub use record::{Kind, Record, keep, live, of_device, sweep as sweep_records, write};
 pub use replace::Instead;
 pub use shows::Shows;
 

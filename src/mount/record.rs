@@ -14,7 +14,7 @@ use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
 use crate::sys::process::now;
-use crate::sys::statmount;
+use crate::sys::{overlays, statmount};
 
 const DIRECTORY: &str = "mounts";
 /// A name of every tag of an image would fit.
@@ -230,6 +230,35 @@ pub(super) fn forget(mount: &Identity) {
     if all(&dir).is_ok_and(|records| records.iter().any(about_it)) {
         let _ = unlinkat(&dir, format!("{major}:{minor}.json"), AtFlags::empty());
     }
+}
+
+/// Removes the records of mounts that are gone from every namespace, and what killed processes were writing. Where not
+/// all can be seen nothing is removed: such a record counts for nothing in any case.
+///
+/// # Errors
+/// [`crate::report::Case::Io`].
+pub fn sweep() -> Result<()> {
+    let io = |e: std::io::Error| Refusal::io(format!("{BASE}/{DIRECTORY}"), e);
+    let dir = match open() {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io(e)),
+    };
+    files::sweep_remains(&dir).map_err(io)?;
+    if !overlays::sees_all() {
+        return Ok(());
+    }
+    // Names first: who mounts meanwhile is not among them.
+    let names = files::list(dir.as_fd()).map_err(io)?;
+    let devices = overlays::devices().map_err(|e| Refusal::io("/proc", e))?;
+    let gone = |name: &&String| name.strip_suffix(".json").is_some_and(|device| !devices.contains(device));
+    for name in names.iter().filter(gone) {
+        match unlinkat(&dir, name.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(io(e.into())),
+        }
+    }
+    Ok(())
 }
 
 /// The live mount whose changes go to the directory `upper` already. Two overlays over one upper

@@ -17,19 +17,19 @@ pub(super) fn is_left(work: &OwnedFd) -> bool {
 
 /// Takes it away, for a caller that says `volatile` and so does not mind.
 pub(super) fn clear(work: &OwnedFd) -> Result<()> {
-    let io = |e: &dyn std::fmt::Display| Refusal::io("work/incompat/volatile of the work directory", e);
+    let io = |e: std::io::Error| Refusal::io("work/incompat/volatile of the work directory", e);
     let incompat = match files::open_dir_at(work, "work/incompat") {
         Ok(dir) => dir,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io(&e)),
+        Err(e) => return Err(io(e)),
     };
     match files::open_dir_at(&incompat, "volatile") {
         Ok(dir) => {
-            gone(unlinkat(&dir, "dirty", AtFlags::empty())).map_err(|e| io(&e))?;
-            gone(unlinkat(&incompat, "volatile", AtFlags::REMOVEDIR)).map_err(|e| io(&e))
+            gone(unlinkat(&dir, "dirty", AtFlags::empty())).map_err(|e| io(e.into()))?;
+            gone(unlinkat(&incompat, "volatile", AtFlags::REMOVEDIR)).map_err(|e| io(e.into()))
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(io(&e)),
+        Err(e) => Err(io(e)),
     }
 }
 

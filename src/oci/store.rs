@@ -58,6 +58,18 @@ impl BlobStore {
         })
     }
 
+    /// Whether there is a file of this name; its bytes are not looked at.
+    ///
+    /// # Errors
+    /// [`Case::C04Bytes`] when it is no regular file or cannot be opened.
+    pub fn has_blob(&self, digest: &BlobDigest) -> Result<bool> {
+        match self.open_blob(digest) {
+            Ok(_) => Ok(true),
+            Err(r) if r.case() == Case::C04Missing => Ok(false),
+            Err(r) => Err(r),
+        }
+    }
+
     /// Reads a blob of at most `max` bytes and compares it with its digest and, where the
     /// descriptor gives one, its size.
     ///

@@ -134,7 +134,7 @@ impl<'a> Layer<'a> {
     fn file(&self, path: &[u8], size: u64) -> Result<FileContent> {
         let file = self.open_file(path, size)?;
         if size <= INLINE_CONTENT_MAX_V0 as u64 {
-            let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(&e, &self.name(path)))?;
+            let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(e, &self.name(path)))?;
             return Ok(FileContent::Inline(bytes.into()));
         }
         // A name that is needed for messages alone costs as much as a system call.

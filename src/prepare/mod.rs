@@ -209,7 +209,7 @@ fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Res
     }
     let mut file = erofs.try_clone().map_err(|e| Refusal::io(name, e))?;
     file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(name, e))?;
-    let bytes = files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(&e, name))?;
+    let bytes = files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(e, name))?;
     objects(&bytes, one.digest().algorithm()).map_err(|r| r.within(name))
 }
 

@@ -5,6 +5,9 @@
 //! was being looked at. In the mount program and the hooks every one of them means: no container.
 
 use std::fmt;
+use std::io;
+
+use super::disk::{self, Room};
 
 /// The library's result: every error is a refusal.
 pub type Result<T> = std::result::Result<T, Refusal>;
@@ -54,7 +57,7 @@ impl Class {
             Self::NotSealed => "no seal was found",
             Self::Rejected => "a seal or the content it covers was rejected",
             Self::Policy => "a certificate, key or policy file cannot be used",
-            Self::CannotEnforce => "the kernel or the filesystem cannot enforce the seal",
+            Self::CannotEnforce => "the kernel or the filesystem cannot enforce the seal, or has no room for it",
             Self::Inconclusive => "the network or a time limit left the question open",
         }
     }
@@ -106,6 +109,9 @@ cases! {
     Unsupported = "X07", CannotEnforce, "not supported", "set top = \"fuse-overlayfs\" in the policy's [mount] table";
     VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
     NotStored = "X09", Usage, "there is no such image in the container store", "`podman images` lists them";
+    NoRoom = "X10", CannotEnforce, "there is no room on the disk", "make room there; `layerseal gc` removes what no image needs";
+    VaultBroken = "X12", Rejected, "the vault is damaged", "`layerseal pull` and `layerseal prepare` make what it lacks; then look with `layerseal fsck`";
+    ReadOnly = "X11", CannotEnforce, "the filesystem is read-only", "mount it for writing; if the kernel made it so, its log says why";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.
@@ -195,7 +201,6 @@ cases! {
     G01Other = "G03", Rejected, "fs-verity measures another digest", "pull the image again";
     G02Enable = "G02", CannotEnforce, "fs-verity cannot be enabled", "see `layerseal doctor`";
     G02Busy = "G02", CannotEnforce, "the file is open for writing", "try again when nothing writes to it";
-    G02Space = "G02", CannotEnforce, "no space left for the Merkle tree", "make room";
     G02Key = "G02", CannotEnforce, "the kernel's .fs-verity keyring has no key for this signature", "`layerseal keyring add-cert CERT`";
     G02Rejected = "G02", Rejected, "the kernel rejects the signature", "sign again";
     G02Required = "G02", CannotEnforce, "the kernel requires a signature (fs.verity.require_signatures=1)", "sign the image and add the certificate with `layerseal keyring add-cert`";
@@ -262,9 +267,25 @@ impl Refusal {
         Self { case, subject: subject.into(), detail: one_line(&detail.to_string()) }
     }
 
-    /// An operating system error on `subject` for which the catalogue has no case.
-    pub fn io(subject: impl Into<String>, error: impl fmt::Display) -> Self {
-        Self::new(Case::Io, subject, error)
+    /// An operating system error on `subject`, which should be a path: [`Case::NoRoom`] or [`Case::ReadOnly`],
+    /// else [`Case::Io`].
+    pub fn io(subject: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        match disk::failed(&error) {
+            Some(failed) => Self::os(failed.path.clone(), &failed.error),
+            None => Self::os(subject.into(), &error),
+        }
+    }
+
+    fn os(subject: String, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => match Room::at(&subject) {
+                Some(room) => Self::new(Case::NoRoom, subject, room),
+                None => Self::new(Case::NoRoom, subject, error),
+            },
+            io::ErrorKind::ReadOnlyFilesystem => Self::new(Case::ReadOnly, subject, ""),
+            _ => Self::new(Case::Io, subject, error),
+        }
     }
 
     /// Which case.

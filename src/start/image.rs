@@ -12,8 +12,10 @@ use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::sys::process;
-use crate::vault::{Digests, Floors, Vault, floors, raise};
-use crate::verify::{BindingRule, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
+use crate::vault::{Digests, Vault, floors, raise};
+use crate::verify::{
+    BindingRule, Floors, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned,
+};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
 pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
@@ -230,7 +232,7 @@ impl<'a> Choice<'a> {
             denied: self.policy.denied().clone(),
             floors: match self.decision.rollback {
                 Rollback::Refuse => floors()?,
-                Rollback::Allow => Floors::new(),
+                Rollback::Allow => Floors::none(),
             },
         })
     }

@@ -283,6 +283,25 @@ impl Finished {
 /// The name of a file that is about to get another begins with this; after a kill it stays, and means nothing.
 pub const REMAINS: &str = ".new-";
 
+/// Removes what processes were writing to a directory that are gone, to judge by their number: nothing else is at
+/// such a name for longer than a moment.
+///
+/// # Errors
+/// The kernel's.
+pub fn sweep_remains(dir: impl AsFd) -> io::Result<()> {
+    let dir = dir.as_fd();
+    for name in list(dir)? {
+        let Some(process) = name.strip_prefix(REMAINS).and_then(|rest| rest.split('-').next()) else { continue };
+        if !Path::new("/proc").join(process).exists() {
+            match fs::unlinkat(dir, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Does `make` with a name that nothing has yet, and gives both. Others may be at work in the same directory,
 /// of this process's number too: in another PID namespace, or before the last boot.
 pub(super) fn unused_name<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {

@@ -34,8 +34,32 @@ pub fn sees_all() -> bool {
 /// # Errors
 /// The kernel's, where a process lives and its mounts cannot be read: not root, or `/proc` is hidden.
 pub fn live() -> io::Result<Vec<Overlay>> {
-    let mut seen = HashSet::new();
     let mut found: HashMap<Vec<u8>, Overlay> = HashMap::new();
+    each_mount(|line, root| {
+        let Some((device, overlay)) = overlay(line, root) else { return };
+        // One filesystem in several namespaces: whoever can tell more of it does.
+        let known = found.entry(device).or_insert_with(|| overlay.clone());
+        known.data = known.data.or(overlay.data);
+    })?;
+    Ok(found.into_values().collect())
+}
+
+/// The device numbers of all that is mounted, `MAJOR:MINOR`.
+///
+/// # Errors
+/// As [`live`].
+pub fn devices() -> io::Result<HashSet<String>> {
+    let mut found = HashSet::new();
+    each_mount(|line, _| {
+        let device = line.split(|b| *b == b' ').nth(2).map(String::from_utf8_lossy);
+        found.extend(device.map(|device| device.into_owned()));
+    })?;
+    Ok(found)
+}
+
+/// Shows each line of mountinfo (proc(5)) of each namespace, with the root directory of a process in it.
+fn each_mount(mut look: impl FnMut(&[u8], &Path)) -> io::Result<()> {
+    let mut seen = HashSet::new();
     for process in numbers(Path::new("/proc"))? {
         let Some(threads) = there(numbers(&process.join("task")))? else { continue };
         for thread in threads {
@@ -53,15 +77,11 @@ pub fn live() -> io::Result<Vec<Overlay>> {
             }
             let Some(text) = there(std::fs::read(thread.join("mountinfo")))? else { continue };
             seen.extend(namespace);
-            for line in text.split(|b| *b == b'\n') {
-                let Some((device, overlay)) = overlay(line, &thread.join("root")) else { continue };
-                // One filesystem in several namespaces: whoever can tell more of it does.
-                let known = found.entry(device).or_insert_with(|| overlay.clone());
-                known.data = known.data.or(overlay.data);
-            }
+            let root = thread.join("root");
+            text.split(|b| *b == b'\n').for_each(|line| look(line, &root));
         }
     }
-    Ok(found.into_values().collect())
+    Ok(())
 }
 
 /// The entries of `dir` that are named by a number.

@@ -55,7 +55,7 @@ fn enable_refusal(error: &EnableVerityError, signed: bool, subject: &str) -> Ref
             Some(Errno::NOKEY) => Refusal::new(Case::G02Key, subject, ""),
             Some(Errno::BADMSG) if signed => refuse(Case::G02Rejected),
             Some(Errno::PERM) if !signed => Refusal::new(Case::G02Required, subject, ""),
-            Some(Errno::NOSPC | Errno::DQUOT) => Refusal::new(Case::G02Space, subject, ""),
+            Some(errno @ (Errno::NOSPC | Errno::DQUOT)) => Refusal::io(subject, errno),
             Some(Errno::INVAL) => Refusal::new(
                 Case::G02Enable,
                 subject,
@@ -86,7 +86,7 @@ pub fn measure(file: impl AsFd, algorithm: Algorithm, subject: &str) -> Result<V
         MeasureVerityError::InvalidDigestAlgorithm { .. } | MeasureVerityError::InvalidDigestSize { .. } => {
             Refusal::new(Case::G01Other, subject, format!("it is not {algorithm}"))
         }
-        e => Refusal::io(subject, e),
+        MeasureVerityError::Io(e) => Refusal::io(subject, e),
     })?;
     VerityDigest::new(algorithm, &bytes).ok_or_else(|| Refusal::new(Case::Bug, subject, "digest size"))
 }
@@ -125,7 +125,7 @@ pub fn is_lost(path: &impl AsFd) -> io::Result<bool> {
 }
 
 /// What a failed read of a file with fs-verity means.
-pub fn read_refusal(error: &io::Error, subject: &str) -> Refusal {
+pub fn read_refusal(error: io::Error, subject: &str) -> Refusal {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::IO) => Refusal::new(Case::G05Damaged, subject, ""),
         _ => Refusal::io(subject, error),

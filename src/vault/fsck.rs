@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 
 use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
 
 use super::Vault;
 use super::named::Named;
@@ -325,7 +326,7 @@ impl<'a> Fsck<'a> {
         };
         let found = match self.content(file, digest, hash.is_some()) {
             Ok(found) => found,
-            Err(e) if verity::read_refusal(&e, "").case() == Case::G05Damaged => {
+            Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                 let why = if hash.is_none() { "fs-verity refuses to read it" } else { "it cannot be read" };
                 return Ok(Some(Fault::Damaged(why.into())));
             }

@@ -258,7 +258,7 @@ fn named_by(vault: &Vault, digest: &VerityDigest, budget: &Budget) -> Result<Vec
     let bytes = match files::read_all(vault.open_erofs(digest)?, budget.erofs) {
         // Larger than any EROFS image that we mount: the contents of some file.
         Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => return Ok(Vec::new()),
-        other => other.map_err(|e| verity::read_refusal(&e, &name))?,
+        other => other.map_err(|e| verity::read_refusal(e, &name))?,
     };
     if verity_digest(digest.algorithm(), &bytes) != *digest {
         return Err(Refusal::new(Case::I02Object, name, "what it names cannot be told; see `layerseal fsck`"));

@@ -1,3 +1,5 @@
+use std::io::ErrorKind;
+
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::ErofsImages;
@@ -30,8 +32,12 @@ impl Vault {
                 return Err(Refusal::new(Case::Bug, reference.to_string(), "it is not in the vault"));
             }
         };
-        if files::open_dir_at(&self.root, format!("images/{}", digest.hex())).is_err() {
-            return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
+        match files::open_dir_at(&self.root, format!("images/{}", digest.hex())) {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err(Refusal::new(Case::NotFound, reference.to_string(), ""));
+            }
+            Err(e) => return Err(Refusal::io(self.path.join("images").join(digest.hex()).display().to_string(), e)),
         }
         Image::read(&self.store, &digest, &Platform::host(), budget)
     }
@@ -96,7 +102,7 @@ impl Vault {
     /// # Errors
     /// [`Case::C02TooMany`].
     pub fn seals(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        let names = self.names(&format!("images/{}/seals", image.hex()));
+        let names = self.entries(&format!("images/{}/seals", image.hex()))?;
         let seals: Vec<BlobDigest> = names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
         if seals.len() > budget.seals {
             return Err(Refusal::new(
@@ -109,8 +115,11 @@ impl Vault {
     }
 
     /// All images, tagged or not.
-    pub fn images(&self) -> Vec<BlobDigest> {
-        self.names("images").iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect()
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn images(&self) -> Result<Vec<BlobDigest>> {
+        Ok(self.entries("images")?.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect())
     }
 
     /// Whether the images of this seal were compared with the layers on this host before. Only of
@@ -241,7 +250,8 @@ impl Vault {
                 .parse()
                 .map(Some)
                 .map_err(|r: Refusal| r.within(format!("tag {name}"))),
-            Err(_) => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Refusal::io(self.path.join("tags").join(&file).display().to_string(), e)),
         }
     }
 
@@ -251,9 +261,12 @@ impl Vault {
     /// [`Case::NotFound`].
     pub fn remove_tag(&self, name: &str) -> Result<()> {
         let file = tag_file(name)?;
-        let dir = files::open_dir_at(&self.root, "tags").map_err(|_| Refusal::new(Case::NotFound, name, ""))?;
-        rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty())
-            .map_err(|_| Refusal::new(Case::NotFound, name, ""))
+        let removed = files::open_dir_at(&self.root, "tags")
+            .and_then(|dir| Ok(rustix::fs::unlinkat(dir, &file, rustix::fs::AtFlags::empty())?));
+        removed.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Refusal::new(Case::NotFound, name, ""),
+            _ => Refusal::io(self.path.join("tags").join(&file).display().to_string(), e),
+        })
     }
 
     /// What all names stand for; nothing that cannot be read is passed over.
@@ -274,7 +287,7 @@ impl Vault {
     /// [`Case::B07Digest`] for a damaged one.
     pub fn tags(&self) -> Result<Vec<Tag>> {
         let mut tags = Vec::new();
-        for file in self.names("tags").iter().filter(|f| !f.starts_with('.')) {
+        for file in self.entries("tags")?.iter().filter(|f| !f.starts_with('.')) {
             let name = file.replace('%', "/");
             match self.tag(&name) {
                 Ok(Some(digest)) => tags.push(Tag { name, digest }),
@@ -284,11 +297,6 @@ impl Vault {
             }
         }
         Ok(tags)
-    }
-
-    fn names(&self, dir: &str) -> Vec<String> {
-        use std::os::fd::AsFd as _;
-        files::open_dir_at(&self.root, dir).and_then(|d| files::list(d.as_fd())).unwrap_or_default()
     }
 }
 

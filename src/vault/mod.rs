@@ -35,10 +35,10 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::oci::BlobStore;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Refusal, Result, Room};
 use crate::sys::{files, mounts};
 
-pub use floors::{Floors, floors, raise};
+pub use floors::{floors, raise, sweep_floors};
 pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
 pub use gc::{Collected, Others, collect};
 pub use images::{Digests, Tag};
@@ -63,12 +63,22 @@ impl Vault {
     /// Opens the vault at `path`.
     ///
     /// # Errors
-    /// [`Case::NotFound`] when there is none yet.
+    /// [`Case::NotFound`] when there is none yet, [`Case::VaultBroken`] when it lacks a directory, [`Case::Io`].
     pub fn open(path: &Path) -> Result<Self> {
-        let missing = |e: std::io::Error| Refusal::new(Case::NotFound, format!("vault {}", path.display()), e);
-        let root = files::open_dir(path).map_err(missing)?;
+        let name = || format!("vault {}", path.display());
+        let root = files::open_dir(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Refusal::new(Case::NotFound, name(), e),
+            _ => Refusal::io(name(), e),
+        })?;
+        // Of a vault that lacks one of them nothing can be concluded, least of all that nothing is needed of it.
+        for part in ["objects", "blobs/sha256"] {
+            files::open_dir_at(&root, part).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => Refusal::new(Case::VaultBroken, name(), format!("{part} is missing")),
+                _ => Refusal::io(format!("{}/{part}", name()), e),
+            })?;
+        }
         let store = BlobStore::open(&root, path)?;
-        let objects = files::open_dir_at(&root, "objects").map_err(missing)?;
+        let objects = files::open_dir_at(&root, "objects").map_err(|e| Refusal::io(name(), e))?;
         Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
@@ -113,6 +123,19 @@ impl Vault {
         let store = BlobStore::create(&root, path)?;
         let objects = files::make_dir_at(&root, "objects").map_err(io)?;
         Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
+    }
+
+    /// Whether so many bytes can be written to the vault.
+    ///
+    /// # Errors
+    /// [`Case::NoRoom`], with what is needed.
+    pub fn check_room(&self, bytes: u64) -> Result<()> {
+        let room = Room::of(&self.objects).map_err(|e| self.io(e))?;
+        if bytes <= room.bytes {
+            return Ok(());
+        }
+        let why = format!("{} KiB are needed, {room}", bytes.div_ceil(1024));
+        Err(Refusal::new(Case::NoRoom, self.path.display().to_string(), why))
     }
 
     /// Manifests, configs, layers, signatures.

@@ -12,7 +12,7 @@ use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher, verity_di
 use crate::image::{ContentSink, LayerBlob, LayerVisitor};
 use crate::oci::{BlobStore, Layer};
 use crate::pki;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Refusal, Result, write_failed};
 use crate::sys::draft::{Draft, NewDraft};
 use crate::sys::files::{self, NewFile};
 use crate::sys::keyring::VerityKeyring;
@@ -333,7 +333,8 @@ impl Read for Tee<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.source.read(buffer)?;
         if let KeepBlob::Copy(copy) = &mut self.keep {
-            copy.write_all(&buffer[..n])?;
+            let store = self.import.vault.store();
+            copy.write_all(&buffer[..n]).map_err(|e| write_failed(store.name(&self.digest), e))?;
         }
         Ok(n)
     }

@@ -194,7 +194,7 @@ impl Fsck<'_> {
 
     /// EROFS images that a seal carries: others' are not what we would make of the layers.
     fn carried(&self, image: &Image, faulty: &BTreeSet<VerityDigest>) -> Result<()> {
-        let seals = self.seals(image);
+        let seals = self.seals(image)?;
         for erofs in seals.iter().flat_map(|seal| &seal.erofs).filter(|e| faulty.contains(&e.digest)) {
             let bytes = self.vault.store().read(&erofs.blob, Some(erofs.size), self.budget.erofs);
             if let Ok(bytes) = bytes
@@ -209,7 +209,7 @@ impl Fsck<'_> {
     /// Stores an EROFS image with its signature, for kernels that have the key. The signature is
     /// nobody's word here: the kernel or the next verification judges it.
     fn put(&self, image: &Image, digest: &VerityDigest, bytes: &[u8]) -> Result<()> {
-        let signature = self.seals(image).into_iter().flat_map(|seal| seal.signatures).find(|s| s.digest == *digest);
+        let signature = self.seals(image)?.into_iter().flat_map(|seal| seal.signatures).find(|s| s.digest == *digest);
         let der = signature.and_then(|s| match s.der {
             Some(Bytes::Blob { digest, size }) => {
                 self.vault.store().read(&digest, Some(size), self.budget.signature).ok()
@@ -223,8 +223,9 @@ impl Fsck<'_> {
         }
     }
 
-    fn seals(&self, image: &Image) -> Vec<Seal> {
-        let seals = self.vault.seals(&image.digest, self.budget).unwrap_or_default();
+    /// Those that can be read: what cannot is nobody's word.
+    fn seals(&self, image: &Image) -> Result<Vec<Seal>> {
+        let seals = self.vault.seals(&image.digest, self.budget)?;
         let read = |digest: &BlobDigest| {
             let raw = self.vault.store().read(digest, None, self.budget.manifest).ok()?;
             match parse(&raw, digest, image, self.budget).ok()? {
@@ -232,7 +233,7 @@ impl Fsck<'_> {
                 Parsed::Other(_) => None,
             }
         };
-        seals.iter().filter_map(read).collect()
+        Ok(seals.iter().filter_map(read).collect())
     }
 
     fn remove(&self, object: &VerityDigest) -> Result<()> {

@@ -2,11 +2,13 @@
 
 mod content;
 mod decide;
+mod floors;
 mod layers;
 mod signatures;
 mod waiver;
 
 pub use decide::{Found, Judgement, Question, Row, SealReport, Verdict, judge, unsigned, unsigned_layers};
+pub use floors::Floors;
 pub use layers::{Layers, Wanted};
 pub use signatures::{BindingRule, Rules, SignedBy};
 pub use waiver::Waiver;

@@ -8,6 +8,7 @@ use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_sign
 use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
+use crate::verify::Floors;
 
 /// Whether a seal must hold a binding statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Rules {
     /// What this host refuses, whoever vouches for it.
     pub denied: Denied,
     /// The lowest sequence that is accepted for a name; nothing for names that are not in it.
-    pub floors: BTreeMap<String, u64>,
+    pub floors: Floors,
 }
 
 impl Rules {
@@ -201,8 +202,9 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
         return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
     }
-    let floor = rules.names(&binding).filter_map(|name| Some((rules.floors.get(name)?, name))).max();
-    if let Some((floor, name)) = floor.filter(|(floor, _)| binding.sequence.is_none_or(|s| s < **floor)) {
+    let floors = rules.names(&binding).map(|name| Ok(rules.floors.of(name)?.map(|floor| (floor, name))));
+    let floor = floors.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
+    if let Some((floor, name)) = floor.filter(|(floor, _)| binding.sequence.is_none_or(|s| s < *floor)) {
         let has = binding.sequence.map_or_else(|| "it has no sequence".to_owned(), |s| format!("its sequence is {s}"));
         return refuse(Case::D10Rollback, format!("{has}, for {name} {floor} was accepted"));
     }

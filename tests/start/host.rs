@@ -141,6 +141,16 @@ impl Host {
         Some(host)
     }
 
+    /// A host without a vault whose files are those of `bench`, with the seals of [`APP`] and [`TWIN`] in the layouts
+    /// `app` and `twin` beside the store.
+    #[allow(dead_code)] // in the VM
+    pub fn bare_in(bench: Bench, policy: &str) -> Option<Self> {
+        let copied = Command::new("cp").arg("-a").arg("--").arg(template()?.join(".")).arg(bench.dir.path()).status();
+        assert!(copied.unwrap().success());
+        std::fs::remove_dir_all(bench.path("graph/layerseal")).unwrap();
+        Self::in_bench(bench, policy)
+    }
+
     /// A host whose store lies in `bench/graph`.
     pub fn in_bench(bench: Bench, policy: &str) -> Option<Self> {
         let sandbox = Sandbox::new(bench.dir.path())?;

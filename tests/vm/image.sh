@@ -18,7 +18,7 @@ dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
-    fsverity e2fsprogs keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
+    fsverity e2fsprogs btrfs-progs keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'

@@ -1,4 +1,4 @@
-//! A small ext4 of its own, on a loop device, whose blocks can be changed behind the kernel's back.
+//! A small filesystem of its own, on a loop device, whose blocks can be changed behind the kernel's back.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +7,8 @@ use crate::common::Bench;
 
 pub struct Disk {
     dir: tempfile::TempDir,
+    /// Of mount(8), beside `loop`.
+    options: &'static str,
 }
 
 #[track_caller]
@@ -19,10 +21,16 @@ fn run(command: &mut Command) -> String {
 impl Disk {
     /// An empty filesystem of `megabytes`, with or without the verity feature, mounted.
     pub fn new(megabytes: u32, verity: bool) -> Self {
-        let disk = Self { dir: tempfile::tempdir_in(std::env::var_os("LAYERSEAL_TEST_DIR").unwrap()).unwrap() };
+        let features = if verity { "verity,^has_journal" } else { "^verity,^has_journal" };
+        Self::formatted(megabytes, &["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features], "loop")
+    }
+
+    /// What the command makes of it, mounted with these options.
+    pub fn formatted(megabytes: u32, command: &[&str], options: &'static str) -> Self {
+        let dir = tempfile::tempdir_in(std::env::var_os("LAYERSEAL_TEST_DIR").unwrap()).unwrap();
+        let disk = Self { dir, options };
         std::fs::File::create(disk.image()).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
-        let feature = if verity { "verity,^has_journal" } else { "^verity,^has_journal" };
-        run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-b", "4096", "-O", feature]).arg(disk.image()));
+        run(Command::new(command[0]).args(&command[1..]).arg(disk.image()));
         std::fs::create_dir(disk.mount_point()).unwrap();
         disk.mount();
         disk
@@ -37,7 +45,7 @@ impl Disk {
     }
 
     pub fn mount(&self) {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(self.mount_point()));
+        run(Command::new("mount").args(["-o", self.options]).arg(self.image()).arg(self.mount_point()));
     }
 
     pub fn umount(&self) {

@@ -73,7 +73,7 @@ fn g02_no_space_for_the_tree() {
     };
     assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
     let refused = verity::enable(&draft(bench.path("file")), Algorithm::Sha256, None, "file").unwrap_err();
-    assert_eq!(refused.case(), Case::G02Space, "{refused}");
+    assert_eq!(refused.case(), Case::NoRoom, "{refused}");
 }
 
 #[test]

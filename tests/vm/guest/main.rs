@@ -22,6 +22,7 @@ mod interop;
 mod k_after;
 mod keyring;
 mod mapped;
+mod remount;
 mod start;
 mod tamper;
 mod token;

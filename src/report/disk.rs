@@ -1,0 +1,71 @@
+//! What the disk says when something is written to it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{StatVfs, fstatvfs, statvfs};
+
+/// An error of writing that comes up where something was read: reader and copy are one stream there.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub(super) struct WriteFailed {
+    pub(super) path: String,
+    pub(super) error: io::Error,
+}
+
+/// Marks an error of writing to `path` on its way up through readers, so that nobody takes it for theirs.
+pub fn write_failed(path: impl Into<String>, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), WriteFailed { path: path.into(), error })
+}
+
+/// Whether it was marked by [`write_failed`].
+pub fn is_of_write(error: &io::Error) -> bool {
+    failed(error).is_some()
+}
+
+pub(super) fn failed(error: &io::Error) -> Option<&WriteFailed> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What is left on a filesystem.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes that a program of root can still write.
+    pub bytes: u64,
+    /// Whether no further file can be made: ext4 has a fixed number of inodes.
+    pub no_files: bool,
+}
+
+impl Room {
+    /// Of the filesystem that an open file is on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        Ok(Self::from(&fstatvfs(file)?))
+    }
+
+    /// Of the filesystem that a path leads to, or would: a name in a message is all that is known by then.
+    pub(super) fn at(subject: &str) -> Option<Self> {
+        let path = Path::new(&subject[subject.find('/')?..]);
+        path.ancestors().find_map(|path| statvfs(path).ok()).map(|found| Self::from(&found))
+    }
+}
+
+impl From<&StatVfs> for Room {
+    fn from(found: &StatVfs) -> Self {
+        // f_bfree, not f_bavail: what is kept for root is there for us.
+        Self { bytes: found.f_bfree * found.f_frsize, no_files: found.f_files > 0 && found.f_ffree == 0 }
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.no_files {
+            return f.write_str("no inode is free");
+        }
+        write!(f, "{} KiB are free", self.bytes / 1024)
+    }
+}

@@ -1,0 +1,46 @@
+use std::collections::BTreeMap;
+
+use crate::digest::BlobDigest;
+use crate::report::{Case, Refusal, Result};
+
+/// The highest sequence that this host has accepted for each name, without tag.
+#[derive(Clone, Debug, Default)]
+pub struct Floors {
+    known: BTreeMap<String, u64>,
+    /// Notes that cannot be read: where each is, by the digest of its name, which is all that is known of it.
+    unreadable: BTreeMap<BlobDigest, String>,
+}
+
+impl Floors {
+    /// Nothing was accepted yet, or nobody asks.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Adds the floor of a name.
+    pub fn insert(&mut self, name: String, sequence: u64) {
+        self.known.insert(name, sequence);
+    }
+
+    /// Adds a note that says nothing: of the name with this digest, in the file `path`.
+    pub fn insert_unreadable(&mut self, name: BlobDigest, path: String) {
+        self.unreadable.insert(name, path);
+    }
+
+    /// The floor of a name, where it has one.
+    ///
+    /// # Errors
+    /// [`Case::D10Floors`] where there is one and nobody knows which: a floor that is not known is not one that is
+    /// not there.
+    pub fn of(&self, name: &str) -> Result<Option<u64>> {
+        match self.unreadable.get(&BlobDigest::of(name.as_bytes())) {
+            None => Ok(self.known.get(name).copied()),
+            Some(path) => {
+                let why = format!(
+                    "{path} is damaged; where the newest build of {name} is here, `rm {path}`: the next start notes it again"
+                );
+                Err(Refusal::new(Case::D10Floors, name, why))
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What a reboot does to the vault: filesystems that are really unmounted and mounted again. A failed attempt to
+//! enable fs-verity must leave nothing behind that the next mount acts on (docs/assurance.md).
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use composefs_ioctls::fsverity::fs_ioc_enable_verity_with_sig;
+use layerseal::digest::{Algorithm, verity_digest};
+use layerseal::pki::formatted_digest;
+use layerseal::report::Case;
+use layerseal::sys::draft::{Draft, NewDraft};
+use layerseal::sys::files::NewFile;
+use layerseal::sys::verity;
+
+use crate::common::{Bench, Signer, signer, stranger};
+use crate::disk::Disk;
+use crate::host::{APP, ENFORCE, Host};
+use crate::{TOOL, new_enough};
+
+/// Filesystems as hosts have them. `errors=remount-ro` is Debian's default for /.
+fn disks() -> Vec<(&'static str, Disk)> {
+    let ext4 = |features: &'static str| {
+        let command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features];
+        Disk::formatted(64, &command, "loop,errors=remount-ro")
+    };
+    vec![
+        ("ext4 with orphan_file", ext4("verity,has_journal,orphan_file")),
+        ("ext4 without", ext4("verity,has_journal,^orphan_file")),
+        ("btrfs", Disk::formatted(112, &["mkfs.btrfs", "-q"], "loop")),
+    ]
+}
+
+/// What the kernel has said of errors so far.
+fn complaints() -> usize {
+    let log = Command::new("dmesg").output().unwrap();
+    assert!(log.status.success());
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    let bad = |l: &&str| {
+        l.contains("EXT4-fs error")
+            || l.contains("verity file corrupted")
+            || l.contains("BTRFS error")
+            || l.contains("FILE CORRUPTED")
+            || l.contains("Remounting filesystem read-only")
+    };
+    log.lines().filter(bad).count()
+}
+
+/// As a host is switched off and on, nothing of it staying in memory.
+fn reboot(disk: &Disk) {
+    disk.umount();
+    disk.mount();
+}
+
+/// Reads every file of a directory.
+#[track_caller]
+fn read_all(dir: &Path, what: &str) -> usize {
+    let mut count = 0;
+    crate::common::walk(dir, &mut |path| {
+        if fs::symlink_metadata(path).unwrap().is_file() {
+            fs::read(path).unwrap_or_else(|e| panic!("{what}: {}: {e}", path.display()));
+            count += 1;
+        }
+    });
+    count
+}
+
+/// fs-verity on files of somebody else, who gets the inode numbers that are free by now.
+fn somebody_elses(dir: &Path, round: &str) {
+    for number in 0..60 {
+        let path = dir.join(format!("{round}-{number}"));
+        fs::write(&path, vec![b's'; 20_000]).unwrap();
+        fs_ioc_enable_verity_with_sig(File::open(&path).unwrap(), 1, 4096, None).unwrap();
+    }
+}
+
+fn signature(with: &Signer, content: &[u8]) -> Vec<u8> {
+    let bytes = formatted_digest(2, verity_digest(Algorithm::Sha512, content).as_bytes());
+    let (cert, key) = (with.cert.to_pem().unwrap(), with.key.private_key_to_pem_pkcs8().unwrap());
+    layerseal::pki::Signer::new(&cert, &key, None, "test").unwrap().sign(&bytes).unwrap()
+}
+
+/// Pull, sign, mount, prepare and start, with a certificate that the kernel has (`known`) or lacks.
+fn whole_life(disk: &Disk, what: &str, known: bool) {
+    let with = if known { signer() } else { stranger() };
+    let bench = disk.bench();
+    crate::common::Layout::new(&bench.path("image"), &crate::common::two_layers());
+    bench.signer("own", with);
+    if known {
+        bench.run(&["keyring", "add-cert", "own.crt"]).ok();
+    }
+    bench.run(&["pull", "oci:image", "--name", "before"]).ok();
+    bench.run(&["sign", "before", "--cert", "own.crt", "--key", "own.key", "--output", "oci:seal"]).ok();
+    let pull =
+        ["pull", "oci:image", "--name", "app", "--require-signature", "--trust", "own.crt", "--seal", "oci:seal"];
+    bench.run(&pull).ok();
+    reboot(disk);
+    assert!(read_all(&bench.vault(), what) > 10);
+    bench.run(&["fsck"]).ok();
+    fs::create_dir(bench.path("root")).unwrap();
+    for _ in 0..2 {
+        bench.run(&["mount", "app", "root", "--require-signature", "--trust", "own.crt"]).ok();
+        assert_eq!(fs::read(bench.path("root/usr/bin/tool")).unwrap(), TOOL);
+        bench.run(&["umount", "root"]).ok();
+        reboot(disk);
+    }
+}
+
+fn starts(disk: &Disk, what: &str) {
+    let policy = ENFORCE.replace("verity = \"off\"", "verity = \"require\"");
+    let Some(host) = Host::bare_in(disk.bench(), &policy) else { return };
+    host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
+    let container = host.container("c", &host.image(APP));
+    for boot in 0..2 {
+        if boot == 1 {
+            // The namespace holds the filesystem: it goes first.
+            let Host { bench, sandbox, .. } = host;
+            drop(sandbox);
+            reboot(disk);
+            read_all(&bench.path("graph/layerseal"), what);
+            let host = Host::in_bench(bench, &policy).unwrap();
+            host.start(&container).ok();
+            assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
+            host.unmount(&container);
+            return;
+        }
+        host.start(&container).ok();
+        host.unmount(&container);
+    }
+}
+
+#[test]
+fn l04_what_is_in_the_vault_survives_every_reboot() {
+    if !new_enough() {
+        return;
+    }
+    for (what, disk) in disks() {
+        let before = complaints();
+        // The keyring is never without certificates again: the unknown one comes first.
+        for known in [false, true] {
+            whole_life(&disk, what, known);
+        }
+        starts(&disk, what);
+        assert_eq!(complaints(), before, "{what}");
+    }
+}
+
+#[test]
+fn g02_an_attempt_that_fails_leaves_nothing_for_the_next_mount() {
+    for (what, disk) in disks() {
+        let before = complaints();
+        let dir = disk.mount_point();
+        let bench = disk.bench();
+        bench.signer("own", signer());
+        bench.run(&["keyring", "add-cert", "own.crt"]).ok();
+        let draft = |content: &[u8]| -> Draft {
+            let mut new = NewDraft::create(File::open(&dir).unwrap().as_fd(), 0o444).unwrap();
+            new.write_all(content).unwrap();
+            new.finish().unwrap()
+        };
+        let enable = |content: &[u8], signature: Option<&[u8]>| {
+            verity::enable(&draft(content), Algorithm::Sha512, signature, "file").map_err(|r| r.case())
+        };
+        // ENOKEY, EKEYREJECTED, EBADMSG; and what is in one's own keyring.
+        assert_eq!(enable(&TOOL, Some(&signature(stranger(), &TOOL))), Err(Case::G02Key), "{what}");
+        assert_eq!(enable(&TOOL, Some(&signature(signer(), b"other"))), Err(Case::G02Rejected), "{what}");
+        assert_eq!(enable(&TOOL, Some(b"garbage")), Err(Case::G02Rejected), "{what}");
+        enable(&TOOL, Some(&signature(signer(), &TOOL))).unwrap();
+        let probe = |required: &str| {
+            fs::write("/proc/sys/fs/verity/require_signatures", required).unwrap();
+            let probed = layerseal::prepare::probe(File::open(&dir).unwrap(), "dir");
+            fs::write("/proc/sys/fs/verity/require_signatures", "0").unwrap();
+            probed.unwrap();
+        };
+        probe("1");
+        probe("0");
+        somebody_elses(&dir, "refused");
+        // ENOSPC: a full filesystem, with room for the file and none for its Merkle tree.
+        let big = draft(&vec![b'b'; 4 << 20]);
+        fill(&dir);
+        let full = verity::enable(&big, Algorithm::Sha512, None, "file").map_err(|r| r.case());
+        drop(big);
+        fs::remove_file(dir.join("filler")).unwrap();
+        if what != "btrfs" {
+            // btrfs had room for it among its metadata, or not.
+            assert_eq!(full, Err(Case::NoRoom), "{what}");
+        }
+        somebody_elses(&dir, "full");
+        // EINTR is for those who are killed.
+        killed(&bench);
+        somebody_elses(&dir, "killed");
+        reboot(&disk);
+        let read = read_all(&dir, what);
+        assert!(read >= 180, "{what}: {read}");
+        assert_eq!(complaints(), before, "{what}");
+    }
+}
+
+/// Takes all the room there is.
+fn fill(dir: &Path) {
+    let mut file = File::create(dir.join("filler")).unwrap();
+    for size in [1 << 20, 4096] {
+        while file.write_all(&vec![b'f'; size]).is_ok() {}
+        let _ = file.sync_data();
+    }
+}
+
+/// Pulls that are killed while they enable fs-verity.
+fn killed(bench: &Bench) {
+    let layers = [crate::common::Layer::new(&[
+        crate::common::Entry::dir("usr"),
+        crate::common::Entry::file("usr/large", vec![b'k'; 2 << 20]),
+    ])];
+    crate::common::Layout::new(&bench.path("large"), &layers);
+    let pull = || bench.command(&["pull", "oci:large"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    assert!(pull().wait().unwrap().success());
+    let whole = begin.elapsed();
+    // The file is the last thing that it writes, and fs-verity takes most of the time after that.
+    for quarter in 1..4 {
+        fs::remove_dir_all(bench.vault()).unwrap();
+        let mut child = pull();
+        std::thread::sleep(whole * quarter / 4);
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+}
+
+/// What 0.1.0 did, by the bare system calls: fs-verity without a signature after an attempt with one, on a file that
+/// has no name. This is the fault of the kernel that docs/assurance.md describes.
+fn as_older_versions_did(vault: &Path, object: &Path, signature: &[u8]) {
+    let content = fs::read(object).unwrap();
+    let mut new = NewFile::create(File::open(vault).unwrap().as_fd(), 0o444).unwrap();
+    new.write_all(&content).unwrap();
+    let done = new.finish().unwrap();
+    let kernel_id = Algorithm::Sha512.kernel_id();
+    assert!(fs_ioc_enable_verity_with_sig(&done.file, kernel_id, 4096, Some(signature)).is_err());
+    fs_ioc_enable_verity_with_sig(&done.file, kernel_id, 4096, None).unwrap();
+    fs::remove_file(object).unwrap();
+    let dir = File::open(object.parent().unwrap()).unwrap();
+    done.replace_in(dir.as_fd(), object.file_name().unwrap().to_str().unwrap()).unwrap();
+}
+
+#[test]
+fn l04_what_an_older_version_lost_is_told_and_made_again() {
+    if !new_enough() {
+        return;
+    }
+    let (what, disk) = disks().remove(0);
+    let sealed = crate::Sealed::in_bench(disk.bench());
+    let merged = sealed.merged();
+    let content = fs::read(&merged).unwrap();
+    as_older_versions_did(&sealed.bench.vault(), &merged, &signature(stranger(), &content));
+    reboot(&disk);
+    let before = complaints();
+    let path = layerseal::sys::files::open_file_path_at(
+        File::open(merged.parent().unwrap()).unwrap(),
+        merged.file_name().unwrap(),
+    );
+    if !verity::is_lost(&path.unwrap()).unwrap() {
+        println!("SKIPPED what an older version lost: this kernel has lost nothing");
+        return;
+    }
+    // All that looks at it does so without opening it, and the filesystem goes on.
+    let doctor = sealed.bench.run(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("1 of the vault's objects") && doctor.stdout.contains("fsck --repair"),
+        "{}",
+        doctor.stdout
+    );
+    sealed.mount().refused(4, "I02");
+    let fsck = sealed.bench.run(&["fsck"]);
+    assert_eq!(fsck.code, 4);
+    assert!(fsck.stdout.contains("without its fs-verity data"), "{}", fsck.stdout);
+    sealed.bench.run(&["gc"]).refused(4, "I02");
+    sealed.bench.run(&["fsck", "--repair"]).ok();
+    sealed.bench.run(&["fsck"]).ok();
+    assert_eq!(fs::read(&merged).unwrap(), content);
+    sealed.mount().ok();
+    assert_eq!(fs::read(sealed.root("usr/bin/tool")).unwrap(), TOOL);
+    drop(sealed);
+    assert_eq!(complaints(), before, "{what}");
+}
