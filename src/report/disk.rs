@@ -49,8 +49,10 @@ impl Room {
 
     /// Of the filesystem that a path leads to, or would: a name in a message is all that is known by then.
     pub(super) fn at(subject: &str) -> Option<Self> {
-        let path = Path::new(&subject[subject.find('/')?..]);
-        path.ancestors().find_map(|path| statvfs(path).ok()).map(|found| Self::from(&found))
+        // "vault /path", or a path as it was typed.
+        let path = Path::new(subject.find(" /").map_or(subject, |at| &subject[at + 1..]));
+        let there = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        there.into_iter().find_map(|path| statvfs(path).ok()).map(|found| Self::from(&found))
     }
 }
 

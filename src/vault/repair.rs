@@ -111,6 +111,14 @@ impl Fsck<'_> {
         if checked.damage.iter().any(|d| d.remedy == Remedy::Removed) {
             self.forget(&checked.image)?;
         }
+        if checked.damage.iter().any(|d| d.path.is_none() && d.remedy == Remedy::Repaired) {
+            // Only now can be told which files it lists.
+            let mut next = self.check(&checked.image)?;
+            self.repair(&mut next, elsewhere)?;
+            next.damage.splice(0..0, checked.damage.drain(..));
+            next.blobs.splice(0..0, checked.blobs.drain(..));
+            *checked = next;
+        }
         Ok(())
     }
 

@@ -27,7 +27,8 @@ impl Disk {
 
     /// What the command makes of it, mounted with these options.
     pub fn formatted(megabytes: u32, command: &[&str], options: &'static str) -> Self {
-        let dir = tempfile::tempdir_in(std::env::var_os("LAYERSEAL_TEST_DIR").unwrap()).unwrap();
+        let base = std::env::var_os("LAYERSEAL_TEST_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+        let dir = tempfile::tempdir_in(base).unwrap();
         let disk = Self { dir, options };
         std::fs::File::create(disk.image()).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
         run(Command::new(command[0]).args(&command[1..]).arg(disk.image()));

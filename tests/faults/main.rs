@@ -1,0 +1,70 @@
+//! What a host does to programs: disks that are full or read-only, processes that are killed or stopped, and many
+//! at once. Afterwards everything is as if nothing had happened, or as if all had.
+#![allow(missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../vm/guest/disk.rs"]
+#[allow(dead_code)]
+mod disk;
+#[path = "../start/host.rs"]
+#[allow(dead_code)]
+mod host;
+#[path = "../start/sandbox.rs"]
+mod sandbox;
+
+mod full;
+mod kills;
+mod locks;
+mod many;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Bench, Entry, Layer};
+
+/// Whether filesystems can be made and mounted here; says so when they cannot.
+fn can_mount_disks(what: &str) -> bool {
+    let tool = Command::new("mke2fs").arg("-V").output().is_ok();
+    let there = rustix::process::geteuid().is_root() && tool && Path::new("/dev/loop-control").exists();
+    if !there {
+        println!("SKIPPED {what}: needs root, mke2fs and loop devices");
+    }
+    there
+}
+
+/// Layers of some dozen files of every size.
+fn layers() -> Vec<Layer> {
+    let layer = |name: &str, files: usize| {
+        let mut entries = vec![Entry::dir("usr"), Entry::dir(&format!("usr/{name}"))];
+        for number in 0..files {
+            let content = format!("{name} {number} ").repeat(1 + 5 * number * number);
+            entries.push(Entry::file(&format!("usr/{name}/{number}"), content));
+        }
+        Layer::new(&entries)
+    };
+    vec![layer("low", 40), layer("high", 25).gzip()]
+}
+
+/// The image sealed as `oci:image`, and as the name `registry.example.com/acme/app`.
+fn sealed(bench: &Bench) {
+    bench.sealed(&layers());
+}
+
+/// Pulls it as a host does that asks for a seal.
+const PULL: [&str; 7] = ["pull", "oci:image", "--name", "app", "--require-signature", "--trust", "signer.crt"];
+
+/// The vault is whole, and the image in it verifies.
+#[track_caller]
+fn whole(bench: &Bench) {
+    bench.run(&["fsck"]).ok();
+    bench.run(&["verify", "app", "--trust", "signer.crt"]).ok();
+}
+
+/// Nothing is left of what was cut off, once a collection was there.
+#[track_caller]
+fn nothing_is_left(bench: &Bench) {
+    bench.run(&["gc"]).ok();
+    let rests: Vec<String> = bench.vault_files().into_iter().filter(|name| name.contains(".new-")).collect();
+    assert_eq!(rests, Vec::<String>::new());
+}
