@@ -35,11 +35,15 @@ fn l01_pull_is_cut_off() {
     let bench = Bench::new();
     sealed(&bench);
     let none = || drop(std::fs::remove_dir_all(bench.vault()));
-    cut(|| bench.command(&PULL), none, || {
-        bench.run(&PULL).ok();
-        whole(&bench);
-        nothing_is_left(&bench);
-    });
+    cut(
+        || bench.command(&PULL),
+        none,
+        || {
+            bench.run(&PULL).ok();
+            whole(&bench);
+            nothing_is_left(&bench);
+        },
+    );
 }
 
 #[test]
@@ -53,12 +57,16 @@ fn l01_gc_is_cut_off() {
         bench.run(&["pull", "oci:other"]).ok();
         bench.run(&["untag", "other"]).ok();
     };
-    cut(|| bench.command(&["gc"]), two, || {
-        whole(&bench);
-        nothing_is_left(&bench);
-        whole(&bench);
-        bench.run(&["verify", "other", "--trust", "signer.crt"]).refused(2, "X04");
-    });
+    cut(
+        || bench.command(&["gc"]),
+        two,
+        || {
+            whole(&bench);
+            nothing_is_left(&bench);
+            whole(&bench);
+            bench.run(&["verify", "other", "--trust", "signer.crt"]).refused(2, "X04");
+        },
+    );
 }
 
 #[test]
@@ -72,11 +80,15 @@ fn l01_fsck_repair_is_cut_off() {
             std::fs::remove_file(bench.vault().join(object)).unwrap();
         }
     };
-    cut(|| bench.command(&["fsck", "--repair"]), damaged, || {
-        bench.run(&["fsck", "--repair"]).ok();
-        whole(&bench);
-        nothing_is_left(&bench);
-    });
+    cut(
+        || bench.command(&["fsck", "--repair"]),
+        damaged,
+        || {
+            bench.run(&["fsck", "--repair"]).ok();
+            whole(&bench);
+            nothing_is_left(&bench);
+        },
+    );
 }
 
 #[test]
@@ -88,11 +100,15 @@ fn l01_sign_is_cut_off() {
         let _ = std::fs::remove_dir_all(bench.path("image"));
         crate::common::Layout::new(&bench.path("image"), &crate::layers());
     };
-    cut(|| bench.command(&sign), fresh, || {
-        bench.run(&sign).ok();
-        let verified = bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--json"]).ok();
-        assert!(verified.stdout.contains("signer"), "{}", verified.stdout);
-    });
+    cut(
+        || bench.command(&sign),
+        fresh,
+        || {
+            bench.run(&sign).ok();
+            let verified = bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--json"]).ok();
+            assert!(verified.stdout.contains("signer"), "{}", verified.stdout);
+        },
+    );
 }
 
 #[test]

@@ -13,7 +13,6 @@ use layerseal::digest::{Algorithm, verity_digest};
 use layerseal::pki::formatted_digest;
 use layerseal::report::Case;
 use layerseal::sys::draft::{Draft, NewDraft};
-use layerseal::sys::files::NewFile;
 use layerseal::sys::verity;
 
 use crate::common::{Bench, Signer, signer, stranger};
@@ -232,19 +231,16 @@ fn killed(bench: &Bench) {
     }
 }
 
-/// What 0.1.0 did, by the bare system calls: fs-verity without a signature after an attempt with one, on a file that
-/// has no name. This is the fault of the kernel that docs/assurance.md describes.
-fn as_older_versions_did(vault: &Path, object: &Path, signature: &[u8]) {
-    let content = fs::read(object).unwrap();
-    let mut new = NewFile::create(File::open(vault).unwrap().as_fd(), 0o444).unwrap();
-    new.write_all(&content).unwrap();
-    let done = new.finish().unwrap();
-    let kernel_id = Algorithm::Sha512.kernel_id();
-    assert!(fs_ioc_enable_verity_with_sig(&done.file, kernel_id, 4096, Some(signature)).is_err());
-    fs_ioc_enable_verity_with_sig(&done.file, kernel_id, 4096, None).unwrap();
+/// What 0.1.0 did, by the bare system calls: the script of docs/assurance.md.
+fn as_older_versions_did(bench: &Bench, object: &Path, signature: &[u8]) {
+    let script = bench.write("ext4-orphan.pl", include_bytes!("../../../docs/ext4-orphan.pl"));
+    let content = bench.write("content", &fs::read(object).unwrap());
+    let signature = bench.write("signature", signature);
     fs::remove_file(object).unwrap();
-    let dir = File::open(object.parent().unwrap()).unwrap();
-    done.replace_in(dir.as_fd(), object.file_name().unwrap().to_str().unwrap()).unwrap();
+    let run =
+        Command::new("perl").arg(script).args([&content, &signature, &object.to_owned()]).arg("2").output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "as expected: Required key not available\n");
 }
 
 #[test]
@@ -256,7 +252,7 @@ fn l04_what_an_older_version_lost_is_told_and_made_again() {
     let sealed = crate::Sealed::in_bench(disk.bench());
     let merged = sealed.merged();
     let content = fs::read(&merged).unwrap();
-    as_older_versions_did(&sealed.bench.vault(), &merged, &signature(stranger(), &content));
+    as_older_versions_did(&sealed.bench, &merged, &signature(stranger(), &content));
     reboot(&disk);
     let before = complaints();
     let path = layerseal::sys::files::open_file_path_at(
@@ -282,11 +278,57 @@ fn l04_what_an_older_version_lost_is_told_and_made_again() {
     sealed.bench.run(&["fsck"]).ok();
     assert_eq!(fs::read(&merged).unwrap(), content);
     // And once more: a mount makes it again too, of the layers.
-    as_older_versions_did(&sealed.bench.vault(), &merged, &signature(stranger(), &content));
+    as_older_versions_did(&sealed.bench, &merged, &signature(stranger(), &content));
     reboot(&disk);
     sealed.mount().ok();
     assert_eq!(fs::read(sealed.root("usr/bin/tool")).unwrap(), TOOL);
     sealed.bench.run(&["fsck"]).ok();
     drop(sealed);
     assert_eq!(complaints(), before, "{what}");
+}
+
+/// Sets the clock of the guest, and back.
+struct Clock(i64);
+
+impl Clock {
+    fn shift(days: i64) -> Self {
+        Self::add(days * 86_400);
+        Self(days * 86_400)
+    }
+
+    fn add(seconds: i64) {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        let set = Command::new("date").args(["-s", &format!("@{}", now + seconds)]).stdout(Stdio::null()).status();
+        assert!(set.unwrap().success());
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        Self::add(-self.0);
+    }
+}
+
+/// Only what is about dates changes.
+#[test]
+fn l05_the_clock_is_a_year_back_or_ten_years_ahead() {
+    if !new_enough() {
+        return;
+    }
+    let sealed = crate::Sealed::new();
+    let bench = &sealed.bench;
+    for days in [-365, 3650] {
+        let clock = Clock::shift(days);
+        sealed.mount().refused(4, "E11");
+        sealed.mount_with(&["--dates", "ignore"]).ok();
+        assert_eq!(fs::read(sealed.root("usr/bin/tool")).unwrap(), TOOL);
+        bench.run(&["umount", "root"]).ok();
+        bench.run(&["pull", "oci:image", "--name", "again"]).ok();
+        bench.run(&["untag", "again"]).ok();
+        bench.run(&["gc"]).ok();
+        bench.run(&["fsck"]).ok();
+        drop(clock);
+        sealed.mount().ok();
+        bench.run(&["umount", "root"]).ok();
+    }
 }
