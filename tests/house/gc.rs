@@ -192,6 +192,37 @@ fn j04_a_collection_waits_for_others_and_others_for_it() {
     assert!(reader.wait().unwrap().success());
 }
 
+/// What it lacks is not what it does not need.
+#[test]
+fn x12_a_vault_without_a_part_of_it_is_damaged_and_not_empty() {
+    let (bench, _, _) = two_images();
+    for part in ["objects", "blobs/sha256"] {
+        let (place, kept) = (bench.vault().join(part), bench.path("kept"));
+        std::fs::rename(&place, &kept).unwrap();
+        for verb in [&["gc"][..], &["images"], &["fsck"], &["verify", "app", "--trust", "signer.crt"]] {
+            let run = bench.run(verb).refused(4, "X12");
+            assert!(run.stderr.contains(&format!("{part} is missing")), "{}", run.stderr);
+        }
+        std::fs::rename(&kept, &place).unwrap();
+    }
+    bench.run(&["gc"]).ok();
+    bench.run(&["verify", "app", "--trust", "signer.crt"]).ok();
+}
+
+/// What cannot be read is said to be so: root reads everything, so something else lies in its place.
+#[test]
+fn x01_what_cannot_be_read_is_not_taken_for_not_there() {
+    let (bench, _, _) = two_images();
+    let tag = bench.vault().join("tags/app");
+    std::fs::remove_file(&tag).unwrap();
+    std::fs::create_dir(&tag).unwrap();
+    let run = bench.run(&["verify", "app", "--trust", "signer.crt"]).refused(1, "X01");
+    assert!(run.stderr.contains("tags/app"), "{}", run.stderr);
+    bench.run(&["gc"]).refused(1, "X01");
+    std::fs::remove_dir(&tag).unwrap();
+    bench.run(&["verify", "app", "--trust", "signer.crt"]).refused(2, "X04");
+}
+
 /// A shell in a mount namespace of its own, which goes away with it.
 struct Elsewhere {
     shell: Child,

@@ -52,6 +52,10 @@ fn d10_an_older_build_of_a_name_does_not_start() {
     podman.starts(APP);
     podman.starts(APP);
     assert_eq!(podman.host.sh(floors).trim(), "1");
+    // A damaged floor is a matter of its own name.
+    let other = "$(printf %s registry.example.com/acme/other | sha256sum | cut -d' ' -f1)";
+    podman.host.sh(&format!(": >/var/lib/layerseal/floors/{other}; : >/var/lib/layerseal/floors/.new-999999999-0"));
+    podman.starts(APP);
     // An older build, signed all the same, under the same name.
     for sequence in [Some("4"), None] {
         podman.becomes_app(FRESH, sequence);
