@@ -13,6 +13,8 @@ mod called;
 mod cover;
 mod create_runtime;
 mod explain;
+mod filled;
+mod images;
 mod installed;
 mod precreate;
 mod root;

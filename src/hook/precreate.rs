@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
+use super::filled::Filled;
 use super::seen::Seen;
-use super::{About, Outcome, names, no_redirection, root};
+use super::{About, Outcome, images, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
-use crate::policy::{Directories, Mode, Policy, UNKNOWN};
+use crate::policy::{Decision, Directories, Mode, Policy, UNKNOWN};
 use crate::report::{Case, Refusal, Result};
+use crate::start::Written;
 use crate::sys::{files, mounts, process};
 
 /// A container, and where its root is mounted.
@@ -23,14 +25,21 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
     let config = invoke::config(input)?;
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
-    no_redirection(config.redirection.as_ref())?;
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
+    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
+    let found = find(&config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
+    let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
+    let filled = Filled::before(&config, root);
+    let ended = found.and_then(|found| decide(&config, found, &filled, about));
+    ended.map_err(|refusal| filled.after(refusal, &about.container))
+}
+
+fn decide(config: &Config, found: Option<Found>, filled: &Filled, about: &mut About) -> Result<Outcome> {
+    no_redirection(config.redirection.as_ref())?;
     let policy = Policy::load(&Directories::system())?;
     let in_store = layer_of(&config.root).is_some();
-    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
-    let found = find(&config, bundle)?.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id));
     let Some(found) = found else {
         let decision = policy.decide(&names(None, None, in_store));
         let why = "it is no container of an image in an overlay store";
@@ -44,11 +53,36 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
             return Ok(Outcome::Off);
         }
     }
-    replace(&config, &found, &policy, about)
+    replace(&Call { config, found: &found, filled, policy: &policy }, about)
+}
+
+/// What the policy makes of what was found of the root, and then of what the container was given besides it.
+fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outcome> {
+    let Call { config, found, filled, policy } = call;
+    let given = || {
+        filled.check(&config.mounts)?;
+        images::check(&config.mounts, &found.stored.layer, decision, policy)
+    };
+    let mut by_rule = None;
+    let checked = root.and_then(|()| given()).map(|refusal| by_rule = refusal);
+    Ok(match (Outcome::of(checked, decision)?, by_rule) {
+        (Outcome::Allowed, Some(refusal)) => Outcome::Audit(refusal),
+        (outcome, _) => outcome,
+    })
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    config: &'a Config,
+    found: &'a Found,
+    filled: &'a Filled,
+    policy: &'a Policy,
 }
 
 /// Puts the verified mount in the place of the native one, unless it is there.
-fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -> Result<Outcome> {
+fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
+    let Call { config, found, filled, policy } = *call;
     let target = &found.target;
     files::check_proc()?;
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O06Swap, target.display().to_string(), why);
@@ -66,7 +100,7 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
             .and_then(|()| root::satisfies(&record, &decision, policy.denied()));
-        return Outcome::of(checked, &decision);
+        return judge(checked, call, &decision);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
     if identity.mountinfo != top.id || !identity.is_root {
@@ -78,20 +112,23 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
         return Err(refuse(&why));
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Seen::of(target, &config.volumes)?;
+    let before = Seen::of(target, &config.mounts)?;
     // A container whose image is not on record is no image without a name.
     let nameless: &[String] = match found.stored.made_from {
         MadeFrom::Unknown { .. } => &[UNKNOWN.to_owned()],
         _ => &[],
     };
-    let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
+    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since() };
+    let Some(record) = crate::start::swap(policy, &native, identity, nameless, &written)? else {
+        return Ok(Outcome::Off);
+    };
     about.record(&record);
     if matches!(record.kind, Kind::Off | Kind::Volume) {
         return Ok(Outcome::Off);
     }
-    let same = Seen::of(target, &config.volumes).and_then(|after| before.same_as(&after));
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
-    match Outcome::of(same, &decision) {
+    let same = Seen::of(target, &config.mounts).and_then(|after| before.same_as(&after));
+    match judge(same, call, &decision) {
         Ok(Outcome::Allowed) if record.kind == Kind::Audit => Ok(Outcome::AuditBefore),
         Err(refusal) => {
             // No container: nothing of it stays.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use configured::{further_stores, graph_root, mount_program};
-pub use container::{MadeFrom, Stored, container_of_layer, layer_of, stored_container};
+pub use container::{MadeFrom, Stored, container_of_layer, layer_of, names_of_layer, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};

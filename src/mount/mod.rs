@@ -139,6 +139,17 @@ pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
     put(layers, &Recipe::sealed(image), place, &target)
 }
 
+/// The image alone, to be looked at: read-only, attached nowhere, under the IDs that `how` says.
+///
+/// # Errors
+/// As [`mount`].
+pub fn view(image: &PreparedImage, how: &How) -> Result<OwnedFd> {
+    check_proc()?;
+    let (uids, gids) = (how.uids.clone(), how.gids.clone());
+    let place = Place { how: How { uids, gids, ..How::default() }, ..Place::read_only(image.description()) };
+    overlay::make(&Layers::sealed(image, &place)?, &Recipe::sealed(image), &place)
+}
+
 /// Mounts somebody's directories, `lowers`, uppermost first, as they are: nobody vouches for them, and
 /// the mount's source says so.
 ///

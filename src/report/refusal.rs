@@ -245,6 +245,9 @@ cases! {
     O07Layers = "O07", Rejected, "the container's root is made of other layers than it must be, or is not checked by the kernel", "stop the container and start it again; if that changes nothing, see `layerseal doctor`";
     O08Annotation = "O08", Rejected, "an annotation of the container sends the output of hooks into a file of the host", "start it without run.oci.hooks.stdout and run.oci.hooks.stderr";
     O09Tampered = "O09", Rejected, "what podman read of the image before it was verified is not what was sealed", "pull the image again, and remove the container with its new volumes";
+    O10Filled = "O10", Rejected, "it was filled for a container that was refused", "remove it (`podman volume rm`, `podman rm`); if you have looked at it and want it, remove its note, the file that is named";
+    O10Notes = "O10", Policy, "the notes of what was filled for refused containers cannot be used", "/var/lib/layerseal/filled must be root's, and hold what layerseal wrote";
+    O11ImageMount = "O11", NotSealed, "an image is mounted in the container, and nobody verified it", "have layerseal mount it, as podman's mount_program; or name the path in cover, in [default] or in the image's rule; a rule for the mounted image lets it pass too";
 }
 
 /// One refusal: the case, and what was being looked at.
@@ -280,6 +283,14 @@ impl Refusal {
     /// The particulars, without case and remedy; may be empty.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The same refusal, with more particulars.
+    #[must_use]
+    pub fn and(mut self, more: impl fmt::Display) -> Self {
+        let more = one_line(&more.to_string());
+        self.detail = if self.detail.is_empty() { more } else { format!("{}; {more}", self.detail) };
+        self
     }
 
     /// The same refusal, with `outer` named before its subject.

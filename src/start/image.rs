@@ -1,7 +1,7 @@
 //! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
 
 use super::layers::Lowers;
-use super::{Onto, fetch, layers, own, place, uppers};
+use super::{Onto, Written, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
 use crate::image::{Contents, Keep, Progress};
@@ -47,11 +47,17 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: O
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
     let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
-    put(call, policy, &prepared, claimed.own, onto).map(|_| ())
+    put(call, policy, &prepared, claimed.own, onto, None).map(|_| ())
 }
 
 /// The same in the place of an overlay of containers-storage; `None` where that may stay.
-pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead: Instead) -> Result<Option<Record>> {
+pub(super) fn swap(
+    call: &Call,
+    policy: &Policy,
+    claimed: ClaimedImage,
+    instead: Instead,
+    written: &Written,
+) -> Result<Option<Record>> {
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
     if !question.asked() {
@@ -62,17 +68,24 @@ pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead:
     let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
     let home = open_target_home(&claimed.root, call)?;
     let onto = Onto { at: Some(&home), instead: Some(instead) };
-    put(call, policy, &prepared, claimed.own, onto).map(Some)
+    put(call, policy, &prepared, claimed.own, onto, Some(written)).map(Some)
 }
 
-fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer>, onto: Onto<'_>) -> Result<Record> {
+fn put(
+    call: &Call,
+    policy: &Policy,
+    prepared: &Prepared,
+    layer: Option<OwnLayer>,
+    onto: Onto<'_>,
+    written: Option<&Written>,
+) -> Result<Record> {
     if let Some(refusal) = &prepared.would_refuse {
         audit(refusal, call);
     }
     let container = layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(layer);
     let place = place(call, policy, onto, upper, above)?;
-    let upper = uppers::check(&place, &prepared.decision)?;
+    let upper = uppers::check(&place, &prepared.decision, Some(&prepared.image), written)?;
     upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
     let kind = match (prepared.decision.mode, prepared.would_refuse.is_some() || upper.is_some()) {

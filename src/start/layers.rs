@@ -128,7 +128,7 @@ fn merged(
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
     let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
+    uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = Record::new(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
@@ -169,7 +169,7 @@ pub(super) fn plain(
         lowers.push(empty(root, &id)?);
     }
     let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
+    uppers::check(&place, decision, None, None)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
     let record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
     let whole = place.above.is_none();

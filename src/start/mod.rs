@@ -11,6 +11,7 @@ mod image;
 mod layers;
 mod swap;
 mod uppers;
+mod written;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -31,6 +32,7 @@ use crate::verify::Waiver;
 pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, prepare_image, vault_of};
 pub use swap::swap;
+pub use written::Written;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.

@@ -1,6 +1,6 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
-use super::{image, layers, uppers};
+use super::{Written, image, layers, uppers};
 use crate::identify::{Target, further_stores, identify, recorded_lowers};
 use crate::invoke::Native;
 use crate::mount::{Instead, Record};
@@ -10,13 +10,19 @@ use crate::sys::mounts::Identity;
 
 /// Verifies the image that `native` shows, and puts it in the place of that overlay, which is the mount
 /// `mount`. `None` where nothing is asked of the image: then the overlay stays. Layers that are no image
-/// go by `nameless`, as [`Policy::decide`] takes it.
+/// go by `nameless`, as [`Policy::decide`] takes it. `written` is what podman did before.
 ///
 /// # Errors
 /// Whatever a start by the mount program would be refused for; [`Case::O06Swap`] and [`Case::O03OtherMount`]
 /// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
 /// mounted.
-pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[String]) -> Result<Option<Record>> {
+pub fn swap(
+    policy: &Policy,
+    native: &Native,
+    mount: Identity,
+    nameless: &[String],
+    written: &Written,
+) -> Result<Option<Record>> {
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any other.
@@ -33,7 +39,7 @@ pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[Strin
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
             let instead = Instead { mount, metacopy: native.metacopy };
-            image::swap(call, policy, *claimed, instead)
+            image::swap(call, policy, *claimed, instead, written)
         }
         Target::Layers(claimed) => {
             layers::denied(policy, &claimed)?;

@@ -11,6 +11,7 @@ mod common;
 mod tree;
 
 mod bundles;
+mod copied;
 mod differences;
 #[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]
