@@ -205,8 +205,10 @@ fn f02_bundles_count_whole_and_garbage_is_not_passed_over() {
     host.certificate("etc", "both", "bundle.pem", &bundle);
     assert_eq!(host.decide(&[]).certificates.len(), 2);
     host.certificate("etc", "both", "same.der", &signer().cert.to_der().unwrap());
-    host.certificate("etc", "both", "notes.txt", b"not looked at");
     host.load().unwrap();
+    let notes = host.certificate("etc", "both", "notes.txt", b"nobody knows what for");
+    assert_eq!(host.refused(), Case::F01Store);
+    std::fs::remove_file(notes).unwrap();
     host.certificate("etc", "both", "garbage.crt", b"garbage");
     assert_eq!(host.refused(), Case::F02Certificate);
     host.write("etc/policy.toml", "[default]\ntrust = [\"../acme\"]");
@@ -341,10 +343,81 @@ fn f06_what_is_not_understood_is_refused() {
         host.deny("etc", name, b"garbage");
     }
     host.load().unwrap();
+    // That is how a name ends, and not what stands in it.
+    for name in ["acme.rpm.list", "acme.dpkg-dist.list", "x.rpm", "x.list.rpmsave.bak", "x.list.dpkg-"] {
+        let path = host.deny("etc", name, b"garbage");
+        assert_eq!(host.refused(), Case::F03Policy, "{name}");
+        std::fs::remove_file(path).unwrap();
+    }
+    let digest = BlobDigest::of(b"x");
+    for name in ["kernel.rpms.list", "a.dpkg-new.list"] {
+        let path = host.deny("etc", name, format!("{digest}\n").as_bytes());
+        assert!(host.load().unwrap().denied().blob(&digest, "x").is_err(), "{name}");
+        std::fs::remove_file(path).unwrap();
+    }
     // A certificate that is too weak to be trusted can be denied.
     let weak = common::Signer::new("weak", 1024, -1, 30);
     let path = host.deny("etc", "weak.crt", &weak.cert.to_pem().unwrap());
     assert_eq!(host.load().unwrap().denied().count(), (1, 0));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(host.refused(), Case::F03Policy);
+}
+
+/// A name that is no UTF-8, in a directory that is read.
+fn odd_name(ending: &str) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec([b"\xff", ending.as_bytes()].concat())
+}
+
+#[test]
+fn f03_names_that_are_no_text_are_not_passed_over() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    host.certificate("run", "acme/ca", "a.crt.dpkg-new", b"garbage");
+    std::fs::create_dir_all(host.0.path("etc/deny.d")).unwrap();
+    host.load().unwrap();
+    for (place, ending) in [
+        ("etc/deny.d", ".list"),
+        ("etc/deny.d", ".crt"),
+        ("etc/deny.d", "~"),
+        ("etc/policy.d", ".toml"),
+        ("usr/policy.d", ""),
+        ("run/trust.d/acme", ".crt"),
+        ("run/trust.d/acme/ca", ".pem"),
+    ] {
+        let path = host.0.path(place).join(odd_name(ending));
+        std::fs::write(&path, "garbage").unwrap();
+        assert_eq!(host.refused(), Case::F03Policy, "{place} {ending}");
+        std::fs::remove_file(path).unwrap();
+    }
+    host.load().unwrap();
+}
+
+/// A drop-in or a certificate of which the name says nothing is not one that is not there.
+#[test]
+fn f03_other_names_in_the_configuration_are_refused() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\ntrust = [\"acme\"]");
+    for (place, name, case) in [
+        ("etc/policy.d", "10-strict.tml", Case::F03Policy),
+        ("etc/policy.d", "10-strict.TOML", Case::F03Policy),
+        ("etc/policy.d", "10.rpm.conf", Case::F03Policy),
+        ("run/trust.d/acme", "new.CRT", Case::F01Store),
+        ("run/trust.d/acme", "new.rpm.cert", Case::F01Store),
+        ("run/trust.d/acme/ca", "README", Case::F01Store),
+    ] {
+        let path = host.0.path(place).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "version = 1\n[[rule]]\nimage = \"x\"\nmode = \"enforce\"\n").unwrap();
+        assert_eq!(host.refused(), case, "{place} {name}");
+        std::fs::remove_file(path).unwrap();
+    }
+    // What editors and package managers leave.
+    for name in ["10.toml.rpmnew", "10.toml.dpkg-old", "10.toml~", ".10.toml.swp", "10.toml.ucf-dist"] {
+        host.0.write(&format!("etc/policy.d/{name}"), b"garbage");
+        host.certificate("run", "acme", name, b"garbage");
+    }
+    symlink("/dev/null", host.0.path("etc/policy.d/anything")).unwrap();
+    assert_eq!(host.decide(&["x"]).mode, Mode::Audit);
+    host.write("etc/policy.d/10.rpm.toml", "[[rule]]\nimage = \"x\"\nmode = \"enforce\"");
+    assert_eq!(host.decide(&["x"]).mode, Mode::Enforce);
 }
