@@ -14,7 +14,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     let top = if mount.top == Top::Kernel { "kernel" } else { "fuse-overlayfs" };
     let fetch = if decision.fetch == Fetch::Never { "never" } else { "on-mount" };
     // A denied certificate can stay in a store: it is shown as what it is.
-    let is_denied = |c: &Certificate| policy.denied().certificate(c.fingerprint()).is_err();
+    let is_denied = |c: &Certificate| policy.denied().signer(c.marks()).is_err();
     let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     let certificates: Vec<_> = decision
         .certificates

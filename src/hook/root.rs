@@ -61,7 +61,11 @@ fn not_denied(record: &Record, denied: &Denied) -> Result<()> {
             denied.blob(&digest, what)?;
         }
     }
-    [&record.certificate, &record.anchor].into_iter().flatten().try_for_each(|c| denied.certificate(c))
+    for digest in &record.statement {
+        denied.named(digest, "statement")?;
+    }
+    let certificates: Vec<String> = record.certificate.iter().chain(&record.anchor).cloned().collect();
+    denied.signer(&certificates).and_then(|()| denied.signer(&record.marks))
 }
 
 /// The mounts on `root` that `top` covers may hold nothing: a runtime binds the root on itself with what lay

@@ -77,6 +77,12 @@ pub struct Record {
     /// The same of the anchor that vouches for it, where it is not trusted itself.
     #[serde(default)]
     pub anchor: Option<String>,
+    /// By what the signer's certificate and the anchor's can be denied.
+    #[serde(default)]
+    pub marks: Vec<String>,
+    /// The digests of the seal's statement, by which it can be denied.
+    #[serde(default)]
+    pub statement: Vec<String>,
     /// Where changes go.
     #[serde(serialize_with = "lossy_option")]
     pub upper: Option<PathBuf>,
@@ -109,6 +115,8 @@ impl Record {
             signer: None,
             certificate: None,
             anchor: None,
+            marks: Vec::new(),
+            statement: Vec::new(),
             upper: place.upper.as_ref().map(|u| u.path.clone()),
             verity: false,
             whole: false,

@@ -3,25 +3,30 @@
 use std::collections::BTreeMap;
 
 use super::{config, refuse};
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::Image;
-use crate::pki::fingerprints_from_bytes;
+use crate::pki::marks_from_bytes;
 use crate::report::{Case, Refusal, Result};
 
 /// Certificates and digests that are refused, each with the place that says so.
 ///
-/// A certificate is denied for being this very one: another of the same key is another entry.
+/// A certificate is denied for being this very one, in whatever bytes, and so is every other of its key.
 /// A list has one digest a line, and comments after `#`:
 ///
 /// ```text
-/// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal
-/// fsverity-sha512-12:HEX   # the EROFS image of a layer, or the merged one; fsverity-sha256-12 too
+/// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal, or its statement
+/// fsverity-sha512-12:HEX   # the EROFS image of a layer, the merged one, or a statement; fsverity-sha256-12 too
 /// ```
+///
+/// A seal's own digest is that of bytes around what was signed, and anybody can write those in another way: its
+/// statement has one form.
 ///
 /// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.
 #[derive(Clone, Debug)]
 pub struct Denied {
+    /// By every mark of each.
     certificates: BTreeMap<String, String>,
+    certificate_count: usize,
     blobs: BTreeMap<BlobDigest, String>,
     images: BTreeMap<VerityDigest, String>,
 }
@@ -29,7 +34,7 @@ pub struct Denied {
 impl Denied {
     /// Nothing is denied. For tests, and for tools that judge for no host.
     pub fn nothing() -> Self {
-        Self { certificates: BTreeMap::new(), blobs: BTreeMap::new(), images: BTreeMap::new() }
+        Self { certificates: BTreeMap::new(), certificate_count: 0, blobs: BTreeMap::new(), images: BTreeMap::new() }
     }
 
     /// Reads `deny.d/` of the configuration.
@@ -42,8 +47,9 @@ impl Denied {
         for path in directories.denied()? {
             let name = path.display().to_string();
             if config::is_certificate(&path) {
-                for fingerprint in fingerprints_from_bytes(&config::read_bytes(&path)?, &name)? {
-                    denied.certificates.insert(fingerprint, name.clone());
+                for marks in marks_from_bytes(&config::read_bytes(&path)?, &name)? {
+                    denied.certificate_count += 1;
+                    denied.certificates.extend(marks.into_iter().map(|mark| (mark, name.clone())));
                 }
             } else {
                 denied.list(&config::read(&path)?, &name)?;
@@ -98,7 +104,35 @@ impl Denied {
         said(self.images.get(digest), || format!("{what} {}:{digest}", digest.algorithm()))
     }
 
-    /// Whether a certificate is denied, by the SHA-256 of its DER in lower-case hex.
+    /// Whether a signer is denied, by any mark of the certificate; see [`crate::pki::Certificate::marks`].
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn signer(&self, marks: &[String]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.certificate(mark))
+    }
+
+    /// Whether a seal's statement is denied.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn statement(&self, text: &[u8], algorithm: Algorithm) -> Result<()> {
+        self.blob(&BlobDigest::of(text), "statement")?;
+        self.erofs(&verity_digest(algorithm, text), "statement")
+    }
+
+    /// Whether a digest is denied that is written as in a list; `what` names it in the refusal.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`], and for what is no digest.
+    pub fn named(&self, entry: &str, what: &str) -> Result<()> {
+        let not_one = || Refusal::new(Case::F06Denied, format!("{what} {entry}"), "not a digest");
+        let (blob, image) = digest(entry).ok_or_else(not_one)?;
+        blob.map_or(Ok(()), |blob| self.blob(&blob, what))?;
+        self.erofs(&image, what)
+    }
+
+    /// Whether a certificate is denied, by one of its marks in lower-case hex: the SHA-256 of its DER, and others.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
@@ -114,7 +148,7 @@ impl Denied {
 
     /// How many certificates and how many digests are denied.
     pub fn count(&self) -> (usize, usize) {
-        (self.certificates.len(), self.images.len())
+        (self.certificate_count, self.images.len())
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::{Budget, Image};
 use crate::report::{Case, Refusal, Result};
 
@@ -73,6 +73,13 @@ impl Binding {
             merged,
             sequence,
         })
+    }
+
+    /// The digests of the text, as they are written in a list of what is denied: of the bytes, and of fs-verity.
+    pub fn digests(&self) -> [String; 2] {
+        let text = self.text();
+        let measured = verity_digest(self.algorithm, text.as_bytes());
+        [BlobDigest::of(text.as_bytes()).to_string(), format!("{}:{measured}", self.algorithm)]
     }
 
     /// The text that is signed.

@@ -11,6 +11,7 @@ use crate::oci::Budget;
 use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
+use crate::seal;
 use crate::sys::process;
 use crate::vault::{Digests, Floors, Vault, floors, raise};
 use crate::verify::{BindingRule, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub names: Vec<String>,
     /// The artifact that vouches.
     pub seal: Option<BlobDigest>,
+    /// The digests of that one's statement.
+    pub statement: Vec<String>,
     /// Who signed.
     pub signer: Option<SignedBy>,
     /// What would have been refused.
@@ -109,6 +112,8 @@ impl Prepared {
             signer: self.signer.as_ref().map(|s| s.subject.clone()),
             certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
             anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
+            marks: self.signer.iter().flat_map(|s| s.marks.clone()).collect(),
+            statement: self.statement.clone(),
             verity: self.image.mode() == VerityMode::Require,
             ..record
         }
@@ -294,6 +299,7 @@ impl<'a> Choice<'a> {
             manifest: candidate.image.digest,
             names: candidate.names.clone(),
             seal: verified.seal().copied(),
+            statement: verified.binding().map(seal::Binding::digests).into_iter().flatten().collect(),
             signer: verified.signer().cloned(),
             would_refuse,
         }

@@ -56,7 +56,9 @@ pub struct SignedBy {
     pub subject: String,
     /// SHA-256 of the certificate's DER, lower-case hex.
     pub fingerprint: String,
-    /// The same of the anchor that vouches for it, where it is not trusted itself.
+    /// By what the certificate can be denied, and the anchor's.
+    pub marks: Vec<String>,
+    /// The fingerprint of the anchor that vouches for it, where it is not trusted itself.
     pub anchor: Option<String>,
 }
 
@@ -65,6 +67,7 @@ impl SignedBy {
         Self {
             subject: certificate.subject().to_owned(),
             fingerprint: certificate.fingerprint().to_owned(),
+            marks: certificate.marks().to_vec(),
             anchor: None,
         }
     }
@@ -130,17 +133,18 @@ fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate]
         }
         Err(refusal) => return Err(refusal),
     };
-    rules.denied.certificate(&signer.fingerprint).map_err(|r| r.within(role))?;
+    rules.denied.signer(&signer.marks).map_err(|r| r.within(role))?;
     Ok(signer)
 }
 
 /// The signer that an anchor vouches for, if it signed; `None` where no anchor says so.
 fn by_anchor(der: &[u8], content: &[u8], rules: &Rules, subject: &str) -> Result<Option<SignedBy>> {
-    let counts = |anchor: &&Anchor| rules.denied.certificate(anchor.fingerprint()).is_ok();
+    let counts = |anchor: &&Anchor| rules.denied.signer(anchor.marks()).is_ok();
     let anchors: Vec<Anchor> = rules.anchors.iter().filter(counts).cloned().collect();
     let Some((leaf, anchor)) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
     verify_signature(der, content, std::slice::from_ref(&leaf), rules.dates, rules.now, subject)?;
-    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), ..SignedBy::of(&leaf) }))
+    let marks = [leaf.marks(), anchor.marks()].concat();
+    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), marks, ..SignedBy::of(&leaf) }))
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
@@ -170,6 +174,7 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         return Ok(None);
     };
     let binding = Binding::parse(text, budget)?;
+    rules.denied.statement(text, seal.algorithm)?;
     let refuse = |case, why: String| Err(Refusal::new(case, "binding", why));
     if binding.algorithm != seal.algorithm {
         return refuse(

@@ -23,6 +23,8 @@ fn record(target: &std::path::Path, mounted: Mounted) -> Record {
         signer: None,
         certificate: None,
         anchor: None,
+        marks: vec![],
+        statement: vec![],
         upper: Some("/c/diff".into()),
         verity: false,
         whole: true,

@@ -155,3 +155,40 @@ fn f06_images_that_nobody_vouches_for_are_denied_too() {
         assert_eq!(try_it(host.deny(&line)).unwrap_err().case(), Case::F06Denied, "{line}");
     }
 }
+
+/// An artifact can be written in other bytes, and what was signed cannot.
+#[test]
+fn f06_a_seal_is_denied_by_its_statement() {
+    let Some(host) = Host::new() else { return };
+    let seal = host.layout.referrers(&host.image.digest, &Budget::STANDARD).unwrap()[0];
+    let shown = host.bench.run(&["inspect", "oci:image", "--json"]).ok();
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let digests: Vec<String> = serde_json::from_value(shown["seals"][0]["binding"]["digests"].clone()).unwrap();
+    let again = |host: &Host| {
+        // The same seal with a space in it, as the repository's only one.
+        let raw = host.layout.store().read(&seal, None, 1 << 20).unwrap();
+        let other = String::from_utf8(raw).unwrap().replacen('{', "{ ", 1);
+        let digest = host.layout.store().write(other.as_bytes()).unwrap();
+        let index = std::fs::read_to_string(host.bench.path("image/index.json")).unwrap();
+        let mut index: serde_json::Value = serde_json::from_str(&index).unwrap();
+        let entries = index["manifests"].as_array_mut().unwrap();
+        let entry = entries.iter_mut().find(|e| e["digest"] == seal.to_string()).unwrap();
+        (entry["digest"], entry["size"]) = (digest.to_string().into(), other.len().into());
+        std::fs::write(host.bench.path("image/index.json"), index.to_string()).unwrap();
+    };
+    for digest in &digests {
+        host.refused(host.deny(&format!("\n{digest}\n")), "statement");
+    }
+    let by_artifact = host.deny(&format!("{seal}\n"));
+    assert_eq!(host.judge(by_artifact.clone(), &[signer()], false).unwrap_err().case(), Case::F06Denied);
+    again(&host);
+    host.judge(by_artifact, &[signer()], false).unwrap();
+    for digest in &digests {
+        host.refused(host.deny(&format!("\n{digest}\n")), "statement");
+    }
+    // Another statement is another one.
+    host.sign("signer", signer(), &["--identity", "registry.example.com/acme/another"]);
+    for checked in [false, true] {
+        host.judge(host.deny(&digests[0]), &[signer()], checked).unwrap();
+    }
+}
