@@ -182,7 +182,7 @@ impl<'a> Layer<'a> {
             let (path, _) = paths.next().ok_or_else(|| Refusal::new(Case::H11Layer, "tar-split", "it has changed"))?;
             Ok(Box::new(self.open_file(path, size)?))
         };
-        let found = diff_id(self.layer.tar_split()?, &mut open)?;
+        let found = diff_id(self.layer.tar_split()?, self.rules.budget, &mut open)?;
         match self.layer.diff_id {
             Some(wanted) if wanted == found => Ok(()),
             Some(wanted) => {
