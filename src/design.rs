@@ -121,6 +121,11 @@
 //!    with fs-verity; nothing of it denied.
 //! 6. No mount of the container covers a system path, unless `cover` names it.
 //!
+//! `precreate` asks more, of what podman has done by then: what it read of the image is the same in the verified
+//! root, with every attribute that it copies into volumes (O09); what it copied into the upper directory for this
+//! start is the image's; no mount was filled for a container that was refused (O10); and an image that is mounted in
+//! the container is verified as its root is (O11).
+//!
 //! Names decide which rule counts: those that the image had at the mount and those that the container's image
 //! has now, the strictest of all. Annotations are not looked at: who makes a pod writes them.
 //!

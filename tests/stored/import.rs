@@ -207,6 +207,16 @@ fn b01_a_damaged_table_is_refused() {
             }
         }
     }
+    // The layer's own table behind words that say nothing: each costs time, and a million of them a few kilobytes.
+    for (what, line, case) in [
+        ("files without headers", r#"{"type":1,"size":0}"#, Case::H11Layer),
+        ("empty segments", r#"{"type":2,"payload":""}"#, Case::C03TooBig),
+        ("white space", &" ".repeat(100_000), Case::C03TooBig),
+    ] {
+        let lines = if line.starts_with(' ') { line.to_owned() } else { format!("{line}\n").repeat(1000) };
+        std::fs::write(&table, [gzip(lines.as_bytes()), good.clone()].concat()).unwrap();
+        assert_eq!(store.import(Algorithm::Sha512, false).unwrap_err().case(), case, "{what}");
+    }
     std::fs::remove_file(&table).unwrap();
     assert_eq!(store.import(Algorithm::Sha512, false).unwrap_err().case(), Case::B11Gone);
 }
