@@ -48,9 +48,12 @@ struct Note {
 /// What a container was given, as far as podman may just have filled it.
 pub(super) struct Filled {
     places: Vec<Place>,
-    upper: Option<PathBuf>,
+    /// Copies of the image's users and groups.
+    written: Vec<PathBuf>,
     /// What is older was not made for this start.
     since: i128,
+    /// The mounts that there were.
+    all: Vec<MountInfo>,
 }
 
 struct Place {
@@ -85,7 +88,13 @@ impl Filled {
             let place = |source: &PathBuf| Place { source: source.clone(), names: names(&mount.destination) };
             mount.sources.iter().map(place).collect::<Vec<_>>()
         });
-        Self { places: places.collect(), upper: option("upperdir="), since }
+        // Where the root is read-only podman mounts copies.
+        let copies =
+            config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
+        let copies = copies.flat_map(|mount| mount.sources.clone());
+        let written =
+            option("upperdir=").into_iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
+        Self { places: places.collect(), written: written.collect(), since, all }
     }
 
     /// When podman began to fill anything for this start.
@@ -114,18 +123,25 @@ impl Filled {
 
     fn filled(&self) -> Vec<PathBuf> {
         let is_new = |file: &OwnedFd| born(file).is_some_and(|(_, born)| born >= self.since);
-        let volumes = self.places.iter().filter(|place| {
-            let Ok(dir) = openat(CWD, &place.source, FOLLOW | OFlags::DIRECTORY, Mode::empty()) else { return false };
+        let holds_new = |dir: &Path, names: Option<&BTreeSet<OsString>>| {
+            let Ok(dir) = openat(CWD, dir, FOLLOW | OFlags::DIRECTORY, Mode::empty()) else { return false };
             let Ok(entries) = openat(&dir, ".", READ, Mode::empty()).map_err(Into::into).and_then(files::names) else {
                 return true;
             };
-            let copied = |name: &&OsString| place.names.as_ref().is_none_or(|names| names.contains(*name));
-            let mut copies = entries.iter().filter(copied);
+            let mut copies = entries.iter().filter(|name| names.is_none_or(|names| names.contains(*name)));
             copies.any(|name| openat(&dir, name, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)))
+        };
+        let volumes = self.places.iter().flat_map(|place| {
+            // A part of a volume is mounted by another path, and what is filled is the volume.
+            let part = Spot::open(&place.source, &self.all).filter(|spot| spot.is_mount);
+            let whole = part.and_then(|spot| spot.stable(&self.all)).filter(|whole| *whole != place.source);
+            let above = whole.iter().flat_map(|whole| whole.ancestors().map(Path::to_owned)).collect::<Vec<_>>();
+            let candidates = above.into_iter().chain((whole.is_none()).then(|| place.source.clone()));
+            candidates.filter(|dir| holds_new(dir, place.names.as_ref())).collect::<Vec<_>>()
         });
-        let written = self.upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name)));
+        let written = self.written.iter().cloned();
         let written = written.filter(|path| openat(CWD, path, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)));
-        volumes.map(|place| place.source.clone()).chain(written).collect()
+        volumes.chain(written).collect()
     }
 
     /// # Errors
@@ -145,9 +161,8 @@ impl Filled {
             same.then(|| Some((noted, Spot::of(&file, &all)?))).flatten()
         };
         let live: Vec<(&(String, Note), Spot)> = notes.iter().filter_map(still).collect();
-        let written = self.upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name)));
         let sources = mounts.iter().flat_map(|m| m.sources.iter().cloned());
-        for path in sources.chain(written) {
+        for path in sources.chain(self.written.iter().cloned()) {
             let Ok(file) = openat(CWD, &path, FOLLOW, Mode::empty()) else { continue };
             let (it, at) = (born(&file), Spot::of(&file, &all));
             let found = notes.iter().find(|(_, note)| it == Some((note.inode, note.born))).or_else(|| {
@@ -176,16 +191,30 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 struct Spot {
     device: (u32, u32),
     path: PathBuf,
+    /// It is where a mount begins.
+    is_mount: bool,
 }
 
 impl Spot {
+    fn open(path: &Path, all: &[MountInfo]) -> Option<Self> {
+        Self::of(&openat(CWD, path, FOLLOW, Mode::empty()).ok()?, all)
+    }
+
+    /// The path of it by the mount that shows most of its filesystem: others may be gone soon.
+    fn stable(&self, all: &[MountInfo]) -> Option<PathBuf> {
+        let shows = |m: &&MountInfo| m.device == self.device && self.path.starts_with(&m.root);
+        let mount = all.iter().filter(shows).min_by_key(|m| (m.root.len(), m.target.len()))?;
+        let path = Path::new(&mount.target).join(self.path.strip_prefix(&mount.root).ok()?);
+        Self::open(&path, all).filter(|found| found.path == self.path).map(|_| path)
+    }
+
     fn of(file: &OwnedFd, all: &[MountInfo]) -> Option<Self> {
-        let mount = mounts::identify(file).ok()?.mountinfo;
-        let mount = all.iter().find(|m| m.id == mount)?;
+        let identity = mounts::identify(file).ok()?;
+        let mount = all.iter().find(|m| m.id == identity.mountinfo)?;
         // The kernel's own word for it.
         let path = std::fs::read_link(files::proc_path(file)).ok()?;
         let rest = path.strip_prefix(&mount.target).ok()?;
-        Some(Self { device: mount.device, path: Path::new(&mount.root).join(rest) })
+        Some(Self { device: mount.device, path: Path::new(&mount.root).join(rest), is_mount: identity.is_root })
     }
 
     fn touches(&self, other: &Self) -> bool {

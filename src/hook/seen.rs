@@ -47,13 +47,11 @@ impl Seen {
         let root = Within::open(root).map_err(|e| Refusal::io(shown, e))?;
         let mut all = Vec::new();
         for path in READ.map(Path::new) {
-            all.push((path.to_owned(), look(&root, path).map_err(|e| io(path, &e))?));
+            all.push((path.to_owned(), read(&root, path).map_err(|e| io(path, &e))?));
         }
         for mount in mounts.iter().filter(|m| may_be_filled(m)) {
             let place = &mount.destination;
-            if !all.iter().any(|(known, _)| known == place) {
-                all.push((place.clone(), look(&root, place).map_err(|e| io(place, &e))?));
-            }
+            all.push((place.clone(), look(&root, place).map_err(|e| io(place, &e))?));
         }
         Ok(Self(all))
     }
@@ -83,6 +81,20 @@ fn io(path: &Path, e: &dyn Display) -> Refusal {
 
 fn is_missing(e: &std::io::Error) -> bool {
     matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// What podman only reads.
+fn read(root: &Within, path: &Path) -> std::io::Result<Found> {
+    let mut tree = Tree::default();
+    match root.any(path) {
+        Ok(there) if FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::RegularFile => {
+            tree.content(root.read(path)?)?;
+        }
+        Ok(_) => tree.hash.update(b"no file"),
+        Err(e) if is_missing(&e) => return Ok(Found::Nothing),
+        Err(e) => return Err(e),
+    }
+    Ok(Found::Is(tree.hash.finish()))
 }
 
 /// podman takes the metadata of the name, and the content of what it leads to: within the root.
@@ -150,8 +162,12 @@ impl Tree {
         Ok(found.len())
     }
 
-    fn file(&mut self, mut file: File) -> std::io::Result<()> {
+    fn file(&mut self, file: File) -> std::io::Result<()> {
         self.attributes(&file)?;
+        self.content(file)
+    }
+
+    fn content(&mut self, mut file: File) -> std::io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match file.read(&mut buffer)? {

@@ -2,7 +2,6 @@
 //! from layers that nobody has verified: so a directory must be as the image has it, and users and groups must begin
 //! with the image's.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -231,7 +230,7 @@ fn map(mapping: &IdMapping, id: u32) -> u32 {
 fn clean(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::from("/"), |mut clean, part| {
         match part {
-            Component::Normal(name) => clean.push(<&OsStr>::from(name)),
+            Component::Normal(name) => clean.push(name),
             Component::ParentDir => {
                 clean.pop();
             }

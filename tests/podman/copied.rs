@@ -320,9 +320,19 @@ fn o10_every_refusal_leaves_a_note() {
     };
     assert_eq!(start(), ("refused".into(), "O09".into()));
     // The layers are as they were: the copy is not.
-    std::fs::rename(&kept, &passwd).unwrap();
+    let (evil, good) = (std::fs::read(&passwd).unwrap(), std::fs::read(&kept).unwrap());
+    std::fs::write(&passwd, &good).unwrap();
     assert_eq!(start(), ("refused".into(), "O10".into()));
     podman.ok(&["rm", "c"]);
+    // Where the root is read-only the copy lies beside it, and is mounted.
+    podman.ok(&["create", "--name", "c", "--user", "2000", "--read-only", APP, "true"]);
+    std::fs::write(&passwd, &evil).unwrap();
+    assert_eq!(start(), ("refused".into(), "O09".into()));
+    std::fs::write(&passwd, &good).unwrap();
+    assert_eq!(start(), ("refused".into(), "O10".into()));
+    podman.ok(&["rm", "c"]);
+    std::fs::rename(&kept, &passwd).unwrap();
+    podman.ok(&["run", "--rm", "--user", "2000", "--read-only", APP, "true"]);
     podman.ok(&["run", "--rm", "--user", "2000", APP, "true"]);
 }
 
@@ -430,7 +440,8 @@ fn m01_podmans_own_entries_are_as_the_image_has_them() {
     let set = |path: PathBuf, name: &str, value: &[u8]| {
         rustix::fs::setxattr(path, name, value, XattrFlags::empty()).unwrap();
     };
-    let attacks: Vec<(String, Option<(&str, &str, &[u8])>)> = vec![
+    type Attribute<'a> = (&'a str, &'a str, &'a [u8]);
+    let attacks: Vec<(String, Option<Attribute<'_>>)> = vec![
         ("chmod 777 .".into(), None),
         (format!("{etc} chmod 777 etc"), None),
         (format!("{etc} chown 1000 etc"), None),
@@ -470,4 +481,54 @@ fn m01_podmans_own_entries_are_as_the_image_has_them() {
     podman.host.sh(&format!("cd {upper}; mkdir -p new/work; chown 2000 new/work"));
     podman.ok(&["start", "-a", "c"]);
     podman.ok(&["rm", "c"]);
+}
+
+/// Parts of volumes and of images, and volumes that are images: as far as this podman knows of them.
+#[test]
+fn o10_and_o11_parts_of_volumes_and_images() {
+    if !ready("subpaths") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let version = podman.ok(&["--version"]);
+    let major: u32 = version.split(['.', ' ']).find_map(|word| word.parse().ok()).unwrap();
+    if major < 5 {
+        println!("SKIPPED subpaths: podman {major} has none");
+        return;
+    }
+    let sub = |name: &str| format!("type=volume,src={name},dst=/opt,subpath=sub");
+    let make = |name: &str| {
+        podman.ok(&["volume", "create", name]);
+        let data = podman.ok(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]);
+        podman.host.sh(&format!("mkdir {}/sub", data.trim()));
+    };
+    let planted = planted(&podman, "opt", "injected", "evil");
+    make("a");
+    // Some versions copy nothing into a volume that holds something.
+    let filled = |name: &str| {
+        let data = podman.ok(&["volume", "inspect", "--format", "{{.Mountpoint}}", name]);
+        podman.host.sh(&format!("ls {0} {0}/sub", data.trim())).contains("injected")
+    };
+    podman.stopped("precreate", REJECTED, &["O09"], &["run", "--rm", "--mount", &sub("a"), APP, "true"]);
+    drop(planted);
+    let again = podman.run(&["run", "--rm", "-v", "a:/data", APP, "true"]);
+    assert_eq!(again.status.success(), !filled("a"), "{}", text(&again));
+    // One that is refused, and then a part of it.
+    make("b");
+    podman.ok(&["volume", "create", "c"]);
+    podman.stopped("precreate", NOT_SEALED, &["C07"], &["run", "-v", "c:/opt", FRESH, "true"]);
+    let data = podman.ok(&["volume", "inspect", "--format", "{{.Mountpoint}}", "c"]);
+    podman.host.sh(&format!("mkdir {}/sub", data.trim()));
+    podman.stopped("precreate", REJECTED, &["O10"], &["run", "--rm", "--mount", &sub("c"), APP, "true"]);
+    podman.ok(&["run", "--rm", "--mount", &sub("b"), APP, "true"]);
+    let part = format!("type=image,src={FRESH},dst=/data,subpath=/etc");
+    let stopped = |mount: &[&str]| {
+        let output = podman.run(&[&["run", "--rm"], mount, &[APP, "true"]].concat());
+        assert!(!output.status.success(), "{mount:?}");
+        assert_eq!(podman.last("precreate").1, "O11", "{mount:?} {}", text(&output));
+    };
+    stopped(&["--mount", &part]);
+    podman.ok(&["volume", "create", "--driver", "image", "--opt", &format!("image={FRESH}"), "image"]);
+    stopped(&["-v", "image:/data"]);
+    stopped(&["--mount", "type=volume,src=image,dst=/data,subpath=etc"]);
 }
