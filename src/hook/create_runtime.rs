@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::filled::Filled;
 use super::{About, MAX_INPUT, Outcome, cover, names, no_redirection, root};
 use crate::digest::BlobDigest;
 use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
@@ -32,8 +33,32 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
-    let policy = Policy::load(&Directories::system())?;
     let container = Container::of(state)?;
+    let ended = decide(&container, about);
+    // Without `precreate` this is the first to refuse what podman has filled volumes from.
+    match container.record {
+        Some(_) => ended,
+        None => ended.map_err(|refusal| filled(&container, refusal)),
+    }
+}
+
+/// What podman had filled by then, as far as the configuration tells; see [`Filled`].
+fn filled(container: &Container, refusal: Refusal) -> Refusal {
+    let State { id, bundle, .. } = &container.state;
+    let read = files::open_dir(bundle)
+        .and_then(|dir| files::open_file_at(&dir, "config.json"))
+        .and_then(|file| files::read_all(file, MAX_INPUT));
+    match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| invoke::config(&bytes)) {
+        Ok(config) => Filled::before(&config, Some(Path::new(&container.root)), None).after(refusal, id),
+        Err(e) => {
+            log::warn!("{}: what was filled is not known: {e}", bundle.display());
+            refusal
+        }
+    }
+}
+
+fn decide(container: &Container, about: &mut About) -> Result<Outcome> {
+    let policy = Policy::load(&Directories::system())?;
     if let Some(stored) = &container.stored {
         about.stored(stored);
         not_denied(stored, &policy)?;

@@ -20,7 +20,6 @@ use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files::{self, Within};
 use crate::sys::mounts::{self, MountInfo};
-use crate::sys::process;
 
 const PLACE: &str = "/var/lib/layerseal";
 const DIRECTORY: &str = "filled";
@@ -63,8 +62,9 @@ struct Place {
 }
 
 impl Filled {
-    /// Looks at the mounts of `config` and at `root`, on which nobody has verified anything yet.
-    pub(super) fn before(config: &Config, root: Option<&Path>) -> Self {
+    /// Looks at the mounts of `config` and at `root`, on which nobody has verified anything yet. `started` is when
+    /// podman was, in nanoseconds since 1970, where that is known.
+    pub(super) fn before(config: &Config, root: Option<&Path>, started: Option<i128>) -> Self {
         let all = mounts::mountinfo().unwrap_or_default();
         let top = root.and_then(|root| mounts::topmost(&all, std::fs::canonicalize(root).ok()?.to_str()?));
         let option = |key: &str| {
@@ -75,8 +75,8 @@ impl Filled {
         // Overlayfs makes its own directory when it is mounted, and podman was started before it fills anything.
         let mounted =
             option("workdir=").and_then(|work| born(&openat(CWD, work.join("work"), PATH, Mode::empty()).ok()?));
-        let since = mounted.map(|(_, born)| born).max(process::parent_started()).unwrap_or(i128::MIN);
-        let within = top.and(root).and_then(|root| Within::open(root).ok());
+        let since = mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MAX);
+        let within = root.and_then(|root| Within::open(root).ok());
         let names = |place: &Path| -> Option<BTreeSet<OsString>> {
             let dir = match within.as_ref()?.dir(place) {
                 Ok(_) => within.as_ref()?.read(place).ok()?,

@@ -31,7 +31,7 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
     // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
     let found = find(&config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
     let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
-    let filled = Filled::before(&config, root);
+    let filled = Filled::before(&config, root, process::parent_started());
     let ended = found.and_then(|found| decide(&config, found, &filled, about));
     ended.map_err(|refusal| filled.after(refusal, &about.container))
 }

@@ -26,7 +26,13 @@ const READ: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
 /// Entries beneath one volume: what is larger than this is no content of an image's directory for data.
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// What is at one path.
+/// What is at one path, and the links on the way there: podman follows some of them out of the root.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    links: Vec<(PathBuf, Vec<u8>)>,
+    found: Found,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -37,7 +43,7 @@ enum Found {
 
 /// Each path with what is there.
 #[derive(Debug)]
-pub(super) struct Seen(Vec<(PathBuf, Found)>);
+pub(super) struct Seen(Vec<(PathBuf, Place)>);
 
 impl Seen {
     /// Reads what is on `root` now: users, groups, hosts and the places of these mounts, whatever it is that is
@@ -47,11 +53,11 @@ impl Seen {
         let root = Within::open(root).map_err(|e| Refusal::io(shown, e))?;
         let mut all = Vec::new();
         for path in READ.map(Path::new) {
-            all.push((path.to_owned(), read(&root, path).map_err(|e| io(path, &e))?));
+            all.push((path.to_owned(), place(&root, path, read).map_err(|e| io(path, &e))?));
         }
         for mount in mounts.iter().filter(|m| may_be_filled(m)) {
-            let place = &mount.destination;
-            all.push((place.clone(), look(&root, place).map_err(|e| io(place, &e))?));
+            let path = &mount.destination;
+            all.push((path.clone(), place(&root, path, look).map_err(|e| io(path, &e))?));
         }
         Ok(Self(all))
     }
@@ -59,8 +65,9 @@ impl Seen {
     /// # Errors
     /// [`Case::O09Tampered`], naming the first path that is not the same.
     pub(super) fn same_as(&self, verified: &Self) -> Result<()> {
-        let same = |(path, found): &(PathBuf, Found), (other, verified): &(PathBuf, Found)| {
-            path == other && (found == verified || (*found == Found::Plain && *verified == Found::Nothing))
+        let same = |(path, one): &(PathBuf, Place), (other, verified): &(PathBuf, Place)| {
+            let as_none = one.found == Found::Plain && verified.found == Found::Nothing;
+            path == other && one.links == verified.links && (one.found == verified.found || as_none)
         };
         match self.0.iter().zip(&verified.0).find(|(a, b)| !same(a, b)) {
             Some(((path, _), _)) => Err(Refusal::new(Case::O09Tampered, path.display().to_string(), "")),
@@ -81,6 +88,21 @@ fn io(path: &Path, e: &dyn Display) -> Refusal {
 
 fn is_missing(e: &std::io::Error) -> bool {
     matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn place(root: &Within, path: &Path, see: fn(&Within, &Path) -> std::io::Result<Found>) -> std::io::Result<Place> {
+    let mut links = Vec::new();
+    for above in path.ancestors().skip(1).filter(|above| above.file_name().is_some()) {
+        match root.last(above) {
+            Ok(file) if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Symlink => {
+                links.push((above.to_owned(), rustix::fs::readlinkat(&file, "", Vec::new())?.into_bytes()));
+            }
+            Ok(_) => {}
+            Err(e) if is_missing(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Place { links, found: see(root, path)? })
 }
 
 /// What podman only reads.

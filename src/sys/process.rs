@@ -102,8 +102,8 @@ pub fn now() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// When the process that started this one was itself started, in nanoseconds since 1970; to be sure, a little
-/// earlier.
+/// When the process that started this one was itself started, in nanoseconds since 1970: no later than that, and at
+/// most a tick earlier.
 pub fn parent_started() -> Option<i128> {
     use rustix::time::{ClockId, clock_gettime};
     const SECOND: i128 = 1_000_000_000;
@@ -116,8 +116,7 @@ pub fn parent_started() -> Option<i128> {
         i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
     };
     let since_boot = ticks * SECOND / i128::from(rustix::param::clock_ticks_per_second());
-    // Files get the time of the last tick of the kernel's own clock.
-    Some(clock(ClockId::Realtime) - (clock(ClockId::Boottime) - since_boot) - SECOND / 10)
+    Some(clock(ClockId::Realtime) - (clock(ClockId::Boottime) - since_boot))
 }
 
 /// Whether this is root, and of the first user namespace: root of any other can mount no EROFS.

@@ -297,6 +297,58 @@ fn o10_what_was_filled_for_a_refused_container_is_refused() {
     podman.ok(&RUN);
 }
 
+/// Where there is no `precreate`, `createRuntime` is the first to refuse.
+#[test]
+fn o10_a_refusal_by_the_runtimes_hook_leaves_a_note() {
+    if !ready("o10 of createRuntime") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.host.sh("mv /etc/containers/hooks/precreate.json /etc/precreate.json");
+    podman.ok(&["volume", "create", "data"]);
+    podman.stopped(
+        "createRuntime",
+        NOT_SEALED,
+        &["O01"],
+        &["run", "--rm", "-v", "data:/opt", "-v", "/var/tmp:/home/app", APP, "true"],
+    );
+    podman.host.sh("mv /etc/precreate.json /etc/containers/hooks/precreate.json");
+    assert_eq!(notes(&podman).len(), 1);
+    podman.stopped("precreate", REJECTED, &["O10"], &["run", "--rm", "-v", "data:/opt", APP, "true"]);
+    podman.ok(&["run", "--rm", "-v", "/var/tmp:/home/app", APP, "true"]);
+    podman.clear();
+    // Nothing was filled for a root that is a directory, nor by this start.
+    podman
+        .host
+        .sh("mkdir -p /var/tmp/root/opt /var/tmp/host; touch /var/tmp/root/opt/app /var/tmp/host/app; sleep 0.1");
+    podman.stopped(
+        "precreate",
+        NOT_SEALED,
+        &["O01"],
+        &["run", "--rm", "-v", "/var/tmp/host:/opt", "--rootfs", "/var/tmp/root", "true"],
+    );
+    assert!(notes(&podman).len() < 2);
+    podman.ok(&["run", "--rm", "-v", "/var/tmp/host:/opt", APP, "true"]);
+}
+
+/// podman takes the mode of a new volume from a path that it puts together itself: links lead it to the host.
+#[test]
+fn o09_links_on_the_way_to_a_volume_are_compared() {
+    if !ready("o09 by links") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let mount = ["-v", "fresh:/srv/data/new"];
+    podman.filled(&mount);
+    podman.host.sh("mkdir -m 777 /var/tmp/new");
+    let link = in_diff(&podman, "opt").with_file_name("srv");
+    std::fs::create_dir(&link).unwrap();
+    std::os::unix::fs::symlink("/var/tmp", link.join("data")).unwrap();
+    podman.not_filled(&mount);
+    std::fs::remove_dir_all(&link).unwrap();
+    podman.filled(&mount);
+}
+
 /// With records that cannot be read, and without a policy; and users that it has written for a container.
 #[test]
 fn o10_every_refusal_leaves_a_note() {
@@ -457,6 +509,9 @@ fn m01_podmans_own_entries_are_as_the_image_has_them() {
         ("mkdir new; mkdir -m 777 new/work".into(), None),
         ("mkdir -p new/work/more".into(), None),
         ("mkdir -p new/other".into(), None),
+        // Names that are no text are names.
+        ("mkdir \"$(printf '\\377')\"".into(), None),
+        (format!("{etc} : >\"etc/$(printf '\\377')\""), None),
     ];
     let reset = || {
         let all = format!("cd {upper}; rm -rf ./*; chmod 555 .; chown 0:0 .");
