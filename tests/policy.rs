@@ -228,23 +228,173 @@ fn f04_images_without_a_name_have_a_rule_of_their_own() {
 }
 
 #[test]
-fn f04_stores_of_rules_of_one_mode_do_not_depend_on_the_order() {
+fn f04_an_alias_chooses_no_trust_store() {
     let Some(host) = Host::new() else { return };
     host.certificate("etc", "one", "a.crt", &signer().cert.to_pem().unwrap());
     host.certificate("etc", "two", "b.crt", &stranger().cert.to_pem().unwrap());
+    host.certificate("etc", "both", "a.crt", &signer().cert.to_pem().unwrap());
+    host.certificate("etc", "both", "b.crt", &stranger().cert.to_pem().unwrap());
     host.write(
         "etc/policy.toml",
-        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]",
+        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n\
+         [[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"c\"\ntrust = [\"both\"]\n\
+         [[rule]]\nimage = \"d\"\nmode = \"off\"\n[[rule]]\nimage = \"e\"\nmode = \"off\"\ntrust = [\"two\"]",
     );
-    for (names, store, name) in [
-        (["a/x", "b/y"], "one", "a/x"),
-        (["b/y", "a/x"], "one", "a/x"),
-        (["b/x", "a/x"], "two", "b/x"),
-        (["a/x", "b/x"], "two", "b/x"),
-    ] {
-        let decision = host.decide(&names);
-        assert_eq!((decision.stores, decision.name.as_deref()), (vec![store.to_owned()], Some(name)));
+    let trusted = |names: &[&str]| -> Vec<String> {
+        host.decide(names).certificates.iter().map(|c| c.subject().to_owned()).collect()
+    };
+    let (one, two) = (trusted(&["a/x"]), trusted(&["b/x"]));
+    assert!(one.len() == 1 && two.len() == 1 && one != two);
+    // A longer pattern, a smaller name: nobody is trusted who is not for each of them.
+    for names in [["a/x", "b/y"], ["b/y", "a/x"], ["b/x", "a/x"], ["a/x", "b/x"], ["a/x", "unheard"]] {
+        assert!(trusted(&names).is_empty(), "{names:?}");
+        assert!(host.decide(&names).stores.is_empty(), "{names:?}");
     }
+    assert_eq!(trusted(&["a/x", "c"]), one);
+    assert_eq!(trusted(&["c", "b/x", "b/y"]), two);
+    // A rule that asks for nothing trusts nobody less, unless it says so.
+    assert_eq!(trusted(&["a/x", "d"]), one);
+    assert!(trusted(&["a/x", "e"]).is_empty());
+}
+
+#[test]
+fn f04_every_setting_counts_in_its_strictest_form() {
+    let Some(host) = Host::new() else { return };
+    let lenient = [
+        ("mode", "\"audit\"", "\"enforce\""),
+        ("binding", "\"local\"", "\"required\""),
+        ("identity", "false", "true"),
+        ("verity", "\"off\"", "\"require\""),
+        ("upper", "\"any\"", "\"empty\""),
+        ("dates", "\"ignore\"", "\"enforce\""),
+        ("rollback", "\"allow\"", "\"refuse\""),
+        ("fetch", "\"on-mount\"", "\"never\""),
+        ("fetch_timeout", "20", "10"),
+        ("cover", "[\"/usr\", \"/srv\"]", "[\"/usr/share\", \"/opt\"]"),
+    ];
+    let shown = |d: &Decision| {
+        let cover: Vec<String> = d.cover.iter().map(ToString::to_string).collect();
+        let timeout = d.fetch_timeout.as_secs();
+        format!(
+            "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {cover:?}",
+            d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch
+        )
+    };
+    let all = |strict: bool| -> String {
+        lenient.iter().map(|(key, lax, hard)| format!("{key} = {}\n", if strict { hard } else { lax })).collect()
+    };
+    let write = |first: &str, second: &str| {
+        let text = format!(
+            "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"host.example/aaa/whole\"\n{first}\
+             [[rule]]\nimage = \"z.example/*\"\n{second}"
+        );
+        host.write("etc/policy.toml", &text);
+    };
+    let (whole, short) = ("host.example/aaa/whole:1", "z.example/x:1");
+    // By one name, by the other, and by both in any order; the longer pattern is the lenient one, and the other way.
+    for strict_first in [true, false] {
+        write(&all(strict_first), &all(!strict_first));
+        let strict = host.decide(&[if strict_first { whole } else { short }]);
+        for names in [[whole, short], [short, whole]] {
+            let both = host.decide(&names);
+            let mut wanted = strict.clone();
+            wanted.cover = vec!["/usr/share".to_owned().try_into().unwrap()];
+            assert_eq!(shown(&both), shown(&wanted), "{names:?}");
+            let of = if strict_first { "host.example/aaa/whole in " } else { "z.example/* in " };
+            for (key, ..) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+                assert!(
+                    both.sources[key].len() == 1 && both.sources[key][0].starts_with(of),
+                    "{key}: {:?}",
+                    both.sources
+                );
+            }
+            assert_eq!(both.sources["cover"].len(), 2);
+        }
+    }
+    // One setting of each.
+    for (key, lax, hard) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+        write(&format!("{key} = {lax}\n"), &format!("{key} = {hard}\n"));
+        assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[short])), "{key}");
+        assert_ne!(shown(&host.decide(&[whole])), shown(&host.decide(&[short])), "{key}");
+        // A name that no rule is for has the default's.
+        assert_eq!(host.decide(&[short, "x"]).sources["mode"].len(), 2, "{key}");
+    }
+    // What a rule with "off" has from the default alone is not asked where another name asks.
+    write("binding = \"local\"\nidentity = false\n", "mode = \"off\"\n");
+    assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[whole])));
+    write("rollback = \"allow\"\n", "mode = \"off\"\nrollback = \"refuse\"\n");
+    assert_eq!(host.decide(&[whole, short]).rollback, layerseal::policy::Rollback::Refuse);
+}
+
+#[test]
+fn f04_a_short_name_is_decided_by_the_name_that_it_stands_for() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    let acme = rule("registry.example.com/acme/*", "enforce") + &rule("docker.io/library/web", "enforce");
+    host.write("etc/policy.toml", &(rule("localhost/*", "off") + &acme));
+    for (name, mode) in [
+        ("localhost/acme/app:1", Mode::Enforce),
+        ("localhost/acme/app@sha256:00", Mode::Enforce),
+        ("LocalHost/acme/app:1", Mode::Enforce),
+        ("localhost/web", Mode::Enforce),
+        ("localhost/library/web", Mode::Enforce),
+        ("localhost/acmes/app", Mode::Off),
+        ("localhost/other", Mode::Off),
+        ("localhost/webs", Mode::Off),
+    ] {
+        assert_eq!(host.decide(&[name]).mode, mode, "{name}");
+    }
+    // A rule for all of a host is for no short name: builds have those too. Who means the local one says so.
+    host.write("etc/policy.toml", &(rule("localhost/*", "off") + &rule("registry.example.com/*", "enforce")));
+    assert_eq!(host.decide(&["localhost/acme/app"]).mode, Mode::Off);
+    host.write("etc/policy.toml", &(rule("localhost/acme/app", "off") + &acme));
+    assert_eq!(host.decide(&["localhost/acme/app"]).mode, Mode::Off);
+    assert_eq!(host.decide(&["localhost/acme/other"]).mode, Mode::Enforce);
+}
+
+#[test]
+fn f04_hosts_are_compared_in_one_form() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    for pattern in [
+        "registry.example.com/acme/*",
+        "Registry.Example.Com/acme/app",
+        "registry.example.com.:443/acme/app",
+        "REGISTRY*",
+    ] {
+        host.write("etc/policy.toml", &format!("[default]\nmode = \"off\"\n{}", rule(pattern, "audit")));
+        for name in [
+            "registry.example.com/acme/app:1",
+            "REGISTRY.example.com/acme/app",
+            "registry.example.com./acme/app:1",
+            "registry.example.com:443/acme/app@sha256:00",
+        ] {
+            assert_eq!(host.decide(&[name]).mode, Mode::Audit, "{pattern}: {name}");
+        }
+        for name in ["registry.example.com:5000/acme/app", "registry.example.org/acme/app"] {
+            let mode = if pattern == "REGISTRY*" { Mode::Audit } else { Mode::Off };
+            assert_eq!(host.decide(&[name]).mode, mode, "{pattern}: {name}");
+        }
+    }
+    // Two rules for one place are two, however they are written.
+    host.write("etc/policy.toml", &(rule("a.example/x", "off") + &rule("A.example:443/x", "audit")));
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f04_a_default_that_asks_less_than_a_rule_is_found() {
+    let Some(host) = Host::new() else { return };
+    host.write(
+        "etc/policy.toml",
+        "[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nidentity = false\n[[rule]]\nimage = \"a/*\"\n\
+         mode = \"enforce\"\nrollback = \"refuse\"\n[[rule]]\nimage = \"b/*\"\nmode = \"off\"\nupper = \"empty\"",
+    );
+    let found = host.load().unwrap().lenient();
+    let settings: Vec<&str> = found.iter().filter_map(|f| f.split(' ').next()).collect();
+    assert_eq!(settings, ["mode", "rollback"]);
+    assert!(found.iter().all(|f| f.contains("stricter for a/* in ")), "{found:?}");
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"a/*\"\nmode = \"audit\"");
+    assert_eq!(host.load().unwrap().lenient(), [""; 0]);
 }
 
 #[test]

@@ -24,12 +24,14 @@ pub struct Denied {
     certificates: BTreeMap<String, String>,
     blobs: BTreeMap<BlobDigest, String>,
     images: BTreeMap<VerityDigest, String>,
+    /// Some of them can be nothing but fs-verity digests.
+    only_erofs: bool,
 }
 
 impl Denied {
     /// Nothing is denied. For tests, and for tools that judge for no host.
     pub fn nothing() -> Self {
-        Self { certificates: BTreeMap::new(), blobs: BTreeMap::new(), images: BTreeMap::new() }
+        Self { certificates: BTreeMap::new(), blobs: BTreeMap::new(), images: BTreeMap::new(), only_erofs: false }
     }
 
     /// Reads `deny.d/` of the configuration.
@@ -62,6 +64,7 @@ impl Denied {
             let (blob, image) = digest(entry).ok_or_else(|| {
                 refuse(&place, "not sha256:, sha512:, fsverity-sha256-12: or fsverity-sha512-12: and lower-case hex")
             })?;
+            self.only_erofs |= blob.is_none();
             blob.map(|blob| self.blobs.insert(blob, place.clone()));
             self.images.insert(image, place);
         }
@@ -73,13 +76,7 @@ impl Denied {
     /// # Errors
     /// [`Case::F06Denied`].
     pub fn image(&self, image: &Image) -> Result<()> {
-        self.blob(&image.digest, "manifest")?;
-        self.blob(&image.config_digest, "config")?;
-        for (number, layer) in image.layers.iter().enumerate() {
-            self.blob(&layer.digest, &format!("layer {number}"))?;
-            self.blob(&layer.diff_id, &format!("diff_id of layer {number}"))?;
-        }
-        Ok(())
+        self.anything(&super::Facts::of(image))
     }
 
     /// Whether a blob is denied; `what` names it in the refusal.
@@ -108,8 +105,17 @@ impl Denied {
 
     /// Whether EROFS images are denied by digests that only they have: then it takes the image to tell.
     pub fn names_erofs(&self) -> bool {
-        // A digest that may be a blob's stands in both lists.
-        self.images.len() > self.blobs.len()
+        self.only_erofs
+    }
+
+    /// Whether blobs are denied: then it takes the documents of an image, and its layers, to tell.
+    pub fn names_blobs(&self) -> bool {
+        !self.blobs.is_empty()
+    }
+
+    /// Whether nothing at all is denied.
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty() && self.images.is_empty()
     }
 
     /// How many certificates and how many digests are denied.
@@ -147,6 +153,12 @@ mod tests {
         for (algorithm, hex) in [(Algorithm::Sha256, &short), (Algorithm::Sha512, &long)] {
             assert!(denied.erofs(&VerityDigest::from_hex(algorithm, hex).unwrap(), "merged").is_err());
         }
+        // One hex in both forms: what only fs-verity can mean is still there.
+        let mut denied = Denied::nothing();
+        denied.list(&format!("sha256:{short}\n"), "x.list").unwrap();
+        assert!(denied.names_blobs() && !denied.names_erofs());
+        denied.list(&format!("fsverity-sha256-12:{short}\n"), "x.list").unwrap();
+        assert!(denied.names_blobs() && denied.names_erofs());
         for bad in [
             short.clone(),
             format!("sha256:{}", short.to_uppercase()),
