@@ -4,7 +4,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BlobStore, Budget, strict_json};
+use super::{BlobStore, Budget, go_json, strict_json};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
 
@@ -187,7 +187,7 @@ impl Image {
 
     /// The platform that the config names, this host's where it names none.
     pub fn platform(&self) -> Platform {
-        let config: Option<Config> = strict_json::parse(&self.config, "config").ok();
+        let config = read_config(&self.config, "config").ok();
         match config.map(|c| (c.os, c.architecture)) {
             Some((Some(os), Some(architecture))) => Platform { os, architecture, variant: None },
             _ => Platform::host(),
@@ -198,7 +198,7 @@ impl Image {
     /// without this it could have one platform's sealed image run in the place of another's.
     fn check_platform(&self, platform: &Platform) -> Result<()> {
         let name = format!("config {}", self.config_digest);
-        let config: Config = strict_json::parse(&self.config, &name)?;
+        let config = read_config(&self.config, &name)?;
         let differs = |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| f != wanted);
         if differs(&config.os, &platform.os) || differs(&config.architecture, &platform.architecture) {
             let found = format!("{}/{}", config.os.unwrap_or_default(), config.architecture.unwrap_or_default());
@@ -319,8 +319,15 @@ fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
 
 fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
     let name = format!("config {digest}");
-    let config: Config = strict_json::parse(config, &name)?;
+    let config = read_config(config, &name)?;
     config.rootfs.diff_ids.iter().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
+}
+
+/// The config, as Go reads it too.
+fn read_config(config: &[u8], name: &str) -> Result<Config> {
+    let value = strict_json::value(config, name)?;
+    go_json::check_value(&value, &go_json::CONFIG, name)?;
+    serde_json::from_value(value).map_err(|e| Refusal::new(Case::D14Json, name, e))
 }
 
 /// A manifest or an index, and never both (CVE-2021-41190).
@@ -334,9 +341,10 @@ pub(crate) enum Document {
 /// Reads `raw` as a manifest or an index.
 ///
 /// # Errors
-/// [`Case::B06Ambiguous`], [`Case::D14Json`].
+/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
 pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
     let value = strict_json::value(raw, name)?;
+    go_json::check_value(&value, &go_json::MANIFEST, name)?;
     let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
     let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_index = has("manifests");
@@ -348,10 +356,51 @@ pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
         return Err(Refusal::new(Case::B06Ambiguous, name, ""));
     }
     let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
-    if is_index {
-        return serde_json::from_value(value).map(|i| Document::Index(Box::new(i))).map_err(shape);
+    let document = match is_index {
+        true => Document::Index(Box::new(serde_json::from_value(value).map_err(shape)?)),
+        false => Document::Manifest(Box::new(serde_json::from_value(value).map_err(shape)?)),
+    };
+    // Go has none beyond.
+    let size = document.descriptors().map(Descriptor::size).find(|size| i64::try_from(*size).is_err());
+    size.map_or(Ok(document), |size| Err(Refusal::new(Case::D14Json, name, format!("a size of {size}"))))
+}
+
+impl Document {
+    /// The descriptors of what it is made of.
+    fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        let (one, more) = match self {
+            Self::Manifest(manifest) => (Some(manifest.config()), manifest.layers()),
+            Self::Index(index) => (None, index.manifests()),
+        };
+        one.into_iter().chain(more)
     }
-    serde_json::from_value(value).map(|m| Document::Manifest(Box::new(m))).map_err(shape)
+}
+
+/// The digests that a manifest or an index names, as they stand there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// That of the config; an index has none.
+    pub config: Option<String>,
+    /// Those of the layers.
+    pub layers: Vec<String>,
+    /// Those of the manifests in an index.
+    pub manifests: Vec<String>,
+}
+
+/// What a raw manifest or index names, for whoever compares readers.
+///
+/// # Errors
+/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
+pub fn named(raw: &[u8]) -> Result<Named> {
+    let digests = |all: &[Descriptor]| all.iter().map(|d| d.digest().to_string()).collect();
+    Ok(match document(raw, "manifest")? {
+        Document::Manifest(manifest) => Named {
+            config: Some(manifest.config().digest().to_string()),
+            layers: digests(manifest.layers()),
+            manifests: Vec::new(),
+        },
+        Document::Index(index) => Named { manifests: digests(index.manifests()), ..Named::default() },
+    })
 }
 
 /// The digest of a descriptor, in the one form that we accept.
@@ -410,5 +459,16 @@ mod tests {
         let (manifest, config) = documents();
         assert_eq!(case(r#"{"schemaVersion":2,"manifests":[]}"#, &config), Case::B06Ambiguous);
         assert_eq!(case(&manifest.replacen('{', r#"{"manifests":[],"#, 1), &config), Case::B06Ambiguous);
+    }
+
+    #[test]
+    fn d14_a_size_that_go_cannot_hold_is_none() {
+        let (manifest, config) = documents();
+        assert_eq!(named(manifest.as_bytes()).unwrap().layers.len(), 1);
+        for size in ["9223372036854775808", "18446744073709551615", "-1", "3.0"] {
+            let edited = manifest.replacen("\"size\":3}", &format!("\"size\":{size}}}"), 1);
+            assert_ne!(edited, manifest);
+            assert_eq!(case(&edited, &config), Case::D14Json, "{size}");
+        }
     }
 }

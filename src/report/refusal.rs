@@ -121,6 +121,7 @@ cases! {
     B01Records = "B01", Rejected, "the records of the container store cannot be read", "`podman system check` tells what is damaged";
     B02DiffDigest = "B02", Rejected, "the store's record of a layer is not the image's", "pull the image again";
     B03Layers = "B03", Rejected, "the layers are not those of the image", "pull the image again";
+    B04Several = "B04", Rejected, "several images have these layers, and nothing says which of them is meant", "start the container from a store in which it is on record";
     B05Documents = "B05", Rejected, "manifest, config and image do not belong together", "pull the image again";
     B06Ambiguous = "B06", Rejected, "the document reads as a manifest and as an index", "rebuild the image with a current tool";
     B07Digest = "B07", Rejected, "not a digest that can be used", "only lower-case sha256 and sha512 digests are accepted";
@@ -129,6 +130,8 @@ cases! {
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
 
     B12Layers = "B12", NotSealed, "these layers are no image, and nobody can have sealed them", "a rule for \"<none>\" in the policy lets them pass, as builds need it";
+    B13Folded = "B13", Rejected, "a key is read as another one by podman", "rebuild the image; if it is a record of the store, pull the image again";
+    B14Reference = "B14", Rejected, "the digest in the name is not that of the image", "pull the image again by that digest";
 
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
