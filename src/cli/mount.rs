@@ -64,6 +64,8 @@ fn record(
         signer: verified.signer().map(|s| s.subject.clone()),
         certificate: verified.signer().map(|s| s.fingerprint.clone()),
         anchor: verified.signer().and_then(|s| s.anchor.clone()),
+        identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
+        facts: verified.facts().ok(),
         whole: true,
         verity: prepared.mode() == VerityMode::Require,
         ..Record::new(mounted, place, prepared.description(), kind)

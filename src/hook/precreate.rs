@@ -9,7 +9,7 @@ use super::{About, Outcome, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
-use crate::policy::{Directories, Mode, Policy, UNKNOWN};
+use crate::policy::{Directories, Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, mounts, process};
 
@@ -37,8 +37,11 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
     };
     about.stored(&found.stored);
-    not_denied(&found.stored, &policy)?;
-    if matches!(found.stored.made_from, MadeFrom::Image { .. }) && !policy.denied().names_erofs() {
+    not_denied(None, Some(&found.stored), &policy)?;
+    if matches!(found.stored.made_from, MadeFrom::Image { .. })
+        && !policy.denied().names_blobs()
+        && !policy.denied().names_erofs()
+    {
         let decision = policy.decide(&names(None, Some(&found.stored), true));
         if decision.mode == Mode::Off {
             return Ok(Outcome::Off);
@@ -63,9 +66,11 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
             Some((_, layer)) if layer == found.stored.layer => Ok(()),
             _ => Err(Refusal::new(Case::O03OtherMount, shown, format!("made for {}", record.target.display()))),
         };
+        not_denied(Some(&record), None, policy)?;
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
-            .and_then(|()| root::satisfies(&record, &decision, policy.denied()));
+            .and_then(|()| root::is_image_of(&record, &found.stored))
+            .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
         return Outcome::of(checked, &decision);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
@@ -73,18 +78,19 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
         return Err(Refusal::new(Case::O03OtherMount, shown, "it was mounted again meanwhile"));
     }
     if top.kind == "fuse.fuse-overlayfs" {
+        let decision = policy.decide(&names(None, Some(&found.stored), true));
+        if decision.mode == Mode::Off && !policy.denied().names_erofs() {
+            return Ok(Outcome::Off);
+        }
         let why = "it is fuse-overlayfs: podman takes that where there was a mount_program once; without one remove \
                    GRAPHROOT/overlay/.has-mount-program";
         return Err(refuse(&why));
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
     let before = Seen::of(target, &config.volumes)?;
-    // A container whose image is not on record is no image without a name.
-    let nameless: &[String] = match found.stored.made_from {
-        MadeFrom::Unknown { .. } => &[UNKNOWN.to_owned()],
-        _ => &[],
+    let Some(record) = crate::start::swap(policy, &native, identity, &(&found.stored).into())? else {
+        return Ok(Outcome::Off);
     };
-    let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
     about.record(&record);
     if matches!(record.kind, Kind::Off | Kind::Volume) {
         return Ok(Outcome::Off);

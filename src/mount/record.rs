@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::private::{BASE, runtime_dir};
 use super::{Mounted, Place, Shows};
+use crate::policy::Facts;
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
@@ -63,10 +64,19 @@ pub struct Record {
     pub kind: Kind,
     /// The manifest's digest.
     pub image: Option<String>,
+    /// The image's ID in the store.
+    #[serde(default)]
+    pub image_id: Option<String>,
     /// The container's ID.
     pub container: Option<String>,
     /// The image's names.
     pub names: Vec<String>,
+    /// The names that the seal is for.
+    #[serde(default)]
+    pub identities: Vec<String>,
+    /// All by which what is mounted can be denied; `None` for volumes, and where an earlier version mounted it.
+    #[serde(default)]
+    pub facts: Option<Facts>,
     /// The digest of the seal's manifest.
     pub seal: Option<String>,
     /// Who signed it.
@@ -103,8 +113,11 @@ impl Record {
             source: source.to_owned(),
             kind,
             image: None,
+            image_id: None,
             container: None,
             names: Vec::new(),
+            identities: Vec::new(),
+            facts: None,
             seal: None,
             signer: None,
             certificate: None,

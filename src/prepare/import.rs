@@ -63,6 +63,17 @@ pub fn import(
     Ok(contents)
 }
 
+/// Whether the content of a layer is what its diff_id says: its tar is put together and hashed, and nothing is kept.
+///
+/// # Errors
+/// [`Case::C04Bytes`] where it is not, and those of reading it, as for [`import`].
+pub fn check_content(vault: &Vault, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
+    let (algorithm, mode) = (Algorithm::Sha256, VerityMode::Off);
+    let rules = ImportRules { algorithm, mode, diff_ids: true, keep: Keep::Images, budget };
+    let skeleton = Skeleton::read(layer.tar_split()?, budget)?;
+    Layer::open(vault, layer, &rules)?.check_diff_id(&skeleton)
+}
+
 struct Layer<'a> {
     vault: &'a Vault,
     layer: &'a ClaimedLayer,

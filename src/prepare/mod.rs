@@ -15,7 +15,7 @@ use crate::vault::Vault;
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
 pub use directory::digest_of_directory;
-pub use import::{ImportRules, import};
+pub use import::{ImportRules, check_content, import};
 
 /// Whether the kernel checks every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use super::layers::Lowers;
 use super::{Onto, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
+use crate::identify::{Asked, Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
 use crate::image::{Contents, Keep, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
+use crate::policy::{Binding, Decision, Denied, Facts, Mode, Policy, Rollback, Verity, canonical};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::sys::process;
@@ -33,6 +33,12 @@ pub struct Prepared {
     pub seal: Option<BlobDigest>,
     /// Who signed.
     pub signer: Option<SignedBy>,
+    /// The image's ID in the store.
+    pub id: String,
+    /// The names that the seal is for.
+    pub identities: Vec<String>,
+    /// All by which it can be denied.
+    pub facts: Facts,
     /// What would have been refused.
     pub would_refuse: Option<Refusal>,
 }
@@ -41,8 +47,9 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: O
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
     if question.as_it_is(&claimed)? {
+        let facts = question.facts();
         let lowers = Lowers::Layers(claimed.layers);
-        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
+        return layers::plain(call, policy, &decision, (lowers, facts), claimed.own, &claimed.root, onto);
     }
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
@@ -69,6 +76,7 @@ fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer
     if let Some(refusal) = &prepared.would_refuse {
         audit(refusal, call);
     }
+    policy.denied().anything(&prepared.facts)?;
     let container = layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(layer);
     let place = place(call, policy, onto, upper, above)?;
@@ -91,7 +99,10 @@ impl Prepared {
     pub(super) fn describe(&self, record: Record) -> Record {
         Record {
             image: Some(self.manifest.to_string()),
+            image_id: Some(self.id.clone()),
             names: self.names.clone(),
+            identities: self.identities.clone(),
+            facts: Some(self.facts.clone()),
             seal: self.seal.map(|s| s.to_string()),
             signer: self.signer.as_ref().map(|s| s.subject.clone()),
             certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
@@ -136,7 +147,8 @@ pub fn vault_of(root: &Root) -> Result<Vault> {
 /// # Errors
 /// Whatever that start would be refused for.
 pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
-    let choice = Choice::of(policy, claimed)?;
+    // Nobody has asked for a name yet: its start will.
+    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
     if choice.as_it_is(claimed)? {
         return Ok(None);
     }
@@ -160,7 +172,7 @@ pub(super) fn prepare_lowest(
     claimed: &ClaimedImage,
     count: usize,
 ) -> Result<Option<Prepared>> {
-    let choice = Choice::of(policy, claimed)?;
+    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
     if choice.decision.mode == Mode::Off {
         return Ok(None);
     }
@@ -169,7 +181,7 @@ pub(super) fn prepare_lowest(
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
             let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
-            Ok(Some(choice.prepared(candidate, &verified, image, None)))
+            choice.prepared(candidate, &verified, image, None).map(Some)
         }
         Ok(_) => Ok(None),
         Err(refusal) if refusal.case() == Case::F06Denied => Err(refusal),
@@ -185,23 +197,117 @@ struct Choice<'a> {
     policy: &'a Policy,
     candidates: Vec<&'a Candidate>,
     decision: Decision,
+    /// What the image was asked for by.
+    asked: Option<&'a Asked>,
+    /// A seal for one name will do where nobody says which name was asked for.
+    any_name: bool,
+    /// Which of them must pass.
+    pass: Pass,
+}
+
+/// Which candidates a seal must pass for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Any: it is known which one is meant, or all the same.
+    Any,
+    /// Those with a name that asks for a seal: one of them is shown, and nobody says by which name.
+    Named,
+    /// All: a container is made from one of them, and nobody says from which.
+    All,
 }
 
 impl<'a> Choice<'a> {
     /// Where a container says which image it is made from, that one counts: it gave the container its
-    /// config. All candidates have the same layers, so without a container the tree is the same
-    /// whichever is meant; then all their names decide together, the strictest rule first, and a seal of
-    /// any of them will do.
+    /// config. All candidates have the same layers, so where an image is only shown the tree is the same
+    /// whichever is meant; then all their names decide together, and a seal must be there for each that asks.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`] in every mode.
     fn of(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
         let by_container = claimed.images.iter().any(|c| c.claimed_by_container);
         let candidates: Vec<&Candidate> =
             claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
         let names: Vec<String> = candidates.iter().flat_map(|c| c.names.iter().cloned()).collect();
         let decision = policy.decide(&names);
-        for candidate in &candidates {
-            policy.denied().image(&candidate.image)?;
+        let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
+        let pass = match claimed.own {
+            _ if by_container => Pass::Any,
+            Some(_) => Pass::All,
+            None => Pass::Named,
+        };
+        let choice = Self { policy, candidates, decision, asked, any_name: false, pass };
+        policy.denied().anything(&choice.facts())?;
+        if policy.denied().names_blobs() && choice.decision.mode != Mode::Enforce {
+            // Nobody vouches for the layers, and a digest of one is only what the disk says of it.
+            layers::content(&claimed.root, &claimed.layers)?;
         }
-        Ok(Self { policy, candidates, decision })
+        Ok(choice)
+    }
+
+    /// All by which the candidates can be denied.
+    fn facts(&self) -> Facts {
+        let of = |candidate: &&Candidate| {
+            let mut facts = Facts::of(&candidate.image);
+            candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
+            facts
+        };
+        self.candidates.iter().map(of).fold(Facts::default(), Facts::and)
+    }
+
+    /// The names that a seal must be for: one of each of these, or none where nothing is asked. The name that was
+    /// asked for is the one; where nobody says which that was, it may be any, and whoever asked means it.
+    fn identities(&self, candidate: &Candidate) -> Vec<Vec<String>> {
+        let mut names: Vec<String> = candidate.names.iter().map(|name| canonical(name)).collect();
+        names.sort();
+        names.dedup();
+        match self.asked {
+            _ if !self.decision.identity => vec![Vec::new()],
+            Some(Asked::Name(name)) => vec![vec![canonical(name)]],
+            // Who names the ID names the config. A name that the image has tells old seals from new ones still.
+            Some(Asked::Id) => vec![names],
+            // An image that lost its name to a newer one has none to compare.
+            None if self.any_name || names.is_empty() => vec![names],
+            None => {
+                let asking: Vec<Vec<String>> =
+                    names.iter().filter(|n| self.asks(n)).map(|name| vec![name.clone()]).collect();
+                if asking.is_empty() { vec![names] } else { asking }
+            }
+        }
+    }
+
+    /// Whether a name asks for a seal that is for it. One that asks for nothing by itself, such as one of a build, is
+    /// nobody's to be kept from.
+    fn asks(&self, name: &String) -> bool {
+        let alone = self.policy.decide(std::slice::from_ref(name));
+        alone.identity && alone.mode != Mode::Off
+    }
+
+    /// Whether it is not enough that another candidate passes.
+    fn must_pass(&self, candidate: &Candidate) -> bool {
+        match self.pass {
+            Pass::Any => false,
+            Pass::Named => !self.any_name && self.decision.identity && candidate.names.iter().any(|n| self.asks(n)),
+            Pass::All => true,
+        }
+    }
+
+    /// A name with a digest is for the manifest that has it, or for the one that the index of that digest lists.
+    fn references(&self, candidate: &Candidate) -> Result<()> {
+        let names: &[String] = match self.asked {
+            Some(Asked::Name(name)) => std::slice::from_ref(name),
+            Some(Asked::Id) => &[],
+            None if self.any_name => &[],
+            None => &candidate.names,
+        };
+        for name in names {
+            let Some((_, digest)) = name.split_once('@') else { continue };
+            let digest: BlobDigest = digest.parse()?;
+            if digest != candidate.image.digest && !candidate.indexes.contains(&digest) {
+                let why = format!("its manifest is {}", candidate.image.digest);
+                return Err(Refusal::new(Case::B14Reference, name.as_str(), why));
+            }
+        }
+        Ok(())
     }
 
     /// Whether it matters what the image is.
@@ -215,7 +321,8 @@ impl<'a> Choice<'a> {
         Ok(!self.asked() && !layers::any_aufs(&claimed.root, &claimed.layers)?)
     }
 
-    fn rules(&self) -> Result<Rules> {
+    /// What is asked of a seal, which must be for one of these names where there are any.
+    fn rules(&self, identities: Vec<String>) -> Result<Rules> {
         Ok(Rules {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
@@ -225,8 +332,7 @@ impl<'a> Choice<'a> {
                 Binding::Required => BindingRule::Required,
                 Binding::Local => BindingRule::Local,
             },
-            // An image that lost its name to a newer one has none to compare.
-            identities: if self.decision.identity { self.decision.names.clone() } else { Vec::new() },
+            identities,
             denied: self.policy.denied().clone(),
             floors: match self.decision.rollback {
                 Rollback::Refuse => floors()?,
@@ -265,25 +371,31 @@ impl<'a> Choice<'a> {
             }
         };
         let image = prepare(vault, &verified, Shape::Merged, mode, work.budget)?;
-        Ok(self.prepared(candidate, &verified, image, would_refuse))
+        self.prepared(candidate, &verified, image, would_refuse)
     }
 
+    /// What is mounted, and all by which it can be denied, now and when it is looked at again.
     fn prepared(
         &self,
         candidate: &Candidate,
         verified: &VerifiedImage,
         image: PreparedImage,
         would_refuse: Option<Refusal>,
-    ) -> Prepared {
-        Prepared {
+    ) -> Result<Prepared> {
+        let mut facts = verified.facts()?.and(Facts::of(&candidate.image));
+        candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
+        Ok(Prepared {
             image,
             decision: self.decision.clone(),
             manifest: candidate.image.digest,
             names: candidate.names.clone(),
             seal: verified.seal().copied(),
             signer: verified.signer().cloned(),
+            id: candidate.id.clone(),
+            identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
+            facts,
             would_refuse,
-        }
+        })
     }
 
     /// The same, with a look at the registry where no seal that is here passes.
@@ -304,25 +416,41 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// The first candidate that a seal passes for.
+    /// The first candidate that a seal passes for, where all pass that must.
     fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
-        let rules = self.rules()?;
+        let mut passed: Option<(&Candidate, VerifiedImage)> = None;
         let mut first: Option<Refusal> = None;
         for candidate in &self.candidates {
-            match work.sealed(candidate, &rules) {
-                Ok(verified) => {
-                    self.raise(&verified, &rules)?;
-                    return Ok((candidate, verified));
+            let named = |r: Refusal| {
+                let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
+                r.within(format!("image {name}"))
+            };
+            match self.sealed_one(work, candidate) {
+                Ok(verified) if self.pass == Pass::Any => return Ok((candidate, verified)),
+                Ok(verified) => passed = passed.or(Some((candidate, verified))),
+                Err(r) if self.must_pass(candidate) && self.candidates.len() > 1 => {
+                    return Err(Refusal::new(Case::B04Several, "", named(r)));
                 }
                 // "Wrong" says more than "not signed".
-                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => {
-                    let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
-                    first = Some(r.within(format!("image {name}")));
-                }
+                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => first = Some(named(r)),
                 Err(_) => {}
             }
         }
-        Err(first.unwrap_or_else(|| Refusal::new(Case::Bug, "image", "no candidate")))
+        let bug = || Refusal::new(Case::Bug, "image", "no candidate");
+        passed.ok_or_else(|| first.unwrap_or_else(bug))
+    }
+
+    /// Whether seals pass for all names that the image must be sealed for.
+    fn sealed_one(&self, work: &Work<'_>, candidate: &Candidate) -> Result<VerifiedImage> {
+        self.references(candidate)?;
+        let mut last = None;
+        for names in self.identities(candidate) {
+            let rules = self.rules(names)?;
+            let verified = work.sealed(candidate, &rules)?;
+            self.raise(&verified, &rules)?;
+            last = Some(verified);
+        }
+        last.ok_or_else(|| Refusal::new(Case::Bug, "image", "no name"))
     }
 }
 

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::identify::{OwnLayer, Target, identify, open_target};
+use crate::identify::{OwnLayer, Target, identify_with, open_target, run_root, transient_container};
 use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
@@ -64,7 +64,7 @@ fn start(call: &Call) -> Result<()> {
     }
     process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
-    let target = identify(call)?;
+    let target = identify_with(call, &|layer| transient_container(&run_root()?, layer))?;
     // Until the mount stands and is on record: whoever comes second finds it.
     let (own, root) = match &target {
         Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),

@@ -13,6 +13,8 @@ pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::Image;
+use crate::policy::Facts;
+use crate::report::Result;
 use crate::seal::{Binding, Dialect, Role};
 
 /// An image that may be mounted. Only this room makes one, from a seal that passed everything that
@@ -64,6 +66,22 @@ impl VerifiedImage {
     /// Manifest, config and layers; `None` for layers that are no image.
     pub fn image(&self) -> Option<&Image> {
         self.image.as_ref()
+    }
+
+    /// All by which it can be denied: its image, its seal, who vouches, and the EROFS images.
+    ///
+    /// # Errors
+    /// [`crate::report::Case::B07Digest`] for a fingerprint that is none.
+    pub fn facts(&self) -> Result<Facts> {
+        let mut facts = self.image.as_ref().map(Facts::of).unwrap_or_default();
+        self.seal.iter().for_each(|seal| facts.blob("seal", *seal));
+        for erofs in self.layers.iter().chain(Some(&self.merged)) {
+            facts.erofs(erofs.role.to_string(), erofs.digest);
+        }
+        for fingerprint in self.signer.iter().flat_map(|s| s.anchor.iter().chain(Some(&s.fingerprint))) {
+            facts.certificate(fingerprint)?;
+        }
+        Ok(facts)
     }
 
     /// The artifact that vouches; `None` for inline seals and unsigned images.

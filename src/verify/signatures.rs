@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::Denied;
+use crate::policy::{Denied, one_host};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
 
@@ -42,9 +42,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether a name of a statement is one of those that are asked for: hosts are compared in one form.
+    fn allows(&self, name: &str) -> bool {
+        self.identities.iter().any(|asked| one_host(asked) == one_host(name))
+    }
+
     /// The names of a statement that count for this image.
     pub fn names<'a>(&'a self, binding: &'a Binding) -> impl Iterator<Item = &'a String> {
-        let asked = |name: &&String| self.identities.is_empty() || self.identities.contains(name);
+        let asked = |name: &&String| self.identities.is_empty() || self.allows(name);
         binding.identities.iter().filter(asked)
     }
 }
@@ -197,7 +202,7 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if !rules.identities.is_empty() && !rules.identities.iter().any(|name| binding.identities.contains(name)) {
+    if !rules.identities.is_empty() && !binding.identities.iter().any(|name| rules.allows(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
         return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
     }

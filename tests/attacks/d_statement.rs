@@ -238,7 +238,13 @@ fn d17_signed_statements_in_another_form_are_refused() {
 fn d18_the_image_runs_under_its_names_only() {
     let (bench, mut forge) = sealed(&small());
     bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--identity", NAME]).ok();
+    // For a registry these are the same.
+    for host in ["Registry.Example.COM", "registry.example.com.", "registry.example.com:443"] {
+        let name = NAME.replace("registry.example.com", host);
+        bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--identity", &name]).ok();
+    }
     for other in [
+        "registry.example.com:5000/acme/app",
         "registry.example.com/acme/other",
         "registry.example.com/acme",
         "registry.example.com/acme/app/",

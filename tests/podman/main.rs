@@ -30,6 +30,7 @@ mod scratch;
 mod images;
 mod life;
 mod many;
+mod names;
 mod users;
 mod verdicts;
 mod verity;
