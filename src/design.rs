@@ -84,8 +84,15 @@
 //!    FUSE's number only) gets a read-only clone of it on top.
 //! 3. The lower directories are looked up in the store's records, and the records compared with each
 //!    other: IDs with diff_ids, manifest and config with their digests. What comes out is a claim.
-//! 4. The policy, read once, says what is asked of an image of these names. Where a container names its
-//!    image, that one counts; else all images with these layers do, by the strictest rule.
+//!    podman is the oracle: the manifest is the one under the key `manifest`, JSON that Go and we could read in
+//!    two ways is refused ([`go_json`](crate::oci::go_json)), and the names of a list are its instance's.
+//! 4. The policy, read once, says what is asked of an image of these names: the rules of all of them count,
+//!    each setting in its strictest form. Where a container names its image, that one counts; else all images
+//!    with these layers do: each must pass where a container is made from one of them, and each with a name that
+//!    asks for a seal where one is only shown. The name that the
+//!    container was made by (`image-name` in its metadata, which podman writes when it is asked) is the one that
+//!    the seal must be for, and `@sha256:` in it must be the digest of the manifest or of an index that lists it.
+//!    Where nobody says which name was asked for, the seal must be for each.
 //! 5. *enforce*: the seals in the vault are judged as above. At first use the layers are read by their
 //!    tar-split tables: every file of the directories gets fs-verity, its digest is the kernel's, and it
 //!    becomes an object by one more name. Nothing is hashed here, unless a seal has no statement, and
@@ -117,12 +124,14 @@
 //! 3. It was made for this container: its target is in the layer that the store has on record for the
 //!    container's ID. Without a store the root's path must be the target.
 //! 4. Nothing lay in it before the runtime bound it on itself.
-//! 5. What was decided at the mount is what the policy asks now: sealed, by a signer who is still trusted,
-//!    with fs-verity; nothing of it denied.
-//! 6. No mount of the container covers a system path, unless `cover` names it.
+//! 5. Nothing that it was mounted from is denied, by the record, and nothing of the image that the container is
+//!    made from, by the image's documents in the store: in every mode, before anything else.
+//! 6. What was decided at the mount is what the policy asks now: sealed, for the name that was asked for, by a
+//!    signer who is still trusted, with fs-verity.
+//! 7. No mount of the container covers a system path, unless `cover` names it.
 //!
-//! Names decide which rule counts: those that the image had at the mount and those that the container's image
-//! has now, the strictest of all. Annotations are not looked at: who makes a pod writes them.
+//! Names decide which rules count: those that the image had at the mount, those that the container's image has
+//! now, and the one that podman was asked for; each setting in its strictest form. Annotations are not looked at: who makes a pod writes them.
 //!
 //! *precreate*, called by podman before the runtime. podman's overlay is read back from mountinfo as the call
 //! that a mount program would have got, and goes the way of a start; at its end the overlay is unmounted, not
