@@ -92,8 +92,8 @@ enum Outcome {
     Allowed,
     /// Let pass.
     Audit(Refusal),
-    /// Let pass by [`crate::start`], which said why.
-    AuditBefore,
+    /// Let pass by [`crate::start`], which said why; the case.
+    AuditBefore(String),
     /// Nothing is asked.
     Off,
 }
@@ -160,7 +160,9 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     let (decision, case, message) = match &ended {
         Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
         Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
-        Ok(Outcome::AuditBefore) => (Decision::Audit, "", "mounted, and not as the policy asks".to_owned()),
+        Ok(Outcome::AuditBefore(case)) => {
+            (Decision::Audit, case.as_str(), "mounted, and not as the policy asks".to_owned())
+        }
         Ok(Outcome::Audit(refusal)) => {
             (Decision::Audit, refusal.case().id(), format!("audit: would refuse: {refusal}"))
         }

@@ -11,6 +11,7 @@ use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
 use crate::policy::{Directories, Mode, Policy, UNKNOWN};
 use crate::report::{Case, Refusal, Result};
+use crate::start::Swap;
 use crate::sys::{files, mounts, process};
 
 /// A container, and where its root is mounted.
@@ -84,7 +85,11 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
         MadeFrom::Unknown { .. } => &[UNKNOWN.to_owned()],
         _ => &[],
     };
-    let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
+    let record = match crate::start::swap(policy, &native, identity, nameless)? {
+        Swap::Done(record) => record,
+        Swap::Stays(None) => return Ok(Outcome::Off),
+        Swap::Stays(Some(refusal)) => return Ok(Outcome::AuditBefore(refusal.case().id().to_owned())),
+    };
     about.record(&record);
     if matches!(record.kind, Kind::Off | Kind::Volume) {
         return Ok(Outcome::Off);
@@ -92,7 +97,10 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
     let same = Seen::of(target, &config.volumes).and_then(|after| before.same_as(&after));
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
     match Outcome::of(same, &decision) {
-        Ok(Outcome::Allowed) if record.kind == Kind::Audit => Ok(Outcome::AuditBefore),
+        Ok(Outcome::Allowed) if record.kind == Kind::Audit => {
+            let case = record.would_refuse.as_ref().map(|refusal| refusal.case.clone());
+            Ok(Outcome::AuditBefore(case.unwrap_or_default()))
+        }
         Err(refusal) => {
             // No container: nothing of it stays.
             mount::unmount(target)?;

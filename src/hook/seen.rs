@@ -28,8 +28,7 @@ pub(super) struct Seen(Vec<(PathBuf, [u8; 32])>);
 impl Seen {
     /// Reads what is on `root` now: users, groups and the places of these volumes.
     pub(super) fn of(root: &Path, volumes: &[(PathBuf, PathBuf)]) -> Result<Self> {
-        // The format of a merged image has nothing in /run.
-        let places = volumes.iter().map(|(_, place)| place.clone()).filter(|p| !p.starts_with("/run"));
+        let places = volumes.iter().map(|(_, place)| place.clone());
         let paths = READ.iter().map(PathBuf::from).chain(places);
         let root = Within::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
         paths.map(|path| Ok((path.clone(), digest(&root, &path)?))).collect::<Result<_>>().map(Self)

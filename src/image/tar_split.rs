@@ -4,11 +4,13 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use composefs::fsverity::Sha256HashValue;
 use serde::Deserialize;
 
 use super::layer::{HashOnly, TarBytes, TarStream};
 use super::stream::PIECE;
 use super::tar::{Entry, Kind};
+use super::unpack::Unpacked;
 use crate::digest::{Algorithm, BlobDigest, BlobHasher, VerityDigest};
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
@@ -30,9 +32,14 @@ struct Line<'a> {
     payload: Option<std::borrow::Cow<'a, str>>,
 }
 
+/// CRC-64 of no bytes, in base64.
+const NOTHING: &str = "AAAAAAAAAAA=";
+
 enum Piece {
     Segment(Vec<u8>),
     File(u64),
+    /// A header with a size that has no content.
+    Passed,
 }
 
 /// The pieces of a table, one after the other.
@@ -58,6 +65,8 @@ impl<R: Read> Pieces<R> {
         }
         let line: Line<'_> = serde_json::from_slice(&self.line).map_err(|e| bad(e.to_string()))?;
         match line.kind {
+            // A header that has a size and no content: a hard link of old tars. The checksum is that of nothing.
+            FILE if line.size > 0 && line.payload.as_deref() == Some(NOTHING) => Ok(Some(Piece::Passed)),
             FILE => Ok(Some(Piece::File(line.size))),
             SEGMENT => {
                 let text = line.payload.unwrap_or_default();
@@ -91,7 +100,7 @@ impl<R: Read> Stream<R> {
             match self.pieces.next()? {
                 None => return Ok(0),
                 // Directories and links have an entry too.
-                Some(Piece::File(0)) => {}
+                Some(Piece::File(0) | Piece::Passed) => {}
                 Some(Piece::File(size)) => self.file = Some(size),
                 Some(Piece::Segment(bytes)) => (self.segment, self.at) = (bytes, 0),
             }
@@ -113,6 +122,10 @@ impl<R: Read> TarBytes for Stream<R> {
             true => Ok(n),
             false => Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size")),
         }
+    }
+
+    fn at_file(&self) -> bool {
+        self.at == self.segment.len() && self.file.is_some()
     }
 
     fn elsewhere(&mut self, size: u64) -> Result<bool> {
@@ -180,6 +193,17 @@ impl Skeleton {
         self.files.iter().map(|(number, size)| (&*self.entries[*number].path, *size))
     }
 
+    /// Where the files lie, in the order of [`Self::files`]: an entry's path may lead through a symlink of the
+    /// layer, and a later entry may have taken away what it made; then it is `None`, and nothing needs its content.
+    /// For a layer that podman cannot have unpacked, where the entries say.
+    pub fn places(&self) -> Vec<Option<Box<[u8]>>> {
+        let mut places = match Unpacked::<Sha256HashValue>::new(&self.entries) {
+            Ok(unpacked) => unpacked.places(),
+            Err(_) => self.entries.iter().map(|entry| Some(entry.path.clone())).collect(),
+        };
+        self.files.iter().map(|(number, _)| places.get_mut(*number).and_then(Option::take)).collect()
+    }
+
     /// How many files there are.
     pub fn count(&self) -> usize {
         self.files.len()
@@ -220,7 +244,7 @@ pub fn diff_id(table: impl Read, open: &mut dyn FnMut(u64) -> Result<Box<dyn Rea
     while let Some(piece) = pieces.next().map_err(unreadable)? {
         match piece {
             Piece::Segment(bytes) => hasher.update(&bytes),
-            Piece::File(0) => {}
+            Piece::File(0) | Piece::Passed => {}
             Piece::File(size) => {
                 let mut file = open(size)?.take(size);
                 loop {

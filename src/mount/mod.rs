@@ -28,8 +28,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use crate::policy::Top;
+pub use fuse::is_installed as has_fuse_overlayfs;
 pub use private::runtime_dir;
-pub use record::{Kind, Record, keep, live, of_device, write};
+pub use record::{Kind, Record, WouldRefuse, keep, live, of_device, write};
 pub use replace::Instead;
 pub use shows::Shows;
 
@@ -102,6 +103,9 @@ pub struct How {
     pub noexec: bool,
     /// What is mounted on the target.
     pub top: Top,
+    /// Directories that are shown as they are hold whiteouts that the kernel's overlay does not know (`.wh.NAME`):
+    /// fuse-overlayfs is to show them, where there is one.
+    pub aufs: bool,
 }
 
 /// A mount that is in its place.
@@ -150,6 +154,14 @@ pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mou
         return Err(there.refuse());
     }
     log::debug!("{}: a plain overlay: {}", place.target.display(), waiver.why());
+    if place.how.aufs {
+        match fuse::plain(&lowers, place) {
+            Err(refusal) if refusal.case() == Case::I11Fuse => {
+                log::warn!("files that upper layers delete will be seen: {refusal}");
+            }
+            done => return done,
+        }
+    }
     let layers = Layers::plain(lowers, place)?;
     // A layer's own attributes must not make overlayfs look anywhere else.
     let recipe = Recipe { source: PLAIN, options: &[("metacopy", "off"), ("redirect_dir", "nofollow")] };

@@ -85,11 +85,41 @@ pub struct Record {
     /// It is all of an image with nothing shown above it but a container's own changes: it can be a root.
     #[serde(default)]
     pub whole: bool,
+    /// What an audit let pass.
+    #[serde(default)]
+    pub would_refuse: Option<WouldRefuse>,
+    /// The manifest that was signed, where the store has the same image under another one.
+    #[serde(default)]
+    pub signed_manifest: Option<String>,
     /// What mountinfo shows of its layers.
     #[serde(default)]
     pub shows: Shows,
     /// When it was mounted, in seconds since 1970.
     pub since: i64,
+}
+
+/// A refusal that stopped nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldRefuse {
+    /// The case's ID.
+    pub case: String,
+    /// What was looked at.
+    pub subject: String,
+    /// What is wrong, with the particulars.
+    pub message: String,
+    /// What can be done about it.
+    pub remedy: String,
+}
+
+impl From<&Refusal> for WouldRefuse {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            case: refusal.case().id().to_owned(),
+            subject: refusal.subject().to_owned(),
+            message: refusal.to_string(),
+            remedy: refusal.case().remedy().to_owned(),
+        }
+    }
 }
 
 impl Record {
@@ -112,6 +142,8 @@ impl Record {
             upper: place.upper.as_ref().map(|u| u.path.clone()),
             verity: false,
             whole: false,
+            would_refuse: None,
+            signed_manifest: None,
             shows: mounted.shows,
             since: now(),
         }

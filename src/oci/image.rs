@@ -128,7 +128,8 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
-    diff_ids: Vec<String>,
+    /// Go writes null for a list that was never made.
+    diff_ids: Option<Vec<String>>,
 }
 
 impl Image {
@@ -151,9 +152,7 @@ impl Image {
                         image.check_platform(platform)?;
                         Ok(image)
                     }
-                    Document::Index(_) => {
-                        Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index"))
-                    }
+                    Document::Index(_) => Err(index_in_index(&digest)),
                 }
             }
         }
@@ -171,24 +170,24 @@ impl Image {
         }
     }
 
-    /// The images of an index, for whatever platform; `None` for the manifest of an image. What build tools
-    /// put beside them, as of an unknown platform, is none.
+    /// The images of an index, for whatever platform, and what else is in it; `None` for the manifest of an image.
     ///
     /// # Errors
     /// B06, B07, D14.
-    pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<BlobDigest>>> {
+    pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<Instance>>> {
         let Document::Index(index) = document(raw, &format!("manifest {digest}"))? else { return Ok(None) };
-        let images = index.manifests().iter().filter(|d| {
-            let unknown = d.platform().as_ref().is_some_and(|p| p.os().to_string() == "unknown");
-            !unknown && d.artifact_type().is_none() && *d.media_type() != oci_spec::image::MediaType::ImageIndex
-        });
-        images.map(blob_digest).collect::<Result<_>>().map(Some)
+        let instances: Vec<Instance> = index.manifests().iter().map(Instance::of).collect::<Result<_>>()?;
+        if instances.iter().all(|instance| instance.passed_over.is_some()) && nested(&index).is_some() {
+            return Err(index_in_index(digest));
+        }
+        Ok(Some(instances))
     }
 
     /// The platform that the config names, this host's where it names none.
     pub fn platform(&self) -> Platform {
         let config: Option<Config> = strict_json::parse(&self.config, "config").ok();
-        match config.map(|c| (c.os, c.architecture)) {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match config.map(|c| (given(c.os), given(c.architecture))) {
             Some((Some(os), Some(architecture))) => Platform { os, architecture, variant: None },
             _ => Platform::host(),
         }
@@ -199,7 +198,9 @@ impl Image {
     fn check_platform(&self, platform: &Platform) -> Result<()> {
         let name = format!("config {}", self.config_digest);
         let config: Config = strict_json::parse(&self.config, &name)?;
-        let differs = |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| f != wanted);
+        // What says nothing contradicts nothing: Go writes an empty string for what was never set.
+        let differs =
+            |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| !f.is_empty() && f != wanted);
         if differs(&config.os, &platform.os) || differs(&config.architecture, &platform.architecture) {
             let found = format!("{}/{}", config.os.unwrap_or_default(), config.architecture.unwrap_or_default());
             return Err(Refusal::new(Case::D13Platform, name, format!("the index says {platform}, the image {found}")));
@@ -292,8 +293,57 @@ impl Image {
     }
 }
 
+/// One entry of an index.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Of its manifest.
+    pub digest: BlobDigest,
+    /// The platform that the index says.
+    pub platform: Option<String>,
+    /// Why it is no image that can be sealed, where it is none.
+    pub passed_over: Option<&'static str>,
+}
+
+impl Instance {
+    fn of(descriptor: &Descriptor) -> Result<Self> {
+        let platform = descriptor.platform().as_ref();
+        let os = platform.map(|p| p.os().to_string()).unwrap_or_default();
+        // BuildKit's, of an unknown platform.
+        let about = descriptor.annotations().iter().flatten().any(|(key, _)| key == "vnd.docker.reference.type");
+        let passed_over = match () {
+            () if about || os == "unknown" => Some("an attestation"),
+            () if descriptor.artifact_type().is_some() => Some("an artifact"),
+            () if is_index(descriptor) => Some("an index in an index"),
+            () if os == "windows" => Some("an image of Windows"),
+            () => None,
+        };
+        let shown = platform.map(|p| {
+            let variant = p.variant().as_ref().map(|v| format!("/{v}")).unwrap_or_default();
+            format!("{}/{}{variant}", p.os(), p.architecture())
+        });
+        Ok(Self { digest: blob_digest(descriptor)?, platform: shown, passed_over })
+    }
+}
+
+fn is_index(descriptor: &Descriptor) -> bool {
+    let media = descriptor.media_type().to_string();
+    media.contains("image.index") || media.contains("manifest.list")
+}
+
+fn nested(index: &ImageIndex) -> Option<&Descriptor> {
+    index.manifests().iter().find(|d| is_index(d))
+}
+
+/// podman takes none either.
+fn index_in_index(digest: &BlobDigest) -> Refusal {
+    Refusal::new(Case::B06Ambiguous, format!("index {digest}"), "an index lies in an index, and no tool looks there")
+}
+
 fn instance<'a>(index: &'a ImageIndex, digest: &BlobDigest, platform: &Platform) -> Result<&'a Descriptor> {
     index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
+        if nested(index).is_some() {
+            return index_in_index(digest);
+        }
         let why = format!("it has no image for {platform}");
         Refusal::new(Case::D13Platform, format!("index {digest}"), why)
     })
@@ -320,7 +370,7 @@ fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
 fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
     let name = format!("config {digest}");
     let config: Config = strict_json::parse(config, &name)?;
-    config.rootfs.diff_ids.iter().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
+    config.rootfs.diff_ids.iter().flatten().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
 }
 
 /// A manifest or an index, and never both (CVE-2021-41190).
@@ -336,7 +386,7 @@ pub(crate) enum Document {
 /// # Errors
 /// [`Case::B06Ambiguous`], [`Case::D14Json`].
 pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
-    let value = strict_json::value(raw, name)?;
+    let mut value = strict_json::value(raw, name)?;
     let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
     let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_index = has("manifests");
@@ -348,6 +398,10 @@ pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
         return Err(Refusal::new(Case::B06Ambiguous, name, ""));
     }
     let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
+    // Go writes null for a list that was never made.
+    if let Some(layers) = value.get_mut("layers").filter(|layers| layers.is_null()) {
+        *layers = Value::Array(Vec::new());
+    }
     if is_index {
         return serde_json::from_value(value).map(|i| Document::Index(Box::new(i))).map_err(shape);
     }

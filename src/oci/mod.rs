@@ -10,7 +10,7 @@ mod store;
 pub mod strict_json;
 
 pub use budget::Budget;
-pub use image::{Compression, Image, Layer, Platform};
+pub use image::{Compression, Image, Instance, Layer, Platform};
 pub(crate) use image::{Document, blob_digest, document, sorted};
 pub use layout::Layout;
 pub(crate) use layout::{INDEX, fallback_tag, referrers_index};

@@ -15,7 +15,7 @@ use crate::report::{Case, Refusal, Result};
 ///
 /// ```text
 /// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal
-/// fsverity-sha512-12:HEX   # the EROFS image of a layer, or the merged one; fsverity-sha256-12 too
+/// fsverity-sha512-12:HEX   # the EROFS image of a layer or of a tree; fsverity-sha256-12 too
 /// ```
 ///
 /// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.

@@ -214,7 +214,9 @@ cases! {
     H08View = "H08", Rejected, "the sealed image is not what the layers hold", "sign the image again";
     H09Erofs = "H09", Rejected, "not an EROFS image that composefs makes", "sign the image again";
     H11Layer = "H11", Rejected, "the layer cannot be read", "fetch the image again";
-    H12NoUsr = "H12", Rejected, "the image has no /usr directory", "the composefs format takes root's metadata from /usr: add one";
+    H12NoUsr = "H12", Rejected, "the image has no /usr directory", "composefs' merged tree takes root's metadata from /usr: add one, or use the container's tree";
+    H14Compression = "H14", Rejected, "the layer is compressed in a way that seals do not know", "push it with gzip or zstd: `podman push --compression-format gzip`, or `skopeo copy --dest-compress-format gzip`";
+    H15NoMerged = "H15", Rejected, "the image has no merged tree", "composefs makes none of it: use the container's tree (without --merged)";
 
     // I: mounting.
     I02Object = "I02", Rejected, "an object of the image is missing or damaged", "pull the image again";

@@ -4,15 +4,16 @@ use super::layers::Lowers;
 use super::{Onto, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
 use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
-use crate::image::{Contents, Keep, Progress};
+use crate::image::{Contents, Digests, Keep, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
 use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
+use crate::seal::About;
 use crate::sys::process;
-use crate::vault::{Digests, Floors, Vault, floors, raise};
+use crate::vault::{Floors, Lock, Vault, floors, raise};
 use crate::verify::{BindingRule, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned};
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub names: Vec<String>,
     /// The artifact that vouches.
     pub seal: Option<BlobDigest>,
+    /// The manifest that was signed, where it is another one.
+    pub signed_manifest: Option<BlobDigest>,
     /// Who signed.
     pub signer: Option<SignedBy>,
     /// What would have been refused.
@@ -40,29 +43,61 @@ pub struct Prepared {
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: Onto<'_>) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
-    if question.as_it_is(&claimed)? {
-        let lowers = Lowers::Layers(claimed.layers);
-        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
+    let (manifest, names) = (question.candidates[0].image.digest, question.candidates[0].names.clone());
+    // Nothing is asked, and nothing is read: the program that knows the whiteouts of such a store shows its layers.
+    if !question.asked() && mount::has_fuse_overlayfs() {
+        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: None };
+        let (lowers, root) = (Lowers::Layers(claimed.layers), &claimed.root);
+        return layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass));
     }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
-    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
-    put(call, policy, &prepared, claimed.own, onto).map(|_| ())
+    let refusal = match question.as_it_is(&claimed) {
+        Ok(true) => {
+            let lowers = Lowers::Layers(claimed.layers);
+            return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
+        }
+        Ok(false) => match question.ready(&claimed, call) {
+            Ok((_vault, _lock, prepared)) => return put(call, policy, &prepared, claimed.own, onto).map(|_| ()),
+            Err(refusal) => refusal,
+        },
+        Err(refusal) => refusal,
+    };
+    if !question.lets_pass(&refusal) {
+        return Err(refusal);
+    }
+    // What cannot be made into a tree, read or enforced is left to be shown as it is.
+    audit(&refusal, call);
+    let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: Some(&refusal) };
+    let (lowers, root) = (Lowers::Layers(claimed.layers), &claimed.root);
+    layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass))
 }
 
-/// The same in the place of an overlay of containers-storage; `None` where that may stay.
-pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead: Instead) -> Result<Option<Record>> {
+/// What became of an overlay of containers-storage.
+#[derive(Debug)]
+pub enum Swap {
+    /// A verified mount is in its place.
+    Done(Box<Record>),
+    /// It stays: nothing is asked, or, with what would have been refused, it is let pass.
+    Stays(Option<Refusal>),
+}
+
+/// The same in the place of an overlay of containers-storage.
+pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead: Instead) -> Result<Swap> {
     let question = Choice::of(policy, &claimed)?;
-    let decision = question.decision.clone();
     if !question.asked() {
-        return Ok(None);
+        return Ok(Swap::Stays(None));
     }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
-    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
-    let home = open_target_home(&claimed.root, call)?;
-    let onto = Onto { at: Some(&home), instead: Some(instead) };
-    put(call, policy, &prepared, claimed.own, onto).map(Some)
+    match question.ready(&claimed, call) {
+        Ok((_vault, _lock, prepared)) => {
+            let home = open_target_home(&claimed.root, call)?;
+            let onto = Onto { at: Some(&home), instead: Some(instead) };
+            put(call, policy, &prepared, claimed.own, onto).map(|record| Swap::Done(Box::new(record)))
+        }
+        Err(refusal) if question.lets_pass(&refusal) => {
+            audit(&refusal, call);
+            Ok(Swap::Stays(Some(refusal)))
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer>, onto: Onto<'_>) -> Result<Record> {
@@ -81,7 +116,8 @@ fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer
         _ => Kind::Sealed,
     };
     let record = prepared.describe(Record::new(&mounted, &place, prepared.image.description(), kind));
-    let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), ..record };
+    let would_refuse = prepared.would_refuse.as_ref().or(upper.as_ref()).map(Into::into);
+    let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), would_refuse, ..record };
     mount::keep(&record)?;
     Ok(record)
 }
@@ -93,6 +129,7 @@ impl Prepared {
             image: Some(self.manifest.to_string()),
             names: self.names.clone(),
             seal: self.seal.map(|s| s.to_string()),
+            signed_manifest: self.signed_manifest.map(|digest| digest.to_string()),
             signer: self.signer.as_ref().map(|s| s.subject.clone()),
             certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
             anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
@@ -105,7 +142,13 @@ impl Prepared {
 pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
     let target = call.target.display().to_string();
-    journal::record(journal::Decision::Audit, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
+    let fields = [
+        ("CASE", refusal.case().id()),
+        ("SUBJECT", refusal.subject()),
+        ("REMEDY", refusal.case().remedy()),
+        ("TARGET", &target),
+    ];
+    journal::record(journal::Decision::Audit, &message, &fields);
 }
 
 /// What is asked of the kernel: what policy says, or more where the caller asks for it.
@@ -118,7 +161,7 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
 
 /// Digests that this host noted before, where what they name is still here.
 pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
-    let here = |(merged, _): &Digests| vault.open_object(merged).is_ok();
+    let here = |digests: &Digests| vault.open_object(&digests.rootfs).is_ok();
     [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
 }
 
@@ -204,6 +247,20 @@ impl<'a> Choice<'a> {
         Ok(Self { policy, candidates, decision })
     }
 
+    /// The image, ready to be mounted, with the vault that it is in: its directories are on a mount that ends with
+    /// that.
+    fn ready(&self, claimed: &ClaimedImage, call: &Call) -> Result<(Vault, Lock, Prepared)> {
+        let vault = vault_of(&claimed.root)?;
+        let lock = vault.shared()?;
+        let prepared = self.prepare(&vault, claimed, verity_mode(&self.decision, call), &|_| ())?;
+        Ok((vault, lock, prepared))
+    }
+
+    /// Whether a refusal stops nothing: what is denied is denied in every mode.
+    fn lets_pass(&self, refusal: &Refusal) -> bool {
+        self.decision.mode != Mode::Enforce && refusal.case() != Case::F06Denied
+    }
+
     /// Whether it matters what the image is.
     fn asked(&self) -> bool {
         self.decision.mode != Mode::Off || self.policy.denied().names_erofs()
@@ -264,7 +321,7 @@ impl<'a> Choice<'a> {
                 (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
             }
         };
-        let image = prepare(vault, &verified, Shape::Merged, mode, work.budget)?;
+        let image = prepare(vault, &verified, Shape::Root, mode, work.budget)?;
         Ok(self.prepared(candidate, &verified, image, would_refuse))
     }
 
@@ -281,6 +338,7 @@ impl<'a> Choice<'a> {
             manifest: candidate.image.digest,
             names: candidate.names.clone(),
             seal: verified.seal().copied(),
+            signed_manifest: verified.signed_manifest(),
             signer: verified.signer().cloned(),
             would_refuse,
         }
@@ -343,9 +401,17 @@ impl Work<'_> {
         let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
         let mut layers = Layers::new(|wanted| self.import(wanted));
         let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
-        let question = Question { image, found: &found, home: vault.store(), rules, budget, checked: &checked };
+        let question = Question {
+            image,
+            found: &found,
+            home: vault.store(),
+            rules,
+            budget,
+            about: About::Image,
+            checked: &checked,
+        };
         let mut verified = judge(&question, &mut layers).into_result()?;
-        if verified.merged().bytes().is_none() && vault.open_object(verified.merged().digest()).is_err() {
+        if verified.root().bytes().is_none() && vault.open_object(verified.root().digest()).is_err() {
             // It was compared before and is lost: the layers make it again.
             verified = judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?;
         }
@@ -358,7 +424,7 @@ impl Work<'_> {
     /// What was learned from the layers, for the next start. The marker comes last.
     fn keep(&self, candidate: &Candidate, verified: &VerifiedImage, contents: &Contents) -> Result<()> {
         let image = &candidate.image.digest;
-        verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(self.vault, erofs))?;
+        verified.all().try_for_each(|erofs| enroll(self.vault, erofs))?;
         self.keep_image(candidate, contents)?;
         match verified.seal_name() {
             Some(seal) if verified.stackable() => self.vault.mark_checked(image, &seal),
@@ -386,14 +452,14 @@ impl Work<'_> {
     fn unsigned(&self, candidate: &Candidate) -> Result<VerifiedImage> {
         let (vault, image) = (self.vault, &candidate.image);
         let known = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
-        let (merged, layers) = match known.filter(|(_, layers)| layers.len() == image.layers.len()) {
+        let digests = match known.filter(|known| known.layers.len() == image.layers.len()) {
             Some(digests) => digests,
             None => {
                 let contents = self.import(Wanted { algorithm: UNSIGNED, bound: true, keep: Keep::Images })?;
                 self.keep_image(candidate, &contents)?;
-                (contents.images.merged_digest, contents.images.layer_digests)
+                contents.images.digests()?
             }
         };
-        unsigned(image, merged, &layers, self.denied)
+        unsigned(image, &digests, self.denied)
     }
 }

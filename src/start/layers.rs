@@ -36,7 +36,7 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: 
                 && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
                 && layers.iter().all(|l| l.tar_split().is_ok()) =>
         {
-            merged(call, policy, &decision, (top, layers), own, &root, onto)
+            made(call, policy, &decision, (top, layers), own, &root, onto)
         }
         _ => {
             let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
@@ -94,7 +94,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
 }
 
 /// One EROFS image of all layers.
-fn merged(
+fn made(
     call: &Call,
     policy: &Policy,
     decision: &Decision,
@@ -108,7 +108,7 @@ fn merged(
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
     let known = made_before(&vault, |algorithm| vault.layers(&top, algorithm));
-    let (merged, digests) = match known {
+    let digests = match known {
         Some(digests) => digests,
         None => {
             let rules = ImportRules {
@@ -120,11 +120,11 @@ fn merged(
             };
             let contents = import(&vault, &layers, &rules, &|_| ())?;
             vault.keep_layers(&top, &contents.images)?;
-            (contents.images.merged_digest, contents.images.layer_digests)
+            contents.images.digests()?
         }
     };
-    let verified = unsigned_layers(&waiver, merged, &digests, policy.denied())?;
-    let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
+    let verified = unsigned_layers(&waiver, &digests, policy.denied())?;
+    let image = prepare(&vault, &verified, Shape::Root, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
     let place = place(call, policy, onto, upper, above)?;
@@ -155,10 +155,30 @@ pub(super) fn plain(
     root: &Root,
     onto: Onto<'_>,
 ) -> Result<()> {
+    show(call, policy, decision, lowers, own_layer, root, onto, None)
+}
+
+/// The same for an image that would be refused, or cannot be enforced, and is let pass.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn show(
+    call: &Call,
+    policy: &Policy,
+    decision: &Decision,
+    lowers: Lowers,
+    own_layer: Option<OwnLayer>,
+    root: &Root,
+    onto: Onto<'_>,
+    image: Option<&LetPass<'_>>,
+) -> Result<()> {
     let waiver = Waiver::by_policy(decision)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let own_id = own_layer.as_ref().map(|own| own.id.clone());
     let (upper, above) = own(own_layer);
+    // Whether it does matters only where it can be told; without fuse-overlayfs the kernel shows the files.
+    let aufs = match &lowers {
+        Lowers::Layers(layers) if image.is_some() => any_aufs(root, layers).unwrap_or(false),
+        _ => false,
+    };
     let (mut lowers, above): (Vec<OwnedFd>, _) = match lowers {
         // The own layer is among them.
         Lowers::Copies(directories) => (directories, None),
@@ -168,12 +188,25 @@ pub(super) fn plain(
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
         lowers.push(empty(root, &id)?);
     }
-    let place = place(call, policy, onto, upper, above)?;
+    let mut place = place(call, policy, onto, upper, above)?;
+    place.how.aufs = aufs;
     uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
-    let record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
+    let mut record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
+    if let Some(image) = image {
+        record.image = image.manifest.map(ToString::to_string);
+        record.names = image.names.to_vec();
+        record.would_refuse = image.refusal.map(Into::into);
+    }
     let whole = place.above.is_none();
     mount::keep(&Record { container: container.map(|c| c.id), whole, ..record })
+}
+
+/// An image that is let pass, and why it would not have been.
+pub(super) struct LetPass<'a> {
+    pub(super) manifest: Option<&'a BlobDigest>,
+    pub(super) names: &'a [String],
+    pub(super) refusal: Option<&'a Refusal>,
 }
 
 fn kind(decision: &Decision) -> Kind {

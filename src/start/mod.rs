@@ -29,7 +29,7 @@ use crate::sys::process::{self, Openssl};
 use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
-pub use image::{Prepared, prepare_image, vault_of};
+pub use image::{Prepared, Swap, prepare_image, vault_of};
 pub use swap::swap;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
@@ -140,6 +140,7 @@ fn place(call: &Call, policy: &Policy, onto: Onto<'_>, upper: Option<Upper>, abo
             nosuid: settings.nosuid || call.restrictions.nosuid,
             noexec: call.restrictions.noexec,
             top,
+            aufs: false,
         },
         instead: onto.instead,
     })

@@ -1,9 +1,10 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
+use super::image::Swap;
 use super::{image, layers, uppers};
 use crate::identify::{Target, further_stores, identify, recorded_lowers};
 use crate::invoke::Native;
-use crate::mount::{Instead, Record};
+use crate::mount::Instead;
 use crate::policy::{Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::Identity;
@@ -16,7 +17,7 @@ use crate::sys::mounts::Identity;
 /// Whatever a start by the mount program would be refused for; [`Case::O06Swap`] and [`Case::O03OtherMount`]
 /// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
 /// mounted.
-pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[String]) -> Result<Option<Record>> {
+pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[String]) -> Result<Swap> {
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any other.
@@ -39,11 +40,13 @@ pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[Strin
             layers::denied(policy, &claimed)?;
             let refusal = Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why);
             match policy.decide(nameless).mode {
-                Mode::Enforce => return Err(refusal),
-                Mode::Audit => image::audit(&refusal, call),
-                Mode::Off => {}
+                Mode::Enforce => Err(refusal),
+                Mode::Audit => {
+                    image::audit(&refusal, call);
+                    Ok(Swap::Stays(Some(refusal)))
+                }
+                Mode::Off => Ok(Swap::Stays(None)),
             }
-            Ok(None)
         }
         Target::Volume => Err(Refusal::new(Case::O06Swap, call.target.display().to_string(), "not in a store")),
     }

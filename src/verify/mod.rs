@@ -24,7 +24,8 @@ pub struct VerifiedImage {
     dialect: Option<Dialect>,
     signer: Option<SignedBy>,
     binding: Option<Binding>,
-    merged: VerifiedErofs,
+    root: VerifiedErofs,
+    merged: Option<VerifiedErofs>,
     layers: Vec<VerifiedErofs>,
     stackable: bool,
 }
@@ -39,7 +40,7 @@ pub struct VerifiedErofs {
 }
 
 impl VerifiedErofs {
-    /// Layer or merged.
+    /// A layer or a tree.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -96,14 +97,31 @@ impl VerifiedImage {
         self.binding.as_ref()
     }
 
-    /// The algorithm of the EROFS images and their objects.
-    pub fn algorithm(&self) -> Algorithm {
-        self.merged.digest.algorithm()
+    /// The manifest that was signed, where it is not this image's: the same image, compressed in another way.
+    pub fn signed_manifest(&self) -> Option<BlobDigest> {
+        let signed = self.binding.as_ref()?.subject?;
+        self.image.as_ref().is_some_and(|image| image.digest != signed).then_some(signed)
     }
 
-    /// The merged image.
-    pub fn merged(&self) -> &VerifiedErofs {
-        &self.merged
+    /// The algorithm of the EROFS images and their objects.
+    pub fn algorithm(&self) -> Algorithm {
+        self.root.digest.algorithm()
+    }
+
+    /// What a container is started from: the container's tree, or, where others have sealed composefs' tree
+    /// alone, that.
+    pub fn root(&self) -> &VerifiedErofs {
+        &self.root
+    }
+
+    /// composefs' canonical tree, where there is one.
+    pub fn merged(&self) -> Option<&VerifiedErofs> {
+        self.merged.as_ref()
+    }
+
+    /// All EROFS images, the layers' first.
+    pub fn all(&self) -> impl Iterator<Item = &VerifiedErofs> {
+        self.layers.iter().chain(Some(&self.root)).chain(&self.merged)
     }
 
     /// The layers' images, lowest first.

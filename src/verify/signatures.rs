@@ -7,7 +7,7 @@ use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
 use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
+use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
 
 /// Whether a seal must hold a binding statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
     }
     let mut signatures = BTreeMap::new();
     if rules.certificates.is_some() {
-        coverage(image, seal, binding.is_some(), &ders)?;
+        coverage(image, seal, binding.as_ref(), &ders)?;
     }
     for (role, der) in ders {
         let signer = match (&rules.certificates, digests.get(&role)) {
@@ -177,14 +177,20 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             format!("the statement says {}, the seal {}", binding.algorithm, seal.algorithm),
         );
     }
-    match (binding.subject, seal.dialect) {
-        (None, Dialect::Inline) => {}
-        (Some(subject), _) if subject == image.digest => {}
+    match (binding.subject, seal.subject) {
+        (None, None) => {}
+        // Its reader has asked which manifests may be meant.
+        (Some(subject), Some(artifact)) if subject == artifact => {}
         (Some(subject), _) => return refuse(Case::D04Replay, format!("it names {subject}")),
         (None, _) => return refuse(Case::D04Replay, "it names no image".into()),
     }
     if binding.config != image.config_digest {
         return refuse(Case::D04Replay, format!("it names the config {}", binding.config));
+    }
+    let noted = if seal.subject.is_some() { annotations(image) } else { other_annotations(image) };
+    if binding.annotations != noted {
+        // podman gives them to the container.
+        return refuse(Case::D04Replay, "it was made for other annotations of the manifest".into());
     }
     if binding.layers.len() != image.layers.len() {
         return refuse(
@@ -193,7 +199,9 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         );
     }
     for (number, (layer, (blob, diff_id, _))) in image.layers.iter().zip(&binding.layers).enumerate() {
-        if (layer.digest, layer.diff_id) != (*blob, *diff_id) {
+        // Another manifest has other blobs, which hold the same.
+        let same_blob = layer.digest == *blob || signed_elsewhere(image, seal);
+        if !same_blob || layer.diff_id != *diff_id {
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
@@ -214,7 +222,8 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
     match binding {
         Some(binding) => {
             digests.extend(binding.layers.iter().enumerate().map(|(n, (_, _, digest))| (Role::Layer(n), *digest)));
-            digests.insert(Role::Merged, binding.merged);
+            digests.insert(Role::Rootfs, binding.rootfs);
+            digests.extend(binding.merged.map(|merged| (Role::Merged, merged)));
             digests
                 .extend(claims(seal).filter(|(role, _)| *role == Role::Bootable).map(|(role, digest)| (role, *digest)));
         }
@@ -222,9 +231,18 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
             seal.erofs.iter().map(|e| (e.role, e.digest)).chain(seal.signatures.iter().map(|s| (s.role, s.digest))),
         ),
     }
-    digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest));
+    match claims(seal).find(|(role, _)| *role == Role::Manifest && signed_elsewhere(image, seal)) {
+        // The one that was signed is not here; its digest is in the statement, and says which it is.
+        Some((_, claimed)) => digests.insert(Role::Manifest, *claimed),
+        None => digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest)),
+    };
     digests.insert(Role::Config, verity_digest(seal.algorithm, &image.config));
     digests
+}
+
+/// Whether the seal is about the same image under another manifest.
+fn signed_elsewhere(image: &Image, seal: &Seal) -> bool {
+    seal.subject.is_some_and(|subject| subject != image.digest)
 }
 
 fn claims(seal: &Seal) -> impl Iterator<Item = (Role, &VerityDigest)> {
@@ -249,7 +267,7 @@ fn compare(role: Role, claimed: &VerityDigest, digests: &BTreeMap<Role, VerityDi
 }
 
 /// Whether enough is signed, before any signature is looked at.
-fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
+fn coverage(image: &Image, seal: &Seal, binding: Option<&Binding>, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
     if ders.is_empty() {
         return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
     }
@@ -257,12 +275,20 @@ fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u
     let missing = |roles: &[Role]| -> Vec<String> {
         roles.iter().filter(|r| !ders.contains_key(r)).map(ToString::to_string).collect()
     };
-    let wanted: Vec<Role> = match (bound, seal.dialect) {
-        (true, Dialect::Inline) => [vec![Role::Config, Role::Merged], layers].concat(),
-        (true, _) => [vec![Role::Manifest, Role::Config, Role::Merged], layers].concat(),
-        // Without a statement the tree itself must be signed, in one way or the other.
-        (false, _) if ders.contains_key(&Role::Merged) => vec![Role::Merged],
-        (false, _) => layers,
+    let wanted: Vec<Role> = match binding {
+        Some(binding) => {
+            let documents = match seal.dialect {
+                Dialect::Inline => vec![Role::Config],
+                _ => vec![Role::Manifest, Role::Config],
+            };
+            let merged = binding.merged.map(|_| Role::Merged);
+            documents.into_iter().chain([Role::Rootfs]).chain(merged).chain(layers).collect()
+        }
+        // Without a statement a tree itself must be signed, or what it is made of.
+        None => match [Role::Rootfs, Role::Merged].into_iter().find(|role| ders.contains_key(role)) {
+            Some(tree) => vec![tree],
+            None => layers,
+        },
     };
     let missing = missing(&wanted);
     if missing.is_empty() && !wanted.is_empty() {

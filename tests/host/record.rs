@@ -26,6 +26,8 @@ fn record(target: &std::path::Path, mounted: Mounted) -> Record {
         upper: Some("/c/diff".into()),
         verity: false,
         whole: true,
+        would_refuse: None,
+        signed_manifest: None,
         shows: mounted.shows,
         since: 1_700_000_000,
     }

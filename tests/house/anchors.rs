@@ -74,7 +74,15 @@ fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<
     let seals = layout.referrers(&image.digest, &Budget::STANDARD).unwrap();
     let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
     let budget = &Budget::STANDARD;
-    let question = Question { image, found: &found, home: store, rules: &rules, budget, checked: &|_| false };
+    let question = Question {
+        image,
+        found: &found,
+        home: store,
+        rules: &rules,
+        budget,
+        about: layerseal::seal::About::Manifest,
+        checked: &|_| false,
+    };
     let mut layers = Layers::new(|wanted| {
         let reader = ReadOnly { store, algorithm: wanted.algorithm };
         Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {})

@@ -71,6 +71,7 @@ impl Host {
             home: store,
             rules: &rules,
             budget: &Budget::STANDARD,
+            about: layerseal::seal::About::Manifest,
             checked: &|_| checked,
         };
         judge(&question, &mut Layers::new(|wanted| self.contents(wanted.algorithm))).into_result()
@@ -111,17 +112,17 @@ fn f06_erofs_images_can_be_denied_in_every_algorithm() {
     let Some(host) = Host::new() else { return };
     let (long, short) = (host.contents(Algorithm::Sha512).unwrap(), host.contents(Algorithm::Sha256).unwrap());
     for (text, what) in [
-        (format!("fsverity-sha512-12:{}", long.images.merged_digest), "merged"),
-        (format!("sha512:{}", long.images.layer_digests[1]), "layer-1"),
+        (format!("fsverity-sha512-12:{}", long.images.merged_digest().unwrap()), "merged"),
+        (format!("sha512:{}", long.images.container().unwrap().layer_digests[1]), "layer-1"),
     ] {
         host.refused(host.deny(&format!("\n{text}\n")), what);
     }
     // The same tree in an algorithm that no seal uses: nobody says that this image is it.
-    let denied = host.deny(&format!("\nfsverity-sha256-12:{}\n", short.images.merged_digest));
+    let denied = host.deny(&format!("\nfsverity-sha256-12:{}\n", short.images.container().unwrap().rootfs_digest));
     host.judge(denied.clone(), &[signer()], false).unwrap();
     // A seal that uses it says so, and then the other seal does not help.
     host.sign("signer", signer(), &["--algorithm", "sha256"]);
-    host.refused(denied, "merged");
+    host.refused(denied, "rootfs");
 }
 
 #[test]
@@ -144,13 +145,13 @@ fn f06_a_denied_certificate_vouches_for_nothing() {
 fn f06_images_that_nobody_vouches_for_are_denied_too() {
     let Some(host) = Host::new() else { return };
     let contents = host.contents(Algorithm::Sha512).unwrap();
-    let try_it = |denied| unsigned(&host.image, contents.images.merged_digest, &contents.images.layer_digests, &denied);
+    let try_it = |denied| unsigned(&host.image, &contents.images.digests().unwrap(), &denied);
     try_it(Denied::nothing()).unwrap();
     for line in [
         host.image.digest.to_string(),
         host.image.layers[0].diff_id.to_string(),
-        format!("fsverity-sha512-12:{}", contents.images.merged_digest),
-        format!("fsverity-sha512-12:{}", contents.images.layer_digests[0]),
+        format!("fsverity-sha512-12:{}", contents.images.container().unwrap().rootfs_digest),
+        format!("fsverity-sha512-12:{}", contents.images.container().unwrap().layer_digests[0]),
     ] {
         assert_eq!(try_it(host.deny(&line)).unwrap_err().case(), Case::F06Denied, "{line}");
     }
