@@ -10,6 +10,7 @@ mod common;
 #[path = "../common/tree.rs"]
 mod tree;
 
+mod builders;
 mod bundles;
 mod differences;
 #[allow(dead_code)]
