@@ -2,6 +2,7 @@
 # make demo     seal an image and see it mounted, and refused, in a VM
 # make test     everything that is tested
 # make check    formatting, lints, dependencies
+# make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
 # make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
@@ -13,7 +14,7 @@ CARGO ?= cargo
 BINARY ?= target/release/layerseal
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build release demo test test-unit test-vm check fuzz bench docs install install-hooks uninstall packages clean
+.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench docs install install-hooks uninstall packages clean
 
 all: release
 
@@ -48,6 +49,10 @@ check: packages
 fuzz: packages
 	@sh tests/vm/packages.sh fuzz
 	@sh fuzz/run.sh $(FUZZ_SECONDS)
+
+SEEDS ?= 3000
+same-tree: packages
+	SAME_TREE_SEEDS=$(SEEDS) $(CARGO) test --locked --test same_tree -- --nocapture
 
 bench: packages
 	@sh benches/run.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the seeds of one target, or of all: make-seeds.sh [artifact_json|binding|pkcs7_der|tar_import]...
+# Makes the seeds of one target, or of all: make-seeds.sh [artifact_json|binding|pkcs7_der|store_json|tar_import]...
 #
 # Needs openssl, GNU tar, gzip, zstd, setcap and, for seals, the binary ($LAYERSEAL, target/debug/layerseal).
 # Run it as root: some tars hold devices. Keys are thrown away and new each time, so new seeds differ
@@ -200,6 +200,24 @@ artifact_json() {
     printf '{"a":1,"b":[{"c":null,"d":-1.5e3},true],"a":"\\u0061"}' >"$seeds/twice"
 }
 
+# --- store_json: records as containers-storage writes them, a manifest and an index.
+
+store_json() {
+    id() { printf '%064d' "$1"; }
+    printf '[{"id":"%s","digest":"sha256:%s","names":["registry.example.com/acme/app:1"],"names-history":["x"],' \
+        "$(id 1)" "$(id 2)" >"$seeds/images"
+    printf '"layer":"%s","metadata":"{}","big-data-names":["manifest","manifest-sha256:%s"],' "$(id 3)" "$(id 2)" \
+        >>"$seeds/images"
+    printf '"big-data-sizes":{"manifest":1},"big-data-digests":{"manifest":"sha256:%s"}}]' "$(id 2)" >>"$seeds/images"
+    printf '[{"id":"%s","names":["c"],"image":"%s","layer":"%s","metadata":"{\\"image-name\\":\\"%s\\",%s}"}]' \
+        "$(id 1)" "$(id 2)" "$(id 3)" registry.example.com/acme/app:1 '\"name\":\"c\"' >"$seeds/containers"
+    descriptor() { printf '{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%s","size":7}' "$1" "$(id "$2")"; }
+    printf '{"schemaVersion":2,"config":%s,"layers":[%s],"annotations":{"a":"b"}}' \
+        "$(descriptor config.v1+json 1)" "$(descriptor layer.v1.tar 2)" >"$seeds/manifest"
+    printf '{"schemaVersion":2,"manifests":[%s]}' "$(descriptor manifest.v1+json 1)" >"$seeds/index"
+    printf '[{"id":"x","names":null,"big-data-names":null}]' >"$seeds/null"
+}
+
 # --- tar_import: layers as tools make them, each about one question.
 
 tar_import() {
@@ -256,7 +274,7 @@ tar_import() {
     pack "$seeds/sparse-pax" pax --sparse
 }
 
-[ $# -gt 0 ] || set -- artifact_json binding pkcs7_der tar_import
+[ $# -gt 0 ] || set -- artifact_json binding pkcs7_der store_json tar_import
 for target; do
     seeds=$here/seeds/$target
     empty "$seeds"

@@ -10,8 +10,8 @@
 //! # What a seal is
 //!
 //! Everything that a publisher adds to an OCI image so that a host can check, before and while it
-//! runs, that the filesystem is the publisher's: EROFS metadata images of the layers and of all of
-//! them merged, and PKCS#7 signatures over fs-verity digests of manifest, config, these images, and a
+//! runs, that the filesystem is the publisher's: EROFS metadata images of the layers and of what all of
+//! them come to, and PKCS#7 signatures over fs-verity digests of manifest, config, these images, and a
 //! [binding statement](crate::seal::Binding).
 //!
 //! A signature is over a *formatted digest*, as the kernel verifies it:
@@ -23,24 +23,32 @@
 //!
 //! # From layers to trees
 //!
-//! Layers in `rootfs.diff_ids` order, entries in tar order. Leading and trailing slashes and `.`
-//! parts are dropped, `..` is refused, and so is a parent that is missing or no directory. Directory
-//! over directory replaces metadata and keeps children; anything else replaces. A hard link must name
-//! an existing non-directory. Whiteouts act at their place in the stream, as in other composefs
-//! importers: an entry that comes before its own layer's marker is removed by it. The OCI
-//! specification would keep it; one digest for one image matters more.
+//! Layers in `rootfs.diff_ids` order, entries in tar order. Two trees come of one pass over them.
 //!
-//! *Merged tree*: all layers; then root's metadata copied from `/usr`, `/run` emptied, extended
-//! attributes reduced to `security.capability`. EROFS V1: the digest is the one that composefs 0.9 and C
-//! `mkcomposefs --min-version=1` compute.
+//! *The container's tree*, role `rootfs`: what podman shows for the image on its own overlay, fixed by the tars alone.
+//! Every start mounts it. podman is asked for each rule (`tests/same_tree`):
 //!
-//! *Layer tree*: what the layer brings, and a character device 0:0 for everything that it takes
-//! away, so that a stack of layer images mounts to the same tree as the merged image, root's own
-//! metadata and `/run` aside. An opaque directory is written as one device for each name that it
-//! hides: the V1 writer keeps opaque attributes for showing, not for acting. A layer that changes a
-//! hard link group of lower layers carries the whole group, so that link counts agree. One difference is
-//! left: the format gives a directory that holds a device 0:0 of the tar overlay attributes for
-//! showing, and in a stack the uppermost layer's directory decides whether they are seen.
+//! - The root is 0555 0:0, 1970, whatever its entries say: a container shows its writable layer's.
+//! - A parent without an entry in its layer is a directory 0755 0:0, 1970, also where lower layers have another. One
+//!   that is a symlink of the same layer is followed inside the root; `..` of a name is cleaned there.
+//! - Whiteouts and opaque markers act on lower layers, wherever they stand; a device 0:0 is a whiteout.
+//! - A hard link names a file of its own layer; its metadata go to the file, the last ones count.
+//! - `user.*`, `security.*` but for SELinux's label, and access control lists, which directories hand on and which are
+//!   one with the mode. `trusted.*` is refused.
+//! - Times that Go cannot count are 1970, but for symlinks; sparse files are expanded.
+//!
+//! *Layer trees*: a layer of that tree by itself, with a device 0:0 for each name that it takes away and overlayfs's
+//! attribute for each opaque directory. Stacked they show exactly the container's tree. A marker that hides nothing is
+//! left out, since overlayfs would list it.
+//!
+//! *The merged tree*, role `merged`: composefs' canonical one, for hosts that boot from an image. A missing parent is
+//! refused, and so is what composefs' importers refuse: then there is none. Markers act at their place in the stream.
+//! Root's metadata are copied from `/usr`, `/run` is emptied, extended attributes are reduced to
+//! `security.capability`. The digest is the one that composefs 0.9 and C `mkcomposefs --min-version=1` compute. It is
+//! signed, verified where it is there, mounted when a person asks for it, and by a start only where others have sealed
+//! nothing else.
+//!
+//! All are EROFS V1.
 //!
 //! # Accepting a seal
 //!
@@ -48,12 +56,13 @@
 //!
 //! 1. The artifact's bytes match its descriptor, its shape is one that is known, its `subject` is this
 //!    image.
-//! 2. The statement parses, its signature is by a trusted certificate, and it names this manifest,
-//!    this config, these layers in this order, and these digests; the name that was asked for is
+//! 2. The statement parses, its signature is by a trusted certificate, and it names this config, these annotations
+//!    of the manifest, these layers in this order, and these digests; it names this manifest too, but where a store
+//!    holds the same image under another one; the name that was asked for is
 //!    among its identities. In an inline seal it names no manifest: it is in the one that it is about.
 //!    Where the policy says `rollback = "refuse"`, its sequence is not below the highest that this host
 //!    accepted for one of its names.
-//! 3. Manifest, config, every layer and merged carry a valid signature by a trusted certificate over
+//! 3. Manifest, config, every layer and both trees carry a valid signature by a trusted certificate over
 //!    the digest that the statement gives for the role.
 //! 4. At first use the images are made again from the layers: the same digest, or, for images in other
 //!    format versions, the same tree.
@@ -84,8 +93,15 @@
 //!    FUSE's number only) gets a read-only clone of it on top.
 //! 3. The lower directories are looked up in the store's records, and the records compared with each
 //!    other: IDs with diff_ids, manifest and config with their digests. What comes out is a claim.
-//! 4. The policy, read once, says what is asked of an image of these names. Where a container names its
-//!    image, that one counts; else all images with these layers do, by the strictest rule.
+//!    podman is the oracle: the manifest is the one under the key `manifest`, JSON that Go and we could read in
+//!    two ways is refused ([`go_json`](crate::oci::go_json)), and the names of a list are its instance's.
+//! 4. The policy, read once, says what is asked of an image of these names: the rules of all of them count,
+//!    each setting in its strictest form. Where a container names its image, that one counts; else all images
+//!    with these layers do: each must pass where a container is made from one of them, and each with a name that
+//!    asks for a seal where one is only shown. The name that the
+//!    container was made by (`image-name` in its metadata, which podman writes when it is asked) is the one that
+//!    the seal must be for, and `@sha256:` in it must be the digest of the manifest or of an index that lists it.
+//!    Where nobody says which name was asked for, the seal must be for each.
 //! 5. *enforce*: the seals in the vault are judged as above. At first use the layers are read by their
 //!    tar-split tables: every file of the directories gets fs-verity, its digest is the kernel's, and it
 //!    becomes an object by one more name. Nothing is hashed here, unless a seal has no statement, and
@@ -93,9 +109,10 @@
 //!    Where none passes and the policy says `fetch = "on-mount"`, the image's repositories are asked once,
 //!    under a deadline, by a skopeo with an empty environment; it touches nothing of the container store,
 //!    whose locks the caller holds. What comes is kept, judged, and nobody is asked again.
-//! 6. *audit*: a refusal goes to the journal, and the image is shown as this host finds it, enforced all
-//!    the same. *off*: the directories are shown as they are, or, where they hold whiteouts as files
-//!    (containers-storage writes them so for mount programs), as in audit.
+//! 6. *audit*: a refusal goes to the journal and into the mount's record, with its case, subject and remedy, and the
+//!    image is shown as this host finds it, enforced all the same. What cannot be made into a tree, read, or enforced
+//!    is left to be shown as it is: audit always starts. *off*: the directories are shown as they are. Where they
+//!    hold whiteouts as files (containers-storage writes them so for mount programs), fuse-overlayfs shows them.
 //! 7. The mount, detached until the end; then a record in `/run/layerseal/mounts`, by device number.
 //!
 //! Parts of an image (`podman image diff`, `podman system check`) are shown where an image that holds
@@ -117,12 +134,20 @@
 //! 3. It was made for this container: its target is in the layer that the store has on record for the
 //!    container's ID. Without a store the root's path must be the target.
 //! 4. Nothing lay in it before the runtime bound it on itself.
-//! 5. What was decided at the mount is what the policy asks now: sealed, by a signer who is still trusted,
-//!    with fs-verity; nothing of it denied.
-//! 6. No mount of the container covers a system path, unless `cover` names it.
+//! 5. Nothing that it was mounted from is denied, by the record, and nothing of the image that the container is
+//!    made from, by the image's documents in the store: in every mode, before anything else.
+//! 6. What was decided at the mount is what the policy asks now: sealed, for the name that was asked for, by a
+//!    signer who is still trusted, with fs-verity.
+//! 7. No mount of the container covers a system path, unless `cover` names it.
 //!
-//! Names decide which rule counts: those that the image had at the mount and those that the container's image
-//! has now, the strictest of all. Annotations are not looked at: who makes a pod writes them.
+//! `precreate` asks more, of what podman has done by then: what it read of the image is the same in the verified
+//! root, with every attribute that it copies into volumes (O09); what it copied into the upper directory for this
+//! start is the image's; no mount was filled for a container that was refused (O10); and an image that is mounted in
+//! the container is verified as its root is (O11).
+//!
+//! Names decide which rules count: those that the image had at the mount, those that the container's image has
+//! now, and the one that podman was asked for; each setting in its strictest form. Annotations are not looked at:
+//! who makes a pod writes them.
 //!
 //! *precreate*, called by podman before the runtime. podman's overlay is read back from mountinfo as the call
 //! that a mount program would have got, and goes the way of a start; at its end the overlay is unmounted, not

@@ -31,6 +31,27 @@ fn the_policy_page_is_the_sample() {
     }
 }
 
+/// Anybody can write into the journal under layerseal's name: what we tell people to run leaves that out.
+#[test]
+fn words_for_the_journal_are_roots_alone() {
+    fn look(path: &std::path::Path, found: &mut usize) {
+        if path.is_dir() {
+            std::fs::read_dir(path).unwrap().for_each(|entry| look(&entry.unwrap().path(), found));
+        } else if let Ok(text) = std::fs::read_to_string(path) {
+            for line in text.lines().filter(|line| line.contains("journalctl ") && line.contains("MESSAGE_ID")) {
+                assert!(line.contains("_UID=0"), "{}: {line}", path.display());
+                *found += 1;
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = 0;
+    ["README.md", "docs", "hooks", "contrib", "src"].iter().for_each(|place| look(&root.join(place), &mut found));
+    assert!(found >= 3, "{found}");
+    let said = common::Bench::new().run(&["hook", "explain", "O09"]).ok().stdout;
+    assert!(said.contains("_UID=0 MESSAGE_ID="), "{said}");
+}
+
 #[test]
 fn exit_codes_are_documented_from_the_enum() {
     let help = common::Bench::new().run(&["--help"]).ok().stdout;

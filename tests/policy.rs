@@ -205,8 +205,10 @@ fn f02_bundles_count_whole_and_garbage_is_not_passed_over() {
     host.certificate("etc", "both", "bundle.pem", &bundle);
     assert_eq!(host.decide(&[]).certificates.len(), 2);
     host.certificate("etc", "both", "same.der", &signer().cert.to_der().unwrap());
-    host.certificate("etc", "both", "notes.txt", b"not looked at");
     host.load().unwrap();
+    let notes = host.certificate("etc", "both", "notes.txt", b"nobody knows what for");
+    assert_eq!(host.refused(), Case::F01Store);
+    std::fs::remove_file(notes).unwrap();
     host.certificate("etc", "both", "garbage.crt", b"garbage");
     assert_eq!(host.refused(), Case::F02Certificate);
     host.write("etc/policy.toml", "[default]\ntrust = [\"../acme\"]");
@@ -228,23 +230,173 @@ fn f04_images_without_a_name_have_a_rule_of_their_own() {
 }
 
 #[test]
-fn f04_stores_of_rules_of_one_mode_do_not_depend_on_the_order() {
+fn f04_an_alias_chooses_no_trust_store() {
     let Some(host) = Host::new() else { return };
     host.certificate("etc", "one", "a.crt", &signer().cert.to_pem().unwrap());
     host.certificate("etc", "two", "b.crt", &stranger().cert.to_pem().unwrap());
+    host.certificate("etc", "both", "a.crt", &signer().cert.to_pem().unwrap());
+    host.certificate("etc", "both", "b.crt", &stranger().cert.to_pem().unwrap());
     host.write(
         "etc/policy.toml",
-        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]",
+        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n\
+         [[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"c\"\ntrust = [\"both\"]\n\
+         [[rule]]\nimage = \"d\"\nmode = \"off\"\n[[rule]]\nimage = \"e\"\nmode = \"off\"\ntrust = [\"two\"]",
     );
-    for (names, store, name) in [
-        (["a/x", "b/y"], "one", "a/x"),
-        (["b/y", "a/x"], "one", "a/x"),
-        (["b/x", "a/x"], "two", "b/x"),
-        (["a/x", "b/x"], "two", "b/x"),
-    ] {
-        let decision = host.decide(&names);
-        assert_eq!((decision.stores, decision.name.as_deref()), (vec![store.to_owned()], Some(name)));
+    let trusted = |names: &[&str]| -> Vec<String> {
+        host.decide(names).certificates.iter().map(|c| c.subject().to_owned()).collect()
+    };
+    let (one, two) = (trusted(&["a/x"]), trusted(&["b/x"]));
+    assert!(one.len() == 1 && two.len() == 1 && one != two);
+    // A longer pattern, a smaller name: nobody is trusted who is not for each of them.
+    for names in [["a/x", "b/y"], ["b/y", "a/x"], ["b/x", "a/x"], ["a/x", "b/x"], ["a/x", "unheard"]] {
+        assert!(trusted(&names).is_empty(), "{names:?}");
+        assert!(host.decide(&names).stores.is_empty(), "{names:?}");
     }
+    assert_eq!(trusted(&["a/x", "c"]), one);
+    assert_eq!(trusted(&["c", "b/x", "b/y"]), two);
+    // A rule that asks for nothing trusts nobody less, unless it says so.
+    assert_eq!(trusted(&["a/x", "d"]), one);
+    assert!(trusted(&["a/x", "e"]).is_empty());
+}
+
+#[test]
+fn f04_every_setting_counts_in_its_strictest_form() {
+    let Some(host) = Host::new() else { return };
+    let lenient = [
+        ("mode", "\"audit\"", "\"enforce\""),
+        ("binding", "\"local\"", "\"required\""),
+        ("identity", "false", "true"),
+        ("verity", "\"off\"", "\"require\""),
+        ("upper", "\"any\"", "\"empty\""),
+        ("dates", "\"ignore\"", "\"enforce\""),
+        ("rollback", "\"allow\"", "\"refuse\""),
+        ("fetch", "\"on-mount\"", "\"never\""),
+        ("fetch_timeout", "20", "10"),
+        ("cover", "[\"/usr\", \"/srv\"]", "[\"/usr/share\", \"/opt\"]"),
+    ];
+    let shown = |d: &Decision| {
+        let cover: Vec<String> = d.cover.iter().map(ToString::to_string).collect();
+        let timeout = d.fetch_timeout.as_secs();
+        format!(
+            "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {cover:?}",
+            d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch
+        )
+    };
+    let all = |strict: bool| -> String {
+        lenient.iter().map(|(key, lax, hard)| format!("{key} = {}\n", if strict { hard } else { lax })).collect()
+    };
+    let write = |first: &str, second: &str| {
+        let text = format!(
+            "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"host.example/aaa/whole\"\n{first}\
+             [[rule]]\nimage = \"z.example/*\"\n{second}"
+        );
+        host.write("etc/policy.toml", &text);
+    };
+    let (whole, short) = ("host.example/aaa/whole:1", "z.example/x:1");
+    // By one name, by the other, and by both in any order; the longer pattern is the lenient one, and the other way.
+    for strict_first in [true, false] {
+        write(&all(strict_first), &all(!strict_first));
+        let strict = host.decide(&[if strict_first { whole } else { short }]);
+        for names in [[whole, short], [short, whole]] {
+            let both = host.decide(&names);
+            let mut wanted = strict.clone();
+            wanted.cover = vec!["/usr/share".to_owned().try_into().unwrap()];
+            assert_eq!(shown(&both), shown(&wanted), "{names:?}");
+            let of = if strict_first { "host.example/aaa/whole in " } else { "z.example/* in " };
+            for (key, ..) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+                assert!(
+                    both.sources[key].len() == 1 && both.sources[key][0].starts_with(of),
+                    "{key}: {:?}",
+                    both.sources
+                );
+            }
+            assert_eq!(both.sources["cover"].len(), 2);
+        }
+    }
+    // One setting of each.
+    for (key, lax, hard) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+        write(&format!("{key} = {lax}\n"), &format!("{key} = {hard}\n"));
+        assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[short])), "{key}");
+        assert_ne!(shown(&host.decide(&[whole])), shown(&host.decide(&[short])), "{key}");
+        // A name that no rule is for has the default's.
+        assert_eq!(host.decide(&[short, "x"]).sources["mode"].len(), 2, "{key}");
+    }
+    // What a rule with "off" has from the default alone is not asked where another name asks.
+    write("binding = \"local\"\nidentity = false\n", "mode = \"off\"\n");
+    assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[whole])));
+    write("rollback = \"allow\"\n", "mode = \"off\"\nrollback = \"refuse\"\n");
+    assert_eq!(host.decide(&[whole, short]).rollback, layerseal::policy::Rollback::Refuse);
+}
+
+#[test]
+fn f04_a_short_name_is_decided_by_the_name_that_it_stands_for() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    let acme = rule("registry.example.com/acme/*", "enforce") + &rule("docker.io/library/web", "enforce");
+    host.write("etc/policy.toml", &(rule("localhost/*", "off") + &acme));
+    for (name, mode) in [
+        ("localhost/acme/app:1", Mode::Enforce),
+        ("localhost/acme/app@sha256:00", Mode::Enforce),
+        ("LocalHost/acme/app:1", Mode::Enforce),
+        ("localhost/web", Mode::Enforce),
+        ("localhost/library/web", Mode::Enforce),
+        ("localhost/acmes/app", Mode::Off),
+        ("localhost/other", Mode::Off),
+        ("localhost/webs", Mode::Off),
+    ] {
+        assert_eq!(host.decide(&[name]).mode, mode, "{name}");
+    }
+    // A rule for all of a host is for no short name: builds have those too. Who means the local one says so.
+    host.write("etc/policy.toml", &(rule("localhost/*", "off") + &rule("registry.example.com/*", "enforce")));
+    assert_eq!(host.decide(&["localhost/acme/app"]).mode, Mode::Off);
+    host.write("etc/policy.toml", &(rule("localhost/acme/app", "off") + &acme));
+    assert_eq!(host.decide(&["localhost/acme/app"]).mode, Mode::Off);
+    assert_eq!(host.decide(&["localhost/acme/other"]).mode, Mode::Enforce);
+}
+
+#[test]
+fn f04_hosts_are_compared_in_one_form() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    for pattern in [
+        "registry.example.com/acme/*",
+        "Registry.Example.Com/acme/app",
+        "registry.example.com.:443/acme/app",
+        "REGISTRY*",
+    ] {
+        host.write("etc/policy.toml", &format!("[default]\nmode = \"off\"\n{}", rule(pattern, "audit")));
+        for name in [
+            "registry.example.com/acme/app:1",
+            "REGISTRY.example.com/acme/app",
+            "registry.example.com./acme/app:1",
+            "registry.example.com:443/acme/app@sha256:00",
+        ] {
+            assert_eq!(host.decide(&[name]).mode, Mode::Audit, "{pattern}: {name}");
+        }
+        for name in ["registry.example.com:5000/acme/app", "registry.example.org/acme/app"] {
+            let mode = if pattern == "REGISTRY*" { Mode::Audit } else { Mode::Off };
+            assert_eq!(host.decide(&[name]).mode, mode, "{pattern}: {name}");
+        }
+    }
+    // Two rules for one place are two, however they are written.
+    host.write("etc/policy.toml", &(rule("a.example/x", "off") + &rule("A.example:443/x", "audit")));
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f04_a_default_that_asks_less_than_a_rule_is_found() {
+    let Some(host) = Host::new() else { return };
+    host.write(
+        "etc/policy.toml",
+        "[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nidentity = false\n[[rule]]\nimage = \"a/*\"\n\
+         mode = \"enforce\"\nrollback = \"refuse\"\n[[rule]]\nimage = \"b/*\"\nmode = \"off\"\nupper = \"empty\"",
+    );
+    let found = host.load().unwrap().lenient();
+    let settings: Vec<&str> = found.iter().filter_map(|f| f.split(' ').next()).collect();
+    assert_eq!(settings, ["mode", "rollback"]);
+    assert!(found.iter().all(|f| f.contains("stricter for a/* in ")), "{found:?}");
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"a/*\"\nmode = \"audit\"");
+    assert_eq!(host.load().unwrap().lenient(), [""; 0]);
 }
 
 #[test]
@@ -341,10 +493,81 @@ fn f06_what_is_not_understood_is_refused() {
         host.deny("etc", name, b"garbage");
     }
     host.load().unwrap();
+    // That is how a name ends, and not what stands in it.
+    for name in ["acme.rpm.list", "acme.dpkg-dist.list", "x.rpm", "x.list.rpmsave.bak", "x.list.dpkg-"] {
+        let path = host.deny("etc", name, b"garbage");
+        assert_eq!(host.refused(), Case::F03Policy, "{name}");
+        std::fs::remove_file(path).unwrap();
+    }
+    let digest = BlobDigest::of(b"x");
+    for name in ["kernel.rpms.list", "a.dpkg-new.list"] {
+        let path = host.deny("etc", name, format!("{digest}\n").as_bytes());
+        assert!(host.load().unwrap().denied().blob(&digest, "x").is_err(), "{name}");
+        std::fs::remove_file(path).unwrap();
+    }
     // A certificate that is too weak to be trusted can be denied.
     let weak = common::Signer::new("weak", 1024, -1, 30);
     let path = host.deny("etc", "weak.crt", &weak.cert.to_pem().unwrap());
     assert_eq!(host.load().unwrap().denied().count(), (1, 0));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(host.refused(), Case::F03Policy);
+}
+
+/// A name that is no UTF-8, in a directory that is read.
+fn odd_name(ending: &str) -> std::ffi::OsString {
+    std::os::unix::ffi::OsStringExt::from_vec([b"\xff", ending.as_bytes()].concat())
+}
+
+#[test]
+fn f03_names_that_are_no_text_are_not_passed_over() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    host.certificate("run", "acme/ca", "a.crt.dpkg-new", b"garbage");
+    std::fs::create_dir_all(host.0.path("etc/deny.d")).unwrap();
+    host.load().unwrap();
+    for (place, ending) in [
+        ("etc/deny.d", ".list"),
+        ("etc/deny.d", ".crt"),
+        ("etc/deny.d", "~"),
+        ("etc/policy.d", ".toml"),
+        ("usr/policy.d", ""),
+        ("run/trust.d/acme", ".crt"),
+        ("run/trust.d/acme/ca", ".pem"),
+    ] {
+        let path = host.0.path(place).join(odd_name(ending));
+        std::fs::write(&path, "garbage").unwrap();
+        assert_eq!(host.refused(), Case::F03Policy, "{place} {ending}");
+        std::fs::remove_file(path).unwrap();
+    }
+    host.load().unwrap();
+}
+
+/// A drop-in or a certificate of which the name says nothing is not one that is not there.
+#[test]
+fn f03_other_names_in_the_configuration_are_refused() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\ntrust = [\"acme\"]");
+    for (place, name, case) in [
+        ("etc/policy.d", "10-strict.tml", Case::F03Policy),
+        ("etc/policy.d", "10-strict.TOML", Case::F03Policy),
+        ("etc/policy.d", "10.rpm.conf", Case::F03Policy),
+        ("run/trust.d/acme", "new.CRT", Case::F01Store),
+        ("run/trust.d/acme", "new.rpm.cert", Case::F01Store),
+        ("run/trust.d/acme/ca", "README", Case::F01Store),
+    ] {
+        let path = host.0.path(place).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "version = 1\n[[rule]]\nimage = \"x\"\nmode = \"enforce\"\n").unwrap();
+        assert_eq!(host.refused(), case, "{place} {name}");
+        std::fs::remove_file(path).unwrap();
+    }
+    // What editors and package managers leave.
+    for name in ["10.toml.rpmnew", "10.toml.dpkg-old", "10.toml~", ".10.toml.swp", "10.toml.ucf-dist"] {
+        host.0.write(&format!("etc/policy.d/{name}"), b"garbage");
+        host.certificate("run", "acme", name, b"garbage");
+    }
+    symlink("/dev/null", host.0.path("etc/policy.d/anything")).unwrap();
+    assert_eq!(host.decide(&["x"]).mode, Mode::Audit);
+    host.write("etc/policy.d/10.rpm.toml", "[[rule]]\nimage = \"x\"\nmode = \"enforce\"");
+    assert_eq!(host.decide(&["x"]).mode, Mode::Enforce);
 }

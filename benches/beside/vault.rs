@@ -109,11 +109,11 @@ pub fn sign_and_mount(place: &Place) {
     }
 }
 
-/// The merged EROFS image of the only image in a vault.
+/// The EROFS image that is mounted of the only image in a vault.
 pub fn merged(vault: &std::path::Path) -> PathBuf {
     let image = std::fs::read_dir(vault.join("images")).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(image.join("digests.fsverity-sha256-12")).unwrap();
-    let digest = text.lines().next().and_then(|line| line.strip_prefix("merged ")).unwrap();
+    let digest = text.lines().next().and_then(|line| line.strip_prefix("rootfs ")).unwrap();
     vault.join("objects").join(&digest[..2]).join(&digest[2..])
 }
 

@@ -277,7 +277,7 @@ _layerseal() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "erofs-alongside canonical metadata" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "metadata erofs-alongside canonical" -- "${cur}"))
                     return 0
                     ;;
                 --trust)
@@ -1288,7 +1288,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__mount)
-            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --algorithm --verity --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --merged --algorithm --verity --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1627,7 +1627,7 @@ _layerseal() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "erofs-alongside canonical metadata" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "metadata erofs-alongside canonical" -- "${cur}"))
                     return 0
                     ;;
                 --platform)

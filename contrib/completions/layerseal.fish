@@ -77,7 +77,7 @@ false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l authfile -d 'File with credentials [default: as containers-auth.json(5) has it]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and our certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l inline -d 'Write the digests of config, layers and merged into annotations of the manifest instead'
+complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l inline -d 'Write the digests of config, layers and trees into annotations of the manifest instead'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
@@ -86,9 +86,9 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l passphrase-
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l algorithm -d 'Digest algorithm' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l identity -d 'A name that the image may run under, without tag; several with commas, or repeated' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l sequence -d 'A number that grows with every release' -r
-complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l format -d 'How the seal is written down' -r -f -a "erofs-alongside\t'An artifact that carries the EROFS images (erofs-alongside.v1)'
-canonical\t'The same without them: who reads it makes them from the layers (canonical.v1)'
-metadata\t'One annotation for each role, without them too (metadata.v1)'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l format -d 'How the seal is written down' -r -f -a "metadata\t'One annotation for each role: who reads it makes the EROFS images from the layers (metadata.v1)'
+erofs-alongside\t'An artifact that carries the EROFS images too (erofs-alongside.v1, which upstream has dropped)'
+canonical\t'The same without them (canonical.v1)'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l platform -d 'The instance of a multi-platform image [default: every one]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l output -d 'Where to put the seal: a layout or a repository [default: beside the image]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l tls-verify -d 'Whether a registry must have TLS, and a certificate that is trusted [default: unless registries.conf calls it insecure]' -r -f -a "true\t''
@@ -115,9 +115,9 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l json -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l signatures -d 'Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l format -d 'How the seal is written down' -r -f -a "erofs-alongside\t'An artifact that carries the EROFS images (erofs-alongside.v1)'
-canonical\t'The same without them: who reads it makes them from the layers (canonical.v1)'
-metadata\t'One annotation for each role, without them too (metadata.v1)'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l format -d 'How the seal is written down' -r -f -a "metadata\t'One annotation for each role: who reads it makes the EROFS images from the layers (metadata.v1)'
+erofs-alongside\t'An artifact that carries the EROFS images too (erofs-alongside.v1, which upstream has dropped)'
+canonical\t'The same without them (canonical.v1)'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l trust -d 'Check the signatures against these certificates first' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l output -d 'Where to put the seal: a layout or a repository [default: beside the image]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
@@ -183,7 +183,8 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l authfile -
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and our certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l require-signature -d 'Mount nothing that has no valid seal; what --trust asks for as well, in a word'
-complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l stack -d 'Mount the layers on top of each other instead of the merged image'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l stack -d 'Mount the layers on top of each other instead of one image of them all: it shows the same'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l merged -d 'Mount composefs\' canonical tree, made for hosts that boot from an image: root\'s metadata are those of /usr, /run is empty, and of attributes there are capabilities alone'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s v -l verbose -d 'Say more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -l vault -d 'Where images are kept [default: layerseal/ in the graph root of containers-storage]' -r -F

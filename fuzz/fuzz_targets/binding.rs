@@ -40,8 +40,8 @@ fuzz_target!(|bytes: &[u8]| {
         refused(&Binding::parse(bytes, &Budget { layers: fewer, ..BUDGET }).expect_err("too many layers"));
     }
 
-    let digests = binding.layers.iter().map(|(_, _, digest)| digest).chain([&binding.merged]);
-    for digest in digests {
+    let digests = binding.digests();
+    for digest in digests.all() {
         assert_eq!(digest.algorithm(), binding.algorithm);
     }
 });

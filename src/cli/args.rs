@@ -212,13 +212,13 @@ pub struct StatementArgs {
 /// How a seal is written down
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// An artifact that carries the EROFS images (erofs-alongside.v1)
+    /// One annotation for each role: who reads it makes the EROFS images from the layers (metadata.v1)
     #[default]
-    ErofsAlongside,
-    /// The same without them: who reads it makes them from the layers (canonical.v1)
-    Canonical,
-    /// One annotation for each role, without them too (metadata.v1)
     Metadata,
+    /// An artifact that carries the EROFS images too (erofs-alongside.v1, which upstream has dropped)
+    ErofsAlongside,
+    /// The same without them (canonical.v1)
+    Canonical,
 }
 
 /// `layerseal sign`
@@ -263,7 +263,7 @@ pub struct Sign {
 
 /// `layerseal seal`
 ///
-/// The digest of the merged EROFS image goes into the image's config, as the label
+/// The digest of composefs' merged EROFS image goes into the image's config, as the label
 /// containers.composefs.fsverity that composefs-rs reads. It is a new image under the same tag, and nobody vouches
 /// for it: `layerseal sign` does.
 #[derive(Debug, Group)]
@@ -273,7 +273,7 @@ pub struct Seal {
     /// Digest algorithm
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
-    /// Write the digests of config, layers and merged into annotations of the manifest instead
+    /// Write the digests of config, layers and trees into annotations of the manifest instead
     #[arg(long)]
     pub inline: bool,
     /// The instance of a multi-platform image [default: this host's]
@@ -373,9 +373,13 @@ pub struct Mount {
     /// Empty directory on the same filesystem as --upper
     #[arg(long, value_name = "DIR", requires = "upper")]
     pub work: Option<PathBuf>,
-    /// Mount the layers on top of each other instead of the merged image
+    /// Mount the layers on top of each other instead of one image of them all: it shows the same
     #[arg(long)]
     pub stack: bool,
+    /// Mount composefs' canonical tree, made for hosts that boot from an image: root's metadata are those of /usr,
+    /// /run is empty, and of attributes there are capabilities alone
+    #[arg(long, conflicts_with = "stack")]
+    pub merged: bool,
     /// Digest algorithm, for images without a seal
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,

@@ -47,7 +47,7 @@ impl State {
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
-    let own = kernel.into_iter().chain(objects(home)).chain([policy(), podman()]);
+    let own = kernel.into_iter().chain(objects(home)).chain([policy(), podman(), restore()]);
     let checks: Vec<Check> = own.chain(hooks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
@@ -208,7 +208,19 @@ fn required() -> Check {
 fn policy() -> Check {
     const NAME: &str = "policy";
     match Policy::load(&Directories::system()) {
-        Ok(policy) => check(NAME, State::Ok, format!("by default {:?}", policy.decide(&[]).mode).to_lowercase(), ""),
+        Ok(policy) => {
+            let found = format!("by default {:?}", policy.default_mode()).to_lowercase();
+            match policy.lenient() {
+                rules if rules.is_empty() => check(NAME, State::Ok, found, ""),
+                rules => check(
+                    NAME,
+                    State::Optional,
+                    format!("{found}, and less than for some names: {}", rules.join(", ")),
+                    "names are bound by nothing: who can write to the disk gives an image one that no rule is for; \
+                     let [default] ask for as much as any rule",
+                ),
+            }
+        }
         Err(refusal) => {
             // Where a hook or the mount program goes by it, no container starts.
             let asked = mount_program().is_some_and(|p| p.ends_with("/layerseal"))
@@ -239,6 +251,29 @@ fn podman() -> Check {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
             _ => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
         },
+    }
+}
+
+/// `podman container restore`: podman calls no precreate for it, and crun no hook at all, so that a checkpoint
+/// comes back on podman's own overlay, with whatever its layers hold by then.
+fn restore() -> Check {
+    const NAME: &str = "podman container restore";
+    // Where podman looks for it (containers-common, containers.conf.5, "runtimes").
+    const PLACES: [&str; 6] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin", "/bin"];
+    if mount_program().is_some_and(|p| p.ends_with("/layerseal")) {
+        return check(NAME, State::Ok, "the mount_program sees what is restored", "");
+    }
+    let crun = PLACES.iter().map(|place| Path::new(place).join("crun")).find(|path| path.exists());
+    let version = crun.and_then(|crun| std::process::Command::new(crun).arg("--version").output().ok());
+    let criu = version.is_some_and(|v| String::from_utf8_lossy(&v.stdout).split_whitespace().any(|w| w == "+CRIU"));
+    match criu {
+        true => check(
+            NAME,
+            State::Optional,
+            "crun says +CRIU: it restores checkpoints, and calls no hook then",
+            "what comes back from a checkpoint is not looked at; have layerseal as mount_program, or no checkpoints",
+        ),
+        false => check(NAME, State::Ok, "crun restores nothing", ""),
     }
 }
 

@@ -205,7 +205,7 @@ fn remedy_name(remedy: Remedy) -> &'static str {
 fn report(checked: &Checked, name: Option<String>) -> Value {
     let damage = |d: &Damage| {
         json!({
-            "layer": match d.part { Part::Layer(number) => Some(number), Part::Merged => None },
+            "layer": match d.part { Part::Layer(number) => Some(number), Part::Rootfs | Part::Merged => None },
             "path": d.path,
             "algorithm": d.object.algorithm().name(),
             "object": d.object.to_hex(),

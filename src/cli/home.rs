@@ -10,10 +10,11 @@ use crate::digest::{Algorithm, BlobDigest};
 use crate::fetch::{Options, Session, Staging};
 use crate::identify::{further_stores, graph_root};
 use crate::image::{Contents, ErofsImages, Keep, LayerVisitor, ReadOnly};
-use crate::oci::{BlobStore, Budget, Image, Layout, Platform, Reference, Repository};
+use crate::oci::{BlobStore, Budget, Image, Instance, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
+use crate::seal::{About, Parsed, parse_about};
 use crate::sys::process::now;
 use crate::vault::{Import, Lock, Vault};
 use crate::verify::{BindingRule, Floors, Found, Rules};
@@ -155,9 +156,9 @@ impl Home {
         }
     }
 
-    /// The images that a reference stands for where no platform is named: of an index all of them, each by
-    /// its digest.
-    pub(super) fn instances(&self, reference: &Reference) -> Result<Vec<Reference>> {
+    /// The images that a reference stands for where no platform is named: of an index everything that is in it,
+    /// each by its digest. `None` for one image.
+    pub(super) fn instances(&self, reference: &Reference) -> Result<Option<Vec<(Reference, Instance)>>> {
         let instances = match reference {
             Reference::Layout { dir, tag, digest } => {
                 let layout = Layout::open(dir)?;
@@ -171,8 +172,8 @@ impl Home {
             }
             _ => None,
         };
-        let Some(instances) = instances else { return Ok(vec![reference.clone()]) };
-        if instances.is_empty() {
+        let Some(instances) = instances else { return Ok(None) };
+        if instances.iter().all(|instance| instance.passed_over.is_some()) {
             return Err(Refusal::new(Case::D13Platform, reference.to_string(), "the index lists no image"));
         }
         let by_digest = |digest: BlobDigest| match reference.clone() {
@@ -182,7 +183,7 @@ impl Home {
             }
             other => other,
         };
-        Ok(instances.into_iter().map(by_digest).collect())
+        Ok(Some(instances.into_iter().map(|instance| (by_digest(instance.digest), instance)).collect()))
     }
 }
 
@@ -239,7 +240,9 @@ impl Located {
             Place::Vault(vault) => vault.kept_images(&self.image.digest, algorithm, budget),
             _ => None,
         };
-        match made.filter(|made| made.layers.len() == self.image.layers.len()) {
+        let whole =
+            |made: &ErofsImages| made.container.as_ref().is_ok_and(|made| made.layers.len() == self.image.layers.len());
+        match made.filter(whole) {
             Some(made) => Ok(made),
             None if keep => self.keep_contents((algorithm, Keep::Images), budget).map(|c| c.images),
             None => self.contents((algorithm, Keep::Images), budget).map(|c| c.images),
@@ -276,9 +279,21 @@ impl Extra {
         seals.iter().map(source).collect::<Result<_>>().map(Self)
     }
 
-    /// Those that say they are about `image`.
+    /// Those that say they are about `image`, under whatever manifest.
     pub(super) fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<Found<'_>>> {
-        self.search(image, &|layout| layout.referrers(&image.digest, budget))
+        self.search(image, &|layout| {
+            let about = |digest: &BlobDigest| {
+                let raw = layout.store().read(digest, None, budget.manifest).ok()?;
+                parse_about(About::Image, &raw, digest, image, budget).ok()
+            };
+            let mut found = layout.referrers(&image.digest, budget)?;
+            for digest in layout.artifacts(budget)? {
+                if !found.contains(&digest) && matches!(about(&digest), Some(Parsed::Seal(_))) {
+                    found.push(digest);
+                }
+            }
+            Ok(found)
+        })
     }
 
     /// These seals and those beside the image. Of a layout every artifact: the person says "this is the

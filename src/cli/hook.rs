@@ -67,7 +67,7 @@ fn last(json: bool) -> Result<()> {
     refused.iter().chain(&audit).for_each(show);
     for decision in [Decision::Refused, Decision::Audit] {
         output::line(format!(
-            "\nAll {}: journalctl -t layerseal MESSAGE_ID={}",
+            "\nAll {}: journalctl -t layerseal _UID=0 MESSAGE_ID={}",
             decision.word(),
             decision.message_id()
         ));

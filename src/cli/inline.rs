@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::cli::seal::{Item, Plan};
 use crate::oci::Reference;
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Binding, Part, Role, write_inline, write_label};
+use crate::seal::{Binding, Part, Role, other_annotations, write_inline, write_label};
 
 /// `layerseal seal`
 pub(super) fn seal(home: &Home, args: &args::Seal) -> Result<()> {
@@ -14,11 +14,12 @@ pub(super) fn seal(home: &Home, args: &args::Seal) -> Result<()> {
     in_layout(&located)?;
     let images = located.images(args.algorithm, false, &home.budget)?;
     if !args.inline {
-        let (config, manifest) = write_label(&located.image, &images.merged_digest)?;
+        let (_, merged) = images.merged.as_ref().map_err(|r| r.clone().within("the label names the merged tree"))?;
+        let (config, manifest) = write_label(&located.image, merged)?;
         located.store().write(&config)?;
         return replace(&located, &args.image, &manifest);
     }
-    let binding = Binding::new(&located.image, &images.layer_digests, images.merged_digest, &[], None)?;
+    let binding = Binding::new(&located.image, &images.digests()?, &[], None)?;
     let plan = Plan { located, images, binding };
     let unsigned: Vec<Part> = plan.items().into_iter().map(|item| part(item, Vec::new())).collect();
     let manifest = write_inline(&plan.located.image, &unsigned, None)?;
@@ -29,7 +30,8 @@ pub(super) fn seal(home: &Home, args: &args::Seal) -> Result<()> {
 pub(super) fn sign(plan: Plan, reference: &Reference, der: impl Fn(&Item<'_>) -> Result<Vec<u8>>) -> Result<()> {
     in_layout(&plan.located)?;
     // The manifest that holds the statement is the one that it is about.
-    let plan = Plan { binding: Binding { subject: None, ..plan.binding.clone() }, ..plan };
+    let annotations = other_annotations(&plan.located.image);
+    let plan = Plan { binding: Binding { subject: None, annotations, ..plan.binding.clone() }, ..plan };
     let (mut parts, mut statement) = (Vec::new(), Vec::new());
     for item in plan.items().into_iter().filter(|i| i.role != Role::Manifest) {
         let signature = der(&item)?;

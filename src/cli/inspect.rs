@@ -76,7 +76,7 @@ fn describe(seal: &Seal, home: &Home) -> Value {
         .map(|e| json!({"role": e.role.to_string(), "digest": e.digest.to_hex(), "size": e.size}))
         .collect();
     let binding = seal.binding.as_ref().map(|(text, _)| match Binding::parse(text, &home.budget) {
-        Ok(b) => json!({"identities": b.identities, "sequence": b.sequence, "subject": b.subject.map(|d: BlobDigest| d.to_string())}),
+        Ok(b) => json!({"identities": b.identities, "sequence": b.sequence, "subject": b.subject.map(|d: BlobDigest| d.to_string()), "digests": digests(&b)}),
         Err(refusal) => json!({"error": output::refusal(&refusal)}),
     });
     json!({
@@ -139,6 +139,14 @@ fn print(document: &Value) {
                 "  binding: {}{sequence}",
                 if names.is_empty() { "any name".to_owned() } else { names.join(", ") }
             ));
+            // What deny.d/ wants to know: the seal itself can be written in other bytes.
+            output::line(format!("  statement: {}", text(&seal["binding"]["digests"][0])));
         }
     }
+}
+
+/// The digests of a statement, as they are written in a list of what is denied.
+fn digests(binding: &Binding) -> [String; 2] {
+    let (blob, measured) = binding.marks();
+    [blob.to_string(), format!("{}:{measured}", measured.algorithm())]
 }

@@ -68,7 +68,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Pull(a) => pull::run(&home, &a)?,
         Command::Seal(a) => inline::seal(&home, &a)?,
-        Command::Sign(a) => sign::run(&home, &a)?,
+        Command::Sign(a) => return sign::run(&home, &a),
         Command::Digest(a) => digest::run(&home, &a)?,
         Command::Attach(a) => sign::attach(&home, &a)?,
         Command::Verify(a) => return verify::run(&home, &a),

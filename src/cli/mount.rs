@@ -11,13 +11,18 @@ use crate::mount::{Kind, Mounted, Record, Upper, keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
 use crate::report::{Case, Refusal, Result};
+use crate::seal::About;
 use crate::sys::mounts::open_target;
 use crate::vault::Vault;
 use crate::verify::{Found, Layers, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
 
 /// `layerseal mount`
 pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
-    let shape = if args.stack { Shape::Stack } else { Shape::Merged };
+    let shape = match (args.stack, args.merged) {
+        (true, _) => Shape::Stack,
+        (_, true) => Shape::Merged,
+        _ => Shape::Root,
+    };
     let mode = match args.verity {
         VerityArg::Require => VerityMode::Require,
         VerityArg::Off => VerityMode::Off,
@@ -64,6 +69,8 @@ fn record(
         signer: verified.signer().map(|s| s.subject.clone()),
         certificate: verified.signer().map(|s| s.fingerprint.clone()),
         anchor: verified.signer().and_then(|s| s.anchor.clone()),
+        identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
+        facts: verified.facts().ok(),
         whole: true,
         verity: prepared.mode() == VerityMode::Require,
         ..Record::new(mounted, place, prepared.description(), kind)
@@ -138,12 +145,20 @@ fn by_seals(
     let digest = &located.image.digest;
     let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.keep_contents((algorithm, keep), budget));
     let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
-    let question = Question { image: &located.image, found, home: located.store(), rules, budget, checked: &checked };
+    let question = Question {
+        image: &located.image,
+        found,
+        home: located.store(),
+        rules,
+        budget,
+        about: About::Manifest,
+        checked: &checked,
+    };
     let verified = judge(&question, &mut layers).into_result()?;
     // The images of a statement that were compared before are in the vault; if they were lost since,
     // the layers make them again.
-    let mut images = verified.layers().iter().chain(Some(verified.merged()));
-    let verified = match images.all(|e| e.bytes().is_some() || vault.open_erofs(e.digest()).is_ok()) {
+    let here = verified.all().all(|e| e.bytes().is_some() || vault.open_erofs(e.digest()).is_ok());
+    let verified = match here {
         true => verified,
         false => judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?,
     };
@@ -159,10 +174,10 @@ fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Bu
     let digest = &located.image.digest;
     let known = [algorithm, Algorithm::Sha512, Algorithm::Sha256].into_iter().find_map(|a| vault.contents(digest, a));
     match known {
-        Some((merged, layers)) => unsigned(&located.image, merged, &layers, &denied()?),
+        Some(digests) => unsigned(&located.image, &digests, &denied()?),
         None => {
             let contents = located.keep_contents((algorithm, Keep::Images), budget)?;
-            unsigned(&located.image, contents.images.merged_digest, &contents.images.layer_digests, &denied()?)
+            unsigned(&located.image, &contents.images.digests()?, &denied()?)
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     let top = if mount.top == Top::Kernel { "kernel" } else { "fuse-overlayfs" };
     let fetch = if decision.fetch == Fetch::Never { "never" } else { "on-mount" };
     // A denied certificate can stay in a store: it is shown as what it is.
-    let is_denied = |c: &Certificate| policy.denied().certificate(c.fingerprint()).is_err();
+    let is_denied = |c: &Certificate| policy.denied().signer(c.marks()).is_err();
     let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     let certificates: Vec<_> = decision
         .certificates
@@ -24,7 +24,9 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     if args.json {
         output::document(&json!({
             "rule": decision.source,
+            "rules": decision.sources,
             "name": decision.name,
+            "names": decision.names,
             "mode": word(&decision.mode),
             "trust": decision.stores,
             "certificates": certificates,
@@ -42,33 +44,33 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
         }));
         return Ok(());
     }
-    output::line(format!("rule: {}", decision.source));
-    let mut rows = vec![vec!["mode".to_owned(), word(&decision.mode)]];
-    rows.push(vec!["trust".into(), decision.stores.join(", ")]);
+    // All rules for all names have a say, each setting in its strictest form.
+    let by = |setting: &str| decision.sources.get(setting).map(|rules| rules.join("; ")).unwrap_or_default();
+    let mut rows = Vec::new();
+    let mut row = |setting: &str, value: String| rows.push(vec![setting.to_owned(), value, by(setting)]);
+    row("mode", word(&decision.mode));
+    row("trust", if decision.stores.is_empty() { "no store".into() } else { decision.stores.join(", ") });
     for certificate in &decision.certificates {
         let note = if is_denied(certificate) { ", denied" } else { "" };
-        rows.push(vec![
-            String::new(),
-            format!("{} (SHA-256 {}){}", certificate.subject(), certificate.fingerprint(), note),
-        ]);
+        row("", format!("{} (SHA-256 {}){}", certificate.subject(), certificate.fingerprint(), note));
     }
     for anchor in &decision.anchors {
-        rows.push(vec![String::new(), format!("anchor (SHA-256 {})", anchor.fingerprint())]);
+        row("", format!("anchor (SHA-256 {})", anchor.fingerprint()));
     }
-    rows.push(vec!["binding".into(), word(&decision.binding)]);
-    rows.push(vec!["identity".into(), if decision.identity { "must be in the seal" } else { "any" }.into()]);
-    rows.push(vec!["verity".into(), word(&decision.verity)]);
-    rows.push(vec!["upper".into(), word(&decision.upper)]);
-    rows.push(vec!["dates".into(), if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into()]);
-    rows.push(vec!["rollback".into(), word(&decision.rollback)]);
-    rows.push(vec!["fetch".into(), fetch.into()]);
+    row("binding", word(&decision.binding));
+    row("identity", if decision.identity { "must be in the seal" } else { "any" }.into());
+    row("verity", word(&decision.verity));
+    row("upper", word(&decision.upper));
+    row("dates", if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into());
+    row("rollback", word(&decision.rollback));
+    row("fetch", fetch.into());
     let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
     let none = "no system path (for hooks)".to_owned();
-    rows.push(vec!["cover".into(), if cover.is_empty() { none } else { cover.join(", ") }]);
+    row("cover", if cover.is_empty() { none } else { cover.join(", ") });
     let flags = [(mount.nodev, "nodev"), (mount.nosuid, "nosuid")].into_iter().filter(|(set, _)| *set);
     let flags: Vec<&str> = flags.map(|(_, name)| name).chain([top]).collect();
-    rows.push(vec!["mount".into(), flags.join(", ")]);
-    rows.push(vec!["denied".into(), format!("{denied_certificates} certificates, {denied_digests} digests")]);
+    row("mount", flags.join(", "));
+    row("denied", format!("{denied_certificates} certificates, {denied_digests} digests"));
     output::table(&rows);
     Ok(())
 }

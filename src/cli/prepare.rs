@@ -9,6 +9,7 @@ use crate::cli::stored::Chosen;
 use crate::identify::ClaimedImage;
 use crate::policy::{Directories, Mode, Policy};
 use crate::report::Result;
+use crate::seal::About;
 use crate::start::{Prepared, prepare_image, vault_of};
 
 /// `layerseal prepare`
@@ -34,7 +35,7 @@ fn keep_seals(image: &ClaimedImage, seals: &Extra, home: &Home) -> Result<()> {
     let _lock = vault.shared()?;
     for candidate in &image.images {
         for found in seals.about(&candidate.image, &home.budget)? {
-            super::pull::copy_seal(&vault, &candidate.image, &found, &home.budget)?;
+            super::pull::copy_seal(&vault, &candidate.image, &found, About::Image, &home.budget)?;
         }
     }
     Ok(())
@@ -83,6 +84,7 @@ fn more(result: &Result<Outcome>) -> Value {
             "ready": true,
             "manifest": p.manifest.to_string(),
             "seal": p.seal.map(|s| s.to_string()),
+            "signed_manifest": p.signed_manifest.map(|d| d.to_string()),
             "signer": p.signer.as_ref().map(|s| &s.subject),
             "would_refuse": p.would_refuse.as_ref().map(output::refusal),
         }),

@@ -8,7 +8,7 @@ use crate::image::{Contents, Keep};
 use crate::oci::{BlobStore, Budget, Reference};
 use crate::prepare::enroll;
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Parsed, parse};
+use crate::seal::{About, Parsed, parse, parse_about};
 use crate::vault::{Import, Vault};
 use crate::verify::{Found, Layers, Question, Rules, Wanted, judge};
 
@@ -92,11 +92,12 @@ pub(super) fn import(
         Some(rules) => {
             let verified = {
                 let home = located.store();
-                let question = Question { image, found, home, rules, budget, checked: &|_| false };
+                let question =
+                    Question { image, found, home, rules, budget, about: About::Manifest, checked: &|_| false };
                 judge(&question, &mut layers).into_result()?
             };
             accepted = verified.seal_name().filter(|_| verified.stackable());
-            verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(vault, erofs))?;
+            verified.all().try_for_each(|erofs| enroll(vault, erofs))?;
             layers.get(Wanted {
                 algorithm: algorithm.unwrap_or(verified.algorithm()),
                 bound: true,
@@ -105,7 +106,10 @@ pub(super) fn import(
         }
         None => {
             let algorithm = algorithm.unwrap_or_else(|| sealed_algorithm(image, found, budget));
-            layers.get(Wanted { algorithm, bound: true, keep: Keep::Images })?
+            let contents = layers.get(Wanted { algorithm, bound: true, keep: Keep::Images })?;
+            // Nobody has sealed another tree that could be shown.
+            contents.images.container()?;
+            contents
         }
     };
     vault.store().write(&image.manifest)?;
@@ -123,7 +127,7 @@ pub(super) fn import(
     };
     vault.set_source(&image.digest, repository)?;
     for seal in found {
-        copy_seal(vault, image, seal, budget)?;
+        copy_seal(vault, image, seal, About::Manifest, budget)?;
     }
     if let (Some(seal), Some(_)) = (accepted, rules) {
         vault.mark_checked(&image.digest, &seal)?;
@@ -158,7 +162,13 @@ fn sealed_algorithm(image: &crate::oci::Image, found: &[Found<'_>], budget: &Bud
 
 /// Brings a seal along, whether it is any good or not: verifying says so, each time. What cannot
 /// even be read stays behind.
-pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<'_>, budget: &Budget) -> Result<()> {
+pub(super) fn copy_seal(
+    vault: &Vault,
+    image: &crate::oci::Image,
+    found: &Found<'_>,
+    about: About,
+    budget: &Budget,
+) -> Result<()> {
     let raw = match found.store.read(&found.digest, None, budget.manifest) {
         Ok(raw) => raw,
         Err(r) => {
@@ -166,7 +176,7 @@ pub(super) fn copy_seal(vault: &Vault, image: &crate::oci::Image, found: &Found<
             return Ok(());
         }
     };
-    let blobs = match parse(&raw, &found.digest, image, budget) {
+    let blobs = match parse_about(about, &raw, &found.digest, image, budget) {
         Ok(Parsed::Seal(seal)) => seal.blobs(),
         Ok(Parsed::Other(_)) => return Ok(()),
         Err(r) => {

@@ -36,8 +36,7 @@ impl Plan {
     /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
     pub(super) fn new(located: Located, home: &Home, args: &StatementArgs, keep: bool) -> Result<Self> {
         let images = located.images(args.algorithm, keep, &home.budget)?;
-        let binding =
-            Binding::new(&located.image, &images.layer_digests, images.merged_digest, &args.identity, args.sequence)?;
+        let binding = Binding::new(&located.image, &images.digests()?, &args.identity, args.sequence)?;
         Ok(Self { located, images, binding })
     }
 
@@ -45,13 +44,7 @@ impl Plan {
     pub(super) fn with_statement(home: &Home, located: Located, text: &[u8]) -> Result<Self> {
         let binding = Binding::parse(text, &home.budget)?;
         let images = located.images(binding.algorithm, true, &home.budget)?;
-        let ours = Binding::new(
-            &located.image,
-            &images.layer_digests,
-            images.merged_digest,
-            &binding.identities,
-            binding.sequence,
-        )?;
+        let ours = Binding::new(&located.image, &images.digests()?, &binding.identities, binding.sequence)?;
         if ours != binding {
             return Err(Refusal::new(Case::D04Replay, "binding", "it does not describe this image"));
         }
@@ -72,10 +65,17 @@ impl Plan {
             let (role, digest) = item(role, bytes);
             items.push(Item { role, digest, bytes: bytes.into() });
         }
-        for (number, (digest, bytes)) in images.layer_digests.iter().zip(&images.layers).enumerate() {
+        let made = images.container.as_ref().ok();
+        let layers = made.into_iter().flat_map(|made| made.layer_digests.iter().zip(&made.layers));
+        for (number, (digest, bytes)) in layers.enumerate() {
             items.push(Item { role: Role::Layer(number), digest: *digest, bytes: bytes.into() });
         }
-        items.push(Item { role: Role::Merged, digest: images.merged_digest, bytes: (&images.merged).into() });
+        if let Ok((bytes, digest)) = &images.merged {
+            items.push(Item { role: Role::Merged, digest: *digest, bytes: bytes.into() });
+        }
+        if let Some(made) = made {
+            items.push(Item { role: Role::Rootfs, digest: made.rootfs_digest, bytes: (&made.rootfs).into() });
+        }
         let text = self.binding.text().into_bytes();
         items.push(Item { role: Role::Binding, digest: hash(&text), bytes: text.into() });
         items
@@ -93,7 +93,7 @@ impl Plan {
             let signature = der(&item)?;
             match item.role {
                 Role::Binding => statement = signature,
-                Role::Layer(_) | Role::Merged => {
+                Role::Layer(_) | Role::Merged | Role::Rootfs => {
                     parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: Some(item.bytes) });
                 }
                 _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
@@ -119,7 +119,16 @@ impl Plan {
             (Some(other), _) => {
                 Err(Refusal::new(Case::Usage, other.to_string(), "--output takes oci:DIR or docker://HOST/NAME"))
             }
-            (None, Place::Layout(layout)) => into_layout(layout, image, artifact),
+            (None, Place::Layout(layout)) => {
+                if layout.name_only_image()? {
+                    log::warn!(
+                        "{}: the layout has more than one entry from now on, so the image has got a tag: copy it as \
+                         oci:DIR:latest",
+                        layout.path().display()
+                    );
+                }
+                into_layout(layout, image, artifact)
+            }
             (None, Place::Registry(remote)) => into_registry(&remote.session, &remote.repository, image, artifact),
             (None, Place::Vault(vault)) => {
                 put(artifact, vault.store())?;

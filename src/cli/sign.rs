@@ -1,13 +1,16 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::process::ExitCode;
 
 use crate::cli::args;
 use crate::cli::home::Home;
 use crate::cli::inline;
 use crate::cli::output;
-use crate::cli::seal::Plan;
+use crate::cli::seal::{Item, Plan};
+use crate::digest::BlobDigest;
+use crate::oci::{Instance, Reference};
 use crate::pki::{Dates, Ownership, Signer, TrustStore, key_file_mode_warning, parse_signature, verify_signature};
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::files;
 use crate::sys::process::now;
 
@@ -15,30 +18,61 @@ use crate::sys::process::now;
 const SMALL_FILE: u64 = 1 << 20;
 
 /// `layerseal sign`
-pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<()> {
+pub(super) fn run(home: &Home, args: &args::Sign) -> anyhow::Result<ExitCode> {
     // The key first: a wrong one should not cost the reading of the layers.
     let signer = signer(args)?;
-    let images = match args.platform {
-        Some(_) => vec![args.image.clone()],
+    let instances = match args.platform {
+        Some(_) => None,
         None => home.instances(&args.image)?,
     };
-    for image in &images {
-        let located = home.locate(image, args.platform.as_ref())?;
-        let plan = Plan::new(located, home, &args.statement, true)?;
-        if args.inline {
-            inline::sign(plan, image, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
-            continue;
+    let code = match instances {
+        Some(instances) => every(home, args, &signer, &instances),
+        None => {
+            let digest = one(home, args, &signer, &args.image)?;
+            digest.iter().for_each(output::line);
+            ExitCode::SUCCESS
         }
-        let artifact =
-            plan.artifact(args.format, |item| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role)))?;
-        output::line(plan.store(home, &artifact, args.output.as_ref())?);
-    }
-    if args.statement.identity.is_empty() {
+    };
+    if args.statement.identity.is_empty() && code == ExitCode::SUCCESS {
         log::warn!(
             "the seal names nobody: it is good for this image under any name, and hosts ask for one; see --identity"
         );
     }
-    Ok(())
+    Ok(code)
+}
+
+/// Every instance of a multi-platform image that can be sealed. One that cannot does not keep the others from it.
+fn every(home: &Home, args: &args::Sign, signer: &Signer, instances: &[(Reference, Instance)]) -> ExitCode {
+    let mut failed: Option<Class> = None;
+    for (image, instance) in instances {
+        let platform = instance.platform.as_deref().unwrap_or("no platform");
+        if let Some(what) = instance.passed_over {
+            log::warn!("{platform} {} is passed over: {what}", instance.digest);
+            continue;
+        }
+        match one(home, args, signer, image) {
+            Ok(digest) => digest.iter().for_each(|digest| output::line(format!("{digest} {platform}"))),
+            Err(refusal) => {
+                let refusal = refusal.within(format!("{platform} {}", instance.digest));
+                failed = failed.or(Some(refusal.case().class()));
+                output::error_line(&refusal);
+            }
+        }
+    }
+    failed.map_or(ExitCode::SUCCESS, |class| ExitCode::from(class.exit_code()))
+}
+
+/// The seal's digest; `None` for one that was written into the image itself.
+fn one(home: &Home, args: &args::Sign, signer: &Signer, image: &Reference) -> Result<Option<BlobDigest>> {
+    let located = home.locate(image, args.platform.as_ref())?;
+    let plan = Plan::new(located, home, &args.statement, true)?;
+    let der = |item: &Item<'_>| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role));
+    if args.inline {
+        inline::sign(plan, image, der)?;
+        return Ok(None);
+    }
+    let artifact = plan.artifact(args.format, der)?;
+    plan.store(home, &artifact, args.output.as_ref()).map(Some)
 }
 
 fn signer(args: &args::Sign) -> Result<Signer> {

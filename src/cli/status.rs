@@ -34,6 +34,13 @@ fn row(record: &Record) -> Vec<String> {
         record.kind.to_string(),
         if record.verity { "require" } else { "off" }.to_owned(),
         record.upper.as_ref().map_or_else(none, |u| u.display().to_string()),
-        record.signer.clone().unwrap_or_else(none),
+        match (&record.signer, &record.signed_manifest) {
+            // The same image, which was signed under another manifest.
+            (Some(signer), Some(manifest)) => {
+                let short: String = manifest.trim_start_matches("sha256:").chars().take(SHORT).collect();
+                format!("{signer} (manifest {short})")
+            }
+            (signer, _) => signer.clone().unwrap_or_else(none),
+        },
     ]
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::args;
 use crate::cli::home::{Extra, Home, rules};
 use crate::cli::output;
+use crate::seal::About;
 use crate::verify::{Layers, Question, SealReport, Verdict, Wanted, judge};
 
 /// `layerseal verify`
@@ -21,6 +22,7 @@ pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> 
         home: located.store(),
         rules: &rules,
         budget: &home.budget,
+        about: About::Manifest,
         checked: &|_| false,
     };
     let judgement = judge(&question, &mut layers);

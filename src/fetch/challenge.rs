@@ -1,5 +1,6 @@
 //! `WWW-Authenticate`: how a registry wants us to log in (RFC 7235, section 4.1).
 
+use http_auth::{ChallengeRef, parse_challenges};
 use ureq::http::HeaderMap;
 
 /// One challenge that we can answer.
@@ -19,39 +20,25 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The first one that is understood; a token before a password.
+    /// The first one that is understood; a token before a password. A header may hold several, and so may an answer
+    /// headers.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let texts: Vec<&str> =
-            headers.get_all("www-authenticate").iter().filter_map(|value| value.to_str().ok()).collect();
-        let bearer = texts.iter().find_map(|text| Self::bearer(text));
-        let basic = || texts.iter().find(|text| scheme(text, "basic").is_some()).map(|_| Self::Basic);
-        bearer.or_else(basic)
+        let texts = headers.get_all("www-authenticate").iter().filter_map(|value| value.to_str().ok());
+        let all: Vec<ChallengeRef<'_>> = texts.filter_map(|text| parse_challenges(text).ok()).flatten().collect();
+        let is = |challenge: &&ChallengeRef<'_>, scheme: &str| challenge.scheme.eq_ignore_ascii_case(scheme);
+        let bearer = all.iter().filter(|c| is(c, "bearer")).find_map(Self::bearer);
+        bearer.or_else(|| all.iter().find(|c| is(c, "basic")).map(|_| Self::Basic))
     }
 
-    fn bearer(text: &str) -> Option<Self> {
-        let mut rest = scheme(text, "bearer")?;
-        let (mut realm, mut service, mut scope) = (None, None, None);
-        while let Some((name, after)) = rest.split_once('=') {
-            let (value, next) = match after.strip_prefix('"') {
-                Some(quoted) => quoted.split_once('"')?,
-                None => after.split_once(',').unwrap_or((after, "")),
-            };
-            match name.trim().to_ascii_lowercase().as_str() {
-                "realm" => realm = Some(value.to_owned()),
-                "service" => service = Some(value.to_owned()),
-                "scope" => scope = Some(value.to_owned()),
-                _ => {}
-            }
-            rest = next.trim_start_matches([',', ' ']);
-        }
-        Some(Self::Bearer { realm: realm?, service, scope })
+    /// `None` without a realm, and where something is said twice.
+    fn bearer(challenge: &ChallengeRef<'_>) -> Option<Self> {
+        let said = |name: &str| {
+            let mut values = challenge.params.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+            let value = values.next().map(|(_, value)| value.to_unescaped());
+            values.next().is_none().then_some(value)
+        };
+        Some(Self::Bearer { realm: said("realm")??, service: said("service")?, scope: said("scope")? })
     }
-}
-
-fn scheme<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let text = text.trim_start();
-    let (front, rest) = text.split_once(' ').unwrap_or((text, ""));
-    front.eq_ignore_ascii_case(name).then(|| rest.trim_start())
 }
 
 /// Percent-encoding of everything but what needs none anywhere (RFC 3986, section 2.3).
@@ -88,10 +75,22 @@ mod tests {
             of(&["Bearer realm=\"https://a/t\",service=\"q.io\",scope=\"repository:x:pull,push\""]),
             bearer("https://a/t", Some("q.io"), Some("repository:x:pull,push"))
         );
-        assert_eq!(of(&["bearer realm=https://a/t, error=x"]), bearer("https://a/t", None, None));
+        assert_eq!(of(&["bearer Realm = \"https://a/t\" , error=x"]), bearer("https://a/t", None, None));
+        // Two in one header, in both orders.
+        let (basic, token) = ("Basic realm=\"registry\"", "Bearer realm=\"https://a/t\",service=\"r\\\"\"");
+        for both in [format!("{basic}, {token}"), format!("{token}, {basic}"), format!("Negotiate, {token},{basic}")] {
+            assert_eq!(of(&[both.leak()]), bearer("https://a/t", Some("r\""), None));
+        }
+        assert_eq!(of(&["Bearer service=\"x\", Basic realm=\"x\""]), Some(Challenge::Basic));
         assert_eq!(of(&["Basic realm=\"x\"", "Bearer realm=\"https://a\""]), bearer("https://a", None, None));
         assert_eq!(of(&["Basic realm=\"x\""]), Some(Challenge::Basic));
-        for none in [&["Digest realm=\"x\""][..], &["Bearer service=\"x\""], &["Bearer realm=\"x"], &[]] {
+        for none in [
+            &["Digest realm=\"x\""][..],
+            &["Bearer service=\"x\""],
+            &["Bearer realm=\"x"],
+            &["Bearer realm=\"https://a\", realm=\"https://b\""],
+            &[],
+        ] {
             assert_eq!(of(none), None, "{none:?}");
         }
         assert_eq!(encode("repository:a/b:pull x"), "repository%3Aa%2Fb%3Apull%20x");

@@ -290,11 +290,11 @@ impl<'a> Client<'a> {
     }
 }
 
-/// `{"token": …}` or `{"access_token": …}`, as it is sent back.
+/// `{"token": …}` or `{"access_token": …}`, the first that is not empty, as it is sent back.
 fn token(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let token = value.get("token").or_else(|| value.get("access_token"))?.as_str()?;
-    (!token.is_empty()).then(|| format!("Bearer {token}"))
+    let said = |name| value.get(name).and_then(|token| token.as_str()).filter(|token| !token.is_empty());
+    said("token").or_else(|| said("access_token")).map(|token| format!("Bearer {token}"))
 }
 
 /// What a registry says of an error (distribution-spec, "Error Codes").

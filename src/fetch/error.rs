@@ -105,7 +105,6 @@ mod tests {
             ("reading manifest v1 in 127.0.0.1:1/web/nginx-tls: manifest unknown", Case::C18NoImage),
             ("reading manifest v1 in 127.0.0.1:1/denied:v1 certificate: connection refused", Case::C10Tls),
             ("pinging 127.0.0.1:1/a/credential-certificate: connection refused", Case::C17Network),
-            ("Source image rejected: Running image docker://x is rejected by policy.", Case::C19Policy),
         ];
         for (text, case) in cases {
             assert_eq!(said("x", text).case(), case, "{text}");
@@ -113,5 +112,12 @@ mod tests {
         let refusal =
             said("x", "warn\ntime=\"2026\" level=fatal msg=\"Error parsing image name \\\"q\\\": manifest unknown\"\n");
         assert_eq!(refusal.detail(), "manifest unknown");
+    }
+
+    #[test]
+    fn c19_what_policy_json_forbids_is_said_to_be_that() {
+        let text = "Source image rejected: Running image docker://x is rejected by policy.";
+        assert_eq!(said("x", text).case(), Case::C19Policy);
+        assert_ne!(said("x", "requested access to the resource is denied").case(), Case::C19Policy);
     }
 }

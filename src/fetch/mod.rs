@@ -14,6 +14,7 @@ mod client;
 mod clock;
 mod environment;
 mod error;
+mod link;
 mod proxy;
 mod push;
 mod referrers;

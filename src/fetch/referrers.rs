@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::Context;
 use super::challenge::encode;
-use super::client::{Answer, Client, words};
+use super::client::{Client, words};
+use super::link;
 use super::registries::Endpoint;
 use crate::digest::BlobDigest;
 use crate::oci::{Budget, strict_json};
@@ -71,24 +72,24 @@ fn may_be_seal(entry: &Value) -> bool {
 }
 
 /// Asks the API of the repository's endpoints, mirrors first, until one lists a seal, or all of them. What
-/// one of them sends does not keep the others from being asked.
-///
-/// # Errors
-/// The first one, where nothing was found.
+/// one of them sends does not keep the others from being asked, and a page that did not come not from taking those
+/// that did. With what went wrong first.
 pub(super) fn from_api(
     context: &Context<'_>,
     endpoints: &[Endpoint],
     image: &BlobDigest,
     all: bool,
-) -> Result<Candidates> {
+) -> (Candidates, Option<Refusal>) {
     let mut first: Option<Refusal> = None;
     let mut found = Candidates::default();
     for endpoint in endpoints {
         let mut here = Candidates::default();
         let asked = Client::new(context, endpoint.clone())
-            .and_then(|client| of_endpoint(&client, context, image, &mut here))
-            .and_then(|_| found.join(here, context.budget));
-        if let Err(refusal) = asked {
+            .and_then(|client| of_endpoint(&client, context, image, &mut here).map(|_| ()));
+        // Not of a list that goes beyond the budget: nobody knows what it would have come to.
+        let came = !matches!(&asked, Err(refusal) if refusal.case() == Case::C02TooMany);
+        let joined = if came { found.join(here, context.budget) } else { Ok(()) };
+        if let Err(refusal) = asked.and(joined) {
             log::info!("{refusal}");
             first.get_or_insert(refusal);
         }
@@ -96,10 +97,7 @@ pub(super) fn from_api(
             break;
         }
     }
-    match first {
-        Some(refusal) if found.digests.is_empty() => Err(refusal),
-        _ => Ok(found),
-    }
+    (found, first)
 }
 
 /// One endpoint: with the filter, once for each type of artifact, unless it does not filter.
@@ -125,7 +123,8 @@ pub(super) fn of_endpoint(
             }
             let name = format!("referrers of {image} in {}", client.name());
             found.add(&answer.body, &name, context.budget)?;
-            let Some(next) = next_page(&answer) else { break };
+            let next = link::next(&answer.headers).map_err(|why| Refusal::new(Case::C17Network, &name, why))?;
+            let Some(next) = next else { break };
             pages += 1;
             if pages >= context.budget.pages {
                 return Err(Refusal::new(Case::C02TooMany, name, format!("more than {} pages", context.budget.pages)));
@@ -137,14 +136,4 @@ pub(super) fn of_endpoint(
         }
     }
     Ok(true)
-}
-
-/// `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(answer: &Answer) -> Option<String> {
-    let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
-    links.flat_map(|value| value.split(',')).find_map(|link| {
-        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        is_next.then(|| target.to_owned())
-    })
 }

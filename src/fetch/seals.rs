@@ -29,11 +29,13 @@ impl Session {
             if all && endpoints.len() == 1 {
                 break;
             }
-            let mut candidates = self.discover(repository, &endpoints, &image.digest, all, &clock)?.digests;
+            let (found, missing) = self.discover(repository, &endpoints, &image.digest, all, &clock)?;
+            let mut candidates = found.digests;
             candidates.retain(|digest| !tried.contains(digest));
             match self.bring(repository, &candidates, image, store, &clock) {
                 Ok(seals) if !seals.is_empty() => return Ok(seals),
-                Ok(_) => {}
+                // What did not come could have been one.
+                Ok(_) => first = first.or(missing),
                 Err(refusal) => first = first.or(Some(refusal)),
             }
             tried.extend(candidates);
@@ -87,7 +89,7 @@ impl Session {
     }
 
     /// Both lists together: a registry may have learned the API after the tag was written. With `all` every
-    /// place is asked by ourselves, and else skopeo for the tag.
+    /// place is asked by ourselves, and else skopeo for the tag. With what went wrong, where something was found.
     fn discover(
         &self,
         repository: &Repository,
@@ -95,15 +97,15 @@ impl Session {
         image: &BlobDigest,
         all: bool,
         clock: &Clock,
-    ) -> Result<Candidates> {
+    ) -> Result<(Candidates, Option<Refusal>)> {
         let context = self.context(clock)?;
-        let mut found = Candidates::default();
         let tag = fallback_tag(image);
-        let mut refused: Vec<Refusal> = Vec::new();
-        match referrers::from_api(&context, endpoints, image, all) {
-            Ok(listed) => found = listed,
-            Err(refusal) => refused.push(refusal),
-        }
+        let (mut found, missing) = referrers::from_api(&context, endpoints, image, all);
+        // Where another place listed some, it does not count what one made up.
+        let (missing, mut refused) = match found.digests.is_empty() {
+            true => (None, missing.into_iter().collect()),
+            false => (missing, Vec::new()),
+        };
         let mut lists = Vec::new();
         if all {
             let ask = |endpoint: &Endpoint| Client::new(&context, endpoint.clone())?.manifest(&tag);
@@ -124,9 +126,9 @@ impl Session {
             Some(refusal) if found.digests.is_empty() || refusal.case() == Case::C02TooMany => Err(refusal),
             Some(refusal) => {
                 log::warn!("{refusal}");
-                Ok(found)
+                Ok((found, Some(refusal)))
             }
-            None => Ok(found),
+            None => Ok((found, missing)),
         }
     }
 

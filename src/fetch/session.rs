@@ -158,7 +158,13 @@ impl Session {
         let name = format!("manifest {chosen}");
         let config = match document(&raw, &name)? {
             Document::Manifest(manifest) => manifest.config().clone(),
-            Document::Index(_) => return Err(Refusal::new(Case::B06Ambiguous, name, "an index inside an index")),
+            Document::Index(_) => {
+                return Err(Refusal::new(
+                    Case::B06Ambiguous,
+                    name,
+                    "an index lies in an index, and no tool looks there",
+                ));
+            }
         };
         let config_digest = crate::oci::blob_digest(&config)?;
         if config.size() > self.budget.config {

@@ -8,17 +8,22 @@ use crate::sys::mounts::MountInfo;
 /// Where an image keeps what is run: programs, libraries, kernels, and what tells the loader where they
 /// are. Whoever mounts over one of these runs something that nobody sealed. Data and settings are elsewhere,
 /// and there mounts are what containers are made for.
-const SYSTEM: [&str; 12] = [
+const SYSTEM: [&str; 15] = [
     "/bin",
     "/boot",
+    // Which program a name means, where a system lets that be chosen (update-alternatives(1)).
+    "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
+    // Guix and Nix have everything there.
+    "/gnu",
     "/lib",
     "/lib32",
     "/lib64",
     "/libx32",
+    "/nix",
     "/sbin",
     "/usr",
 ];
@@ -111,6 +116,9 @@ mod tests {
             "/var/lib",
             "/opt/data",
             "/binary",
+            "/etc/alternatives.d",
+            "/nixos",
+            "/srv/gnu",
         ] {
             assert_eq!(check(fine), Ok(()), "{fine}");
         }
@@ -128,6 +136,11 @@ mod tests {
             "/srv",
             "/etc/ld-musl-x86_64.path",
             "/usr/share",
+            "/etc/alternatives",
+            "/etc/alternatives/editor",
+            "/nix/store/x/bin",
+            "/nix",
+            "/gnu/store",
         ] {
             assert_eq!(check(bad).unwrap_err().case(), Case::O04Covered, "{bad}");
         }

@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::filled::Filled;
 use super::{About, MAX_INPUT, Outcome, cover, names, no_redirection, root};
-use crate::digest::BlobDigest;
 use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, State};
-use crate::mount::{self, Record};
+use crate::mount::{self, Kind, Record};
 use crate::policy::{self, Directories, Policy, ROOTFS};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::{self, MountInfo};
@@ -32,27 +32,63 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
-    let policy = Policy::load(&Directories::system())?;
     let container = Container::of(state)?;
+    let ended = decide(&container, about);
+    // Without `precreate` this is the first to refuse what podman has filled volumes from.
+    match container.record {
+        Some(_) => ended,
+        None => ended.map_err(|refusal| filled(&container, refusal)),
+    }
+}
+
+/// What podman had filled by then, as far as the configuration tells; see [`Filled`].
+fn filled(container: &Container, refusal: Refusal) -> Refusal {
+    let State { id, bundle, .. } = &container.state;
+    let read = files::open_dir(bundle)
+        .and_then(|dir| files::open_file_at(&dir, "config.json"))
+        .and_then(|file| files::read_all(file, MAX_INPUT));
+    match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| invoke::config(&bytes)) {
+        Ok(config) => Filled::before(&config, Some(Path::new(&container.root)), None).after(refusal, id),
+        Err(e) => {
+            log::warn!("{}: what was filled is not known: {e}", bundle.display());
+            refusal
+        }
+    }
+}
+
+fn decide(container: &Container, about: &mut About) -> Result<Outcome> {
+    let policy = Policy::load(&Directories::system())?;
     if let Some(stored) = &container.stored {
         about.stored(stored);
-        not_denied(stored, &policy)?;
     }
     if let Some(record) = &container.record {
         about.record(record);
     }
+    not_denied(container.record.as_ref(), container.stored.as_ref(), &policy)?;
     let mut names = names(container.record.as_ref(), container.stored.as_ref(), container.in_store());
     if container.is_rootfs() {
         names.push(ROOTFS.to_owned());
     }
     let decision = policy.decide(&names);
-    Outcome::of(container.check(&decision, &policy), &decision)
+    Outcome::of(container.check(&decision), &decision)
 }
 
-/// An image that is denied by its config, which is the ID that podman gives it.
-pub(super) fn not_denied(stored: &Stored, policy: &Policy) -> Result<()> {
-    let (MadeFrom::Image { id, .. } | MadeFrom::Unknown { id }) = &stored.made_from else { return Ok(()) };
-    BlobDigest::from_hex(id).map_or(Ok(()), |config| policy.denied().blob(&config, "config"))
+/// Whether anything is denied of what was mounted, or of the image that the container is made from, whatever is
+/// asked of it otherwise.
+pub(super) fn not_denied(record: Option<&Record>, stored: Option<&Stored>, policy: &Policy) -> Result<()> {
+    let denied = policy.denied();
+    if denied.is_empty() {
+        return Ok(());
+    }
+    match record {
+        Some(Record { facts: Some(facts), .. }) => denied.anything(facts)?,
+        Some(record) if record.kind != Kind::Volume => {
+            let why = "an earlier layerseal mounted it, and kept no record of what can be denied: unmount it";
+            return Err(Refusal::new(Case::F06Denied, record.target.display().to_string(), why));
+        }
+        _ => {}
+    }
+    stored.map_or(Ok(()), |stored| denied.anything(&stored.facts()?))
 }
 
 impl Container {
@@ -88,7 +124,7 @@ impl Container {
         }
     }
 
-    fn check(&self, decision: &policy::Decision, policy: &Policy) -> Result<()> {
+    fn check(&self, decision: &policy::Decision) -> Result<()> {
         let top = mounts::topmost(&self.mounts, &self.root).ok_or_else(|| {
             Refusal::new(Case::O01NotOurs, self.root.clone(), "a directory, on which nothing is mounted")
         })?;
@@ -99,7 +135,8 @@ impl Container {
         root::is_recorded(top, record)?;
         self.is_its_own(record)?;
         root::nothing_before(&self.mounts, &self.root, top)?;
-        root::satisfies(record, decision, policy.denied())?;
+        let asked = self.stored.as_ref().and_then(|s| s.asked.as_ref());
+        root::satisfies(record, decision, asked)?;
         cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target)?, &decision.cover)
     }
 
@@ -112,7 +149,7 @@ impl Container {
         let mounted_at = layer_of(&record.target);
         if let Some(stored) = &self.stored {
             return match mounted_at {
-                Some((_, layer)) if layer == stored.layer => Ok(()),
+                Some((_, layer)) if layer == stored.layer => root::is_image_of(record, stored),
                 _ => refuse(format!("it was made for {}", record.target.display())),
             };
         }

@@ -37,7 +37,7 @@ pub fn explain(asked: &str) -> Option<Explanation> {
         what,
         cases: cases.iter().map(|c| CaseExplanation { id: c.id(), what: c.what(), remedy: c.remedy() }).collect(),
         last: last(&cases, code),
-        journal: format!("journalctl -t layerseal MESSAGE_ID={}{filter}", Decision::Refused.message_id()),
+        journal: format!("journalctl -t layerseal _UID=0 MESSAGE_ID={}{filter}", Decision::Refused.message_id()),
     };
     if asked == "0" {
         return Some(of(0, Vec::new(), "the container may start", ""));

@@ -13,6 +13,8 @@ mod called;
 mod cover;
 mod create_runtime;
 mod explain;
+mod filled;
+mod images;
 mod installed;
 mod precreate;
 mod root;
@@ -71,7 +73,7 @@ struct About {
 impl About {
     fn stored(&mut self, stored: &Stored) {
         self.container.clone_from(&stored.id);
-        if let MadeFrom::Image { id, names, manifest } = &stored.made_from {
+        if let MadeFrom::Image { id, names, manifest, .. } = &stored.made_from {
             self.names = if names.is_empty() { vec![id.clone()] } else { names.clone() };
             self.manifest = manifest.map(|m| m.to_string()).unwrap_or_default();
         }
@@ -92,8 +94,8 @@ enum Outcome {
     Allowed,
     /// Let pass.
     Audit(Refusal),
-    /// Let pass by [`crate::start`], which said why.
-    AuditBefore,
+    /// Let pass by [`crate::start`], which said why; the case.
+    AuditBefore(String),
     /// Nothing is asked.
     Off,
 }
@@ -160,7 +162,9 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     let (decision, case, message) = match &ended {
         Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
         Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
-        Ok(Outcome::AuditBefore) => (Decision::Audit, "", "mounted, and not as the policy asks".to_owned()),
+        Ok(Outcome::AuditBefore(case)) => {
+            (Decision::Audit, case.as_str(), "mounted, and not as the policy asks".to_owned())
+        }
         Ok(Outcome::Audit(refusal)) => {
             (Decision::Audit, refusal.case().id(), format!("audit: would refuse: {refusal}"))
         }
@@ -192,8 +196,8 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     }
 }
 
-/// The names by which the policy decides: those of the image at the mount, and those that the container's
-/// image has now. What is no image's goes by `<rootfs>`; a container of a store whose image is not on record
+/// The names by which the policy decides: those of the image at the mount, those that the container's image has
+/// now, and the one that it was asked for by. What is no image's goes by `<rootfs>`; a container of a store whose image is not on record
 /// goes by `<unknown>`, for a record that somebody damaged must not make it one of those.
 fn names(record: Option<&Record>, stored: Option<&Stored>, in_store: bool) -> Vec<String> {
     let mut names = Vec::new();
@@ -205,6 +209,8 @@ fn names(record: Option<&Record>, stored: Option<&Stored>, in_store: bool) -> Ve
         _ => {}
     }
     names.extend(record.into_iter().flat_map(|r| r.names.iter().cloned()));
+    // What podman was asked for, which no record of the image need say.
+    names.extend(stored.and_then(|s| s.asked.as_ref()?.name()).cloned());
     names
 }
 

@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
+use super::filled::Filled;
 use super::seen::Seen;
-use super::{About, Outcome, names, no_redirection, root};
+use super::{About, Outcome, images, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
-use crate::policy::{Directories, Mode, Policy, UNKNOWN};
+use crate::policy::{Decision, Directories, Mode, Policy};
 use crate::report::{Case, Refusal, Result};
+use crate::start::{Swap, Written};
 use crate::sys::{files, mounts, process};
 
 /// A container, and where its root is mounted.
@@ -23,32 +25,67 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
     let config = invoke::config(input)?;
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
-    no_redirection(config.redirection.as_ref())?;
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
+    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
+    let found = find(&config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
+    let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
+    let filled = Filled::before(&config, root, process::parent_started());
+    let ended = found.and_then(|found| decide(&config, found, &filled, about));
+    ended.map_err(|refusal| filled.after(refusal, &about.container))
+}
+
+fn decide(config: &Config, found: Option<Found>, filled: &Filled, about: &mut About) -> Result<Outcome> {
+    no_redirection(config.redirection.as_ref())?;
     let policy = Policy::load(&Directories::system())?;
     let in_store = layer_of(&config.root).is_some();
-    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
-    let found = find(&config, bundle)?.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id));
     let Some(found) = found else {
         let decision = policy.decide(&names(None, None, in_store));
         let why = "it is no container of an image in an overlay store";
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
     };
     about.stored(&found.stored);
-    not_denied(&found.stored, &policy)?;
-    if matches!(found.stored.made_from, MadeFrom::Image { .. }) && !policy.denied().names_erofs() {
+    not_denied(None, Some(&found.stored), &policy)?;
+    if matches!(found.stored.made_from, MadeFrom::Image { .. })
+        && !policy.denied().names_blobs()
+        && !policy.denied().names_erofs()
+    {
         let decision = policy.decide(&names(None, Some(&found.stored), true));
         if decision.mode == Mode::Off {
             return Ok(Outcome::Off);
         }
     }
-    replace(&config, &found, &policy, about)
+    replace(&Call { config, found: &found, filled, policy: &policy }, about)
+}
+
+/// What the policy makes of what was found of the root, and then of what the container was given besides it.
+fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outcome> {
+    let Call { config, found, filled, policy } = call;
+    let given = || {
+        filled.check(&config.mounts)?;
+        images::check(&config.mounts, &found.stored.layer, decision, policy)
+    };
+    let mut by_rule = None;
+    let checked = root.and_then(|()| given()).map(|refusal| by_rule = refusal);
+    Ok(match (Outcome::of(checked, decision)?, by_rule) {
+        (Outcome::Allowed, Some(refusal)) => Outcome::Audit(refusal),
+        (outcome, _) => outcome,
+    })
+}
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    config: &'a Config,
+    found: &'a Found,
+    filled: &'a Filled,
+    policy: &'a Policy,
 }
 
 /// Puts the verified mount in the place of the native one, unless it is there.
-fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -> Result<Outcome> {
+fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
+    let Call { config, found, filled, policy } = *call;
     let target = &found.target;
     files::check_proc()?;
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O06Swap, target.display().to_string(), why);
@@ -63,36 +100,45 @@ fn replace(config: &Config, found: &Found, policy: &Policy, about: &mut About) -
             Some((_, layer)) if layer == found.stored.layer => Ok(()),
             _ => Err(Refusal::new(Case::O03OtherMount, shown, format!("made for {}", record.target.display()))),
         };
+        not_denied(Some(&record), None, policy)?;
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
-            .and_then(|()| root::satisfies(&record, &decision, policy.denied()));
-        return Outcome::of(checked, &decision);
+            .and_then(|()| root::is_image_of(&record, &found.stored))
+            .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
+        return judge(checked, call, &decision);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
     if identity.mountinfo != top.id || !identity.is_root {
         return Err(Refusal::new(Case::O03OtherMount, shown, "it was mounted again meanwhile"));
     }
     if top.kind == "fuse.fuse-overlayfs" {
+        let decision = policy.decide(&names(None, Some(&found.stored), true));
+        if decision.mode == Mode::Off && !policy.denied().names_erofs() {
+            return Ok(Outcome::Off);
+        }
         let why = "it is fuse-overlayfs: podman takes that where there was a mount_program once; without one remove \
                    GRAPHROOT/overlay/.has-mount-program";
         return Err(refuse(&why));
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Seen::of(target, &config.volumes)?;
-    // A container whose image is not on record is no image without a name.
-    let nameless: &[String] = match found.stored.made_from {
-        MadeFrom::Unknown { .. } => &[UNKNOWN.to_owned()],
-        _ => &[],
+    let before = Seen::of(target, &config.mounts)?;
+    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since() };
+    let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
+        Swap::Done(record) => record,
+        Swap::Stays(None) => return Ok(Outcome::Off),
+        Swap::Stays(Some(refusal)) => return Ok(Outcome::AuditBefore(refusal.case().id().to_owned())),
     };
-    let Some(record) = crate::start::swap(policy, &native, identity, nameless)? else { return Ok(Outcome::Off) };
     about.record(&record);
     if matches!(record.kind, Kind::Off | Kind::Volume) {
         return Ok(Outcome::Off);
     }
-    let same = Seen::of(target, &config.volumes).and_then(|after| before.same_as(&after));
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
-    match Outcome::of(same, &decision) {
-        Ok(Outcome::Allowed) if record.kind == Kind::Audit => Ok(Outcome::AuditBefore),
+    let same = Seen::of(target, &config.mounts).and_then(|after| before.same_as(&after));
+    match judge(same, call, &decision) {
+        Ok(Outcome::Allowed) if record.kind == Kind::Audit => {
+            let case = record.would_refuse.as_ref().map(|refusal| refusal.case.clone());
+            Ok(Outcome::AuditBefore(case.unwrap_or_default()))
+        }
         Err(refusal) => {
             // No container: nothing of it stays.
             mount::unmount(target)?;

@@ -1,9 +1,9 @@
 //! Whether a mount is one that layerseal made for a container, of an image that somebody vouches for.
 
 use super::cover::beneath;
-use crate::digest::BlobDigest;
+use crate::identify::{Asked, MadeFrom, Stored};
 use crate::mount::{Kind, PLAIN, Record, Shows};
-use crate::policy::{self, Denied, Mode, Verity};
+use crate::policy::{self, Mode, Verity, canonical, one_host};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::MountInfo;
 
@@ -33,10 +33,21 @@ pub(super) fn is_recorded(mount: &MountInfo, record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// Whether what was decided at the mount is enough for what the policy asks now.
-pub(super) fn satisfies(record: &Record, decision: &policy::Decision, denied: &Denied) -> Result<()> {
+/// Whether the mount shows the image that the container is made from, and not another one of the same layers.
+pub(super) fn is_image_of(record: &Record, stored: &Stored) -> Result<()> {
+    let (MadeFrom::Image { id, .. } | MadeFrom::Unknown { id }) = &stored.made_from else { return Ok(()) };
+    match &record.image_id {
+        Some(mounted) if mounted != id => {
+            let why = format!("it shows image {mounted}, the container is made from {id}");
+            Err(Refusal::new(Case::O03OtherMount, record.target.display().to_string(), why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether what was decided at the mount is enough for what the policy asks now, of an image that was asked for so.
+pub(super) fn satisfies(record: &Record, decision: &policy::Decision, asked: Option<&Asked>) -> Result<()> {
     let shown = || record.target.display().to_string();
-    not_denied(record, denied)?;
     if decision.mode != Mode::Enforce && record.kind != Kind::Sealed {
         return Ok(());
     }
@@ -46,6 +57,12 @@ pub(super) fn satisfies(record: &Record, decision: &policy::Decision, denied: &D
     if decision.verity == Verity::Require && !record.verity {
         return Err(Refusal::new(Case::O02Unsealed, shown(), "without fs-verity"));
     }
+    if let Some(name) = asked.and_then(Asked::name).filter(|_| decision.identity)
+        && !record.identities.iter().any(|identity| one_host(identity) == canonical(name))
+    {
+        let why = format!("sealed for {}, not for {}", record.identities.join(", "), canonical(name));
+        return Err(Refusal::new(Case::O02Unsealed, shown(), why));
+    }
     let trusted = |fingerprint: &String| decision.certificates.iter().any(|c| c.fingerprint() == fingerprint);
     let anchored = |fingerprint: &String| decision.anchors.iter().any(|a| a.fingerprint() == fingerprint);
     if !record.certificate.as_ref().is_some_and(trusted) && !record.anchor.as_ref().is_some_and(anchored) {
@@ -53,15 +70,6 @@ pub(super) fn satisfies(record: &Record, decision: &policy::Decision, denied: &D
         return Err(Refusal::new(Case::E07Untrusted, shown(), format!("by {signer} when it was mounted")));
     }
     Ok(())
-}
-
-fn not_denied(record: &Record, denied: &Denied) -> Result<()> {
-    for (digest, what) in [(&record.image, "manifest"), (&record.seal, "seal")] {
-        if let Some(digest) = digest.as_ref().and_then(|d| d.parse::<BlobDigest>().ok()) {
-            denied.blob(&digest, what)?;
-        }
-    }
-    [&record.certificate, &record.anchor].into_iter().flatten().try_for_each(|c| denied.certificate(c))
 }
 
 /// The mounts on `root` that `top` covers may hold nothing: a runtime binds the root on itself with what lay

@@ -17,6 +17,16 @@ pub fn graph_root() -> Result<PathBuf> {
     Ok(PathBuf::from(root.unwrap_or("/var/lib/containers/storage")))
 }
 
+/// The run root of containers-storage.
+///
+/// # Errors
+/// [`Case::Usage`].
+pub fn run_root() -> Result<PathBuf> {
+    let table = storage_conf()?.unwrap_or_default();
+    let root = table.get("storage").and_then(|s| s.get("runroot")).and_then(toml::Value::as_str);
+    Ok(PathBuf::from(root.unwrap_or("/run/containers/storage")))
+}
+
 /// The mount program that podman is configured to use, where there is one.
 pub fn mount_program() -> Option<String> {
     let table: toml::Table = FILES.iter().find_map(|f| std::fs::read_to_string(f).ok())?.parse().ok()?;

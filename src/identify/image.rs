@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::layers::{Link, Stores, Tie, shown, tie};
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
-use crate::oci::{Budget, Image, strict_json};
+use crate::oci::{Budget, Image, go_json, strict_json};
+use crate::policy::Facts;
 use crate::report::{Case, Refusal, Result};
 
 /// Manifests stored for one image. There is one for each way its layers were compressed, and the
@@ -28,10 +29,10 @@ pub struct Candidate {
     pub image: Image,
     /// Its ID in the store.
     pub id: String,
-    /// The names that the store gives it. Nothing binds them.
+    /// The names that the store gives it, and those of lists by which podman finds it. Nothing binds them.
     pub names: Vec<String>,
-    /// Digests of the indexes that it was pulled by, as far as they are stored and list it: seals
-    /// may be about them.
+    /// Digests of the indexes that list its manifest, as far as they are stored: those that it was pulled by,
+    /// and those that have a record of their own.
     pub indexes: Vec<BlobDigest>,
     /// The root of the store that knows it.
     pub store: PathBuf,
@@ -39,86 +40,167 @@ pub struct Candidate {
     pub claimed_by_container: bool,
 }
 
-/// All images whose uppermost layer is that of the chain (uppermost first), the one that the
-/// container claims first. An image that claims the layer and does not fit is not left out but
-/// refused: which image was meant must not depend on which record was damaged.
+/// All images whose uppermost layer is that of the chain (uppermost first); where a container claims one, that
+/// one alone. `thorough` says that nobody knows which name was asked for. An image that claims the layer and does not fit is not left out but refused: which image was meant
+/// must not depend on which record was damaged.
 ///
 /// # Errors
-/// `B01` to `B06` and those of [`Image::from_bytes`].
-pub(super) fn candidates(stores: &Stores, chain: &[Link], claimed: Option<&str>) -> Result<Vec<Candidate>> {
+/// `B01` to `B06`, `B13` and those of [`Image::from_bytes`].
+pub(super) fn candidates(
+    stores: &Stores,
+    chain: &[Link],
+    claimed: Option<&str>,
+    thorough: bool,
+) -> Result<Vec<Candidate>> {
     let Some(top) = chain.first() else { return Ok(Vec::new()) };
-    let mut all: Vec<Candidate> = Vec::new();
+    let mut all: Vec<(Candidate, &ImageRecord)> = Vec::new();
     for store in stores.all() {
         for record in store.images().iter().filter(|i| i.has_top(&top.home.id)) {
             let name = format!("image {} in {}", record.id, store.path().display());
-            for mut candidate in read(store, record, stores, chain).map_err(|r| r.within(name))? {
-                candidate.claimed_by_container = claimed == Some(&candidate.id);
-                // Several stores may hold the same image.
-                match all.iter_mut().find(|c| c.image.digest == candidate.image.digest && c.id == candidate.id) {
-                    Some(same) => same.names.extend(candidate.names),
-                    None => all.push(candidate),
-                }
+            let mut candidate = read(store, record, stores, chain).map_err(|r| r.within(name))?;
+            candidate.claimed_by_container = claimed == Some(&candidate.id);
+            // Several stores may hold the same image.
+            match all.iter_mut().find(|(c, _)| c.image.digest == candidate.image.digest && c.id == candidate.id) {
+                Some((same, _)) => same.names.extend(candidate.names),
+                None => all.push((candidate, record)),
             }
         }
     }
-    if let Some((first, rest)) = all.split_first() {
+    if let Some(((first, _), rest)) = all.split_first() {
         let diff_ids = |c: &Candidate| c.image.layers.iter().map(|l| l.diff_id).collect::<Vec<_>>();
-        if let Some(other) = rest.iter().find(|c| diff_ids(c) != diff_ids(first)) {
+        if let Some((other, _)) = rest.iter().find(|(c, _)| diff_ids(c) != diff_ids(first)) {
             let why = format!("images {} and {} name other diff_ids for them", first.id, other.id);
             return Err(Refusal::new(Case::B03Layers, shown(top), why));
         }
     }
-    all.sort_by_key(|c| !c.claimed_by_container);
-    Ok(all)
+    if all.iter().any(|(c, _)| c.claimed_by_container) {
+        all.retain(|(c, _)| c.claimed_by_container);
+        // podman takes the first store that has the image: its own, and of others we do not know the order.
+        if all.iter().any(|(c, _)| c.store == stores.own().path()) {
+            all.retain(|(c, _)| c.store == stores.own().path());
+        }
+        if let [(one, _), (other, _), ..] = all.as_slice() {
+            let why =
+                format!("it is in {} and, with another manifest, in {}", one.store.display(), other.store.display());
+            return Err(Refusal::new(Case::B04Several, format!("image {}", one.id), why));
+        }
+    }
+    lists(stores, &mut all, thorough)?;
+    Ok(all.into_iter().map(|(candidate, _)| candidate).collect())
 }
 
-/// The images that one record stands for: one for each manifest.
-fn read(store: &Store, record: &ImageRecord, stores: &Stores, chain: &[Link]) -> Result<Vec<Candidate>> {
+/// Adds what lists say of the images: podman resolves the name of a list (`podman manifest`, and what older
+/// versions pulled) to the image of its instance, which may have no name at all (libimage, `LookupInstance`). It
+/// finds that by digests on record, which need not be true. Records without layers are looked at, and, where
+/// nobody has said which name was asked for, the manifests of all.
+fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
+    for store in stores.all() {
+        for list in store.images() {
+            let named = list.big_data_names.iter().any(|key| key == "instances.json");
+            if !(thorough || list.is_empty() || named) || all.iter().any(|(c, _)| c.id == list.id) {
+                continue;
+            }
+            let name = format!("image {} in {}", list.id, store.path().display());
+            let Some((digest, listed)) = instances(store, list).map_err(|r| r.within(name))? else { continue };
+            for (candidate, record) in all.iter_mut() {
+                if listed.iter().any(|d| *d == candidate.image.digest.to_string()) {
+                    candidate.indexes.push(digest);
+                } else if !listed.iter().any(|d| record.claims(d)) {
+                    continue;
+                }
+                candidate.names.extend(list.names.iter().cloned());
+            }
+        }
+    }
+    for (candidate, _) in all {
+        let mut seen = std::collections::HashSet::new();
+        candidate.names.retain(|name| seen.insert(name.clone()));
+    }
+    Ok(())
+}
+
+/// The digests that a record lists, and that of its index; `None` where it is no list.
+fn instances(store: &Store, record: &ImageRecord) -> Result<Option<(BlobDigest, Vec<String>)>> {
+    let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(None) };
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
+        // Nor is it one for podman.
+        return Ok(None);
+    }
+    let value = strict_json::value(&raw, "manifest")?;
+    go_json::check_value(&value, &go_json::MANIFEST, "manifest")?;
+    let Some(manifests) = value.get("manifests").and_then(Value::as_array) else { return Ok(None) };
+    let listed = manifests.iter().filter_map(|m| m.get("digest")?.as_str()).map(str::to_owned).collect();
+    Ok(Some((BlobDigest::of(&raw), listed)))
+}
+
+/// All by which the image of a record can be denied, by its documents and not by what the record says they are.
+pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<Facts> {
+    let (image, indexes) = parse(store, record)?;
+    let mut facts = Facts::of(&image);
+    indexes.into_iter().for_each(|index| facts.blob("index", index));
+    for list in store.images().iter().filter(|i| i.id != record.id && i.is_empty()) {
+        if let Some((digest, listed)) = instances(store, list)?
+            && listed.contains(&image.digest.to_string())
+        {
+            facts.blob("index", digest);
+        }
+    }
+    Ok(facts)
+}
+
+/// The image that one record stands for, where it is that of the chain.
+fn read(store: &Store, record: &ImageRecord, stores: &Stores, chain: &[Link]) -> Result<Candidate> {
+    let (image, indexes) = parse(store, record)?;
+    let tocs = compare(&image, stores, chain)?;
+    if record.id != image.config_digest.hex() && Some(&record.id) != toc_image_id(&tocs).as_ref() {
+        return Err(Refusal::new(Case::B05Documents, "", format!("its config is {}", image.config_digest)));
+    }
+    Ok(Candidate {
+        indexes,
+        image,
+        id: record.id.clone(),
+        names: record.names.clone(),
+        store: store.path().to_owned(),
+        claimed_by_container: false,
+    })
+}
+
+/// The image of the manifest under `manifest`, whatever others are kept beside it, and the digests of the indexes
+/// that list it. That manifest is the one that podman takes config, command and annotations from.
+fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, Vec<BlobDigest>)> {
     let budget = Budget::STANDARD;
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
-    let (manifests, indexes) = documents(store, record, &budget)?;
-    let mut candidates = Vec::new();
-    for (digest, manifest) in manifests {
-        let value = strict_json::value(&manifest, &format!("manifest {digest}"))?;
-        let config: BlobDigest = value
-            .pointer("/config/digest")
-            .and_then(Value::as_str)
-            .ok_or_else(|| bad(format!("manifest {digest} names no config")))?
-            .parse()?;
-        let config = store
-            .big_data(record, &config.to_string(), budget.config)?
-            .ok_or_else(|| bad(format!("there is no config {config}")))?;
-        let image = Image::from_bytes(manifest, config, &budget).map_err(|r| match r.case() {
-            Case::C04Bytes => bad(format!("{} was changed", r.subject())),
-            _ => r,
-        })?;
-        let tocs = compare(&image, stores, chain)?;
-        if record.id != image.config_digest.hex() && Some(&record.id) != toc_image_id(&tocs).as_ref() {
-            return Err(bad(format!("its config is {}", image.config_digest)));
-        }
-        let lists = |index: &Value| {
-            let entries = index.get("manifests").and_then(Value::as_array);
-            let listed = |e: &Value| e.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
-            entries.is_some_and(|entries| entries.iter().any(listed))
-        };
-        candidates.push(Candidate {
-            indexes: indexes.iter().filter(|(_, index)| lists(index)).map(|(digest, _)| *digest).collect(),
-            image,
-            id: record.id.clone(),
-            names: record.names.clone(),
-            store: store.path().to_owned(),
-            claimed_by_container: false,
-        });
-    }
-    Ok(candidates)
+    let (digest, manifest, indexes) = documents(store, record, &budget)?;
+    let name = format!("manifest {digest}");
+    let value = strict_json::value(&manifest, &name)?;
+    go_json::check_value(&value, &go_json::MANIFEST, &name)?;
+    let config: BlobDigest = value
+        .pointer("/config/digest")
+        .and_then(Value::as_str)
+        .ok_or_else(|| bad(format!("{name} names no config")))?
+        .parse()?;
+    let config = store
+        .big_data(record, &config.to_string(), budget.config)?
+        .ok_or_else(|| bad(format!("there is no config {config}")))?;
+    let image = Image::from_bytes(manifest, config, &budget).map_err(|r| match r.case() {
+        Case::C04Bytes => bad(format!("{} was changed", r.subject())),
+        _ => r,
+    })?;
+    let lists = |index: &Value| {
+        let entries = index.get("manifests").and_then(Value::as_array);
+        let listed = |e: &Value| e.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
+        entries.is_some_and(|entries| entries.iter().any(listed))
+    };
+    let indexes = indexes.iter().filter(|(_, index)| lists(index)).map(|(digest, _)| *digest).collect();
+    Ok((image, indexes))
 }
 
-type Manifests = Vec<(BlobDigest, Vec<u8>)>;
-type Indexes = Vec<(BlobDigest, Value)>;
+/// A manifest with its digest, and the indexes that are stored beside it.
+type Documents = (BlobDigest, Vec<u8>, Vec<(BlobDigest, Value)>);
 
-/// The stored manifests, that under `manifest` first, and indexes. Those under `manifest-DIGEST`
-/// must have that digest, and the one under `manifest` must be among them where there are any.
-fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<(Manifests, Indexes)> {
+/// The manifest under `manifest`, and the stored indexes. What is stored under `manifest-DIGEST` must have that
+/// digest, and the manifest must be among it where there is any.
+fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Documents> {
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
     let named: Vec<BlobDigest> = record
         .big_data_names
@@ -129,33 +211,28 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<(Ma
     if named.len() > MAX_MANIFESTS {
         return Err(bad(format!("{} manifests, allowed are {MAX_MANIFESTS}", named.len())));
     }
-    let (mut manifests, mut indexes) = (Vec::new(), Vec::new());
-    if let Some(raw) = store.big_data(record, "manifest", budget.manifest)? {
-        let digest = BlobDigest::of(&raw);
-        if !named.is_empty() && !named.contains(&digest) {
-            return Err(bad("its manifest was changed".into()));
-        }
-        manifests.push((digest, raw));
+    let manifest =
+        store.big_data(record, "manifest", budget.manifest)?.ok_or_else(|| bad("it has no manifest".into()))?;
+    let digest = BlobDigest::of(&manifest);
+    if !named.is_empty() && !named.contains(&digest) {
+        return Err(bad("its manifest was changed".into()));
     }
-    for digest in named {
+    let mut indexes = Vec::new();
+    for other in named {
         let raw = store
-            .big_data(record, &format!("manifest-{digest}"), budget.manifest)?
-            .ok_or_else(|| bad(format!("there is no manifest {digest}")))?;
-        if BlobDigest::of(&raw) != digest {
-            return Err(bad(format!("manifest {digest} was changed")));
+            .big_data(record, &format!("manifest-{other}"), budget.manifest)?
+            .ok_or_else(|| bad(format!("there is no manifest {other}")))?;
+        if BlobDigest::of(&raw) != other {
+            return Err(bad(format!("manifest {other} was changed")));
         }
-        let value = strict_json::value(&raw, &format!("manifest {digest}"))?;
-        // What is both is refused with the manifests.
-        if value.get("manifests").is_some() && value.get("layers").is_none() && value.get("config").is_none() {
-            indexes.push((digest, value));
-        } else if manifests.iter().all(|(d, _)| *d != digest) {
-            manifests.push((digest, raw));
+        let name = format!("manifest {other}");
+        let value = strict_json::value(&raw, &name)?;
+        go_json::check_value(&value, &go_json::MANIFEST, &name)?;
+        if value.get("manifests").is_some() {
+            indexes.push((other, value));
         }
     }
-    if manifests.is_empty() {
-        return Err(bad("it has no manifest".into()));
-    }
-    Ok((manifests, indexes))
+    Ok((digest, manifest, indexes))
 }
 
 /// Compares every layer of the image with the chain, and gives the tables of contents by which

@@ -209,7 +209,7 @@ pub(super) fn shown(link: &Link) -> String {
 /// with, lowest first, as is the result.
 ///
 /// # Errors
-/// [`Case::B09Replaced`], [`Case::B11Gone`].
+/// [`Case::B07Digest`], [`Case::B09Replaced`], [`Case::B11Gone`].
 pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>) -> Result<Vec<ClaimedLayer>> {
     let mut seen = HashSet::new();
     let mut parent = "";
@@ -222,7 +222,11 @@ pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>
             return Err(Refusal::new(Case::B09Replaced, shown(link), "it is another layer's directory too"));
         }
         let record = store.layer(&link.home.id);
-        let diff_id = known.map(|k| k[at]).or_else(|| record.and_then(|r| r.diff_digest.parse().ok()));
+        let diff_id = match (known, record.map(|r| r.diff_digest.as_str())) {
+            (Some(known), _) => Some(known[at]),
+            (None, None | Some("")) => None,
+            (None, Some(text)) => Some(text.parse::<BlobDigest>().map_err(|r| r.within(shown(link)))?),
+        };
         let tie = record.map_or(Tie::None, |r| tie(parent, &link.home.id, r, diff_id.as_ref()));
         layers.push(ClaimedLayer {
             id: link.home.id.clone(),

@@ -134,7 +134,7 @@ fn claimed(stores: &Stores, record: &ImageRecord, root: &Path) -> Result<Claimed
     let mut chain = chain(stores.own(), record, root)?;
     layers::check(stores, None, &mut chain)?;
     let images: Vec<_> =
-        image::candidates(stores, &chain, Some(&record.id))?.into_iter().filter(|c| c.id == record.id).collect();
+        image::candidates(stores, &chain, Some(&record.id), false)?.into_iter().filter(|c| c.id == record.id).collect();
     let Some(first) = images.first() else {
         return Err(Refusal::new(Case::B03Layers, record.id.clone(), "it has no layers"));
     };

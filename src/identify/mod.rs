@@ -13,6 +13,7 @@ mod image;
 mod layers;
 mod lookup;
 mod places;
+mod records;
 mod root;
 mod storage;
 mod stored;
@@ -22,16 +23,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub use configured::{further_stores, graph_root, mount_program};
-pub use container::{MadeFrom, Stored, container_of_layer, layer_of, stored_container};
+pub use configured::{further_stores, graph_root, mount_program, run_root};
+pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, names_of_layer, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
+pub use records::{RecordedContainer, RecordedImage, recorded_containers, recorded_images};
 pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;
+use crate::policy::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use layers::{Link, Stores};
@@ -76,6 +79,9 @@ pub struct ClaimedLayers {
     pub copies: Vec<OwnedFd>,
     /// Why they are not an image, for the log.
     pub why: &'static str,
+    /// The names that the policy decides by: of a container those of its image, and the one that was asked for.
+    /// None for layers that are nobody's.
+    pub names: Vec<String>,
     /// The store that they are to be mounted in.
     pub root: Root,
 }
@@ -105,6 +111,42 @@ pub struct Container {
     pub names: Vec<String>,
     /// The ID of its image; empty for none.
     pub image: String,
+    /// What the image was asked for by; `None` where nobody says.
+    pub asked: Option<Asked>,
+}
+
+impl From<&Stored> for Container {
+    fn from(stored: &Stored) -> Self {
+        let image = match &stored.made_from {
+            MadeFrom::Image { id, .. } | MadeFrom::Unknown { id } => id.clone(),
+            MadeFrom::Nothing => String::new(),
+        };
+        Self { id: stored.id.clone(), names: Vec::new(), image, asked: stored.asked.clone() }
+    }
+}
+
+impl Container {
+    fn of(record: &ContainerRecord) -> Result<Self> {
+        Ok(Self {
+            id: record.id.clone(),
+            names: record.names.clone(),
+            image: record.image.clone(),
+            asked: Asked::of(record)?,
+        })
+    }
+}
+
+/// The container whose layer this is, by the records in a run root: those of a transient store are there
+/// (storage/containers.go, `newContainerStore`).
+///
+/// # Errors
+/// `B01`, `B09`, `B13`.
+pub fn transient_container(run_root: &Path, layer: &str) -> Result<Option<Container>> {
+    if !run_root.join("overlay-containers").is_dir() {
+        return Ok(None);
+    }
+    let store = storage::Store::open_without_layers(run_root, "overlay")?;
+    store.container_of(layer)?.map(Container::of).transpose()
 }
 
 /// Opens the target of a call that [`identify`] found in a store: beneath the store's root and through no
@@ -136,8 +178,17 @@ pub fn open_target_home(root: &Root, call: &Call) -> Result<OwnedFd> {
 /// Finds out what a call means. No lock is taken and nothing is written.
 ///
 /// # Errors
-/// `A08` for the target, `B01` to `B11` where the store contradicts the call or itself.
+/// `A08` for the target, `B01` to `B13` where the store contradicts the call or itself.
 pub fn identify(call: &Call) -> Result<Target> {
+    identify_with(call, &|_| Ok(None))
+}
+
+/// The same for a call of which more is known: where the store has no record of the container to a layer, `known`
+/// is asked. That is the hook's caller, or the run root, where a transient store keeps such records.
+///
+/// # Errors
+/// As for [`identify`].
+pub fn identify_with(call: &Call, known: &dyn Fn(&str) -> Result<Option<Container>>) -> Result<Target> {
     let Some(home) = places::target(&absolute(&call.target)?)? else { return Ok(Target::Volume) };
     if let Some(data) = call.data_lowers.first() {
         let why = "data-only directories: use_composefs does not go together with a mount_program";
@@ -151,7 +202,10 @@ pub fn identify(call: &Call) -> Result<Target> {
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
     let layers::Chain { links: mut chain, own_shifted, directories } =
         layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
-    let container = stores.own().container_of(&home.id)?;
+    let mut container = stores.own().container_of(&home.id)?.map(Container::of).transpose()?;
+    if container.is_none() && call.upper.is_some() && stores.own().layer(&home.id).is_none() {
+        container = known(&home.id)?;
+    }
 
     // The target's layer: the upper directory, or the first lower one. A container's is its own; an
     // image's belongs to the chain.
@@ -181,11 +235,20 @@ pub fn identify(call: &Call) -> Result<Target> {
     }
     layers::check(&stores, own.as_mut(), &mut chain)?;
 
-    let why = reason(&stores, own.as_ref(), container, &chain)?;
-    let claimed = container.map(|c| c.image.as_str());
-    let images = if why.is_none() { image::candidates(&stores, &chain, claimed)? } else { Vec::new() };
+    let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
+    let claimed = container.as_ref().map(|c| c.image.as_str());
+    let thorough = container.as_ref().is_none_or(|c| c.asked.is_none());
+    let mut images = match why {
+        None => image::candidates(&stores, &chain, claimed, thorough)?,
+        Some(_) => Vec::new(),
+    };
+    // Where its seals may be too, and what decides with the names that the store gives it.
+    if let Some(name) = container.as_ref().and_then(|c| c.asked.as_ref()?.name()) {
+        images.iter_mut().filter(|i| !i.names.contains(name)).for_each(|i| i.names.push(name.clone()));
+    }
     let diff_ids: Option<Vec<BlobDigest>> = images.first().map(|c| c.image.layers.iter().map(|l| l.diff_id).collect());
     let layers = layers::open(&stores, &chain, diff_ids.as_deref())?;
+    let names = names(&stores, own.as_ref(), container.as_ref());
     let own = own.map(|link| open_own(&stores, &link, call.upper.is_some(), container)).transpose()?;
     let root = Root::of_call(stores.own(), run.as_deref())?;
     if images.is_empty() {
@@ -193,7 +256,7 @@ pub fn identify(call: &Call) -> Result<Target> {
         let shifted = own_shifted || layers.iter().any(|l| l.shifted);
         let open = |(store, name): &(usize, String)| stores.all()[*store].dir(name);
         let copies = if shifted { directories.iter().map(open).collect::<Result<_>>()? } else { Vec::new() };
-        return Ok(Target::Layers(Box::new(ClaimedLayers { layers, own, copies, why, root })));
+        return Ok(Target::Layers(Box::new(ClaimedLayers { layers, own, copies, why, names, root })));
     }
     Ok(Target::Image(Box::new(ClaimedImage { images, layers, own, root })))
 }
@@ -212,7 +275,7 @@ fn additional(call: &Call, target: &Home) -> Option<PathBuf> {
 fn reason(
     stores: &Stores,
     own: Option<&Link>,
-    container: Option<&ContainerRecord>,
+    container: Option<&Container>,
     chain: &[Link],
 ) -> Result<Option<&'static str>> {
     let images = || stores.all().iter().flat_map(|s| s.images());
@@ -247,14 +310,36 @@ fn reason(
     Ok(if chain.is_empty() { Some("there are no layers") } else { None })
 }
 
-fn open_own(stores: &Stores, link: &Link, writable: bool, container: Option<&ContainerRecord>) -> Result<OwnLayer> {
+/// The names of a container whose layers are no image, such as copies for other user IDs. One that was made from an
+/// image is nothing without a name: where no name is known, it goes by that.
+fn names(stores: &Stores, own: Option<&Link>, container: Option<&Container>) -> Vec<String> {
+    let unknown = vec![UNKNOWN.to_owned()];
+    let Some(container) = container else {
+        // A layer without any record is a container's in a transient store.
+        let transient = own.is_some_and(|own| stores.of(own).layer(&own.home.id).is_none());
+        return if transient { unknown } else { Vec::new() };
+    };
+    if container.image.is_empty() {
+        return Vec::new();
+    }
+    let images = stores.all().iter().flat_map(|s| s.images()).filter(|i| i.id == container.image);
+    let images: Vec<_> = images.collect();
+    let mut names: Vec<String> = images.iter().flat_map(|i| i.names.iter().cloned()).collect();
+    names.extend(container.asked.as_ref().and_then(Asked::name).cloned());
+    if images.is_empty() {
+        names.extend(unknown);
+    }
+    names
+}
+
+fn open_own(stores: &Stores, link: &Link, writable: bool, container: Option<Container>) -> Result<OwnLayer> {
     let dir = |name: &str| stores.of(link).dir(&format!("overlay/{}/{name}", link.home.id));
     Ok(OwnLayer {
         id: link.home.id.clone(),
         path: link.home.join("diff"),
         diff: dir("diff")?,
         work: writable.then(|| dir("work")).transpose()?,
-        container: container.map(|c| Container { id: c.id.clone(), names: c.names.clone(), image: c.image.clone() }),
+        container,
     })
 }
 

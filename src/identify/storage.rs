@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::records::{CONTAINERS, IMAGES, LAYERS, parse};
+pub(super) use super::records::{ContainerRecord, ImageRecord, LayerRecord};
 use crate::digest::BlobDigest;
 use crate::oci::Budget;
+use crate::oci::go_json::Shape;
 use crate::policy::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
@@ -24,77 +26,11 @@ use crate::sys::files;
 /// as much: this is room for tens of thousands, and containers-storage itself is slow long before.
 const MAX_RECORDS: u64 = 64 << 20;
 
-/// What `layers.json` says of a layer (storage/layers.go, `Layer`).
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct LayerRecord {
-    id: String,
-    #[serde(default)]
-    pub parent: String,
-    /// Digest of the uncompressed tar; missing where only a table of contents was checked.
-    #[serde(default, rename = "diff-digest")]
-    pub diff_digest: String,
-    /// Digest of the table of contents of a `zstd:chunked` or eStargz layer.
-    #[serde(default, rename = "toc-digest")]
-    pub toc_digest: String,
-    #[serde(default)]
-    pub flags: LayerFlags,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(super) struct LayerFlags {
-    /// The layer is being written, or its writer died.
-    #[serde(default)]
-    pub incomplete: bool,
-}
-
-/// What `images.json` says of an image (storage/images.go, `Image`). Its `digest` is not read: it
-/// is any one of several.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ImageRecord {
-    pub id: String,
-    #[serde(default)]
-    pub names: Vec<String>,
-    #[serde(default)]
-    layer: String,
-    #[serde(default, rename = "mapped-layers")]
-    mapped_layers: Vec<String>,
-    #[serde(default, rename = "big-data-names")]
-    pub big_data_names: Vec<String>,
-}
-
-impl ImageRecord {
-    /// Its uppermost layer; empty for none.
-    pub fn top(&self) -> &str {
-        &self.layer
-    }
-
-    /// Whether this image has no layer at all.
-    pub fn is_empty(&self) -> bool {
-        self.layer.is_empty()
-    }
-
-    /// Whether `layer` is the uppermost one of this image, or a copy of that for other user IDs.
-    pub fn has_top(&self, layer: &str) -> bool {
-        !layer.is_empty() && (self.layer == layer || self.mapped_layers.iter().any(|l| l == layer))
-    }
-}
-
-/// What `containers.json` says of a container (storage/containers.go, `Container`).
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct ContainerRecord {
-    pub id: String,
-    #[serde(default)]
-    pub names: Vec<String>,
-    #[serde(default)]
-    pub image: String,
-    #[serde(default)]
-    pub layer: String,
-}
-
 /// A container store, its records read once.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
+    driver: String,
     root: Arc<OwnedFd>,
     layers: HashMap<String, LayerRecord>,
     images: Vec<ImageRecord>,
@@ -108,10 +44,10 @@ impl Store {
     /// # Errors
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn open(path: &Path) -> Result<Self> {
-        let mut store = Self::of(path)?;
+        let mut store = Self::of(path, "overlay")?;
         // The second of each is of containers with --rm; a transient store keeps it elsewhere.
         for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
-            for layer in store.records::<LayerRecord>(name)? {
+            for layer in store.records::<LayerRecord>(name, &LAYERS)? {
                 if let Some(twice) = store.layers.insert(layer.id.clone(), layer) {
                     return Err(store.twice(name, &twice.id));
                 }
@@ -127,16 +63,17 @@ impl Store {
     /// # Errors
     /// As for [`Self::open`].
     pub fn open_without_layers(path: &Path, driver: &str) -> Result<Self> {
-        let mut store = Self::of(path)?;
+        let mut store = Self::of(path, driver)?;
         store.read_images(driver)?;
         store.read_containers(driver)?;
         Ok(store)
     }
 
-    fn of(path: &Path) -> Result<Self> {
+    fn of(path: &Path, driver: &str) -> Result<Self> {
         let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
         Ok(Self {
             path: path.to_owned(),
+            driver: driver.to_owned(),
             root: Arc::new(root),
             layers: HashMap::new(),
             images: Vec::new(),
@@ -146,7 +83,7 @@ impl Store {
 
     fn read_images(&mut self, driver: &str) -> Result<()> {
         let name = format!("{driver}-images/images.json");
-        self.images = self.records(&name)?;
+        self.images = self.records(&name, &IMAGES)?;
         // One that no image can have is a name all the same, and no rule is for it.
         for name in self.images.iter_mut().flat_map(|image| &mut image.names).filter(|name| !is_name(name)) {
             UNKNOWN.clone_into(name);
@@ -157,7 +94,7 @@ impl Store {
     fn read_containers(&mut self, driver: &str) -> Result<()> {
         for file in ["containers.json", "volatile-containers.json"] {
             let name = format!("{driver}-containers/{file}");
-            let containers = self.records(&name)?;
+            let containers = self.records(&name, &CONTAINERS)?;
             self.containers.extend(containers);
             self.unique(&name, self.containers.iter().map(|c| &c.id))?;
         }
@@ -254,7 +191,7 @@ impl Store {
         if !is_id(image.id.as_bytes()) {
             return Err(self.bad("overlay-images/images.json", format!("{:?} is no image ID", image.id)));
         }
-        self.read(&format!("overlay-images/{}/{}", image.id, file_name(key)), max)
+        self.read(&format!("{}-images/{}/{}", self.driver, image.id, file_name(key)), max)
     }
 
     /// The digest of an image's manifest, as it lies there; nothing is concluded from it.
@@ -264,14 +201,10 @@ impl Store {
         Some(BlobDigest::of(&bytes))
     }
 
-    fn records<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+    fn records<T: DeserializeOwned>(&self, name: &str, shape: &Shape) -> Result<Vec<T>> {
         match self.read(name, MAX_RECORDS)? {
             None => Ok(Vec::new()),
-            Some(bytes) if bytes.is_empty() => Ok(Vec::new()),
-            // Go writes `null` for a list that never had an element.
-            Some(bytes) => serde_json::from_slice::<Option<Vec<T>>>(&bytes)
-                .map(Option::unwrap_or_default)
-                .map_err(|e| self.bad(name, e)),
+            Some(bytes) => parse(&bytes, shape, &self.name(name)),
         }
     }
 
@@ -320,7 +253,7 @@ impl Store {
 
 /// Whether an image can have this name: the policy has words of its own, such as `<rootfs>`, and prefixes that
 /// a name with `..` would only seem to be in (distribution/reference, "Grammar").
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let repository = crate::policy::repository(name);
     let part = |part: &str| !part.is_empty() && !part.starts_with('.');
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);

@@ -8,7 +8,7 @@ use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
 use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
-use super::erofs::{bare_layer, on_deep_stack, read};
+use super::erofs::{on_deep_stack, read};
 use super::tar::Entry;
 use super::tree::Images;
 use crate::digest::Algorithm;
@@ -33,18 +33,14 @@ pub fn same_meaning<'a>(
     })
 }
 
-fn compare<'a, H: FsVerityHashValue>(
-    image: &[u8],
-    layers: impl IntoIterator<Item = &'a [Entry]>,
-    merged: bool,
-) -> Result<()> {
+fn compare<H: FsVerityHashValue>(image: &[u8], layers: Vec<&[Entry]>, merged: bool) -> Result<()> {
     let found = read::<H>(image)?;
     let expected = if merged {
-        Images::<H>::build(layers, None)?.merged_with_xattrs()?
+        Images::<H>::build(layers)?.merged_with_xattrs()?
     } else {
         // The drafts drop whiteouts from layer images; they are for showing what a layer brings, not
         // for stacking, and are never stacked by us.
-        bare_layer(layers.into_iter().flatten())?
+        Images::<H>::bare_layer(&layers.concat())?
     };
     let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
     // A layer image's root has whatever metadata its maker chose; the layer need not say.

@@ -2,10 +2,10 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Writer;
 use super::in_order::InOrder;
 use super::layer::{ContentSink, HashOnly, read_layer};
 use super::tar::Entry;
+use super::{Writer, Written};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image, Layer};
 use crate::report::{Case, Refusal, Result};
@@ -14,6 +14,7 @@ use crate::report::{Case, Refusal, Result};
 /// and where they are wanted the entries.
 #[derive(Debug)]
 pub struct Contents {
+    count: usize,
     entries: Option<Vec<Vec<Entry>>>,
     /// The EROFS images.
     pub images: ErofsImages,
@@ -28,25 +29,95 @@ pub enum Keep {
     Entries,
 }
 
-/// The EROFS images of one image, and their fs-verity digests.
+/// The EROFS images of one image, and their fs-verity digests. One of the two trees there is.
 #[derive(Debug)]
 pub struct ErofsImages {
     /// The algorithm of all digests.
     pub algorithm: Algorithm,
-    /// That of each layer, lowest first.
+    /// Of the container's tree, or why the image has none that podman shows: then it cannot be sealed by us.
+    /// Others may have sealed the other tree.
+    pub container: Result<ContainerImages>,
+    /// composefs' canonical tree with its digest, or why there is none.
+    pub merged: Result<(Vec<u8>, VerityDigest)>,
+}
+
+/// The images of the container's tree.
+#[derive(Debug)]
+pub struct ContainerImages {
+    /// That of each layer, lowest first: a stack of them shows the tree.
     pub layers: Vec<Vec<u8>>,
     /// Their digests.
     pub layer_digests: Vec<VerityDigest>,
-    /// The merged one.
-    pub merged: Vec<u8>,
+    /// The tree.
+    pub rootfs: Vec<u8>,
     /// Its digest.
-    pub merged_digest: VerityDigest,
+    pub rootfs_digest: VerityDigest,
 }
 
 impl ErofsImages {
+    fn new(algorithm: Algorithm, Written { container, merged }: Written) -> Self {
+        let digest = |image: &Vec<u8>| verity_digest(algorithm, image);
+        Self {
+            algorithm,
+            container: container.map(|(layers, rootfs)| ContainerImages {
+                layer_digests: layers.iter().map(digest).collect(),
+                layers,
+                rootfs_digest: digest(&rootfs),
+                rootfs,
+            }),
+            merged: merged.map(|image| {
+                let digest = digest(&image);
+                (image, digest)
+            }),
+        }
+    }
+
+    /// Those of the container's tree.
+    ///
+    /// # Errors
+    /// H03–H07: why the image has none.
+    pub fn container(&self) -> Result<&ContainerImages> {
+        self.container.as_ref().map_err(Clone::clone)
+    }
+
+    /// The digest of the merged image, where there is one.
+    pub fn merged_digest(&self) -> Option<VerityDigest> {
+        self.merged.as_ref().ok().map(|(_, digest)| *digest)
+    }
+
+    /// What they are, without the images.
+    ///
+    /// # Errors
+    /// As [`Self::container`].
+    pub fn digests(&self) -> Result<Digests> {
+        let made = self.container()?;
+        Ok(Digests { rootfs: made.rootfs_digest, merged: self.merged_digest(), layers: made.layer_digests.clone() })
+    }
+
     /// Digests and images, the layers' first.
     pub fn all(&self) -> impl Iterator<Item = (&VerityDigest, &Vec<u8>)> {
-        self.layer_digests.iter().zip(&self.layers).chain(Some((&self.merged_digest, &self.merged)))
+        let container = self.container.iter().flat_map(|made| {
+            made.layer_digests.iter().zip(&made.layers).chain(Some((&made.rootfs_digest, &made.rootfs)))
+        });
+        container.chain(self.merged.iter().map(|(image, digest)| (digest, image)))
+    }
+}
+
+/// The digests of one image's EROFS images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// Of the container's tree.
+    pub rootfs: VerityDigest,
+    /// Of composefs' canonical tree, where it makes one.
+    pub merged: Option<VerityDigest>,
+    /// Of each layer, lowest first.
+    pub layers: Vec<VerityDigest>,
+}
+
+impl Digests {
+    /// All of them, the layers' first.
+    pub fn all(&self) -> impl Iterator<Item = &VerityDigest> {
+        self.layers.iter().chain(Some(&self.rootfs)).chain(&self.merged)
     }
 }
 
@@ -107,6 +178,11 @@ impl Contents {
     /// [`Case::Bug`] when they were not kept.
     pub fn entries(&self) -> Result<&[Vec<Entry>]> {
         self.entries.as_deref().ok_or_else(|| Refusal::new(Case::Bug, "layers", "their entries were not kept"))
+    }
+
+    /// How many layers there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether this is what somebody wants to be kept, or more.
@@ -172,13 +248,11 @@ impl Contents {
             // What was not read is why something could not be made.
             read.and(made)
         });
-        let (layers, merged) = made?;
-        if layers.len() != count {
+        let made = made?;
+        if let Some((layers, _)) = made.container.as_ref().ok().filter(|(layers, _)| layers.len() != count) {
             return Err(Refusal::new(Case::Bug, "layers", format!("{} of {count} were read", layers.len())));
         }
-        let layer_digests = layers.iter().map(|image| verity_digest(algorithm, image)).collect();
-        let merged_digest = verity_digest(algorithm, &merged);
-        Ok(Self { entries: kept, images: ErofsImages { algorithm, layers, layer_digests, merged, merged_digest } })
+        Ok(Self { count, entries: kept, images: ErofsImages::new(algorithm, made) })
     }
 }
 

@@ -1,11 +1,12 @@
 use std::io::Read;
 
 use composefs::INLINE_CONTENT_MAX_V0;
-use tar_core::parse::{Limits, ParseEvent, Parser};
+use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
+use tar_core::{EntryType, SparseEntry};
 
 use super::ahead::{Digests, read_ahead};
 use super::stream::PIECE;
-use super::tar::{Entry, Head, Kind, head};
+use super::tar::{Entry, Head, Kind, counts_pieces, head, pieces};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result, is_of_write};
@@ -104,6 +105,7 @@ pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
         // The copy that is made on the way.
         _ if is_of_write(&e) => Refusal::io("", e),
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
+        std::io::ErrorKind::Unsupported => Refusal::new(Case::H14Compression, "", e),
         _ => Refusal::new(Case::H11Layer, "", e),
     }
 }
@@ -124,6 +126,45 @@ pub(super) trait TarBytes {
     /// # Errors
     /// [`Case::H11Layer`] when the stream has something else in this place.
     fn elsewhere(&mut self, size: u64) -> Result<bool>;
+
+    /// Whether the stream has come to a file whose content is somewhere else.
+    fn at_file(&self) -> bool {
+        false
+    }
+}
+
+/// A file of which the tar holds pieces (GNU tar's manual, "Storing Sparse Files", PAX formats).
+struct Sparse {
+    map: Vec<SparseEntry>,
+    /// Of the whole file.
+    size: u64,
+}
+
+impl Sparse {
+    /// If podman unpacks it: regular files are, and GNU's own type is not.
+    fn checked(self, entry: &ParsedEntry<'_>, budget: &Budget, shown: String) -> Result<Self> {
+        if entry.entry_type != EntryType::Regular {
+            return Err(Refusal::new(Case::H06Entry, shown, "a sparse file of GNU tar's old format"));
+        }
+        if !counts_pieces(entry.pax, self.map.len()) {
+            return Err(Refusal::new(Case::H11Layer, shown, "a sparse map that is not as long as it says"));
+        }
+        if self.size > budget.layer {
+            let why = format!("a sparse file of {} bytes, a layer may have {}", self.size, budget.layer);
+            return Err(Refusal::new(Case::C03TooBig, shown, why));
+        }
+        Ok(self)
+    }
+}
+
+fn zeros(mut left: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while left > 0 {
+        let piece = left.min(ZEROS.len() as u64);
+        take(&ZEROS[..piece as usize])?;
+        left -= piece;
+    }
+    Ok(())
 }
 
 pub(super) struct TarStream<'a, S: TarBytes> {
@@ -154,6 +195,8 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
         let mut parser = Parser::new(limits);
         // "./" is the root in many tars, and some write it as "".
         parser.set_allow_empty_path(true);
+        // It takes no time before 1970; the numbers are looked at in `head`.
+        parser.set_ignore_pax_errors(true);
         let mut entries: Vec<Entry> = Vec::new();
         let mut kept = 0;
         loop {
@@ -168,6 +211,10 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                     if self.fill(min_bytes.max(unused + 1))? {
                         continue;
                     }
+                    if !self.unused().is_empty() && self.tar.at_file() {
+                        self.put_map();
+                        continue;
+                    }
                     // A tar may end without its two zero blocks (Go's reader says so too), but only
                     // between entries.
                     return match self.unused().iter().all(|b| *b == 0) {
@@ -175,16 +222,24 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                         false => Err(refuse(&"it ends within an entry")),
                     };
                 }
-                ParseEvent::Entry { consumed, entry } => (consumed, Some(head(&entry, self.budget)?)),
-                ParseEvent::SparseEntry { entry, .. } => {
-                    return Err(Refusal::new(Case::H06Entry, String::from_utf8_lossy(&entry.path), "a sparse file"));
+                ParseEvent::Entry { consumed, entry } => (consumed, Some((head(&entry, self.budget)?, None))),
+                ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
+                    let shown = String::from_utf8_lossy(&entry.path).into_owned();
+                    let head = head(&entry, self.budget)?;
+                    let sparse = Sparse { map: sparse_map, size: real_size };
+                    (consumed, Some((head, Some(sparse.checked(&entry, self.budget, shown)?))))
                 }
                 ParseEvent::GlobalExtensions { consumed, .. } => (consumed, None),
                 ParseEvent::End { .. } => return Ok(entries),
             };
             self.at += consumed;
-            if let Some(head) = head {
-                let entry = self.body(head, entries.len(), sink)?;
+            if let Some((head, sparse)) = head {
+                let entry = match (head, sparse) {
+                    (Head::File(entry, size), Some(sparse)) => {
+                        self.sparse(entry, (size, sparse), entries.len(), sink)?
+                    }
+                    (head, _) => self.body(head, entries.len(), sink)?,
+                };
                 kept += entry.weight();
                 entries.push(entry);
             }
@@ -210,27 +265,83 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                 self.content(here, size, &mut |_| Ok(()))?;
                 Ok(entry)
             }
-            Head::File { path, stat, size } if self.is_elsewhere(size)? => {
+            Head::File(entry, size) if self.is_elsewhere(size)? => {
                 self.content(0, size, &mut |_| Ok(()))?;
-                if size > 0 {
-                    self.elsewhere.push((number, size));
-                }
-                Ok(Entry { path, kind: Kind::Inline(Box::default()), stat })
+                Ok(self.filled_elsewhere(entry, number, size))
             }
-            Head::File { path, stat, size } if size <= INLINE_CONTENT_MAX_V0 as u64 => {
+            Head::File(entry, size) if size <= INLINE_CONTENT_MAX_V0 as u64 => {
                 let mut inline = Vec::with_capacity(INLINE_CONTENT_MAX_V0);
                 self.content(size, size, &mut |bytes| {
                     inline.extend_from_slice(bytes);
                     Ok(())
                 })?;
-                Ok(Entry { path, kind: Kind::Inline(inline.into()), stat })
+                Ok(Entry { kind: Kind::Inline(inline.into()), ..entry })
             }
-            Head::File { path, stat, size } => {
+            Head::File(entry, size) => {
                 sink.begin(size)?;
                 self.content(size, size, &mut |bytes| sink.write(bytes))?;
-                Ok(Entry { path, kind: Kind::External(sink.end()?, size), stat })
+                Ok(Entry { kind: Kind::External(sink.end()?, size), ..entry })
             }
         }
+    }
+
+    fn filled_elsewhere(&mut self, entry: Entry, number: usize, size: u64) -> Entry {
+        if size > 0 {
+            self.elsewhere.push((number, size));
+        }
+        entry
+    }
+
+    /// Reads the pieces of a sparse file, `content` bytes together, with zeros where none is.
+    fn sparse(
+        &mut self,
+        entry: Entry,
+        (content, sparse): (u64, Sparse),
+        number: usize,
+        sink: &mut dyn ContentSink,
+    ) -> Result<Entry> {
+        let entry = Entry { beyond: entry.beyond.or(Some("a sparse file")), ..entry };
+        // The table of a layer has what was unpacked.
+        if self.is_elsewhere(sparse.size)? {
+            self.content(0, content, &mut |_| Ok(()))?;
+            return Ok(self.filled_elsewhere(entry, number, sparse.size));
+        }
+        let refuse = |why| Refusal::new(Case::H11Layer, String::from_utf8_lossy(&entry.path), why);
+        pieces(&sparse.map, sparse.size, content).map_err(refuse)?;
+        let small = sparse.size <= INLINE_CONTENT_MAX_V0 as u64;
+        let mut inline = Vec::new();
+        if !small {
+            sink.begin(sparse.size)?;
+        }
+        let mut take = |bytes: &[u8]| match small {
+            true => {
+                inline.extend_from_slice(bytes);
+                Ok(())
+            }
+            false => sink.write(bytes),
+        };
+        let mut at = 0;
+        for piece in &sparse.map {
+            zeros(piece.offset - at, &mut take)?;
+            self.content(piece.length, 0, &mut take)?;
+            at = piece.offset + piece.length;
+        }
+        zeros(sparse.size - at, &mut take)?;
+        self.content(0, content, &mut |_| Ok(()))?;
+        let kind = if small { Kind::Inline(inline.into()) } else { Kind::External(sink.end()?, sparse.size) };
+        Ok(Entry { kind, ..entry })
+    }
+
+    /// The map of a sparse file that begins with its content (PAX, 1.0) is not in a layer's table: tar-split
+    /// leaves it out. One of no pieces lets the header be read; the content is that of the unpacked file.
+    fn put_map(&mut self) {
+        let mut map = [0; 512];
+        map[..2].copy_from_slice(b"0\n");
+        if self.buffer.len() < self.end + map.len() {
+            self.buffer.resize(self.end + map.len(), 0);
+        }
+        self.buffer[self.end..self.end + map.len()].copy_from_slice(&map);
+        self.end += map.len();
     }
 
     fn is_elsewhere(&mut self, size: u64) -> Result<bool> {

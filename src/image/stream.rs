@@ -81,6 +81,9 @@ impl<R: Read> Decompress<R> {
     fn new(source: Hashing<R>) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(PIECE, source);
         let head = reader.fill_buf()?;
+        if let Some(other) = other_compression(head) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, other));
+        }
         Ok(match compression(head) {
             Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(reader))),
             Compression::Zstd => {
@@ -124,6 +127,15 @@ impl<R: Read> Read for Decompress<R> {
             Self::Gzip(r) => r.read(buffer),
             Self::Zstd(r) => r.read(buffer),
         }
+    }
+}
+
+/// What podman reads and the image specification does not know.
+fn other_compression(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => Some("bzip2"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        _ => None,
     }
 }
 

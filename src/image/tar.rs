@@ -3,7 +3,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use composefs::generic_tree::Stat;
 use tar_core::parse::ParsedEntry;
-use tar_core::{EntryType, PaxExtensions};
+use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
 use crate::digest::VerityDigest;
 use crate::oci::Budget;
@@ -19,6 +19,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Mode (permission bits only), owner, mtime and all extended attributes of the tar.
     pub stat: Stat,
+    /// Why composefs' importers do not take it, where they do not: then the image has no merged tree.
+    pub beyond: Option<&'static str>,
 }
 
 impl Entry {
@@ -38,6 +40,9 @@ impl Entry {
 pub enum Kind {
     /// A directory.
     Directory,
+    /// The root, by another name than `.`: podman gives it these metadata while it unpacks. They do not show, and
+    /// directories that come into being in it inherit from them.
+    Root,
     /// A regular file of at most 64 bytes, kept in the EROFS image.
     Inline(Box<[u8]>),
     /// A regular file of more than 64 bytes, kept as an object.
@@ -61,11 +66,8 @@ pub enum Kind {
 /// The part of an entry that its header gives; a regular file's content follows.
 pub(super) enum Head {
     Complete(Entry),
-    File {
-        path: Box<[u8]>,
-        stat: Stat,
-        size: u64,
-    },
+    /// A regular file: an entry whose kind is still to be filled in, and the bytes of its content.
+    File(Entry, u64),
     /// An entry whose content is skipped: a whiteout with bytes in it.
     Skip {
         entry: Entry,
@@ -80,42 +82,84 @@ pub(super) enum Head {
 pub(super) fn head(parsed: &ParsedEntry<'_>, budget: &Budget) -> Result<Head> {
     let shown = String::from_utf8_lossy(&parsed.path).into_owned();
     let refuse = |case, why: &str| Refusal::new(case, shown.clone(), why);
-    let path = canonical(&parsed.path, budget).map_err(|(case, why)| refuse(case, why))?;
-    let stat = stat(parsed, &shown)?;
+    let (path, mut beyond) = canonical(&parsed.path, budget).map_err(|(case, why)| refuse(case, why))?;
+    let (stat, early) = stat(parsed, &shown)?;
+    beyond = beyond.or(early);
+    // Go's reader, and so podman: content has what is a file, whatever the size says.
+    let entry_type = file_type(parsed);
+    let content = matches!(entry_type, EntryType::Regular | EntryType::Continuous);
     let size = parsed.size;
-    if let Some((path, kind)) = whiteout(&path).map_err(|why| refuse(Case::H04Whiteout, why))? {
-        return Ok(Head::Skip { entry: Entry { path, kind, stat }, size });
+    if !content && size != 0 {
+        // Readers differ on whether content follows such a header: GNU tar and Go say no, others skip it.
+        beyond = beyond.or(Some("content after an entry that is no regular file"));
     }
-    let kind = match parsed.entry_type {
-        EntryType::Regular | EntryType::Continuous => {
+    let marker = whiteout(&path).map_err(|why| refuse(Case::H04Whiteout, why))?;
+    let name = marker.as_ref().map_or(&path, |(path, _)| path);
+    if name.split(|b| *b == b'/').any(|part| part.len() > 255) {
+        return Err(refuse(Case::H06Entry, "a name longer than 255 bytes"));
+    }
+    if let Some((path, kind)) = marker {
+        let entry = Entry { path, kind, stat, beyond };
+        return Ok(if content { Head::Skip { entry, size } } else { Head::Complete(entry) });
+    }
+    let kind = match entry_type {
+        EntryType::Regular => {
             if path.is_empty() {
                 return Err(refuse(Case::H03Path, "the root is a file"));
             }
             if parsed.path.ends_with(b"/") {
-                // Old tars mark directories so; Go reads a directory here, others a file.
-                return Err(refuse(Case::H06Entry, "a file whose name ends in a slash"));
+                beyond = beyond.or(Some("a file whose name ends in a slash"));
             }
-            return Ok(Head::File { path, stat, size });
+            return Ok(Head::File(Entry { path, kind: Kind::Inline(Box::default()), stat, beyond }, size));
         }
-        EntryType::Directory => Kind::Directory,
-        EntryType::Link => Kind::Hardlink(
-            canonical(link_target(parsed).ok_or_else(|| refuse(Case::H06Entry, "a hard link to nothing"))?, budget)
-                .map_err(|(case, why)| refuse(case, why))?,
-        ),
+        EntryType::Directory => {
+            if parsed.entry_type != EntryType::Directory {
+                beyond = beyond.or(Some("a file whose name ends in a slash"));
+            }
+            if path.is_empty() && !is_dot(&parsed.path) { Kind::Root } else { Kind::Directory }
+        }
+        EntryType::Link => {
+            let target = link_target(parsed).ok_or_else(|| refuse(Case::H06Entry, "a hard link to nothing"))?;
+            let (target, outside) = canonical(target, budget).map_err(|(case, why)| refuse(case, why))?;
+            beyond = beyond.or(outside);
+            Kind::Hardlink(target)
+        }
         EntryType::Symlink => Kind::Symlink(symlink(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
         EntryType::Char => Kind::CharacterDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
         EntryType::Block => Kind::BlockDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
         EntryType::Fifo => Kind::Fifo,
         other => return Err(refuse(Case::H06Entry, &format!("entry type {:?}", char::from(other.to_byte())))),
     };
-    // Readers differ on whether content follows such a header: GNU tar and Go say no, others skip it.
-    if size != 0 {
-        return Err(refuse(Case::H06Entry, "content after an entry that is no regular file"));
-    }
-    if path.is_empty() && !matches!(kind, Kind::Directory) {
+    if path.is_empty() && !matches!(kind, Kind::Directory | Kind::Root) {
         return Err(refuse(Case::H03Path, "the root is no directory"));
     }
-    Ok(Head::Complete(Entry { path, kind, stat }))
+    Ok(Head::Complete(Entry { path, kind, stat, beyond }))
+}
+
+/// Whether Go's `filepath.Clean` makes `.` of the name of a root.
+fn is_dot(path: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    !path.starts_with(b"/")
+        && path.split(|b| *b == b'/').all(|part| {
+            match part {
+                b"" | b"." => {}
+                b".." if depth == 0 => return false,
+                b".." => depth -= 1,
+                _ => depth += 1,
+            }
+            true
+        })
+}
+
+/// Where the type is NUL, a slash at the end of the name makes a directory (archive/tar, "Legacy archives").
+fn file_type(parsed: &ParsedEntry<'_>) -> EntryType {
+    const TYPE: usize = 156;
+    match parsed.entry_type {
+        EntryType::Regular if parsed.header.as_bytes()[TYPE] == 0 && parsed.path.ends_with(b"/") => {
+            EntryType::Directory
+        }
+        other => other,
+    }
 }
 
 fn link_target<'a>(parsed: &'a ParsedEntry<'_>) -> Option<&'a [u8]> {
@@ -143,9 +187,14 @@ fn device(parsed: &ParsedEntry<'_>) -> std::result::Result<u64, &'static str> {
     Ok(rustix::fs::makedev(major, minor))
 }
 
-/// Drops leading and trailing slashes and `.` parts; refuses what leaves the root.
-pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Box<[u8]>, (Case, &'static str)> {
-    let mut out = Vec::with_capacity(path.len());
+/// A path, and why composefs' importers refuse it where they do.
+type Cleaned = (Box<[u8]>, Option<&'static str>);
+
+/// Drops leading and trailing slashes and `.` parts; `..` goes up, inside the root, as podman cleans names
+/// before it looks at the disk. Says so where composefs' importers refuse the path.
+pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Cleaned, Bad> {
+    let mut out: Vec<u8> = Vec::with_capacity(path.len());
+    let mut beyond = None;
     let mut depth = 0;
     if path.contains(&0) {
         return Err((Case::H03Path, "a NUL in the path"));
@@ -153,8 +202,14 @@ pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Box
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => continue,
-            b".." => return Err((Case::H03Path, "the path holds ..")),
-            _ if part.len() > 255 => return Err((Case::H06Entry, "a name longer than 255 bytes")),
+            b".." => {
+                beyond = Some("the path holds ..");
+                out.truncate(out.iter().rposition(|b| *b == b'/').unwrap_or(0));
+                depth = usize::saturating_sub(depth, 1);
+                continue;
+            }
+            // A whiteout's is longer than the name that it takes away.
+            _ if part.len() > 255 + b".wh.".len() => return Err((Case::H06Entry, "a name longer than 255 bytes")),
             _ => {}
         }
         if !out.is_empty() {
@@ -166,7 +221,7 @@ pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Box
     if depth > budget.depth || out.len() > 4095 {
         return Err((Case::H06Entry, "a path longer than 4095 bytes"));
     }
-    Ok(out.into())
+    Ok((out.into(), beyond))
 }
 
 type Marker = Option<(Box<[u8]>, Kind)>;
@@ -186,7 +241,8 @@ fn whiteout(path: &[u8]) -> std::result::Result<Marker, &'static str> {
     }
 }
 
-fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<Stat> {
+/// The metadata of an entry, and why composefs does not take them where it does not.
+fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<(Stat, Option<&'static str>)> {
     let refuse = |case, why: &str| Refusal::new(case, shown, why);
     let id = |n: u64| u32::try_from(n).map_err(|_| refuse(Case::H06Entry, "an owner beyond 32 bits"));
     let mut stat = Stat {
@@ -195,9 +251,12 @@ fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<Stat> {
         st_uid: id(parsed.uid)?,
         st_gid: id(parsed.gid)?,
         st_mtim_sec: i64::try_from(parsed.mtime).map_err(|_| refuse(Case::H06Entry, "a time beyond 63 bits"))?,
-        st_mtim_nsec: nanoseconds(parsed.pax).map_err(|why| refuse(Case::H06Entry, why))?,
+        st_mtim_nsec: 0,
         xattrs: Default::default(),
     };
+    if let Some((seconds, nanoseconds)) = pax(parsed.pax).map_err(|(case, why)| refuse(case, why))? {
+        (stat.st_mtim_sec, stat.st_mtim_nsec) = (seconds, nanoseconds);
+    }
     for (name, value) in &parsed.xattrs {
         // linux/xattr.h: XATTR_NAME_MAX 255, XATTR_SIZE_MAX 65536; EROFS has 16 bits for the size.
         if name.is_empty() || name.contains(&0) || name.len() > 255 || value.len() > 65_535 {
@@ -205,28 +264,91 @@ fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<Stat> {
         }
         stat.xattrs.insert(OsStr::from_bytes(name).into(), value.as_ref().into());
     }
-    Ok(stat)
+    let early = (stat.st_mtim_sec < 0).then_some("a time before 1970");
+    Ok((stat, early))
 }
 
-/// The fraction of PAX `mtime`; the parser gives whole seconds only.
-fn nanoseconds(pax: Option<&[u8]>) -> std::result::Result<u32, &'static str> {
-    let mut nanoseconds = 0;
-    for extension in PaxExtensions::new(pax.unwrap_or_default()) {
-        let extension = extension.map_err(|_| "a damaged PAX header")?;
-        if extension.key_bytes() != b"mtime" {
-            continue;
-        }
-        let value = extension.value().map_err(|_| "a PAX mtime that is no number")?;
-        nanoseconds = 0;
-        if let Some((_, fraction)) = value.split_once('.') {
-            if !fraction.bytes().all(|b| b.is_ascii_digit()) {
-                return Err("a PAX mtime that is no number");
-            }
-            let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-            nanoseconds = nine.parse().map_err(|_| "a PAX mtime that is no number")?;
+/// Whether Go's reader takes the PAX header of a sparse file with `pieces` pieces: the formats before 1.0 count
+/// them.
+pub(super) fn counts_pieces(pax: Option<&[u8]>, pieces: usize) -> bool {
+    let (mut major, mut count) = (None, None);
+    for extension in PaxExtensions::new(pax.unwrap_or_default()).flatten() {
+        let value = || extension.value().ok().and_then(|value| value.parse::<usize>().ok());
+        match extension.key_bytes() {
+            b"GNU.sparse.major" => major = value(),
+            b"GNU.sparse.numblocks" => count = value(),
+            _ => {}
         }
     }
-    Ok(nanoseconds)
+    major == Some(1) || count == Some(pieces)
+}
+
+/// Where the pieces of a sparse file are that its content consists of, in their order, as Go's reader takes
+/// them: one after the other, within `size`, and together as long as the content.
+///
+/// # Errors
+/// What keeps the map from being one.
+pub(super) fn pieces(map: &[SparseEntry], size: u64, content: u64) -> std::result::Result<(), &'static str> {
+    let (mut end, mut sum) = (0_u64, 0_u64);
+    for piece in map {
+        if piece.offset < end {
+            return Err("a sparse map out of order");
+        }
+        end = piece.offset.checked_add(piece.length).ok_or("a sparse map beyond 64 bits")?;
+        sum = sum.saturating_add(piece.length);
+    }
+    if end > size || sum != content {
+        return Err("a sparse map that does not fit its file");
+    }
+    Ok(())
+}
+
+type Bad = (Case, &'static str);
+
+/// The time of a PAX header, and whether its numbers are numbers: the parser passes over those that are not,
+/// and knows no fractions and no time before 1970.
+fn pax(pax: Option<&[u8]>) -> std::result::Result<Option<(i64, u32)>, Bad> {
+    let mut time = None;
+    for extension in PaxExtensions::new(pax.unwrap_or_default()) {
+        let extension = extension.map_err(|_| (Case::H11Layer, "a damaged PAX header"))?;
+        match extension.key_bytes() {
+            b"mtime" => {
+                let no_number = (Case::H11Layer, "a PAX mtime that is no number");
+                time = Some(seconds(extension.value().map_err(|_| no_number)?)?);
+            }
+            b"size"
+            | b"uid"
+            | b"gid"
+            | b"GNU.sparse.major"
+            | b"GNU.sparse.minor"
+            | b"GNU.sparse.realsize"
+            | b"GNU.sparse.size"
+            | b"GNU.sparse.offset"
+            | b"GNU.sparse.numbytes" => {
+                let value = extension.value().ok().and_then(|value| value.parse::<u64>().ok());
+                value.ok_or((Case::H11Layer, "a PAX number that is none"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(time)
+}
+
+/// Decimal seconds, with a sign and a fraction where it has them (pax(1), "mtime").
+fn seconds(text: &str) -> std::result::Result<(i64, u32), Bad> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return Err((Case::H06Entry, "a PAX mtime that is no number"));
+    }
+    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanoseconds: u32 = nine.parse().map_err(|_| (Case::H06Entry, "a PAX mtime that is no number"))?;
+    let seconds: i128 = whole.parse().map_err(|_| (Case::H11Layer, "a PAX mtime that is no number"))?;
+    let seconds = i64::try_from(seconds).map_err(|_| (Case::H06Entry, "a time beyond 63 bits"))?;
+    match whole.starts_with('-') && nanoseconds > 0 {
+        // The fraction of a time before 1970 goes back too; what is stored counts forward.
+        true => Ok((seconds.saturating_sub(1), 1_000_000_000 - nanoseconds)),
+        false => Ok((seconds, nanoseconds)),
+    }
 }
 
 #[cfg(test)]
@@ -236,13 +358,25 @@ mod tests {
     #[test]
     fn h03_paths_are_canonical_or_refused() {
         let budget = Budget::STANDARD;
-        let ok = |p: &[u8]| canonical(p, &budget).map(|b| b.to_vec());
-        assert_eq!(ok(b"/./usr//bin/").unwrap(), b"usr/bin");
-        assert_eq!(ok(b"./").unwrap(), b"");
-        assert_eq!(ok(b"a/../b").unwrap_err().0, Case::H03Path);
-        assert_eq!(ok(b"..").unwrap_err().0, Case::H03Path);
+        let ok = |p: &[u8]| canonical(p, &budget).map(|(b, beyond)| (b.to_vec(), beyond.is_some()));
+        assert_eq!(ok(b"/./usr//bin/").unwrap(), (b"usr/bin".to_vec(), false));
+        assert_eq!(ok(b"./").unwrap(), (b"".to_vec(), false));
+        assert_eq!(ok(b"a/../b").unwrap(), (b"b".to_vec(), true));
+        assert_eq!(ok(b"../..").unwrap(), (b"".to_vec(), true));
+        assert_eq!(ok(b"a/b/../../../c/d").unwrap(), (b"c/d".to_vec(), true));
         assert_eq!(ok(b"a\0b").unwrap_err().0, Case::H03Path);
-        assert_eq!(ok(&[b'a'; 256]).unwrap_err().0, Case::H06Entry);
+        assert_eq!(ok(&[b'a'; 260]).unwrap_err().0, Case::H06Entry);
+    }
+
+    #[test]
+    fn h11_times_have_signs_and_fractions() {
+        assert_eq!(seconds("1700000000.123456789999"), Ok((1_700_000_000, 123_456_789)));
+        assert_eq!(seconds("-1"), Ok((-1, 0)));
+        assert_eq!(seconds("-1.5"), Ok((-2, 500_000_000)));
+        assert_eq!(seconds("-0.25"), Ok((-1, 750_000_000)));
+        for bad in ["", "now", "1.5x", "1.-5", "18446744073709551615", "--1", "."] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

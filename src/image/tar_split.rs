@@ -4,14 +4,24 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use composefs::fsverity::Sha256HashValue;
 use serde::Deserialize;
 
 use super::layer::{HashOnly, TarBytes, TarStream};
 use super::stream::PIECE;
 use super::tar::{Entry, Kind};
+use super::unpack::Unpacked;
 use crate::digest::{Algorithm, BlobDigest, BlobHasher, VerityDigest};
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};
+
+/// What an honest table has beyond [`Pieces::is_fair`]: the blocks at the end of an archive, and what follows them.
+const SPARE_LINES: u64 = 64;
+const SPARE_BYTES: u64 = 64 << 10;
+/// Bytes of a tar header.
+const HEADER: u64 = 512;
+/// Lines for one header: itself, the file, and the padding behind that.
+const LINES: u64 = 3;
 
 /// Bytes of one line: a segment is the headers of one file or a piece of padding, in base64.
 const MAX_LINE: u64 = 16 << 20;
@@ -30,23 +40,76 @@ struct Line<'a> {
     payload: Option<std::borrow::Cow<'a, str>>,
 }
 
+/// CRC-64 of no bytes, in base64.
+const NOTHING: &str = "AAAAAAAAAAA=";
+
 enum Piece {
     Segment(Vec<u8>),
     File(u64),
+    /// A header with a size that has no content.
+    Passed,
 }
 
 /// The pieces of a table, one after the other.
 struct Pieces<R: Read> {
     lines: BufReader<flate2::read::MultiGzDecoder<R>>,
     line: Vec<u8>,
+    /// Lines so far, their bytes, and those of the segments in them.
+    count: u64,
+    read: u64,
+    bytes: u64,
+    /// Of `bytes`.
+    limit: u64,
+    /// The last one was a file: its successor has a header first.
+    after_file: bool,
 }
 
 impl<R: Read> Pieces<R> {
-    fn new(table: R) -> Self {
-        Self { lines: BufReader::with_capacity(256 << 10, flate2::read::MultiGzDecoder::new(table)), line: Vec::new() }
+    fn new(table: R, budget: &Budget) -> Self {
+        Self {
+            lines: BufReader::with_capacity(256 << 10, flate2::read::MultiGzDecoder::new(table)),
+            line: Vec::new(),
+            count: 0,
+            read: 0,
+            bytes: 0,
+            limit: budget.kept,
+            after_file: false,
+        }
     }
 
-    fn next(&mut self) -> io::Result<Option<Piece>> {
+    /// Whether there are no more lines, and no longer ones, than the headers in them account for. Words without
+    /// content compress to nothing, and each of them costs time: by their number alone nobody is told.
+    fn is_fair(&self) -> bool {
+        let lines = LINES * self.bytes / HEADER + SPARE_LINES;
+        // A name stands in its header too, and here at most as six characters for each byte.
+        self.count <= lines && self.read <= 8 * self.bytes + HEADER * self.count + SPARE_BYTES
+    }
+
+    fn next(&mut self) -> Result<Option<Piece>> {
+        let piece = self.read_one().map_err(unreadable)?;
+        let refuse = |case, why: &str| Err(Refusal::new(case, "tar-split", why));
+        match &piece {
+            Some(Piece::File(_) | Piece::Passed) if self.after_file => {
+                return refuse(Case::H11Layer, "a file without a header");
+            }
+            Some(Piece::File(_) | Piece::Passed) => self.after_file = true,
+            Some(Piece::Segment(bytes)) => {
+                self.bytes += bytes.len() as u64;
+                self.after_file &= bytes.is_empty();
+            }
+            None => {}
+        }
+        if !self.is_fair() {
+            return refuse(Case::C03TooBig, "it has more lines, or longer ones, than its headers account for");
+        }
+        if self.bytes > self.limit {
+            // Headers only: more than what is kept of them cannot be honest.
+            return refuse(Case::C03TooBig, "it decompresses to far more than its size");
+        }
+        Ok(piece)
+    }
+
+    fn read_one(&mut self) -> io::Result<Option<Piece>> {
         let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         self.line.clear();
         let n = (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut self.line)?;
@@ -56,8 +119,12 @@ impl<R: Read> Pieces<R> {
         if n as u64 == MAX_LINE {
             return Err(bad(format!("a line of more than {MAX_LINE} bytes")));
         }
+        self.count += 1;
+        self.read += n as u64;
         let line: Line<'_> = serde_json::from_slice(&self.line).map_err(|e| bad(e.to_string()))?;
         match line.kind {
+            // A header that has a size and no content: a hard link of old tars. The checksum is that of nothing.
+            FILE if line.size > 0 && line.payload.as_deref() == Some(NOTHING) => Ok(Some(Piece::Passed)),
             FILE => Ok(Some(Piece::File(line.size))),
             SEGMENT => {
                 let text = line.payload.unwrap_or_default();
@@ -77,13 +144,10 @@ struct Stream<R: Read> {
     at: usize,
     /// The size of the file that the stream has come to.
     file: Option<u64>,
-    count: u64,
-    /// Of `count`.
-    limit: u64,
 }
 
 impl<R: Read> Stream<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         while self.at == self.segment.len() {
             if self.file.is_some() {
                 return Ok(0);
@@ -91,7 +155,7 @@ impl<R: Read> Stream<R> {
             match self.pieces.next()? {
                 None => return Ok(0),
                 // Directories and links have an entry too.
-                Some(Piece::File(0)) => {}
+                Some(Piece::File(0) | Piece::Passed) => {}
                 Some(Piece::File(size)) => self.file = Some(size),
                 Some(Piece::Segment(bytes)) => (self.segment, self.at) = (bytes, 0),
             }
@@ -100,19 +164,17 @@ impl<R: Read> Stream<R> {
         let n = ready.len().min(buffer.len());
         buffer[..n].copy_from_slice(&ready[..n]);
         self.at += n;
-        self.count += n as u64;
         Ok(n)
     }
 }
 
 impl<R: Read> TarBytes for Stream<R> {
     fn next(&mut self, buffer: &mut Vec<u8>, at: usize) -> Result<usize> {
-        let n = self.read(&mut buffer[at..at + PIECE]).map_err(unreadable)?;
-        // Headers only: more than what is kept of them cannot be honest.
-        match self.count <= self.limit {
-            true => Ok(n),
-            false => Err(Refusal::new(Case::C03TooBig, "", "it decompresses to far more than its size")),
-        }
+        self.read(&mut buffer[at..at + PIECE])
+    }
+
+    fn at_file(&self) -> bool {
+        self.at == self.segment.len() && self.file.is_some()
     }
 
     fn elsewhere(&mut self, size: u64) -> Result<bool> {
@@ -122,7 +184,7 @@ impl<R: Read> TarBytes for Stream<R> {
         let refuse = |why: String| Err(Refusal::new(Case::H11Layer, "tar-split", why));
         if self.at == self.segment.len() && self.file.is_none() {
             // The entry of the file follows its header at once.
-            match self.pieces.next().map_err(unreadable)? {
+            match self.pieces.next()? {
                 Some(Piece::File(found)) => self.file = Some(found),
                 _ => return refuse("a file has no entry".into()),
             }
@@ -160,10 +222,10 @@ impl Skeleton {
     /// Reads a table. It may be an attacker's.
     ///
     /// # Errors
-    /// H03–H07 for its entries, [`Case::H11Layer`] for what is no table.
+    /// H03–H07 for its entries, [`Case::H11Layer`] for what is no table, [`Case::C03TooBig`] for one that costs more
+    /// to read than what it says is worth.
     pub fn read(table: impl Read, budget: &Budget) -> Result<Self> {
-        let stream =
-            Stream { pieces: Pieces::new(table), segment: Vec::new(), at: 0, file: None, count: 0, limit: budget.kept };
+        let stream = Stream { pieces: Pieces::new(table, budget), segment: Vec::new(), at: 0, file: None };
         let mut ignored = |_| ();
         let mut tar = TarStream::new(stream, budget, &mut ignored);
         // Nothing is handed to the sink: no content is in the stream.
@@ -178,6 +240,17 @@ impl Skeleton {
     /// The files to be filled in: path and size, in the order of the tar.
     pub fn files(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.files.iter().map(|(number, size)| (&*self.entries[*number].path, *size))
+    }
+
+    /// Where the files lie, in the order of [`Self::files`]: an entry's path may lead through a symlink of the
+    /// layer, and a later entry may have taken away what it made; then it is `None`, and nothing needs its content.
+    /// For a layer that podman cannot have unpacked, where the entries say.
+    pub fn places(&self) -> Vec<Option<Box<[u8]>>> {
+        let mut places = match Unpacked::<Sha256HashValue>::new(&self.entries) {
+            Ok(unpacked) => unpacked.places(),
+            Err(_) => self.entries.iter().map(|entry| Some(entry.path.clone())).collect(),
+        };
+        self.files.iter().map(|(number, _)| places.get_mut(*number).and_then(Option::take)).collect()
     }
 
     /// How many files there are.
@@ -212,15 +285,19 @@ impl Skeleton {
 /// `open` is asked for in their order.
 ///
 /// # Errors
-/// [`Case::H11Layer`]; those of `open`.
-pub fn diff_id(table: impl Read, open: &mut dyn FnMut(u64) -> Result<Box<dyn Read>>) -> Result<BlobDigest> {
-    let mut pieces = Pieces::new(table);
+/// [`Case::H11Layer`], [`Case::C03TooBig`]; those of `open`.
+pub fn diff_id(
+    table: impl Read,
+    budget: &Budget,
+    open: &mut dyn FnMut(u64) -> Result<Box<dyn Read>>,
+) -> Result<BlobDigest> {
+    let mut pieces = Pieces::new(table, budget);
     let mut hasher = BlobHasher::default();
     let mut buffer = vec![0; 1 << 20];
-    while let Some(piece) = pieces.next().map_err(unreadable)? {
+    while let Some(piece) = pieces.next()? {
         match piece {
             Piece::Segment(bytes) => hasher.update(&bytes),
-            Piece::File(0) => {}
+            Piece::File(0) | Piece::Passed => {}
             Piece::File(size) => {
                 let mut file = open(size)?.take(size);
                 loop {
@@ -233,4 +310,92 @@ pub fn diff_id(table: impl Read, open: &mut dyn FnMut(u64) -> Result<Box<dyn Rea
         }
     }
     Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn table(lines: impl Iterator<Item = String>) -> Vec<u8> {
+        let text: String = lines.map(|line| line + "\n").collect();
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(text.as_bytes()).unwrap();
+        out.finish().unwrap()
+    }
+
+    fn segment(bytes: &[u8]) -> String {
+        format!(r#"{{"type":2,"payload":"{}"}}"#, openssl::base64::encode_block(bytes))
+    }
+
+    fn refused(lines: impl Iterator<Item = String>, cases: &[Case]) {
+        let gzip = table(lines);
+        let skeleton = Skeleton::read(&*gzip, &Budget::STANDARD).unwrap_err().case();
+        let digest = diff_id(&*gzip, &Budget::STANDARD, &mut |_| Ok(Box::new(io::empty()))).unwrap_err().case();
+        assert!(cases.contains(&skeleton) && cases.contains(&digest), "{skeleton:?} {digest:?}");
+    }
+
+    /// Two lines of a table can stand for a million in a few kilobytes of gzip.
+    #[test]
+    fn c03_lines_and_bytes_of_a_table_are_counted() {
+        let many = || 0..2_000;
+        refused(many().map(|_| r#"{"type":1,"size":0}"#.to_owned()), &[Case::H11Layer]);
+        refused(many().map(|_| r#"{"type":2,"payload":""}"#.to_owned()), &[Case::C03TooBig]);
+        let turns = |n: i32| if n % 2 == 0 { segment(b"") } else { r#"{"type":1}"#.to_owned() };
+        refused(many().map(turns), &[Case::C03TooBig, Case::H11Layer]);
+        // A byte in each, and a header in each that is followed by crumbs.
+        refused(many().map(|_| segment(&[0])), &[Case::C03TooBig]);
+        let crumbs = |n: i32| if n % 100 == 0 { segment(&[0; 512]) } else { segment(&[0; 2]) };
+        refused(many().map(crumbs), &[Case::C03TooBig]);
+        // White space, and words that nobody knows.
+        refused((0..4).map(|_| format!("{}{}", " ".repeat(1 << 20), segment(&[0; 512]))), &[Case::C03TooBig]);
+        let word = format!(r#"{{"type":2,"x":"{}","payload":""}}"#, "x".repeat(1 << 20));
+        refused((0..4).map(|_| word.clone()), &[Case::C03TooBig]);
+    }
+
+    #[test]
+    fn x02_contents_and_files_are_as_many() {
+        let lines = || [segment(&tar_header(b"f", 1)), r#"{"type":1,"size":1}"#.to_owned(), segment(&[0; 511])];
+        let skeleton = || Skeleton::read(&*table(lines().into_iter()), &Budget::STANDARD).unwrap();
+        let one = || FileContent::Inline([7].into());
+        assert_eq!(skeleton().fill(vec![one()]).unwrap().len(), 1);
+        for wrong in [vec![], vec![one(), one()]] {
+            assert_eq!(skeleton().fill(wrong).unwrap_err().case(), Case::Bug);
+        }
+    }
+
+    #[test]
+    fn tables_of_small_files_are_honest() {
+        // The shortest that there are: a header, an empty file and nothing behind it; or a byte and its padding.
+        let mut header = tar_header(b"f", 1);
+        let one = |n: usize, header: &[u8]| match n % 3 {
+            0 => segment(header),
+            1 => r#"{"type":1,"size":1,"name":"f","position":7,"payload":"AAAAAAAAAAE="}"#.to_owned(),
+            _ => segment(&[0; 511]),
+        };
+        let end = [segment(&[0; 512]), segment(&[0; 512])];
+        let lines = (0..3 * 500).map(|n| one(n, &header)).chain(end.clone());
+        assert_eq!(Skeleton::read(&*table(lines), &Budget::STANDARD).unwrap().count(), 500);
+        header = tar_header(b"f", 0);
+        let lines = (0..2 * 500).map(|n| if n % 2 == 0 { segment(&header) } else { r#"{"type":1}"#.to_owned() });
+        // Blocks of an archive end with more of nothing.
+        let lines = lines.chain(end).chain((0..19).map(|_| segment(&[0; 512])));
+        assert_eq!(Skeleton::read(&*table(lines), &Budget::STANDARD).unwrap().entries.len(), 500);
+    }
+
+    fn tar_header(name: &[u8], size: u64) -> Vec<u8> {
+        let mut header = vec![0; 512];
+        header[..name.len()].copy_from_slice(name);
+        for (at, text) in [(100, "0000644\0"), (108, "0000000\0"), (116, "0000000\0"), (136, "00000000000\0")] {
+            header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        }
+        header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+        header[156] = b'0';
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header
+    }
 }

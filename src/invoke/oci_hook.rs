@@ -2,14 +2,14 @@
 //! input (runtime-spec, runtime.md "State" and config.md; oci-hooks(5) for `precreate`).
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Extent, IdMapping};
+use super::{Extent, IdMapping, split};
 use crate::oci::strict_json;
 use crate::report::{Case, Refusal, Result};
 
@@ -74,11 +74,42 @@ pub struct Config {
     pub gids: IdMapping,
     /// The container's ID, as far as its mounts tell: podman's own are in `…-containers/ID/userdata`.
     pub container: Option<String>,
-    /// Where podman's volumes are mounted: `(source, destination)`. A new one was filled with what the image
-    /// holds there.
-    pub volumes: Vec<(PathBuf, PathBuf)>,
+    /// What is mounted in it, but for what the kernel makes itself.
+    pub mounts: Vec<Mount>,
+    /// `process.user`, as the container sees it.
+    pub user: (u32, u32),
+    /// `process.cwd`.
+    pub directory: PathBuf,
     /// See [`State::redirection`].
     pub redirection: Option<String>,
+}
+
+/// A mount that shows files of the host. podman fills a new volume with what the image holds at its place, and
+/// nothing in the configuration tells that from any other: its path is a setting, a driver's or a database's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is in the container.
+    pub destination: PathBuf,
+    /// What it shows: the source, or the lower directories of an overlay.
+    pub sources: Vec<PathBuf>,
+}
+
+/// Filesystems that hold nothing when they are mounted (`tmpcopyup` is the runtime's, and from the verified root).
+const EMPTY: [&str; 7] = ["cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs", "tmpfs"];
+
+impl Mount {
+    fn of(raw: RawMount) -> Result<Option<Self>> {
+        if EMPTY.contains(&raw.kind.as_str()) {
+            return Ok(None);
+        }
+        let mut sources: Vec<PathBuf> = raw.source.into_iter().filter(|source| source.is_absolute()).collect();
+        for list in raw.options.unwrap_or_default().iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
+            let (lowers, data) = split::lowers(list.as_bytes())
+                .map_err(|r| Refusal::new(Case::O05Call, raw.destination.display().to_string(), r.detail()))?;
+            sources.extend(lowers.into_iter().chain(data).map(|path| PathBuf::from(OsString::from_vec(path))));
+        }
+        Ok(Some(Self { destination: raw.destination, sources }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,16 +117,38 @@ struct RawConfig {
     root: RawRoot,
     linux: Option<RawLinux>,
     #[serde(default)]
+    process: Option<RawProcess>,
+    #[serde(default)]
     mounts: Option<Vec<RawMount>>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, Value>>,
 }
 
+#[derive(Deserialize, Default)]
+struct RawProcess {
+    #[serde(default)]
+    user: RawUser,
+    #[serde(default)]
+    cwd: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+struct RawUser {
+    #[serde(default)]
+    uid: u32,
+    #[serde(default)]
+    gid: u32,
+}
+
 #[derive(Deserialize)]
 struct RawMount {
     destination: PathBuf,
+    #[serde(default, rename = "type")]
+    kind: String,
     #[serde(default)]
     source: Option<PathBuf>,
+    #[serde(default)]
+    options: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -141,11 +194,12 @@ pub fn config(bytes: &[u8]) -> Result<Config> {
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
     let redirection = redirection(&raw.annotations.unwrap_or_default());
     let mounts = raw.mounts.unwrap_or_default();
-    let sources = || mounts.iter().filter_map(|m| Some((m.source.as_ref()?, &m.destination)));
-    let container = sources().find_map(|(source, _)| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
-    let is_volume = |source: &&PathBuf| source.ends_with("_data") && source.ancestors().any(|a| a.ends_with("volumes"));
-    let volumes = sources().filter(|(source, _)| is_volume(source)).map(|(s, d)| (s.clone(), d.clone())).collect();
-    Ok(Config { root: raw.root.path, uids, gids, container, volumes, redirection })
+    let sources = || mounts.iter().filter_map(|m| m.source.as_ref());
+    let container = sources().find_map(|source| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
+    let mounts = mounts.into_iter().filter_map(|m| Mount::of(m).transpose()).collect::<Result<_>>()?;
+    let process = raw.process.unwrap_or_default();
+    let (user, directory) = ((process.user.uid, process.user.gid), process.cwd);
+    Ok(Config { root: raw.root.path, uids, gids, container, mounts, user, directory, redirection })
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
@@ -222,12 +276,27 @@ mod tests {
         let read = config(
             br#"{"root":{"path":"/m"},"annotations":{"run.oci.hooks.stderr":"/etc/x"},"mounts":[
             {"destination":"/dev/shm","source":"/g/overlay-containers/abc/userdata/shm"},
-            {"destination":"/srv","source":"/g/volumes/v1/_data"},{"destination":"/data","source":"/data"},
-            {"destination":"/proc"}]}"#,
+            {"destination":"/srv","type":"bind","source":"/g/volumes/v1/_data"},
+            {"destination":"/o","type":"overlay","source":"overlay","options":["lowerdir=/v\\:1/_data:/lower","upperdir=/u"]},
+            {"destination":"/proc","type":"proc","source":"proc"}],
+            "process":{"user":{"uid":7,"gid":8},"cwd":"/work"}}"#,
         );
         let read = read.unwrap();
         assert_eq!(read.container.as_deref(), Some("abc"));
-        assert_eq!(read.volumes, [(PathBuf::from("/g/volumes/v1/_data"), PathBuf::from("/srv"))]);
+        let mounts: Vec<(&str, Vec<&str>)> = read
+            .mounts
+            .iter()
+            .map(|m| (m.destination.to_str().unwrap(), m.sources.iter().map(|s| s.to_str().unwrap()).collect()))
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                ("/dev/shm", vec!["/g/overlay-containers/abc/userdata/shm"]),
+                ("/srv", vec!["/g/volumes/v1/_data"]),
+                ("/o", vec!["/v:1/_data", "/lower"]),
+            ]
+        );
+        assert_eq!((read.user, read.directory), ((7, 8), PathBuf::from("/work")));
         assert_eq!(read.redirection.as_deref(), Some("run.oci.hooks.stderr"));
         for bad in
             [&b"{}"[..], br#"{"root":{"path":""}}"#, br#"{"root":{}}"#, br#"{"root":{"path":"a"},"root":{"path":"b"}}"#]

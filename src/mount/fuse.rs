@@ -37,7 +37,33 @@ pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
     };
     let inherited: Vec<OwnedFd> = inherited.map_err(|e| Refusal::io(&shown, e))?;
     let options = options(place, &lower.to_string_lossy(), &inherited)?;
-    let ran = run(&options, place);
+    start(&options, before, place)
+}
+
+/// Whether fuse-overlayfs is where we look for it.
+pub fn is_installed() -> bool {
+    PATH.split(':').any(|dir| std::path::Path::new(dir).join(PROGRAM).is_file())
+}
+
+/// Mounts directories as they are, uppermost first, by fuse-overlayfs alone: it knows whiteouts that the kernel's
+/// overlay does not (`.wh.NAME`), which containers-storage writes where it has a mount program.
+pub(super) fn plain(lowers: &[OwnedFd], place: &Place) -> Result<Mounted> {
+    let shown = place.target.display().to_string();
+    let copy = |fd: &OwnedFd| rustix::io::dup(fd).map_err(|e| Refusal::io(&shown, e));
+    let before = identify(place)?;
+    let above = place.above.iter();
+    // Not close-on-exec, as above.
+    let lowers: Vec<OwnedFd> = above.chain(lowers).map(copy).collect::<Result<_>>()?;
+    let upper = place.upper.iter().flat_map(|upper| [&upper.upper, &upper.work]);
+    let inherited: Vec<OwnedFd> = upper.map(copy).collect::<Result<_>>()?;
+    let names: Vec<String> = lowers.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
+    let options = options(place, &names.join(":"), &inherited)?;
+    start(&options, before, place)
+}
+
+fn start(options: &str, before: mounts::Identity, place: &Place) -> Result<Mounted> {
+    let shown = place.target.display().to_string();
+    let ran = run(options, place);
     let after = identify(place)?;
     match ran {
         Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after, Shows::FUSE)),

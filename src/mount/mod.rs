@@ -28,8 +28,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use crate::policy::Top;
+pub use fuse::is_installed as has_fuse_overlayfs;
 pub use private::runtime_dir;
-pub use record::{Kind, Record, keep, live, of_device, sweep as sweep_records, write};
+pub use record::{Kind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
 pub use replace::Instead;
 pub use shows::Shows;
 
@@ -102,6 +103,9 @@ pub struct How {
     pub noexec: bool,
     /// What is mounted on the target.
     pub top: Top,
+    /// Directories that are shown as they are hold whiteouts that the kernel's overlay does not know (`.wh.NAME`):
+    /// fuse-overlayfs is to show them, where there is one.
+    pub aufs: bool,
 }
 
 /// A mount that is in its place.
@@ -139,6 +143,17 @@ pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
     put(layers, &Recipe::sealed(image), place, &target)
 }
 
+/// The image alone, to be looked at: read-only, attached nowhere, under the IDs that `how` says.
+///
+/// # Errors
+/// As [`mount`].
+pub fn view(image: &PreparedImage, how: &How) -> Result<OwnedFd> {
+    check_proc()?;
+    let (uids, gids) = (how.uids.clone(), how.gids.clone());
+    let place = Place { how: How { uids, gids, ..How::default() }, ..Place::read_only(image.description()) };
+    overlay::make(&Layers::sealed(image, &place)?, &Recipe::sealed(image), &place)
+}
+
 /// Mounts somebody's directories, `lowers`, uppermost first, as they are: nobody vouches for them, and
 /// the mount's source says so.
 ///
@@ -150,6 +165,14 @@ pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mou
         return Err(there.refuse());
     }
     log::debug!("{}: a plain overlay: {}", place.target.display(), waiver.why());
+    if place.how.aufs {
+        match fuse::plain(&lowers, place) {
+            Err(refusal) if refusal.case() == Case::I11Fuse => {
+                log::warn!("files that upper layers delete will be seen: {refusal}");
+            }
+            done => return done,
+        }
+    }
     let layers = Layers::plain(lowers, place)?;
     // A layer's own attributes must not make overlayfs look anywhere else.
     let recipe = Recipe { source: PLAIN, options: &[("metacopy", "off"), ("redirect_dir", "nofollow")] };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::private::{BASE, runtime_dir};
 use super::{Mounted, Place, Shows};
+use crate::policy::Facts;
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
@@ -63,10 +64,19 @@ pub struct Record {
     pub kind: Kind,
     /// The manifest's digest.
     pub image: Option<String>,
+    /// The image's ID in the store.
+    #[serde(default)]
+    pub image_id: Option<String>,
     /// The container's ID.
     pub container: Option<String>,
     /// The image's names.
     pub names: Vec<String>,
+    /// The names that the seal is for.
+    #[serde(default)]
+    pub identities: Vec<String>,
+    /// All by which what is mounted can be denied; `None` for volumes, and where an earlier version mounted it.
+    #[serde(default)]
+    pub facts: Option<Facts>,
     /// The digest of the seal's manifest.
     pub seal: Option<String>,
     /// Who signed it.
@@ -85,11 +95,41 @@ pub struct Record {
     /// It is all of an image with nothing shown above it but a container's own changes: it can be a root.
     #[serde(default)]
     pub whole: bool,
+    /// What an audit let pass.
+    #[serde(default)]
+    pub would_refuse: Option<WouldRefuse>,
+    /// The manifest that was signed, where the store has the same image under another one.
+    #[serde(default)]
+    pub signed_manifest: Option<String>,
     /// What mountinfo shows of its layers.
     #[serde(default)]
     pub shows: Shows,
     /// When it was mounted, in seconds since 1970.
     pub since: i64,
+}
+
+/// A refusal that stopped nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldRefuse {
+    /// The case's ID.
+    pub case: String,
+    /// What was looked at.
+    pub subject: String,
+    /// What is wrong, with the particulars.
+    pub message: String,
+    /// What can be done about it.
+    pub remedy: String,
+}
+
+impl From<&Refusal> for WouldRefuse {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            case: refusal.case().id().to_owned(),
+            subject: refusal.subject().to_owned(),
+            message: refusal.to_string(),
+            remedy: refusal.case().remedy().to_owned(),
+        }
+    }
 }
 
 impl Record {
@@ -103,8 +143,11 @@ impl Record {
             source: source.to_owned(),
             kind,
             image: None,
+            image_id: None,
             container: None,
             names: Vec::new(),
+            identities: Vec::new(),
+            facts: None,
             seal: None,
             signer: None,
             certificate: None,
@@ -112,6 +155,8 @@ impl Record {
             upper: place.upper.as_ref().map(|u| u.path.clone()),
             verity: false,
             whole: false,
+            would_refuse: None,
+            signed_manifest: None,
             shows: mounted.shows,
             since: now(),
         }

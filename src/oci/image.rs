@@ -4,7 +4,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BlobStore, Budget, strict_json};
+use super::{BlobStore, Budget, go_json, strict_json};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
 
@@ -128,7 +128,8 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
-    diff_ids: Vec<String>,
+    /// Go writes null for a list that was never made.
+    diff_ids: Option<Vec<String>>,
 }
 
 impl Image {
@@ -151,9 +152,7 @@ impl Image {
                         image.check_platform(platform)?;
                         Ok(image)
                     }
-                    Document::Index(_) => {
-                        Err(Refusal::new(Case::B06Ambiguous, digest.to_string(), "an index inside an index"))
-                    }
+                    Document::Index(_) => Err(index_in_index(&digest)),
                 }
             }
         }
@@ -171,24 +170,24 @@ impl Image {
         }
     }
 
-    /// The images of an index, for whatever platform; `None` for the manifest of an image. What build tools
-    /// put beside them, as of an unknown platform, is none.
+    /// The images of an index, for whatever platform, and what else is in it; `None` for the manifest of an image.
     ///
     /// # Errors
     /// B06, B07, D14.
-    pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<BlobDigest>>> {
+    pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<Instance>>> {
         let Document::Index(index) = document(raw, &format!("manifest {digest}"))? else { return Ok(None) };
-        let images = index.manifests().iter().filter(|d| {
-            let unknown = d.platform().as_ref().is_some_and(|p| p.os().to_string() == "unknown");
-            !unknown && d.artifact_type().is_none() && *d.media_type() != oci_spec::image::MediaType::ImageIndex
-        });
-        images.map(blob_digest).collect::<Result<_>>().map(Some)
+        let instances: Vec<Instance> = index.manifests().iter().map(Instance::of).collect::<Result<_>>()?;
+        if instances.iter().all(|instance| instance.passed_over.is_some()) && nested(&index).is_some() {
+            return Err(index_in_index(digest));
+        }
+        Ok(Some(instances))
     }
 
     /// The platform that the config names, this host's where it names none.
     pub fn platform(&self) -> Platform {
-        let config: Option<Config> = strict_json::parse(&self.config, "config").ok();
-        match config.map(|c| (c.os, c.architecture)) {
+        let config = read_config(&self.config, "config").ok();
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match config.map(|c| (given(c.os), given(c.architecture))) {
             Some((Some(os), Some(architecture))) => Platform { os, architecture, variant: None },
             _ => Platform::host(),
         }
@@ -198,8 +197,10 @@ impl Image {
     /// without this it could have one platform's sealed image run in the place of another's.
     fn check_platform(&self, platform: &Platform) -> Result<()> {
         let name = format!("config {}", self.config_digest);
-        let config: Config = strict_json::parse(&self.config, &name)?;
-        let differs = |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| f != wanted);
+        let config = read_config(&self.config, &name)?;
+        // What says nothing contradicts nothing: Go writes an empty string for what was never set.
+        let differs =
+            |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| !f.is_empty() && f != wanted);
         if differs(&config.os, &platform.os) || differs(&config.architecture, &platform.architecture) {
             let found = format!("{}/{}", config.os.unwrap_or_default(), config.architecture.unwrap_or_default());
             return Err(Refusal::new(Case::D13Platform, name, format!("the index says {platform}, the image {found}")));
@@ -292,8 +293,57 @@ impl Image {
     }
 }
 
+/// One entry of an index.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Of its manifest.
+    pub digest: BlobDigest,
+    /// The platform that the index says.
+    pub platform: Option<String>,
+    /// Why it is no image that can be sealed, where it is none.
+    pub passed_over: Option<&'static str>,
+}
+
+impl Instance {
+    fn of(descriptor: &Descriptor) -> Result<Self> {
+        let platform = descriptor.platform().as_ref();
+        let os = platform.map(|p| p.os().to_string()).unwrap_or_default();
+        // BuildKit's, of an unknown platform.
+        let about = descriptor.annotations().iter().flatten().any(|(key, _)| key == "vnd.docker.reference.type");
+        let passed_over = match () {
+            () if about || os == "unknown" => Some("an attestation"),
+            () if descriptor.artifact_type().is_some() => Some("an artifact"),
+            () if is_index(descriptor) => Some("an index in an index"),
+            () if os == "windows" => Some("an image of Windows"),
+            () => None,
+        };
+        let shown = platform.map(|p| {
+            let variant = p.variant().as_ref().map(|v| format!("/{v}")).unwrap_or_default();
+            format!("{}/{}{variant}", p.os(), p.architecture())
+        });
+        Ok(Self { digest: blob_digest(descriptor)?, platform: shown, passed_over })
+    }
+}
+
+fn is_index(descriptor: &Descriptor) -> bool {
+    let media = descriptor.media_type().to_string();
+    media.contains("image.index") || media.contains("manifest.list")
+}
+
+fn nested(index: &ImageIndex) -> Option<&Descriptor> {
+    index.manifests().iter().find(|d| is_index(d))
+}
+
+/// podman takes none either.
+fn index_in_index(digest: &BlobDigest) -> Refusal {
+    Refusal::new(Case::B06Ambiguous, format!("index {digest}"), "an index lies in an index, and no tool looks there")
+}
+
 fn instance<'a>(index: &'a ImageIndex, digest: &BlobDigest, platform: &Platform) -> Result<&'a Descriptor> {
     index.manifests().iter().find(|d| platform.matches(d)).ok_or_else(|| {
+        if nested(index).is_some() {
+            return index_in_index(digest);
+        }
         let why = format!("it has no image for {platform}");
         Refusal::new(Case::D13Platform, format!("index {digest}"), why)
     })
@@ -319,8 +369,15 @@ fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
 
 fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
     let name = format!("config {digest}");
-    let config: Config = strict_json::parse(config, &name)?;
-    config.rootfs.diff_ids.iter().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
+    let config = read_config(config, &name)?;
+    config.rootfs.diff_ids.iter().flatten().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
+}
+
+/// The config, as Go reads it too.
+fn read_config(config: &[u8], name: &str) -> Result<Config> {
+    let value = strict_json::value(config, name)?;
+    go_json::check_value(&value, &go_json::CONFIG, name)?;
+    serde_json::from_value(value).map_err(|e| Refusal::new(Case::D14Json, name, e))
 }
 
 /// A manifest or an index, and never both (CVE-2021-41190).
@@ -334,9 +391,10 @@ pub(crate) enum Document {
 /// Reads `raw` as a manifest or an index.
 ///
 /// # Errors
-/// [`Case::B06Ambiguous`], [`Case::D14Json`].
+/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
 pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
-    let value = strict_json::value(raw, name)?;
+    let mut value = strict_json::value(raw, name)?;
+    go_json::check_value(&value, &go_json::MANIFEST, name)?;
     let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
     let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_index = has("manifests");
@@ -348,10 +406,55 @@ pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
         return Err(Refusal::new(Case::B06Ambiguous, name, ""));
     }
     let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
-    if is_index {
-        return serde_json::from_value(value).map(|i| Document::Index(Box::new(i))).map_err(shape);
+    // Go writes null for a list that was never made.
+    if let Some(layers) = value.get_mut("layers").filter(|layers| layers.is_null()) {
+        *layers = Value::Array(Vec::new());
     }
-    serde_json::from_value(value).map(|m| Document::Manifest(Box::new(m))).map_err(shape)
+    let document = match is_index {
+        true => Document::Index(Box::new(serde_json::from_value(value).map_err(shape)?)),
+        false => Document::Manifest(Box::new(serde_json::from_value(value).map_err(shape)?)),
+    };
+    // Go has none beyond.
+    let size = document.descriptors().map(Descriptor::size).find(|size| i64::try_from(*size).is_err());
+    size.map_or(Ok(document), |size| Err(Refusal::new(Case::D14Json, name, format!("a size of {size}"))))
+}
+
+impl Document {
+    /// The descriptors of what it is made of.
+    fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        let (one, more) = match self {
+            Self::Manifest(manifest) => (Some(manifest.config()), manifest.layers()),
+            Self::Index(index) => (None, index.manifests()),
+        };
+        one.into_iter().chain(more)
+    }
+}
+
+/// The digests that a manifest or an index names, as they stand there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// That of the config; an index has none.
+    pub config: Option<String>,
+    /// Those of the layers.
+    pub layers: Vec<String>,
+    /// Those of the manifests in an index.
+    pub manifests: Vec<String>,
+}
+
+/// What a raw manifest or index names, for whoever compares readers.
+///
+/// # Errors
+/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
+pub fn named(raw: &[u8]) -> Result<Named> {
+    let digests = |all: &[Descriptor]| all.iter().map(|d| d.digest().to_string()).collect();
+    Ok(match document(raw, "manifest")? {
+        Document::Manifest(manifest) => Named {
+            config: Some(manifest.config().digest().to_string()),
+            layers: digests(manifest.layers()),
+            manifests: Vec::new(),
+        },
+        Document::Index(index) => Named { manifests: digests(index.manifests()), ..Named::default() },
+    })
 }
 
 /// The digest of a descriptor, in the one form that we accept.
@@ -410,5 +513,16 @@ mod tests {
         let (manifest, config) = documents();
         assert_eq!(case(r#"{"schemaVersion":2,"manifests":[]}"#, &config), Case::B06Ambiguous);
         assert_eq!(case(&manifest.replacen('{', r#"{"manifests":[],"#, 1), &config), Case::B06Ambiguous);
+    }
+
+    #[test]
+    fn d14_a_size_that_go_cannot_hold_is_none() {
+        let (manifest, config) = documents();
+        assert_eq!(named(manifest.as_bytes()).unwrap().layers.len(), 1);
+        for size in ["9223372036854775808", "18446744073709551615", "-1", "3.0"] {
+            let edited = manifest.replacen("\"size\":3}", &format!("\"size\":{size}}}"), 1);
+            assert_ne!(edited, manifest);
+            assert_eq!(case(&edited, &config), Case::D14Json, "{size}");
+        }
     }
 }

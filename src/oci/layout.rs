@@ -263,6 +263,34 @@ impl Layout {
         Ok(digest)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the tag `latest` to the only image of a layout, if it has none; says whether it did. A layout with one
+    /// entry needs no tag. With a seal there are more, and tools such as skopeo ask which is meant.
+    ///
+    /// # Errors
+    /// [`Case::Io`], [`Case::LayoutBroken`].
+    pub fn name_only_image(&self) -> Result<bool> {
+        let mut named = false;
+        self.edit(|entries| {
+            if let [only] = &mut entries[..]
+                && only.get("artifactType").is_none()
+                && only.pointer("/annotations").and_then(|a| a.get(TAG)).is_none()
+            {
+                if !only.get("annotations").is_some_and(Value::is_object) {
+                    only["annotations"] = json!({});
+                }
+                only["annotations"][TAG] = "latest".into();
+                named = true;
+            }
+            Ok(())
+        })?;
+        Ok(named)
+    }
+
     /// Makes `artifact` a referrer of `image`: an entry of its own and one in the index of the
     /// fallback tag (distribution-spec, "Referrers Tag Schema"), both merged with what is there.
     ///

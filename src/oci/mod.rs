@@ -2,6 +2,7 @@
 //! against descriptors, nothing more: what is read here is a claim until `verify` says otherwise.
 
 mod budget;
+pub mod go_json;
 mod image;
 mod layout;
 mod reference;
@@ -10,7 +11,7 @@ mod store;
 pub mod strict_json;
 
 pub use budget::Budget;
-pub use image::{Compression, Image, Layer, Platform};
+pub use image::{Compression, Image, Instance, Layer, Named, Platform, named};
 pub(crate) use image::{Document, blob_digest, document, sorted};
 pub use layout::Layout;
 pub(crate) use layout::{INDEX, fallback_tag, referrers_index};

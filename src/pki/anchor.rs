@@ -5,6 +5,9 @@
 //! could make it mean more or less than it says is refused. The kernel goes by its own keyring: a leaf that
 //! counts here is no key there.
 
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ecdsa::EcdsaSig;
+use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
@@ -18,8 +21,20 @@ use crate::report::{Case, Refusal, Result};
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
-/// `id-kp-codeSigning` (RFC 5280 section 4.2.1.12).
+/// `id-kp-codeSigning` and `anyExtendedKeyUsage` (RFC 5280 section 4.2.1.12).
 const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
+const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0];
+
+/// Extensions that limit what an authority vouches for, in ways that are not kept here; whether they are marked as
+/// critical or not.
+const LIMITS: [(&[u8], &str); 6] = [
+    (&[0x55, 0x1d, 0x1e], "name constraints"),
+    (&[0x55, 0x1d, 0x24], "policy constraints"),
+    (&[0x55, 0x1d, 0x36], "inhibitAnyPolicy"),
+    (&[0x55, 0x1d, 0x21], "policy mappings"),
+    (&[0x55, 0x1d, 0x10], "a private key usage period"),
+    (&[0x60, 0x86, 0x48, 1, 0x86, 0xf8, 0x42, 1, 1], "a Netscape certificate type"),
+];
 
 /// How a leaf may be signed: as seals are.
 const SIGNATURES: [Nid; 6] = [
@@ -38,6 +53,7 @@ pub struct Anchor {
     /// The subject's DER, which leaves must name as their issuer, byte for byte.
     name: Vec<u8>,
     fingerprint: String,
+    marks: Vec<String>,
     not_before: i64,
     not_after: i64,
 }
@@ -70,12 +86,19 @@ impl Anchor {
         if !certificate::may_sign_certificates(&x509) {
             return Err(refuse("its key usage has no keyCertSign"));
         }
-        // Name and policy constraints among them, which an authority marks as critical.
         known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE]).map_err(|why| refuse(&why))?;
+        if let Some((_, what)) = LIMITS.iter().find(|(oid, _)| find(&outline, oid).is_some()) {
+            return Err(refuse(&format!("it has {what}, which layerseal does not keep")));
+        }
+        let purposes = purposes(&outline).map_err(|e| malformed(&e))?;
+        if purposes.is_some_and(|all| !all.iter().any(|one| [CODE_SIGNING, ANY_PURPOSE].contains(one))) {
+            return Err(refuse("its extended key usage has no codeSigning"));
+        }
         let (not_before, not_after) = certificate::dates(&x509).map_err(|e| malformed(&e))?;
         Ok(Self {
             name: outline.subject.to_vec(),
             fingerprint: certificate::fingerprint(der),
+            marks: outline.marks(der),
             x509,
             not_before,
             not_after,
@@ -85,6 +108,11 @@ impl Anchor {
     /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// By what it can be denied, as [`Certificate::marks`].
+    pub fn marks(&self) -> &[String] {
+        &self.marks
     }
 }
 
@@ -124,12 +152,17 @@ pub fn leaf<'a>(
     if !SIGNATURES.contains(&x509.signature_algorithm().object().nid()) {
         return Err(refuse("it is issued with a weak or unknown algorithm"));
     }
+    // Anybody can write the one for the other: bytes that can be chosen are not looked up in a list.
+    if has_high_s(&x509, anchor).map_err(|e| refuse(&e.to_string()))? {
+        return Err(refuse("its issuer's ECDSA signature is in the higher of its two forms: have it issued again"));
+    }
     if is_authority(&outline).map_err(|e| refuse(&e.to_string()))? {
         return Err(refuse("an authority may not sign itself"));
     }
     known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE]).map_err(|why| refuse(&why))?;
     // Authorities issue for many purposes; only this one is ours.
-    if !for_code_signing(&outline).map_err(|e| refuse(&e.to_string()))? {
+    let purposes = purposes(&outline).map_err(|e| refuse(&e.to_string()))?;
+    if !purposes.is_some_and(|all| all.contains(&CODE_SIGNING)) {
         return Err(refuse("its extended key usage has no codeSigning"));
     }
     if dates == Dates::Enforce && !(anchor.not_before..=anchor.not_after).contains(&now) {
@@ -149,15 +182,28 @@ fn is_authority(outline: &Outline<'_>) -> der::Result<bool> {
     Ok(constraints.optional(der::tag::BOOLEAN)?.is_some_and(|element| element.content == [0xff]))
 }
 
-/// `ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER`.
-fn for_code_signing(outline: &Outline<'_>) -> der::Result<bool> {
-    let Some(value) = find(outline, EXTENDED_KEY_USAGE) else { return Ok(false) };
+/// `ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER`; `None` where there is no such extension.
+fn purposes<'a>(outline: &Outline<'a>) -> der::Result<Option<Vec<&'a [u8]>>> {
+    let Some(value) = find(outline, EXTENDED_KEY_USAGE) else { return Ok(None) };
     let mut usages = der::only(value, der::tag::SEQUENCE)?.reader();
-    let mut found = false;
+    let mut found = Vec::new();
     while !usages.is_empty() {
-        found |= usages.oid()? == CODE_SIGNING;
+        found.push(usages.oid()?);
     }
-    Ok(found)
+    Ok(Some(found))
+}
+
+/// Whether a certificate carries that form of its issuer's ECDSA signature in which s is above half the group's order
+/// n: with s, n - s is as good.
+fn has_high_s(x509: &X509, issuer: &Anchor) -> std::result::Result<bool, ErrorStack> {
+    let key = issuer.x509.public_key()?;
+    let Ok(key) = key.ec_key() else { return Ok(false) };
+    let (mut order, mut half) = (BigNum::new()?, BigNum::new()?);
+    let mut context = BigNumContext::new()?;
+    key.group().order(&mut order, &mut context)?;
+    half.rshift1(&order)?;
+    let signature = EcdsaSig::from_der(x509.signature().as_slice())?;
+    Ok(*signature.s() > *half)
 }
 
 /// An extension that is critical and not known limits the certificate in a way that we would pass over;

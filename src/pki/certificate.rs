@@ -45,6 +45,7 @@ pub struct Certificate {
     issuer_text: String,
     subject: String,
     fingerprint: String,
+    marks: Vec<String>,
     not_before: i64,
     not_after: i64,
     family: Family,
@@ -81,6 +82,7 @@ impl Certificate {
             issuer: outline.issuer.to_vec(),
             serial: outline.serial.to_vec(),
             fingerprint: fingerprint(der),
+            marks: outline.marks(der),
             x509,
             issuer_text,
             subject,
@@ -106,6 +108,11 @@ impl Certificate {
     /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// By what it can be denied; see [`marks_from_bytes`].
+    pub fn marks(&self) -> &[String] {
+        &self.marks
     }
 
     /// Start of validity, in seconds since 1970 (UTC).
@@ -159,17 +166,19 @@ pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certifica
     ders(bytes, name)?.iter().map(|der| Certificate::from_der(der, name)).collect()
 }
 
-/// [`Certificate::fingerprint`] of all certificates in `bytes`, for those that are to be denied: a key
+/// What tells each certificate in `bytes` from others, for those that are to be denied: SHA-256, in hexadecimal, of
+/// its bytes, of what its issuer signed (TBSCertificate), of its key (SubjectPublicKeyInfo), and of issuer and serial
+/// number. The bytes alone would not do: nobody signed the issuer's signature, and one of ECDSA has two forms. A key
 /// that is too weak to be trusted is no reason not to read its name.
 ///
 /// # Errors
 /// [`Case::F02Certificate`] as [`certificates_from_bytes`].
-pub fn fingerprints_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<String>> {
-    let fingerprint = |der: &Vec<u8>| match outline(der) {
-        Ok(_) => Ok(fingerprint(der)),
+pub fn marks_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Vec<String>>> {
+    let marks = |der: &Vec<u8>| match outline(der) {
+        Ok(outline) => Ok(outline.marks(der)),
         Err(e) => Err(Refusal::new(Case::F02Certificate, name, e)),
     };
-    ders(bytes, name)?.iter().map(fingerprint).collect()
+    ders(bytes, name)?.iter().map(marks).collect()
 }
 
 /// The DER of every certificate in `bytes`; at least one.
@@ -226,6 +235,10 @@ fn decode(body: &str) -> Option<Vec<u8>> {
 
 /// Where the facts stand in a certificate; everything else is left to OpenSSL.
 pub(super) struct Outline<'a> {
+    /// What its issuer signed.
+    signed: &'a [u8],
+    /// SubjectPublicKeyInfo.
+    key_info: &'a [u8],
     pub(super) serial: &'a [u8],
     pub(super) issuer: &'a [u8],
     pub(super) subject: &'a [u8],
@@ -234,6 +247,15 @@ pub(super) struct Outline<'a> {
     key: &'a [u8],
     /// `None` where they cannot be read; a certificate that is trusted for itself needs none.
     pub(super) extensions: Option<Vec<Extension<'a>>>,
+}
+
+impl Outline<'_> {
+    /// See [`marks_from_bytes`]; `der` is the certificate.
+    pub(super) fn marks(&self, der: &[u8]) -> Vec<String> {
+        // The issuer says itself where it ends.
+        let named = [self.issuer, self.serial].concat();
+        [der, self.signed, self.key_info, &named].map(|bytes| der::hex(&sha256(bytes))).into()
+    }
 }
 
 /// One extension (RFC 5280 section 4.2).
@@ -247,14 +269,16 @@ pub(super) struct Extension<'a> {
 /// Reads TBSCertificate (RFC 5280 section 4.1).
 pub(super) fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
     let mut certificate = der::only(der, tag::SEQUENCE)?.reader();
-    let mut tbs = certificate.enter(tag::SEQUENCE)?;
+    let signed = certificate.expect(tag::SEQUENCE)?;
+    let mut tbs = signed.reader();
     tbs.optional(tag::CONTEXT_0)?;
     let serial = tbs.integer()?;
     tbs.expect(tag::SEQUENCE)?;
     let issuer = tbs.expect(tag::SEQUENCE)?.encoded;
     tbs.expect(tag::SEQUENCE)?;
     let subject = tbs.expect(tag::SEQUENCE)?.encoded;
-    let mut info = tbs.enter(tag::SEQUENCE)?;
+    let key_info = tbs.expect(tag::SEQUENCE)?;
+    let mut info = key_info.reader();
     let mut algorithm = info.enter(tag::SEQUENCE)?;
     let key_algorithm = algorithm.oid()?;
     let key_parameters = if algorithm.is_empty() { &[] } else { algorithm.any()?.encoded };
@@ -262,7 +286,8 @@ pub(super) fn outline(der: &[u8]) -> der::Result<Outline<'_>> {
     let key = info.octet_aligned_bits()?;
     info.finish()?;
     let extensions = extensions(&mut tbs).ok();
-    Ok(Outline { serial, issuer, subject, key_algorithm, key_parameters, key, extensions })
+    let (signed, key_info) = (signed.encoded, key_info.encoded);
+    Ok(Outline { signed, key_info, serial, issuer, subject, key_algorithm, key_parameters, key, extensions })
 }
 
 fn extensions<'a>(tbs: &mut der::Reader<'a>) -> der::Result<Vec<Extension<'a>>> {

@@ -12,7 +12,7 @@ pub mod sign;
 pub mod trust;
 
 pub use anchor::{Anchor, leaf};
-pub use certificate::{Certificate, certificates_from_bytes, fingerprints_from_bytes};
+pub use certificate::{Certificate, certificates_from_bytes, marks_from_bytes};
 pub use formatted_digest::formatted_digest;
 pub use pkcs7::{Dates, signer_id, verify as verify_signature};
 pub use profile::{Profile, parse as parse_signature};

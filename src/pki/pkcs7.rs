@@ -15,8 +15,8 @@ use super::profile::same_in_openssl;
 use super::{certificate, der};
 use crate::report::{Case, Refusal, Result};
 
-/// Whether a certificate outside its dates may have signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a certificate outside its dates may have signed; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dates {
     /// A signature counts only while its certificate is valid.
     Enforce,

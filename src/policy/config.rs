@@ -1,7 +1,7 @@
 //! Where configuration lies: `/usr/lib/layerseal` < `/run/layerseal` < `/etc/layerseal`.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, statat};
@@ -35,14 +35,16 @@ impl Directories {
         for directory in &self.0 {
             insert(&mut found, false, directory, &["policy.toml".to_owned()]);
             let dropins = directory.join("policy.d");
-            let names = names(&dropins)?.into_iter().filter(|n| n.ends_with(".toml")).collect::<Vec<_>>();
-            insert(&mut found, true, &dropins, &names);
+            insert(&mut found, true, &dropins, &names(&dropins)?);
+        }
+        let is_dropin = |path: &Path| has_ending(path, &["toml"]);
+        found.retain(|_, path| !is_leftover(path) && !is_mask(path));
+        if let Some(other) = found.values().find(|path| !is_dropin(path)) {
+            return Err(refuse(&other.display().to_string(), "policy.d/ holds policies (.toml)"));
         }
         let mut files = Vec::new();
         for path in found.into_values() {
-            if !is_mask(&path) {
-                files.push((path.display().to_string(), read(&path)?));
-            }
+            files.push((path.display().to_string(), read(&path)?));
         }
         if files.is_empty() {
             let last = self.0.last().map(|d| d.join("policy.toml").display().to_string()).unwrap_or_default();
@@ -58,10 +60,18 @@ impl Directories {
             return Err(Refusal::new(Case::F01Store, name, "not a name of a trust store"));
         }
         let place = format!("trust.d/{name}");
-        let files = |place: &str| -> Result<Vec<PathBuf>> {
-            Ok(self.beneath(place)?.into_iter().filter(|p| is_certificate(p)).collect())
+        let files = |place: &str, what: &str| -> Result<Vec<PathBuf>> {
+            let mut files = self.beneath(place)?;
+            files.retain(|path| path.file_name().is_none_or(|name| name != "ca") || !path.is_dir() || what.is_empty());
+            match files.iter().find(|path| !is_certificate(path)) {
+                Some(other) => {
+                    let why = format!("{place}/ holds certificates (.crt, .pem, .der, .cer){what}");
+                    Err(Refusal::new(Case::F01Store, other.display().to_string(), why))
+                }
+                None => Ok(files),
+            }
         };
-        let (signers, anchors) = (files(&place)?, files(&format!("{place}/ca"))?);
+        let (signers, anchors) = (files(&place, " and ca/")?, files(&format!("{place}/ca"), "")?);
         if signers.is_empty() && anchors.is_empty() {
             let place = self.0.last().map(|d| d.join("trust.d").join(name).display().to_string()).unwrap_or_default();
             return Err(Refusal::new(Case::F01Store, place, "there is no certificate in it"));
@@ -74,7 +84,7 @@ impl Directories {
     /// # Errors
     /// F03 for a file of any other kind: whoever put it there believes that something is denied.
     pub(super) fn denied(&self) -> Result<Vec<PathBuf>> {
-        let files: Vec<PathBuf> = self.beneath("deny.d")?.into_iter().filter(|p| !is_leftover(p)).collect();
+        let files = self.beneath("deny.d")?;
         match files.iter().find(|p| !is_certificate(p) && !is_list(p)) {
             Some(other) => {
                 let why = "deny.d/ holds certificates (.crt, .pem, .der, .cer) and lists of digests (.list)";
@@ -85,7 +95,7 @@ impl Directories {
     }
 
     /// The files of the directory `name` beneath each of the directories, one for each file name: the
-    /// highest, and none where that is a mask.
+    /// highest, and none where that is a mask. Without leftovers.
     fn beneath(&self, name: &str) -> Result<Vec<PathBuf>> {
         let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
         for directory in &self.0 {
@@ -94,7 +104,7 @@ impl Directories {
                 found.insert(file.clone(), place.join(file));
             }
         }
-        Ok(found.into_values().filter(|p| !is_mask(p)).collect())
+        Ok(found.into_values().filter(|p| !is_mask(p) && !is_leftover(p)).collect())
     }
 }
 
@@ -111,10 +121,25 @@ fn is_list(path: &Path) -> bool {
     has_ending(path, &["list"])
 }
 
-/// Hidden files, and what editors and package managers put beside a file while they replace it.
+/// Hidden files, and what editors and package managers put beside a file while they replace it: by how the name
+/// ends, for whoever calls a list `denied.rpm.list` means it.
 fn is_leftover(path: &Path) -> bool {
+    const ENDINGS: [&str; 12] = [
+        "~",
+        ".dpkg-bak",
+        ".dpkg-dist",
+        ".dpkg-new",
+        ".dpkg-old",
+        ".dpkg-tmp",
+        ".rpmnew",
+        ".rpmorig",
+        ".rpmsave",
+        ".ucf-dist",
+        ".ucf-new",
+        ".ucf-old",
+    ];
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-") || name.contains(".rpm")
+    name.starts_with('.') || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 fn insert(found: &mut BTreeMap<(bool, String), PathBuf>, dropin: bool, directory: &Path, names: &[String]) {
@@ -130,7 +155,8 @@ fn is_mask(path: &Path) -> bool {
     std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
-/// Names in a directory that is root's; none where there is no directory.
+/// Names in a directory that is root's; none where there is no directory. One that is no UTF-8 is refused: whoever put
+/// it there means something by it.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let fd = match files::open_dir(directory) {
         Ok(fd) => fd,
@@ -138,7 +164,12 @@ fn names(directory: &Path) -> Result<Vec<String>> {
         Err(e) => return Err(refuse(&directory.display().to_string(), e)),
     };
     owned_by_root(&fd, &directory.display().to_string())?;
-    files::list(fd.as_fd()).map_err(|e| refuse(&directory.display().to_string(), e))
+    let text = |name: OsString| {
+        let shown = |name: &OsString| directory.join(name).display().to_string();
+        name.into_string().map_err(|name| refuse(&shown(&name), "its name is no UTF-8"))
+    };
+    let names = files::names(fd).map_err(|e| refuse(&directory.display().to_string(), e))?;
+    names.into_iter().map(text).collect()
 }
 
 /// Reads a file of text that only root can have written.

@@ -3,33 +3,41 @@
 use std::collections::BTreeMap;
 
 use super::{config, refuse};
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::Image;
-use crate::pki::fingerprints_from_bytes;
+use crate::pki::marks_from_bytes;
 use crate::report::{Case, Refusal, Result};
 
 /// Certificates and digests that are refused, each with the place that says so.
 ///
-/// A certificate is denied for being this very one: another of the same key is another entry.
+/// A certificate is denied for being this very one, in whatever bytes, and so is every other of its key.
 /// A list has one digest a line, and comments after `#`:
 ///
 /// ```text
-/// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal
-/// fsverity-sha512-12:HEX   # the EROFS image of a layer, or the merged one; fsverity-sha256-12 too
+/// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal, or its statement
+/// fsverity-sha512-12:HEX   # the EROFS image of a layer or of a tree, or a statement; fsverity-sha256-12 too
 /// ```
+///
+/// A seal's own digest is that of bytes around what was signed, and anybody can write those in another way: its
+/// statement has one form.
 ///
 /// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.
 #[derive(Clone, Debug)]
 pub struct Denied {
+    /// By every mark of each.
     certificates: BTreeMap<String, String>,
+    certificate_count: usize,
     blobs: BTreeMap<BlobDigest, String>,
     images: BTreeMap<VerityDigest, String>,
+    /// Some of them can be nothing but fs-verity digests.
+    only_erofs: bool,
 }
 
 impl Denied {
     /// Nothing is denied. For tests, and for tools that judge for no host.
     pub fn nothing() -> Self {
-        Self { certificates: BTreeMap::new(), blobs: BTreeMap::new(), images: BTreeMap::new() }
+        let (blobs, images) = (BTreeMap::new(), BTreeMap::new());
+        Self { certificates: BTreeMap::new(), certificate_count: 0, blobs, images, only_erofs: false }
     }
 
     /// Reads `deny.d/` of the configuration.
@@ -42,8 +50,9 @@ impl Denied {
         for path in directories.denied()? {
             let name = path.display().to_string();
             if config::is_certificate(&path) {
-                for fingerprint in fingerprints_from_bytes(&config::read_bytes(&path)?, &name)? {
-                    denied.certificates.insert(fingerprint, name.clone());
+                for marks in marks_from_bytes(&config::read_bytes(&path)?, &name)? {
+                    denied.certificate_count += 1;
+                    denied.certificates.extend(marks.into_iter().map(|mark| (mark, name.clone())));
                 }
             } else {
                 denied.list(&config::read(&path)?, &name)?;
@@ -62,6 +71,7 @@ impl Denied {
             let (blob, image) = digest(entry).ok_or_else(|| {
                 refuse(&place, "not sha256:, sha512:, fsverity-sha256-12: or fsverity-sha512-12: and lower-case hex")
             })?;
+            self.only_erofs |= blob.is_none();
             blob.map(|blob| self.blobs.insert(blob, place.clone()));
             self.images.insert(image, place);
         }
@@ -73,13 +83,7 @@ impl Denied {
     /// # Errors
     /// [`Case::F06Denied`].
     pub fn image(&self, image: &Image) -> Result<()> {
-        self.blob(&image.digest, "manifest")?;
-        self.blob(&image.config_digest, "config")?;
-        for (number, layer) in image.layers.iter().enumerate() {
-            self.blob(&layer.digest, &format!("layer {number}"))?;
-            self.blob(&layer.diff_id, &format!("diff_id of layer {number}"))?;
-        }
-        Ok(())
+        self.anything(&super::Facts::of(image))
     }
 
     /// Whether a blob is denied; `what` names it in the refusal.
@@ -98,7 +102,35 @@ impl Denied {
         said(self.images.get(digest), || format!("{what} {}:{digest}", digest.algorithm()))
     }
 
-    /// Whether a certificate is denied, by the SHA-256 of its DER in lower-case hex.
+    /// Whether a signer is denied, by any mark of the certificate; see [`crate::pki::Certificate::marks`].
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn signer(&self, marks: &[String]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.certificate(mark))
+    }
+
+    /// Whether a seal's statement is denied.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn statement(&self, text: &[u8], algorithm: Algorithm) -> Result<()> {
+        self.blob(&BlobDigest::of(text), "statement")?;
+        self.erofs(&verity_digest(algorithm, text), "statement")
+    }
+
+    /// Whether a digest is denied that is written as in a list; `what` names it in the refusal.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`], and for what is no digest.
+    pub fn named(&self, entry: &str, what: &str) -> Result<()> {
+        let not_one = || Refusal::new(Case::F06Denied, format!("{what} {entry}"), "not a digest");
+        let (blob, image) = digest(entry).ok_or_else(not_one)?;
+        blob.map_or(Ok(()), |blob| self.blob(&blob, what))?;
+        self.erofs(&image, what)
+    }
+
+    /// Whether a certificate is denied, by one of its marks in lower-case hex: the SHA-256 of its DER, and others.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
@@ -108,13 +140,22 @@ impl Denied {
 
     /// Whether EROFS images are denied by digests that only they have: then it takes the image to tell.
     pub fn names_erofs(&self) -> bool {
-        // A digest that may be a blob's stands in both lists.
-        self.images.len() > self.blobs.len()
+        self.only_erofs
+    }
+
+    /// Whether blobs are denied: then it takes the documents of an image, and its layers, to tell.
+    pub fn names_blobs(&self) -> bool {
+        !self.blobs.is_empty()
+    }
+
+    /// Whether nothing at all is denied.
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty() && self.images.is_empty()
     }
 
     /// How many certificates and how many digests are denied.
     pub fn count(&self) -> (usize, usize) {
-        (self.certificates.len(), self.images.len())
+        (self.certificate_count, self.images.len())
     }
 }
 
@@ -147,6 +188,12 @@ mod tests {
         for (algorithm, hex) in [(Algorithm::Sha256, &short), (Algorithm::Sha512, &long)] {
             assert!(denied.erofs(&VerityDigest::from_hex(algorithm, hex).unwrap(), "merged").is_err());
         }
+        // One hex in both forms: what only fs-verity can mean is still there.
+        let mut denied = Denied::nothing();
+        denied.list(&format!("sha256:{short}\n"), "x.list").unwrap();
+        assert!(denied.names_blobs() && !denied.names_erofs());
+        denied.list(&format!("fsverity-sha256-12:{short}\n"), "x.list").unwrap();
+        assert!(denied.names_blobs() && denied.names_erofs());
         for bad in [
             short.clone(),
             format!("sha256:{}", short.to_uppercase()),

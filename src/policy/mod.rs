@@ -25,8 +25,11 @@
 //! store's files can rename an image. That is why `identity` is on unless a rule says otherwise, and
 //! why a rule with `mode = "off"` is an opening on a disk that others can write to.
 
+mod combine;
 mod config;
 mod denied;
+mod facts;
+mod name;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -37,8 +40,13 @@ use crate::oci::Budget;
 use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
 use crate::report::{Case, Refusal, Result};
 
+use combine::{Part, combine};
+
+pub use combine::Sources;
 pub use config::Directories;
 pub use denied::Denied;
+pub use facts::Facts;
+pub use name::{canonical, one_host, repository};
 pub use rule::{Binding, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};
 
@@ -56,9 +64,19 @@ pub const UNKNOWN: &str = "<unknown>";
 #[derive(Debug)]
 pub struct Policy {
     default: Decision,
-    rules: Vec<(Pattern, Decision)>,
+    /// What `[default]` says itself.
+    said: Settings,
+    rules: Vec<Rule>,
     mount: MountSettings,
     denied: Denied,
+}
+
+/// A rule, and what it comes to over the default.
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    decision: Decision,
+    said: Settings,
 }
 
 /// What is asked of one image.
@@ -90,13 +108,13 @@ pub struct Decision {
     pub cover: Vec<Cover>,
     /// Whether a seal may be older than one that was accepted before.
     pub rollback: Rollback,
-    /// Where this was decided: the pattern and its file.
+    /// Where the mode was decided: the pattern and its file.
     pub source: String,
-    /// All names of the image that the rule matched: a seal for one of them is a seal for the image, which
-    /// may have been given others here.
+    /// The same for each setting.
+    pub sources: Sources,
+    /// All names of the image, as they are compared.
     pub names: Vec<String>,
-    /// The name of the image that the rule matched, the smallest one where the default decided; `None`
-    /// for an image without any name.
+    /// The name of the image that decided the mode; `None` for an image without any name.
     pub name: Option<String>,
 }
 
@@ -129,12 +147,12 @@ impl Policy {
         let rules = rules
             .into_iter()
             .map(|(pattern, settings, path)| {
-                let decision = stores.decision(&settings.over(&base), format!("{pattern} in {path}"))?;
-                Ok((pattern, decision))
+                let decision = stores.decision(&settings.clone().over(&base), format!("{pattern} in {path}"))?;
+                Ok(Rule { pattern, decision, said: settings })
             })
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
-        Ok(Self { default: decided, rules, mount, denied: Denied::load(directories)? })
+        Ok(Self { default: decided, said: base, rules, mount, denied: Denied::load(directories)? })
     }
 
     /// How images are mounted.
@@ -149,42 +167,70 @@ impl Policy {
     }
 
     /// What is asked of an image that goes by `names` (tags and digests are dropped); without any it
-    /// goes by `<none>`. One rule decides, whatever the order of names and files:
+    /// goes by `<none>`. Each name has its most specific rule, the default where none matches, and of what all
+    /// of them ask each setting counts in its strictest form: an alias loosens nothing that another name asks
+    /// for, whom to trust included.
     ///
-    /// 1. for each name its most specific pattern, the default where none matches;
-    /// 2. among these the strictest mode: an alias never loosens the mode that another name asks for;
-    /// 3. among those of that mode a rule before the default, then the most specific pattern, then the
-    ///    smaller name.
-    ///
-    /// By the third step an alias can decide which stores are trusted, where rules of one mode name
-    /// different ones. Whoever can rename an image chooses among signers that the host trusts for that
-    /// other name; `identity`, on unless a rule says otherwise, then asks the seal for that name too.
+    /// A name `localhost/acme/app` is what podman finds first for the short name `acme/app`. So a rule for
+    /// `HOST/acme/app` or `HOST/acme/*` is asked too, unless one is for all of `localhost/acme/app`.
     pub fn decide(&self, names: &[String]) -> Decision {
+        let mut named: Vec<String> = names.iter().map(|name| canonical(name)).collect();
+        named.sort();
+        named.dedup();
         let nameless = [NAMELESS.to_owned()];
-        let (names, named) = if names.is_empty() { (&nameless[..], false) } else { (names, true) };
-        let mut found: Vec<(&Pattern, &Decision, String)> = Vec::new();
-        let mut unmatched: Vec<String> = Vec::new();
-        for name in names {
-            let name = repository(name).to_owned();
-            let best = self.rules.iter().filter(|(p, _)| p.matches(&name)).max_by_key(|(p, _)| p.specificity());
-            match best {
-                Some((pattern, decision)) => found.push((pattern, decision, name)),
-                None => unmatched.push(name),
+        let asked = if named.is_empty() { &nameless[..] } else { &named[..] };
+        let mut found: Vec<(Option<&Rule>, &String)> = Vec::new();
+        for name in asked {
+            let best = self.most_specific(|p| p.matches(name));
+            found.push((best, name));
+            let whole = best.is_some_and(|rule| rule.pattern.is_whole());
+            if let Some(short) = name::short(name).filter(|_| !whole)
+                && let Some(rule) = self.most_specific(|p| p.matches_short(short))
+            {
+                found.push((Some(rule), name));
             }
         }
-        found.sort_by(|(p, d, n), (q, e, m)| {
-            (d.mode, std::cmp::Reverse(p.specificity()), n).cmp(&(e.mode, std::cmp::Reverse(q.specificity()), m))
+        let decision = |rule: Option<&Rule>| rule.map_or(&self.default, |r| &r.decision).mode;
+        let rank = |rule: Option<&Rule>| std::cmp::Reverse(rule.map(|r| r.pattern.specificity()));
+        found.sort_by(|(p, n), (q, m)| (decision(*p), rank(*p), n).cmp(&(decision(*q), rank(*q), m)));
+        let parts = found.iter().map(|(rule, _)| match rule {
+            Some(rule) => Part { decision: &rule.decision, said: &rule.said },
+            None => Part { decision: &self.default, said: &self.said },
         });
-        unmatched.sort();
-        let (decision, all) = match found.first() {
-            Some((pattern, decision, _)) if unmatched.is_empty() || decision.mode <= self.default.mode => {
-                (*decision, found.iter().filter(|(p, ..)| p == pattern).map(|(_, _, name)| name.clone()).collect())
-            }
-            _ => (&self.default, unmatched),
-        };
-        let mut names: Vec<String> = if named { all } else { Vec::new() };
-        names.dedup();
-        Decision { name: names.first().cloned(), names, ..decision.clone() }
+        let parts: Vec<Part<'_>> = parts.collect();
+        let first = parts.first().map_or(&self.default, |p| p.decision);
+        let name = found.first().map(|(_, name)| (*name).clone()).filter(|_| !named.is_empty());
+        Decision { name, names: named, ..combine(first, &parts) }
+    }
+
+    /// The mode of names that no rule is for.
+    pub fn default_mode(&self) -> Mode {
+        self.default.mode
+    }
+
+    fn most_specific(&self, matches: impl Fn(&Pattern) -> bool) -> Option<&Rule> {
+        self.rules.iter().filter(|r| matches(&r.pattern)).max_by_key(|r| r.pattern.specificity())
+    }
+
+    /// Settings in which the default asks for less than a rule does: whoever can give an image a name that no
+    /// rule is for has it go by the default.
+    pub fn lenient(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let default = &self.default;
+        for Rule { decision: rule, .. } in self.rules.iter().filter(|r| r.decision.mode != Mode::Off) {
+            let settings = [
+                ("mode", default.mode > rule.mode),
+                ("binding", default.binding > rule.binding),
+                ("identity", !default.identity && rule.identity),
+                ("verity", default.verity > rule.verity),
+                ("upper", default.upper > rule.upper),
+                ("dates", default.dates > rule.dates),
+                ("rollback", default.rollback > rule.rollback),
+            ];
+            let lenient = settings.into_iter().filter(|(_, lenient)| *lenient);
+            found.extend(lenient.map(|(setting, _)| format!("{setting} (stricter for {})", rule.source)));
+        }
+        found
     }
 }
 
@@ -197,16 +243,6 @@ fn once<T>(kept: &mut Option<(T, String)>, found: Option<T>, table: &str, path: 
             *kept = Some((found, path.to_owned()));
             Ok(())
         }
-    }
-}
-
-/// An image name without tag and digest.
-pub fn repository(name: &str) -> &str {
-    let name = name.split('@').next().unwrap_or(name);
-    match name.rsplit_once(':') {
-        // A colon before a slash is a port.
-        Some((front, tag)) if !tag.contains('/') => front,
-        _ => name,
     }
 }
 
@@ -266,6 +302,7 @@ impl Stores<'_> {
                 .fetch_timeout
                 .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),
             source,
+            sources: Sources::new(),
             names: Vec::new(),
             name: None,
         })

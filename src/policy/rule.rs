@@ -17,8 +17,8 @@ pub enum Mode {
     Off,
 }
 
-/// Whether a binding statement is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Whether a binding statement is needed; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
     /// It is.
@@ -27,8 +27,8 @@ pub enum Binding {
     Local,
 }
 
-/// Whether the kernel must check every byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Whether the kernel must check every byte; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verity {
     /// It must.
@@ -37,24 +37,24 @@ pub enum Verity {
     Off,
 }
 
-/// What the upper directory may hold when a container is mounted for the first time since the host was
+/// What the upper directory may hold (the stricter is the smaller) when a container is mounted for the first time since the host was
 /// started.
 ///
 /// What is in it covers verified files, and it is not sealed: who can write to the disk while the host is
 /// off can put anything there. With [`Self::Empty`] a container begins with nothing, and may then be
 /// stopped and started as long as the host runs, which remembers it in `/run/layerseal/uppers`. After a
 /// reboot it must be made again. `audit` lets the rest pass with a word in the journal, `off` does not look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upper {
-    /// Anything: what is in it covers verified files.
-    Any,
     /// Nothing, or what it got since this host mounted it empty in this boot.
     Empty,
+    /// Anything: what is in it covers verified files.
+    Any,
 }
 
-/// Whether seals may be fetched when a container starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Whether seals may be fetched when a container starts; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fetch {
     /// They must be there.
@@ -63,14 +63,15 @@ pub enum Fetch {
     OnMount,
 }
 
-/// Whether a seal may be older than one that this host accepted before for the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// Whether a seal may be older than one that this host accepted before for the same name; the stricter is the
+/// smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rollback {
-    /// It may; nobody keeps count.
-    Allow,
     /// It may not, by the sequence in its statement; one without a sequence is older than any with.
     Refuse,
+    /// It may; nobody keeps count.
+    Allow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -170,6 +171,11 @@ impl TryFrom<String> for Cover {
 }
 
 impl Cover {
+    /// The place itself.
+    pub(super) fn path(&self) -> &str {
+        &self.0
+    }
+
     /// Whether `path`, absolute and as the kernel writes it, is that path or beneath it.
     pub fn holds(&self, path: &str) -> bool {
         self.0 == "/" || path.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -201,7 +207,31 @@ impl Pattern {
         if !prefix && super::repository(text) != text {
             return Err("the pattern has a tag or digest: rules are for names without");
         }
-        Ok(Self { text: text.to_owned(), prefix })
+        let text = match text.split_once('/') {
+            Some(_) if !prefix => super::canonical(text),
+            Some((first, rest)) => format!("{}{rest}", super::canonical(&format!("{first}/"))),
+            // All of it is of a host.
+            None if prefix => text.to_ascii_lowercase(),
+            None => text.to_owned(),
+        };
+        Ok(Self { text, prefix })
+    }
+
+    /// Whether a short name that podman completes to one of this pattern's is `name`: for patterns that say more
+    /// than the host.
+    pub(super) fn matches_short(&self, name: &str) -> bool {
+        let Some((_, path)) = self.text.split_once('/') else { return false };
+        let matches = |path: &str| match self.prefix {
+            true => path.contains('/') && name.starts_with(path),
+            false => name == path,
+        };
+        // docker.io/library/app is app.
+        matches(path) || self.text.strip_prefix("docker.io/library/").is_some_and(|app| !app.is_empty() && matches(app))
+    }
+
+    /// Whether it is one name, and says nothing of others.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.prefix
     }
 
     pub(super) fn matches(&self, name: &str) -> bool {

@@ -86,6 +86,7 @@ impl Tree<'_> {
             path: Box::default(),
             kind: Kind::Directory,
             stat: self.stat(&stat, &self.root, b"", &mut vec![0; WHOLE])?,
+            beyond: None,
         };
         self.work().waiting.push(Box::default());
         let mut all = std::thread::scope(|scope| {
@@ -178,7 +179,7 @@ impl Tree<'_> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let kind = self.content(file, size, buffer).map_err(|e| Refusal::io(self.name(&path), e))?;
         let links = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-        Ok(Found { entry: Entry { path, kind, stat: attributes }, links })
+        Ok(Found { entry: Entry { path, kind, stat: attributes, beyond: None }, links })
     }
 
     /// What is no regular file.
@@ -202,7 +203,7 @@ impl Tree<'_> {
             }
         };
         let links = (stat.st_nlink > 1 && !matches!(kind, Kind::Directory)).then_some((stat.st_dev, stat.st_ino));
-        Ok(Found { entry: Entry { path, kind, stat: attributes }, links })
+        Ok(Found { entry: Entry { path, kind, stat: attributes, beyond: None }, links })
     }
 
     /// Reads `size` bytes, or to the end of a file that has fewer by now.

@@ -2,7 +2,6 @@
 //! name, and the kernel computes their digests. What came out is compared with the seal by whoever
 //! asked; until then it is content that nobody vouched for, under its own digest.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -63,6 +62,17 @@ pub fn import(
     Ok(contents)
 }
 
+/// Whether the content of a layer is what its diff_id says: its tar is put together and hashed, and nothing is kept.
+///
+/// # Errors
+/// [`Case::C04Bytes`] where it is not, and those of reading it, as for [`import`].
+pub fn check_content(vault: &Vault, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
+    let (algorithm, mode) = (Algorithm::Sha256, VerityMode::Off);
+    let rules = ImportRules { algorithm, mode, diff_ids: true, keep: Keep::Images, budget };
+    let skeleton = Skeleton::read(layer.tar_split()?, budget)?;
+    Layer::open(vault, layer, &rules)?.check_diff_id(&skeleton)
+}
+
 struct Layer<'a> {
     vault: &'a Vault,
     layer: &'a ClaimedLayer,
@@ -86,9 +96,8 @@ impl<'a> Layer<'a> {
 
     /// The content of every file, worked on side by side.
     fn files(&self, skeleton: &Skeleton, progress: Progress<'_>) -> Result<Vec<FileContent>> {
-        let files: Vec<(&[u8], u64)> = skeleton.files().collect();
-        // Of a path that a tar holds twice the directory has the last content.
-        let last: HashMap<&[u8], usize> = files.iter().enumerate().map(|(n, (path, _))| (*path, n)).collect();
+        let sizes = skeleton.files().map(|(_, size)| size);
+        let files: Vec<(Option<Box<[u8]>>, u64)> = skeleton.places().into_iter().zip(sizes).collect();
         let each = if self.rules.mode == VerityMode::Require { 2 } else { 1 };
         let threads = (each * std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
@@ -96,11 +105,12 @@ impl<'a> Layer<'a> {
         let work = || {
             let mut done = Vec::new();
             while let Some((number, (path, size))) = Some(next.fetch_add(1, Ordering::Relaxed))
-                .and_then(|number| files.get(number).map(|file| (number, *file)))
+                .and_then(|number| files.get(number).map(|(path, size)| (number, (path, *size))))
             {
-                let content = match last[path] == number {
-                    true => self.file(path, size),
-                    false => Ok(FileContent::Inline(Box::default())),
+                let content = match path {
+                    Some(path) => self.file(path, size),
+                    // A later entry of the layer took it away.
+                    None => Ok(FileContent::Inline(Box::default())),
                 };
                 match content {
                     Ok(content) => done.push((number, content)),
@@ -174,12 +184,14 @@ impl<'a> Layer<'a> {
     }
 
     fn check_diff_id(&self, skeleton: &Skeleton) -> Result<()> {
-        let mut paths = skeleton.files();
+        let mut places = skeleton.places().into_iter();
         let mut open = |size: u64| -> Result<Box<dyn Read>> {
-            let (path, _) = paths.next().ok_or_else(|| Refusal::new(Case::H11Layer, "tar-split", "it has changed"))?;
-            Ok(Box::new(self.open_file(path, size)?))
+            let refuse = |why| Refusal::new(Case::H11Layer, "tar-split", why);
+            let place = places.next().ok_or_else(|| refuse("it has changed"))?;
+            let path = place.ok_or_else(|| refuse("a file of the tar is in the layer's directory no more"))?;
+            Ok(Box::new(self.open_file(&path, size)?))
         };
-        let found = diff_id(self.layer.tar_split()?, &mut open)?;
+        let found = diff_id(self.layer.tar_split()?, self.rules.budget, &mut open)?;
         match self.layer.diff_id {
             Some(wanted) if wanted == found => Ok(()),
             Some(wanted) => {

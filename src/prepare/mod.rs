@@ -16,7 +16,7 @@ use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
 pub use directory::digest_of_directory;
-pub use import::{ImportRules, import};
+pub use import::{ImportRules, check_content, import};
 
 /// Whether the kernel checks every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,9 @@ pub enum VerityMode {
 /// Which EROFS images make the root filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// The merged one.
+    /// The one that containers are started from.
+    Root,
+    /// composefs' canonical tree.
     Merged,
     /// One for each layer.
     Stack,
@@ -95,7 +97,7 @@ impl PreparedImage {
 ///
 /// # Errors
 /// G01–G06 when the kernel cannot or does not protect a file, I02 for missing objects, I13 for a
-/// stack that would show deleted files.
+/// stack that would show deleted files, H15 where composefs makes no tree.
 pub fn prepare(
     vault: &Vault,
     image: &VerifiedImage,
@@ -104,7 +106,8 @@ pub fn prepare(
     budget: &Budget,
 ) -> Result<PreparedImage> {
     let wanted = match shape {
-        Shape::Merged => vec![image.merged()],
+        Shape::Root => vec![image.root()],
+        Shape::Merged => vec![image.merged().ok_or_else(|| Refusal::new(Case::H15NoMerged, "", ""))?],
         Shape::Stack => stack(image, image.layers().len())?,
         Shape::Lowest(count) => stack(image, count)?,
     };

@@ -11,7 +11,8 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
 
 /// What was decided. Each has a number of its own, `MESSAGE_ID` (systemd.journal-fields(7)), which never
-/// changes: `journalctl MESSAGE_ID=…` shows all of one kind.
+/// changes: `journalctl _UID=0 MESSAGE_ID=…` shows all of one kind. Without `_UID=0` it shows what any user says too:
+/// the journal takes every field but those that begin with `_` from whoever writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// No container.

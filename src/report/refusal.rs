@@ -127,6 +127,7 @@ cases! {
     B01Records = "B01", Rejected, "the records of the container store cannot be read", "`podman system check` tells what is damaged";
     B02DiffDigest = "B02", Rejected, "the store's record of a layer is not the image's", "pull the image again";
     B03Layers = "B03", Rejected, "the layers are not those of the image", "pull the image again";
+    B04Several = "B04", Rejected, "several images have these layers, and nothing says which of them is meant", "start the container from a store in which it is on record";
     B05Documents = "B05", Rejected, "manifest, config and image do not belong together", "pull the image again";
     B06Ambiguous = "B06", Rejected, "the document reads as a manifest and as an index", "rebuild the image with a current tool";
     B07Digest = "B07", Rejected, "not a digest that can be used", "only lower-case sha256 and sha512 digests are accepted";
@@ -135,6 +136,8 @@ cases! {
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
 
     B12Layers = "B12", NotSealed, "these layers are no image, and nobody can have sealed them", "a rule for \"<none>\" in the policy lets them pass, as builds need it";
+    B13Folded = "B13", Rejected, "a key is read as another one by podman", "rebuild the image; if it is a record of the store, pull the image again";
+    B14Reference = "B14", Rejected, "the digest in the name is not that of the image", "pull the image again by that digest";
 
     // C: bytes against their descriptors.
     C02TooMany = "C02", Rejected, "more seals than the budget allows", "remove what does not belong to the image";
@@ -219,7 +222,9 @@ cases! {
     H08View = "H08", Rejected, "the sealed image is not what the layers hold", "sign the image again";
     H09Erofs = "H09", Rejected, "not an EROFS image that composefs makes", "sign the image again";
     H11Layer = "H11", Rejected, "the layer cannot be read", "fetch the image again";
-    H12NoUsr = "H12", Rejected, "the image has no /usr directory", "the composefs format takes root's metadata from /usr: add one";
+    H12NoUsr = "H12", Rejected, "the image has no /usr directory", "composefs' merged tree takes root's metadata from /usr: add one, or use the container's tree";
+    H14Compression = "H14", Rejected, "the layer is compressed in a way that seals do not know", "push it with gzip or zstd: `podman push --compression-format gzip`, or `skopeo copy --dest-compress-format gzip`";
+    H15NoMerged = "H15", Rejected, "the image has no merged tree", "composefs makes none of it: use the container's tree (without --merged)";
 
     // I: mounting.
     I02Object = "I02", Rejected, "an object of the image is missing or damaged", "pull the image again";
@@ -250,6 +255,9 @@ cases! {
     O07Layers = "O07", Rejected, "the container's root is made of other layers than it must be, or is not checked by the kernel", "stop the container and start it again; if that changes nothing, see `layerseal doctor`";
     O08Annotation = "O08", Rejected, "an annotation of the container sends the output of hooks into a file of the host", "start it without run.oci.hooks.stdout and run.oci.hooks.stderr";
     O09Tampered = "O09", Rejected, "what podman read of the image before it was verified is not what was sealed", "pull the image again, and remove the container with its new volumes";
+    O10Filled = "O10", Rejected, "it was filled for a container that was refused", "remove it (`podman volume rm`, `podman rm`); if you have looked at it and want it, remove its note, the file that is named";
+    O10Notes = "O10", Policy, "the notes of what was filled for refused containers cannot be used", "/var/lib/layerseal/filled must be root's, and hold what layerseal wrote";
+    O11ImageMount = "O11", NotSealed, "an image is mounted in the container, and nobody verified it", "have layerseal mount it, as podman's mount_program; or name the path in cover, in [default] or in the image's rule; a rule for the mounted image lets it pass too";
 }
 
 /// One refusal: the case, and what was being looked at.
@@ -301,6 +309,14 @@ impl Refusal {
     /// The particulars, without case and remedy; may be empty.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The same refusal, with more particulars.
+    #[must_use]
+    pub fn and(mut self, more: impl fmt::Display) -> Self {
+        let more = one_line(&more.to_string());
+        self.detail = if self.detail.is_empty() { more } else { format!("{}; {more}", self.detail) };
+        self
     }
 
     /// The same refusal, with `outer` named before its subject.

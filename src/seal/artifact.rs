@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::keys::{self, *};
-use super::{Bytes, Dialect, Erofs, Role, Seal, Signature};
+use super::{Binding, Bytes, Dialect, Erofs, Role, Seal, Signature};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::{Budget, Image, strict_json};
 use crate::report::{Case, Refusal, Result};
@@ -25,6 +25,24 @@ pub enum Parsed {
 /// # Errors
 /// D01–D09 and D14; notation's dm-verity seals are refused by name.
 pub fn parse(raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) -> Result<Parsed> {
+    parse_about(About::Manifest, raw, digest, image, budget)
+}
+
+/// What an artifact is to be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// This manifest.
+    Manifest,
+    /// This image, if its statement says so: a store may hold it under another manifest, because podman compresses
+    /// layers anew when it pushes them.
+    Image,
+}
+
+/// The same, for an image that may be signed under another manifest.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_about(about: About, raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) -> Result<Parsed> {
     let name = format!("seal {digest}");
     let manifest: ImageManifest = strict_json::parse(raw, &name)?;
     let artifact_type = manifest.artifact_type().as_ref().map(ToString::to_string).unwrap_or_default();
@@ -38,8 +56,10 @@ pub fn parse(raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) ->
         _ => return Ok(Parsed::Other(artifact_type)),
     };
     let parser = Parser { name: &name, image, layers: manifest.layers() };
-    parser.frame(&manifest)?;
     let annotations = crate::oci::sorted(manifest.annotations());
+    let binding = binding(&annotations, &name, budget);
+    let same = || binding.as_ref().is_ok_and(|binding| is_same_image(binding.as_ref(), image, budget));
+    let subject = parser.frame(&manifest, about == About::Image && same())?;
     let (algorithm, erofs, signatures) = match dialect {
         Dialect::Metadata => {
             let (algorithm, signatures) = parser.metadata()?;
@@ -47,8 +67,15 @@ pub fn parse(raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) ->
         }
         _ => parser.alongside(&annotations, dialect == Dialect::ErofsAlongside)?,
     };
-    let binding = binding(&annotations, &name, budget)?;
-    Ok(Parsed::Seal(Box::new(Seal { dialect, origin: digest.to_string(), algorithm, erofs, signatures, binding })))
+    let binding = binding?;
+    let (subject, origin) = (Some(subject), digest.to_string());
+    Ok(Parsed::Seal(Box::new(Seal { dialect, origin, subject, algorithm, erofs, signatures, binding })))
+}
+
+/// Whether a statement says that it is about this image: what runs of it is the same. A claim, until its signature
+/// is verified.
+fn is_same_image(binding: Option<&(Vec<u8>, Vec<u8>)>, image: &Image, budget: &Budget) -> bool {
+    binding.and_then(|(text, _)| Binding::parse(text, budget).ok()).is_some_and(|binding| binding.names(image))
 }
 
 fn is_dm_verity(manifest: &ImageManifest) -> bool {
@@ -100,11 +127,11 @@ impl Parser<'_> {
     }
 
     /// What all artifact types have in common.
-    fn frame(&self, manifest: &ImageManifest) -> Result<()> {
+    fn frame(&self, manifest: &ImageManifest, any_subject: bool) -> Result<BlobDigest> {
         // The order of a reader's questions: whose is it, then is it well made.
         let subject = manifest.subject().as_ref().ok_or_else(|| self.refuse(Case::D01Subject, "it has no subject"))?;
         let subject: BlobDigest = subject.digest().to_string().parse()?;
-        if subject != self.image.digest {
+        if subject != self.image.digest && !any_subject {
             return Err(self.refuse(Case::D01Subject, format!("its subject is {subject}")));
         }
         let media = manifest.media_type().as_ref().map(ToString::to_string).unwrap_or_default();
@@ -116,14 +143,14 @@ impl Parser<'_> {
         {
             return Err(self.refuse(Case::D02Shape, "its config is not the empty one"));
         }
-        // N layer images, N layer signatures, and at most five others.
+        // N layer images, N layer signatures, and at most seven others.
         if self.layers.len() > 2 * self.image.layers.len() + 8 {
             return Err(self.refuse(
                 Case::D05Layers,
                 format!("{} entries for {} layers", self.layers.len(), self.image.layers.len()),
             ));
         }
-        Ok(())
+        Ok(subject)
     }
 
     fn digest(&self, algorithm: Algorithm, hex: &str) -> Result<VerityDigest> {
@@ -186,7 +213,7 @@ impl Parser<'_> {
                 continue;
             }
             if !carries_erofs
-                || !matches!(role, Role::Layer(_) | Role::Merged)
+                || !matches!(role, Role::Layer(_) | Role::Merged | Role::Rootfs)
                 || descriptor.media_type().to_string() != EROFS
             {
                 return Err(self.refuse(Case::D02Shape, format!("an EROFS image as {role}")));
@@ -204,6 +231,7 @@ impl Parser<'_> {
             "layer" if layers_so_far < self.image.layers.len() => Ok(Role::Layer(layers_so_far)),
             "layer" => Err(self.refuse(Case::D05Layers, "more layer entries than the image has layers")),
             "merged" => Ok(Role::Merged),
+            "rootfs" => Ok(Role::Rootfs),
             _ => Err(self.refuse(Case::D08Annotation, format!("{kind:?} is no role"))),
         }
     }
@@ -244,7 +272,7 @@ impl Parser<'_> {
     }
 }
 
-/// Layers come last in `metadata.v1`.
+/// What upstream's reader knows comes first in `metadata.v1`, and of that the layers last.
 pub(super) fn metadata_order(role: Role) -> (u8, usize) {
     match role {
         Role::Manifest => (0, 0),
@@ -252,7 +280,8 @@ pub(super) fn metadata_order(role: Role) -> (u8, usize) {
         Role::Merged => (2, 0),
         Role::Bootable => (3, 0),
         Role::Layer(n) => (4, n),
-        Role::Binding => (5, 0),
+        Role::Rootfs => (5, 0),
+        Role::Binding => (6, 0),
     }
 }
 

@@ -1,10 +1,14 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use super::inline::is_inline;
+use super::keys::{BINDING, BINDING_SIG};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::image::Digests;
 use crate::oci::{Budget, Image};
 use crate::report::{Case, Refusal, Result};
 
-const TITLE: &str = "layerseal binding v1";
+const TITLE: &str = "layerseal binding v2";
 
 /// The statement that binds manifest, config, layers, names and digests to each other.
 ///
@@ -13,15 +17,21 @@ const TITLE: &str = "layerseal binding v1";
 /// says it. UTF-8, one item a line, every line ends in LF, keys in this order:
 ///
 /// ```text
-/// layerseal binding v1
+/// layerseal binding v2
 /// algorithm: fsverity-sha512-12
 /// subject: sha256:<image manifest>
 /// config: sha256:<image config>
+/// annotations: sha256:<the manifest's annotations>
 /// identity: registry.example.com/acme/app
 /// layer: sha256:<layer descriptor digest> sha256:<diff_id> <hex>
+/// rootfs: <hex>
 /// merged: <hex>
 /// sequence: 7
 /// ```
+///
+/// What runs is config, annotations and layers: these bind. `subject` and the layers' descriptors say which
+/// manifest was signed; a store that holds the same image under another one, compressed in another way, holds
+/// the same image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// Of all digests in the statement and the seal.
@@ -30,12 +40,16 @@ pub struct Binding {
     pub subject: Option<BlobDigest>,
     /// The image config.
     pub config: BlobDigest,
+    /// Digest of the manifest's own annotations, which podman copies into containers: see [`annotations`].
+    pub annotations: BlobDigest,
     /// Names (without tag) that the image may run under; sorted, each once.
     pub identities: Vec<String>,
     /// For each layer, lowest first: descriptor digest, diff_id, digest of its EROFS image.
     pub layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
-    /// Digest of the merged EROFS image.
-    pub merged: VerityDigest,
+    /// Digest of the EROFS image of the container's tree.
+    pub rootfs: VerityDigest,
+    /// Digest of that of composefs' canonical tree, where it makes one.
+    pub merged: Option<VerityDigest>,
     /// Grows with every release, for rollback floors.
     pub sequence: Option<u64>,
 }
@@ -45,13 +59,7 @@ impl Binding {
     ///
     /// # Errors
     /// [`Case::Usage`] for an identity that cannot be written down.
-    pub fn new(
-        image: &Image,
-        layers: &[VerityDigest],
-        merged: VerityDigest,
-        identities: &[String],
-        sequence: Option<u64>,
-    ) -> Result<Self> {
+    pub fn new(image: &Image, digests: &Digests, identities: &[String], sequence: Option<u64>) -> Result<Self> {
         let mut identities = identities.to_vec();
         identities.sort();
         identities.dedup();
@@ -62,17 +70,43 @@ impl Binding {
                 "an identity is an image name such as registry.example.com/acme/app, without a tag",
             ));
         }
-        let layers =
-            image.layers.iter().zip(layers).map(|(layer, digest)| (layer.digest, layer.diff_id, *digest)).collect();
+        let layers = image
+            .layers
+            .iter()
+            .zip(&digests.layers)
+            .map(|(layer, digest)| (layer.digest, layer.diff_id, *digest))
+            .collect();
         Ok(Self {
-            algorithm: merged.algorithm(),
+            algorithm: digests.rootfs.algorithm(),
             subject: Some(image.digest),
             config: image.config_digest,
+            annotations: annotations(image),
             identities,
             layers,
-            merged,
+            rootfs: digests.rootfs,
+            merged: digests.merged,
             sequence,
         })
+    }
+
+    /// The digests of the text, by which it can be denied: of the bytes, and of fs-verity.
+    pub fn marks(&self) -> (BlobDigest, VerityDigest) {
+        let text = self.text();
+        (BlobDigest::of(text.as_bytes()), verity_digest(self.algorithm, text.as_bytes()))
+    }
+
+    /// Whether it names what runs of this image: config, annotations and layers, under whatever manifest.
+    pub fn names(&self, image: &Image) -> bool {
+        self.config == image.config_digest
+            && self.annotations == annotations(image)
+            && self.layers.len() == image.layers.len()
+            && self.layers.iter().zip(&image.layers).all(|((_, diff_id, _), layer)| *diff_id == layer.diff_id)
+    }
+
+    /// The digests of the EROFS images.
+    pub fn digests(&self) -> Digests {
+        let layers = self.layers.iter().map(|(_, _, digest)| *digest).collect();
+        Digests { rootfs: self.rootfs, merged: self.merged, layers }
     }
 
     /// The text that is signed.
@@ -81,14 +115,17 @@ impl Binding {
         if let Some(subject) = self.subject {
             let _ = writeln!(out, "subject: {subject}");
         }
-        let _ = writeln!(out, "config: {}", self.config);
+        let _ = writeln!(out, "config: {}\nannotations: {}", self.config, self.annotations);
         for identity in &self.identities {
             let _ = writeln!(out, "identity: {identity}");
         }
         for (blob, diff_id, digest) in &self.layers {
             let _ = writeln!(out, "layer: {blob} {diff_id} {digest}");
         }
-        let _ = writeln!(out, "merged: {}", self.merged);
+        let _ = writeln!(out, "rootfs: {}", self.rootfs);
+        if let Some(merged) = self.merged {
+            let _ = writeln!(out, "merged: {merged}");
+        }
         if let Some(sequence) = self.sequence {
             let _ = writeln!(out, "sequence: {sequence}");
         }
@@ -108,7 +145,7 @@ impl Binding {
         let text = std::str::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8"))?;
         let mut lines = text.lines();
         if lines.next() != Some(TITLE) {
-            return Err(refuse("it does not begin with \"layerseal binding v1\""));
+            return Err(refuse("it does not begin with \"layerseal binding v2\""));
         }
         let mut draft = Draft::default();
         for line in lines {
@@ -122,6 +159,22 @@ impl Binding {
         }
         Ok(binding)
     }
+}
+
+/// The digest of the annotations of an image's manifest: as JSON, sorted by key, without white space, `{}` where
+/// there are none.
+pub fn annotations(image: &Image) -> BlobDigest {
+    BlobDigest::of(serde_json::json!(image.annotations).to_string().as_bytes())
+}
+
+/// The same for a seal that is in these annotations: what it consists of is left out.
+pub fn other_annotations(image: &Image) -> BlobDigest {
+    let others: BTreeMap<&String, &String> = image.annotations.iter().filter(|(key, _)| !is_ours(key)).collect();
+    BlobDigest::of(serde_json::json!(others).to_string().as_bytes())
+}
+
+fn is_ours(key: &str) -> bool {
+    key == BINDING || key == BINDING_SIG || is_inline(key)
 }
 
 /// Image names as registries use them, without tag and digest (distribution-spec, "Pulling
@@ -145,8 +198,10 @@ struct Draft {
     algorithm: Option<Algorithm>,
     subject: Option<BlobDigest>,
     config: Option<BlobDigest>,
+    annotations: Option<BlobDigest>,
     identities: Vec<String>,
     layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
+    rootfs: Option<VerityDigest>,
     merged: Option<VerityDigest>,
     sequence: Option<u64>,
 }
@@ -159,6 +214,7 @@ impl Draft {
             "algorithm" => self.algorithm = Some(super::keys::algorithm(value, "algorithm")?),
             "subject" => self.subject = Some(blob(value)?),
             "config" => self.config = Some(blob(value)?),
+            "annotations" => self.annotations = Some(blob(value)?),
             "identity" if is_identity(value) => self.identities.push(value.to_owned()),
             "layer" => {
                 let parts: Vec<&str> = value.split(' ').collect();
@@ -167,6 +223,7 @@ impl Draft {
                 };
                 self.layers.push((blob(descriptor)?, blob(diff_id)?, self.digest(digest)?));
             }
+            "rootfs" => self.rootfs = Some(self.digest(value)?),
             "merged" => self.merged = Some(self.digest(value)?),
             "sequence" => self.sequence = Some(value.parse().map_err(|_| refuse("it is no number"))?),
             _ => return Err(refuse("this line is not known")),
@@ -189,9 +246,11 @@ impl Draft {
             algorithm: self.algorithm?,
             subject: self.subject,
             config: self.config?,
+            annotations: self.annotations?,
             identities: self.identities,
             layers: self.layers,
-            merged: self.merged?,
+            rootfs: self.rootfs?,
+            merged: self.merged,
             sequence: self.sequence,
         })
     }
@@ -208,9 +267,11 @@ mod tests {
             algorithm: Algorithm::Sha256,
             subject: Some(blob),
             config: blob,
+            annotations: blob,
             identities: vec!["a.example/x".into(), "b.example:5000/y/z".into()],
             layers: vec![(blob, blob, digest), (blob, blob, digest)],
-            merged: digest,
+            rootfs: digest,
+            merged: Some(digest),
             sequence: Some(7),
         }
     }
@@ -219,7 +280,8 @@ mod tests {
     fn a_statement_reads_as_it_is_written() {
         let statement = sample();
         assert_eq!(Binding::parse(statement.text().as_bytes(), &Budget::STANDARD).unwrap(), statement);
-        let bare = Binding { subject: None, identities: vec![], layers: vec![], sequence: None, ..statement };
+        let bare =
+            Binding { subject: None, identities: vec![], layers: vec![], merged: None, sequence: None, ..statement };
         assert_eq!(Binding::parse(bare.text().as_bytes(), &Budget::STANDARD).unwrap(), bare);
     }
 
@@ -241,7 +303,9 @@ mod tests {
             text.replace("config: ", "config:  "),
             text.replace("a.example/x", "a.example/x:tag"),
             text.replace("merged:", "Merged:"),
-            text.replace("v1\n", "v2\n"),
+            text.replace("v2\n", "v1\n"),
+            text.replace("annotations: ", "annotation: "),
+            text.replace("rootfs: ", "root: "),
             format!("\u{feff}{text}"),
             swapped,
             String::new(),

@@ -23,7 +23,7 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     for (number, layer) in image.layers.iter().enumerate() {
         collect(&layer.annotations, number, &[Role::Layer(number)], &mut signatures)?;
     }
-    collect(&image.annotations, 0, &[Role::Merged, Role::Bootable], &mut signatures)?;
+    collect(&image.annotations, 0, &[Role::Merged, Role::Bootable, Role::Rootfs], &mut signatures)?;
     let Some(first) = signatures.first() else { return Ok(None) };
     let algorithm = first.digest.algorithm();
     if signatures.iter().any(|s| s.digest.algorithm() != algorithm) {
@@ -34,6 +34,7 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     Ok(Some(Seal {
         dialect: Dialect::Inline,
         origin: "inline".into(),
+        subject: None,
         algorithm,
         erofs: Vec::new(),
         signatures,
@@ -73,7 +74,7 @@ fn collect(
 }
 
 /// The manifest of `image` with an inline seal of these parts in the place of any that it had: config, layers
-/// and merged, each signature only where a part has one. The statement names no subject: the manifest that
+/// and trees, each signature only where a part has one. The statement names no subject: the manifest that
 /// holds it is the subject. The same parts give the same bytes.
 ///
 /// # Errors
@@ -93,7 +94,7 @@ pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8
         let place = match part.role {
             Role::Config => places[1].clone(),
             Role::Layer(number) => format!("/layers/{number}"),
-            Role::Merged | Role::Bootable => places[0].clone(),
+            Role::Merged | Role::Bootable | Role::Rootfs => places[0].clone(),
             // It cannot hold its own digest; the statement has one of its own place.
             Role::Manifest | Role::Binding => continue,
         };
@@ -115,7 +116,7 @@ pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8
     Ok(manifest.to_string().into_bytes())
 }
 
-fn is_inline(key: &str) -> bool {
+pub(super) fn is_inline(key: &str) -> bool {
     key.starts_with("composefs.") && key.contains(".fsverity-")
 }
 

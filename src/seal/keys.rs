@@ -8,7 +8,7 @@ pub(super) const ALONGSIDE: &str = "application/vnd.composefs.erofs-alongside.v1
 pub(super) const CANONICAL: &str = "application/vnd.composefs.canonical.v1";
 pub(super) const METADATA: &str = "application/vnd.composefs.metadata.v1";
 /// All of them, the one that we write first.
-pub(crate) const ARTIFACT_TYPES: [&str; 3] = [ALONGSIDE, METADATA, CANONICAL];
+pub(crate) const ARTIFACT_TYPES: [&str; 3] = [METADATA, ALONGSIDE, CANONICAL];
 
 pub(super) const EROFS: &str = "application/vnd.composefs.v1.erofs";
 pub(super) const PKCS7: &str = "application/vnd.composefs.signature.v1+pkcs7";
@@ -19,8 +19,8 @@ pub(super) const ALGORITHM: &str = "composefs.algorithm";
 pub(super) const EROFS_TYPE: &str = "composefs.erofs.type";
 pub(super) const SIGNATURE_TYPE: &str = "composefs.signature.type";
 pub(super) const DIGEST: &str = "composefs.digest";
-pub(super) const BINDING: &str = "layerseal.binding.v1";
-pub(super) const BINDING_SIG: &str = "layerseal.binding.v1.sig";
+pub(super) const BINDING: &str = "layerseal.binding.v2";
+pub(super) const BINDING_SIG: &str = "layerseal.binding.v2.sig";
 
 /// `fsverity-<hash>-<log2 of the block size>`; 64 KiB blocks are known and refused by name.
 pub(super) fn algorithm(name: &str, subject: &str) -> Result<Algorithm> {
@@ -41,6 +41,7 @@ pub(super) fn digest_key(role: Role, algorithm: Algorithm) -> String {
         Role::Config => "config",
         Role::Merged => "merged.erofs.v1",
         Role::Bootable => "merged.bootable.erofs.v1",
+        Role::Rootfs => "rootfs.erofs.v1",
         Role::Layer(_) => "layer.erofs.v1",
         Role::Binding => "binding",
     };
@@ -59,6 +60,7 @@ pub(super) fn role_key(key: &str, layer: usize, subject: &str) -> Result<(Role, 
         "config" => Role::Config,
         "merged.erofs.v1" => Role::Merged,
         "merged.bootable.erofs.v1" => Role::Bootable,
+        "rootfs.erofs.v1" => Role::Rootfs,
         "layer.erofs.v1" => Role::Layer(layer),
         _ => return Err(Refusal::new(Case::D08Annotation, subject, format!("{key} is no role"))),
     };

@@ -3,10 +3,12 @@
 //!
 //! | dialect | where | signs |
 //! |---|---|---|
-//! | `erofs-alongside.v1` | artifact with `subject` | manifest, config, layers, merged; carries the EROFS images |
+//! | `erofs-alongside.v1` | artifact with `subject` | manifest, config, layers, merged, rootfs; carries the EROFS images |
 //! | `canonical.v1` | the same without EROFS images | the same |
 //! | `metadata.v1` | artifact with `subject` | one annotation key per role |
-//! | inline | annotations of the image manifest | config, layers, merged |
+//! | inline | annotations of the image manifest | config, layers, merged, rootfs |
+//!
+//! `rootfs`, the layers' form and the [`Binding`] are ours: other readers look where they know something.
 
 mod artifact;
 mod binding;
@@ -18,8 +20,8 @@ use std::fmt;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 
-pub use artifact::{Parsed, parse};
-pub use binding::Binding;
+pub use artifact::{About, Parsed, parse, parse_about};
+pub use binding::{Binding, annotations, other_annotations};
 pub use inline::{claims, label, parse_inline, write_inline, write_label};
 pub(crate) use keys::ARTIFACT_TYPES;
 pub use write::{Artifact, Format, Part, artifact_descriptor};
@@ -33,10 +35,12 @@ pub enum Role {
     Config,
     /// The EROFS image of layer N, counted from the lowest, 0.
     Layer(usize),
-    /// The EROFS image of all layers.
+    /// The EROFS image of composefs' canonical tree.
     Merged,
     /// The EROFS image of all layers with `/boot` in the EROFS: verified when present, never required.
     Bootable,
+    /// The EROFS image of the container's tree: what every start mounts. Ours; upstream does not know it.
+    Rootfs,
     /// The binding statement.
     Binding,
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Role {
             Self::Layer(n) => write!(f, "layer-{n}"),
             Self::Merged => f.write_str("merged"),
             Self::Bootable => f.write_str("merged.bootable"),
+            Self::Rootfs => f.write_str("rootfs"),
             Self::Binding => f.write_str("binding"),
         }
     }
@@ -106,7 +111,7 @@ pub struct Signature {
 /// An EROFS image that the seal carries.
 #[derive(Clone, Debug)]
 pub struct Erofs {
-    /// [`Role::Layer`] or [`Role::Merged`].
+    /// [`Role::Layer`], [`Role::Merged`] or [`Role::Rootfs`].
     pub role: Role,
     /// Its fs-verity digest, as the seal claims.
     pub digest: VerityDigest,
@@ -123,6 +128,8 @@ pub struct Seal {
     pub dialect: Dialect,
     /// Where it was found, for messages: `sha256:…` of the artifact, or `inline`.
     pub origin: String,
+    /// The manifest that the artifact says it is about; none for an inline seal, which is in it.
+    pub subject: Option<BlobDigest>,
     /// The one algorithm of all its digests.
     pub algorithm: Algorithm,
     /// EROFS images, in role order.

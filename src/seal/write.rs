@@ -20,7 +20,7 @@ pub struct Part<'a> {
     pub digest: VerityDigest,
     /// The PKCS#7 over it.
     pub der: Vec<u8>,
-    /// The EROFS image, for layers and merged.
+    /// The EROFS image, for layers and trees.
     pub erofs: Option<Cow<'a, [u8]>>,
 }
 
@@ -37,11 +37,11 @@ pub struct Artifact<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// [`Dialect::ErofsAlongside`].
-    #[default]
     ErofsAlongside,
     /// [`Dialect::Canonical`].
     Canonical,
     /// [`Dialect::Metadata`].
+    #[default]
     Metadata,
 }
 
@@ -126,6 +126,7 @@ fn role_name(role: Role) -> &'static str {
         Role::Layer(_) => "layer",
         Role::Merged => "merged",
         Role::Bootable => "merged.bootable",
+        Role::Rootfs => "rootfs",
         Role::Binding => "binding",
     }
 }

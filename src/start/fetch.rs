@@ -10,9 +10,10 @@ use crate::digest::BlobDigest;
 use crate::fetch::{Options, Session};
 use crate::identify::Candidate;
 use crate::mount::runtime_dir;
-use crate::oci::{Budget, Repository};
+use crate::oci::{Budget, Image, Platform, Repository};
 use crate::policy::{Decision, Fetch, Mode};
 use crate::report::{Case, Refusal, Result};
+use crate::seal::annotations;
 use crate::sys::{files, process};
 use crate::vault::Vault;
 
@@ -47,7 +48,13 @@ pub fn fetch_seals(
 ) -> Result<Vec<BlobDigest>> {
     let mut first: Option<Refusal> = None;
     for repository in places {
-        match session.seals(repository, &candidate.image, vault.store()) {
+        let mut seals = session.seals(repository, &candidate.image, vault.store());
+        if !seals.as_ref().is_ok_and(|seals| !seals.is_empty())
+            && let Ok(Some(pushed)) = pushed(candidate, repository, session, vault)
+        {
+            seals = session.seals(repository, &pushed, vault.store());
+        }
+        match seals {
             Ok(seals) if !seals.is_empty() => {
                 for seal in &seals {
                     let raw = vault.store().read(seal, None, Budget::STANDARD.manifest)?;
@@ -62,6 +69,24 @@ pub fn fetch_seals(
         }
     }
     first.map_or(Ok(Vec::new()), Err)
+}
+
+/// The image that a name of the candidate stands for in the registry, where that is the same one under another
+/// manifest: podman compresses layers anew when it pushes them, and what is signed is what was pushed.
+fn pushed(candidate: &Candidate, repository: &Repository, session: &Session, vault: &Vault) -> Result<Option<Image>> {
+    let ours = &candidate.image;
+    let tags = candidate.names.iter().filter_map(|name| Repository::parse(name).ok()?.1);
+    for tag in tags {
+        let document = session.document(repository, Some(&tag), None)?;
+        if document.0 == ours.digest {
+            continue;
+        }
+        let image = session.image(repository, document, &Platform::host(), vault.store())?;
+        if image.config_digest == ours.config_digest && annotations(&image) == annotations(ours) {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
 }
 
 /// What a start may do about an image whose seals in the vault do not pass: true where others may have come

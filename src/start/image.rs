@@ -1,18 +1,19 @@
 //! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
 
 use super::layers::Lowers;
-use super::{Onto, fetch, layers, own, place, uppers};
+use super::{Onto, Written, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
-use crate::image::{Contents, Keep, Progress};
+use crate::identify::{Asked, Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
+use crate::image::{Contents, Digests, Keep, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Denied, Mode, Policy, Rollback, Verity};
+use crate::policy::{Binding, Decision, Denied, Facts, Mode, Policy, Rollback, Verity, canonical};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
+use crate::seal::About;
 use crate::sys::process;
-use crate::vault::{Digests, Vault, floors, raise};
+use crate::vault::{Lock, Vault, floors, raise};
 use crate::verify::{
     BindingRule, Floors, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned,
 };
@@ -33,8 +34,16 @@ pub struct Prepared {
     pub names: Vec<String>,
     /// The artifact that vouches.
     pub seal: Option<BlobDigest>,
+    /// The manifest that was signed, where it is another one.
+    pub signed_manifest: Option<BlobDigest>,
     /// Who signed.
     pub signer: Option<SignedBy>,
+    /// The image's ID in the store.
+    pub id: String,
+    /// The names that the seal is for.
+    pub identities: Vec<String>,
+    /// All by which it can be denied.
+    pub facts: Facts,
     /// What would have been refused.
     pub would_refuse: Option<Refusal>,
 }
@@ -42,39 +51,86 @@ pub struct Prepared {
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: Onto<'_>) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
     let decision = question.decision.clone();
-    if question.as_it_is(&claimed)? {
-        let lowers = Lowers::Layers(claimed.layers);
-        return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
+    let (manifest, names) = (question.candidates[0].image.digest, question.candidates[0].names.clone());
+    let facts = question.facts();
+    // Nothing is asked, and nothing is read: the program that knows the whiteouts of such a store shows its layers.
+    if !question.asked() && mount::has_fuse_overlayfs() {
+        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: None };
+        let (lowers, root) = ((Lowers::Layers(claimed.layers), facts), &claimed.root);
+        return layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass));
     }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
-    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
-    put(call, policy, &prepared, claimed.own, onto).map(|_| ())
+    let refusal = match question.as_it_is(&claimed) {
+        Ok(true) => {
+            let lowers = (Lowers::Layers(claimed.layers), facts);
+            return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
+        }
+        Ok(false) => match question.ready(&claimed, call) {
+            Ok((_vault, _lock, prepared)) => return put(call, policy, &prepared, claimed.own, onto, None).map(|_| ()),
+            Err(refusal) => refusal,
+        },
+        Err(refusal) => refusal,
+    };
+    if !question.lets_pass(&refusal) {
+        return Err(refusal);
+    }
+    // What cannot be made into a tree, read or enforced is left to be shown as it is.
+    audit(&refusal, call);
+    let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: Some(&refusal) };
+    let (lowers, root) = ((Lowers::Layers(claimed.layers), facts), &claimed.root);
+    layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass))
 }
 
-/// The same in the place of an overlay of containers-storage; `None` where that may stay.
-pub(super) fn swap(call: &Call, policy: &Policy, claimed: ClaimedImage, instead: Instead) -> Result<Option<Record>> {
+/// What became of an overlay of containers-storage.
+#[derive(Debug)]
+pub enum Swap {
+    /// A verified mount is in its place.
+    Done(Box<Record>),
+    /// It stays: nothing is asked, or, with what would have been refused, it is let pass.
+    Stays(Option<Refusal>),
+}
+
+/// The same in the place of an overlay of containers-storage.
+pub(super) fn swap(
+    call: &Call,
+    policy: &Policy,
+    claimed: ClaimedImage,
+    instead: Instead,
+    written: &Written,
+) -> Result<Swap> {
     let question = Choice::of(policy, &claimed)?;
-    let decision = question.decision.clone();
     if !question.asked() {
-        return Ok(None);
+        return Ok(Swap::Stays(None));
     }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
-    let prepared = question.prepare(&vault, &claimed, verity_mode(&decision, call), &|_| ())?;
-    let home = open_target_home(&claimed.root, call)?;
-    let onto = Onto { at: Some(&home), instead: Some(instead) };
-    put(call, policy, &prepared, claimed.own, onto).map(Some)
+    match question.ready(&claimed, call) {
+        Ok((_vault, _lock, prepared)) => {
+            let home = open_target_home(&claimed.root, call)?;
+            let onto = Onto { at: Some(&home), instead: Some(instead) };
+            put(call, policy, &prepared, claimed.own, onto, Some(written)).map(|record| Swap::Done(Box::new(record)))
+        }
+        Err(refusal) if question.lets_pass(&refusal) => {
+            audit(&refusal, call);
+            Ok(Swap::Stays(Some(refusal)))
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
-fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer>, onto: Onto<'_>) -> Result<Record> {
+fn put(
+    call: &Call,
+    policy: &Policy,
+    prepared: &Prepared,
+    layer: Option<OwnLayer>,
+    onto: Onto<'_>,
+    written: Option<&Written>,
+) -> Result<Record> {
     if let Some(refusal) = &prepared.would_refuse {
         audit(refusal, call);
     }
+    policy.denied().anything(&prepared.facts)?;
     let container = layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(layer);
     let place = place(call, policy, onto, upper, above)?;
-    let upper = uppers::check(&place, &prepared.decision)?;
+    let upper = uppers::check(&place, &prepared.decision, Some(&prepared.image), written)?;
     upper.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&prepared.image, &place)?;
     let kind = match (prepared.decision.mode, prepared.would_refuse.is_some() || upper.is_some()) {
@@ -83,7 +139,8 @@ fn put(call: &Call, policy: &Policy, prepared: &Prepared, layer: Option<OwnLayer
         _ => Kind::Sealed,
     };
     let record = prepared.describe(Record::new(&mounted, &place, prepared.image.description(), kind));
-    let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), ..record };
+    let would_refuse = prepared.would_refuse.as_ref().or(upper.as_ref()).map(Into::into);
+    let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), would_refuse, ..record };
     mount::keep(&record)?;
     Ok(record)
 }
@@ -93,8 +150,12 @@ impl Prepared {
     pub(super) fn describe(&self, record: Record) -> Record {
         Record {
             image: Some(self.manifest.to_string()),
+            image_id: Some(self.id.clone()),
             names: self.names.clone(),
+            identities: self.identities.clone(),
+            facts: Some(self.facts.clone()),
             seal: self.seal.map(|s| s.to_string()),
+            signed_manifest: self.signed_manifest.map(|digest| digest.to_string()),
             signer: self.signer.as_ref().map(|s| s.subject.clone()),
             certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
             anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
@@ -107,7 +168,13 @@ impl Prepared {
 pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
     let target = call.target.display().to_string();
-    journal::record(journal::Decision::Audit, &message, &[("CASE", refusal.case().id()), ("TARGET", &target)]);
+    let fields = [
+        ("CASE", refusal.case().id()),
+        ("SUBJECT", refusal.subject()),
+        ("REMEDY", refusal.case().remedy()),
+        ("TARGET", &target),
+    ];
+    journal::record(journal::Decision::Audit, &message, &fields);
 }
 
 /// What is asked of the kernel: what policy says, or more where the caller asks for it.
@@ -120,7 +187,7 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
 
 /// Digests that this host noted before, where what they name is still here.
 pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
-    let here = |(merged, _): &Digests| vault.open_erofs(merged).is_ok();
+    let here = |digests: &Digests| vault.open_erofs(&digests.rootfs).is_ok();
     [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
 }
 
@@ -138,7 +205,8 @@ pub fn vault_of(root: &Root) -> Result<Vault> {
 /// # Errors
 /// Whatever that start would be refused for.
 pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
-    let choice = Choice::of(policy, claimed)?;
+    // Nobody has asked for a name yet: its start will.
+    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
     if choice.as_it_is(claimed)? {
         return Ok(None);
     }
@@ -162,7 +230,7 @@ pub(super) fn prepare_lowest(
     claimed: &ClaimedImage,
     count: usize,
 ) -> Result<Option<Prepared>> {
-    let choice = Choice::of(policy, claimed)?;
+    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
     if choice.decision.mode == Mode::Off {
         return Ok(None);
     }
@@ -171,7 +239,7 @@ pub(super) fn prepare_lowest(
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
             let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
-            Ok(Some(choice.prepared(candidate, &verified, image, None)))
+            choice.prepared(candidate, &verified, image, None).map(Some)
         }
         Ok(_) => Ok(None),
         Err(refusal) if refusal.case() == Case::F06Denied => Err(refusal),
@@ -187,23 +255,131 @@ struct Choice<'a> {
     policy: &'a Policy,
     candidates: Vec<&'a Candidate>,
     decision: Decision,
+    /// What the image was asked for by.
+    asked: Option<&'a Asked>,
+    /// A seal for one name will do where nobody says which name was asked for.
+    any_name: bool,
+    /// Which of them must pass.
+    pass: Pass,
+}
+
+/// Which candidates a seal must pass for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Any: it is known which one is meant, or all the same.
+    Any,
+    /// Those with a name that asks for a seal: one of them is shown, and nobody says by which name.
+    Named,
+    /// All: a container is made from one of them, and nobody says from which.
+    All,
 }
 
 impl<'a> Choice<'a> {
     /// Where a container says which image it is made from, that one counts: it gave the container its
-    /// config. All candidates have the same layers, so without a container the tree is the same
-    /// whichever is meant; then all their names decide together, the strictest rule first, and a seal of
-    /// any of them will do.
+    /// config. All candidates have the same layers, so where an image is only shown the tree is the same
+    /// whichever is meant; then all their names decide together, and a seal must be there for each that asks.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`] in every mode.
     fn of(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
         let by_container = claimed.images.iter().any(|c| c.claimed_by_container);
         let candidates: Vec<&Candidate> =
             claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
         let names: Vec<String> = candidates.iter().flat_map(|c| c.names.iter().cloned()).collect();
         let decision = policy.decide(&names);
-        for candidate in &candidates {
-            policy.denied().image(&candidate.image)?;
+        let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
+        let pass = match claimed.own {
+            _ if by_container => Pass::Any,
+            Some(_) => Pass::All,
+            None => Pass::Named,
+        };
+        let choice = Self { policy, candidates, decision, asked, any_name: false, pass };
+        policy.denied().anything(&choice.facts())?;
+        if policy.denied().names_blobs() && choice.decision.mode != Mode::Enforce {
+            // Nobody vouches for the layers, and a digest of one is only what the disk says of it.
+            layers::content(&claimed.root, &claimed.layers)?;
         }
-        Ok(Self { policy, candidates, decision })
+        Ok(choice)
+    }
+
+    /// All by which the candidates can be denied.
+    fn facts(&self) -> Facts {
+        let of = |candidate: &&Candidate| {
+            let mut facts = Facts::of(&candidate.image);
+            candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
+            facts
+        };
+        self.candidates.iter().map(of).fold(Facts::default(), Facts::and)
+    }
+
+    /// The names that a seal must be for: one of each of these, or none where nothing is asked. The name that was
+    /// asked for is the one; where nobody says which that was, it may be any, and whoever asked means it.
+    fn identities(&self, candidate: &Candidate) -> Vec<Vec<String>> {
+        let mut names: Vec<String> = candidate.names.iter().map(|name| canonical(name)).collect();
+        names.sort();
+        names.dedup();
+        match self.asked {
+            _ if !self.decision.identity => vec![Vec::new()],
+            Some(Asked::Name(name)) => vec![vec![canonical(name)]],
+            // Who names the ID names the config. A name that the image has tells old seals from new ones still.
+            Some(Asked::Id) => vec![names],
+            // An image that lost its name to a newer one has none to compare.
+            None if self.any_name || names.is_empty() => vec![names],
+            None => {
+                let asking: Vec<Vec<String>> =
+                    names.iter().filter(|n| self.asks(n)).map(|name| vec![name.clone()]).collect();
+                if asking.is_empty() { vec![names] } else { asking }
+            }
+        }
+    }
+
+    /// Whether a name asks for a seal that is for it. One that asks for nothing by itself, such as one of a build, is
+    /// nobody's to be kept from.
+    fn asks(&self, name: &String) -> bool {
+        let alone = self.policy.decide(std::slice::from_ref(name));
+        alone.identity && alone.mode != Mode::Off
+    }
+
+    /// Whether it is not enough that another candidate passes.
+    fn must_pass(&self, candidate: &Candidate) -> bool {
+        match self.pass {
+            Pass::Any => false,
+            Pass::Named => !self.any_name && self.decision.identity && candidate.names.iter().any(|n| self.asks(n)),
+            Pass::All => true,
+        }
+    }
+
+    /// A name with a digest is for the manifest that has it, or for the one that the index of that digest lists.
+    fn references(&self, candidate: &Candidate) -> Result<()> {
+        let names: &[String] = match self.asked {
+            Some(Asked::Name(name)) => std::slice::from_ref(name),
+            Some(Asked::Id) => &[],
+            None if self.any_name => &[],
+            None => &candidate.names,
+        };
+        for name in names {
+            let Some((_, digest)) = name.split_once('@') else { continue };
+            let digest: BlobDigest = digest.parse()?;
+            if digest != candidate.image.digest && !candidate.indexes.contains(&digest) {
+                let why = format!("its manifest is {}", candidate.image.digest);
+                return Err(Refusal::new(Case::B14Reference, name.as_str(), why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The image, ready to be mounted, with the vault that it is in: its directories are on a mount that ends with
+    /// that.
+    fn ready(&self, claimed: &ClaimedImage, call: &Call) -> Result<(Vault, Lock, Prepared)> {
+        let vault = vault_of(&claimed.root)?;
+        let lock = vault.shared()?;
+        let prepared = self.prepare(&vault, claimed, verity_mode(&self.decision, call), &|_| ())?;
+        Ok((vault, lock, prepared))
+    }
+
+    /// Whether a refusal stops nothing: what is denied is denied in every mode.
+    fn lets_pass(&self, refusal: &Refusal) -> bool {
+        self.decision.mode != Mode::Enforce && refusal.case() != Case::F06Denied
     }
 
     /// Whether it matters what the image is.
@@ -217,7 +393,8 @@ impl<'a> Choice<'a> {
         Ok(!self.asked() && !layers::any_aufs(&claimed.root, &claimed.layers)?)
     }
 
-    fn rules(&self) -> Result<Rules> {
+    /// What is asked of a seal, which must be for one of these names where there are any.
+    fn rules(&self, identities: Vec<String>) -> Result<Rules> {
         Ok(Rules {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
@@ -227,8 +404,7 @@ impl<'a> Choice<'a> {
                 Binding::Required => BindingRule::Required,
                 Binding::Local => BindingRule::Local,
             },
-            // An image that lost its name to a newer one has none to compare.
-            identities: if self.decision.identity { self.decision.names.clone() } else { Vec::new() },
+            identities,
             denied: self.policy.denied().clone(),
             floors: match self.decision.rollback {
                 Rollback::Refuse => floors()?,
@@ -266,26 +442,33 @@ impl<'a> Choice<'a> {
                 (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
             }
         };
-        let image = prepare(vault, &verified, Shape::Merged, mode, work.budget)?;
-        Ok(self.prepared(candidate, &verified, image, would_refuse))
+        let image = prepare(vault, &verified, Shape::Root, mode, work.budget)?;
+        self.prepared(candidate, &verified, image, would_refuse)
     }
 
+    /// What is mounted, and all by which it can be denied, now and when it is looked at again.
     fn prepared(
         &self,
         candidate: &Candidate,
         verified: &VerifiedImage,
         image: PreparedImage,
         would_refuse: Option<Refusal>,
-    ) -> Prepared {
-        Prepared {
+    ) -> Result<Prepared> {
+        let mut facts = verified.facts()?.and(Facts::of(&candidate.image));
+        candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
+        Ok(Prepared {
             image,
             decision: self.decision.clone(),
             manifest: candidate.image.digest,
             names: candidate.names.clone(),
             seal: verified.seal().copied(),
+            signed_manifest: verified.signed_manifest(),
             signer: verified.signer().cloned(),
+            id: candidate.id.clone(),
+            identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
+            facts,
             would_refuse,
-        }
+        })
     }
 
     /// The same, with a look at the registry where no seal that is here passes.
@@ -306,25 +489,41 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// The first candidate that a seal passes for.
+    /// The first candidate that a seal passes for, where all pass that must.
     fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
-        let rules = self.rules()?;
+        let mut passed: Option<(&Candidate, VerifiedImage)> = None;
         let mut first: Option<Refusal> = None;
         for candidate in &self.candidates {
-            match work.sealed(candidate, &rules) {
-                Ok(verified) => {
-                    self.raise(&verified, &rules)?;
-                    return Ok((candidate, verified));
+            let named = |r: Refusal| {
+                let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
+                r.within(format!("image {name}"))
+            };
+            match self.sealed_one(work, candidate) {
+                Ok(verified) if self.pass == Pass::Any => return Ok((candidate, verified)),
+                Ok(verified) => passed = passed.or(Some((candidate, verified))),
+                Err(r) if self.must_pass(candidate) && self.candidates.len() > 1 => {
+                    return Err(Refusal::new(Case::B04Several, "", named(r)));
                 }
                 // "Wrong" says more than "not signed".
-                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => {
-                    let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
-                    first = Some(r.within(format!("image {name}")));
-                }
+                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => first = Some(named(r)),
                 Err(_) => {}
             }
         }
-        Err(first.unwrap_or_else(|| Refusal::new(Case::Bug, "image", "no candidate")))
+        let bug = || Refusal::new(Case::Bug, "image", "no candidate");
+        passed.ok_or_else(|| first.unwrap_or_else(bug))
+    }
+
+    /// Whether seals pass for all names that the image must be sealed for.
+    fn sealed_one(&self, work: &Work<'_>, candidate: &Candidate) -> Result<VerifiedImage> {
+        self.references(candidate)?;
+        let mut last = None;
+        for names in self.identities(candidate) {
+            let rules = self.rules(names)?;
+            let verified = work.sealed(candidate, &rules)?;
+            self.raise(&verified, &rules)?;
+            last = Some(verified);
+        }
+        last.ok_or_else(|| Refusal::new(Case::Bug, "image", "no name"))
     }
 }
 
@@ -348,9 +547,17 @@ impl Work<'_> {
         let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
         let mut layers = Layers::new(|wanted| self.import(wanted));
         let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
-        let question = Question { image, found: &found, home: vault.store(), rules, budget, checked: &checked };
+        let question = Question {
+            image,
+            found: &found,
+            home: vault.store(),
+            rules,
+            budget,
+            about: About::Image,
+            checked: &checked,
+        };
         let mut verified = judge(&question, &mut layers).into_result()?;
-        if verified.merged().bytes().is_none() && vault.open_erofs(verified.merged().digest()).is_err() {
+        if verified.root().bytes().is_none() && vault.open_erofs(verified.root().digest()).is_err() {
             // It was compared before and is lost: the layers make it again.
             if ready {
                 _turn = Some(vault.turn(&image.digest)?);
@@ -366,7 +573,7 @@ impl Work<'_> {
     /// What was learned from the layers, for the next start. The marker comes last.
     fn keep(&self, candidate: &Candidate, verified: &VerifiedImage, contents: &Contents) -> Result<()> {
         let image = &candidate.image.digest;
-        verified.layers().iter().chain(Some(verified.merged())).try_for_each(|erofs| enroll(self.vault, erofs))?;
+        verified.all().try_for_each(|erofs| enroll(self.vault, erofs))?;
         self.keep_image(candidate, contents)?;
         match verified.seal_name() {
             Some(seal) if verified.stackable() => self.vault.mark_checked(image, &seal),
@@ -395,7 +602,7 @@ impl Work<'_> {
         let (vault, image) = (self.vault, &candidate.image);
         let known = || {
             let made = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
-            made.filter(|(_, layers)| layers.len() == image.layers.len())
+            made.filter(|known| known.layers.len() == image.layers.len())
         };
         let mut _turn = None;
         let made = match known() {
@@ -405,14 +612,14 @@ impl Work<'_> {
                 known()
             }
         };
-        let (merged, layers) = match made {
+        let digests = match made {
             Some(digests) => digests,
             None => {
                 let contents = self.import(Wanted { algorithm: UNSIGNED, bound: true, keep: Keep::Images })?;
                 self.keep_image(candidate, &contents)?;
-                (contents.images.merged_digest, contents.images.layer_digests)
+                contents.images.digests()?
             }
         };
-        unsigned(image, merged, &layers, self.denied)
+        unsigned(image, &digests, self.denied)
     }
 }

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use super::image::{self, UNSIGNED, made_before, vault_of, verity_mode};
 use super::{Onto, own, place, uppers};
 use crate::digest::BlobDigest;
-use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, images_above};
+use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
 use crate::image::Keep;
 use crate::invoke::Call;
 use crate::mount::{self, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Decision, Mode, Policy};
-use crate::prepare::{ImportRules, Shape, VerityMode, import, prepare};
+use crate::policy::{Decision, Facts, Mode, Policy};
+use crate::prepare::{ImportRules, Shape, VerityMode, check_content, import, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: Onto<'_>) -> Result<()> {
-    let decision = policy.decide(&[]);
-    denied(policy, &claimed)?;
+    let decision = policy.decide(&claimed.names);
+    let facts = denied(policy, &claimed)?;
     if part(call, policy, &claimed, onto)? {
         return Ok(());
     }
@@ -36,24 +36,71 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: 
                 && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
                 && layers.iter().all(|l| l.tar_split().is_ok()) =>
         {
-            merged(call, policy, &decision, (top, layers), own, &root, onto)
+            made(call, policy, &decision, (top, layers, facts), own, &root, onto)
         }
         _ => {
             let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
-            plain(call, policy, &decision, lowers, own, &root, onto)
+            plain(call, policy, &decision, (lowers, facts), own, &root, onto)
         }
     }
 }
 
 /// What is denied is denied in every mode, and whether it is an image or not: a layer by its diff_id, and
 /// the image that a container was made from by its config, even where its record is gone.
-pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<()> {
+pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<Facts> {
+    let mut facts = Facts::default();
+    let denied = policy.denied();
     let container = claimed.own.as_ref().and_then(|own| own.container.as_ref());
-    if let Some(config) = container.and_then(|c| BlobDigest::from_hex(&c.image).ok()) {
-        policy.denied().blob(&config, "config")?;
+    if let Some(container) = container.filter(|c| !c.image.is_empty() && denied.names_blobs()) {
+        let config = BlobDigest::from_hex(&container.image).map_err(|r| r.within("the container's image"))?;
+        facts.blob("config", config);
     }
-    let diff_ids = claimed.layers.iter().enumerate().filter_map(|(n, l)| Some((n, l.diff_id.as_ref()?)));
-    diff_ids.into_iter().try_for_each(|(n, d)| policy.denied().blob(d, &format!("diff_id of layer {n}")))
+    for (number, layer) in claimed.layers.iter().enumerate() {
+        match layer.diff_id {
+            Some(diff_id) => facts.blob(format!("diff_id of layer {number}"), diff_id),
+            // Of a table of contents the ID says which it is. Of any other nobody says anything.
+            None if denied.names_blobs() && layer.tie != Tie::Toc => {
+                let why = "nothing says what its content is, and layers are denied";
+                return Err(Refusal::new(Case::F06Denied, layer.path.display().to_string(), why));
+            }
+            None => {}
+        }
+    }
+    denied.anything(&facts)?;
+    if denied.names_blobs() && claimed.copies.is_empty() {
+        content(&claimed.root, &claimed.layers)?;
+    }
+    Ok(facts)
+}
+
+/// Beneath `/run/layerseal`: layers whose content was found to be what their diff_ids say, in this boot.
+const CONTENT: &str = "content";
+
+/// Whether the layers are what their diff_ids say: where nobody vouches for them, that is what denying one of
+/// them rests on. What was never written as a tar has no such digest. Looked at once in a boot: what is on the
+/// disk is changed while the host is off, and by root.
+///
+/// # Errors
+/// [`Case::F06Denied`] for one that is not: what it is may be denied.
+pub(super) fn content(root: &Root, layers: &[ClaimedLayer]) -> Result<()> {
+    let io = |e| Refusal::io(format!("/run/layerseal/{CONTENT}"), e);
+    let seen = mount::runtime_dir(CONTENT).map_err(io)?;
+    let vault = vault_of(root)?;
+    for layer in layers {
+        let (Some(diff_id), Ok(_)) = (layer.diff_id, layer.tar_split()) else { continue };
+        // Other stores have other layers of the same ID.
+        let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
+        let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());
+        if files::open_file_at(&seen, &name).is_ok() {
+            continue;
+        }
+        check_content(&vault, layer, &Budget::STANDARD).map_err(|r| {
+            let why = format!("it is not what its record says, and layers are denied: {r}");
+            Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
+        })?;
+        files::write_atomic(&seen, &name, 0o600, b"").map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
@@ -94,21 +141,21 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
 }
 
 /// One EROFS image of all layers.
-fn merged(
+fn made(
     call: &Call,
     policy: &Policy,
     decision: &Decision,
-    (top, layers): (BlobDigest, Vec<ClaimedLayer>),
+    (top, layers, facts): (BlobDigest, Vec<ClaimedLayer>, Facts),
     own_layer: Option<OwnLayer>,
     root: &Root,
     onto: Onto<'_>,
 ) -> Result<()> {
-    let waiver = Waiver::by_policy(decision)?;
+    let waiver = Waiver::by_policy(decision, policy.denied(), &facts)?;
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
     let known = made_before(&vault, |algorithm| vault.layers(&top, algorithm));
-    let (merged, digests) = match known {
+    let digests = match known {
         Some(digests) => digests,
         None => {
             let rules = ImportRules {
@@ -120,20 +167,21 @@ fn merged(
             };
             let contents = import(&vault, &layers, &rules, &|_| ())?;
             vault.keep_layers(&top, &contents.images)?;
-            (contents.images.merged_digest, contents.images.layer_digests)
+            contents.images.digests()?
         }
     };
-    let verified = unsigned_layers(&waiver, merged, &digests, policy.denied())?;
-    let image = prepare(&vault, &verified, Shape::Merged, mode, &Budget::STANDARD)?;
+    let verified = unsigned_layers(&waiver, &digests, policy.denied())?;
+    let image = prepare(&vault, &verified, Shape::Root, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
     let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
+    uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = Record::new(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
     let whole = place.above.is_none();
-    mount::keep(&Record { container: container.map(|c| c.id), verity, whole, ..record })
+    let facts = Some(facts.and(verified.facts()?));
+    mount::keep(&Record { container: container.map(|c| c.id), verity, whole, facts, ..record })
 }
 
 /// What is to be shown as it is on the disk.
@@ -150,15 +198,35 @@ pub(super) fn plain(
     call: &Call,
     policy: &Policy,
     decision: &Decision,
-    lowers: Lowers,
+    (lowers, facts): (Lowers, Facts),
     own_layer: Option<OwnLayer>,
     root: &Root,
     onto: Onto<'_>,
 ) -> Result<()> {
-    let waiver = Waiver::by_policy(decision)?;
+    show(call, policy, decision, (lowers, facts), own_layer, root, onto, None)
+}
+
+/// The same for an image that would be refused, or cannot be enforced, and is let pass.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn show(
+    call: &Call,
+    policy: &Policy,
+    decision: &Decision,
+    (lowers, facts): (Lowers, Facts),
+    own_layer: Option<OwnLayer>,
+    root: &Root,
+    onto: Onto<'_>,
+    image: Option<&LetPass<'_>>,
+) -> Result<()> {
+    let waiver = Waiver::by_policy(decision, policy.denied(), &facts)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let own_id = own_layer.as_ref().map(|own| own.id.clone());
     let (upper, above) = own(own_layer);
+    // Whether it does matters only where it can be told; without fuse-overlayfs the kernel shows the files.
+    let aufs = match &lowers {
+        Lowers::Layers(layers) if image.is_some() => any_aufs(root, layers).unwrap_or(false),
+        _ => false,
+    };
     let (mut lowers, above): (Vec<OwnedFd>, _) = match lowers {
         // The own layer is among them.
         Lowers::Copies(directories) => (directories, None),
@@ -168,12 +236,25 @@ pub(super) fn plain(
         let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
         lowers.push(empty(root, &id)?);
     }
-    let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision)?.iter().for_each(|refusal| image::audit(refusal, call));
+    let mut place = place(call, policy, onto, upper, above)?;
+    place.how.aufs = aufs;
+    uppers::check(&place, decision, None, None)?.iter().for_each(|refusal| image::audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
-    let record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
+    let mut record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
+    if let Some(image) = image {
+        record.image = image.manifest.map(ToString::to_string);
+        record.names = image.names.to_vec();
+        record.would_refuse = image.refusal.map(Into::into);
+    }
     let whole = place.above.is_none();
-    mount::keep(&Record { container: container.map(|c| c.id), whole, ..record })
+    mount::keep(&Record { container: container.map(|c| c.id), whole, facts: Some(facts), ..record })
+}
+
+/// An image that is let pass, and why it would not have been.
+pub(super) struct LetPass<'a> {
+    pub(super) manifest: Option<&'a BlobDigest>,
+    pub(super) names: &'a [String],
+    pub(super) refusal: Option<&'a Refusal>,
 }
 
 fn kind(decision: &Decision) -> Kind {

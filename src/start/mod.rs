@@ -11,6 +11,7 @@ mod image;
 mod layers;
 mod swap;
 mod uppers;
+mod written;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::identify::{OwnLayer, Target, identify, open_target};
+use crate::identify::{OwnLayer, Target, identify_with, open_target, run_root, transient_container};
 use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Policy, Top};
@@ -29,8 +30,9 @@ use crate::sys::process::{self, Openssl};
 use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
-pub use image::{Prepared, prepare_image, vault_of};
+pub use image::{Prepared, Swap, prepare_image, vault_of};
 pub use swap::swap;
+pub use written::Written;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.
@@ -64,7 +66,7 @@ fn start(call: &Call) -> Result<()> {
     }
     process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
-    let target = identify(call)?;
+    let target = identify_with(call, &|layer| transient_container(&run_root()?, layer))?;
     // Until the mount stands and is on record: whoever comes second finds it.
     let (own, root) = match &target {
         Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
@@ -140,6 +142,7 @@ fn place(call: &Call, policy: &Policy, onto: Onto<'_>, upper: Option<Upper>, abo
             nosuid: settings.nosuid || call.restrictions.nosuid,
             noexec: call.restrictions.noexec,
             top,
+            aufs: false,
         },
         instead: onto.instead,
     })

@@ -1,22 +1,29 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
-use super::{image, layers, uppers};
-use crate::identify::{Target, further_stores, identify, recorded_lowers};
+use super::image::Swap;
+use super::{Written, image, layers, uppers};
+use crate::identify::{Container, Target, further_stores, identify_with, recorded_lowers};
 use crate::invoke::Native;
-use crate::mount::{Instead, Record};
+use crate::mount::Instead;
 use crate::policy::{Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::Identity;
 
 /// Verifies the image that `native` shows, and puts it in the place of that overlay, which is the mount
-/// `mount`. `None` where nothing is asked of the image: then the overlay stays. Layers that are no image
-/// go by `nameless`, as [`Policy::decide`] takes it.
+/// `mount`. `None` where nothing is asked of the image: then the overlay stays. Where the store has no record of
+/// the container, it is `container`. `written` is what podman did before.
 ///
 /// # Errors
 /// Whatever a start by the mount program would be refused for; [`Case::O06Swap`] and [`Case::O03OtherMount`]
 /// where the overlay cannot be taken away, or is another one by then. A failure after that leaves nothing
 /// mounted.
-pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[String]) -> Result<Option<Record>> {
+pub fn swap(
+    policy: &Policy,
+    native: &Native,
+    mount: Identity,
+    container: &Container,
+    written: &Written,
+) -> Result<Swap> {
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any other.
@@ -28,22 +35,24 @@ pub fn swap(policy: &Policy, native: &Native, mount: Identity, nameless: &[Strin
         call.lowers = recorded;
     }
     let call = &call;
-    match identify(call)? {
+    match identify_with(call, &|_| Ok(Some(container.clone())))? {
         Target::Image(claimed) => {
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
             let instead = Instead { mount, metacopy: native.metacopy };
-            image::swap(call, policy, *claimed, instead)
+            image::swap(call, policy, *claimed, instead, written)
         }
         Target::Layers(claimed) => {
             layers::denied(policy, &claimed)?;
             let refusal = Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why);
-            match policy.decide(nameless).mode {
-                Mode::Enforce => return Err(refusal),
-                Mode::Audit => image::audit(&refusal, call),
-                Mode::Off => {}
+            match policy.decide(&claimed.names).mode {
+                Mode::Enforce => Err(refusal),
+                Mode::Audit => {
+                    image::audit(&refusal, call);
+                    Ok(Swap::Stays(Some(refusal)))
+                }
+                Mode::Off => Ok(Swap::Stays(None)),
             }
-            Ok(None)
         }
         Target::Volume => Err(Refusal::new(Case::O06Swap, call.target.display().to_string(), "not in a store")),
     }

@@ -3,13 +3,15 @@
 //! what it has since is of this boot.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Statx, StatxFlags, statx};
 
-use crate::mount::{Place, Upper as Writable, runtime_dir};
+use super::written::{Beside, Written};
+use crate::mount::{self, How, Place, Upper as Writable, runtime_dir};
 use crate::policy::{Decision, Mode, Upper};
+use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
@@ -35,55 +37,61 @@ pub(super) fn alone(upper: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 /// Whether the upper directory of `place` may hold what it holds; remembers one that is empty. What
 /// `audit` lets pass is given back.
 ///
+/// podman has been at it where `written` says so: what it copied up there for this start is compared with `image`
+/// whatever the policy says of upper directories. Without an image the layers are shown as they are.
+///
 /// # Errors
-/// [`Case::M01Upper`]; [`Case::Io`].
-pub(super) fn check(place: &Place, decision: &Decision) -> Result<Option<Refusal>> {
-    let Some(upper) = &place.upper else { return Ok(None) };
-    if decision.upper == Upper::Any || decision.mode == Mode::Off {
-        return Ok(None);
-    }
+/// [`Case::M01Upper`]; [`Case::O09Tampered`] for what podman copied; [`Case::Io`].
+pub(super) fn check(
+    place: &Place,
+    decision: &Decision,
+    image: Option<&PreparedImage>,
+    written: Option<&Written>,
+) -> Result<Option<Refusal>> {
+    let Some(upper) = place.upper.as_ref().filter(|_| decision.mode != Mode::Off) else { return Ok(None) };
     let io = |e: std::io::Error| Refusal::io(format!("{}, or its note in {DIRECTORY}", upper.path.display()), e);
+    let audited = |refusal| if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) };
+    if decision.upper == Upper::Any {
+        let Some(written) = written else { return Ok(None) };
+        let odd = odd(place, upper, image, Some(written), Some(written.since))?;
+        let refusal =
+            |path: PathBuf| Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it");
+        return odd.map(refusal).map_or(Ok(None), audited);
+    }
     let seen = runtime_dir(DIRECTORY).map_err(io)?;
     if is_noted(&seen, upper).map_err(io)? {
         return Ok(None);
     }
-    let empty = match place.instead {
-        None => files::is_empty(&upper.upper),
-        // By then podman has been at it.
-        Some(_) => holds_only_mtab(&upper.upper),
-    };
-    if empty.map_err(io)? {
-        // Before it is mounted: a container that was killed at once is no stranger.
-        remember(&seen, upper).map_err(io)?;
-        return Ok(None);
+    match odd(place, upper, image, written, None)? {
+        None => {
+            // Before it is mounted: a container that was killed at once is no stranger.
+            remember(&seen, upper).map_err(io)?;
+            Ok(None)
+        }
+        Some(path) => audited(Refusal::new(Case::M01Upper, upper.path.display().to_string(), path.display())),
     }
-    let refusal = Refusal::new(Case::M01Upper, upper.path.display().to_string(), "");
-    if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) }
 }
 
-/// Whether there is nothing but what podman makes in its own overlay before it calls `precreate`: the link
-/// `/etc/mtab` (libpod, `mountStorage`), and its directory, which must show the image's.
-fn holds_only_mtab(upper: &OwnedFd) -> std::io::Result<bool> {
-    use std::os::fd::AsFd as _;
-    match files::list(upper.as_fd())?.as_slice() {
-        [] => return Ok(true),
-        [only] if only == "etc" => {}
-        _ => return Ok(false),
-    }
-    let Ok(etc) = files::open_dir_at(upper, "etc") else { return Ok(false) };
-    let mut names = [0_u8; 4096];
-    let length = rustix::fs::flistxattr(&etc, &mut names)?;
-    let hides = |name: &[u8]| {
-        name.starts_with(b"trusted.overlay.") && !matches!(name, b"trusted.overlay.origin" | b"trusted.overlay.impure")
+/// The first entry of the upper directory that is not the image's, nor podman's own.
+fn odd(
+    place: &Place,
+    upper: &Writable,
+    image: Option<&PreparedImage>,
+    written: Option<&Written>,
+    since: Option<i128>,
+) -> Result<Option<PathBuf>> {
+    let io = |e: std::io::Error| Refusal::io(upper.path.display().to_string(), e);
+    let Some(image) = image else {
+        // Directories as they are, which nobody vouches for.
+        return Ok((!files::is_empty(&upper.upper).map_err(io)?).then(|| "/".into()));
     };
-    if names[..length].split(|b| *b == 0).any(hides) {
-        return Ok(false);
-    }
-    let is_mtab = |name: &String| {
-        let to = rustix::fs::readlinkat(&etc, name.as_str(), Vec::new());
-        name == "mtab" && to.is_ok_and(|to| to.as_bytes() == b"/proc/mounts")
-    };
-    Ok(files::list(etc.as_fd())?.iter().all(is_mtab))
+    // In its own overlay the IDs are those of the host, and beneath a mount program the container's.
+    let mapped = place.instead.is_some();
+    let (how, plain) = (&place.how, How::default());
+    let view = mount::view(image, if mapped { how } else { &plain })?;
+    let maps = mapped.then_some((&how.uids, &how.gids));
+    let beside = Beside { upper: &upper.upper, image: &view, maps, written, since };
+    beside.odd().map_err(io)
 }
 
 /// Device and inode, by which notes are named, and what tells a directory from a later one with the same

@@ -1,11 +1,11 @@
 //! Files by descriptor. A name is resolved once, beneath a directory that is open, through no
 //! symlink; from then on only the descriptor counts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,11 +71,27 @@ impl Within {
         self.at(path, OFlags::PATH | OFlags::DIRECTORY)
     }
 
-    /// Any regular file or directory, for reading.
+    /// Whatever `path` leads to, for looking at.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn any(&self, path: &Path) -> io::Result<File> {
+    pub fn any(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.at(path, OFlags::PATH)
+    }
+
+    /// The same; a symlink at its end is not followed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn last(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.at(path, OFlags::PATH | OFlags::NOFOLLOW)
+    }
+
+    /// A regular file or directory, for reading.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(&self, path: &Path) -> io::Result<File> {
         Ok(self.at(path, OFlags::RDONLY | OFlags::NONBLOCK)?.into())
     }
 
@@ -185,6 +201,31 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// All extended attributes of an open file or directory that can be seen, sorted.
+///
+/// # Errors
+/// The kernel's.
+pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    // What the kernel gives at most of names, and of one value (linux/limits.h).
+    const MAX: usize = 64 << 10;
+    let file = file.as_fd();
+    let mut names = vec![0; MAX];
+    let length = match fs::flistxattr(file, &mut names) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    let mut found = Vec::new();
+    for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; MAX];
+        let length = fs::fgetxattr(file, name, &mut value)?;
+        value.truncate(length);
+        found.push((name.to_vec(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Whether the directory holds nothing at all.
 ///
 /// # Errors
@@ -200,18 +241,29 @@ pub fn is_empty(dir: impl AsFd) -> io::Result<bool> {
 }
 
 /// Names of the entries of `dir`, without `.` and `..`, sorted.
-pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+///
+/// # Errors
+/// The kernel's.
+pub fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::Dir::read_from(dir)? {
-        if let Ok(name) = entry?.file_name().to_str()
-            && name != "."
-            && name != ".."
-        {
-            names.push(name.to_owned());
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// The same, without those that are no UTF-8: for directories where only the names count that we give. Where others
+/// put files for us to heed, or what is there at all matters, it is [`names`].
+///
+/// # Errors
+/// The kernel's.
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    Ok(names(dir)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
 /// A file that has no name until it is complete, so that neither failure nor `SIGKILL` leaves half

@@ -203,11 +203,17 @@ pub struct MountInfo {
 }
 
 /// All mounts of this process's namespace, the topmost of a target last.
+///
+/// # Errors
+/// The kernel's; `InvalidData` for a line that cannot be read: it could be the one that matters.
 pub fn mountinfo() -> std::io::Result<Vec<MountInfo>> {
-    Ok(parse_all(&std::fs::read("/proc/self/mountinfo")?))
+    parse_all(&std::fs::read("/proc/self/mountinfo")?)
 }
 
 /// All mounts of the namespace that process `pid` is in, as it sees them.
+///
+/// # Errors
+/// As [`mountinfo`].
 pub fn mountinfo_of(pid: u32) -> std::io::Result<Vec<MountInfo>> {
     let proc = rustix::fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     // What is mounted over that file alone is no word of the kernel.
@@ -217,11 +223,18 @@ pub fn mountinfo_of(pid: u32) -> std::io::Result<Vec<MountInfo>> {
     // The kernel makes as much of it at a time as there is room for.
     let mut text = Vec::with_capacity(32 << 10);
     std::fs::File::from(file).read_to_end(&mut text)?;
-    Ok(parse_all(&text))
+    parse_all(&text)
 }
 
-fn parse_all(text: &[u8]) -> Vec<MountInfo> {
-    String::from_utf8_lossy(text).lines().filter_map(parse_mountinfo).collect()
+fn parse_all(text: &[u8]) -> std::io::Result<Vec<MountInfo>> {
+    let bad = |line: &str| {
+        let why = format!("a line that cannot be read: {}", crate::report::one_line(line));
+        std::io::Error::new(std::io::ErrorKind::InvalidData, why)
+    };
+    // The kernel ends lines with a newline and nothing else: a carriage return is part of a name.
+    let text = String::from_utf8_lossy(text);
+    let lines = text.split('\n').filter(|line| !line.is_empty());
+    lines.map(|line| parse_mountinfo(line).ok_or_else(|| bad(line))).collect()
 }
 
 /// The mount on `target` that nothing else on `target` covers; `None` where nothing is mounted there, or
@@ -275,4 +288,29 @@ pub fn kernel_version() -> (u32, u32) {
 /// Whether the kernel said that it cannot do this at all, rather than not now.
 pub fn is_unsupported(e: Errno) -> bool {
     matches!(e, Errno::NODEV | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o03_a_line_of_mountinfo_that_cannot_be_read_is_not_passed_over() {
+        let good = "22 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw\n";
+        let more = "23 22 0:21 / /a\\040b\r rw - tmpfs  rw,mode=755\n";
+        let read = parse_all(format!("{good}{more}").as_bytes()).unwrap();
+        assert_eq!((read[1].target.as_str(), read[1].source.as_str()), ("/a b\r", ""));
+        for bad in [
+            "24 22 0:22 / /usr rw tmpfs tmpfs rw\n",
+            "24 22 0:22 / /usr rw - tmpfs\n",
+            "x 22 0:22 / /usr rw - tmpfs tmpfs rw\n",
+            "24 22 0x22 / /usr rw - tmpfs tmpfs rw\n",
+            "24\n",
+        ] {
+            for text in [format!("{good}{bad}{more}"), format!("{bad}{good}"), format!("{good}{bad}")] {
+                let error = parse_all(text.as_bytes()).unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{bad}");
+            }
+        }
+    }
 }

@@ -102,6 +102,23 @@ pub fn now() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// When the process that started this one was itself started, in nanoseconds since 1970: no later than that, and at
+/// most a tick earlier.
+pub fn parent_started() -> Option<i128> {
+    use rustix::time::{ClockId, clock_gettime};
+    const SECOND: i128 = 1_000_000_000;
+    let parent = rustix::process::getppid()?.as_raw_nonzero();
+    // proc_pid_stat(5): the start in ticks since the boot, the 22nd field; the name stands in parentheses.
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).ok()?;
+    let ticks: i128 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let clock = |id| {
+        let time = clock_gettime(id);
+        i128::from(time.tv_sec) * SECOND + i128::from(time.tv_nsec)
+    };
+    let since_boot = ticks * SECOND / i128::from(rustix::param::clock_ticks_per_second());
+    Some(clock(ClockId::Realtime) - (clock(ClockId::Boottime) - since_boot))
+}
+
 /// Whether this is root, and of the first user namespace: root of any other can mount no EROFS.
 pub fn is_real_root() -> bool {
     let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Vault;
 use super::named::Named;
 use crate::digest::{BlobDigest, VerityDigest, VerityHasher, verity_digest};
-use crate::image::external_files;
+use crate::image::{Digests, external_files};
 use crate::oci::{Budget, Document, blob_digest, document};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
@@ -20,7 +20,9 @@ use crate::sys::{files, verity};
 pub enum Part {
     /// The layer of this number, the lowest is 0.
     Layer(usize),
-    /// The image of all layers.
+    /// The container's tree.
+    Rootfs,
+    /// composefs' tree of all layers.
     Merged,
 }
 
@@ -28,6 +30,7 @@ impl std::fmt::Display for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Layer(number) => write!(f, "layer {number}"),
+            Self::Rootfs => f.write_str("rootfs"),
             Self::Merged => f.write_str("merged"),
         }
     }
@@ -200,10 +203,10 @@ impl<'a> Fsck<'a> {
             let mut objects = vec![(None, erofs, None)];
             objects.extend(listed.into_iter().map(|f| (Some(f.path), f.object, Some(f.size))));
             for (path, object, size) in objects {
-                // A name of a layer, once; the merged image only adds what no layer has.
+                // A name of a layer, once; the trees only add what no layer has.
                 if met.insert(object) {
                     checked.objects += 1;
-                } else if part == Part::Merged {
+                } else if !matches!(part, Part::Layer(_)) {
                     continue;
                 }
                 let fault = self.object(&object, size)?;
@@ -241,12 +244,14 @@ impl<'a> Fsck<'a> {
         Ok(())
     }
 
-    /// The EROFS images that the image has here, layers first: they tell more than the merged one.
+    /// The EROFS images that the image has here, layers first: they tell more than the trees.
     fn parts(&self, named: &Named) -> Result<Vec<(Part, VerityDigest)>> {
         let mut parts: Vec<(Part, VerityDigest)> = Vec::new();
         for tree in &named.trees {
-            let layers = tree.layers.iter().enumerate().map(|(number, digest)| (Part::Layer(number), *digest));
-            for (part, digest) in layers.chain(Some((Part::Merged, tree.merged))) {
+            let Digests { rootfs, merged, layers } = &tree.digests;
+            let layers = layers.iter().enumerate().map(|(number, digest)| (Part::Layer(number), *digest));
+            let merged = merged.map(|digest| (Part::Merged, digest));
+            for (part, digest) in layers.chain(Some((Part::Rootfs, *rootfs))).chain(merged) {
                 if tree.made || self.is_expected(&digest)? {
                     parts.push((part, digest));
                 }

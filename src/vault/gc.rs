@@ -108,7 +108,7 @@ impl Marked {
         for image in images {
             let named = vault.named(&image, budget);
             if let Ok(named) = &named {
-                stacks.extend(named.trees.iter().map(|tree| stack(&tree.layers)));
+                stacks.extend(named.trees.iter().map(|tree| stack(&tree.digests.layers)));
             }
             if wanted.contains(&image) || named.as_ref().is_ok_and(|named| is_live(named, &live)) {
                 marked.needed.add(named.map_err(|r| r.within(format!("image {image}")))?);
@@ -178,7 +178,7 @@ fn stack(lowest_first: &[VerityDigest]) -> String {
 fn is_live(named: &Named, live: &[(Live, bool)]) -> bool {
     live.iter().any(|(live, _)| match live {
         Live::Image(digest) => named.erofs.contains(digest),
-        Live::Stack(name) => named.trees.iter().any(|tree| stack(&tree.layers) == *name),
+        Live::Stack(name) => named.trees.iter().any(|tree| stack(&tree.digests.layers) == *name),
     })
 }
 
@@ -207,9 +207,9 @@ impl Needed {
         for layer in vault.entries("layers")?.iter().filter_map(|name| BlobDigest::from_hex(name).ok()) {
             for algorithm in ALGORITHMS {
                 if self.layers.contains(&layer)
-                    && let Some((merged, layers)) = vault.digests(&format!("layers/{}", layer.hex()), algorithm)?
+                    && let Some(digests) = vault.digests(&format!("layers/{}", layer.hex()), algorithm)?
                 {
-                    self.erofs.extend(layers.into_iter().chain(Some(merged)));
+                    self.erofs.extend(digests.all());
                 }
             }
         }

@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::ErofsImages;
+use crate::image::{ContainerImages, Digests, ErofsImages};
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
@@ -15,9 +15,6 @@ pub struct Tag {
     /// Digest of the manifest.
     pub digest: BlobDigest,
 }
-
-/// The digest of a merged EROFS image, and one for each layer.
-pub type Digests = (VerityDigest, Vec<VerityDigest>);
 
 impl Vault {
     /// Reads the image that a tag or digest names.
@@ -149,33 +146,46 @@ impl Vault {
     }
 
     pub(super) fn keep_digests(&self, place: &str, images: &ErofsImages) -> Result<()> {
+        // What nobody can be shown is not noted as what this host shows.
+        let Ok(made) = &images.container else { return Ok(()) };
         for (digest, bytes) in images.all() {
             if !self.holds(digest, bytes.len() as u64) {
                 self.put_object(digest, bytes, None)?;
             }
         }
-        let mut text = format!("merged {}\n", images.merged_digest);
-        images.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
+        let mut text = format!("rootfs {}\n", made.rootfs_digest);
+        images.merged_digest().iter().for_each(|digest| text.push_str(&format!("merged {digest}\n")));
+        made.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
         let dir = files::make_dir_at(&self.root, place).map_err(|e| self.io(e))?;
         files::write_atomic(dir, &format!("digests.{}", images.algorithm), 0o644, text.as_bytes())
             .map_err(|e| self.io(e))
     }
 
-    /// The digests that were kept: merged, and one for each layer.
+    /// The digests that were kept.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
         self.kept_contents(image, algorithm).ok().flatten()
     }
 
     /// The EROFS images that were kept, all of them: none where one is missing or has another digest.
     pub fn kept_images(&self, image: &BlobDigest, algorithm: Algorithm, budget: &Budget) -> Option<ErofsImages> {
-        let (merged_digest, layer_digests) = self.contents(image, algorithm)?;
+        let digests = self.contents(image, algorithm)?;
         let read = |digest: &VerityDigest| {
             let bytes = files::read_all(self.open_erofs(digest).ok()?, budget.erofs).ok()?;
             (verity_digest(algorithm, &bytes) == *digest).then_some(bytes)
         };
-        let layers = layer_digests.iter().map(read).collect::<Option<_>>()?;
-        let merged = read(&merged_digest)?;
-        Some(ErofsImages { algorithm, layers, layer_digests, merged, merged_digest })
+        Some(ErofsImages {
+            algorithm,
+            container: Ok(ContainerImages {
+                layers: digests.layers.iter().map(read).collect::<Option<_>>()?,
+                layer_digests: digests.layers,
+                rootfs: read(&digests.rootfs)?,
+                rootfs_digest: digests.rootfs,
+            }),
+            merged: match digests.merged {
+                Some(digest) => Ok((read(&digest)?, digest)),
+                None => Err(Refusal::new(Case::H15NoMerged, image.to_string(), "")),
+            },
+        })
     }
 
     /// The same, told apart: there is no such note, or it cannot be read.
@@ -192,11 +202,18 @@ impl Vault {
         };
         let digest = |line: &str, key: &str| VerityDigest::from_hex(algorithm, line.strip_prefix(key)?);
         let read = || {
-            let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
-            let merged = digest(lines.next()?, "merged ")?;
-            let layers = lines.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
-            Some((merged, layers))
+            let mut lines = std::str::from_utf8(&bytes).ok()?.lines().peekable();
+            let rootfs = digest(lines.next()?, "rootfs ")?;
+            let merged = lines.peek().and_then(|line| digest(line, "merged "));
+            let layers = lines.skip(usize::from(merged.is_some()));
+            let layers = layers.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
+            Some(Digests { rootfs, merged, layers })
         };
+        // Of a version that made composefs' tree alone: nothing of it is needed.
+        let old = || std::str::from_utf8(&bytes).ok()?.lines().next().and_then(|line| digest(line, "merged "));
+        if old().is_some() {
+            return Ok(None);
+        }
         read().map(Some).ok_or_else(|| bad(std::io::Error::other("it is damaged")))
     }
 

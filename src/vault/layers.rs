@@ -1,8 +1,8 @@
 //! Layers of a container store that are no image, by their IDs.
 
-use super::{Digests, Vault};
+use super::Vault;
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::ErofsImages;
+use crate::image::{Digests, ErofsImages};
 use crate::report::Result;
 use crate::sys::files;
 
@@ -16,7 +16,7 @@ impl Vault {
         self.keep_digests(&format!("layers/{}", top.hex()), images)
     }
 
-    /// The digests that were kept: merged, and one for each layer.
+    /// The digests that were kept.
     pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
         self.digests(&format!("layers/{}", top.hex()), algorithm).ok().flatten()
     }

@@ -41,7 +41,7 @@ use crate::sys::{files, mounts};
 pub use floors::{floors, raise, sweep_floors};
 pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
 pub use gc::{Collected, Others, collect};
-pub use images::{Digests, Tag};
+pub use images::Tag;
 pub use lock::{Lock, Turn};
 pub use objects::Import;
 pub(crate) use objects::{hash, kernel_knows};

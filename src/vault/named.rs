@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::image::Digests;
 use crate::oci::{Budget, strict_json};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::Binding;
@@ -31,19 +32,16 @@ pub(super) struct Named {
 /// The EROFS images of an image in one algorithm.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
-    pub(super) merged: VerityDigest,
-    /// Lowest first.
-    pub(super) layers: Vec<VerityDigest>,
+    pub(super) digests: Digests,
     /// This host made them, so that they are here; else a seal names them, and they may be.
     pub(super) made: bool,
 }
 
 impl Named {
-    fn tree(&mut self, merged: VerityDigest, layers: Vec<VerityDigest>, made: bool) {
-        self.erofs.insert(merged);
-        self.erofs.extend(&layers);
-        if self.trees.iter().all(|tree| tree.merged != merged || tree.layers != layers) {
-            self.trees.push(Tree { merged, layers, made });
+    fn tree(&mut self, digests: Digests, made: bool) {
+        self.erofs.extend(digests.all());
+        if self.trees.iter().all(|tree| tree.digests != digests) {
+            self.trees.push(Tree { digests, made });
         }
     }
 }
@@ -54,8 +52,8 @@ impl Vault {
         let mut named = Named::default();
         named.blobs.insert(*image);
         for algorithm in ALGORITHMS {
-            if let Some((merged, layers)) = self.kept_contents(image, algorithm)? {
-                named.tree(merged, layers, true);
+            if let Some(digests) = self.kept_contents(image, algorithm)? {
+                named.tree(digests, true);
             }
         }
         if !self.document(image, budget, &mut named)? && self.was_made(image)? {
@@ -109,7 +107,7 @@ fn walk(value: &Value, budget: &Budget, named: &mut Named) {
 
 fn string(text: &str, budget: &Budget, named: &mut Named) {
     if let Ok(binding) = Binding::parse(text.as_bytes(), budget) {
-        named.tree(binding.merged, binding.layers.iter().map(|(_, _, digest)| *digest).collect(), false);
+        named.tree(binding.digests(), false);
     } else if let Ok(blob) = text.parse::<BlobDigest>() {
         named.blobs.insert(blob);
     } else {

@@ -152,7 +152,7 @@ impl Fsck<'_> {
             }
         }
         let damage = || checked.damage.iter().filter(|d| faulty.contains(&d.object));
-        let whole = damage().any(|d| d.path.is_none() || d.part == Part::Merged);
+        let whole = damage().any(|d| d.path.is_none() || !matches!(d.part, Part::Layer(_)));
         let numbers: BTreeSet<usize> = match whole {
             true => (0..image.layers.len()).collect(),
             false => damage().filter_map(|d| if let Part::Layer(n) = d.part { Some(n) } else { None }).collect(),

@@ -10,7 +10,10 @@ use crate::seal::{Dialect, Role, Seal};
 
 /// The images that may be mounted.
 pub(super) struct Checked {
-    pub(super) merged: VerifiedErofs,
+    /// What a start mounts.
+    pub(super) root: VerifiedErofs,
+    /// composefs' tree, where it makes one.
+    pub(super) merged: Option<VerifiedErofs>,
     pub(super) layers: Vec<VerifiedErofs>,
     pub(super) stackable: bool,
 }
@@ -20,11 +23,13 @@ pub(super) struct Checked {
 pub(super) fn compares(signed: &Signed, contents: &Contents) -> bool {
     let images = &contents.images;
     let ours = |(role, digest): (&Role, &VerityDigest)| match role {
-        Role::Merged => *digest == images.merged_digest,
-        Role::Layer(number) => images.layer_digests.get(*number) == Some(digest),
+        Role::Merged => Some(*digest) == images.merged_digest(),
+        Role::Layer(number) => {
+            images.container.as_ref().is_ok_and(|made| made.layer_digests.get(*number) == Some(digest))
+        }
         _ => true,
     };
-    !signed.signatures.contains_key(&Role::Merged) || !signed.digests.iter().all(ours)
+    !signs_a_tree(signed) || !signed.digests.iter().all(ours)
 }
 
 /// Compares every image of the seal with the layers.
@@ -36,26 +41,36 @@ pub(super) fn check(
     budget: &Budget,
 ) -> Result<Checked> {
     let check = Check { seal, signed, contents, store, budget };
-    let merged = match signed.digests.get(&Role::Merged) {
-        Some(digest) => check.merged(digest)?,
+    let merged = match (signed.digests.get(&Role::Merged), &contents.images.merged) {
+        (Some(digest), Ok((image, made))) => Some(check.merged(digest, (image, made))?),
+        (Some(_), Err(refusal)) => return Err(refusal.clone().within("merged")),
         // All layers are signed: what they make together is vouched for by them.
-        None => check.made(Role::Merged, contents.images.merged_digest, &contents.images.merged),
+        (None, Ok((image, made))) if signed.binding.is_none() => Some(check.made(Role::Merged, *made, image)),
+        (None, _) => None,
     };
-    if !signed.digests.contains_key(&Role::Merged) || !signed.signatures.contains_key(&Role::Merged) {
+    let root = check.root(merged.as_ref())?;
+    if !signs_a_tree(signed) {
         check.whiteouts()?;
     }
+    let made = contents.images.container.as_ref().ok();
     let mut layers = Vec::new();
-    let mut stackable = true;
-    for (number, (digest, image)) in contents.images.layer_digests.iter().zip(&contents.images.layers).enumerate() {
+    let mut stackable = made.is_some();
+    for number in 0..contents.count() {
         let role = Role::Layer(number);
         let claimed = signed.digests.get(&role);
-        stackable &= claimed == Some(digest);
+        let ours = made.and_then(|made| made.layer_digests.get(number).zip(made.layers.get(number)));
+        stackable &= claimed == ours.map(|(digest, _)| digest);
         if let Some(claimed) = claimed {
-            check.layer(number, claimed)?;
+            check.layer(number, claimed, ours.map(|(digest, _)| digest))?;
         }
-        layers.push(check.made(role, *digest, image));
+        layers.extend(ours.map(|(digest, image)| check.made(role, *digest, image)));
     }
-    Ok(Checked { merged, layers, stackable })
+    Ok(Checked { root, merged, layers, stackable })
+}
+
+/// Whether what all layers come to is signed by itself.
+fn signs_a_tree(signed: &Signed) -> bool {
+    [Role::Rootfs, Role::Merged].iter().any(|role| signed.signatures.contains_key(role))
 }
 
 struct Check<'a> {
@@ -89,31 +104,48 @@ impl Check<'_> {
         Ok(Some(bytes))
     }
 
-    fn merged(&self, digest: &VerityDigest) -> Result<VerifiedErofs> {
+    /// The container's tree, which only we write: it is the one that the layers make. Others seal composefs' tree
+    /// alone, and then that is what their signature is good for; what it leaves out nobody has vouched for.
+    fn root(&self, merged: Option<&VerifiedErofs>) -> Result<VerifiedErofs> {
+        let signed = |role| self.signed.signatures.contains_key(&role);
+        if self.signed.digests.contains_key(&Role::Rootfs) {
+            self.carried(Role::Rootfs)?;
+        }
+        match (self.signed.digests.get(&Role::Rootfs), merged) {
+            (None, Some(merged)) if self.signed.digests.contains_key(&Role::Merged) => return Ok(merged.clone()),
+            (Some(_), Some(merged)) if signed(Role::Merged) && !signed(Role::Rootfs) => return Ok(merged.clone()),
+            _ => {}
+        }
+        let made = self.contents.images.container().map_err(|r| r.within(Role::Rootfs))?;
+        match self.signed.digests.get(&Role::Rootfs) {
+            Some(digest) if *digest != made.rootfs_digest => {
+                Err(self.differs(Role::Rootfs, digest, &made.rootfs_digest))
+            }
+            _ => Ok(self.made(Role::Rootfs, made.rootfs_digest, &made.rootfs)),
+        }
+    }
+
+    fn merged(&self, digest: &VerityDigest, (image, made): (&[u8], &VerityDigest)) -> Result<VerifiedErofs> {
         let carried = self.carried(Role::Merged)?;
-        if *digest == self.contents.images.merged_digest {
-            return Ok(self.made(Role::Merged, *digest, &self.contents.images.merged));
+        if digest == made {
+            return Ok(self.made(Role::Merged, *digest, image));
         }
         let bytes = match carried {
             Some(bytes) => {
                 same_meaning(self.seal.algorithm, &bytes, self.entries()?, true).map_err(|r| r.within("merged"))?;
                 // Bytes that nobody signed are not for the kernel, whatever they mean: ours are.
                 if !self.signed.signatures.contains_key(&Role::Merged) {
-                    return Ok(self.made(
-                        Role::Merged,
-                        self.contents.images.merged_digest,
-                        &self.contents.images.merged,
-                    ));
+                    return Ok(self.made(Role::Merged, *made, image));
                 }
                 bytes
             }
-            None => self.other_version(digest)?,
+            None => self.other_version(digest, made)?,
         };
         Ok(self.made(Role::Merged, *digest, &bytes))
     }
 
     /// `canonical.v1` does not say which format version was signed.
-    fn other_version(&self, digest: &VerityDigest) -> Result<Vec<u8>> {
+    fn other_version(&self, digest: &VerityDigest, made: &VerityDigest) -> Result<Vec<u8>> {
         if self.seal.dialect == Dialect::Canonical {
             for version in [0, 2] {
                 let bytes = Writer::merged_version(self.seal.algorithm, self.entries()?, version)?;
@@ -122,14 +154,13 @@ impl Check<'_> {
                 }
             }
         }
-        Err(self.differs(Role::Merged, digest, &self.contents.images.merged_digest))
+        Err(self.differs(Role::Merged, digest, made))
     }
 
-    fn layer(&self, number: usize, digest: &VerityDigest) -> Result<()> {
+    fn layer(&self, number: usize, digest: &VerityDigest, made: Option<&VerityDigest>) -> Result<()> {
         let role = Role::Layer(number);
         let carried = self.carried(role)?;
-        let made = &self.contents.images.layer_digests[number];
-        if digest == made {
+        if Some(digest) == made {
             return Ok(());
         }
         let entries = &self.contents.entries()?[number];
@@ -138,10 +169,11 @@ impl Check<'_> {
         }
         // Other tools leave whiteouts out of layer images.
         let bare = Writer::layer_without_whiteouts(self.seal.algorithm, entries)?;
-        if verity_digest(self.seal.algorithm, &bare) == *digest {
+        let bare = verity_digest(self.seal.algorithm, &bare);
+        if bare == *digest {
             return Ok(());
         }
-        Err(self.differs(role, digest, made))
+        Err(self.differs(role, digest, made.unwrap_or(&bare)))
     }
 
     /// Other tools' layer images do not say what a layer takes away. Where nothing else does, neither
@@ -152,8 +184,8 @@ impl Check<'_> {
         }
         for (number, entries) in self.contents.entries()?.iter().enumerate() {
             let takes_away = entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque));
-            let exact =
-                self.signed.digests.get(&Role::Layer(number)) == Some(&self.contents.images.layer_digests[number]);
+            let made = self.contents.images.container.as_ref().ok().and_then(|made| made.layer_digests.get(number));
+            let exact = made.is_some() && self.signed.digests.get(&Role::Layer(number)) == made;
             if takes_away && !exact {
                 return Err(Refusal::new(
                     Case::D03Coverage,

@@ -7,11 +7,11 @@ use super::layers::{Layers, Wanted};
 use super::signatures::{self, Rules, Signed, SignedBy};
 use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::Keep;
+use crate::image::{Digests, Keep};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::policy::Denied;
 use crate::report::{Case, Class, Refusal, Result};
-use crate::seal::{Dialect, Parsed, Role, Seal, parse, parse_inline};
+use crate::seal::{About, Binding, Dialect, Parsed, Role, Seal, parse_about, parse_inline};
 
 /// An artifact that says it is about the image, and where its bytes are. A claim.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,8 @@ pub struct Question<'a> {
     pub rules: &'a Rules,
     /// What may be spent.
     pub budget: &'a Budget,
+    /// What the artifacts are to be about.
+    pub about: About,
     /// Whether this host has compared the images of an artifact with the layers before.
     pub checked: &'a dyn Fn(&BlobDigest) -> bool,
 }
@@ -122,7 +124,7 @@ pub struct Question<'a> {
 /// a seal's signatures have passed, and not for a seal whose images were compared before and whose
 /// signed statement names them; a seal without a statement is compared every time.
 pub fn judge(question: &Question<'_>, layers: &mut Layers<'_>) -> Judgement {
-    let Question { image, found, home, budget, .. } = *question;
+    let Question { image, found, home, budget, about, .. } = *question;
     let mut judge = Judge { question, layers, inline: None, denied: false, accepted: None, reports: Vec::new() };
     // Before anything is read: no seal makes a denied image a good one.
     if let Err(refusal) = question.rules.denied.image(image) {
@@ -141,7 +143,7 @@ pub fn judge(question: &Question<'_>, layers: &mut Layers<'_>) -> Judgement {
     for artifact in found {
         let raw = artifact.store.read(&artifact.digest, None, budget.manifest);
         let origin = artifact.digest.to_string();
-        match raw.and_then(|raw| parse(&raw, &artifact.digest, image, budget)) {
+        match raw.and_then(|raw| parse_about(about, &raw, &artifact.digest, image, budget)) {
             Ok(Parsed::Other(kind)) => judge.report(&origin, None, Verdict::Ignored(kind)),
             Err(refusal) => judge.report(&origin, None, Verdict::Rejected(refusal)),
             Ok(Parsed::Seal(seal)) => judge.seal(&seal, Some(artifact.digest), artifact.store),
@@ -203,13 +205,15 @@ impl Judge<'_, '_> {
     fn try_seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) -> Result<(Signed, Checked)> {
         let Question { image, rules, budget, checked, .. } = *self.question;
         artifact.map_or(Ok(()), |artifact| rules.denied.blob(&artifact, "seal"))?;
+        // It may be another one than this image has here.
+        seal.subject.map_or(Ok(()), |subject| rules.denied.blob(&subject, "manifest"))?;
         let signed = signatures::check(image, seal, store, rules, budget)?;
         // Only now: an artifact that nobody trusted has signed contradicts nobody.
         conflict(self.inline.as_ref(), seal)?;
         // An inline seal is named by the manifest that it is in.
         let before = checked(&artifact.unwrap_or(image.digest)) && rules.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
-            let images = known(&signed, binding.merged);
+            let images = known(&signed, binding);
             self.deny(&signed, &images)?;
             return Ok((signed, images));
         }
@@ -226,7 +230,8 @@ impl Judge<'_, '_> {
 
     /// Whether one of the image's EROFS images is denied, in the form that was sealed or in ours.
     fn deny(&mut self, signed: &Signed, checked: &Checked) -> Result<()> {
-        let made = checked.layers.iter().chain(Some(&checked.merged)).map(|e| (&e.role, &e.digest));
+        let images = checked.layers.iter().chain(Some(&checked.root)).chain(&checked.merged);
+        let made = images.map(|e| (&e.role, &e.digest));
         let denied = &self.question.rules.denied;
         let result = signed.digests.iter().chain(made).try_for_each(|(role, d)| denied.erofs(d, &role.to_string()));
         self.denied |= result.is_err();
@@ -240,6 +245,7 @@ impl Judge<'_, '_> {
             dialect: Some(seal.dialect),
             signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),
             binding: signed.binding,
+            root: checked.root,
             merged: checked.merged,
             layers: checked.layers,
             stackable: checked.stackable,
@@ -255,7 +261,7 @@ impl Judge<'_, '_> {
 }
 
 /// Images that this host has compared with the layers before, by the digests of a signed statement.
-fn known(signed: &Signed, merged: VerityDigest) -> Checked {
+fn known(signed: &Signed, binding: &Binding) -> Checked {
     let erofs = |role: Role, digest: VerityDigest| VerifiedErofs {
         role,
         digest,
@@ -269,7 +275,8 @@ fn known(signed: &Signed, merged: VerityDigest) -> Checked {
         .map(|(role, digest)| erofs(*role, *digest))
         .collect();
     // Only our own seals have a statement, and their layer images hold whiteouts.
-    Checked { merged: erofs(Role::Merged, merged), layers, stackable: true }
+    let merged = binding.merged.map(|digest| erofs(Role::Merged, digest));
+    Checked { root: erofs(Role::Rootfs, binding.rootfs), merged, layers, stackable: true }
 }
 
 fn rows(signed: &Signed) -> Vec<Row> {
@@ -287,46 +294,37 @@ fn rows(signed: &Signed) -> Vec<Row> {
 ///
 /// # Errors
 /// [`Case::F06Denied`]; [`Case::D05Layers`] when there is not one digest for each layer.
-pub fn unsigned(
-    image: &Image,
-    merged: VerityDigest,
-    layers: &[VerityDigest],
-    denied: &Denied,
-) -> Result<VerifiedImage> {
+pub fn unsigned(image: &Image, digests: &Digests, denied: &Denied) -> Result<VerifiedImage> {
     denied.image(image)?;
-    deny(&merged, layers, denied)?;
-    if layers.len() != image.layers.len() {
+    deny(digests, denied)?;
+    if digests.layers.len() != image.layers.len() {
         return Err(Refusal::new(
             Case::D05Layers,
             image.digest.to_string(),
-            format!("{} digests for {} layers", layers.len(), image.layers.len()),
+            format!("{} digests for {} layers", digests.layers.len(), image.layers.len()),
         ));
     }
-    Ok(nobody(Some(image.clone()), merged, layers))
+    Ok(nobody(Some(image.clone()), digests))
 }
 
 /// Layers that are no image: part of one, or one that is being made.
 ///
 /// # Errors
 /// [`Case::F06Denied`].
-pub fn unsigned_layers(
-    _leave: &Waiver,
-    merged: VerityDigest,
-    layers: &[VerityDigest],
-    denied: &Denied,
-) -> Result<VerifiedImage> {
-    deny(&merged, layers, denied)?;
-    Ok(nobody(None, merged, layers))
+pub fn unsigned_layers(_leave: &Waiver, digests: &Digests, denied: &Denied) -> Result<VerifiedImage> {
+    deny(digests, denied)?;
+    Ok(nobody(None, digests))
 }
 
 /// Whether one of the EROFS images is denied.
-fn deny(merged: &VerityDigest, layers: &[VerityDigest], denied: &Denied) -> Result<()> {
-    denied.erofs(merged, "merged")?;
-    layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))
+fn deny(digests: &Digests, denied: &Denied) -> Result<()> {
+    denied.erofs(&digests.rootfs, "rootfs")?;
+    digests.merged.iter().try_for_each(|merged| denied.erofs(merged, "merged"))?;
+    digests.layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))
 }
 
 /// What nobody vouches for.
-fn nobody(image: Option<Image>, merged: VerityDigest, layers: &[VerityDigest]) -> VerifiedImage {
+fn nobody(image: Option<Image>, digests: &Digests) -> VerifiedImage {
     let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
     VerifiedImage {
         image,
@@ -334,8 +332,9 @@ fn nobody(image: Option<Image>, merged: VerityDigest, layers: &[VerityDigest]) -
         dialect: None,
         signer: None,
         binding: None,
-        merged: erofs(Role::Merged, merged),
-        layers: layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
+        root: erofs(Role::Rootfs, digests.rootfs),
+        merged: digests.merged.map(|digest| erofs(Role::Merged, digest)),
+        layers: digests.layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
         stackable: true,
     }
 }

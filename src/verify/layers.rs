@@ -74,7 +74,8 @@ mod tests {
         let mut count = 0;
         let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| {
             count += 1;
-            let usr = Entry { path: (*b"usr").into(), kind: Kind::Directory, stat: Stat::uninitialized() };
+            let usr =
+                Entry { path: (*b"usr").into(), kind: Kind::Directory, stat: Stat::uninitialized(), beyond: None };
             Contents::from_layers((algorithm, keep), 1, |take| {
                 take(0, vec![usr]);
                 Ok(())

@@ -15,6 +15,8 @@ pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::Image;
+use crate::policy::Facts;
+use crate::report::Result;
 use crate::seal::{Binding, Dialect, Role};
 
 /// An image that may be mounted. Only this room makes one, from a seal that passed everything that
@@ -26,7 +28,8 @@ pub struct VerifiedImage {
     dialect: Option<Dialect>,
     signer: Option<SignedBy>,
     binding: Option<Binding>,
-    merged: VerifiedErofs,
+    root: VerifiedErofs,
+    merged: Option<VerifiedErofs>,
     layers: Vec<VerifiedErofs>,
     stackable: bool,
 }
@@ -41,7 +44,7 @@ pub struct VerifiedErofs {
 }
 
 impl VerifiedErofs {
-    /// Layer or merged.
+    /// A layer or a tree.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -66,6 +69,28 @@ impl VerifiedImage {
     /// Manifest, config and layers; `None` for layers that are no image.
     pub fn image(&self) -> Option<&Image> {
         self.image.as_ref()
+    }
+
+    /// All by which it can be denied: its image, its seal, who vouches, and the EROFS images.
+    ///
+    /// # Errors
+    /// [`crate::report::Case::B07Digest`] for a fingerprint that is none.
+    pub fn facts(&self) -> Result<Facts> {
+        let mut facts = self.image.as_ref().map(Facts::of).unwrap_or_default();
+        self.seal.iter().for_each(|seal| facts.blob("seal", *seal));
+        for erofs in self.all() {
+            facts.erofs(erofs.role.to_string(), erofs.digest);
+        }
+        if let Some(binding) = &self.binding {
+            let (blob, measured) = binding.marks();
+            facts.blob("statement", blob);
+            facts.erofs("statement", measured);
+        }
+        let certificates = self.signer.iter().flat_map(|s| s.anchor.iter().chain(Some(&s.fingerprint)).chain(&s.marks));
+        for fingerprint in certificates {
+            facts.certificate(fingerprint)?;
+        }
+        Ok(facts)
     }
 
     /// The artifact that vouches; `None` for inline seals and unsigned images.
@@ -98,14 +123,31 @@ impl VerifiedImage {
         self.binding.as_ref()
     }
 
-    /// The algorithm of the EROFS images and their objects.
-    pub fn algorithm(&self) -> Algorithm {
-        self.merged.digest.algorithm()
+    /// The manifest that was signed, where it is not this image's: the same image, compressed in another way.
+    pub fn signed_manifest(&self) -> Option<BlobDigest> {
+        let signed = self.binding.as_ref()?.subject?;
+        self.image.as_ref().is_some_and(|image| image.digest != signed).then_some(signed)
     }
 
-    /// The merged image.
-    pub fn merged(&self) -> &VerifiedErofs {
-        &self.merged
+    /// The algorithm of the EROFS images and their objects.
+    pub fn algorithm(&self) -> Algorithm {
+        self.root.digest.algorithm()
+    }
+
+    /// What a container is started from: the container's tree, or, where others have sealed composefs' tree
+    /// alone, that.
+    pub fn root(&self) -> &VerifiedErofs {
+        &self.root
+    }
+
+    /// composefs' canonical tree, where there is one.
+    pub fn merged(&self) -> Option<&VerifiedErofs> {
+        self.merged.as_ref()
+    }
+
+    /// All EROFS images, the layers' first.
+    pub fn all(&self) -> impl Iterator<Item = &VerifiedErofs> {
+        self.layers.iter().chain(Some(&self.root)).chain(&self.merged)
     }
 
     /// The layers' images, lowest first.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::Denied;
+use crate::policy::{Denied, one_host};
 use crate::report::{Case, Refusal, Result};
-use crate::seal::{Binding, Bytes, Dialect, Role, Seal};
+use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
 use crate::verify::Floors;
 
 /// Whether a seal must hold a binding statement.
@@ -43,9 +43,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether a name of a statement is one of those that are asked for: hosts are compared in one form.
+    fn allows(&self, name: &str) -> bool {
+        self.identities.iter().any(|asked| one_host(asked) == one_host(name))
+    }
+
     /// The names of a statement that count for this image.
     pub fn names<'a>(&'a self, binding: &'a Binding) -> impl Iterator<Item = &'a String> {
-        let asked = |name: &&String| self.identities.is_empty() || self.identities.contains(name);
+        let asked = |name: &&String| self.identities.is_empty() || self.allows(name);
         binding.identities.iter().filter(asked)
     }
 }
@@ -57,7 +62,9 @@ pub struct SignedBy {
     pub subject: String,
     /// SHA-256 of the certificate's DER, lower-case hex.
     pub fingerprint: String,
-    /// The same of the anchor that vouches for it, where it is not trusted itself.
+    /// By what the certificate can be denied, and the anchor's.
+    pub marks: Vec<String>,
+    /// The fingerprint of the anchor that vouches for it, where it is not trusted itself.
     pub anchor: Option<String>,
 }
 
@@ -66,6 +73,7 @@ impl SignedBy {
         Self {
             subject: certificate.subject().to_owned(),
             fingerprint: certificate.fingerprint().to_owned(),
+            marks: certificate.marks().to_vec(),
             anchor: None,
         }
     }
@@ -97,7 +105,7 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
     }
     let mut signatures = BTreeMap::new();
     if rules.certificates.is_some() {
-        coverage(image, seal, binding.is_some(), &ders)?;
+        coverage(image, seal, binding.as_ref(), &ders)?;
     }
     for (role, der) in ders {
         let signer = match (&rules.certificates, digests.get(&role)) {
@@ -131,17 +139,18 @@ fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate]
         }
         Err(refusal) => return Err(refusal),
     };
-    rules.denied.certificate(&signer.fingerprint).map_err(|r| r.within(role))?;
+    rules.denied.signer(&signer.marks).map_err(|r| r.within(role))?;
     Ok(signer)
 }
 
 /// The signer that an anchor vouches for, if it signed; `None` where no anchor says so.
 fn by_anchor(der: &[u8], content: &[u8], rules: &Rules, subject: &str) -> Result<Option<SignedBy>> {
-    let counts = |anchor: &&Anchor| rules.denied.certificate(anchor.fingerprint()).is_ok();
+    let counts = |anchor: &&Anchor| rules.denied.signer(anchor.marks()).is_ok();
     let anchors: Vec<Anchor> = rules.anchors.iter().filter(counts).cloned().collect();
     let Some((leaf, anchor)) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
     verify_signature(der, content, std::slice::from_ref(&leaf), rules.dates, rules.now, subject)?;
-    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), ..SignedBy::of(&leaf) }))
+    let marks = [leaf.marks(), anchor.marks()].concat();
+    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), marks, ..SignedBy::of(&leaf) }))
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
@@ -171,6 +180,7 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         return Ok(None);
     };
     let binding = Binding::parse(text, budget)?;
+    rules.denied.statement(text, seal.algorithm)?;
     let refuse = |case, why: String| Err(Refusal::new(case, "binding", why));
     if binding.algorithm != seal.algorithm {
         return refuse(
@@ -178,14 +188,20 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             format!("the statement says {}, the seal {}", binding.algorithm, seal.algorithm),
         );
     }
-    match (binding.subject, seal.dialect) {
-        (None, Dialect::Inline) => {}
-        (Some(subject), _) if subject == image.digest => {}
+    match (binding.subject, seal.subject) {
+        (None, None) => {}
+        // Its reader has asked which manifests may be meant.
+        (Some(subject), Some(artifact)) if subject == artifact => {}
         (Some(subject), _) => return refuse(Case::D04Replay, format!("it names {subject}")),
         (None, _) => return refuse(Case::D04Replay, "it names no image".into()),
     }
     if binding.config != image.config_digest {
         return refuse(Case::D04Replay, format!("it names the config {}", binding.config));
+    }
+    let noted = if seal.subject.is_some() { annotations(image) } else { other_annotations(image) };
+    if binding.annotations != noted {
+        // podman gives them to the container.
+        return refuse(Case::D04Replay, "it was made for other annotations of the manifest".into());
     }
     if binding.layers.len() != image.layers.len() {
         return refuse(
@@ -194,11 +210,13 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         );
     }
     for (number, (layer, (blob, diff_id, _))) in image.layers.iter().zip(&binding.layers).enumerate() {
-        if (layer.digest, layer.diff_id) != (*blob, *diff_id) {
+        // Another manifest has other blobs, which hold the same.
+        let same_blob = layer.digest == *blob || signed_elsewhere(image, seal);
+        if !same_blob || layer.diff_id != *diff_id {
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if !rules.identities.is_empty() && !rules.identities.iter().any(|name| binding.identities.contains(name)) {
+    if !rules.identities.is_empty() && !binding.identities.iter().any(|name| rules.allows(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
         return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
     }
@@ -216,7 +234,8 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
     match binding {
         Some(binding) => {
             digests.extend(binding.layers.iter().enumerate().map(|(n, (_, _, digest))| (Role::Layer(n), *digest)));
-            digests.insert(Role::Merged, binding.merged);
+            digests.insert(Role::Rootfs, binding.rootfs);
+            digests.extend(binding.merged.map(|merged| (Role::Merged, merged)));
             digests
                 .extend(claims(seal).filter(|(role, _)| *role == Role::Bootable).map(|(role, digest)| (role, *digest)));
         }
@@ -224,9 +243,18 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
             seal.erofs.iter().map(|e| (e.role, e.digest)).chain(seal.signatures.iter().map(|s| (s.role, s.digest))),
         ),
     }
-    digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest));
+    match claims(seal).find(|(role, _)| *role == Role::Manifest && signed_elsewhere(image, seal)) {
+        // The one that was signed is not here; its digest is in the statement, and says which it is.
+        Some((_, claimed)) => digests.insert(Role::Manifest, *claimed),
+        None => digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest)),
+    };
     digests.insert(Role::Config, verity_digest(seal.algorithm, &image.config));
     digests
+}
+
+/// Whether the seal is about the same image under another manifest.
+fn signed_elsewhere(image: &Image, seal: &Seal) -> bool {
+    seal.subject.is_some_and(|subject| subject != image.digest)
 }
 
 fn claims(seal: &Seal) -> impl Iterator<Item = (Role, &VerityDigest)> {
@@ -251,7 +279,7 @@ fn compare(role: Role, claimed: &VerityDigest, digests: &BTreeMap<Role, VerityDi
 }
 
 /// Whether enough is signed, before any signature is looked at.
-fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
+fn coverage(image: &Image, seal: &Seal, binding: Option<&Binding>, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
     if ders.is_empty() {
         return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
     }
@@ -259,12 +287,20 @@ fn coverage(image: &Image, seal: &Seal, bound: bool, ders: &BTreeMap<Role, Vec<u
     let missing = |roles: &[Role]| -> Vec<String> {
         roles.iter().filter(|r| !ders.contains_key(r)).map(ToString::to_string).collect()
     };
-    let wanted: Vec<Role> = match (bound, seal.dialect) {
-        (true, Dialect::Inline) => [vec![Role::Config, Role::Merged], layers].concat(),
-        (true, _) => [vec![Role::Manifest, Role::Config, Role::Merged], layers].concat(),
-        // Without a statement the tree itself must be signed, in one way or the other.
-        (false, _) if ders.contains_key(&Role::Merged) => vec![Role::Merged],
-        (false, _) => layers,
+    let wanted: Vec<Role> = match binding {
+        Some(binding) => {
+            let documents = match seal.dialect {
+                Dialect::Inline => vec![Role::Config],
+                _ => vec![Role::Manifest, Role::Config],
+            };
+            let merged = binding.merged.map(|_| Role::Merged);
+            documents.into_iter().chain([Role::Rootfs]).chain(merged).chain(layers).collect()
+        }
+        // Without a statement a tree itself must be signed, or what it is made of.
+        None => match [Role::Rootfs, Role::Merged].into_iter().find(|role| ders.contains_key(role)) {
+            Some(tree) => vec![tree],
+            None => layers,
+        },
     };
     let missing = missing(&wanted);
     if missing.is_empty() && !wanted.is_empty() {

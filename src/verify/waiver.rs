@@ -1,4 +1,4 @@
-use crate::policy::{Decision, Mode};
+use crate::policy::{Decision, Denied, Facts, Mode};
 use crate::report::{Case, Refusal, Result};
 
 /// Leave to mount what nobody vouches for. Only this room gives it, so that a mount without a
@@ -9,11 +9,12 @@ pub struct Waiver {
 }
 
 impl Waiver {
-    /// Where the policy does not ask for a seal.
+    /// Where the policy does not ask for a seal, and nothing about what is to be mounted is denied.
     ///
     /// # Errors
-    /// [`Case::C07NoSeal`] where it does.
-    pub fn by_policy(decision: &Decision) -> Result<Self> {
+    /// [`Case::C07NoSeal`] where it does, [`Case::F06Denied`].
+    pub fn by_policy(decision: &Decision, denied: &Denied, facts: &Facts) -> Result<Self> {
+        denied.anything(facts)?;
         match decision.mode {
             Mode::Enforce => Err(Refusal::new(Case::C07NoSeal, "", "")),
             Mode::Audit => Ok(Self { why: format!("audit by {}", decision.source) }),

@@ -143,8 +143,8 @@ fn c14_seals_kept_in_the_vault_are_verified_again() {
     std::fs::write(&path, good).unwrap();
     bench.run(&["verify", "image", "--trust", "signer.crt"]).ok();
     // The EROFS image was replaced by another: measured before it is mounted.
-    let merged = forge.digest("merged");
-    let object = bench.path("vault/objects").join(merged.object_path());
+    let rootfs = forge.digest("rootfs");
+    let object = bench.path("vault/objects").join(rootfs.object_path());
     std::fs::remove_file(&object).unwrap();
     std::fs::write(&object, forge.erofs("layer-0")).unwrap();
     bench.run(&mount).refused(4, "G03");

@@ -85,8 +85,13 @@ fn as_metadata(forge: &Forge) -> Value {
     let mut artifact = forge.artifact.clone();
     artifact["artifactType"] = METADATA.into();
     artifact["annotations"].as_object_mut().unwrap().remove("composefs.algorithm");
-    let keys =
-        [("manifest", "manifest"), ("config", "config"), ("merged", "merged.erofs.v1"), ("layer-0", "layer.erofs.v1")];
+    let keys = [
+        ("manifest", "manifest"),
+        ("config", "config"),
+        ("merged", "merged.erofs.v1"),
+        ("layer-0", "layer.erofs.v1"),
+        ("rootfs", "rootfs.erofs.v1"),
+    ];
     let entries = keys.map(|(role, key)| {
         let mut entry = forge.artifact["layers"][forge.at(role)].clone();
         entry["annotations"] =
@@ -183,7 +188,8 @@ fn d09_algorithms_are_one_and_known() {
     let sha256 = verity_digest(Algorithm::Sha256, b"x");
     forge.rebind(|b| {
         b.algorithm = Algorithm::Sha256;
-        b.merged = sha256;
+        b.merged = Some(sha256);
+        b.rootfs = sha256;
         b.layers.iter_mut().for_each(|l| l.2 = sha256);
     });
     forge.put();

@@ -10,7 +10,8 @@ use crate::forge::*;
 fn other(bench: &crate::common::Bench) -> Forge {
     let layers = [Layer::new(&[Entry::dir("usr"), Entry::file("usr/other", vec![b'o'; 900])])];
     let layout = Layout::new(&bench.path("other"), &layers);
-    bench.run(&["sign", "oci:other", "--cert", "signer.crt", "--key", "signer.key"]).ok();
+    let format = ["--format", "erofs-alongside"];
+    bench.run(&[&["sign", "oci:other", "--cert", "signer.crt", "--key", "signer.key"][..], &format].concat()).ok();
     Forge::of(layout)
 }
 
@@ -23,8 +24,8 @@ fn copy_blobs(from: &Layout, to: &Layout) {
 
 #[test]
 fn d03_every_missing_signature_is_seen() {
-    let single = ["manifest", "config", "layer-0", "merged"];
-    let double = ["manifest", "config", "layer-1", "merged"];
+    let single = ["manifest", "config", "layer-0", "merged", "rootfs"];
+    let double = ["manifest", "config", "layer-1", "merged", "rootfs"];
     for (layers, roles) in [(small(), single), (two_layers(), double)] {
         let (bench, good) = sealed(&layers);
         let artifact = good.artifact;
@@ -121,7 +122,8 @@ fn d04_statements_about_another_subject_or_config_are_refused() {
     let mut forge = Forge { layout: good.layout, artifact: artifact.clone() };
     let elsewhere = layerseal::digest::BlobDigest::of(b"elsewhere");
     type Change = fn(&mut layerseal::seal::Binding, layerseal::digest::BlobDigest);
-    let changes: [Change; 3] = [|b, d| b.subject = Some(d), |b, d| b.config = d, |b, _| b.subject = None];
+    let changes: [Change; 4] =
+        [|b, d| b.subject = Some(d), |b, d| b.config = d, |b, d| b.annotations = d, |b, _| b.subject = None];
     for change in changes {
         forge.artifact = artifact.clone();
         forge.rebind(|b| change(b, elsewhere));
@@ -260,7 +262,7 @@ fn d07_digests_that_were_not_sealed_are_refused() {
     forge.artifact = artifact;
     forge.sign("merged", &wrong);
     forge.entry("erofs-merged")["annotations"][DIGEST] = wrong.to_hex().into();
-    forge.rebind(|b| b.merged = wrong);
+    forge.rebind(|b| b.merged = Some(wrong));
     forge.put();
     refused_with(&bench, 4, "D07", &[]);
 }

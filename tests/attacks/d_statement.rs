@@ -98,14 +98,23 @@ fn d04_inline_statements_belong_to_their_config_and_layers() {
         let digest = forge.digest(role);
         let target = manifest.pointer_mut(at).unwrap();
         let key = format!("composefs.{key}.fsverity-sha512-12");
-        target["annotations"] = json!({format!("{key}.sig"): sig(der(&digest)), key: digest.to_hex()});
+        if !target["annotations"].is_object() {
+            target["annotations"] = json!({});
+        }
+        target["annotations"][format!("{key}.sig")] = sig(der(&digest)).into();
+        target["annotations"][key] = digest.to_hex().into();
     };
     inline("", "merged", "merged.erofs.v1");
+    inline("", "rootfs", "rootfs.erofs.v1");
     inline("/config", "config", "config");
     inline("/layers/0", "layer-0", "layer.erofs.v1");
     inline("/layers/1", "layer-1", "layer.erofs.v1");
-    forge.rebind(|b| b.subject = None);
-    for key in [BINDING, "layerseal.binding.v1.sig"] {
+    // Of no annotations but its own.
+    forge.rebind(|b| {
+        b.subject = None;
+        b.annotations = layerseal::digest::BlobDigest::of(b"{}");
+    });
+    for key in [BINDING, "layerseal.binding.v2.sig"] {
         manifest["annotations"][key] = forge.artifact["annotations"][key].clone();
     }
     forge.layout.set_manifest(&manifest);
@@ -162,7 +171,7 @@ fn d16_a_seal_without_statement_is_refused() {
     // Whoever accepts seals of other tools gets them compared with the layers.
     bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--binding", "local"]).ok();
     refused_outright(&bench, 4, "D18", &["--binding", "local", "--identity", NAME]);
-    for key in [BINDING, "layerseal.binding.v1.sig"] {
+    for key in [BINDING, "layerseal.binding.v2.sig"] {
         forge.artifact = artifact.clone();
         forge.artifact["annotations"].as_object_mut().unwrap().remove(key);
         forge.put();
@@ -172,17 +181,17 @@ fn d16_a_seal_without_statement_is_refused() {
     // A signature that is none.
     for (case, sig) in [("D08", " AAAA"), ("D08", "AAAA\n"), ("D08", "?"), ("E02", "AAAA"), ("E02", "")] {
         forge.artifact = artifact.clone();
-        forge.artifact["annotations"]["layerseal.binding.v1.sig"] = sig.into();
+        forge.artifact["annotations"]["layerseal.binding.v2.sig"] = sig.into();
         forge.put();
         refused(&bench, case);
     }
-    forge.artifact["annotations"]["layerseal.binding.v1.sig"] = "A".repeat(100_000).into();
+    forge.artifact["annotations"]["layerseal.binding.v2.sig"] = "A".repeat(100_000).into();
     forge.put();
     refused(&bench, "C03");
     // The statement signed by the trusted key, but another of its statements.
     forge.artifact = artifact.clone();
     let wrong = der(&forge.digest("merged"));
-    forge.artifact["annotations"]["layerseal.binding.v1.sig"] = openssl::base64::encode_block(&wrong).into();
+    forge.artifact["annotations"]["layerseal.binding.v2.sig"] = openssl::base64::encode_block(&wrong).into();
     forge.put();
     refused(&bench, "E01");
 }
@@ -205,12 +214,13 @@ fn d17_signed_statements_in_another_form_are_refused() {
         text.replace(&identity, &format!("{identity}identity: a.example/x\n")),
         text.replace(&identity, "identity: x\u{1b}[2J\n"),
         text.replace(&identity, "identity: a/b:tag\n"),
-        text.replace("layerseal binding v1", "layerseal binding v2"),
+        text.replace("layerseal binding v2", "layerseal binding v1"),
         format!("{text}{merged}\n"),
         format!("{text}sequence: 007\n"),
         format!("{text}sequence: 18446744073709551616\n"),
         format!("{text}unknown: x\n"),
-        text.replace(&format!("{merged}\n"), ""),
+        text.replace("rootfs: ", "root: "),
+        text.replace("annotations: ", "annotation: "),
         text.replace("merged: ", "merged: 0"),
         text.replace(&subject, &subject.to_uppercase().replace("SHA256", "sha256")),
         text.replace(&subject, "sha256:../../x"),
@@ -238,7 +248,13 @@ fn d17_signed_statements_in_another_form_are_refused() {
 fn d18_the_image_runs_under_its_names_only() {
     let (bench, mut forge) = sealed(&small());
     bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--identity", NAME]).ok();
+    // For a registry these are the same.
+    for host in ["Registry.Example.COM", "registry.example.com.", "registry.example.com:443"] {
+        let name = NAME.replace("registry.example.com", host);
+        bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--identity", &name]).ok();
+    }
     for other in [
+        "registry.example.com:5000/acme/app",
         "registry.example.com/acme/other",
         "registry.example.com/acme",
         "registry.example.com/acme/app/",

@@ -17,7 +17,7 @@ pub const PKCS7: &str = "application/vnd.composefs.signature.v1+pkcs7";
 pub const EROFS: &str = "application/vnd.composefs.v1.erofs";
 pub const METADATA: &str = "application/vnd.composefs.metadata.v1";
 pub const CANONICAL: &str = "application/vnd.composefs.canonical.v1";
-pub const BINDING: &str = "layerseal.binding.v1";
+pub const BINDING: &str = "layerseal.binding.v2";
 pub const DIGEST: &str = "composefs.digest";
 
 /// The signer that tests trust.
@@ -45,7 +45,7 @@ pub fn image(layout: &Layout) -> Image {
     Image::read(opened.store(), &layout.digest, &Platform::host(), &Budget::STANDARD).unwrap()
 }
 
-/// A seal that is being changed. Roles are `manifest`, `config`, `layer-N`, `merged`, and for the EROFS
+/// A seal that is being changed. Roles are `manifest`, `config`, `layer-N`, `merged`, `rootfs`, and for the EROFS
 /// images `erofs-layer-N`, `erofs-merged`.
 pub struct Forge {
     pub layout: Layout,
@@ -110,7 +110,8 @@ impl Forge {
         self.sign(role, &digest);
         self.rebind(|b| match role.strip_prefix("layer-") {
             Some(n) => b.layers[n.parse::<usize>().unwrap()].2 = digest,
-            None => b.merged = digest,
+            None if role == "merged" => b.merged = Some(digest),
+            None => b.rootfs = digest,
         });
     }
 
@@ -126,7 +127,7 @@ impl Forge {
     pub fn bind(&mut self, text: &str) {
         let signature = der(&verity_digest(self.algorithm(), text.as_bytes()));
         self.artifact["annotations"][BINDING] = text.into();
-        self.artifact["annotations"]["layerseal.binding.v1.sig"] = openssl::base64::encode_block(&signature).into();
+        self.artifact["annotations"]["layerseal.binding.v2.sig"] = openssl::base64::encode_block(&signature).into();
     }
 
     pub fn rebind(&mut self, change: impl FnOnce(&mut Binding)) {
@@ -151,9 +152,13 @@ impl Forge {
         self.sign("manifest", &verity_digest(self.algorithm(), &raw));
         self.sign("config", &verity_digest(self.algorithm(), &config));
         let subject = self.layout.digest;
+        // serde_json keeps keys sorted.
+        let annotations = manifest.get("annotations").cloned().unwrap_or_else(|| json!({}));
+        let annotations = BlobDigest::of(annotations.to_string().as_bytes());
         self.rebind(|b| {
             b.subject = Some(subject);
             b.config = BlobDigest::of(&config);
+            b.annotations = annotations;
             for (number, layer) in b.layers.iter_mut().enumerate() {
                 layer.0 = manifest["layers"][number]["digest"].as_str().unwrap().parse().unwrap();
                 layer.1 = diff_ids["rootfs"]["diff_ids"][number].as_str().unwrap().parse().unwrap();

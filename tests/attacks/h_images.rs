@@ -205,7 +205,8 @@ fn h07_the_deepest_tree_is_no_way_to_crash() {
     let layers = [Layer::new(&deep).gzip()];
     Layout::new(&bench.path("image"), &layers);
     std::fs::create_dir(bench.path("mnt")).unwrap();
-    bench.run(&["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"]).ok();
+    let format = ["--format", "erofs-alongside"];
+    bench.run(&[&["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"][..], &format].concat()).ok();
     // Other tools' images are read back and compared.
     let mut forge =
         Forge::of(Layout { path: bench.path("image"), manifest: serde_json::Value::Null, digest: digest_of(&bench) });

@@ -2,7 +2,7 @@
 
 use composefs::fsverity::Sha512HashValue;
 use layerseal::digest::Algorithm;
-use layerseal::image::{HashOnly, Images, dumpfile, read_layer};
+use layerseal::image::{HashOnly, Stack, dumpfile, read_layer};
 use layerseal::oci::Budget;
 
 use crate::common::{Bench, Entry, Layer, Layout, Run, base, signer, walk};
@@ -52,15 +52,15 @@ fn sealed(layers: &[Layer]) -> Bench {
     bench
 }
 
-/// The merged tree as it is sealed, as a dumpfile.
+/// The container's tree as it is sealed, as a dumpfile.
 fn tree(layers: &[Layer]) -> String {
     let budget = Budget::STANDARD;
-    let read = |layer: &Layer| {
-        read_layer(&layer.tar[..], &budget, &mut HashOnly::new(Algorithm::Sha512), &mut |_| ()).unwrap().entries
-    };
-    let entries: Vec<_> = layers.iter().map(read).collect();
-    dumpfile(&Images::<Sha512HashValue>::build(entries.iter().map(Vec::as_slice), None).unwrap().into_merged().unwrap())
-        .unwrap()
+    let mut stack = Stack::<Sha512HashValue>::default();
+    for layer in layers {
+        let read = read_layer(&layer.tar[..], &budget, &mut HashOnly::new(Algorithm::Sha512), &mut |_| ()).unwrap();
+        stack.add(&read.entries).unwrap();
+    }
+    dumpfile(&stack.into_tree()).unwrap()
 }
 
 fn paths(layers: &[Layer]) -> Vec<String> {
@@ -68,27 +68,21 @@ fn paths(layers: &[Layer]) -> Vec<String> {
 }
 
 #[test]
-fn h03_paths_out_of_the_root_are_refused() {
+fn h03_paths_that_lead_nowhere_are_refused() {
     let outside = b"outside".as_slice();
     let cases: Vec<Vec<Entry>> = vec![
-        vec![Entry::file("../escape", outside)],
-        vec![Entry::file("etc/../../escape", outside)],
-        vec![Entry::file("etc/..", outside)],
-        vec![Entry::dir("..")],
-        vec![Entry::file("/../escape", outside)],
-        vec![Entry::file("x", outside).pax("path", "../escape")],
         // CVE-2021-29136: the root itself becomes a link.
         vec![Entry::symlink("/.", "/tmp"), Entry::file("escape", outside)],
         vec![Entry::symlink("./", "/tmp")],
         vec![Entry::symlink("", "/tmp")],
+        vec![Entry::symlink("etc/..", "/tmp")],
         vec![Entry::file("/", outside)],
         vec![Entry::device(".", b'3', 1, 3)],
         vec![Entry::hardlink("./", "etc")],
-        // Through links, to directories, out of the root, to nothing.
-        vec![Entry::symlink("link", "/etc"), Entry::file("link/escape", outside)],
-        vec![Entry::symlink("link", "etc"), Entry::dir("link/sub")],
-        vec![Entry::symlink("link", ".."), Entry::file("link/.wh.x", "")],
-        vec![Entry::symlink("link", "etc"), Entry::file("etc/x", "x"), Entry::hardlink("y", "link/x")],
+        // Through links to nothing, in a circle, and through files.
+        vec![Entry::symlink("link", "/nothing"), Entry::file("link/x", outside)],
+        vec![Entry::symlink("link", "link"), Entry::file("link/x", outside)],
+        vec![Entry::symlink("link", "/etc/f"), Entry::file("etc/f", outside), Entry::file("link/x", outside)],
         vec![Entry::hardlink("etc/hard", "../../etc/passwd")],
         vec![Entry::hardlink("etc/hard", "etc")],
         vec![Entry::hardlink("etc/hard", "/")],
@@ -96,16 +90,44 @@ fn h03_paths_out_of_the_root_are_refused() {
         vec![Entry::hardlink("etc/hard", "etc/hard")],
         vec![Entry::file("etc/f", outside), Entry::hardlink("etc/f", "etc/f")],
         vec![Entry::file("etc/f", outside), Entry::file("etc/f/below", outside)],
-        vec![Entry::file("missing/parent", outside)],
-        vec![Entry::file("etc/.wh.", ""), Entry::file("missing/.wh.x", "")],
+        vec![Entry::device("etc/gone", b'3', 0, 0), Entry::file("etc/gone/below", outside)],
     ];
     for entries in cases {
-        let case = if entries[0].path == b"etc/.wh." { "H04" } else { "H03" };
-        refused(case, &[layer(&entries)]);
+        refused("H03", &[layer(&entries)]);
     }
-    // The lower layer prepares what the upper one goes through.
-    refused("H03", &[layer(&[Entry::symlink("link", "/etc")]), layer(&[Entry::file("link/escape", outside)])]);
-    refused("H03", &[layer(&[Entry::file("f", outside)]), layer(&[Entry::file("f/below", outside)])]);
+    // A hard link names a file of its own layer.
+    refused("H03", &[layer(&[Entry::file("f", outside)]), layer(&[Entry::hardlink("g", "f")])]);
+}
+
+/// `..` and links of the layer lead where they lead for podman: inside the root.
+#[test]
+fn h03_no_path_leads_out_of_the_root() {
+    let outside = b"outside".as_slice();
+    for (entries, path) in [
+        (vec![Entry::file("../escape", outside)], "/escape"),
+        (vec![Entry::file("etc/../../escape", outside)], "/escape"),
+        (vec![Entry::file("/../escape", outside)], "/escape"),
+        (vec![Entry::file("x", outside).pax("path", "../escape")], "/escape"),
+        (vec![Entry::symlink("link", "/etc"), Entry::file("link/in", outside)], "/etc/in"),
+        (vec![Entry::symlink("link", "../../etc"), Entry::file("link/in", outside)], "/etc/in"),
+        (vec![Entry::symlink("link", "etc"), Entry::dir("link/sub")], "/etc/sub"),
+        (vec![Entry::symlink("link", ".."), Entry::file("link/.wh.x", ""), Entry::file("link/y", "")], "/y"),
+        (vec![Entry::symlink("link", "etc"), Entry::file("etc/x", "x"), Entry::hardlink("y", "link/x")], "/y"),
+        (vec![Entry::file("missing/parent", outside)], "/missing/parent"),
+        (vec![Entry::file("missing/.wh.x", "")], "/missing"),
+        (vec![Entry::dir(".."), Entry::file("x", "")], "/x"),
+    ] {
+        let layers = [layer(&entries)];
+        sealed(&layers);
+        assert!(paths(&layers).contains(&path.to_owned()), "{path}: {:?}", paths(&layers));
+    }
+    // A parent that a lower layer has as a link or a file becomes a directory.
+    for lower in [Entry::symlink("x", "/etc"), Entry::file("x", outside)] {
+        let layers = [layer(&[lower]), layer(&[Entry::file("x/below", outside)])];
+        sealed(&layers);
+        let found = paths(&layers);
+        assert!(found.contains(&"/x/below".to_owned()) && !found.contains(&"/etc/below".to_owned()), "{found:?}");
+    }
 }
 
 #[test]
@@ -175,14 +197,36 @@ fn h04_whiteouts_take_away_what_they_name() {
         ("x.wh.", true),
         (".wh", true),
         (".wh.gone", false),
-        ("zero", true),
+        // A device 0:0 is a whiteout.
+        ("zero", false),
     ] {
         assert_eq!(found.contains(&format!("/etc/{path}")), there, "{path} in {found:?}");
     }
-    // Of the whole root, and of /usr, without which there is no image.
-    sealed(&[layer(&[]), Layer::new(&[Entry::file(".wh..wh..opq", ""), Entry::dir("usr")])]);
-    refused("H12", &[layer(&[]), Layer::new(&[Entry::file(".wh..wh..opq", "")])]);
-    refused("H12", &[layer(&[]), Layer::new(&[Entry::file(".wh.usr", "")])]);
+    // In the root an opaque marker does nothing, and /usr is a directory like any other.
+    let opaque = [layer(&[Entry::file("kept", "k")]), Layer::new(&[Entry::file(".wh..wh..opq", "")])];
+    sealed(&opaque);
+    assert!(paths(&opaque).contains(&"/kept".to_owned()));
+    sealed(&[layer(&[]), Layer::new(&[Entry::file(".wh.usr", "")])]);
+}
+
+/// Markers are about lower layers, wherever they stand.
+#[test]
+fn h04_a_layers_own_files_stay() {
+    let lower = layer(&[Entry::dir("etc/d"), Entry::file("etc/d/old", "o"), Entry::file("etc/f", "old")]);
+    for opaque_first in [true, false] {
+        let mut upper = vec![Entry::dir("etc/d"), Entry::file("etc/d/new", "new")];
+        upper.insert(if opaque_first { 1 } else { 2 }, Entry::file("etc/d/.wh..wh..opq", ""));
+        upper.extend([Entry::file("etc/f", "mine"), Entry::file("etc/.wh.f", "")]);
+        let layers = [lower.clone(), layer(&upper)];
+        sealed(&layers);
+        let found = paths(&layers);
+        assert!(found.contains(&"/etc/d/new".to_owned()) && !found.contains(&"/etc/d/old".to_owned()), "{found:?}");
+        assert!(tree(&layers).lines().any(|l| l.starts_with("/etc/f ") && l.contains("mine")));
+    }
+    // A directory in the place of a whiteout shows what is beneath.
+    let layers = [lower, layer(&[Entry::file("etc/.wh.d", ""), Entry::dir("etc/d")])];
+    sealed(&layers);
+    assert!(paths(&layers).contains(&"/etc/d/old".to_owned()));
 }
 
 #[test]
@@ -192,41 +236,91 @@ fn h04_whiteouts_of_nothing_are_refused() {
             refused("H04", &[layer(&[entry])]);
         }
     }
-    // What it would hide is no directory.
-    refused("H03", &[layer(&[Entry::file("etc/f", "f")]), layer(&[Entry::file("etc/f/.wh..wh..opq", "")])]);
+    // What it would hide is a file, and the parent of the marker is a directory then.
+    let layers = [layer(&[Entry::file("etc/f", "f")]), layer(&[Entry::file("etc/f/.wh..wh..opq", "")])];
+    sealed(&layers);
+    assert!(tree(&layers).lines().any(|l| l.starts_with("/etc/f ") && l.contains(" 40755 ")), "{}", tree(&layers));
 }
 
 #[test]
 fn h05_attributes_that_overlayfs_believes_do_not_get_through() {
-    let hostile = [
+    for name in [
         "trusted.overlay.redirect",
         "trusted.overlay.metacopy",
         "trusted.overlay.opaque",
         "trusted.overlay.whiteout",
-        "user.overlay.redirect",
-        "user.overlay.opaque",
         "trusted.overlay.overlay.redirect",
-        "user.fuseoverlayfs.opaque",
-        "security.selinux",
-    ];
+        "trusted.anything",
+    ] {
+        for entry in [Entry::file("etc/f", vec![b'f'; 500]), Entry::dir("etc/d"), Entry::symlink("etc/s", "f")] {
+            let (_bench, runs) = both(&[layer(&[entry.pax(&format!("SCHILY.xattr.{name}"), "/etc/shadow")])]);
+            for run in runs {
+                assert!(run.refused(4, "H05").stderr.contains(name), "{name}");
+            }
+        }
+    }
+    let hostile = ["user.overlay.redirect", "user.overlay.opaque", "user.fuseoverlayfs.opaque", "security.selinux"];
     let spread =
         |entry: Entry| hostile.iter().fold(entry, |e, name| e.pax(&format!("SCHILY.xattr.{name}"), "/etc/shadow"));
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let layers = [layer(&[
         spread(Entry::file("etc/f", vec![b'f'; 500])),
         spread(Entry::dir("etc/d")),
-        spread(Entry::symlink("etc/s", "f")),
         Entry::file("etc/ping", vec![b'p'; 500]).pax("SCHILY.xattr.security.capability", capability),
+        Entry::file("etc/odd", "o").pax("SCHILY.xattr.lustre.lov", "x"),
     ])];
     let bench = sealed(&layers);
     let dump = tree(&layers);
-    assert!(!dump.contains("overlay") && !dump.contains("selinux"), "{dump}");
+    // Those of users are as podman shows them, and overlayfs does not look at them here.
+    assert!(dump.contains("user.overlay.redirect=/etc/shadow"), "{dump}");
+    assert!(!dump.contains("trusted.") && !dump.contains("selinux") && !dump.contains("lustre"), "{dump}");
     assert!(dump.lines().any(|l| l.starts_with("/etc/ping ") && l.contains("security.capability")), "{dump}");
-    // What is in the images is the format's own: redirects to objects, and nothing to /etc/shadow.
     bench.run(&["digest", "oci:image", "--write", "roles"]).ok();
-    for role in ["merged", "layer-0"] {
-        let erofs = std::fs::read(bench.path("roles").join(role)).unwrap();
-        assert!(!erofs.windows(11).any(|w| w == b"/etc/shadow"), "{role}");
+    // composefs' tree keeps capabilities alone.
+    let merged = std::fs::read(bench.path("roles/merged")).unwrap();
+    assert!(!merged.windows(11).any(|w| w == b"/etc/shadow"));
+}
+
+/// An access list that is lost leaves its mask as the bits of the group: others read what podman denies them.
+#[test]
+fn h05_access_lists_are_kept_or_refused() {
+    let list = |entries: &[(u16, u16, u32)]| {
+        let mut out = vec![2, 0, 0, 0];
+        for (tag, permissions, id) in entries {
+            out.extend(tag.to_le_bytes());
+            out.extend(permissions.to_le_bytes());
+            out.extend(id.to_le_bytes());
+        }
+        out
+    };
+    const ACCESS: &str = "SCHILY.xattr.system.posix_acl_access";
+    const DEFAULT: &str = "SCHILY.xattr.system.posix_acl_default";
+    let full = list(&[(1, 6, 0), (2, 6, 33), (4, 0, 0), (0x10, 6, 0), (0x20, 0, 0)]);
+    let layers = [layer(&[
+        Entry::file("etc/secret", "s").mode(0o660).pax(ACCESS, &full),
+        Entry::dir("etc/d").pax(DEFAULT, &full),
+        Entry::file("etc/d/heir", "h").mode(0o640),
+        Entry::symlink("etc/s", "secret").pax(ACCESS, &full),
+    ])];
+    sealed(&layers);
+    let dump = tree(&layers);
+    let line = |path: &str| dump.lines().find(|l| l.starts_with(&format!("{path} "))).unwrap().to_owned();
+    assert!(line("/etc/secret").contains(" 100660 ") && line("/etc/secret").contains("posix_acl_access"), "{dump}");
+    assert!(line("/etc/d").contains("posix_acl_default"), "{dump}");
+    assert!(line("/etc/d/heir").contains(" 100640 ") && line("/etc/d/heir").contains("posix_acl_access"), "{dump}");
+    assert!(!line("/etc/s").contains("posix_acl"), "{dump}");
+    // The list says what the mode is.
+    let other =
+        [layer(&[Entry::file("etc/x", "x").mode(0o777).pax(ACCESS, list(&[(1, 6, 0), (4, 4, 0), (0x20, 0, 0)]))])];
+    assert!(tree(&other).lines().any(|l| l.starts_with("/etc/x ") && l.contains(" 100640 ") && !l.contains("acl")));
+    for (entry, key) in [(Entry::file("etc/f", "f"), DEFAULT), (Entry::device("etc/n", b'3', 1, 3), DEFAULT)] {
+        refused("H05", &[layer(&[entry.pax(key, &full)])]);
+    }
+    for bad in [list(&[(1, 6, 0)]), full[..10].to_vec(), vec![1, 0, 0, 0]] {
+        refused("H05", &[layer(&[Entry::file("etc/f", "f").pax(ACCESS, bad)])]);
+    }
+    for entry in [Entry::symlink("etc/s", "x"), Entry::new(b'6', "etc/fifo"), Entry::device("etc/n", b'3', 1, 3)] {
+        refused("H05", &[layer(&[entry.pax("SCHILY.xattr.user.a", "b")])]);
     }
 }
 
@@ -261,6 +355,12 @@ fn h06_unusual_entries_are_kept() {
         Entry::file("etc/owner", "o").pax("uid", "4294967295").pax("gid", "4294967294"),
         Entry::file("etc/fraction", "f").pax("mtime", "1700000000.123456789999"),
         Entry::file("etc/future", "f").pax("mtime", "4611686018427387904"),
+        Entry::file("etc/early", "f").pax("mtime", "-1.5"),
+        Entry { size: Some(600), ..Entry::hardlink("etc/typed-again", "etc/typed").mode(0o640) },
+        Entry { size: Some(600), ..Entry::dir("etc/dir") },
+        Entry { size: Some(600), ..Entry::symlink("etc/s", "x") },
+        name_with_slash(b'0'),
+        name_with_slash(0),
         Entry { mtime: 0, ..Entry::file("etc/epoch", "e") },
     ])];
     sealed(&layers);
@@ -280,6 +380,14 @@ fn h06_unusual_entries_are_kept() {
         "{dump}"
     );
     assert!(dump.contains("\\xe9\\xff\\n"), "{dump}");
+    // As podman shows them: times from 1970 on that Go can count, a slash at the end by the type's byte.
+    assert!(line("/etc/early").contains(" 0.0 ") && line("/etc/future").contains(" 0.0 "), "{dump}");
+    assert!(line("/etc/slash0").contains(" 100644 ") && line("/etc/slash").contains(" 40644 "), "{dump}");
+    assert!(line("/etc/typed-again").contains("/etc/typed "), "{dump}");
+}
+
+fn name_with_slash(kind: u8) -> Entry {
+    Entry::new(kind, if kind == 0 { "etc/slash/" } else { "etc/slash0/" })
 }
 
 #[test]
@@ -297,15 +405,14 @@ fn h06_entries_that_no_filesystem_holds_are_refused() {
         ("H06", Entry::device("etc/minor", b'4', 0, 1_048_576)),
         ("H06", Entry::new(b'S', "etc/sparse")),
         ("H06", Entry::new(b'Z', "etc/unknown")),
-        ("H06", name("etc/slash/")),
-        ("H06", Entry { content: vec![b'c'; 10], ..Entry::hardlink("etc/hard", "etc/note") }),
-        ("H06", Entry { content: vec![b'c'; 10], ..Entry::dir("etc/dir") }),
-        ("H06", Entry { content: vec![b'c'; 10], ..Entry::symlink("etc/s", "x") }),
+        ("H06", Entry::new(b'7', "etc/contiguous")),
+        // What follows is a header, whatever the size says.
+        ("H11", Entry { content: vec![b'c'; 10], ..Entry::hardlink("etc/hard", "etc/note") }),
+        ("H11", Entry { content: vec![b'c'; 10], ..Entry::dir("etc/dir") }),
+        ("H11", Entry { content: vec![b'c'; 10], ..Entry::symlink("etc/s", "x") }),
         ("H06", name("etc/x").pax("uid", "4294967296")),
         ("H06", name("etc/x").pax("gid", "18446744073709551615")),
         ("H06", name("etc/x").pax("mtime", "18446744073709551615")),
-        ("H11", name("etc/x").pax("mtime", "-1")),
-        ("H11", name("etc/x").pax("mtime", "-1.5")),
         ("H06", name("etc/x").pax("mtime", "1.5x")),
         ("H11", name("etc/x").pax("mtime", "now")),
         ("H11", name("etc/x").pax("uid", "-1")),
@@ -326,10 +433,51 @@ fn h06_entries_that_no_filesystem_holds_are_refused() {
             run.refused(4, case);
         }
     }
-    refused("H06", &[layer(&[name("etc/x").pax("GNU.sparse.map", "0,1").pax("GNU.sparse.size", "17592186044416")])]);
+    let sparse = |map: &str, size: &str| {
+        let count = map.split(',').count() / 2;
+        let entry = name("etc/x").pax("GNU.sparse.map", map).pax("GNU.sparse.size", size);
+        entry.pax("GNU.sparse.numblocks", count.to_string())
+    };
+    refused("H11", &[layer(&[name("etc/x").pax("GNU.sparse.map", "0,1").pax("GNU.sparse.size", "9")])]);
+    refused("C03", &[layer(&[sparse("0,1", "17592186044416")])]);
+    // Out of order, beyond the file, with more or less than there is.
+    for (map, size) in [("5,1,0,0", "9"), ("9,1", "9"), ("0,2", "9"), ("0,0", "9"), ("18446744073709551615,1", "9")] {
+        refused("H11", &[layer(&[sparse(map, size)])]);
+    }
     // Messages are one line whatever a name holds.
-    let (_bench, [sign, _]) = both(&[layer(&[Entry::file("missing/\n\x1b[2Jx", "x")])]);
+    let (_bench, [sign, _]) = both(&[layer(&[Entry::file("etc/f", ""), Entry::file("etc/f/\n\x1b[2Jx", "x")])]);
     assert_eq!(sign.refused(4, "H03").stderr.lines().count(), 1);
+}
+
+/// PAX sparse files (0.1, and 1.0 with the map before the content) are what they are unpacked to.
+#[test]
+fn h06_sparse_files_are_expanded() {
+    let content = |size: usize| {
+        let mut whole = vec![0; size];
+        whole[5..8].copy_from_slice(b"abc");
+        whole[size - 2..].copy_from_slice(b"yz");
+        whole
+    };
+    for size in [20, 64, 65, 100_000] {
+        let first = Entry::file("etc/x", "abcyz")
+            .pax("GNU.sparse.map", format!("5,3,{},2", size - 2))
+            .pax("GNU.sparse.numblocks", "2")
+            .pax("GNU.sparse.size", size.to_string());
+        let mut map = format!("2\n5\n3\n{}\n2\n", size - 2).into_bytes();
+        map.resize(512, 0);
+        map.extend(b"abcyz");
+        let second = Entry::file("etc/GNUSparseFile.1/x", map)
+            .pax("GNU.sparse.major", "1")
+            .pax("GNU.sparse.minor", "0")
+            .pax("GNU.sparse.name", "etc/x")
+            .pax("GNU.sparse.realsize", size.to_string());
+        let plain = tree(&[layer(&[Entry::file("etc/x", content(size))])]);
+        for entry in [first, second] {
+            let layers = [layer(&[entry])];
+            sealed(&layers);
+            assert_eq!(tree(&layers), plain, "{size}");
+        }
+    }
 }
 
 #[test]
@@ -356,12 +504,34 @@ fn h07_layers_beyond_the_budget_are_refused() {
     assert_eq!(bench.vault_files(), [""; 0]);
 }
 
+/// composefs' tree is there for what composefs takes, and asked for by name.
 #[test]
-fn h12_an_image_without_usr_is_refused() {
+fn h12_h15_images_without_a_merged_tree_are_sealed() {
     let without: Vec<Entry> = base().into_iter().filter(|e| !e.path.starts_with(b"usr") && e.path != b"bin").collect();
-    refused("H12", &[Layer::new(&without)]);
-    refused("H12", &[Layer::new(&[Entry::file("usr", "a file")])]);
-    refused("H12", &[Layer::new(&[])]);
+    for layers in [
+        vec![Layer::new(&without)],
+        vec![Layer::new(&[Entry::file("usr", "a file")])],
+        vec![Layer::new(&[Entry::symlink("usr", "opt"), Entry::dir("opt")])],
+        vec![layer(&[Entry::file("missing/parent", "x")])],
+        vec![Layer::new(&[])],
+        vec![],
+    ] {
+        let bench = sealed(&layers);
+        let roles = bench.run(&["digest", "oci:image"]).ok().stdout;
+        assert!(roles.contains("rootfs") && !roles.contains("merged"), "{roles}");
+        bench.run(&["seal", "oci:image"]).refused(4, merged_case(&layers));
+        std::fs::create_dir(bench.path("mnt")).unwrap();
+        bench.run(&["mount", "oci:image", "mnt", "--verity", "off", "--merged"]).refused(4, "H15");
+    }
+    let bench = sealed(&[layer(&[])]);
+    assert!(bench.run(&["digest", "oci:image"]).ok().stdout.contains("merged"));
+}
+
+fn merged_case(layers: &[Layer]) -> &'static str {
+    match layers {
+        [one] if one.tar.windows(7).any(|w| w == b"missing") => "H03",
+        _ => "H12",
+    }
 }
 
 /// A sparse map without an end: the parser asks for what it has already.
@@ -392,5 +562,5 @@ fn h07_what_is_kept_of_an_image_is_bounded() {
         layerseal::image::Contents::read(&image, (algorithm, layerseal::image::Keep::Images), &visitor, budget, &|_| ())
     };
     assert_eq!(read(&budget).unwrap_err().case(), layerseal::report::Case::H07Budget);
-    assert_ne!(read(&layerseal::oci::Budget::STANDARD).unwrap_err().case(), layerseal::report::Case::H07Budget);
+    read(&layerseal::oci::Budget::STANDARD).unwrap();
 }

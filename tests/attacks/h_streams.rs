@@ -66,9 +66,21 @@ fn h11_streams_that_end_early_or_late_are_refused() {
     accepted(&[gzip(first), gzip(second)].concat(), &tar);
     accepted(&[zstd(first), zstd(second)].concat(), &tar);
     // Other compressions are not tars.
-    for other in [b"BZh91AY&SY".as_slice(), b"\xfd7zXZ\0", b"PK\x03\x04", b"#!/bin/sh\n"] {
-        refused("H11", &[other, &[b'x'; 600]].concat(), &tar);
+    for (case, other) in [("H11", b"PK\x03\x04".as_slice()), ("H11", b"#!/bin/sh\n")] {
+        refused(case, &[other, &[b'x'; 600]].concat(), &tar);
     }
+}
+
+#[test]
+fn h14_other_compressions_are_named() {
+    let tar = small().remove(0).tar;
+    for (name, head) in [("bzip2", b"BZh91AY&SY".as_slice()), ("xz", b"\xfd7zXZ\0")] {
+        let bench = Bench::new();
+        with_blob(&bench, &[head, &[b'x'; 600]].concat(), &tar);
+        let run = bench.run(&["pull", "oci:image"]).refused(4, "H14");
+        assert!(run.stderr.contains(name), "{}", run.stderr);
+    }
+    accepted(&gzip(&tar), &tar);
 }
 
 #[test]

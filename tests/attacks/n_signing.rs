@@ -25,7 +25,9 @@ fn snapshot(dir: &std::path::Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-const SIGN: [&str; 6] = ["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"];
+/// With the format that carries everything: there is most to be lost.
+const SIGN: [&str; 8] =
+    ["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key", "--format", "erofs-alongside"];
 
 #[test]
 fn n01_keys_that_cannot_be_used_leave_nothing() {
@@ -289,7 +291,7 @@ fn n04_a_seal_made_again_is_the_same_bytes() {
         Forge::of(bench.sealed(&two_layers().into_iter().map(f).collect::<Vec<_>>()))
     };
     let (a, b) = (all(&plain, |l| Layer { compression: "", ..l }), all(&gzip, Layer::gzip));
-    for role in ["layer-0", "layer-1", "merged"] {
+    for role in ["layer-0", "layer-1", "merged", "rootfs"] {
         assert_eq!((a.digest(role), a.erofs(role)), (b.digest(role), b.erofs(role)));
     }
     assert_ne!(a.digest("manifest"), b.digest("manifest"));
@@ -299,7 +301,7 @@ fn n04_a_seal_made_again_is_the_same_bytes() {
 fn signed_elsewhere(command: impl Fn(&std::path::Path, &str) -> Command) {
     let (bench, _layout) = bench();
     bench.run(&["digest", "oci:image", "--write", "roles", "--identity", "registry.example.com/acme/app"]).ok();
-    let roles = ["manifest", "config", "layer-0", "merged", "binding"];
+    let roles = ["manifest", "config", "layer-0", "merged", "rootfs", "binding"];
     for role in roles {
         let output = command(bench.dir.path(), role).current_dir(bench.path("roles")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

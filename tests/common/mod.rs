@@ -125,6 +125,9 @@ impl Bench {
             "signer.key",
             "--identity",
             "registry.example.com/acme/app",
+            // The one that carries everything: there is most to go wrong with it.
+            "--format",
+            "erofs-alongside",
         ])
         .ok();
         layout

@@ -10,8 +10,7 @@ use layerseal::digest::BlobDigest;
 
 /// Everything that can be seen of the tree beneath `root`, one line an inode name: type, mode, owner,
 /// size, device, time, link target, content, link group, extended attributes. The root's own
-/// metadata and what is in `/run` are left out; so are the times and link counts of directories,
-/// which overlayfs makes up.
+/// metadata are left out; so are the link counts of directories, which overlayfs makes up.
 pub fn dump(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut groups = HashMap::new();
@@ -53,10 +52,6 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
             // Layers are filesystems of their own: inode numbers alone may meet by chance.
             let first = groups.entry((meta.dev(), meta.ino())).or_insert_with(|| path.display().to_string());
             line += &format!(" links={} group={first}", meta.nlink());
-        }
-        // What is in /run is the container's: the merged image has it empty, with the time of /usr.
-        if path == Path::new("run") {
-            continue;
         }
         lines.push(line + &xattrs(&full));
         if kind.is_dir() {

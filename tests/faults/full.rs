@@ -106,7 +106,7 @@ fn at_every_point(verb: &[&str], fresh: impl Fn(&Bench), check: impl Fn(&Bench))
 }
 
 #[test]
-fn l02_pull_on_a_full_disk() {
+fn x10_l02_pull_on_a_full_disk() {
     if !can_mount_disks("a full disk") {
         return;
     }
@@ -117,7 +117,7 @@ fn l02_pull_on_a_full_disk() {
 }
 
 #[test]
-fn l02_sign_on_a_full_disk() {
+fn x10_l02_sign_on_a_full_disk() {
     if !can_mount_disks("a full disk") {
         return;
     }
@@ -194,7 +194,7 @@ fn l02_prepare_and_start_on_a_full_disk() {
 }
 
 #[test]
-fn a_read_only_disk_is_named() {
+fn x11_a_read_only_disk_is_named() {
     if !can_mount_disks("a read-only disk") {
         return;
     }

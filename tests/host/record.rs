@@ -18,6 +18,9 @@ fn record(target: &std::path::Path, mounted: Mounted) -> Record {
         kind: Kind::Audit,
         image: Some(format!("sha256:{}", "ab".repeat(32))),
         container: Some("c0ffee".into()),
+        image_id: None,
+        identities: vec![],
+        facts: None,
         names: vec![],
         seal: None,
         signer: None,
@@ -26,6 +29,8 @@ fn record(target: &std::path::Path, mounted: Mounted) -> Record {
         upper: Some("/c/diff".into()),
         verity: false,
         whole: true,
+        would_refuse: None,
+        signed_manifest: None,
         shows: mounted.shows,
         since: 1_700_000_000,
     }

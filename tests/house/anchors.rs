@@ -10,6 +10,7 @@ use layerseal::report::{Case, Result};
 use layerseal::verify::{BindingRule, Found, Layers, Question, Rules, VerifiedImage, judge};
 
 use crate::common::{Bench, Layout as Made, two_layers};
+use crate::ecdsa;
 
 fn openssl(bench: &Bench, args: &str) {
     let output = Command::new("openssl").args(args.split(' ')).current_dir(bench.dir.path()).output().unwrap();
@@ -58,7 +59,11 @@ fn sealed(purpose: &str) -> (Bench, Image) {
 }
 
 fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<VerifiedImage> {
-    let layout = Layout::open(&bench.path("image")).unwrap();
+    judged_in(bench, image, "image", anchor, denied)
+}
+
+fn judged_in(bench: &Bench, image: &Image, layout: &str, anchor: &str, denied: Denied) -> Result<VerifiedImage> {
+    let layout = Layout::open(&bench.path(layout)).unwrap();
     let store = layout.store();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
     let rules = Rules {
@@ -74,7 +79,15 @@ fn judged(bench: &Bench, image: &Image, anchor: &str, denied: Denied) -> Result<
     let seals = layout.referrers(&image.digest, &Budget::STANDARD).unwrap();
     let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
     let budget = &Budget::STANDARD;
-    let question = Question { image, found: &found, home: store, rules: &rules, budget, checked: &|_| false };
+    let question = Question {
+        image,
+        found: &found,
+        home: store,
+        rules: &rules,
+        budget,
+        about: layerseal::seal::About::Manifest,
+        checked: &|_| false,
+    };
     let mut layers = Layers::new(|wanted| {
         let reader = ReadOnly { store, algorithm: wanted.algorithm };
         Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {})
@@ -129,5 +142,55 @@ fn f06_a_denied_leaf_and_a_denied_anchor() {
         std::fs::copy(bench.path(file), bench.path("etc/deny.d/denied.crt")).unwrap();
         let denied = Denied::load(&Directories::new(vec![bench.path("etc")])).unwrap();
         assert_eq!(judged(&bench, &image, "ca.crt", denied).unwrap_err().case(), case, "{file}");
+    }
+}
+
+/// A leaf of an ECDSA authority has a second form that anybody can write; and what is denied of it is denied.
+#[test]
+fn f06_a_denied_leaf_in_other_bytes() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED F06: configuration belongs to root");
+        return;
+    }
+    let (bench, image) = certified("codeSigning");
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(
+        &bench,
+        &format!(
+            "req -x509 {new} -days 2 -subj /CN=authority -keyout ca.key -out ca.crt -addext keyUsage=critical,keyCertSign"
+        ),
+    );
+    openssl(
+        &bench,
+        "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 1 -sha256 -extfile leaf.cnf -out leaf.crt",
+    );
+    let one = openssl::x509::X509::from_pem(&std::fs::read(bench.path("leaf.crt")).unwrap()).unwrap();
+    let issuer = openssl::pkey::PKey::private_key_from_pem(&std::fs::read(bench.path("ca.key")).unwrap()).unwrap();
+    let other = ecdsa::other_form(&one, &issuer);
+    let (low, high) = if ecdsa::is_high(&one, &issuer) { (other, one) } else { (one, other) };
+    let deny = |x509: Option<&openssl::x509::X509>| {
+        let _ = std::fs::remove_dir_all(bench.path("etc"));
+        std::fs::create_dir_all(bench.path("etc/deny.d")).unwrap();
+        if let Some(x509) = x509 {
+            std::fs::write(bench.path("etc/deny.d/denied.crt"), x509.to_pem().unwrap()).unwrap();
+        }
+        Denied::load(&Directories::new(vec![bench.path("etc")])).unwrap()
+    };
+    std::fs::copy(bench.path("leaf.key"), bench.path("low.key")).unwrap();
+    std::fs::copy(bench.path("leaf.key"), bench.path("high.key")).unwrap();
+    std::fs::write(bench.path("low.crt"), low.to_pem().unwrap()).unwrap();
+    std::fs::write(bench.path("high.crt"), high.to_pem().unwrap()).unwrap();
+    bench.run(&["digest", "oci:image", "--write", "tosign"]).ok();
+    // The certificate is in no byte that is signed: an attacker puts the other one there.
+    for (who, case) in [("high", Some(Case::E09Chain)), ("low", None)] {
+        sign_files(&bench, who, "");
+        let copied = Command::new("cp").arg("-a").args([bench.path("image"), bench.path(who)]).status().unwrap();
+        assert!(copied.success());
+        bench.run(&["attach", &format!("oci:{who}"), "--signatures", "tosign"]).ok();
+        let judged = |denied| judged_in(&bench, &image, who, "ca.crt", denied).map(|_| ()).map_err(|r| r.case());
+        assert_eq!(judged(deny(None)).err(), case, "{who}");
+        for denied in [&low, &high] {
+            assert_eq!(judged(deny(Some(denied))).err(), case.or(Some(Case::F06Denied)), "{who}");
+        }
     }
 }

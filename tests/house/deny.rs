@@ -71,6 +71,7 @@ impl Host {
             home: store,
             rules: &rules,
             budget: &Budget::STANDARD,
+            about: layerseal::seal::About::Manifest,
             checked: &|_| checked,
         };
         judge(&question, &mut Layers::new(|wanted| self.contents(wanted.algorithm))).into_result()
@@ -111,17 +112,17 @@ fn f06_erofs_images_can_be_denied_in_every_algorithm() {
     let Some(host) = Host::new() else { return };
     let (long, short) = (host.contents(Algorithm::Sha512).unwrap(), host.contents(Algorithm::Sha256).unwrap());
     for (text, what) in [
-        (format!("fsverity-sha512-12:{}", long.images.merged_digest), "merged"),
-        (format!("sha512:{}", long.images.layer_digests[1]), "layer-1"),
+        (format!("fsverity-sha512-12:{}", long.images.merged_digest().unwrap()), "merged"),
+        (format!("sha512:{}", long.images.container().unwrap().layer_digests[1]), "layer-1"),
     ] {
         host.refused(host.deny(&format!("\n{text}\n")), what);
     }
     // The same tree in an algorithm that no seal uses: nobody says that this image is it.
-    let denied = host.deny(&format!("\nfsverity-sha256-12:{}\n", short.images.merged_digest));
+    let denied = host.deny(&format!("\nfsverity-sha256-12:{}\n", short.images.container().unwrap().rootfs_digest));
     host.judge(denied.clone(), &[signer()], false).unwrap();
     // A seal that uses it says so, and then the other seal does not help.
     host.sign("signer", signer(), &["--algorithm", "sha256"]);
-    host.refused(denied, "merged");
+    host.refused(denied, "rootfs");
 }
 
 #[test]
@@ -144,14 +145,51 @@ fn f06_a_denied_certificate_vouches_for_nothing() {
 fn f06_images_that_nobody_vouches_for_are_denied_too() {
     let Some(host) = Host::new() else { return };
     let contents = host.contents(Algorithm::Sha512).unwrap();
-    let try_it = |denied| unsigned(&host.image, contents.images.merged_digest, &contents.images.layer_digests, &denied);
+    let try_it = |denied| unsigned(&host.image, &contents.images.digests().unwrap(), &denied);
     try_it(Denied::nothing()).unwrap();
     for line in [
         host.image.digest.to_string(),
         host.image.layers[0].diff_id.to_string(),
-        format!("fsverity-sha512-12:{}", contents.images.merged_digest),
-        format!("fsverity-sha512-12:{}", contents.images.layer_digests[0]),
+        format!("fsverity-sha512-12:{}", contents.images.container().unwrap().rootfs_digest),
+        format!("fsverity-sha512-12:{}", contents.images.container().unwrap().layer_digests[0]),
     ] {
         assert_eq!(try_it(host.deny(&line)).unwrap_err().case(), Case::F06Denied, "{line}");
+    }
+}
+
+/// An artifact can be written in other bytes, and what was signed cannot.
+#[test]
+fn f06_a_seal_is_denied_by_its_statement() {
+    let Some(host) = Host::new() else { return };
+    let seal = host.layout.referrers(&host.image.digest, &Budget::STANDARD).unwrap()[0];
+    let shown = host.bench.run(&["inspect", "oci:image", "--json"]).ok();
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let digests: Vec<String> = serde_json::from_value(shown["seals"][0]["binding"]["digests"].clone()).unwrap();
+    let again = |host: &Host| {
+        // The same seal with a space in it, as the repository's only one.
+        let raw = host.layout.store().read(&seal, None, 1 << 20).unwrap();
+        let other = String::from_utf8(raw).unwrap().replacen('{', "{ ", 1);
+        let digest = host.layout.store().write(other.as_bytes()).unwrap();
+        let index = std::fs::read_to_string(host.bench.path("image/index.json")).unwrap();
+        let mut index: serde_json::Value = serde_json::from_str(&index).unwrap();
+        let entries = index["manifests"].as_array_mut().unwrap();
+        let entry = entries.iter_mut().find(|e| e["digest"] == seal.to_string()).unwrap();
+        (entry["digest"], entry["size"]) = (digest.to_string().into(), other.len().into());
+        std::fs::write(host.bench.path("image/index.json"), index.to_string()).unwrap();
+    };
+    for digest in &digests {
+        host.refused(host.deny(&format!("\n{digest}\n")), "statement");
+    }
+    let by_artifact = host.deny(&format!("{seal}\n"));
+    assert_eq!(host.judge(by_artifact.clone(), &[signer()], false).unwrap_err().case(), Case::F06Denied);
+    again(&host);
+    host.judge(by_artifact, &[signer()], false).unwrap();
+    for digest in &digests {
+        host.refused(host.deny(&format!("\n{digest}\n")), "statement");
+    }
+    // Another statement is another one.
+    host.sign("signer", signer(), &["--identity", "registry.example.com/acme/another"]);
+    for checked in [false, true] {
+        host.judge(host.deny(&digests[0]), &[signer()], checked).unwrap();
     }
 }

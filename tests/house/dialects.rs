@@ -185,12 +185,12 @@ fn the_table_of_dialects_is_what_was_seen() {
         sign(&bench, "signer", &["--format", format]);
         let with = verdict(&bench, &[]);
         let mut seal = layout.seals().remove(0);
-        for key in ["layerseal.binding.v1", "layerseal.binding.v1.sig"] {
+        for key in ["layerseal.binding.v2", "layerseal.binding.v2.sig"] {
             seal["annotations"].as_object_mut().unwrap().remove(key).unwrap();
         }
         layout.set_seals(&[seal]);
         let without = [verdict(&bench, &[]), verdict(&bench, &["--binding", "local"])];
-        let written = if format == "erofs-alongside" { "`sign`".into() } else { format!("`sign --format {format}`") };
+        let written = if format == "metadata" { "`sign`".into() } else { format!("`sign --format {format}`") };
         let seal = format!("`application/vnd.composefs.{name}`");
         table += &row(&seal, place, &written, &with, [&without[0], &without[1]]);
     }
@@ -203,7 +203,7 @@ fn the_table_of_dialects_is_what_was_seen() {
         sign(&bench, "signer", &["--inline"]);
         let with = verdict(&bench, &[]);
         let mut manifest = manifest_of(&layout);
-        for key in ["layerseal.binding.v1", "layerseal.binding.v1.sig"] {
+        for key in ["layerseal.binding.v2", "layerseal.binding.v2.sig"] {
             manifest["annotations"].as_object_mut().unwrap().remove(key).unwrap();
         }
         layout.set_manifest(&manifest);

@@ -97,9 +97,10 @@ fn i02_damaged_images_and_documents_are_named() {
         let hex = text.lines().nth(line).unwrap().split(' ').nth(1).unwrap();
         bench.vault().join("objects").join(&hex[..2]).join(&hex[2..])
     };
-    flip(&path(2));
+    // The trees come first, then the layers.
+    flip(&path(3));
     assert_eq!(found(&bench, 4), [entry(1, "-", "damaged")]);
-    // The merged image still tells what the layer's does not.
+    // The trees still tells what the layer's does not.
     std::fs::remove_file(object(&bench, &UPPER)).unwrap();
     let all = [entry(1, "-", "damaged"), entry(Value::Null, "etc/opaque/upper", "missing")];
     assert_eq!(found(&bench, 4), all);
@@ -109,7 +110,7 @@ fn i02_damaged_images_and_documents_are_named() {
     flip(&path(0));
     assert_eq!(found(&bench, 4), [entry(Value::Null, "-", "damaged")]);
     bench.run(&["fsck", "--repair"]).ok();
-    std::fs::write(&notes, "merged\n").unwrap();
+    std::fs::write(&notes, "rootfs\n").unwrap();
     let run = bench.run(&["fsck", "--json"]);
     assert_eq!((run.code, &run.json()["images"][0]["documents"][0]["case"]), (4, &json!("X01")));
     std::fs::write(&notes, text).unwrap();

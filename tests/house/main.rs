@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/ecdsa.rs"]
+mod ecdsa;
 #[path = "../identify/store.rs"]
 #[allow(dead_code)]
 mod store;

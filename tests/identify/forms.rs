@@ -223,12 +223,12 @@ fn b04_images_that_share_their_layers() {
     s.save();
     let claimed = image(s.rw(&own, &s.lowers(&two.layers)));
     let ids: Vec<_> = claimed.images.iter().map(|c| (c.id.as_str(), c.claimed_by_container)).collect();
-    assert_eq!(ids, [(two.id.as_str(), true), (one.id.as_str(), false)]);
+    assert_eq!(ids, [(two.id.as_str(), true)]);
     let claimed = image(s.ro(one.top(), &s.lowers(&one.layers)));
     assert_eq!(claimed.images.len(), 2);
 }
 
-/// The same config, compressed in another way elsewhere: one image ID, two manifests.
+/// The same config, compressed in another way elsewhere: one image ID, two manifests, of which podman uses one.
 #[test]
 fn b04_manifests_of_one_image() {
     let dir = tempfile::tempdir().unwrap();
@@ -248,9 +248,8 @@ fn b04_manifests_of_one_image() {
     s.save();
     let claimed = image(s.ro(app.top(), &s.lowers(&app.layers)));
     let digests: Vec<_> = claimed.images.iter().map(|c| c.image.digest).collect();
-    assert_eq!(digests, [app.digest(), BlobDigest::of(&other)]);
+    assert_eq!(digests, [app.digest()]);
     assert_eq!(claimed.images[0].indexes, [BlobDigest::of(index.as_bytes())]);
-    assert_eq!(claimed.images[1].indexes, []);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod directories;
 mod forms;
+mod go;
 mod real;
 mod store;
 mod tamper;

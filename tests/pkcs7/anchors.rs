@@ -7,8 +7,9 @@ use layerseal::pki::pkcs7::{Dates, verify};
 use layerseal::pki::{Anchor, Certificate, leaf};
 use layerseal::report::{Case, Result};
 
+use crate::ecdsa::{is_high, other_form};
 use crate::forge::Blob;
-use crate::support::{DAY, NOW, P256, RSA, RSA_OTHER, Recipe, assert_refused, content};
+use crate::support::{DAY, Key, NOW, P256, P384, P521, RSA, RSA_OTHER, Recipe, assert_refused, content};
 
 fn authority() -> X509 {
     let mut recipe = Recipe::new(&RSA_OTHER, "authority");
@@ -121,7 +122,8 @@ fn e09_issued_by_another_key_of_that_name() {
     assert_refused(asked(&signed(&leaf), &anchor(&ca)), Case::E09Chain);
     // Two authorities of one name: either may have issued it.
     let both = [anchor(&ca), anchor(&forged)].concat();
-    assert!(asked(&signed(&leaf), &both).unwrap().is_some());
+    let low = if is_high(&leaf, &P256) { other_form(&leaf, &P256) } else { leaf };
+    assert!(asked(&signed(&low), &both).unwrap().is_some());
 }
 
 #[test]
@@ -157,4 +159,104 @@ fn e10_anchors_are_authorities() {
     weak.ca = true;
     assert_refused(of(weak), Case::E12Weak);
     assert_refused(Anchor::from_bytes(b"nothing", "anchor"), Case::F02Certificate);
+}
+
+/// Of the two forms that anybody can write of an issuer's ECDSA signature one counts.
+#[test]
+fn e09_one_form_of_an_issuers_signature_counts() {
+    let keys: [&Key; 3] = [&P256, &P384, &P521];
+    for key in keys {
+        let mut authority = Recipe::new(key, "authority");
+        authority.ca = true;
+        let ca = authority.build();
+        let leaf_of = |serial| {
+            let mut recipe = recipe(&ca);
+            recipe.issuer = Some((key, &ca));
+            recipe.serial = serial;
+            recipe.build()
+        };
+        for serial in 1..4 {
+            let one = leaf_of(serial);
+            let other = other_form(&one, key);
+            assert!(other.verify(key).unwrap() && one.to_der().unwrap() != other.to_der().unwrap());
+            let (high, low) = if is_high(&one, key) { (one, other) } else { (other, one) };
+            assert!(asked(&signed(&low), &anchor(&ca)).unwrap().is_some());
+            assert_refused(asked(&signed(&high), &anchor(&ca)), Case::E09Chain);
+        }
+    }
+}
+
+/// Whoever denies a certificate means it, whatever bytes it comes in.
+#[test]
+fn f06_a_certificate_is_denied_by_more_than_its_bytes() {
+    let mut authority = Recipe::new(&P256, "authority");
+    authority.ca = true;
+    let ca = authority.build();
+    let leaf = |key: &'static Key, serial, until| {
+        let mut recipe = Recipe::new(key, "leaf");
+        recipe.serial = serial;
+        recipe.dates.1 = NOW + until * DAY;
+        recipe.issuer = Some((&P256, &ca));
+        recipe.build()
+    };
+    let marks = |x509: &X509| layerseal::pki::marks_from_bytes(&x509.to_pem().unwrap(), "test").unwrap().remove(0);
+    let one = leaf(&RSA, 7, 10);
+    let denied = marks(&one);
+    assert_eq!(denied[0], Certificate::from_der(&one.to_der().unwrap(), "test").unwrap().fingerprint());
+    let is_denied = |x509: &X509| {
+        let certificate = Certificate::from_der(&x509.to_der().unwrap(), "test").unwrap();
+        assert_eq!(certificate.marks(), marks(x509));
+        certificate.marks().iter().any(|mark| denied.contains(mark))
+    };
+    let other = other_form(&one, &P256);
+    assert!(marks(&other)[0] != denied[0] && is_denied(&other), "the other form");
+    assert!(is_denied(&leaf(&RSA, 7, 20)), "issued again under its number");
+    assert!(is_denied(&leaf(&RSA_OTHER, 7, 10)), "of its issuer and number");
+    assert!(is_denied(&leaf(&RSA, 8, 10)), "of its key");
+    assert!(!is_denied(&leaf(&RSA_OTHER, 8, 10)), "another key and number");
+}
+
+#[test]
+fn e10_anchors_have_no_limits_that_are_not_kept() {
+    let of = |oid: &'static str, critical, value: &[u8]| {
+        let mut recipe = Recipe::new(&RSA, "limited");
+        recipe.ca = true;
+        recipe.more.push((oid, critical, value.to_vec()));
+        Anchor::from_bytes(&recipe.build().to_der().unwrap(), "anchor").map(|found| found.len())
+    };
+    // permittedSubtrees: dNSName "a"; requireExplicitPolicy 0; 0; two policies; notBefore; object signing CA.
+    let limits: [(&str, &[u8]); 6] = [
+        ("2.5.29.30", &[0x30, 7, 0xa0, 5, 0x30, 3, 0x82, 1, b'a']),
+        ("2.5.29.36", &[0x30, 3, 0x80, 1, 0]),
+        ("2.5.29.54", &[2, 1, 0]),
+        ("2.5.29.33", &[0x30, 8, 0x30, 6, 6, 1, 0x2a, 6, 1, 0x2b]),
+        (
+            "2.5.29.16",
+            &[
+                0x30, 17, 0x80, 15, b'2', b'0', b'3', b'0', b'0', b'1', b'0', b'1', b'0', b'0', b'0', b'0', b'0', b'0',
+                b'Z',
+            ],
+        ),
+        ("2.16.840.1.113730.1.1", &[3, 2, 0, 1]),
+    ];
+    for (oid, value) in limits {
+        for critical in [false, true] {
+            assert_refused(of(oid, critical, value), Case::E10Usage);
+        }
+    }
+    for (purpose, case) in [
+        (purpose(|p| p.server_auth()), Some(Case::E10Usage)),
+        (purpose(|p| p.critical().email_protection()), Some(Case::E10Usage)),
+        (purpose(|p| p.time_stamping().client_auth()), Some(Case::E10Usage)),
+        (purpose(|p| p.server_auth().code_signing()), None),
+        (purpose(|p| p.other("2.5.29.37.0")), None),
+    ] {
+        let mut recipe = Recipe::new(&RSA, "limited");
+        recipe.ca = true;
+        recipe.extended = Some(purpose);
+        let found = Anchor::from_bytes(&recipe.build().to_der().unwrap(), "anchor");
+        assert_eq!(found.err().map(|r| r.case()), case);
+    }
+    // What limits nothing.
+    assert_eq!(of("2.5.29.32", false, &[0x30, 6, 0x30, 4, 6, 2, 0x2a, 3]), Ok(1));
 }

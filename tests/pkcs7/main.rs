@@ -3,6 +3,8 @@
 mod anchors;
 mod certificates;
 mod corpus;
+#[path = "../common/ecdsa.rs"]
+mod ecdsa;
 mod forge;
 mod openssl_cli;
 mod profile;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use openssl::asn1::{Asn1Integer, Asn1Time};
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::ec::EcKey;
 use openssl::hash::MessageDigest;
@@ -10,7 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, PKeyRef, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
-use openssl::x509::{X509, X509Name, X509NameBuilder, X509Ref};
+use openssl::x509::{X509, X509Extension, X509Name, X509NameBuilder, X509Ref};
 
 use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::{Certificate, Dates, verify};
@@ -56,6 +56,8 @@ pub struct Recipe<'a> {
     pub usage: Option<KeyUsage>,
     pub extended: Option<ExtendedKeyUsage>,
     pub ca: bool,
+    /// Further extensions: object identifier, whether critical, and the DER in them.
+    pub more: Vec<(&'static str, bool, Vec<u8>)>,
     /// Key and certificate of another issuer than itself.
     pub issuer: Option<(&'a PKeyRef<Private>, &'a X509Ref)>,
 }
@@ -70,6 +72,7 @@ impl<'a> Recipe<'a> {
             usage: None,
             extended: None,
             ca: false,
+            more: Vec::new(),
             issuer: None,
         }
     }
@@ -96,6 +99,11 @@ impl<'a> Recipe<'a> {
         }
         if let Some(extended) = self.extended {
             builder.append_extension(extended.build().unwrap()).unwrap();
+        }
+        for (oid, critical, value) in &self.more {
+            let oid = Asn1Object::from_str(oid).unwrap();
+            let value = Asn1OctetString::new_from_bytes(value).unwrap();
+            builder.append_extension(X509Extension::new_from_der(&oid, *critical, &value).unwrap()).unwrap();
         }
         let signer = self.issuer.map_or(self.key, |(key, _)| key);
         let digest =

@@ -23,12 +23,6 @@ const OPAQUE: &str = "fuse-overlayfs forgets that a directory was removed and ma
 const TWICE: &str = "podman 4 with fuse-overlayfs maps the users twice, and its containers do not start";
 
 const EXPECTED_DIFFERENCES: &[Expected] = &[
-    Expected {
-        step: "*",
-        lines: &["\"usr/share/noted\" "],
-        podman: ALL,
-        why: "composefs keeps no extended attribute of an OCI image but security.capability",
-    },
     Expected { step: "life: diff when it is stopped", lines: &["/etc/opaque"], podman: ALL, why: OPAQUE },
     Expected {
         step: "life: the tree of the committed image",
@@ -68,26 +62,12 @@ const EXPECTED_DIFFERENCES: &[Expected] = &[
 ];
 
 /// Where the hooks are not like the overlay of containers-storage itself.
-const EXPECTED_WITH_HOOKS: &[Expected] = &[
-    Expected {
-        step: "*",
-        lines: &["\"usr/share/noted\" "],
-        podman: ALL,
-        why: "composefs keeps no extended attribute of an OCI image but security.capability",
-    },
-    Expected {
-        step: "hooks: metacopy: diff*",
-        lines: &["/usr/share/noted"],
-        podman: ALL,
-        why: "with metacopy podman compares the container with the image as it lies on the disk, with that attribute",
-    },
-    Expected {
-        step: "hooks: users: uidmap: rm",
-        lines: &["exit", "m"],
-        podman: |v| v < (5, 0),
-        why: "podman 4 cannot always unmount a container of mapped users whose mount it takes for its own",
-    },
-];
+const EXPECTED_WITH_HOOKS: &[Expected] = &[Expected {
+    step: "hooks: users: uidmap: rm",
+    lines: &["exit", "m"],
+    podman: |v| v < (5, 0),
+    why: "podman 4 cannot always unmount a container of mapped users whose mount it takes for its own",
+}];
 
 /// Differences that nobody expects, in words.
 pub fn unexpected(wanted: Program, scenario: &str, standard: &[Step], ours: &[Step]) -> Vec<String> {

@@ -262,6 +262,26 @@ fn o03_a_root_that_was_swapped_with_another_does_not_start() {
     }
 }
 
+/// What the kernel shows of the mount is not what was recorded when it was made.
+#[test]
+fn o07_a_root_of_other_layers_than_recorded_does_not_start() {
+    if !ready("o07") {
+        return;
+    }
+    for podman in both() {
+        for change in [
+            "s/\"lowers\": *[0-9]*/\"lowers\":7/",
+            "s/\"data\": *[0-9]*/\"data\":2/",
+            "s/\"fuse\": *false/\"fuse\":true/",
+        ] {
+            podman.between(&format!("sed -i '{change}' /run/layerseal/mounts/*.json"));
+            podman.stopped("createRuntime", REJECTED, &["O07"], &RUN);
+            podman.no_more();
+        }
+        podman.starts(APP);
+    }
+}
+
 #[test]
 fn o04_a_mount_over_a_system_path_does_not_start() {
     if !ready("o04") {

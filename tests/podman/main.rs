@@ -10,7 +10,9 @@ mod common;
 #[path = "../common/tree.rs"]
 mod tree;
 
+mod builders;
 mod bundles;
+mod copied;
 mod differences;
 #[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]
@@ -30,6 +32,7 @@ mod scratch;
 mod images;
 mod life;
 mod many;
+mod names;
 mod users;
 mod verdicts;
 mod verity;

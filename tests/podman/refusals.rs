@@ -64,6 +64,13 @@ impl Kept {
     }
 }
 
+impl Kept {
+    /// It stays as it is.
+    pub fn keep(self) {
+        let _ = std::fs::remove_file(&self.away);
+    }
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         let _ = std::fs::rename(&self.away, &self.path);

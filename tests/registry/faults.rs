@@ -135,6 +135,70 @@ fn c02_every_page_is_read() {
     }
 }
 
+/// Legal forms that few registries use, and one that nobody can read.
+#[test]
+fn c02_links_are_read_in_every_form() {
+    let Some(site) = Site::with_api() else { return };
+    let (bench, layout) = pushed(&site, "c/links");
+    let good = index(&[entry(&layout)]).to_string();
+    let ask = |link: String| {
+        let good = good.clone();
+        verify(site, &bench, "c/links", move |r| match r {
+            r if r.is("page2=1") => Do::json(&good),
+            r if r.is("/referrers/") => Do::Say(200, vec![("Link", link.clone())], index(&[]).to_string().into_bytes()),
+            r if r.is("/manifests/sha256-") => Do::status(404),
+            _ => Do::Pass,
+        })
+    };
+    let path = format!("/v2/c/links/referrers/{}?page2=1", layout.digest);
+    for link in [
+        format!("<{path}&last=a,b>; rel=\"next\""),
+        format!("<{path}>; rel=\"next last\""),
+        format!("<{path}>; Rel=\"next\""),
+        format!("<{path}>; rel=\"NEXT\""),
+        format!("<{path}>;rel = \"next\""),
+        format!("</first>; title=\"a, <b>; rel=next\"; rel=first , <{path}> ; rel=next"),
+        format!("<{path}>; title=\";\"; rel=\"next\""),
+    ] {
+        let (run, gateway) = ask(link.clone());
+        run.ok();
+        assert_eq!(gateway.asked("page2=1"), 1, "{link}");
+    }
+    // No page is the last one because of words that cannot be read.
+    for link in [format!("<{path}; rel=next"), format!("<{path}>; rel=\"next"), format!("{path}; rel=next")] {
+        ask(link).0.refused(7, "C17");
+    }
+    // The last page is one.
+    ask("</first>; rel=first".into()).0.refused(3, "C07");
+}
+
+/// A page that does not come takes nothing from those that came, and is not one without seals.
+#[test]
+fn c02_pages_that_came_are_used() {
+    let Some(site) = Site::with_api() else { return };
+    let (bench, layout) = pushed(&site, "c/missing");
+    let ask = |entries: Vec<Value>, last: fn() -> Do| {
+        let first = index(&entries).to_string();
+        verify(site, &bench, "c/missing", move |r| match r {
+            r if r.is("page=2") => last(),
+            r if r.is("/referrers/") => {
+                Do::Say(200, vec![("Link", "<?page=2>; rel=next".into())], first.clone().into_bytes())
+            }
+            r if r.is("/manifests/sha256-") => Do::status(404),
+            _ => Do::Pass,
+        })
+        .0
+    };
+    for last in [|| Do::status(500), || Do::json("{}"), || Do::Raw(b"HTTP/1.1 200 OK\r\n".to_vec())] {
+        ask(vec![entry(&layout)], last).ok();
+        let none = ask(vec![], last);
+        assert!(none.code == 7 || none.stderr.contains("D14"), "{} {}", none.code, none.stderr);
+    }
+    // An entry that is no seal is no answer either.
+    let image = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": layout.digest.to_string(), "size": 500});
+    ask(vec![image], || Do::status(500)).refused(7, "C17");
+}
+
 #[test]
 fn c03_answers_have_a_size() {
     let Some(site) = Site::with_api() else { return };
@@ -421,6 +485,24 @@ fn c11_tokens_and_passwords() {
     site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--authfile", "basic.json"]).ok();
     assert!(basic.log().iter().any(|r| r.is("/referrers/") && r.header("authorization").is_some()));
     site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--authfile", "none.json"]).refused(7, "C11");
+    // Both in one header, which skopeo does not read, and a token under the second of its names.
+    for header in ["Basic realm=\"registry\", TOKEN", "TOKEN, Basic realm=\"registry\"", "Negotiate,TOKEN"] {
+        let both = Gateway::new(site, move |r| match (guarded("good")(r), r.path.starts_with("/token")) {
+            (Do::Say(401, headers, body), false) if r.is("/referrers/") => {
+                let token = headers[0].1.split(",scope").next().unwrap();
+                Do::Say(401, vec![("WWW-Authenticate", header.replace("TOKEN", token))], body)
+            }
+            (Do::Say(200, ..), true) => Do::json(json!({"token": "", "access_token": "good"})),
+            (other, _) => other,
+        });
+        let at = format!("docker://{}:v1", both.repository("c/eleven"));
+        let entry = json!({"auths": {format!("127.0.0.1:{}", both.port): {"auth": "bmFtZTpzZWNyZXQ="}}});
+        bench.write("both.json", entry.to_string().as_bytes());
+        let run = site.run(&bench, &["verify", &at, "--trust", "signer.crt", "--authfile", "both.json"]);
+        let asked = both.log().iter().any(|r| r.is("/referrers/") && r.header("authorization") == Some("Bearer good"));
+        run.ok();
+        assert!(asked, "{header}");
+    }
     // A token that is no good any more.
     let expired = Gateway::new(site, guarded("expired"));
     let at = format!("docker://{}:v1", expired.repository("c/eleven"));

@@ -24,6 +24,33 @@ fn a01_calls_that_cannot_be_understood() {
     assert_eq!((version.code, version.stdout.starts_with("layerseal ")), (0, true), "{version:?}");
 }
 
+/// Owners and modes in an attribute, as `force_mask` has it: overlayfs would show those on the disk.
+#[test]
+fn x07_permissions_in_attributes_are_not_supported() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let container = host.container("c", &host.image(APP));
+    let target = host.of(&container.layer, "merged");
+    for level in [1, 2] {
+        host.refused(&format!("{},xattr_permissions={level}", host.options(&container)), &target, 6, "X07");
+    }
+    // Neither for a layer that is read, nor for a volume.
+    let lowers: Vec<String> = container.lowers.iter().map(|id| host.of(id, "diff")).collect();
+    let image = host.of(&container.lowers[0], "merged");
+    std::fs::create_dir_all(&image).unwrap();
+    host.refused(&format!("lowerdir={},xattr_permissions=2", lowers.join(":")), &image, 6, "X07");
+    host.call(&format!("{},xattr_permissions=0", host.options(&container)), &target).ok();
+}
+
+#[test]
+fn x09_an_image_that_is_in_no_store() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    host.layerseal(&["prepare", &format!("{APP}:v1")]);
+    for name in ["registry.example.com/acme/nothing:v1", "nothing", "@sha256:00"] {
+        let ran = host.verb(&["prepare", name]);
+        assert!(ran.code == 2 && ran.stderr.contains("[R-X09]"), "{name}: {ran:?}");
+    }
+}
+
 #[test]
 fn a02_options_as_the_kernel_reads_them() {
     let Some(host) = Host::bare(OFF) else { return };

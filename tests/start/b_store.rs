@@ -264,7 +264,7 @@ fn b09_content_that_was_changed_before_it_was_ever_read() {
     std::fs::write(&file, EVIL).unwrap();
     let prepared = host.verb(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
     assert_eq!(prepared.code, 4, "{prepared:?}");
-    host.start_refused(&container, 4, "H08");
+    host.start_refused(&container, 4, "D07");
     // A note that somebody compared it before changes nothing: the digest is in the statement.
     let images = host.root.join("layerseal/images");
     for image in std::fs::read_dir(&images).unwrap().flatten() {
@@ -272,7 +272,7 @@ fn b09_content_that_was_changed_before_it_was_ever_read() {
             std::fs::write(image.path().join(format!("checked.{}", seal.file_name().to_str().unwrap())), "").unwrap();
         }
     }
-    host.start_refused(&container, 4, "H08");
+    host.start_refused(&container, 4, "D07");
     std::fs::write(&file, TOOL).unwrap();
     starts(&host, &container);
 }
@@ -308,7 +308,7 @@ fn b10_an_additional_store() {
     host.unmount(&container);
     std::fs::write(more.join("overlay").join(&app.layers[1]).join("diff/usr/bin/tool"), EVIL).unwrap();
     std::fs::remove_dir_all(host.root.join("layerseal/objects")).unwrap();
-    host.refused(&options(&host), &target, 4, "H08");
+    host.refused(&options(&host), &target, 4, "D07");
 }
 
 /// The caller holds the store's locks for writing and waits for us.

@@ -102,7 +102,7 @@ fn denials(host: &Host) -> Vec<(&'static str, String, Vec<u8>)> {
     let layers = host.json("overlay-layers/layers.json");
     let lowest = layers.iter().find(|l| l["id"] == image.layers[1].as_str()).unwrap();
     let vault = layerseal::vault::Vault::open(&host.root.join("layerseal")).unwrap();
-    let (merged, each) = vault.contents(&digest, Algorithm::Sha512).unwrap();
+    let made = vault.contents(&digest, Algorithm::Sha512).unwrap();
     let seals = std::fs::read_dir(host.root.join("layerseal/images").join(digest.hex()).join("seals")).unwrap();
     let seal = seals.flatten().next().unwrap().file_name().into_string().unwrap();
     let list = |digest: String| format!("# why\n{digest}\n").into_bytes();
@@ -112,8 +112,9 @@ fn denials(host: &Host) -> Vec<(&'static str, String, Vec<u8>)> {
         ("layer", "x.list".into(), list(value["layers"][1]["digest"].as_str().unwrap().into())),
         ("diff_id", "x.list".into(), list(lowest["diff-digest"].as_str().unwrap().into())),
         ("seal", "x.list".into(), list(format!("sha256:{seal}"))),
-        ("merged", "x.list".into(), list(format!("fsverity-sha512-12:{merged}"))),
-        ("layer image", "x.list".into(), list(format!("fsverity-sha512-12:{}", each[0]))),
+        ("rootfs", "x.list".into(), list(format!("fsverity-sha512-12:{}", made.rootfs))),
+        ("merged", "x.list".into(), list(format!("fsverity-sha512-12:{}", made.merged.unwrap()))),
+        ("layer image", "x.list".into(), list(format!("fsverity-sha512-12:{}", made.layers[0]))),
         ("certificate", "x.crt".into(), signer().cert.to_pem().unwrap()),
     ]
 }

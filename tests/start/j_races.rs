@@ -87,8 +87,8 @@ fn object(host: &Host, name: &str) -> PathBuf {
     let manifest = std::fs::read(host.root.join("overlay-images").join(image.id).join("manifest")).unwrap();
     let vault = layerseal::vault::Vault::open(&host.root.join("layerseal")).unwrap();
     let digest = layerseal::digest::BlobDigest::of(&manifest);
-    let (merged, _) = vault.contents(&digest, Algorithm::Sha512).unwrap();
-    host.root.join("layerseal/objects").join(merged.object_path())
+    let rootfs = vault.contents(&digest, Algorithm::Sha512).unwrap().rootfs;
+    host.root.join("layerseal/objects").join(rootfs.object_path())
 }
 
 fn tree(dir: &Path) -> Vec<String> {

@@ -18,5 +18,6 @@ mod host;
 mod i_mount;
 mod j_races;
 mod m_upper;
+mod names;
 mod sandbox;
 mod vault;

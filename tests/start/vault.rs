@@ -30,11 +30,11 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// The object of the merged EROFS image.
-fn merged(host: &Host, name: &str) -> PathBuf {
+/// The object of the EROFS image that a start mounts.
+fn rootfs(host: &Host, name: &str) -> PathBuf {
     let vault = layerseal::vault::Vault::open(&host.root.join("layerseal")).unwrap();
-    let (merged, _) = vault.contents(&manifest(host, name), Algorithm::Sha512).unwrap();
-    host.root.join("layerseal/objects").join(merged.object_path())
+    let rootfs = vault.contents(&manifest(host, name), Algorithm::Sha512).unwrap().rootfs;
+    host.root.join("layerseal/objects").join(rootfs.object_path())
 }
 
 /// Prepares the image that nobody sealed, as a host in audit mode has done it.
@@ -112,7 +112,7 @@ fn g03_another_image_in_the_vault_under_the_right_name() {
     let container = host.container("c", &host.image(APP));
     prepare_other(&host);
     let (app, other) = (place(&host, APP), place(&host, OTHER));
-    let (good, evil) = (merged(&host, APP), merged(&host, OTHER));
+    let (good, evil) = (rootfs(&host, APP), rootfs(&host, OTHER));
     std::fs::copy(other.join("digests.fsverity-sha512-12"), app.join("digests.fsverity-sha512-12")).unwrap_or_else(
         |_| {
             let name = names(&other).into_iter().find(|n| n.starts_with("digests.")).unwrap();
@@ -163,7 +163,7 @@ fn h09_the_kernel_is_given_no_filesystem_that_composefs_does_not_make() {
     let Some(host) = Host::new(AUDIT) else { return };
     let container = host.container("d", &host.image(OTHER));
     host.layerseal(&["prepare", &format!("{OTHER}:v1")]);
-    let mut crafted = std::fs::read(merged(&host, OTHER)).unwrap();
+    let mut crafted = std::fs::read(rootfs(&host, OTHER)).unwrap();
     crafted[1024 + 12] = 0xff;
     let digest = layerseal::digest::verity_digest(Algorithm::Sha512, &crafted);
     let object = host.root.join("layerseal/objects").join(digest.object_path());
@@ -173,14 +173,13 @@ fn h09_the_kernel_is_given_no_filesystem_that_composefs_does_not_make() {
     let note = place(&host, OTHER).join(note);
     let text = std::fs::read_to_string(&note).unwrap();
     let line = text.lines().next().unwrap();
-    std::fs::write(&note, text.replace(line, &format!("merged {}", digest.to_hex()))).unwrap();
+    std::fs::write(&note, text.replace(line, &format!("rootfs {}", digest.to_hex()))).unwrap();
     std::fs::create_dir_all(host.root.join("layerseal/prepared")).unwrap();
     std::fs::write(host.root.join("layerseal/prepared").join(digest.to_hex()), "").unwrap();
-    let before = host.sandbox.mounts();
-    let ran = host.start(&container);
-    assert_eq!(ran.code, 4, "{ran:?}");
-    assert!(ran.stderr.ends_with("[R-H09]\n") && ran.stderr.lines().count() == 1, "{ran:?}");
-    assert_eq!(host.sandbox.mounts(), before);
+    // Audit always starts: from the layers as they are, and not from that.
+    let ran = host.start(&container).ok();
+    assert!(ran.records.iter().any(|r| r.contains("LAYERSEAL_CASE=H09") && r.contains("LAYERSEAL_REMEDY=")), "{ran:?}");
+    assert!(host.mounts_of(&container).iter().all(|m| !m.contains("composefs:")), "{:?}", host.mounts_of(&container));
 }
 
 /// The vault or a part of it is somewhere else: nothing is written there, and nothing is mounted.

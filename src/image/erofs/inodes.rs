@@ -190,7 +190,7 @@ fn stub_stat(root: &Stat) -> Stat {
     Stat { st_mode: 0o644, xattrs: label.map(|(k, v)| (k.clone(), v.clone())).into_iter().collect(), ..root.clone() }
 }
 
-pub(in crate::image) fn is_stub_name(name: &[u8]) -> bool {
+fn is_stub_name(name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
 }
 

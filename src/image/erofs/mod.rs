@@ -12,15 +12,14 @@ use std::thread::{Scope, ScopedJoinHandle};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::writer::{ValidatedFileSystem, mkfs_erofs_versioned};
 use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
-use composefs::generic_tree::Stat;
 use composefs::tree::FileSystem;
 
-use super::tar::{Entry, Kind};
-use super::tree::{Images, LayerTree};
+use super::stack::{LayerTree, Stack};
+use super::tar::Entry;
+use super::tree::Images;
 use crate::digest::Algorithm;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 
-pub(super) use inodes::is_stub_name;
 pub use read::objects;
 pub(super) use read::read;
 
@@ -40,14 +39,14 @@ impl Writer {
         Self::merged_version(algorithm, layers, 1)
     }
 
-    /// The image of every layer, then the merged one. Layers may come slowly: what there is is worked on.
+    /// All images of these layers, in one pass over them. They may come slowly: what there is is worked on.
     ///
     /// # Errors
-    /// H03–H12: what cannot be sealed.
+    /// H03–H07: what cannot be sealed.
     pub fn all<L: Into<Vec<Entry>> + Send>(
         algorithm: Algorithm,
         layers: impl IntoIterator<Item = L> + Send,
-    ) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+    ) -> Result<Written> {
         on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write_all::<Sha256HashValue, _>(layers),
             Algorithm::Sha512 => write_all::<Sha512HashValue, _>(layers),
@@ -70,8 +69,8 @@ impl Writer {
         };
         let layers: Vec<L> = layers.into_iter().collect();
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers, None)?.into_merged()?, version),
-            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers, None)?.into_merged()?, version),
+            Algorithm::Sha256 => write(Images::<Sha256HashValue>::build(layers)?.into_merged()?, version),
+            Algorithm::Sha512 => write(Images::<Sha512HashValue>::build(layers)?.into_merged()?, version),
         })
     }
 }
@@ -84,8 +83,8 @@ impl Writer {
     /// H03–H12: what cannot be sealed.
     pub fn layer_without_whiteouts(algorithm: Algorithm, entries: &[Entry]) -> Result<Vec<u8>> {
         on_deep_stack(|| match algorithm {
-            Algorithm::Sha256 => write(bare_layer::<Sha256HashValue>(entries)?, FormatVersion::V1),
-            Algorithm::Sha512 => write(bare_layer::<Sha512HashValue>(entries)?, FormatVersion::V1),
+            Algorithm::Sha256 => write(Images::<Sha256HashValue>::bare_layer(entries)?, FormatVersion::V1),
+            Algorithm::Sha512 => write(Images::<Sha512HashValue>::bare_layer(entries)?, FormatVersion::V1),
         })
     }
 }
@@ -110,36 +109,56 @@ fn fell() -> Refusal {
     Refusal::new(Case::Bug, "tree", "it cannot be handled")
 }
 
-/// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
-/// unset where the layer does not give it: the form that others sign.
-pub(super) fn bare_layer<'a, H: FsVerityHashValue>(
-    entries: impl IntoIterator<Item = &'a Entry>,
-) -> Result<FileSystem<H>> {
-    let kept: Vec<Entry> =
-        entries.into_iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque)).cloned().collect();
-    Ok(Images::<H>::build_on(Stat::uninitialized(), [kept], None)?.bare_merged())
+/// The EROFS images of one image: of one tree at least.
+#[derive(Debug)]
+pub struct Written {
+    /// That of each layer, lowest first, of which a stack shows the container's tree; and the one of that tree.
+    /// Or why there is no such tree.
+    pub container: Result<(Vec<Vec<u8>>, Vec<u8>)>,
+    /// composefs' canonical tree, or why there is none.
+    pub merged: Result<Vec<u8>>,
 }
 
 /// Layers are written while the next one's tree is built, and their trees are gone when they are: of a large
 /// image there are never more than a few.
-fn write_all<H: FsVerityHashValue, I: IntoIterator<Item: Into<Vec<Entry>>>>(
-    layers: I,
-) -> Result<(Vec<Vec<u8>>, Vec<u8>)> {
+fn write_all<H: FsVerityHashValue, I: IntoIterator<Item: Into<Vec<Entry>>>>(layers: I) -> Result<Written> {
     std::thread::scope(|scope| {
         let (send, trees) = std::sync::mpsc::sync_channel::<LayerTree<H>>(0);
         let writer = deep(scope, move || {
             trees.into_iter().map(|layer| write::write(layer.tree, Some(layer.whiteout))).collect::<Result<Vec<_>>>()
         })?;
         // A writer that has ended tells why when it is joined.
-        let images = Images::build(layers, Some(&mut |tree| _ = send.send(tree)));
+        let (stack, images) = build(layers, |tree| _ = send.send(tree));
         drop(send);
         let layers = writer.join().unwrap_or_else(|_| Err(fell()));
         // What is wrong with a layer's entries comes before what is wrong with its image. And one image is
         // written at a time: the writer needs more memory than the tree.
-        let images = images?;
-        let layers = layers?;
-        Ok((layers, write::write(images.into_merged()?, None)?))
+        let container = stack.and_then(|stack| Ok((layers?, write::write(stack.into_tree(), None)?)));
+        let merged = images.and_then(Images::into_merged).and_then(|tree| write::write(tree, None));
+        match (container, merged) {
+            // Only what is wrong with the image itself.
+            (Err(refusal), _) | (_, Err(refusal)) if refusal.case().class() != Class::Rejected => Err(refusal),
+            (Err(refusal), Err(_)) => Err(refusal),
+            (container, merged) => Ok(Written { container, merged }),
+        }
     })
+}
+
+type Trees<H> = (Result<Stack<H>>, Result<Images<H>>);
+
+/// Both trees, layer by layer; `each` gets that of a layer as soon as there is one.
+fn build<H: FsVerityHashValue>(
+    layers: impl IntoIterator<Item: Into<Vec<Entry>>>,
+    mut each: impl FnMut(LayerTree<H>),
+) -> Trees<H> {
+    let (mut stack, mut images) = (Ok(Stack::default()), Ok(Images::new()));
+    for (number, entries) in layers.into_iter().enumerate() {
+        let within = |r: Refusal| r.within(format!("layer {number}"));
+        let entries = entries.into();
+        stack = stack.and_then(|mut stack| stack.add(&entries).map_err(within).map(&mut each).map(|()| stack));
+        images = images.and_then(|mut images| images.add(entries).map_err(within).map(|()| images));
+    }
+    (stack, images)
 }
 
 fn write<H: FsVerityHashValue>(tree: FileSystem<H>, version: FormatVersion) -> Result<Vec<u8>> {

@@ -28,15 +28,20 @@ const SLOT: usize = 32;
 /// Behind the header of composefs and the superblock.
 const FIRST_INODE: usize = 1024 + size_of::<Superblock>();
 
-/// Writes `tree`. Character devices of the number `whiteout` become 0:0, and act as whiteouts in a stack; those
-/// that are 0:0 in the tree are escaped and only shown.
+/// Writes `tree`. With the number `whiteout` it is that of a layer for a stack: character devices of that number
+/// become 0:0, and they and the attributes for overlayfs act. Without, both are escaped and only shown.
+///
+/// Only trees that are shown by themselves have the devices that V1 puts into the root: in a stack they would
+/// hide what lower layers have under these names.
 ///
 /// # Errors
 /// [`Case::H06Entry`] for what EROFS cannot hold.
 pub(super) fn write<H: FsVerityHashValue>(mut tree: FileSystem<H>, whiteout: Option<u64>) -> Result<Vec<u8>> {
-    add_stubs(&mut tree);
+    if whiteout.is_none() {
+        add_stubs(&mut tree);
+    }
     let inodes = Inodes::new(&tree)?;
-    let shared = Shared::new(&inodes)?;
+    let shared = Shared::new(&inodes, whiteout.is_some())?;
     let time = inodes.nodes.iter().map(|node| time(node.stat())).min().unwrap_or_default();
     let mut image = Image { inodes, shared, time, whiteout, starts: Vec::new(), with_blocks: Vec::new() };
     let ends = image.layout()?;
@@ -172,7 +177,7 @@ fn head(compact: bool) -> usize {
 impl<'a, H: FsVerityHashValue> Image<'a, H> {
     fn shape(&self, number: usize) -> Result<Shape<'a, H>> {
         let node = &self.inodes.nodes[number];
-        let attributes = self.shared.split(attributes(number, node));
+        let attributes = self.shared.split(attributes(number, node, self.whiteout.is_some()));
         let (links, content) = match node {
             Node::Directory { .. } => {
                 let names = self.inodes.names(number);

@@ -110,8 +110,12 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
     }
 }
 
-/// The attributes of one inode, sorted.
-pub(super) fn attributes<'a, H: FsVerityHashValue>(number: usize, node: &Node<'a, H>) -> Vec<Attribute<'a, H>> {
+/// The attributes of one inode, sorted. In the tree of a layer those for overlayfs are ours, and `act`.
+pub(super) fn attributes<'a, H: FsVerityHashValue>(
+    number: usize,
+    node: &Node<'a, H>,
+    act: bool,
+) -> Vec<Attribute<'a, H>> {
     let mut found = Vec::new();
     let stat = match node {
         Node::Directory { dir, holds_escaped, .. } => {
@@ -141,8 +145,8 @@ pub(super) fn attributes<'a, H: FsVerityHashValue>(number: usize, node: &Node<'a
     for (name, value) in &stat.xattrs {
         // What a layer gives for overlayfs is to be seen, not to act.
         found.push(match name.as_bytes().strip_prefix(XATTR_OVERLAY_PREFIX) {
-            Some(rest) => Attribute::bytes([XATTR_OVERLAY_ESCAPED_PREFIX, rest].concat(), value),
-            None => Attribute::bytes(name.as_bytes(), value),
+            Some(rest) if !act => Attribute::bytes([XATTR_OVERLAY_ESCAPED_PREFIX, rest].concat(), value),
+            _ => Attribute::bytes(name.as_bytes(), value),
         });
     }
     found.sort_by(Attribute::order);
@@ -158,13 +162,13 @@ pub(super) struct Shared<'a, H: FsVerityHashValue> {
 }
 
 impl<'a, H: FsVerityHashValue> Shared<'a, H> {
-    pub(super) fn new(inodes: &Inodes<'a, H>) -> Result<Self> {
+    pub(super) fn new(inodes: &Inodes<'a, H>, act: bool) -> Result<Self> {
         // Two attributes of each file follow from its digest: it is enough to count that.
         let mut digests: HashMap<&H, u32> = HashMap::with_capacity(inodes.nodes.len());
         let mut others: HashMap<Attribute<'a, H>, u32> = HashMap::new();
         let mut has_acl = false;
         for (number, node) in inodes.nodes.iter().enumerate() {
-            let found = attributes(number, node);
+            let found = attributes(number, node, act);
             if found.len() > usize::from(u8::MAX) {
                 return Err(too_large("a file with more than 255 extended attributes"));
             }

@@ -59,16 +59,21 @@ fn i04_what_a_killed_mount_left_is_swept_up() {
 }
 
 #[test]
-fn i09_stack_and_merged_are_the_same_under_verity() {
+fn i09_stack_and_rootfs_are_the_same_under_verity() {
     if !new_enough() {
         return;
     }
     let sealed = Sealed::new();
     sealed.mount().ok();
-    let merged = tree::dump(&sealed.root(""));
+    // A layer counts the names that it gave, whatever upper ones hide.
+    let uncounted = |lines: Vec<String>| -> Vec<String> {
+        let strip = |line: &String| line.split(' ').filter(|w| !w.starts_with("links=")).collect::<Vec<_>>().join(" ");
+        lines.iter().map(strip).collect()
+    };
+    let rootfs = uncounted(tree::dump(&sealed.root("")));
     sealed.bench.run(&["umount", "root"]).ok();
     sealed.mount_with(&["--stack"]).ok();
-    assert_eq!(merged, tree::dump(&sealed.root("")));
+    assert_eq!(rootfs, uncounted(tree::dump(&sealed.root(""))));
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn g03_another_signed_erofs_is_no_substitute() {
         return;
     }
     let sealed = Sealed::new();
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     // The image of layer 0 carries a good signature by the same signer; it is a replay all the same.
     let digests = sealed.bench.run(&["digest", "app", "--json"]).ok().json();
     let layer = digests["roles"].as_array().unwrap().iter().find(|r| r["role"] == "layer-0").unwrap()["digest"]
@@ -121,7 +121,7 @@ fn g04_protected_files_cannot_be_written() {
         return;
     }
     let sealed = Sealed::new();
-    for path in [sealed.object(&TOOL), sealed.merged()] {
+    for path in [sealed.object(&TOOL), sealed.rootfs()] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(errno(File::options().write(true).open(&path)), libc::EPERM);
         assert_eq!(errno(File::options().append(true).open(&path)), libc::EPERM);

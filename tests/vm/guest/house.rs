@@ -26,9 +26,9 @@ fn g05_fsck_finds_a_changed_block_and_names_the_file() {
     bench.run(&["fsck", "--repair"]).ok();
     bench.run(&["fsck"]).ok();
     assert_eq!(fs::read(sealed.object(&TOOL)).unwrap(), TOOL);
-    // The merged EROFS image, which is then made of the layers, with its signature if there was one.
-    disk.flip(&sealed.merged(), 1);
-    damaged(&bench.run(&["fsck"]), "merged: EROFS image: object ");
+    // The EROFS image that is mounted, which is then made of the layers, with its signature if there was one.
+    disk.flip(&sealed.rootfs(), 1);
+    damaged(&bench.run(&["fsck"]), "rootfs: EROFS image: object ");
     bench.run(&["gc"]).refused(4, "G05");
     bench.run(&["fsck", "--repair"]).ok();
     bench.run(&["fsck"]).ok();

@@ -22,7 +22,7 @@ fn k01_k02_files_of_the_vault_cannot_be_changed() {
     }
     let sealed = Sealed::new();
     sealed.mount().ok();
-    for file in [sealed.object(&TOOL), sealed.merged()] {
+    for file in [sealed.object(&TOOL), sealed.rootfs()] {
         assert_eq!(errno(File::options().write(true).open(&file)), libc::EPERM);
         assert_eq!(errno(File::options().append(true).open(&file)), libc::EPERM);
         assert_eq!(errno(File::options().write(true).truncate(true).open(&file)), libc::EPERM);

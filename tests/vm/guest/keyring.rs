@@ -65,7 +65,7 @@ fn signatures_are_enrolled_where_the_keyring_has_the_key() {
     bench.run(&["keyring", "add-cert", "signer.crt"]).ok();
     let sealed = Sealed::in_bench(bench);
     sealed.mount().ok();
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     assert!(verity::has_signature(&File::open(&merged).unwrap()));
     sealed.bench.run(&["umount", "root"]).ok();
     // IPE and require_signatures ask for it; the seal's EROFS opens even then.
@@ -90,7 +90,7 @@ fn a_signer_unknown_to_the_kernel_is_checked_by_us_alone() {
     std::fs::create_dir(bench.path("root")).unwrap();
     let sealed = Sealed { bench };
     sealed.mount().ok();
-    assert!(!verity::has_signature(&File::open(sealed.merged()).unwrap()));
+    assert!(!verity::has_signature(&File::open(sealed.rootfs()).unwrap()));
 }
 
 #[test]

@@ -68,14 +68,14 @@ impl Sealed {
             .join(layerseal::digest::verity_digest(layerseal::digest::Algorithm::Sha512, content).object_path())
     }
 
-    /// The object of the merged EROFS image.
-    pub fn merged(&self) -> PathBuf {
+    /// The object of the EROFS image that is mounted.
+    pub fn rootfs(&self) -> PathBuf {
         let digest = self.bench.run(&["digest", "app", "--json"]).ok().json();
-        let merged = digest["roles"].as_array().unwrap().iter().find(|r| r["role"] == "merged").unwrap()["digest"]
+        let rootfs = digest["roles"].as_array().unwrap().iter().find(|r| r["role"] == "rootfs").unwrap()["digest"]
             .as_str()
             .unwrap()
             .to_owned();
-        self.bench.vault().join("objects").join(&merged[..2]).join(&merged[2..])
+        self.bench.vault().join("objects").join(&rootfs[..2]).join(&rootfs[2..])
     }
 }
 

@@ -20,13 +20,13 @@ use crate::{Sealed, TOOL, new_enough};
 fn prepared(sealed: &Sealed) -> PreparedImage {
     let vault = Vault::open(&sealed.bench.vault()).unwrap();
     let image = vault.image(&Reference::Tag("app".into()), &Budget::STANDARD).unwrap();
-    let object = sealed.merged();
+    let object = sealed.rootfs();
     let hex = object.strip_prefix(sealed.bench.vault().join("objects")).unwrap().to_str().unwrap().replace('/', "");
-    let merged = VerityDigest::new(Algorithm::Sha512, &hex::decode(hex).unwrap()).unwrap();
+    let rootfs = VerityDigest::new(Algorithm::Sha512, &hex::decode(hex).unwrap()).unwrap();
     // The layers' own images are not mounted.
-    let verified =
-        layerseal::verify::unsigned(&image, merged, &[merged; 2], &layerseal::policy::Denied::nothing()).unwrap();
-    prepare(&vault, &verified, Shape::Merged, VerityMode::Require, &Budget::STANDARD).unwrap()
+    let digests = layerseal::image::Digests { rootfs, merged: None, layers: vec![rootfs; 2] };
+    let verified = layerseal::verify::unsigned(&image, &digests, &layerseal::policy::Denied::nothing()).unwrap();
+    prepare(&vault, &verified, Shape::Root, VerityMode::Require, &Budget::STANDARD).unwrap()
 }
 
 fn place(sealed: &Sealed, volatile: bool) -> Place {

@@ -250,7 +250,7 @@ fn l04_what_an_older_version_lost_is_told_and_made_again() {
     }
     let (what, disk) = disks().remove(0);
     let sealed = crate::Sealed::in_bench(disk.bench());
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     let content = fs::read(&merged).unwrap();
     as_older_versions_did(&sealed.bench, &merged, &signature(stranger(), &content));
     reboot(&disk);

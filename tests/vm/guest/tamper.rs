@@ -30,7 +30,7 @@ fn g05_a_changed_first_block_of_the_erofs_is_not_mounted() {
     }
     let disk = Disk::new(64, true);
     let sealed = Sealed::in_bench(disk.bench());
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     disk.flip(&merged, 0);
     // The digest still measures right: it is in the descriptor. The first read tells.
     sealed.mount().refused(4, "G05");
@@ -57,7 +57,7 @@ fn g05_a_changed_later_block_of_the_erofs_gives_eio() {
     bench.run(&["pull", "oci:image", "--name", "app", "--require-signature", "--trust", "signer.crt"]).ok();
     std::fs::create_dir(bench.path("root")).unwrap();
     let sealed = Sealed { bench };
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     let blocks = std::fs::metadata(&merged).unwrap().len() / 4096;
     assert!(blocks > 6, "{blocks}");
     disk.flip(&merged, blocks / 2);
@@ -82,7 +82,7 @@ fn j01_the_measured_descriptor_is_what_is_mounted() {
         return;
     }
     let sealed = Sealed::new();
-    let merged = sealed.merged();
+    let merged = sealed.rootfs();
     let evil = sealed.bench.write("evil.erofs", &vec![0; 16_384]);
     // Somebody swaps the file all the time; every mount is either refused or the right one.
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -1,0 +1,290 @@
+//! What podman leaves behind when a container is refused. Before `precreate` it has filled the container's new
+//! volumes from a root that nobody had verified, and written users and groups into its upper directory; the volume
+//! stays, and the next container would be given it. So what was first filled for a container that was refused is
+//! remembered, and refused, until a person says otherwise.
+//!
+//! In `/var/lib/layerseal`, because volumes outlive the boot; beside the rollback floors, and with their limits: not
+//! in the graph root, which is what an attacker writes.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, fstat, openat, statx, unlinkat};
+use serde::{Deserialize, Serialize};
+
+use super::seen::may_be_filled;
+use crate::digest::BlobDigest;
+use crate::invoke::{Config, Mount};
+use crate::report::{Case, Refusal, Result};
+use crate::sys::files::{self, Within};
+use crate::sys::mounts::{self, MountInfo};
+
+const PLACE: &str = "/var/lib/layerseal";
+const DIRECTORY: &str = "filled";
+/// A path and a few words.
+const MAX_NOTE: u64 = 16 << 10;
+
+/// What podman writes into the upper directory for a user that the image does not know (libpod,
+/// `generatePasswdAndGroup`).
+const WRITTEN: [&str; 2] = ["etc/passwd", "etc/group"];
+
+/// Something that podman filled for a container that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// Where it was, for people.
+    path: String,
+    /// Which one it is: a directory of the same name made later is another.
+    inode: u64,
+    /// When it was made, in nanoseconds since 1970.
+    born: i128,
+    /// Why the container was refused.
+    case: String,
+    container: String,
+}
+
+/// What a container was given, as far as podman may just have filled it.
+pub(super) struct Filled {
+    places: Vec<Place>,
+    /// Copies of the image's users and groups.
+    written: Vec<PathBuf>,
+    /// What is older was not made for this start.
+    since: i128,
+    /// The mounts that there were.
+    all: Vec<MountInfo>,
+}
+
+struct Place {
+    source: PathBuf,
+    /// What the root has at the mount's place, where that can be told.
+    names: Option<BTreeSet<OsString>>,
+}
+
+impl Filled {
+    /// Looks at the mounts of `config` and at `root`, on which nobody has verified anything yet. `started` is when
+    /// podman was, in nanoseconds since 1970, where that is known.
+    pub(super) fn before(config: &Config, root: Option<&Path>, started: Option<i128>) -> Self {
+        let all = mounts::mountinfo().unwrap_or_default();
+        let top = root.and_then(|root| mounts::topmost(&all, std::fs::canonicalize(root).ok()?.to_str()?));
+        let option = |key: &str| {
+            let option = top?.super_options.iter().find_map(|o| o.strip_prefix(key))?;
+            let path = mounts::unescape(option.as_bytes());
+            Some(PathBuf::from(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
+        };
+        // Overlayfs makes its own directory when it is mounted, and podman was started before it fills anything.
+        let mounted =
+            option("workdir=").and_then(|work| born(&openat(CWD, work.join("work"), PATH, Mode::empty()).ok()?));
+        let since = mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MAX);
+        let within = root.and_then(|root| Within::open(root).ok());
+        let names = |place: &Path| -> Option<BTreeSet<OsString>> {
+            let dir = match within.as_ref()?.dir(place) {
+                Ok(_) => within.as_ref()?.read(place).ok()?,
+                Err(_) => return Some(BTreeSet::new()),
+            };
+            files::names(dir).ok().map(BTreeSet::from_iter)
+        };
+        let places = config.mounts.iter().filter(|m| may_be_filled(m)).flat_map(|mount| {
+            let place = |source: &PathBuf| Place { source: source.clone(), names: names(&mount.destination) };
+            mount.sources.iter().map(place).collect::<Vec<_>>()
+        });
+        // Where the root is read-only podman mounts copies.
+        let copies =
+            config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
+        let copies = copies.flat_map(|mount| mount.sources.clone());
+        let written =
+            option("upperdir=").into_iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
+        Self { places: places.collect(), written: written.collect(), since, all }
+    }
+
+    /// When podman began to fill anything for this start.
+    pub(super) fn since(&self) -> i128 {
+        self.since
+    }
+
+    /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
+    pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
+        let mut named = Vec::new();
+        for path in self.filled() {
+            let shown = path.display().to_string();
+            match note(&path, refusal.case(), container) {
+                Ok(()) => named.push(shown),
+                Err(e) => {
+                    log::error!("{shown}: filled for a container that was refused, and not noted: {e}");
+                    named.push(format!("{shown} (not noted: {e})"));
+                }
+            }
+        }
+        match named.is_empty() {
+            true => refusal,
+            false => refusal.and(format!("podman had filled {}, which is refused from now on", named.join(", "))),
+        }
+    }
+
+    fn filled(&self) -> Vec<PathBuf> {
+        let is_new = |file: &OwnedFd| born(file).is_some_and(|(_, born)| born >= self.since);
+        let holds_new = |dir: &Path, names: Option<&BTreeSet<OsString>>| {
+            let Ok(dir) = openat(CWD, dir, FOLLOW | OFlags::DIRECTORY, Mode::empty()) else { return false };
+            let Ok(entries) = openat(&dir, ".", READ, Mode::empty()).map_err(Into::into).and_then(files::names) else {
+                return true;
+            };
+            let mut copies = entries.iter().filter(|name| names.is_none_or(|names| names.contains(*name)));
+            copies.any(|name| openat(&dir, name, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)))
+        };
+        let volumes = self.places.iter().flat_map(|place| {
+            // A part of a volume is mounted by another path, and what is filled is the volume.
+            let part = Spot::open(&place.source, &self.all).filter(|spot| spot.is_mount);
+            let whole = part.and_then(|spot| spot.stable(&self.all)).filter(|whole| *whole != place.source);
+            let above = whole.iter().flat_map(|whole| whole.ancestors().map(Path::to_owned)).collect::<Vec<_>>();
+            let candidates = above.into_iter().chain((whole.is_none()).then(|| place.source.clone()));
+            candidates.filter(|dir| holds_new(dir, place.names.as_ref())).collect::<Vec<_>>()
+        });
+        let written = self.written.iter().cloned();
+        let written = written.filter(|path| openat(CWD, path, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)));
+        volumes.chain(written).collect()
+    }
+
+    /// # Errors
+    /// [`Case::O10Filled`] for a mount of something that was filled for a container that was refused, for a part of
+    /// it, and for what holds it.
+    pub(super) fn check(&self, mounts: &[Mount]) -> Result<()> {
+        let notes = notes()?;
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+        // Those that are still what they were.
+        let still = |noted| -> Option<(&(String, Note), Spot)> {
+            let noted: &(String, Note) = noted;
+            let file = openat(CWD, noted.1.path.as_str(), FOLLOW, Mode::empty()).ok()?;
+            let same = born(&file) == Some((noted.1.inode, noted.1.born));
+            same.then(|| Some((noted, Spot::of(&file, &all)?))).flatten()
+        };
+        let live: Vec<(&(String, Note), Spot)> = notes.iter().filter_map(still).collect();
+        let sources = mounts.iter().flat_map(|m| m.sources.iter().cloned());
+        for path in sources.chain(self.written.iter().cloned()) {
+            let Ok(file) = openat(CWD, &path, FOLLOW, Mode::empty()) else { continue };
+            let (it, at) = (born(&file), Spot::of(&file, &all));
+            let found = notes.iter().find(|(_, note)| it == Some((note.inode, note.born))).or_else(|| {
+                let at = at.as_ref()?;
+                live.iter().find(|(_, spot)| at.touches(spot)).map(|(noted, _)| *noted)
+            });
+            if let Some((name, note)) = found {
+                let why = format!(
+                    "{} was refused ({}) when podman had filled it; {PLACE}/{DIRECTORY}/{name}",
+                    if note.container.is_empty() { "a container" } else { note.container.as_str() },
+                    note.case
+                );
+                return Err(Refusal::new(Case::O10Filled, path.display().to_string(), why));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As the kernel does with the source of a mount.
+const FOLLOW: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Where a file is in its filesystem, whatever part of that is mounted where.
+struct Spot {
+    device: (u32, u32),
+    path: PathBuf,
+    /// It is where a mount begins.
+    is_mount: bool,
+}
+
+impl Spot {
+    fn open(path: &Path, all: &[MountInfo]) -> Option<Self> {
+        Self::of(&openat(CWD, path, FOLLOW, Mode::empty()).ok()?, all)
+    }
+
+    /// The path of it by the mount that shows most of its filesystem: others may be gone soon.
+    fn stable(&self, all: &[MountInfo]) -> Option<PathBuf> {
+        let shows = |m: &&MountInfo| m.device == self.device && self.path.starts_with(&m.root);
+        let mount = all.iter().filter(shows).min_by_key(|m| (m.root.len(), m.target.len()))?;
+        let path = Path::new(&mount.target).join(self.path.strip_prefix(&mount.root).ok()?);
+        Self::open(&path, all).filter(|found| found.path == self.path).map(|_| path)
+    }
+
+    fn of(file: &OwnedFd, all: &[MountInfo]) -> Option<Self> {
+        let identity = mounts::identify(file).ok()?;
+        let mount = all.iter().find(|m| m.id == identity.mountinfo)?;
+        // The kernel's own word for it.
+        let path = std::fs::read_link(files::proc_path(file)).ok()?;
+        let rest = path.strip_prefix(&mount.target).ok()?;
+        Some(Self { device: mount.device, path: Path::new(&mount.root).join(rest), is_mount: identity.is_root })
+    }
+
+    fn touches(&self, other: &Self) -> bool {
+        self.device == other.device && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
+    }
+}
+
+/// Its inode and when it was made; when its inode was changed last, where the filesystem keeps no more.
+fn born(file: &OwnedFd) -> Option<(u64, i128)> {
+    let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::CTIME;
+    let found: Statx = statx(file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+    let has = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let at = if has { found.stx_btime } else { found.stx_ctime };
+    Some((found.stx_ino, i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)))
+}
+
+fn note(path: &Path, case: Case, container: &str) -> std::io::Result<()> {
+    let file = openat(CWD, path, FOLLOW, Mode::empty())?;
+    let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
+    let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
+    let note = Note { path, inode, born, case, container };
+    std::fs::create_dir_all(PLACE)?;
+    let dir = files::make_dir_at(files::open_dir(Path::new(PLACE))?, DIRECTORY)?;
+    sweep(&dir);
+    files::write_atomic(&dir, &name_of(&note), 0o600, &serde_json::to_vec_pretty(&note)?)
+}
+
+fn name_of(note: &Note) -> String {
+    BlobDigest::of(format!("{}\0{} {}", note.path, note.inode, note.born).as_bytes()).hex()[..32].to_owned()
+}
+
+/// Takes away the notes of what is gone.
+fn sweep(dir: &OwnedFd) {
+    for (name, note) in read(dir).unwrap_or_default() {
+        if matches!(std::fs::symlink_metadata(&note.path), Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
+            let _ = unlinkat(dir, &name, AtFlags::empty());
+        }
+    }
+}
+
+/// All notes with the names of their files.
+///
+/// # Errors
+/// [`Case::O10Notes`] for one that cannot be read, or that others than root could have written.
+fn notes() -> Result<Vec<(String, Note)>> {
+    let place = Path::new(PLACE).join(DIRECTORY);
+    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O10Notes, place.display().to_string(), e);
+    let dir = match files::open_dir(&place) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(refuse(&e)),
+    };
+    let stat = fstat(&dir).map_err(|e| refuse(&e))?;
+    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
+        return Err(refuse(&"others than root can write to it"));
+    }
+    read(&dir).map_err(|e| refuse(&e))
+}
+
+fn read(dir: &OwnedFd) -> std::io::Result<Vec<(String, Note)>> {
+    let mut notes = Vec::new();
+    for name in files::names(dir.as_fd())? {
+        let bad = |e: &dyn std::fmt::Display| std::io::Error::other(format!("{}: {e}", name.to_string_lossy()));
+        let name = name.to_str().ok_or_else(|| bad(&"a name that is no UTF-8"))?;
+        // One that is being written.
+        if name.starts_with(".new-") {
+            continue;
+        }
+        let bytes = files::open_file_at(dir, name).and_then(|f| files::read_all(f, MAX_NOTE)).map_err(|e| bad(&e))?;
+        notes.push((name.to_owned(), serde_json::from_slice(&bytes).map_err(|e| bad(&e))?));
+    }
+    Ok(notes)
+}

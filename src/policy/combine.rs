@@ -1,0 +1,125 @@
+//! What is asked of an image by all rules for its names together: each setting in its strictest form.
+
+use std::collections::BTreeMap;
+
+use super::rule::Settings;
+use super::{Cover, Decision, Mode};
+
+/// What one name of an image asks.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    /// All of it.
+    pub decision: &'a Decision,
+    /// What the rule says itself; the rest is the default's.
+    pub said: &'a Settings,
+}
+
+/// The rules that had a say in each setting.
+pub type Sources = BTreeMap<&'static str, Vec<String>>;
+
+/// Combines the parts, of which there is one at least; `first` is the one that decides what is left.
+///
+/// A rule with `mode = "off"` asks for nothing. Where another name asks for more, only what it says itself
+/// counts, and not what it has from the default.
+pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
+    let mode = parts.iter().map(|p| p.decision.mode).min().unwrap_or(first.mode);
+    let mut all = Combined { mode, parts, sources: Sources::new() };
+    let deciding: Vec<&Decision> = parts.iter().map(|p| p.decision).filter(|d| d.mode == mode).collect();
+    all.set("mode", &deciding);
+    let (certificates, anchors, stores) = all.trust();
+    Decision {
+        mode,
+        certificates,
+        anchors,
+        stores,
+        binding: all.strictest("binding", first.binding, |s| s.binding.is_some(), |d| d.binding),
+        // True is the stricter one.
+        identity: !all.strictest("identity", !first.identity, |s| s.identity.is_some(), |d| !d.identity),
+        verity: all.strictest("verity", first.verity, |s| s.verity.is_some(), |d| d.verity),
+        upper: all.strictest("upper", first.upper, |s| s.upper.is_some(), |d| d.upper),
+        dates: all.strictest("dates", first.dates, |s| s.dates.is_some(), |d| d.dates),
+        fetch: all.strictest("fetch", first.fetch, |s| s.fetch.is_some(), |d| d.fetch),
+        fetch_timeout: all.strictest(
+            "fetch_timeout",
+            first.fetch_timeout,
+            |s| s.fetch_timeout.is_some(),
+            |d| d.fetch_timeout,
+        ),
+        cover: all.cover(),
+        rollback: all.strictest("rollback", first.rollback, |s| s.rollback.is_some(), |d| d.rollback),
+        source: first.source.clone(),
+        sources: all.sources,
+        names: Vec::new(),
+        name: None,
+    }
+}
+
+struct Combined<'a> {
+    mode: Mode,
+    parts: &'a [Part<'a>],
+    sources: Sources,
+}
+
+impl<'a> Combined<'a> {
+    /// The parts that have a say in a setting.
+    fn asking(&self, says: impl Fn(&Settings) -> bool) -> Vec<&'a Decision> {
+        let counts = |p: &&Part<'_>| p.decision.mode != Mode::Off || self.mode == Mode::Off || says(p.said);
+        self.parts.iter().filter(counts).map(|p| p.decision).collect()
+    }
+
+    /// Values are in the order of strictness, the strictest first.
+    fn strictest<T: Ord + Copy>(
+        &mut self,
+        setting: &'static str,
+        default: T,
+        says: impl Fn(&Settings) -> bool,
+        value: impl Fn(&Decision) -> T,
+    ) -> T {
+        let asking = self.asking(says);
+        let strictest = asking.iter().map(|d| value(d)).min().unwrap_or(default);
+        let of = |d: &&&Decision| value(d) == strictest;
+        self.set(setting, &asking.iter().filter(of).copied().collect::<Vec<_>>());
+        strictest
+    }
+
+    fn set(&mut self, setting: &'static str, from: &[&Decision]) {
+        let mut sources: Vec<String> = from.iter().map(|d| d.source.clone()).collect();
+        sources.sort();
+        sources.dedup();
+        self.sources.insert(setting, sources);
+    }
+
+    /// Whom all of them trust.
+    fn trust(&mut self) -> (Vec<crate::pki::Certificate>, Vec<crate::pki::Anchor>, Vec<String>) {
+        let asking = self.asking(|s| s.trust.is_some());
+        self.set("trust", &asking);
+        let Some((first, rest)) = asking.split_first() else { return (Vec::new(), Vec::new(), Vec::new()) };
+        let signer = |f: &str| rest.iter().all(|d| d.certificates.iter().any(|c| c.fingerprint() == f));
+        let anchor = |f: &str| rest.iter().all(|d| d.anchors.iter().any(|a| a.fingerprint() == f));
+        let mut stores: Vec<String> = asking.iter().flat_map(|d| d.stores.iter().cloned()).collect();
+        if !rest.is_empty() {
+            let by_all = |s: &String| asking.iter().all(|d| d.stores.contains(s));
+            stores.retain(by_all);
+            stores.sort();
+        }
+        stores.dedup();
+        (
+            first.certificates.iter().filter(|c| signer(c.fingerprint())).cloned().collect(),
+            first.anchors.iter().filter(|a| anchor(a.fingerprint())).cloned().collect(),
+            stores,
+        )
+    }
+
+    /// What may be covered by all of them: of two places that are in one another the inner one.
+    fn cover(&mut self) -> Vec<Cover> {
+        let asking = self.asking(|s| s.cover.is_some());
+        self.set("cover", &asking);
+        let Some((first, rest)) = asking.split_first() else { return Vec::new() };
+        rest.iter().fold(first.cover.clone(), |both, other| {
+            let within = |one: &Cover, all: &[Cover]| all.iter().any(|c| c.holds(one.path()));
+            let mut left: Vec<Cover> = both.iter().filter(|c| within(c, &other.cover)).cloned().collect();
+            left.extend(other.cover.iter().filter(|c| within(c, &both) && !both.contains(c)).cloned());
+            left
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! What podman writes into a container's upper directory before it calls `precreate`. Its own overlay copies up
+//! from layers that nobody has verified: so a directory must be as the image has it, and users and groups must begin
+//! with the image's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statat, statx};
+
+use crate::invoke::IdMapping;
+use crate::sys::files;
+
+/// The mode that containers-storage gives the root directory of layers (drivers/overlay, `defaultPerms`).
+const ROOT_MODE: u32 = 0o555;
+/// Links and files that podman makes (libpod, `mountStorage` and `generatePasswdAndGroup`).
+const WRITTEN: [&str; 3] = ["/etc/mtab", "/etc/passwd", "/etc/group"];
+/// Users of a large image.
+const MAX_FILE: u64 = 16 << 20;
+
+/// What podman had to do for a container.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The container's user and group, as it sees them.
+    pub user: (u32, u32),
+    /// Its working directory, which is made where it is missing.
+    pub directory: PathBuf,
+    /// What is older is not of this start; in nanoseconds since 1970.
+    pub since: i128,
+}
+
+/// An upper directory beside the image that it is to lie over.
+pub(super) struct Beside<'a> {
+    pub(super) upper: &'a OwnedFd,
+    /// The image alone.
+    pub(super) image: &'a OwnedFd,
+    /// How IDs of the container are written in the upper directory.
+    pub(super) maps: Option<(&'a IdMapping, &'a IdMapping)>,
+    /// What podman may have written; nothing where it has not been at it.
+    pub(super) written: Option<&'a Written>,
+    /// Only what is as new as this counts.
+    pub(super) since: Option<i128>,
+}
+
+impl Beside<'_> {
+    /// Whether `path` is where podman writes. A container's own changes may be many, and are not looked through for
+    /// what is new.
+    fn is_podmans(&self, path: &Path) -> bool {
+        let Some((written, _)) = self.written.zip(self.since) else { return true };
+        let directory = clean(&written.directory);
+        WRITTEN.map(Path::new).into_iter().chain([directory.as_path()]).any(|place| place.starts_with(path))
+    }
+
+    /// The first entry that is not as it would be if podman had copied it from `image`, or that it does not make.
+    pub(super) fn odd(&self) -> io::Result<Option<PathBuf>> {
+        if self.is_first()? {
+            // For reading: a path alone has no attributes.
+            let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
+            let (root, sealed) = (fstat(&own)?, fstat(&image)?);
+            let mode = [sealed.st_mode & 0o7777, ROOT_MODE].contains(&(root.st_mode & 0o7777));
+            let owner = [owner(&sealed), self.mapped((0, 0))].contains(&owner(&root));
+            if !mode || !owner || attributes(&own)? != attributes(&image)? {
+                return Ok(Some("/".into()));
+            }
+        }
+        self.directory(Path::new("."))
+    }
+
+    fn directory(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        for name in files::names(files::open_dir_at(self.upper, path)?)? {
+            let path = path.join(&name);
+            let shown = Path::new("/").join(path.strip_prefix(".").unwrap_or(&path));
+            if !self.is_podmans(&shown) {
+                continue;
+            }
+            let stat = statat(self.upper, &path, AtFlags::SYMLINK_NOFOLLOW)?;
+            let counts = self.counts(self.upper, &path)?;
+            let fine = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    if counts && !self.is_copied(&path, &shown, &stat)? {
+                        return Ok(Some(shown));
+                    }
+                    if let odd @ Some(_) = self.directory(&path)? {
+                        return Ok(odd);
+                    }
+                    true
+                }
+                _ if !counts => true,
+                FileType::Symlink => {
+                    shown == Path::new("/etc/mtab")
+                        && rustix::fs::readlinkat(self.upper, &path, Vec::new())?.as_bytes() == b"/proc/mounts"
+                }
+                FileType::RegularFile => self.is_extended(&path, &shown, &stat)?,
+                _ => false,
+            };
+            if !fine {
+                return Ok(Some(shown));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether nothing in it is older than this start. The directory itself was made with the container, and got
+    /// its mode from the uppermost layer (drivers/overlay, `create`).
+    fn is_first(&self) -> io::Result<bool> {
+        for name in files::names(files::open_dir_at(self.upper, ".")?)? {
+            if !self.counts(self.upper, Path::new(&name))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether it is looked at.
+    fn counts(&self, dir: &OwnedFd, path: &Path) -> io::Result<bool> {
+        let Some(since) = self.since else { return Ok(true) };
+        let found = statx(dir, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME | StatxFlags::CTIME)?;
+        let has = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let at = if has { found.stx_btime } else { found.stx_ctime };
+        Ok(i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec) >= since)
+    }
+
+    /// A directory of the image with nothing else about it, or one on the way to the working directory.
+    fn is_copied(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
+        let own = files::open_dir_at(self.upper, path)?;
+        match files::open_dir_at(self.image, path) {
+            Ok(sealed) => {
+                let wanted = fstat(&sealed)?;
+                Ok((stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted))
+                    && attributes(&own)? == attributes(&sealed)?)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let Some(written) = self.written else { return Ok(false) };
+                let owners = [self.mapped((0, 0)), self.mapped(written.user)];
+                Ok(clean(&written.directory).starts_with(shown)
+                    && stat.st_mode & 0o7777 == 0o755
+                    && owners.contains(&owner(stat))
+                    && attributes(&own)?.is_empty())
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Users or groups of the image, with a line for the container's own.
+    fn is_extended(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
+        let (Some(written), Some(fields)) = (self.written, fields(shown)) else { return Ok(false) };
+        let own = files::open_file_at(self.upper, path)?;
+        let sealed = match files::open_file_at(self.image, path) {
+            Ok(sealed) => Some(sealed),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => return Ok(false),
+        };
+        let as_made = match &sealed {
+            Some(sealed) => {
+                let wanted = fstat(sealed)?;
+                (stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted))
+                    && attributes(&own)? == attributes(sealed)?
+            }
+            None => {
+                [0o600, 0o644].contains(&(stat.st_mode & 0o7777))
+                    && owner(stat) == self.mapped((0, 0))
+                    && attributes(&own)?.is_empty()
+            }
+        };
+        let read = |file: File| files::read_all(file, MAX_FILE);
+        let (bytes, before) = (read(own)?, sealed.map(read).transpose()?.unwrap_or_default());
+        let Some(added) = bytes.strip_prefix(before.as_slice()) else { return Ok(false) };
+        Ok(as_made && (added.is_empty() || is_entry(added, fields, written.user)))
+    }
+
+    fn mapped(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        match self.maps {
+            None => (uid, gid),
+            Some((uids, gids)) => (map(uids, uid), map(gids, gid)),
+        }
+    }
+}
+
+fn owner(stat: &Stat) -> (u32, u32) {
+    (stat.st_uid, stat.st_gid)
+}
+
+/// Without what overlayfs keeps for itself and changes nothing, and what the host's security module gives.
+fn attributes(file: impl std::os::fd::AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    const OWN: [&[u8]; 4] =
+        [b"trusted.overlay.impure", b"trusted.overlay.origin", b"trusted.overlay.uuid", b"security.selinux"];
+    Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| !OWN.contains(&name.as_slice())).collect())
+}
+
+/// How many fields a line has, of the two files that podman adds one to.
+fn fields(path: &Path) -> Option<usize> {
+    match path.as_os_str().as_bytes() {
+        b"/etc/passwd" => Some(7),
+        b"/etc/group" => Some(4),
+        _ => None,
+    }
+}
+
+/// One line, for the container's own user (libpod, `generateUserPasswdEntry` and `generateUserGroupEntry`): with a
+/// password that fits none, and no other ID.
+fn is_entry(line: &[u8], fields: usize, (uid, gid): (u32, u32)) -> bool {
+    let Some(line) = std::str::from_utf8(line).ok().and_then(|l| l.strip_suffix('\n')) else { return false };
+    let parts: Vec<&str> = line.split(':').collect();
+    let number = |at: usize| parts.get(at).and_then(|text| text.parse::<u32>().ok());
+    let ids = match fields {
+        7 => number(2) == Some(uid) && number(3).is_some_and(|found| found == gid),
+        // A number alone is the user's, and podman makes a group of the same.
+        _ => {
+            number(2).is_some_and(|found| found == gid || found == uid)
+                && parts.get(3).is_some_and(|l| !l.contains(','))
+        }
+    };
+    parts.len() == fields && !line.contains(['\n', '\r', '\0']) && matches!(parts[1], "*" | "x") && ids
+}
+
+fn map(mapping: &IdMapping, id: u32) -> u32 {
+    match mapping {
+        IdMapping::None => id,
+        IdMapping::Squash(one) => *one,
+        IdMapping::Map(extents) => extents
+            .iter()
+            .find_map(|e| id.checked_sub(e.container).filter(|n| *n < e.size).and_then(|n| e.host.checked_add(n)))
+            .unwrap_or(id),
+    }
+}
+
+/// `.` and `..` taken out, as podman does with a working directory.
+fn clean(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::from("/"), |mut clean, part| {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+        clean
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m01_podman_adds_one_line_for_the_containers_own_user() {
+        let passwd = |line: &str| is_entry(line.as_bytes(), 7, (1000, 0));
+        assert!(passwd("1000:*:1000:0:container user:/:/bin/sh\n"));
+        for bad in [
+            "1000:*:1000:0:container user:/:/bin/sh",
+            "evil:*:0:0::/:/bin/sh\n",
+            "1000::1000:0::/:/bin/sh\n",
+            "1000:*:1000:0::/:/bin/sh\nevil:*:0:0::/:/bin/sh\n",
+            "1000:*:1000:0::/:/bin/sh:\n",
+            "1000:*:1000:27::/:/bin/sh\n",
+            "\n",
+        ] {
+            assert!(!passwd(bad), "{bad}");
+        }
+        let group = |line: &str| is_entry(line.as_bytes(), 4, (1000, 5));
+        assert!(group("1000:x:1000:1000\n") && group("5:x:5:1000\n"));
+        for bad in ["wheel:x:0:1000\n", "1000:x:1000:1000,other\n", "1000:x:1000\n", "1000::1000:1000\n"] {
+            assert!(!group(bad), "{bad}");
+        }
+    }
+}
