@@ -13,8 +13,10 @@ use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statat, statx};
 use crate::invoke::IdMapping;
 use crate::sys::files;
 
-/// The mode that containers-storage gives the root directory of layers (drivers/overlay, `defaultPerms`).
-const ROOT_MODE: u32 = 0o555;
+/// Modes of the root directory of a container: containers-storage gives it that of the uppermost layer's (drivers/overlay,
+/// `create` and `defaultPerms`), which is what its tar says, or 0555. The tree that is sealed has always the latter, so
+/// of what tars say only the usual is let pass.
+const ROOT_MODES: [u32; 2] = [0o555, 0o755];
 /// Links and files that podman makes (libpod, `mountStorage` and `generatePasswdAndGroup`).
 const WRITTEN: [&str; 3] = ["/etc/mtab", "/etc/passwd", "/etc/group"];
 /// Users of a large image.
@@ -59,7 +61,7 @@ impl Beside<'_> {
             // For reading: a path alone has no attributes.
             let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
             let (root, sealed) = (fstat(&own)?, fstat(&image)?);
-            let mode = [sealed.st_mode & 0o7777, ROOT_MODE].contains(&(root.st_mode & 0o7777));
+            let mode = ROOT_MODES.contains(&(root.st_mode & 0o7777));
             let owner = [owner(&sealed), self.mapped((0, 0))].contains(&owner(&root));
             if !mode || !owner || attributes(&own)? != attributes(&image)? {
                 return Ok(Some("/".into()));
@@ -122,7 +124,7 @@ impl Beside<'_> {
         Ok(i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec) >= since)
     }
 
-    /// A directory of the image with nothing else about it, or one on the way to the working directory.
+    /// A directory of the image with nothing else about it, or one that podman makes where the image has none.
     fn is_copied(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
         let own = files::open_dir_at(self.upper, path)?;
         match files::open_dir_at(self.image, path) {
@@ -134,7 +136,9 @@ impl Beside<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let Some(written) = self.written else { return Ok(false) };
                 let owners = [self.mapped((0, 0)), self.mapped(written.user)];
-                Ok(clean(&written.directory).starts_with(shown)
+                // Or the one for what it writes there (libpod, `mountStorage`).
+                let made = clean(&written.directory).starts_with(shown) || shown == Path::new("/etc");
+                Ok(made
                     && stat.st_mode & 0o7777 == 0o755
                     && owners.contains(&owner(stat))
                     && attributes(&own)?.is_empty())

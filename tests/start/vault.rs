@@ -370,3 +370,31 @@ fn h03_a_hostile_image_is_refused_or_harmless() {
     assert!(memory.is_err(), "a device of the image can be opened");
     assert_eq!(std::fs::read(&victim).unwrap(), b"victim");
 }
+
+#[test]
+fn l01_records_of_mounts_that_are_gone_are_swept() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let (gone, lives) = (host.container("gone", &host.image(APP)), host.container("lives", &host.image(APP)));
+    for container in [&gone, &lives] {
+        host.start(container).ok();
+    }
+    let records = host.sandbox.path("/run/layerseal/mounts".as_ref());
+    let names = || names(&records);
+    let both = names();
+    assert_eq!(both.len(), 2);
+    host.unmount(&gone);
+    // What a killed process was writing, and what one that lives is.
+    let mine = format!(".new-{}-7", std::process::id());
+    for rest in [".new-999999999-0", &mine] {
+        std::fs::write(records.join(rest), "").unwrap();
+    }
+    host.layerseal(&["gc", "--dry-run"]);
+    assert_eq!(names().len(), 4);
+    host.layerseal(&["gc"]);
+    let left = names();
+    assert!(left.len() == 2 && left.contains(&mine) && left.iter().any(|name| both.contains(name)), "{left:?}");
+    let record = left.iter().find(|name| **name != mine).unwrap();
+    assert!(std::fs::read_to_string(records.join(record)).unwrap().contains(&lives.layer));
+    // Its container can still be judged by it, and a collection is no reason to start it again.
+    assert_eq!(host.read(&lives, "usr/bin/tool").unwrap(), TOOL);
+}
