@@ -54,7 +54,7 @@ status=0
 # Without --kernel the newest is asked for what kernels may do differently; the rest is the same program.
 for kernel in $kernels; do
     case $kernels,$kernel in
-        '6.12 7.3 6.1,7.3') guest "$kernel" trixie vm 'corpus enforce g_verity k_after keyring mapped remount tamper' ;;
+        '6.12 7.3 6.1,7.3') guest "$kernel" trixie vm 'boots corpus enforce g_verity k_after keyring mapped tamper' ;;
         *) guest "$kernel" trixie vm '' ;;
     esac
 done

@@ -13,6 +13,7 @@ mod host;
 #[path = "../../start/sandbox.rs"]
 mod sandbox;
 
+mod boots;
 mod corpus;
 mod disk;
 mod enforce;
@@ -22,7 +23,6 @@ mod interop;
 mod k_after;
 mod keyring;
 mod mapped;
-mod remount;
 mod start;
 mod tamper;
 mod token;
