@@ -149,7 +149,7 @@ fn l02_fsck_repair_on_a_full_disk() {
     for point in 0..POINTS {
         let bench = disk.bench();
         fresh(&bench);
-        let filler = leave_bytes(&disk.mount_point(), point * 64 << 10);
+        let filler = leave_bytes(&disk.mount_point(), (point * 64) << 10);
         let run = bench.run(&["fsck", "--repair"]);
         assert!(matches!(run.code, 0 | 4 | 6), "{}{}", run.stdout, run.stderr);
         take_away(&filler);
