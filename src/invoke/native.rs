@@ -2,7 +2,7 @@
 //! made of a mount program.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Call, IdMapping, Upper, split};
@@ -16,7 +16,7 @@ pub struct Native {
     pub call: Call,
     /// It leaves entries in the upper directory that hold metadata only, and its owner knows.
     pub metacopy: bool,
-    /// Its lower directories have names that say nothing of the layers: `mapped/0/diff` and so on.
+    /// Its lower directories have names that say nothing of the layers: `mapped/0/diff` and so on, or numbers.
     pub nameless: bool,
 }
 
@@ -79,9 +79,16 @@ impl Native {
         if call.lowers.iter().any(mapped) {
             (call.uids, call.gids) = (uids, gids);
         }
-        let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")));
+        let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")))
+            || call.lowers.iter().all(is_descriptor);
         Ok(Self { call, metacopy, nameless })
     }
+}
+
+/// The number of a descriptor that containers-storage had: with many layers it mounts from `/proc/self/fd`, where
+/// their names fit into a page (drivers/overlay, `mountOverlayFrom`).
+fn is_descriptor(lower: &PathBuf) -> bool {
+    !lower.as_os_str().is_empty() && lower.as_os_str().as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 fn path(bytes: Vec<u8>) -> PathBuf {
@@ -124,6 +131,8 @@ mod tests {
         assert!(!native.nameless);
         assert!(of("rw,lowerdir=/g/1/mapped/0/diff:/g/1/mapped/1/diff,upperdir=/u,workdir=/w").nameless);
         assert!(!of("rw,lowerdir=/g/1/mapped/0/diff:/g/1/mapped/0/diff,upperdir=/u,workdir=/w").nameless);
+        assert!(of("rw,lowerdir=3:4:15,upperdir=/u,workdir=/w").nameless);
+        assert!(!of("rw,lowerdir=3:/g/l/B,upperdir=/u,workdir=/w").nameless);
         let native = of("rw,lowerdir+=/a,lowerdir+=/b,datadir+=/c,upperdir=/u,workdir=/w");
         assert_eq!((native.call.lowers.len(), native.call.data_lowers.len()), (2, 1));
     }
