@@ -40,8 +40,8 @@ ls umount "$app"
 cp "$data/keep" "$object.new"; mv "$object.new" "$object"; fsverity enable --hash-alg=sha512 "$object"
 
 say "Refusal: the EROFS image is changed"
-merged=$(ls digest app | sed -n 's/^merged *//p')
-erofs=$vault/objects/$(echo "$merged" | cut -c 1-2)/$(echo "$merged" | cut -c 3-)
+rootfs=$(ls digest app | sed -n 's/^rootfs *//p')
+erofs=$vault/objects/$(echo "$rootfs" | cut -c 1-2)/$(echo "$rootfs" | cut -c 3-)
 cp "$erofs" "$data/erofs"
 sed 's/bash/evil/' <"$data/erofs" >"$erofs.new"; mv "$erofs.new" "$erofs"; fsverity enable --hash-alg=sha512 "$erofs"
 ls mount app "$app" $trust; row "changed EROFS image" "exit $?" "exit 4"
