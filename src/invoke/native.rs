@@ -80,14 +80,14 @@ impl Native {
             (call.uids, call.gids) = (uids, gids);
         }
         let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")))
-            || call.lowers.iter().all(is_descriptor);
+            || call.lowers.iter().all(|lower| is_descriptor(lower));
         Ok(Self { call, metacopy, nameless })
     }
 }
 
 /// The number of a descriptor that containers-storage had: with many layers it mounts from `/proc/self/fd`, where
 /// their names fit into a page (drivers/overlay, `mountOverlayFrom`).
-fn is_descriptor(lower: &PathBuf) -> bool {
+fn is_descriptor(lower: &Path) -> bool {
     !lower.as_os_str().is_empty() && lower.as_os_str().as_bytes().iter().all(u8::is_ascii_digit)
 }
 
