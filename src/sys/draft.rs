@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::files::{proc_path, unused_name};
 
@@ -58,7 +58,7 @@ impl NewDraft {
     /// The kernel's.
     pub fn finish(self) -> io::Result<Draft> {
         let read_only = fs::openat(CWD, proc_path(&self.file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Draft { name: self.name, file: read_only.into(), linked: false })
+        Ok(Draft { name: self.name, file: read_only.into(), linked: None })
     }
 }
 
@@ -77,8 +77,8 @@ impl Write for NewDraft {
 pub struct Draft {
     name: Name,
     file: File,
-    /// It has other names.
-    linked: bool,
+    /// It has other names, and this was its time when it got this one.
+    linked: Option<Timespec>,
 }
 
 impl Draft {
@@ -90,13 +90,23 @@ impl Draft {
     /// has no name (link(2)).
     pub fn of(file: &File, dir: impl AsFd) -> io::Result<Self> {
         let (name, ()) = unused_name(|name| super::files::linkat(file, &dir, name))?;
-        let dir = dir.as_fd().try_clone_to_owned();
-        Ok(Self { name: Name { dir: dir?, name, taken: false }, file: file.try_clone()?, linked: true })
+        let name = Name { dir: dir.as_fd().try_clone_to_owned()?, name, taken: false };
+        let stat = fs::fstat(file)?;
+        let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
+        Ok(Self { name, file: file.try_clone()?, linked: Some(time) })
     }
 
     /// The file.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Gives a file that is also somebody else's the time back that it had: ext4 sets a new one when fs-verity is enabled
+    /// (seen with 6.12). It is the layer's file still, whose time podman shows and copies into volumes.
+    pub(super) fn restore_time(&self) -> io::Result<()> {
+        let Some(time) = self.linked else { return Ok(()) };
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+        Ok(fs::futimens(&self.file, &Timestamps { last_access: omit, last_modification: time })?)
     }
 
     /// Flushes the content to the disk, so that after a power cut the name stands for all of it.
@@ -114,7 +124,7 @@ impl Draft {
     pub fn rename(mut self, dir: impl AsFd, name: &str) -> io::Result<()> {
         fs::renameat(&self.name.dir, &self.name.name, dir, name)?;
         // Between two names of one file rename(2) does nothing: then the first goes with this value.
-        self.name.taken = !self.linked;
+        self.name.taken = self.linked.is_none();
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ const BLOCK: u32 = 4096;
 pub fn enable(draft: &Draft, algorithm: Algorithm, signature: Option<&[u8]>, subject: &str) -> Result<Enabled> {
     loop {
         let error = match fs_ioc_enable_verity_with_sig(draft.file(), algorithm.kernel_id(), BLOCK, signature) {
-            Ok(()) => return Ok(Enabled::Now),
+            Ok(()) => return draft.restore_time().map(|()| Enabled::Now).map_err(|e| Refusal::io(subject, e)),
             Err(EnableVerityError::AlreadyEnabled) => return Ok(Enabled::Before),
             Err(e) => e,
         };

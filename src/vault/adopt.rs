@@ -1,7 +1,6 @@
 use std::fs::File;
 use std::io::Seek as _;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, fstat, futimens};
 use rustix::io::Errno;
 
 use super::Vault;
@@ -82,13 +81,7 @@ impl Vault {
             Err(e) if cannot_link(&e) => return self.copy_as(file, algorithm),
             other => other.map_err(|e| self.io(e))?,
         };
-        let before = fstat(file).map_err(|e| self.io(e.into()))?;
         verity::enable(&draft, algorithm, None, name)?;
-        // ext4 gives the file a new time with that (seen with 6.12). It is still the layer's file, and podman shows its time
-        // and copies it into volumes.
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
-        let then = Timespec { tv_sec: before.st_mtime, tv_nsec: before.st_mtime_nsec as _ };
-        futimens(file, &Timestamps { last_access: omit, last_modification: then }).map_err(|e| self.io(e.into()))?;
         let digest = verity::measure(file, algorithm, name)?;
         let (dir, name) = self.object_place(&digest)?;
         draft.rename(&dir, &name).map_err(|e| Refusal::io(self.object_name(&digest), e))?;

@@ -185,3 +185,14 @@ fn i02_objects_without_verity_or_missing_cannot_be_opened() {
     // Gone altogether, overlayfs says so with the plain error of the lookup.
     assert_eq!(errno(File::open(sealed.root("usr/bin/tool"))), libc::ENOENT);
 }
+
+/// A layer's file is podman's too, which shows its time and copies it into volumes.
+#[test]
+fn a_file_with_other_names_keeps_its_time() {
+    let bench = Bench::new();
+    let path = bench.write("file", &TOOL);
+    let old = std::time::UNIX_EPOCH + std::time::Duration::new(1_700_000_000, 5000);
+    File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    verity::enable(&draft(&path), Algorithm::Sha512, None, "file").unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), old);
+}
