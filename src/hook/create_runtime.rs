@@ -11,8 +11,8 @@ use crate::invoke::{self, Bundle, State};
 use crate::mount::{self, Kind, Record};
 use crate::policy::{self, Directories, Policy, ROOTFS};
 use crate::report::{Case, Refusal, Result};
+use crate::sys::files;
 use crate::sys::mounts::{self, MountInfo};
-use crate::sys::{files, process};
 
 /// A container, as the kernel and the stores show it.
 struct Container {
@@ -29,9 +29,6 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     let state = invoke::state(input)?;
     about.container.clone_from(&state.id);
     no_redirection(state.redirection.as_ref())?;
-    if !process::is_real_root() {
-        return Err(Refusal::new(Case::Rootless, "", ""));
-    }
     let container = Container::of(state)?;
     let ended = decide(&container, about);
     // Without `precreate` this is the first to refuse what podman has filled volumes from.

@@ -29,7 +29,7 @@ pub use installed::{Caller, Found, installed};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
-use crate::policy::{self, Mode, ROOTFS, UNKNOWN};
+use crate::policy::{self, Directories, Mode, Policy, ROOTFS, UNKNOWN};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::{self, Openssl};
@@ -126,22 +126,50 @@ pub fn run(stage: Stage) -> ExitCode {
     // Nothing is to be found by the caller's working directory.
     let moved = std::env::set_current_dir("/");
     let mut about = About::default();
+    let root = process::is_real_root();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
-        match stage {
-            Stage::CreateRuntime => create_runtime::run(&input, &mut about),
-            Stage::Precreate => {
-                let outcome = precreate::run(&input, &bundle, &mut about)?;
-                // Byte for byte: podman takes it for what is to be run.
-                let stdout = std::io::stdout();
-                let mut stdout = stdout.lock();
-                let written = stdout.write_all(&input).and_then(|()| stdout.flush());
-                written.map_err(|e| Refusal::io("standard output", e))?;
-                Ok(outcome)
-            }
+        let decided = match stage {
+            _ if !root => rootless(),
+            Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
+            Stage::Precreate => precreate::run(&input, &bundle, &mut about).or_else(unknown),
+        };
+        if decided.is_ok() && stage == Stage::Precreate {
+            // Byte for byte: podman takes it for what is to be run.
+            let stdout = std::io::stdout();
+            let mut stdout = stdout.lock();
+            let written = stdout.write_all(&input).and_then(|()| stdout.flush());
+            written.map_err(|e| Refusal::io("standard output", e))?;
         }
+        decided
     });
-    end(stage, &about, ended)
+    match ended {
+        // As if nobody had called.
+        Ok(Outcome::Off) if !root => ExitCode::SUCCESS,
+        ended => end(stage, &about, ended),
+    }
+}
+
+/// What the policy makes of a container of another user than root, in whose user namespace nothing can be mounted that
+/// the kernel checks.
+fn rootless() -> Result<Outcome> {
+    let refusal = Refusal::new(Case::Rootless, "", "");
+    match Policy::rootless(&Directories::system())? {
+        Mode::Off => Ok(Outcome::Off),
+        Mode::Audit => Ok(Outcome::Audit(refusal)),
+        Mode::Enforce => Err(refusal),
+    }
+}
+
+/// What cannot be found out of a container stops it only where it could be one that must be sealed.
+fn unknown(refusal: Refusal) -> Result<Outcome> {
+    if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation) {
+        return Err(refusal);
+    }
+    match Policy::load(&Directories::system())?.for_unknown() {
+        Some(decision) => Outcome::of(Err(refusal), &decision),
+        None => Err(refusal),
+    }
 }
 
 fn input() -> Result<Vec<u8>> {
@@ -170,11 +198,17 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
         }
         Err(refusal) => (Decision::Refused, refusal.case().id(), refusal.to_string()),
     };
+    let (subject, remedy) = match &ended {
+        Ok(Outcome::Audit(refusal)) | Err(refusal) => (refusal.subject(), refusal.case().remedy()),
+        _ => ("", ""),
+    };
     let image = about.names.first().map_or("", String::as_str);
     let named = image.is_empty() || message.contains(image);
     let message = if named { message } else { format!("{image}: {message}") };
     let fields = [
         ("CASE", case),
+        ("SUBJECT", subject),
+        ("REMEDY", remedy),
         ("IMAGE", image),
         ("DIGEST", &about.manifest),
         ("CERT_SHA256", &about.certificate),

@@ -25,9 +25,6 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
     let config = invoke::config(input)?;
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
-    if !process::is_real_root() {
-        return Err(Refusal::new(Case::Rootless, "", ""));
-    }
     // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
     let found = find(&config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
     let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
@@ -39,14 +36,35 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
 fn decide(config: &Config, found: Option<Found>, filled: &Filled, about: &mut About) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
     let policy = Policy::load(&Directories::system())?;
-    let in_store = layer_of(&config.root).is_some();
+    let outcome = root_of(config, found.as_ref(), filled, &policy, about)?;
+    match outcome {
+        // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own.
+        Outcome::Off | Outcome::AuditBefore(_) => {
+            let stored = found.as_ref().map(|f| &f.stored);
+            let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
+            let target = found.as_ref().map_or(&config.root, |f| &f.target);
+            let audit = images::check(&config.mounts, device_of(target)?, &decision, &policy)?;
+            Ok(audit.map_or(outcome, Outcome::Audit))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// What becomes of the root.
+fn root_of(
+    config: &Config,
+    found: Option<&Found>,
+    filled: &Filled,
+    policy: &Policy,
+    about: &mut About,
+) -> Result<Outcome> {
     let Some(found) = found else {
-        let decision = policy.decide(&names(None, None, in_store));
+        let decision = policy.decide(&names(None, None, layer_of(&config.root).is_some()));
         let why = "it is no container of an image in an overlay store";
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
     };
     about.stored(&found.stored);
-    not_denied(None, Some(&found.stored), &policy)?;
+    not_denied(None, Some(&found.stored), policy)?;
     if matches!(found.stored.made_from, MadeFrom::Image { .. })
         && !policy.denied().names_blobs()
         && !policy.denied().names_erofs()
@@ -56,7 +74,14 @@ fn decide(config: &Config, found: Option<Found>, filled: &Filled, about: &mut Ab
             return Ok(Outcome::Off);
         }
     }
-    replace(&Call { config, found: &found, filled, policy: &policy }, about)
+    replace(&Call { config, found, filled, policy }, about)
+}
+
+/// The filesystem on `root`, where one is mounted there.
+fn device_of(root: &Path) -> Result<Option<(u32, u32)>> {
+    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    Ok(root.to_str().and_then(|root| mounts::topmost(&all, root)).map(|top| top.device))
 }
 
 /// What the policy makes of what was found of the root, and then of what the container was given besides it.
@@ -64,7 +89,7 @@ fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outco
     let Call { config, found, filled, policy } = call;
     let given = || {
         filled.check(&config.mounts)?;
-        images::check(&config.mounts, &found.stored.layer, decision, policy)
+        images::check(&config.mounts, device_of(&found.target)?, decision, policy)
     };
     let mut by_rule = None;
     let checked = root.and_then(|()| given()).map(|refusal| by_rule = refusal);

@@ -150,17 +150,3 @@ fn stored(store: &Store, container: &ContainerRecord, driver: &str, others: &[Pa
 pub fn layer_of(path: &Path) -> Option<(PathBuf, String)> {
     places::target(path).ok().flatten().map(|home| (home.root, home.id))
 }
-
-/// All names of the images whose uppermost layer is `layer`, and of the image of the container whose own it is.
-///
-/// # Errors
-/// `B01`, `B09`.
-pub fn names_of_layer(root: &Path, layer: &str) -> Result<Vec<String>> {
-    let store = Store::open_without_layers(root, "overlay")?;
-    let mut names: Vec<String> =
-        store.images().iter().filter(|image| image.has_top(layer)).flat_map(|image| image.names.clone()).collect();
-    if let Some(container) = store.container_of(layer)? {
-        names.extend(store.image(&container.image).into_iter().flat_map(|image| image.names.clone()));
-    }
-    Ok(names)
-}

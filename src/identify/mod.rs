@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use configured::{further_stores, graph_root, mount_program, run_root};
-pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, names_of_layer, stored_container};
+pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
@@ -100,6 +100,23 @@ pub struct OwnLayer {
     pub work: Option<OwnedFd>,
     /// The container that it belongs to, where there is a record of one.
     pub container: Option<Container>,
+}
+
+impl OwnLayer {
+    /// The same, with descriptors of its own.
+    ///
+    /// # Errors
+    /// [`Case::Io`]: no more descriptors.
+    pub fn try_clone(&self) -> Result<Self> {
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| Refusal::io(self.path.display().to_string(), e));
+        Ok(Self {
+            id: self.id.clone(),
+            path: self.path.clone(),
+            diff: copy(&self.diff)?,
+            work: self.work.as_ref().map(copy).transpose()?,
+            container: self.container.clone(),
+        })
+    }
 }
 
 /// A container, as the store claims it.

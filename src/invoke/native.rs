@@ -28,6 +28,26 @@ impl Native {
     /// [`Case::O06Swap`] for what is no overlay, or none that can be written to.
     pub fn of(mount: &MountInfo, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
         let refuse = |why: &str| Refusal::new(Case::O06Swap, target.display().to_string(), why);
+        let mut native = Self::read(mount, target)?;
+        if native.call.upper.is_none() || native.call.restrictions.read_only {
+            return Err(refuse("it cannot be written to"));
+        }
+        if native.call.lowers.is_empty() {
+            return Err(refuse("it shows no lower directory"));
+        }
+        let mapped = |lower: &PathBuf| lower.components().any(|c| c.as_os_str() == "mapped");
+        if native.call.lowers.iter().any(mapped) {
+            (native.call.uids, native.call.gids) = (uids, gids);
+        }
+        Ok(native)
+    }
+
+    /// The same of any overlay, one that shows an image read-only too.
+    ///
+    /// # Errors
+    /// [`Case::O06Swap`] for what is no overlay.
+    pub fn read(mount: &MountInfo, target: &Path) -> Result<Self> {
+        let refuse = |why: &str| Refusal::new(Case::O06Swap, target.display().to_string(), why);
         if mount.kind != "overlay" || mount.root != "/" {
             return Err(refuse(&format!(
                 "it is {} {}, and no overlay of containers-storage",
@@ -68,17 +88,7 @@ impl Native {
             nosuid: has("nosuid"),
             noexec: has("noexec"),
         };
-        let (Some(upper), Some(work), false) = (upper, work, has("ro")) else {
-            return Err(refuse("it cannot be written to"));
-        };
-        call.upper = Some(Upper { upper, work });
-        if call.lowers.is_empty() {
-            return Err(refuse("it shows no lower directory"));
-        }
-        let mapped = |lower: &PathBuf| lower.components().any(|c| c.as_os_str() == "mapped");
-        if call.lowers.iter().any(mapped) {
-            (call.uids, call.gids) = (uids, gids);
-        }
+        call.upper = upper.zip(work).map(|(upper, work)| Upper { upper, work });
         let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")))
             || call.lowers.iter().all(|lower| is_descriptor(lower));
         Ok(Self { call, metacopy, nameless })

@@ -3,6 +3,7 @@
 //! Every byte of the image still comes through the kernel's overlay, which checks it; fuse-overlayfs
 //! has the upper directory, and shows FUSE's magic number to callers that look for it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -43,6 +44,14 @@ pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
 /// Whether fuse-overlayfs is where we look for it.
 pub fn is_installed() -> bool {
     PATH.split(':').any(|dir| std::path::Path::new(dir).join(PROGRAM).is_file())
+}
+
+/// Becomes fuse-overlayfs, with these arguments; returns where that cannot be.
+pub fn hand_on(arguments: &[OsString]) -> Refusal {
+    use std::os::unix::process::CommandExt as _;
+    let error = Command::new(PROGRAM).args(arguments).env_clear().env("PATH", PATH).exec();
+    let why = format!("rootless, where it mounts instead of layerseal: {error}");
+    Refusal::new(Case::I11Fuse, PROGRAM, why)
 }
 
 /// Mounts directories as they are, uppermost first, by fuse-overlayfs alone: it knows whiteouts that the kernel's

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 pub use crate::policy::Top;
-pub use fuse::is_installed as has_fuse_overlayfs;
+pub use fuse::{hand_on, is_installed as has_fuse_overlayfs};
 pub use private::runtime_dir;
 pub use record::{Kind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
 pub use replace::Instead;

@@ -31,19 +31,12 @@ impl Directories {
 
     /// `policy.toml` and the drop-ins of `policy.d/`, in the order of their names, each with its path.
     pub(super) fn files(&self) -> Result<Vec<(String, String)>> {
-        let mut found: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
-        for directory in &self.0 {
-            insert(&mut found, false, directory, &["policy.toml".to_owned()]);
-            let dropins = directory.join("policy.d");
-            insert(&mut found, true, &dropins, &names(&dropins)?);
-        }
-        let is_dropin = |path: &Path| has_ending(path, &["toml"]);
-        found.retain(|_, path| !is_leftover(path) && !is_mask(path));
-        if let Some(other) = found.values().find(|path| !is_dropin(path)) {
+        let found = self.paths(names)?;
+        if let Some(other) = found.iter().find(|path| !has_ending(path, &["toml"])) {
             return Err(refuse(&other.display().to_string(), "policy.d/ holds policies (.toml)"));
         }
         let mut files = Vec::new();
-        for path in found.into_values() {
+        for path in found {
             files.push((path.display().to_string(), read(&path)?));
         }
         if files.is_empty() {
@@ -51,6 +44,30 @@ impl Directories {
             return Err(refuse(&last, "there is none"));
         }
         Ok(files)
+    }
+
+    /// The same as a user sees them who is not root, and for whom nothing rests on them: whose they are is not asked,
+    /// since in a user namespace they are nobody's, and what cannot be read is passed over.
+    pub(super) fn readable(&self) -> Vec<(String, String)> {
+        let names = |directory: &Path| {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        };
+        let mut found = self.paths(names).unwrap_or_default();
+        found.retain(|path| has_ending(path, &["toml"]));
+        let text = |path: PathBuf| Some((path.display().to_string(), std::fs::read_to_string(path).ok()?));
+        found.into_iter().filter_map(text).collect()
+    }
+
+    /// The paths of policy files that count, by their names and those in `policy.d/`.
+    fn paths(&self, names: impl Fn(&Path) -> Result<Vec<String>>) -> Result<Vec<PathBuf>> {
+        let mut found: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
+        for directory in &self.0 {
+            insert(&mut found, false, directory, &["policy.toml".to_owned()]);
+            let dropins = directory.join("policy.d");
+            insert(&mut found, true, &dropins, &names(&dropins)?);
+        }
+        Ok(found.into_values().filter(|path| !is_leftover(path) && !is_mask(path)).collect())
     }
 
     /// The certificate files of trust store `name`, from `trust.d/<name>/` of all directories: those of

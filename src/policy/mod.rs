@@ -13,6 +13,9 @@
 //!
 //! [mount]                   # once, for all images
 //! nodev = true
+//!
+//! [rootless]                # containers of users other than root
+//! mode = "off"
 //! ```
 //!
 //! An image without any name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one
@@ -128,11 +131,13 @@ impl Policy {
         let files = directories.files()?;
         let mut default: Option<(Settings, String)> = None;
         let mut mount: Option<(MountSettings, String)> = None;
+        let mut rootless: Option<(rule::RootlessSettings, String)> = None;
         let mut rules: Vec<(Pattern, Settings, String)> = Vec::new();
         for (path, text) in files {
             let file = rule::parse(&text, &path)?;
             once(&mut default, file.default, "[default]", &path)?;
             once(&mut mount, file.mount, "[mount]", &path)?;
+            once(&mut rootless, file.rootless, "[rootless]", &path)?;
             for (pattern, settings) in file.rules {
                 // Two rules for one pattern would make the order of files decide.
                 if let Some((_, _, other)) = rules.iter().find(|(p, ..)| *p == pattern) {
@@ -153,6 +158,33 @@ impl Policy {
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
         Ok(Self { default: decided, said: base, rules, mount, denied: Denied::load(directories)? })
+    }
+
+    /// The mode for containers of users other than root, whatever the rules say of their images. Nothing else of the
+    /// policy is read: trust stores may be root's alone to read.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] for what cannot be understood. Where there is no policy, or none that this user may read,
+    /// nothing is asked.
+    pub fn rootless(directories: &Directories) -> Result<Mode> {
+        let mut rootless: Option<(rule::RootlessSettings, String)> = None;
+        for (path, text) in directories.readable() {
+            once(&mut rootless, rule::parse(&text, &path)?.rootless, "[rootless]", &path)?;
+        }
+        Ok(rootless.map_or(Mode::Off, |(settings, _)| settings.mode))
+    }
+
+    /// Whether there is an image, of whatever name, that must be sealed. Where there is none no container is to be
+    /// stopped by what cannot be found out of it.
+    pub fn enforces(&self) -> bool {
+        self.default.mode == Mode::Enforce || self.rules.iter().any(|rule| rule.decision.mode == Mode::Enforce)
+    }
+
+    /// The least that a root is asked of which nobody can say what it is: nothing is where no image must be sealed, and
+    /// nothing is denied, for which it would have to be known.
+    pub fn for_unknown(&self) -> Option<Decision> {
+        let any = self.enforces() || !self.denied.is_empty();
+        (!any).then(|| self.decide(&[UNKNOWN.to_owned()]))
     }
 
     /// How images are mounted.

@@ -250,12 +250,28 @@ impl std::fmt::Display for Pattern {
     }
 }
 
+/// What counts for containers of users other than root, whose images nothing can mount for them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RootlessSettings {
+    /// `off` where the policy does not say: their containers are as they were before layerseal was installed.
+    #[serde(default = "RootlessSettings::off")]
+    pub(super) mode: Mode,
+}
+
+impl RootlessSettings {
+    const fn off() -> Mode {
+        Mode::Off
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
     version: Option<i64>,
     default: Option<Settings>,
     mount: Option<MountSettings>,
+    rootless: Option<RootlessSettings>,
     #[serde(default)]
     rule: Vec<RawRule>,
 }
@@ -272,6 +288,7 @@ struct RawRule {
 pub(super) struct File {
     pub(super) default: Option<Settings>,
     pub(super) mount: Option<MountSettings>,
+    pub(super) rootless: Option<RootlessSettings>,
     pub(super) rules: Vec<(Pattern, Settings)>,
 }
 
@@ -293,7 +310,7 @@ pub(super) fn parse(text: &str, path: &str) -> Result<File> {
         let settings = rule.settings.clone().try_into::<Settings>().map_err(|e| named(&e.message()))?;
         rules.push((pattern, settings));
     }
-    Ok(File { default: raw.default, mount: raw.mount, rules })
+    Ok(File { default: raw.default, mount: raw.mount, rootless: raw.rootless, rules })
 }
 
 #[cfg(test)]
@@ -326,6 +343,8 @@ mod tests {
             "version = 1\n[mount]\nnoexec = true",
             "version = 1\n[mount]\ntop = \"fuse\"",
             "version = 1\n[[mount]]\nnodev = true",
+            "version = 1\n[rootless]\nmode = \"no\"",
+            "version = 1\n[rootless]\nidentity = false",
             "version = 1\n[default]\nnodev = true",
             "{",
         ] {

@@ -105,7 +105,7 @@ cases! {
     Usage = "A01", Usage, "the command cannot be understood", "see --help";
     Reference = "X03", Usage, "not an image reference", "use docker://HOST/NAME[:TAG], oci:DIR[:TAG], a name in the vault, or @sha256:HEX";
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
-    Rootless = "X06", CannotEnforce, "layerseal needs root in the first user namespace", "use rootful podman";
+    Rootless = "X06", CannotEnforce, "rootless: images are verified and mounted for root alone, in the first user namespace", "run it as root; what happens to other users' containers is [rootless] in the policy";
     Unsupported = "X07", CannotEnforce, "not supported", "set top = \"fuse-overlayfs\" in the policy's [mount] table";
     VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
     NotStored = "X09", Usage, "there is no such image in the container store", "`podman images` lists them";

@@ -3,16 +3,16 @@
 use super::layers::Lowers;
 use super::{Onto, Written, fetch, layers, own, place, uppers};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{Asked, Candidate, ClaimedImage, OwnLayer, Root, open_target_home};
+use crate::identify::{Asked, Candidate, ClaimedImage, OwnLayer, Root, open_target, open_target_home};
 use crate::image::{Contents, Digests, Keep, Progress};
 use crate::invoke::{Call, Verity as Requested};
 use crate::mount::{self, Instead, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Denied, Facts, Mode, Policy, Rollback, Verity, canonical};
+use crate::policy::{Binding, Decision, Denied, Facts, Mode, Policy, Rollback, UNKNOWN, Verity, canonical};
 use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::seal::About;
-use crate::sys::process;
+use crate::sys::{mounts, process};
 use crate::vault::{Lock, Vault, floors, raise};
 use crate::verify::{
     BindingRule, Floors, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned,
@@ -64,10 +64,13 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: O
             let lowers = (Lowers::Layers(claimed.layers), facts);
             return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
         }
-        Ok(false) => match question.ready(&claimed, call) {
-            Ok((_vault, _lock, prepared)) => return put(call, policy, &prepared, claimed.own, onto, None).map(|_| ()),
-            Err(refusal) => refusal,
-        },
+        Ok(false) => {
+            let put = |prepared: &Prepared| put(call, policy, prepared, to_mount(&claimed)?, onto, None);
+            match question.ready(&claimed, call).and_then(|(_vault, _lock, prepared)| put(&prepared)) {
+                Ok(_) => return Ok(()),
+                Err(refusal) => refusal,
+            }
+        }
         Err(refusal) => refusal,
     };
     if !question.lets_pass(&refusal) {
@@ -80,12 +83,22 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: O
     layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass))
 }
 
+/// What is asked of an image; nothing of it is denied then.
+pub(super) fn asked_of(policy: &Policy, claimed: &ClaimedImage) -> Result<Decision> {
+    let mut decision = Choice::of(policy, claimed)?.decision;
+    if decision.names.is_empty() {
+        // Whoever can take an image's name away gets no rule for builds by that.
+        decision = policy.decide(&[UNKNOWN.to_owned()]);
+    }
+    Ok(decision)
+}
+
 /// What became of an overlay of containers-storage.
 #[derive(Debug)]
 pub enum Swap {
     /// A verified mount is in its place.
     Done(Box<Record>),
-    /// It stays: nothing is asked, or, with what would have been refused, it is let pass.
+    /// It stays, or its like is in its place: nothing is asked, or, with what would have been refused, it is let pass.
     Stays(Option<Refusal>),
 }
 
@@ -101,18 +114,28 @@ pub(super) fn swap(
     if !question.asked() {
         return Ok(Swap::Stays(None));
     }
-    match question.ready(&claimed, call) {
-        Ok((_vault, _lock, prepared)) => {
-            let home = open_target_home(&claimed.root, call)?;
-            let onto = Onto { at: Some(&home), instead: Some(instead) };
-            put(call, policy, &prepared, claimed.own, onto, Some(written)).map(|record| Swap::Done(Box::new(record)))
-        }
-        Err(refusal) if question.lets_pass(&refusal) => {
-            audit(&refusal, call);
-            Ok(Swap::Stays(Some(refusal)))
-        }
-        Err(refusal) => Err(refusal),
+    let put = |prepared: &Prepared| {
+        let home = open_target_home(&claimed.root, call)?;
+        let onto = Onto { at: Some(&home), instead: Some(instead) };
+        put(call, policy, prepared, to_mount(&claimed)?, onto, Some(written))
+    };
+    let refusal = match question.ready(&claimed, call).and_then(|(_vault, _lock, prepared)| put(&prepared)) {
+        Ok(record) => return Ok(Swap::Done(Box::new(record))),
+        Err(refusal) if question.lets_pass(&refusal) => refusal,
+        Err(refusal) => return Err(refusal),
+    };
+    audit(&refusal, call);
+    let at = open_target(&claimed.root, call)?;
+    let there = mounts::identify(&at).map_err(|e| Refusal::io(call.target.display().to_string(), e))?;
+    if there != instead.mount {
+        // The overlay that was there had to go first, and the verified one cannot be made.
+        let (decision, facts) = (question.decision.clone(), question.facts());
+        let (manifest, names) = (question.candidates[0].image.digest, question.candidates[0].names.clone());
+        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: Some(&refusal) };
+        let (lowers, onto) = ((Lowers::Layers(claimed.layers), facts), Onto { at: Some(&at), instead: None });
+        layers::show(call, policy, &decision, lowers, claimed.own, &claimed.root, onto, Some(&pass))?;
     }
+    Ok(Swap::Stays(Some(refusal)))
 }
 
 fn put(
@@ -163,6 +186,11 @@ impl Prepared {
             ..record
         }
     }
+}
+
+/// The container's own layer for a mount. A copy: where the mount fails and nothing is enforced, it is needed again.
+fn to_mount(claimed: &ClaimedImage) -> Result<Option<OwnLayer>> {
+    claimed.own.as_ref().map(OwnLayer::try_clone).transpose()
 }
 
 pub(super) fn audit(refusal: &Refusal, call: &Call) {

@@ -19,19 +19,19 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, OFlags};
 
 use crate::identify::{OwnLayer, Target, identify_with, open_target, run_root, transient_container};
 use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
-use crate::policy::{Directories, Policy, Top};
+use crate::policy::{Directories, Facts, Mode, Policy, Top};
 use crate::report::{Case, Refusal, Result, journal};
 use crate::sys::process::{self, Openssl};
 use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, Swap, prepare_image, vault_of};
-pub use swap::swap;
+pub use swap::{asked_of_mounted, swap};
 pub use written::Written;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
@@ -47,6 +47,9 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
         Ok(Invocation::Mount(call)) => call,
         Err(refusal) => return refuse(&refusal, ""),
     };
+    if !process::is_real_root() {
+        return refuse(&rootless(argv), &call.target.display().to_string());
+    }
     log::debug!("ignored options: {:?}", call.ignored);
     match start(&call) {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,13 +63,29 @@ fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
     ExitCode::from(refusal.case().class().exit_code())
 }
 
-fn start(call: &Call) -> Result<()> {
-    if !process::is_real_root() {
-        return Err(Refusal::new(Case::Rootless, "", ""));
+/// Hands the call of a user other than root on to fuse-overlayfs, as if it had been made to that; returns where it
+/// cannot, or the policy asks for more.
+fn rootless(argv: &[OsString]) -> Refusal {
+    match Policy::rootless(&Directories::system()) {
+        Ok(Mode::Enforce) => Refusal::new(Case::Rootless, "", ""),
+        Ok(mode) => {
+            if mode == Mode::Audit {
+                let refusal = Refusal::new(Case::Rootless, "", "");
+                journal::record(journal::Decision::Audit, &format!("audit: would refuse: {refusal}"), &[]);
+            }
+            mount::hand_on(argv)
+        }
+        Err(refusal) => refusal,
     }
+}
+
+fn start(call: &Call) -> Result<()> {
     process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
-    let target = identify_with(call, &|layer| transient_container(&run_root()?, layer))?;
+    let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
+        Ok(target) => target,
+        Err(refusal) => return unknown(call, &policy, refusal),
+    };
     // Until the mount stands and is on record: whoever comes second finds it.
     let (own, root) = match &target {
         Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
@@ -88,23 +107,44 @@ fn start(call: &Call) -> Result<()> {
     }
 }
 
-/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
-fn volume(call: &Call, policy: &Policy) -> Result<()> {
+/// What the store's records say nothing of that we could use: shown as the call names it, where no image must be
+/// sealed.
+fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
+    let Some(decision) = policy.for_unknown() else { return Err(refusal) };
+    let waiver = Waiver::by_policy(&decision, policy.denied(), &Facts::default())?;
+    if mount::again(&call.target, None)? {
+        return Ok(());
+    }
+    let audit = decision.mode == Mode::Audit;
+    if audit {
+        image::audit(&refusal, call);
+    }
+    let record = as_called(call, policy, &waiver, if audit { Kind::Audit } else { Kind::Off })?;
+    mount::keep(&Record { would_refuse: audit.then(|| (&refusal).into()), ..record })
+}
+
+/// Mounts the directories that the call names.
+fn as_called(call: &Call, policy: &Policy, waiver: &Waiver, kind: Kind) -> Result<Record> {
     let upper = match &call.upper {
         None => None,
         Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
     };
     let place = place(call, policy, Onto::default(), upper, None)?;
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
-    let waiver = Waiver::for_volume();
-    let mounted = mount::plain(&waiver, lowers, &place)?;
-    mount::keep(&Record::new(&mounted, &place, mount::PLAIN, Kind::Volume))
+    let mounted = mount::plain(waiver, lowers, &place)?;
+    Ok(Record::new(&mounted, &place, mount::PLAIN, kind))
+}
+
+/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
+fn volume(call: &Call, policy: &Policy) -> Result<()> {
+    mount::keep(&as_called(call, policy, &Waiver::for_volume(), Kind::Volume)?)
 }
 
 /// Opens a directory that a caller names: it is shown, and nothing is concluded from it.
 fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| Refusal::io(path.display().to_string(), e))
+    rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty())
+        .map_err(|e| Refusal::io(path.display().to_string(), e))
 }
 
 /// What a mount goes onto, where that was looked at before: see [`Place::at`] and [`Place::instead`].

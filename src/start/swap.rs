@@ -3,9 +3,9 @@
 use super::image::Swap;
 use super::{Written, image, layers, uppers};
 use crate::identify::{Container, Target, further_stores, identify_with, recorded_lowers};
-use crate::invoke::Native;
+use crate::invoke::{Call, Native};
 use crate::mount::Instead;
-use crate::policy::{Mode, Policy};
+use crate::policy::{Decision, Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::Identity;
 
@@ -24,17 +24,7 @@ pub fn swap(
     container: &Container,
     written: &Written,
 ) -> Result<Swap> {
-    let mut call = native.call.clone();
-    if native.nameless {
-        // They are not what is mounted: what the layers are is found out and verified as for any other.
-        let recorded = recorded_lowers(&call.target, &further_stores()?)?;
-        if recorded.len() != call.lowers.len() {
-            let why = format!("{} lower directories, the store has {} on record", call.lowers.len(), recorded.len());
-            return Err(Refusal::new(Case::B08Lowers, call.target.display().to_string(), why));
-        }
-        call.lowers = recorded;
-    }
-    let call = &call;
+    let call = &named(native)?;
     match identify_with(call, &|_| Ok(Some(container.clone())))? {
         Target::Image(claimed) => {
             let own = claimed.own.as_ref();
@@ -55,5 +45,42 @@ pub fn swap(
             }
         }
         Target::Volume => Err(Refusal::new(Case::O06Swap, call.target.display().to_string(), "not in a store")),
+    }
+}
+
+/// The call, with the names of its layers.
+fn named(native: &Native) -> Result<Call> {
+    let mut call = native.call.clone();
+    if native.nameless {
+        // They are not what is mounted: what the layers are is found out and verified as for any other.
+        let mut recorded = recorded_lowers(&call.target, &further_stores()?)?;
+        // What shows an image shows the layer that it is named by too.
+        if call.upper.is_none() {
+            recorded.insert(0, call.target.with_file_name("diff"));
+        }
+        if recorded.len() != call.lowers.len() {
+            let why = format!("{} lower directories, the store has {} on record", call.lowers.len(), recorded.len());
+            return Err(Refusal::new(Case::B08Lowers, call.target.display().to_string(), why));
+        }
+        call.lowers = recorded;
+    }
+    Ok(call)
+}
+
+/// What is asked of an image, or of layers that are none, which podman mounted by itself at a place other than a
+/// container's root: by all names that a start would go by.
+///
+/// # Errors
+/// [`Case::F06Denied`], in every mode; those of finding out what it is.
+pub fn asked_of_mounted(policy: &Policy, native: &Native) -> Result<Decision> {
+    match identify_with(&named(native)?, &|_| Ok(None))? {
+        Target::Image(claimed) => image::asked_of(policy, &claimed),
+        Target::Layers(claimed) => {
+            layers::denied(policy, &claimed)?;
+            Ok(policy.decide(&claimed.names))
+        }
+        Target::Volume => {
+            Err(Refusal::new(Case::B08Lowers, native.call.target.display().to_string(), "not in a store"))
+        }
     }
 }

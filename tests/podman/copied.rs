@@ -449,7 +449,8 @@ fn o11_a_verified_image_is_mounted() {
     assert!(!output.status.success() && text(&output).contains("[R-C07]"), "{}", text(&output));
     podman.prepare(FRESH);
     let output = with();
-    assert!(output.status.success() && text(&output).contains("fresh"), "{}", text(&output));
+    let said = podman.host.sh("cat /run/layerseal/hooks/precreate.json");
+    assert!(output.status.success() && text(&output).contains("fresh"), "{} {said}", text(&output));
     assert_eq!(podman.last("precreate").0, "allowed");
 }
 

@@ -35,7 +35,7 @@ impl Podman {
     }
 
     /// A list of one instance, as podman makes it, in the place of whatever had its name.
-    fn list(&self, name: &str, image: &str) {
+    pub fn list(&self, name: &str, image: &str) {
         let inside = self.host.inside("/var/tmp/list");
         let _ = std::fs::remove_dir_all(&inside);
         std::fs::create_dir(&inside).unwrap();

@@ -137,3 +137,76 @@ fn refusals_are_in_the_journal_with_all_that_is_known() {
         assert!(refused.contains(field), "{field}: {refused}");
     }
 }
+
+/// Nothing is enforced: a record that we do not understand and podman does, and a mount that the kernel refuses us, stop
+/// no container. What would have been refused is on record.
+#[test]
+fn audit_starts_what_cannot_be_found_out_or_mounted() {
+    if !ready("audit") {
+        return;
+    }
+    let audit = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
+    let off = "version = 1\n[default]\nmode = \"off\"\n";
+    let enforces = format!("{audit}[[rule]]\nimage = \"other/*\"\nmode = \"enforce\"\n");
+    for program in [Program::Hooked, Program::Guarded] {
+        let podman = Podman::new(program);
+        podman.policy(audit);
+        podman.starts(APP);
+        assert_eq!(podman.last("createRuntime").0, "allowed", "{program:?}");
+        // Go takes both for one key, and the last counts.
+        let _kept = crate::refusals::edit_json(&podman, "overlay-images/images.json", |all| {
+            for image in all {
+                image["Names"] = image["names"].clone();
+            }
+        });
+        let case = || podman.last("createRuntime");
+        podman.starts(APP);
+        let (decision, why) = case();
+        assert!(decision == "audit" && why.starts_with('B'), "{program:?}: {decision} {why}");
+        podman.policy(off);
+        podman.starts(APP);
+        podman.policy(&enforces);
+        assert!(!podman.run(&RUN).status.success(), "{program:?}: it may be what must be sealed");
+        podman.policy(audit);
+        podman.host.write("/etc/layerseal/deny.d/some.list", format!("sha256:{}\n", "0".repeat(64)));
+        assert!(!podman.run(&RUN).status.success(), "{program:?}: it may be what is denied");
+    }
+    if std::process::Command::new("strace").arg("--version").output().is_err() {
+        println!("SKIPPED mounts that fail: needs strace");
+        return;
+    }
+    // The kernel says no to the first thing that we mount.
+    let wrapper = "#!/bin/sh\nif [ -e /run/refused ]; then exec LAYERSEAL \"$@\"; fi\n: >/run/refused\n\
+        exec strace -qqq -o /run/trace -e trace=fsopen -e inject=fsopen:error=EPERM:when=1 LAYERSEAL \"$@\"\n"
+        .replace("LAYERSEAL", &common::binary().display().to_string());
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        podman.host.write("/var/tmp/refused", &wrapper);
+        podman.host.sh("chmod +x /var/tmp/refused");
+        let binary = common::binary().display().to_string();
+        match program {
+            Program::Hooked => {
+                podman.host.sh(&format!("sed -i 's|{binary}|/var/tmp/refused|' /etc/containers/hooks/precreate.json"));
+            }
+            _ => podman.storage_conf(Some("/var/tmp/refused"), ""),
+        }
+        let said = podman.run(&RUN);
+        assert!(!said.status.success(), "{program:?}: enforce");
+        podman.run(&["rm", "-fa"]);
+        podman.host.sh("rm /run/refused");
+        podman.policy(audit);
+        let show = "cat /usr/share/one | wc -c; ls -A /etc; echo x >/etc/made; cat /etc/made";
+        let args = ["run", "--name", "c", APP, "sh", "-c", show];
+        let output = podman.run(&args);
+        assert!(output.status.success(), "{program:?}: {}", text(&output));
+        assert!(podman.host.sh("cat /run/trace").contains("EPERM"), "{program:?}: nothing was refused");
+        let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            seen.starts_with("5000\n") && seen.contains("opaque") && seen.ends_with("\nx\n"),
+            "{program:?}: {seen}"
+        );
+        // Once more, as it should be: it is its own writable layer.
+        let again = podman.ok(&["start", "-a", "c"]);
+        assert!(again.ends_with("\nx\n") && again.contains("\nmade\n"), "{program:?}: {again}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Images that are mounted besides the root, where the store says something else of them than podman takes.
+
+use crate::guard::text;
+use crate::image::{APP, FRESH};
+use crate::podman::{Podman, Program, default_policy};
+use crate::ready;
+
+const NAME: &str = "registry.example.com/acme/data:1";
+const ROOT: &str = "/var/lib/containers/storage";
+
+/// podman with the hooks, and an image that nobody sealed under [`NAME`] alone, with something in it to show.
+fn with_unsealed() -> Podman {
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["tag", FRESH, NAME]);
+    podman.ok(&["untag", FRESH, FRESH]);
+    podman
+}
+
+impl Podman {
+    fn show(&self, image: &str, root: &str) -> std::process::Output {
+        let mount = format!("type=image,src={image},dst=/data");
+        self.run(&["run", "--rm", "--mount", &mount, root, "cat", "/data/etc/gone/again"])
+    }
+
+    /// The uppermost layer of an image.
+    fn top(&self, image: &str) -> String {
+        let upper = self.ok(&["image", "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", image]);
+        upper.trim().trim_end_matches("/diff").rsplit('/').next().unwrap().to_owned()
+    }
+
+    fn not_shown(&self, image: &str, root: &str, case: &str, what: &str) {
+        let output = self.show(image, root);
+        assert!(!output.status.success() && !text(&output).contains("fresh"), "{what}: {}", text(&output));
+        let last = self.last("precreate");
+        assert_eq!(last, ("refused".into(), case.into()), "{what}: {}", text(&output));
+        self.run(&["image", "umount", "-a"]);
+    }
+
+    fn shown(&self, image: &str, root: &str, what: &str) {
+        let output = self.show(image, root);
+        assert!(output.status.success() && text(&output).contains("fresh"), "{what}: {}", text(&output));
+    }
+}
+
+/// A layer is a layer however the store spells the place of its mount.
+#[test]
+fn o11_a_layer_is_known_wherever_the_store_mounts_it() {
+    if !ready("places of layers") {
+        return;
+    }
+    let podman = with_unsealed();
+    podman.not_shown(NAME, APP, "O11", "as it is");
+    let top = podman.top(NAME);
+    let home = format!("{ROOT}/overlay/{top}");
+    let sh = |script: String| podman.host.sh(&script);
+    // Elsewhere than the kernel has it in mountinfo, and elsewhere than in any store.
+    for place in ["../../elsewhere", "/var/tmp/elsewhere"] {
+        sh(format!("cd {home}; mkdir -p {place}; rmdir merged 2>/dev/null || true; ln -s {place} merged"));
+        podman.not_shown(NAME, APP, "O11", place);
+        sh(format!("rm {home}/merged; mkdir {home}/merged"));
+    }
+    // Newer podman fails by itself at this.
+    sh(format!("mv {home} {ROOT}/there; ln -s ../there {home}"));
+    let output = podman.show(NAME, APP);
+    assert!(!output.status.success() && !text(&output).contains("fresh"), "a link to the layer: {}", text(&output));
+    podman.run(&["image", "umount", "-a"]);
+    sh(format!("rm {home}; mv {ROOT}/there {home}"));
+    // No name of a layer that podman gives.
+    let other = "no-layer";
+    sh(format!(
+        "cd {ROOT}; sed -i s/{top}/{other}/g overlay-layers/*.json overlay-images/images.json; mv overlay/{top} overlay/{other}; \
+         link=$(cat overlay/{other}/link); ln -sfn ../{other}/diff overlay/l/$link; \
+         mv overlay-layers/{top}.tar-split.gz overlay-layers/{other}.tar-split.gz"
+    ));
+    let output = podman.show(NAME, APP);
+    assert!(!output.status.success() && !text(&output).contains("fresh"), "another ID: {}", text(&output));
+}
+
+/// podman resolves the name of a list to its instance: what is asked of that name is asked of the instance.
+#[test]
+fn o11_an_image_is_known_by_its_lists() {
+    if !ready("lists of mounted images") {
+        return;
+    }
+    let podman = with_unsealed();
+    podman.ok(&["tag", NAME, "localhost/x:1"]);
+    podman.ok(&["untag", NAME, NAME]);
+    podman.shown("localhost/x:1", APP, "by a name that is let pass");
+    podman.list(NAME, FRESH);
+    podman.not_shown(NAME, APP, "O11", "by the name of its list");
+}
+
+/// What is denied is mounted nowhere, whatever lets it pass otherwise.
+#[test]
+fn f06_an_image_that_is_denied_is_not_mounted_besides_the_root() {
+    if !ready("denied images besides the root") {
+        return;
+    }
+    let podman = with_unsealed();
+    let config = podman.ok(&["image", "inspect", "--format", "{{.Id}}", NAME]);
+    let diff_id = podman.ok(&["image", "inspect", "--format", "{{index .RootFS.Layers 0}}", NAME]);
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    let data = "registry.example.com/acme/data";
+    // A root of which nothing is asked, by a name of its own.
+    let own = Podman::new(Program::Hooked);
+    own.ok(&["tag", FRESH, NAME]);
+    own.ok(&["untag", FRESH, FRESH]);
+    own.ok(&["tag", APP, "localhost/app:1"]);
+    own.ok(&["untag", APP, APP]);
+    let off = default_policy() + &rule(data, "off");
+    let covered = default_policy().replace("[default]\n", "[default]\ncover = [\"/data\"]\n");
+    // The root's own rule says nothing of what is mounted in it.
+    own.not_shown(NAME, "localhost/app:1", "O11", "a root of which nothing is asked");
+    for (podman, policy, root) in [(&podman, &off, APP), (&podman, &covered, APP), (&own, &off, "localhost/app:1")] {
+        podman.policy(policy);
+        podman.shown(NAME, root, policy);
+        for denied in [format!("sha256:{}", config.trim()), diff_id.trim().to_owned()] {
+            podman.host.write("/etc/layerseal/deny.d/data.list", format!("{denied}\n"));
+            podman.not_shown(NAME, root, "F06", policy);
+            podman.host.sh("rm /etc/layerseal/deny.d/data.list");
+        }
+        // Something else is denied.
+        podman.host.write("/etc/layerseal/deny.d/data.list", format!("sha256:{}\n", "0".repeat(64)));
+        podman.shown(NAME, root, policy);
+        podman.host.sh("rm /etc/layerseal/deny.d/data.list");
+    }
+    own.policy(&(default_policy() + &rule(data, "audit")));
+    own.shown(NAME, "localhost/app:1", "audit");
+    assert_eq!(own.last("precreate"), ("audit".into(), "O11".into()));
+}
