@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::io::Read as _;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use openssl::sha::Sha256;
-use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
+use rustix::fs::{AtFlags, FileType, SeekFrom, Stat, fstat, seek, statat};
+use rustix::io::{Errno, pread};
 
 use crate::invoke::Mount;
 use crate::report::{Case, Refusal, Result};
@@ -24,6 +25,15 @@ const READ: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
 
 /// Entries beneath one volume: what is larger than this is no content of an image's directory for data.
 const MAX_ENTRIES: usize = 1_000_000;
+
+/// Bytes of content of one of [`READ`]: podman and libc read them line by line.
+const MAX_READ: u64 = 16 << 20;
+
+/// Bytes beneath one volume, without holes: nobody has verified yet how large a file may be that is compared.
+const MAX_CONTENT: u64 = 16 << 30;
+
+/// What is read at once.
+const BLOCK: usize = 64 << 10;
 
 /// What is at one path, and the links on the way there: podman follows some of them out of the root.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,7 +119,7 @@ fn read(root: &Within, path: &Path) -> std::io::Result<Found> {
     let mut tree = Tree::default();
     match root.any(path) {
         Ok(there) if FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::RegularFile => {
-            tree.content(root.read(path)?)?;
+            tree.content(&root.read(path)?, MAX_READ)?;
         }
         Ok(_) => tree.hash.update(b"no file"),
         Err(e) if is_missing(&e) => return Ok(Found::Nothing),
@@ -160,6 +170,22 @@ struct Tree {
     /// Files by device and inode: under which number each was met first.
     links: HashMap<(u64, u64), usize>,
     count: usize,
+    /// Bytes that were read.
+    bytes: u64,
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_block(file: impl AsFd, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match pread(&file, &mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(filled)
 }
 
 impl Tree {
@@ -171,7 +197,7 @@ impl Tree {
     }
 
     /// Those that the copier sets on what it makes; how many there are.
-    fn attributes(&mut self, file: &impl std::os::fd::AsFd) -> std::io::Result<usize> {
+    fn attributes(&mut self, file: &impl AsFd) -> std::io::Result<usize> {
         let copied =
             |name: &[u8]| name.starts_with(b"user.") || matches!(name, b"security.capability" | b"security.ima");
         let found: Vec<_> = files::xattrs(file)?.into_iter().filter(|(name, _)| copied(name)).collect();
@@ -185,17 +211,39 @@ impl Tree {
 
     fn file(&mut self, file: File) -> std::io::Result<()> {
         self.attributes(&file)?;
-        self.content(file)
+        self.content(&file, MAX_CONTENT)
     }
 
-    fn content(&mut self, mut file: File) -> std::io::Result<()> {
-        let mut buffer = vec![0; 64 << 10];
+    /// The size, and each block that holds more than zeros: a hole is not read, and may be none in the other tree. No
+    /// more than `max` bytes of all files.
+    fn content(&mut self, file: &File, max: u64) -> std::io::Result<()> {
+        let mut buffer = vec![0; BLOCK];
+        let mut at = 0;
         loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => self.hash.update(&buffer[..n]),
+            match seek(file, SeekFrom::Data(at)) {
+                // The same blocks wherever data begins.
+                Ok(data) => at = data - data % BLOCK as u64,
+                Err(Errno::NXIO) => break,
+                // A filesystem that knows no holes.
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+                Err(e) => return Err(e.into()),
             }
+            let read = read_block(file, &mut buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            self.bytes += read as u64;
+            if self.bytes > max {
+                return Err(std::io::Error::other(format!("more than {max} bytes, before anything was verified")));
+            }
+            if buffer[..read].iter().any(|byte| *byte != 0) {
+                self.hash.update(&at.to_le_bytes());
+                self.hash.update(&buffer[..read]);
+            }
+            at += read as u64;
         }
+        self.hash.update(format!("\0{}\0", fstat(file)?.st_size).as_bytes());
+        Ok(())
     }
 
     /// Everything beneath a directory, in the order of the names.

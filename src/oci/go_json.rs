@@ -197,7 +197,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
 }
 
 /// Whether Go takes the one for the other. The names of fields are ASCII.
-fn folds(key: &str, known: &str) -> bool {
+pub(super) fn folds(key: &str, known: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

@@ -106,6 +106,8 @@ pub struct Image {
     pub manifest: Vec<u8>,
     /// The manifest's media type.
     pub media_type: String,
+    /// Whether podman takes it for one of Docker: see [`Self::differs_by_kind`].
+    docker: bool,
     /// The manifest's own annotations.
     pub annotations: BTreeMap<String, String>,
     /// Digest of the raw config.
@@ -181,6 +183,26 @@ impl Image {
             return Err(index_in_index(digest));
         }
         Ok(Some(instances))
+    }
+
+    /// What podman makes another thing of where the manifest is of the other kind, OCI's or Docker's: of an image of
+    /// Docker it takes the health check and no annotations, of one of OCI the annotations and no health check
+    /// (libimage, `Inspect`; libpod, `addHealthCheck`).
+    pub fn differs_by_kind(&self) -> Option<&'static str> {
+        if self.docker && !self.annotations.is_empty() {
+            return Some("annotations");
+        }
+        // As Go reads it, which takes other cases for the same.
+        let config = strict_json::value(&self.config, "config").ok();
+        let keys = config.as_ref().and_then(|c| c.get("config")?.as_object());
+        let any =
+            keys.is_some_and(|keys| keys.iter().any(|(key, v)| go_json::folds(key, "Healthcheck") && !v.is_null()));
+        any.then_some("a health check")
+    }
+
+    /// Whether podman takes it for an image of Docker.
+    pub fn is_docker(&self) -> bool {
+        self.docker
     }
 
     /// The platform that the config names, this host's where it names none.
@@ -283,6 +305,7 @@ impl Image {
         Ok(Self {
             digest,
             media_type,
+            docker: is_docker(manifest),
             annotations: sorted(manifest.annotations()),
             config_digest,
             config_annotations: sorted(manifest.config().annotations()),
@@ -290,6 +313,16 @@ impl Image {
             config,
             layers,
         })
+    }
+}
+
+/// As containers/image guesses it (manifest, `GuessMIMEType`): by what the manifest says it is, and where it says
+/// nothing by what it says of its config.
+fn is_docker(manifest: &ImageManifest) -> bool {
+    let media = manifest.media_type().as_ref().map(ToString::to_string).filter(|media| !media.is_empty());
+    match media {
+        Some(media) => media != oci_spec::image::MediaType::ImageManifest.to_string(),
+        None => *manifest.config().media_type() != oci_spec::image::MediaType::ImageConfig,
     }
 }
 

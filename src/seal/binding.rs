@@ -95,9 +95,22 @@ impl Binding {
         (BlobDigest::of(text.as_bytes()), verity_digest(self.algorithm, text.as_bytes()))
     }
 
-    /// Whether it names what runs of this image: config, annotations and layers, under whatever manifest.
+    /// All that it names, by what it is.
+    pub fn blobs(&self) -> Vec<(String, BlobDigest)> {
+        let mut blobs = vec![("config".to_owned(), self.config)];
+        blobs.extend(self.subject.map(|subject| ("manifest".to_owned(), subject)));
+        for (number, (blob, diff_id, _)) in self.layers.iter().enumerate() {
+            blobs.push((format!("layer {number}"), *blob));
+            blobs.push((format!("diff_id of layer {number}"), *diff_id));
+        }
+        blobs
+    }
+
+    /// Whether it names what runs of this image: config, annotations and layers, under whatever manifest of the kind
+    /// that makes the same of them.
     pub fn names(&self, image: &Image) -> bool {
-        self.config == image.config_digest
+        (self.subject == Some(image.digest) || image.differs_by_kind().is_none())
+            && self.config == image.config_digest
             && self.annotations == annotations(image)
             && self.layers.len() == image.layers.len()
             && self.layers.iter().zip(&image.layers).all(|((_, diff_id, _), layer)| *diff_id == layer.diff_id)

@@ -228,12 +228,16 @@ impl Judge<'_, '_> {
         Ok((signed, images))
     }
 
-    /// Whether one of the image's EROFS images is denied, in the form that was sealed or in ours.
+    /// Whether one of the image's EROFS images is denied, in the form that was sealed or in ours, or what the statement
+    /// names.
     fn deny(&mut self, signed: &Signed, checked: &Checked) -> Result<()> {
         let images = checked.layers.iter().chain(Some(&checked.root)).chain(&checked.merged);
         let made = images.map(|e| (&e.role, &e.digest));
         let denied = &self.question.rules.denied;
         let result = signed.digests.iter().chain(made).try_for_each(|(role, d)| denied.erofs(d, &role.to_string()));
+        // What was signed under another manifest is denied by its digests too.
+        let named = signed.binding.iter().flat_map(Binding::blobs);
+        let result = result.and(named.into_iter().try_for_each(|(what, digest)| denied.blob(&digest, &what)));
         self.denied |= result.is_err();
         result
     }

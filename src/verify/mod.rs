@@ -84,6 +84,8 @@ impl VerifiedImage {
         if let Some(binding) = &self.binding {
             let (blob, measured) = binding.marks();
             facts.blob("statement", blob);
+            // Of the manifest that was signed, which this host may have in another form.
+            binding.blobs().into_iter().for_each(|(what, digest)| facts.blob(what, digest));
             facts.erofs("statement", measured);
         }
         let certificates = self.signer.iter().flat_map(|s| s.anchor.iter().chain(Some(&s.fingerprint)).chain(&s.marks));

@@ -203,6 +203,18 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
         // podman gives them to the container.
         return refuse(Case::D04Replay, "it was made for other annotations of the manifest".into());
     }
+    // The statement does not say which kind of manifest it was made for.
+    let by_kind = match seal.subject {
+        Some(_) if signed_elsewhere(image, seal) => image.differs_by_kind(),
+        None if image.is_docker() => Some("annotations"),
+        _ => None,
+    };
+    if let Some(what) = by_kind {
+        return refuse(
+            Case::D04Replay,
+            format!("it was made for another manifest, of which podman may read {what} otherwise"),
+        );
+    }
     if binding.layers.len() != image.layers.len() {
         return refuse(
             Case::D05Layers,

@@ -102,6 +102,11 @@ fn cases() -> Vec<Case> {
 
 /// Its layout, sealed.
 fn layout(image: &str, layers: &[Vec<Entry>], config: &Value) -> std::path::PathBuf {
+    annotated_layout(image, layers, config, &Value::Null)
+}
+
+/// The same, with annotations of the manifest.
+fn annotated_layout(image: &str, layers: &[Vec<Entry>], config: &Value, annotations: &Value) -> std::path::PathBuf {
     let dir = scratch::fresh("builder");
     let layers: Vec<Layer> = layers.iter().map(|entries| Layer::new(entries).gzip()).collect();
     let mut layout = Layout::new(&dir, &layers);
@@ -111,6 +116,9 @@ fn layout(image: &str, layers: &[Vec<Entry>], config: &Value) -> std::path::Path
     whole["config"] = config.clone();
     let media = "application/vnd.oci.image.config.v1+json";
     manifest["config"] = layout.descriptor(media, whole.to_string().as_bytes());
+    if !annotations.is_null() {
+        manifest["annotations"] = annotations.clone();
+    }
     layout.set_manifest(&manifest);
     let mut index = layout.index();
     index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = image.into();
@@ -174,12 +182,25 @@ fn a_seal_counts_for_the_same_image_under_another_manifest() {
         index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = image.into();
         other.set_index(index["manifests"].clone());
     };
-    for (annotated, starts) in [(false, true), (true, false)] {
-        if annotated {
-            // podman copies them into the container.
-            mine["annotations"] = json!({"run.oci.x": "y"});
+    let docker = |mut manifest: Value| {
+        manifest["mediaType"] = "application/vnd.docker.distribution.manifest.v2+json".into();
+        manifest["config"]["mediaType"] = "application/vnd.docker.container.image.v1+json".into();
+        for layer in manifest["layers"].as_array_mut().unwrap() {
+            layer["mediaType"] = "application/vnd.docker.image.rootfs.diff.tar".into();
         }
-        put(&mut other, &mine);
+        manifest
+    };
+    let mut annotated = mine.clone();
+    // podman copies them into the container.
+    annotated["annotations"] = json!({"run.oci.x": "y"});
+    // The last one has what was signed, and under no digest that was.
+    for (what, manifest, starts) in [
+        ("another compression", mine.clone(), true),
+        ("another kind of manifest", docker(mine.clone()), true),
+        ("annotations", annotated.clone(), false),
+        ("annotations that podman does not read", docker(annotated), false),
+    ] {
+        put(&mut other, &manifest);
         let inside = podman.host.inside("/var/tmp/layout");
         std::fs::create_dir(&inside).unwrap();
         copy(&plain.join("."), &inside);
@@ -188,17 +209,113 @@ fn a_seal_counts_for_the_same_image_under_another_manifest() {
         podman.ok(&["tag", id.trim(), image]);
         std::fs::remove_dir_all(&inside).unwrap();
         let prepared = podman.try_prepare(image, &signed);
-        assert_eq!(prepared.status.success(), starts, "{}", String::from_utf8_lossy(&prepared.stderr));
+        assert_eq!(prepared.status.success(), starts, "{what}: {}", String::from_utf8_lossy(&prepared.stderr));
         let run = podman.run(&["run", "--rm", image]);
-        assert_eq!(run.status.success(), starts, "{}", String::from_utf8_lossy(&run.stderr));
+        assert_eq!(run.status.success(), starts, "{what}: {}", String::from_utf8_lossy(&run.stderr));
         if starts {
             podman.ok(&["run", "-d", "--name", "c", image, "/bin/sh", "-c", "sleep 30"]);
             let binary = common::binary().display().to_string();
             let status = podman.host.command(&binary, &["status", "--json"]).output().unwrap();
             let status = String::from_utf8_lossy(&status.stdout).into_owned();
-            assert!(status.contains(first["digest"].as_str().unwrap()), "{status}");
+            assert!(status.contains(first["digest"].as_str().unwrap()), "{what}: {status}");
+            let table = podman.host.command(&binary, &["status"]).output().unwrap();
+            let table = String::from_utf8_lossy(&table.stdout).into_owned();
+            assert!(table.contains("(manifest "), "{what}: {table}");
             podman.ok(&["rm", "-f", "-t", "0", "c"]);
+            // What was signed is denied by its own digests too, under whatever manifest it lies here.
+            for digest in [&first["digest"], &manifest_of(&signed, first)["layers"][0]["digest"]] {
+                podman.host.write("/etc/layerseal/deny.d/x.list", format!("{}\n", digest.as_str().unwrap()));
+                let output = podman.run(&["run", "--rm", image]);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(!output.status.success() && said.contains("R-F06"), "{what}: {digest}: {said}");
+            }
+            podman.host.sh("rm /etc/layerseal/deny.d/x.list");
         }
         podman.ok(&["rmi", "-f", image]);
     }
+}
+
+fn manifest_of(layout: &std::path::Path, entry: &Value) -> Value {
+    let digest = entry["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    serde_json::from_slice(&std::fs::read(layout.join("blobs/sha256").join(digest)).unwrap()).unwrap()
+}
+
+/// Whether podman takes annotations or a health check from an image is for the manifest to say, by its kind, and not for
+/// what was signed of it.
+#[test]
+fn d04_what_podman_reads_by_the_kind_of_manifest_counts_under_the_signed_one() {
+    if !crate::ready("kinds of manifests") {
+        return;
+    }
+    let podman = Podman::new(Program::Guarded);
+    let image = "registry.example.com/acme/kind:1";
+    let check = json!({"Test": ["CMD-SHELL", "true"]});
+    for (what, config, annotations) in [
+        ("annotations", json!({"Cmd": ["/bin/sh", "-c", "true"]}), json!({"com.example.x": "y"})),
+        ("a health check", json!({"Cmd": ["/bin/sh", "-c", "true"], "Healthcheck": check}), Value::Null),
+        ("one by another key", json!({"Cmd": ["/bin/sh", "-c", "true"], "healthCheck": check}), Value::Null),
+    ] {
+        let signed = annotated_layout(image, &[vec![program("bin/sh")]], &config, &annotations);
+        let inside = podman.host.inside("/var/tmp/layout");
+        std::fs::create_dir(&inside).unwrap();
+        copy(&signed.join("."), &inside);
+        let id = podman.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
+        podman.ok(&["untag", id.trim()]);
+        podman.ok(&["tag", id.trim(), image]);
+        std::fs::remove_dir_all(&inside).unwrap();
+        let prepared = podman.try_prepare(image, &signed);
+        assert!(prepared.status.success(), "{what}: {}", String::from_utf8_lossy(&prepared.stderr));
+        podman.ok(&["run", "--rm", image]);
+        // The same document under Docker's names, wherever the store keeps it.
+        podman.become_docker(id.trim());
+        let seen = podman.ok(&["image", "inspect", "--format", "{{.ManifestType}}", image]);
+        assert!(seen.contains("docker"), "{what}: {seen}");
+        let _ = podman.try_prepare(image, &signed);
+        let output = podman.run(&["run", "--rm", image]);
+        assert!(!output.status.success(), "{what}: it started under another kind of manifest");
+        podman.ok(&["rmi", "-f", image]);
+    }
+}
+
+impl Podman {
+    /// Has the store's manifest of an image be one of Docker, and everything else as it was.
+    fn become_docker(&self, id: &str) {
+        let home = self.graph_root().join("overlay-images");
+        let old = std::fs::read_to_string(home.join(id).join("manifest")).unwrap();
+        let new = old
+            .replace(
+                "application/vnd.oci.image.manifest.v1+json",
+                "application/vnd.docker.distribution.manifest.v2+json",
+            )
+            .replace("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+            .replace(
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            );
+        assert_ne!(old, new);
+        let digest = |text: &str| layerseal::digest::BlobDigest::of(text.as_bytes()).to_string();
+        let key = |text: &str| format!("manifest-{}", digest(text));
+        for entry in std::fs::read_dir(home.join(id)).unwrap().flatten() {
+            if std::fs::read_to_string(entry.path()).is_ok_and(|text| text == old) {
+                let name = entry.file_name().into_string().unwrap();
+                let name = if name == "manifest" { name } else { base64_key(&key(&new)) };
+                std::fs::remove_file(entry.path()).unwrap();
+                std::fs::write(home.join(id).join(name), &new).unwrap();
+            }
+        }
+        crate::refusals::edit_json(self, "overlay-images/images.json", |all| {
+            for image in all.iter_mut().filter(|image| image["id"] == id) {
+                let text = image.to_string().replace(&digest(&old), &digest(&new));
+                *image = serde_json::from_str(&text).unwrap();
+                image["big-data-sizes"]["manifest"] = new.len().into();
+                image["big-data-sizes"][key(&new)] = new.len().into();
+            }
+        })
+        .keep();
+    }
+}
+
+/// How containers-storage names the file of a key that is no plain name.
+fn base64_key(key: &str) -> String {
+    format!("={}", openssl::base64::encode_block(key.as_bytes()))
 }

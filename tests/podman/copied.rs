@@ -468,6 +468,37 @@ fn o04_alternatives_nix_and_guix_are_system_paths() {
     podman.ok(&["run", "--rm", "-v", "/var/tmp:/nix/var", "-v", "/var/tmp:/nixos", APP, "true"]);
 }
 
+/// What is not verified yet is read no further than podman would: a hole is no work, and the rest has an end.
+#[test]
+fn o09_a_file_without_an_end_is_not_read_to_it() {
+    if !ready("large files") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let large = |place: &str, name: &str| {
+        let path = in_diff(&podman, place).join(name);
+        let kept = path.is_file().then(|| std::fs::read(&path).unwrap());
+        std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        Undo(Box::new(move || match &kept {
+            Some(kept) => std::fs::write(&path, kept).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }))
+    };
+    podman.host.sh("mkdir -p /var/tmp/own");
+    for (place, name, volume) in [("etc", "passwd", None), ("opt", "large", Some("/var/tmp/own:/opt"))] {
+        let _undo = large(place, name);
+        let mut args = vec!["60", "podman", "run", "--rm"];
+        args.extend(volume.iter().flat_map(|volume| ["-v", volume]));
+        args.extend([APP, "true"]);
+        let output = podman.host.command("timeout", &args).output().unwrap();
+        assert_ne!(output.status.code(), Some(124), "{place}/{name}: it was read to its end");
+        // podman itself gives up on users that take so long to read.
+        if volume.is_some() {
+            assert_eq!(podman.last("precreate"), ("refused".into(), "O09".into()), "{}", text(&output));
+        }
+    }
+}
+
 /// `upper = "empty"`: podman's own entries are no reason to refuse, and everything about them is the image's.
 #[test]
 fn m01_podmans_own_entries_are_as_the_image_has_them() {
