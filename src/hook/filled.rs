@@ -42,6 +42,10 @@ struct Note {
     /// Why the container was refused.
     case: String,
     container: String,
+    /// Of the upper directory of that container: when podman began to write into it. What is as new as this was not
+    /// verified, and will not be by being older than the next start.
+    #[serde(default)]
+    began: Option<i128>,
 }
 
 /// What a container was given, as far as podman may just have filled it.
@@ -49,6 +53,8 @@ pub(super) struct Filled {
     places: Vec<Place>,
     /// Copies of the image's users and groups.
     written: Vec<PathBuf>,
+    /// The container's upper directory.
+    upper: Option<PathBuf>,
     /// What is older was not made for this start.
     since: i128,
     /// The mounts that there were.
@@ -92,22 +98,52 @@ impl Filled {
         let copies =
             config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
         let copies = copies.flat_map(|mount| mount.sources.clone());
-        let written =
-            option("upperdir=").into_iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
-        Self { places: places.collect(), written: written.collect(), since, all }
+        let upper = option("upperdir=");
+        let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
+        let (places, written) = (places.collect(), written.collect());
+        Self { places, written, upper, since, all }
     }
 
-    /// When podman began to fill anything for this start.
-    pub(super) fn since(&self) -> i128 {
-        self.since
+    /// When podman began to write into the upper directory what nobody has compared with the image: for this start, or
+    /// for one before that was refused.
+    ///
+    /// # Errors
+    /// [`Case::O10Notes`].
+    pub(super) fn since(&self) -> Result<i128> {
+        let began = self.refused_before()?.and_then(|(_, note)| note.began);
+        Ok(began.unwrap_or(self.since).min(self.since))
+    }
+
+    /// The start was not refused: what is in the upper directory by now is the container's own.
+    pub(super) fn settled(&self) {
+        let forgotten = self.refused_before().map(|found| found.map(|(name, _)| name));
+        if let Ok(Some(name)) = forgotten
+            && let Err(e) = std::fs::remove_file(Path::new(PLACE).join(DIRECTORY).join(name))
+        {
+            log::warn!("{PLACE}/{DIRECTORY}: {e}");
+        }
+    }
+
+    /// The note of the upper directory, by a start that was refused.
+    fn refused_before(&self) -> Result<Option<(String, Note)>> {
+        let it = self.upper.as_ref().and_then(|upper| born(&openat(CWD, upper, FOLLOW, Mode::empty()).ok()?));
+        let Some(it) = it else { return Ok(None) };
+        let same = |note: &Note| note.began.is_some() && (note.inode, note.born) == it;
+        Ok(notes()?.into_iter().find(|(_, note)| same(note)))
     }
 
     /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
     pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
+        if let Some(upper) = &self.upper {
+            let began = self.since().unwrap_or(self.since);
+            if let Err(e) = note(upper, refusal.case(), container, Some(began)) {
+                log::error!("{}: of a container that was refused, and not noted: {e}", upper.display());
+            }
+        }
         let mut named = Vec::new();
         for path in self.filled() {
             let shown = path.display().to_string();
-            match note(&path, refusal.case(), container) {
+            match note(&path, refusal.case(), container, None) {
                 Ok(()) => named.push(shown),
                 Err(e) => {
                     log::error!("{shown}: filled for a container that was refused, and not noted: {e}");
@@ -148,7 +184,8 @@ impl Filled {
     /// [`Case::O10Filled`] for a mount of something that was filled for a container that was refused, for a part of
     /// it, and for what holds it.
     pub(super) fn check(&self, mounts: &[Mount]) -> Result<()> {
-        let notes = notes()?;
+        let mut notes = notes()?;
+        notes.retain(|(_, note)| note.began.is_none());
         if notes.is_empty() {
             return Ok(());
         }
@@ -231,11 +268,11 @@ fn born(file: &OwnedFd) -> Option<(u64, i128)> {
     Some((found.stx_ino, i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)))
 }
 
-fn note(path: &Path, case: Case, container: &str) -> std::io::Result<()> {
+fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> std::io::Result<()> {
     let file = openat(CWD, path, FOLLOW, Mode::empty())?;
     let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
     let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
-    let note = Note { path, inode, born, case, container };
+    let note = Note { path, inode, born, case, container, began };
     std::fs::create_dir_all(PLACE)?;
     let dir = files::make_dir_at(files::open_dir(Path::new(PLACE))?, DIRECTORY)?;
     sweep(&dir);

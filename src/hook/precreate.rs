@@ -30,6 +30,9 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outc
     let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
     let filled = Filled::before(&config, root, process::parent_started());
     let ended = found.and_then(|found| decide(&config, found, &filled, about));
+    if ended.is_ok() {
+        filled.settled();
+    }
     ended.map_err(|refusal| filled.after(refusal, &about.container))
 }
 
@@ -147,7 +150,7 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
     let before = Seen::of(target, &config.mounts)?;
-    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since() };
+    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since()? };
     let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
         Swap::Done(record) => record,
         Swap::Stays(None) => return Ok(Outcome::Off),

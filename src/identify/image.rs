@@ -1,6 +1,7 @@
 //! From the uppermost layer to the images that it may belong to: their documents against each
 //! other, and against the chain of layers.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -94,6 +95,8 @@ pub(super) fn candidates(
 /// finds that by digests on record, which need not be true. Records without layers are looked at, and, where
 /// nobody has said which name was asked for, the manifests of all.
 fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
+    let own: Vec<(String, HashSet<&str>)> =
+        all.iter().map(|(candidate, record)| (candidate.image.digest.to_string(), record.claims())).collect();
     for store in stores.all() {
         for list in store.images() {
             let named = list.big_data_names.iter().any(|key| key == "instances.json");
@@ -102,10 +105,10 @@ fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool)
             }
             let name = format!("image {} in {}", list.id, store.path().display());
             let Some((digest, listed)) = instances(store, list).map_err(|r| r.within(name))? else { continue };
-            for (candidate, record) in all.iter_mut() {
-                if listed.iter().any(|d| *d == candidate.image.digest.to_string()) {
+            for ((candidate, _), (own, claims)) in all.iter_mut().zip(&own) {
+                if listed.contains(own) {
                     candidate.indexes.push(digest);
-                } else if !listed.iter().any(|d| record.claims(d)) {
+                } else if !listed.iter().any(|d| claims.contains(d.as_str())) {
                     continue;
                 }
                 candidate.names.extend(list.names.iter().cloned());
@@ -120,7 +123,7 @@ fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool)
 }
 
 /// The digests that a record lists, and that of its index; `None` where it is no list.
-fn instances(store: &Store, record: &ImageRecord) -> Result<Option<(BlobDigest, Vec<String>)>> {
+fn instances(store: &Store, record: &ImageRecord) -> Result<Option<(BlobDigest, HashSet<String>)>> {
     let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(None) };
     if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
         // Nor is it one for podman.

@@ -1,6 +1,6 @@
 //! What the records of a container store say: JSON that containers-storage reads and writes in Go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -134,11 +134,11 @@ impl ImageRecord {
 
     /// The digests by which podman takes this image for an instance of a list, whatever its documents are
     /// (storage/images.go, `recomputeDigests`).
-    pub fn claims(&self, digest: &str) -> bool {
+    pub fn claims(&self) -> HashSet<&str> {
         let is_manifest = |key: &str| key == "manifest" || key.starts_with("manifest-");
-        self.digest == digest
-            || self.big_data_names.iter().any(|key| key.strip_prefix("manifest-") == Some(digest))
-            || self.big_data_digests.iter().any(|(key, value)| is_manifest(key) && value == digest)
+        let by_name = self.big_data_names.iter().filter_map(|key| key.strip_prefix("manifest-"));
+        let by_key = self.big_data_digests.iter().filter(|(key, _)| is_manifest(key)).map(|(_, value)| value.as_str());
+        by_name.chain(by_key).chain([self.digest.as_str()]).collect()
     }
 
     /// Whether `layer` is the uppermost one of this image, or a copy of that for other user IDs.

@@ -325,7 +325,7 @@ impl<'a> Choice<'a> {
         policy.denied().anything(&choice.facts())?;
         if policy.denied().names_blobs() && choice.decision.mode != Mode::Enforce {
             // Nobody vouches for the layers, and a digest of one is only what the disk says of it.
-            layers::content(&claimed.root, &claimed.layers)?;
+            layers::content(&claimed.root, &claimed.layers, layers::Table::Needed)?;
         }
         Ok(choice)
     }

@@ -68,7 +68,7 @@ pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<Facts> 
     }
     denied.anything(&facts)?;
     if denied.names_blobs() && claimed.copies.is_empty() {
-        content(&claimed.root, &claimed.layers)?;
+        content(&claimed.root, &claimed.layers, Table::IfAny)?;
     }
     Ok(facts)
 }
@@ -76,18 +76,35 @@ pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<Facts> 
 /// Beneath `/run/layerseal`: layers whose content was found to be what their diff_ids say, in this boot.
 const CONTENT: &str = "content";
 
+/// Whether a layer must have a table of its tar, by which it can be put together again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// A layer of an image: podman keeps one of each.
+    Needed,
+    /// One that is being made was never a tar.
+    IfAny,
+}
+
 /// Whether the layers are what their diff_ids say: where nobody vouches for them, that is what denying one of
 /// them rests on. What was never written as a tar has no such digest. Looked at once in a boot: what is on the
 /// disk is changed while the host is off, and by root.
 ///
 /// # Errors
 /// [`Case::F06Denied`] for one that is not: what it is may be denied.
-pub(super) fn content(root: &Root, layers: &[ClaimedLayer]) -> Result<()> {
+pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
     let io = |e| Refusal::io(format!("/run/layerseal/{CONTENT}"), e);
     let seen = mount::runtime_dir(CONTENT).map_err(io)?;
     let vault = vault_of(root)?;
     for layer in layers {
-        let (Some(diff_id), Ok(_)) = (layer.diff_id, layer.tar_split()) else { continue };
+        let diff_id = match (layer.diff_id, layer.tar_split()) {
+            (Some(diff_id), Ok(_)) => diff_id,
+            (Some(_), Err(e)) if table == Table::Needed => {
+                let why = format!("nothing says what its content is, and layers are denied: {e}");
+                return Err(Refusal::new(Case::F06Denied, layer.path.display().to_string(), why));
+            }
+            // Of a table of contents the ID says which it is.
+            _ => continue,
+        };
         // Other stores have other layers of the same ID.
         let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
         let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());

@@ -1,7 +1,7 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
 use super::image::Swap;
-use super::{Written, image, layers, uppers};
+use super::{Written, image, is_podmans, layers, uppers};
 use crate::identify::{Container, Target, further_stores, identify_with, recorded_lowers};
 use crate::invoke::{Call, Native};
 use crate::mount::Instead;
@@ -27,6 +27,7 @@ pub fn swap(
     let call = &named(native)?;
     match identify_with(call, &|_| Ok(Some(container.clone())))? {
         Target::Image(claimed) => {
+            is_podmans(call, &claimed.root)?;
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
             let instead = Instead { mount, metacopy: native.metacopy };

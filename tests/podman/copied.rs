@@ -468,6 +468,34 @@ fn o04_alternatives_nix_and_guix_are_system_paths() {
     podman.ok(&["run", "--rm", "-v", "/var/tmp:/nix/var", "-v", "/var/tmp:/nixos", APP, "true"]);
 }
 
+/// What podman copied up for a start that was refused is not verified by being older than the next one.
+#[test]
+fn o09_a_container_that_was_refused_is_compared_when_it_is_started_again() {
+    if !ready("starting again") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["create", "--name", "c", APP, "ls", "-ldn", "/etc"]);
+    let tampered = (mode(in_diff(&podman, "etc"), 0o777), owner(in_diff(&podman, "etc"), 1000));
+    for _ in 0..2 {
+        assert!(!podman.run(&["start", "-a", "c"]).status.success());
+        assert_eq!(podman.last("precreate"), ("refused".into(), "O09".into()));
+    }
+    drop(tampered);
+    // The layer was mended, and the copy was not.
+    assert!(!podman.run(&["start", "-a", "c"]).status.success());
+    assert_eq!(podman.last("precreate"), ("refused".into(), "O09".into()));
+    podman.ok(&["rm", "c"]);
+    // What was refused for another reason starts when that is gone.
+    podman.ok(&["create", "--name", "d", APP, "ls", "-ldn", "/etc"]);
+    podman.host.sh("mv /etc/layerseal/policy.toml /etc/layerseal/away");
+    assert!(!podman.run(&["start", "-a", "d"]).status.success());
+    podman.host.sh("mv /etc/layerseal/away /etc/layerseal/policy.toml");
+    assert!(podman.ok(&["start", "-a", "d"]).starts_with("drwxr-xr-x"));
+    assert_eq!(podman.host.sh("ls /var/lib/layerseal/filled"), "", "the note of what started is gone");
+    podman.ok(&["rm", "d"]);
+}
+
 /// What is not verified yet is read no further than podman would: a hole is no work, and the rest has an end.
 #[test]
 fn o09_a_file_without_an_end_is_not_read_to_it() {

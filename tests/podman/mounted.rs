@@ -128,3 +128,48 @@ fn f06_an_image_that_is_denied_is_not_mounted_besides_the_root() {
     own.shown(NAME, "localhost/app:1", "audit");
     assert_eq!(own.last("precreate"), ("audit".into(), "O11".into()));
 }
+
+/// containers-storage puts the content of a file of the store among the options as it lies there.
+#[test]
+fn b08_a_store_gives_no_options_to_the_mount() {
+    if !ready("options in a store") {
+        return;
+    }
+    for program in [Program::Layerseal, Program::Guarded, Program::Hooked] {
+        let podman = Podman::new(program);
+        let top = podman.top(APP);
+        let home = format!("{ROOT}/overlay/{top}");
+        podman.ok(&["run", "--rm", APP, "true"]);
+        for option in ["squash_to_uid=1000", "volatile", "noexec", "xattr_permissions=0", "metacopy=on", "x"] {
+            // A link of that name, for podman looks whether it is there.
+            podman.host.sh(&format!(
+                "cd {home}; cp -p lower ../../kept; last=$(cat lower); last=${{last##*:}}; name=\"$last,{option}\"; \
+                 ln -s \"$(readlink ../$last)\" \"../$name\"; printf '%s' \",{option}\" >>lower"
+            ));
+            let output = podman.run(&["run", "--rm", APP, "sh", "-c", "stat -c %u /etc/kept; echo started"]);
+            assert!(!output.status.success(), "{program:?} {option}: {}", text(&output));
+            podman.run(&["rm", "-fa", "-t", "0"]);
+            podman.host.sh(&format!("cd {home}; mv ../../kept lower; rm ../l/*,*"));
+        }
+        podman.ok(&["run", "--rm", APP, "true"]);
+    }
+}
+
+/// While layers are denied each must be what its record says, and for that its table must be there.
+#[test]
+fn f06_a_layer_of_an_image_without_its_table_is_nothing_that_can_be_told() {
+    if !ready("layers without tables") {
+        return;
+    }
+    for program in [Program::Layerseal, Program::Hooked] {
+        let podman = Podman::new(program);
+        podman.ok(&["tag", FRESH, "localhost/x:1"]);
+        podman.ok(&["untag", FRESH, FRESH]);
+        podman.host.write("/etc/layerseal/deny.d/some.list", format!("sha256:{}\n", "0".repeat(64)));
+        podman.ok(&["run", "--rm", "localhost/x:1", "true"]);
+        let top = podman.top("localhost/x:1");
+        podman.host.sh(&format!("rm {ROOT}/overlay-layers/{top}.tar-split.gz; rm -rf /run/layerseal/content"));
+        let output = podman.run(&["run", "--rm", "localhost/x:1", "true"]);
+        assert!(!output.status.success(), "{program:?}: {}", text(&output));
+    }
+}
