@@ -97,14 +97,17 @@ pub(super) fn candidates(
 fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
     let own: Vec<(String, HashSet<&str>)> =
         all.iter().map(|(candidate, record)| (candidate.image.digest.to_string(), record.claims())).collect();
+    let mut left = Budget::STANDARD.lists;
     for store in stores.all() {
         for list in store.images() {
             let named = list.big_data_names.iter().any(|key| key == "instances.json");
             if !(thorough || list.is_empty() || named) || all.iter().any(|(c, _)| c.id == list.id) {
                 continue;
             }
-            let name = format!("image {} in {}", list.id, store.path().display());
-            let Some((digest, listed)) = instances(store, list).map_err(|r| r.within(name))? else { continue };
+            let name = || format!("image {} in {}", list.id, store.path().display());
+            let Some((digest, listed)) = instances(store, list, &mut left).map_err(|r| r.within(name()))? else {
+                continue;
+            };
             for ((candidate, _), (own, claims)) in all.iter_mut().zip(&own) {
                 if listed.contains(own) {
                     candidate.indexes.push(digest);
@@ -122,9 +125,14 @@ fn lists(stores: &Stores, all: &mut [(Candidate, &ImageRecord)], thorough: bool)
     Ok(())
 }
 
-/// The digests that a record lists, and that of its index; `None` where it is no list.
-fn instances(store: &Store, record: &ImageRecord) -> Result<Option<(BlobDigest, HashSet<String>)>> {
+/// The digests that a record lists, and that of its index; `None` where it is no list. Takes the size of its document
+/// from `left`, for one document can be that of any number of records.
+fn instances(store: &Store, record: &ImageRecord, left: &mut u64) -> Result<Option<(BlobDigest, HashSet<String>)>> {
     let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(None) };
+    *left = left.checked_sub(raw.len() as u64).ok_or_else(|| {
+        let why = format!("the lists of the store are larger than {} bytes", Budget::STANDARD.lists);
+        Refusal::new(Case::C03TooBig, "manifest", why)
+    })?;
     if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
         // Nor is it one for podman.
         return Ok(None);
@@ -141,8 +149,9 @@ pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<Facts> {
     let (image, indexes) = parse(store, record)?;
     let mut facts = Facts::of(&image);
     indexes.into_iter().for_each(|index| facts.blob("index", index));
+    let mut left = Budget::STANDARD.lists;
     for list in store.images().iter().filter(|i| i.id != record.id && i.is_empty()) {
-        if let Some((digest, listed)) = instances(store, list)?
+        if let Some((digest, listed)) = instances(store, list, &mut left)?
             && listed.contains(&image.digest.to_string())
         {
             facts.blob("index", digest);

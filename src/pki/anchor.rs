@@ -5,16 +5,14 @@
 //! could make it mean more or less than it says is refused. The kernel goes by its own keyring: a leaf that
 //! counts here is no key there.
 
-use openssl::bn::{BigNum, BigNumContext};
-use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
 use super::certificate::{self, Certificate, Extension, Outline};
-use super::der;
 use super::pkcs7::Dates;
 use super::profile::walk;
+use super::{der, low_s};
 use crate::report::{Case, Refusal, Result};
 
 /// `id-ce-basicConstraints`, `id-ce-keyUsage`, `id-ce-extKeyUsage` (RFC 5280 section 4.2.1).
@@ -154,7 +152,9 @@ pub fn leaf<'a>(
     }
     // Anybody can write the one for the other: bytes that can be chosen are not looked up in a list.
     if has_high_s(&x509, anchor).map_err(|e| refuse(&e.to_string()))? {
-        return Err(refuse("its issuer's ECDSA signature is in the higher of its two forms: have it issued again"));
+        return Err(refuse(
+            "its issuer's ECDSA signature is in the higher of its two forms: sign again, which writes the other",
+        ));
     }
     if is_authority(&outline).map_err(|e| refuse(&e.to_string()))? {
         return Err(refuse("an authority may not sign itself"));
@@ -193,17 +193,12 @@ fn purposes<'a>(outline: &Outline<'a>) -> der::Result<Option<Vec<&'a [u8]>>> {
     Ok(Some(found))
 }
 
-/// Whether a certificate carries that form of its issuer's ECDSA signature in which s is above half the group's order
-/// n: with s, n - s is as good.
+/// Whether it carries the form of its issuer's ECDSA signature that is not read.
 fn has_high_s(x509: &X509, issuer: &Anchor) -> std::result::Result<bool, ErrorStack> {
-    let key = issuer.x509.public_key()?;
-    let Ok(key) = key.ec_key() else { return Ok(false) };
-    let (mut order, mut half) = (BigNum::new()?, BigNum::new()?);
-    let mut context = BigNumContext::new()?;
-    key.group().order(&mut order, &mut context)?;
-    half.rshift1(&order)?;
-    let signature = EcdsaSig::from_der(x509.signature().as_slice())?;
-    Ok(*signature.s() > *half)
+    match issuer.x509.public_key()?.ec_key() {
+        Ok(key) => low_s::is_high(x509, key.group()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// An extension that is critical and not known limits the certificate in a way that we would pass over;

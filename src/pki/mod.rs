@@ -5,6 +5,7 @@ pub mod anchor;
 pub mod certificate;
 mod der;
 pub mod formatted_digest;
+mod low_s;
 mod name;
 pub mod pkcs7;
 pub mod profile;

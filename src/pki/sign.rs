@@ -12,6 +12,7 @@ use openssl::provider::Provider;
 use openssl::stack::Stack;
 
 use crate::pki::formatted_digest::is_formatted_digest;
+use crate::pki::low_s;
 use crate::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, verify};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::key_store;
@@ -115,7 +116,10 @@ impl Signer {
         let mut flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR;
         flags.set(Pkcs7Flags::NOCERTS, !self.embed);
         let no_others = Stack::new()?;
-        Pkcs7::sign(self.certificate.x509(), &self.key, &no_others, content, flags)?.to_der()
+        // It travels in the one of its two encodings that is read.
+        let lowered = if self.embed { low_s::lowered(self.certificate.x509())? } else { None };
+        let certificate = lowered.as_deref().unwrap_or(self.certificate.x509());
+        Pkcs7::sign(certificate, &self.key, &no_others, content, flags)?.to_der()
     }
 }
 

@@ -43,10 +43,16 @@ pub(super) fn host(text: &str) -> String {
     }
 }
 
-/// What a name can be meant by where no host is given: podman looks for a short name in its store beneath
-/// `localhost/` first, and so whoever adds `localhost/acme/app` answers to `acme/app`.
+/// What a name can be meant by where no host is given: podman looks for a short name in its store as it is, and then
+/// beneath `localhost/`. So whoever adds `acme/app` or `localhost/acme/app` answers to `acme/app`.
 pub(super) fn short(name: &str) -> Option<&str> {
-    name.strip_prefix("localhost/")
+    match name.split_once('/') {
+        Some(("localhost", rest)) => Some(rest),
+        Some((first, _)) if is_host(first) => None,
+        // No image's: `<none>`.
+        _ if name.starts_with('<') => None,
+        _ => Some(name),
+    }
 }
 
 #[cfg(test)]

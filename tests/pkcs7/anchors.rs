@@ -4,7 +4,7 @@ use openssl::x509::X509;
 use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage};
 
 use layerseal::pki::pkcs7::{Dates, verify};
-use layerseal::pki::{Anchor, Certificate, leaf};
+use layerseal::pki::{Anchor, Certificate, Signer, leaf};
 use layerseal::report::{Case, Result};
 
 use crate::ecdsa::{is_high, other_form};
@@ -182,6 +182,15 @@ fn e09_one_form_of_an_issuers_signature_counts() {
             let (high, low) = if is_high(&one, key) { (one, other) } else { (other, one) };
             assert!(asked(&signed(&low), &anchor(&ca)).unwrap().is_some());
             assert_refused(asked(&signed(&high), &anchor(&ca)), Case::E09Chain);
+            // Whoever signs with either writes the one that is read.
+            for own in [&high, &low] {
+                let signer =
+                    Signer::new(&own.to_der().unwrap(), &RSA.private_key_to_pem_pkcs8().unwrap(), None, "signer")
+                        .unwrap()
+                        .embedding(true);
+                let found = asked(&signer.sign(&content(1)).unwrap(), &anchor(&ca)).unwrap().unwrap();
+                assert_eq!(found.der(), low.to_der().unwrap());
+            }
         }
     }
 }
