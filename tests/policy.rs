@@ -340,6 +340,10 @@ fn f04_a_short_name_is_decided_by_the_name_that_it_stands_for() {
         ("LocalHost/acme/app:1", Mode::Enforce),
         ("localhost/web", Mode::Enforce),
         ("localhost/library/web", Mode::Enforce),
+        // podman takes a name that is there as it is before it looks for any other.
+        ("acme/app:1", Mode::Enforce),
+        ("web", Mode::Enforce),
+        ("acme/app@sha256:00", Mode::Enforce),
         ("localhost/acmes/app", Mode::Off),
         ("localhost/other", Mode::Off),
         ("localhost/webs", Mode::Off),

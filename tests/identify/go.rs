@@ -278,6 +278,31 @@ fn d18_the_name_that_was_asked_for_is_the_container_s() {
     }
 }
 
+/// One document can be that of any number of records, and of one image by any number of digests.
+#[test]
+fn c03_lists_without_end_are_not_read() {
+    let mut scene = Scene::new();
+    let entry = |n: usize| json!({"digest": BlobDigest::of(&n.to_le_bytes()).to_string(), "size": 1});
+    let index = json!({"schemaVersion": 2, "manifests": (0..20_000).map(entry).collect::<Vec<_>>()}).to_string();
+    let digests: serde_json::Map<String, serde_json::Value> = (0..20_000)
+        .map(|n: usize| (format!("manifest-x{n}"), json!(BlobDigest::of(&(n + 30_000).to_le_bytes()).to_string())))
+        .collect();
+    scene.s.images[0]["big-data-digests"] = digests.into();
+    let list = |scene: &mut Scene| {
+        let list = random_id("list");
+        scene.s.big_data(&list, "manifest", index.as_bytes());
+        scene.s.images.push(json!({"id": list, "big-data-names": ["manifest"]}));
+        scene.s.save();
+    };
+    list(&mut scene);
+    let claimed = image(scene.ro());
+    assert!(claimed.images[0].indexes.is_empty());
+    while scene.s.images.len() * index.len() < 36 << 20 {
+        list(&mut scene);
+    }
+    assert_eq!(scene.ro().unwrap_err().case(), Case::C03TooBig);
+}
+
 /// A list takes a name, and podman resolves it to the image of its instance.
 #[test]
 fn d18_names_of_lists_are_names_of_their_instances() {

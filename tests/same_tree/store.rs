@@ -113,6 +113,40 @@ impl Store {
         Some(mounted.map(|path| list(&self.host.inside(&path))))
     }
 
+    /// What a container of the image sees after the hook `precreate`: podman's own mount of it, which that replaces.
+    pub fn precreate(&self, set: &Set) -> Result<Vec<String>, String> {
+        let container = format!("seed-{}", set.seed);
+        let create = ["create", "-q", "--network", "none", "--name", &container, &name(set.seed), "true"];
+        self.ok("podman", &create)?;
+        let merged = self.ok("podman", &["mount", &container])?.trim().to_owned();
+        let before = self.kind_of(&merged);
+        let config = serde_json::json!({
+            "ociVersion": "1.0.2",
+            "root": {"path": merged},
+            "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": ["true"]},
+            "linux": {},
+        });
+        self.host.write("/run/config.json", config.to_string());
+        let hook = format!("cd /run && {} hook precreate </run/config.json >/dev/null", common::binary().display());
+        self.ok("sh", &["-c", &hook])?;
+        assert_ne!(self.kind_of(&merged), before, "it is podman's own still");
+        let shown = list(&self.host.inside(&merged));
+        self.ok("podman", &["rm", "-f", "-t", "0", &container])?;
+        Ok(shown)
+    }
+
+    /// The source of what is mounted there.
+    fn kind_of(&self, target: &str) -> Option<String> {
+        self.host.mounts().into_iter().rfind(|m| m.target == target).map(|m| m.source)
+    }
+
+    /// Runs a program on the host, and gives what it printed or what it said.
+    fn ok(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        let output = self.host.command(program, args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
     /// What `layerseal mount` shows of the image, with further options.
     pub fn layerseal(&self, set: &Set, options: &[&str]) -> Result<Vec<String>, String> {
         let image = format!("oci:{}", self.layout(set.seed).display());
