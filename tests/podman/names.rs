@@ -368,3 +368,68 @@ fn o01_other_ways_in_are_starts_too() {
         }
     }
 }
+
+/// What plays a file, checks health or generates a unit has podman start a container; nothing else of it counts.
+#[test]
+fn o01_pods_of_files_units_and_health_checks_are_starts_too() {
+    if !ready("pods of files") {
+        return;
+    }
+    if !Podman::build_flags().is_empty() {
+        println!("SKIPPED pods of files: without CAP_SYS_RESOURCE crun makes no control group");
+        return;
+    }
+    for program in [Program::Hooked, Program::Guarded] {
+        let podman = Podman::new(program);
+        // The infra container is one like any other: here of the sealed image.
+        let conf = podman.host.sh("cat /etc/containers/containers.conf");
+        let infra = format!("infra_image = \"{APP}\"\ninfra_command = \"/usr/bin/sleep 1000\"\n");
+        let conf = conf.replace("[engine]\n", &format!("[engine]\n{infra}")).replace("\"disabled\"", "\"enabled\"");
+        podman.host.write("/etc/containers/containers.conf", conf);
+        let play = |image: &str| {
+            let text = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  hostNetwork: true\n  containers:\n  - name: c\n    \
+                 image: {image}\n    imagePullPolicy: Never\n    command: [\"/usr/bin/sleep\", \"1000\"]\n"
+            );
+            podman.host.write("/var/tmp/pod.yaml", text);
+            podman.run(&["kube", "play", "/var/tmp/pod.yaml"])
+        };
+        let output = play(APP);
+        assert!(output.status.success(), "{program:?}: {}", text(&output));
+        let roots = podman.ok(&["exec", "p-c", "sh", "-c", "grep ' / / ' /proc/self/mountinfo"]);
+        assert!(roots.contains(" overlay composefs:"), "{program:?}: {roots}");
+        podman.run(&["pod", "rm", "-f", "-t", "0", "p"]);
+        let output = play(FRESH);
+        let running = podman.ok(&["ps", "--format", "{{.Names}}"]);
+        assert!(!running.contains("p-c"), "{program:?}: an unsealed image of a file runs: {}", text(&output));
+        podman.run(&["pod", "rm", "-f", "-t", "0", "p"]);
+        // A health check is a command in a container that was verified.
+        let health = ["--health-cmd", "true", "--health-interval", "disable"];
+        podman.ok(&[&["run", "-d", "--name", "h"], &health[..], &[APP, "sleep", "1000"]].concat());
+        podman.host.sh("rm -rf /run/layerseal/hooks");
+        podman.ok(&["healthcheck", "run", "h"]);
+        assert_eq!(podman.last("createRuntime").0, "", "{program:?}: a health check asks nobody");
+        podman.ok(&["rm", "-f", "-t", "0", "h"]);
+        // A unit of Quadlet runs podman, since 4.4.
+        let quadlet = podman.host.sh("ls /usr/lib*/podman/quadlet /usr/libexec/podman/quadlet 2>/dev/null || true");
+        let Some(quadlet) = quadlet.lines().next() else {
+            println!("SKIPPED units of Quadlet: this podman has none");
+            continue;
+        };
+        for (image, starts) in [(APP, true), (FRESH, false)] {
+            let unit =
+                format!("[Container]\nImage={image}\nContainerName=q\nExec=sleep 1000\nPodmanArgs=--pull never\n");
+            podman.host.write("/etc/containers/systemd/q.container", unit);
+            let made = podman.host.sh(&format!("{quadlet} -dryrun 2>/dev/null"));
+            let line =
+                made.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_else(|| panic!("{made}"));
+            // What systemd gives a unit is not here: a control group and a socket for notifications.
+            let line =
+                line.replace("--cgroups=split", "--cgroups=disabled").replace("--sdnotify=conmon", "--sdnotify=ignore");
+            let line = line.replace("%t", "/run").replace("--cidfile=/run/%N.cid", "").replace("${", "$");
+            let ran = podman.host.shell(&line);
+            assert_eq!(ran.status.success(), starts, "{program:?} {image}: {}", text(&ran));
+            podman.run(&["rm", "-f", "-t", "0", "q"]);
+        }
+    }
+}
