@@ -12,16 +12,21 @@ mod disk;
 mod host;
 #[path = "../start/sandbox.rs"]
 mod sandbox;
+#[path = "../registry/tools.rs"]
+#[allow(dead_code)]
+mod tools;
 
 mod full;
 mod kills;
 mod locks;
 mod many;
+mod verbs;
 
 use std::path::Path;
 use std::process::Command;
 
 use common::{Bench, Entry, Layer};
+use layerseal::digest::BlobDigest;
 
 /// Whether filesystems can be made and mounted here; says so when they cannot.
 fn can_mount_disks(what: &str) -> bool {
@@ -67,4 +72,9 @@ fn nothing_is_left(bench: &Bench) {
     bench.run(&["gc"]).ok();
     let rests: Vec<String> = bench.vault_files().into_iter().filter(|name| name.contains(".new-")).collect();
     assert_eq!(rests, Vec::<String>::new());
+}
+
+/// The digest of nothing in particular.
+fn image() -> BlobDigest {
+    BlobDigest::of(b"some image")
 }

@@ -14,7 +14,7 @@ rounds=${1:?usage: cuts.sh [--kernel V] N}
 cd "$top"
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/layerseal-cuts.XXXXXX")
 guest=
-trap '[ -z "$guest" ] || { kill "$guest"; wait "$guest" || true; } 2>/dev/null; rm -rf "$tmp"' EXIT
+trap '[ -z "$guest" ] || { kill "$guest" || true; wait "$guest" || true; } 2>/dev/null; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 
 # $LAYERSEAL_BIN names another build: one with optimisation is several times as fast in the guest.
