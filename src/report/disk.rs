@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
 
@@ -71,7 +71,12 @@ impl Room {
     /// Of the filesystem that a path leads to, or would: a name in a message is all that is known by then.
     pub(super) fn at(subject: &str) -> Option<Self> {
         // "vault /path", or a path as it was typed.
-        let path = Path::new(subject.find(" /").map_or(subject, |at| &subject[at + 1..]));
+        let path = subject.find(" /").map_or(subject, |at| &subject[at + 1..]);
+        // What is no path is told from the name of a file in the working directory by its words.
+        let path: PathBuf = match path.contains(char::is_whitespace) {
+            true => path.into(),
+            false => std::path::absolute(path).ok()?,
+        };
         let there = path.ancestors().filter(|path| !path.as_os_str().is_empty());
         there.into_iter().find_map(|path| statvfs(path).ok()).map(|found| Self::from(&found))
     }

@@ -38,7 +38,6 @@ fn unsealed(bench: &Bench) {
 }
 
 fn in_vault(bench: &Bench) {
-    whole(bench);
     nothing_is_left(bench);
     whole(bench);
 }
