@@ -91,9 +91,12 @@ impl From<&StatVfs> for Room {
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.files == Some(0) {
-            return f.write_str("no inode is free");
+        let bytes = self.bytes / 1024;
+        match self.files {
+            Some(0) => f.write_str("no inode is free"),
+            // Then it can have been either.
+            Some(files @ 1..16) => write!(f, "{bytes} KiB and {files} inodes are free"),
+            _ => write!(f, "{bytes} KiB are free"),
         }
-        write!(f, "{} KiB are free", self.bytes / 1024)
     }
 }
