@@ -152,7 +152,8 @@ impl BlobStore {
     /// # Errors
     /// [`Case::Io`] for every other fault.
     pub fn holds(&self, digest: &BlobDigest) -> Result<bool> {
-        let found = files::open_file_at(&self.dir, digest.hex()).and_then(|mut file| hash_through(&mut file, |_| Ok(())));
+        let found =
+            files::open_file_at(&self.dir, digest.hex()).and_then(|mut file| hash_through(&mut file, |_| Ok(())));
         match found {
             Ok(found) => Ok(found == *digest),
             Err(e) if files::no_file(&e).is_some() || files::is_damage(&e) => Ok(false),

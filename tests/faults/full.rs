@@ -58,7 +58,8 @@ fn take_away(filler: &Path) {
 
 /// A path as it was typed, or a whole one.
 fn names_a_place(error: &str, disk: &Disk) -> bool {
-    let as_typed = ["image/", "copy", "seals", "written"].iter().any(|place| error.starts_with(&format!("Error: {place}")));
+    let as_typed =
+        ["image/", "copy", "seals", "written"].iter().any(|place| error.starts_with(&format!("Error: {place}")));
     as_typed || error.contains(&disk.mount_point().display().to_string())
 }
 
@@ -97,13 +98,7 @@ fn done_or_no_room(Said(code, stderr): &Said, disk: &Disk, what: &str) -> bool {
 
 /// Runs something again and again on a disk of its own, each time with more room, on what `fresh` makes there; `check`
 /// looks at what is there after it went well, which in the end it must, with all the room there is.
-fn at_every_point<T>(
-    what: &str,
-    least: u64,
-    fresh: impl Fn(&Disk) -> T,
-    run: impl Fn(&T) -> Said,
-    check: impl Fn(&T),
-) {
+fn at_every_point<T>(what: &str, least: u64, fresh: impl Fn(&Disk) -> T, run: impl Fn(&T) -> Said, check: impl Fn(&T)) {
     let disk = small_disk();
     let dir = disk.mount_point();
     let (bytes, files) = {
@@ -148,7 +143,13 @@ fn fills(verb: &Verb, least: u64) {
     let made = Bench::new();
     (verb.fresh)(&made);
     let fresh = |disk: &Disk| copy(&made, disk);
-    at_every_point(&verb.args.join(" "), least, fresh, |bench| bench.run(verb.args).into(), |bench| (verb.check)(bench));
+    at_every_point(
+        &verb.args.join(" "),
+        least,
+        fresh,
+        |bench| bench.run(verb.args).into(),
+        |bench| (verb.check)(bench),
+    );
 }
 
 #[test]

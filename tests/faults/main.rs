@@ -16,6 +16,7 @@ mod sandbox;
 #[allow(dead_code)]
 mod tools;
 
+mod clock;
 mod full;
 mod kills;
 mod locks;
