@@ -89,14 +89,14 @@ impl Elsewhere for Registries<'_> {
             return into.write(&candidate.image.config).map(drop);
         }
         let nobody = || Refusal::new(Case::C04Missing, image.to_string(), "nothing is known to have its documents");
-        let repository = self.vault.source(image).ok_or_else(nobody)?;
+        let repository = self.vault.source(image)?.ok_or_else(nobody)?;
         let session = self.home.session()?;
         let document = session.document(&repository, None, Some(image))?;
         session.image(&repository, document, &Platform::host(), into).map(drop)
     }
 
     fn layers(&self, image: &Image, numbers: &[usize]) -> Result<Box<dyn Layers>> {
-        let noted = self.vault.source(&image.digest);
+        let noted = self.vault.source(&image.digest)?;
         // The vault has the layers of images that were pulled into it, and not those of podman's.
         let (places, keep) = match noted {
             Some(repository) => (vec![repository], true),

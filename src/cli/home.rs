@@ -13,7 +13,7 @@ use crate::image::{Contents, ErofsImages, Keep, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Budget, Image, Instance, Layout, Platform, Reference, Repository};
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::{About, Parsed, parse_about};
 use crate::sys::process::now;
 use crate::vault::{Import, Lock, Vault};
@@ -115,7 +115,12 @@ impl Home {
         let root = root.to_owned();
         let mut stores = vec![root.clone()];
         let configured = graph_root()?;
-        if std::fs::canonicalize(&configured).is_ok_and(|configured| configured == root) {
+        let is_ours = match std::fs::canonicalize(&configured) {
+            Ok(configured) => configured == root,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Refusal::io(configured.display().to_string(), e)),
+        };
+        if is_ours {
             stores.extend(further_stores()?.into_iter().filter(|s| *s != root && *s != configured));
         }
         Ok(stores)
@@ -282,13 +287,16 @@ impl Extra {
     /// Those that say they are about `image`, under whatever manifest.
     pub(super) fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<Found<'_>>> {
         self.search(image, &|layout| {
-            let about = |digest: &BlobDigest| {
-                let raw = layout.store().read(digest, None, budget.manifest).ok()?;
-                parse_about(About::Image, &raw, digest, image, budget).ok()
+            let is_about = |digest: &BlobDigest| -> Result<bool> {
+                let raw = match layout.store().read(digest, None, budget.manifest) {
+                    Err(refusal) if refusal.case().class() == Class::Rejected => return Ok(false),
+                    other => other?,
+                };
+                Ok(matches!(parse_about(About::Image, &raw, digest, image, budget), Ok(Parsed::Seal(_))))
             };
             let mut found = layout.referrers(&image.digest, budget)?;
             for digest in layout.artifacts(budget)? {
-                if !found.contains(&digest) && matches!(about(&digest), Some(Parsed::Seal(_))) {
+                if !found.contains(&digest) && is_about(&digest)? {
                     found.push(digest);
                 }
             }

@@ -10,7 +10,7 @@ use crate::image::Keep;
 use crate::mount::{Kind, Mounted, Record, Upper, keep};
 use crate::oci::{Budget, Reference};
 use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::About;
 use crate::sys::mounts::open_target;
 use crate::vault::Vault;
@@ -126,7 +126,11 @@ fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<
         can_enforce(&vault)?;
     }
     let reference = Reference::Digest(source.image.digest);
-    if rules.is_some() || vault.image(&reference, &home.budget).is_err() {
+    let here = match vault.image(&reference, &home.budget) {
+        Err(refusal) if refusal.case().class() == Class::Internal => return Err(refusal),
+        image => image.is_ok(),
+    };
+    if rules.is_some() || !here {
         let extra = Extra::open(home, &args.trust.seal)?;
         let found = extra.found(&source, &home.budget)?;
         let algorithm = rules.is_none().then_some(args.algorithm);

@@ -7,7 +7,7 @@ use crate::digest::Algorithm;
 use crate::image::{Contents, Keep};
 use crate::oci::{BlobStore, Budget, Reference};
 use crate::prepare::enroll;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::{About, Parsed, parse, parse_about};
 use crate::vault::{Import, Vault};
 use crate::verify::{Found, Layers, Question, Rules, Wanted, judge};
@@ -78,7 +78,8 @@ pub(super) fn import(
     let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| {
         // From a registry they go where they are to stay.
         let from = if matches!(located.place, Place::Registry(_)) { vault.store() } else { located.store() };
-        vault.check_room(needed(vault, image, from)?)?;
+        let (bytes, files) = needed(vault, image, from)?;
+        vault.check_room(bytes, files)?;
         located.fetch_layers(from)?;
         let import = Import::new(vault, from, algorithm);
         let bar = progress::layers(image, "pulling");
@@ -135,16 +136,17 @@ pub(super) fn import(
     Ok(Pulled { without_verity: without_verity.get() })
 }
 
-/// How many bytes the vault needs for the layers themselves, at least: what they unpack to is not known yet.
-fn needed(vault: &Vault, image: &crate::oci::Image, from: &BlobStore) -> Result<u64> {
-    let mut bytes = 0;
+/// How many bytes and files the vault needs for the layers themselves, at least: what they unpack to is not known yet.
+fn needed(vault: &Vault, image: &crate::oci::Image, from: &BlobStore) -> Result<(u64, u64)> {
+    let (mut bytes, mut files) = (0, 0);
     for layer in &image.layers {
         let linked = || from.open_blob(&layer.digest).is_ok_and(|blob| vault.store().can_link(&blob).unwrap_or(false));
         if !vault.store().has_blob(&layer.digest)? && !linked() {
             bytes += layer.size;
+            files += 1;
         }
     }
-    Ok(bytes)
+    Ok((bytes, files))
 }
 
 /// The algorithm of the first seal that can be read: its objects will be needed.
@@ -171,28 +173,29 @@ pub(super) fn copy_seal(
 ) -> Result<()> {
     let raw = match found.store.read(&found.digest, None, budget.manifest) {
         Ok(raw) => raw,
-        Err(r) => {
-            log::warn!("seal left behind: {r}");
-            return Ok(());
-        }
+        Err(r) => return left_behind(r),
     };
     let blobs = match parse_about(about, &raw, &found.digest, image, budget) {
         Ok(Parsed::Seal(seal)) => seal.blobs(),
         Ok(Parsed::Other(_)) => return Ok(()),
-        Err(r) => {
-            log::warn!("seal left behind: {r}");
-            return Ok(());
-        }
+        Err(r) => return left_behind(r),
     };
+    let sizes = blobs.iter().filter_map(|(blob, _)| Some((*blob, found.store.size(blob)?)));
+    vault.store().check_room(sizes.filter(|(_, size)| *size <= budget.erofs))?;
     for (blob, _) in blobs {
-        let bytes = match found.store.read(&blob, None, budget.erofs) {
-            Ok(bytes) => bytes,
-            Err(r) => {
-                log::warn!("seal left behind: {r}");
-                return Ok(());
-            }
+        match found.store.read(&blob, None, budget.erofs) {
+            Ok(bytes) => vault.store().write(&bytes)?,
+            Err(r) => return left_behind(r),
         };
-        vault.store().write(&bytes)?;
     }
     vault.add_seal(&image.digest, &raw).map(drop)
+}
+
+/// A seal that is wrong stays where it is; that one cannot be read for a fault of the disk ends the work.
+pub(super) fn left_behind(refusal: Refusal) -> Result<()> {
+    if refusal.case().class() == Class::Internal {
+        return Err(refusal);
+    }
+    log::warn!("seal left behind: {refusal}");
+    Ok(())
 }

@@ -1,4 +1,5 @@
 use crate::cli::home::{Home, Located};
+use crate::cli::pull::left_behind;
 use crate::cli::{output, progress};
 use crate::oci::{Layout, Reference, Repository};
 use crate::report::{Case, Refusal, Result};
@@ -85,7 +86,7 @@ fn readable_seals(home: &Home, located: &Located) -> Result<Vec<RawSeal>> {
         match parsed {
             Ok((raw, Parsed::Seal(seal))) => seals.push((raw, seal)),
             Ok((_, Parsed::Other(_))) => {}
-            Err(r) => log::warn!("seal left behind: {r}"),
+            Err(r) => left_behind(r)?,
         }
     }
     Ok(seals)
@@ -94,6 +95,10 @@ fn readable_seals(home: &Home, located: &Located) -> Result<Vec<RawSeal>> {
 /// Blobs first, the entry in the index last: what is half copied is not found.
 fn into_layout(located: &Located, layout: &Layout, tag: Option<&str>, seals: &[RawSeal]) -> Result<()> {
     let image = &located.image;
+    let sealed = seals.iter().flat_map(|(_, seal)| seal.blobs());
+    let sealed = sealed.filter_map(|(blob, _)| Some((blob, located.store().size(&blob)?)));
+    let content = image.layers.iter().map(|layer| (layer.digest, layer.size));
+    layout.store().check_room(sealed.chain(content.filter(|_| tag.is_some())))?;
     if let Some(tag) = tag {
         for layer in &image.layers {
             layout.store().copy_from(located.store(), &layer.digest)?;

@@ -139,6 +139,7 @@ impl Plan {
 }
 
 fn put(artifact: &Artifact<'_>, store: &BlobStore) -> Result<BlobDigest> {
+    store.check_room(artifact.blobs.iter().map(|blob| (BlobDigest::of(blob), blob.len() as u64)))?;
     artifact.blobs.iter().try_for_each(|blob| store.write(blob).map(drop))?;
     store.write(&artifact.manifest)
 }

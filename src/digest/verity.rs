@@ -54,6 +54,18 @@ impl Algorithm {
         }
     }
 
+    /// How many bytes of hashes the kernel keeps with a file of `size` bytes: whole blocks, each level's until one is left
+    /// (Documentation/filesystems/fsverity.rst, "Merkle tree").
+    pub const fn tree_size(self, size: u64) -> u64 {
+        const BLOCK: u64 = 4096;
+        let (mut blocks, mut bytes) = (size.div_ceil(BLOCK), 0);
+        while blocks > 1 {
+            blocks = blocks.div_ceil(BLOCK / self.digest_size() as u64);
+            bytes += blocks * BLOCK;
+        }
+        bytes
+    }
+
     /// The composefs name; its last part is the binary logarithm of the block size.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::storage::{ContainerRecord, ImageRecord, Store, is_id, is_name};
-use super::{image, places};
+use super::{image, is_dir, places};
 use crate::digest::BlobDigest;
 use crate::policy::{Facts, UNKNOWN};
 use crate::report::{Case, Refusal, Result};
@@ -106,7 +106,7 @@ pub enum MadeFrom {
 /// # Errors
 /// `B01`, `B09`, `B13`.
 pub fn stored_container(root: &Path, driver: &str, id: &str, others: &[PathBuf]) -> Result<Option<Stored>> {
-    if !is_id(id.as_bytes()) || !root.join(format!("{driver}-containers")).is_dir() {
+    if !is_id(id.as_bytes()) || !is_dir(&root.join(format!("{driver}-containers")))? {
         return Ok(None);
     }
     let store = Store::open_without_layers(root, driver)?;
@@ -135,8 +135,11 @@ fn stored(store: &Store, container: &ContainerRecord, driver: &str, others: &[Pa
         Some(found) => of(store, found),
         None => MadeFrom::Unknown { id },
     };
-    for other in others.iter().filter(|o| *o != store.path() && o.is_dir()) {
+    for other in others.iter().filter(|o| *o != store.path()) {
         let MadeFrom::Unknown { id } = &made_from else { break };
+        if !is_dir(other)? {
+            continue;
+        }
         let other = Store::open_without_layers(other, driver)?;
         if let Some(found) = other.image(id) {
             made_from = of(&other, found);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::layers::{self, Link, Stores};
 use super::places::Home;
 use super::storage::{ImageRecord, LayerRecord, Store};
-use super::{ClaimedImage, Root, image, places};
+use super::{ClaimedImage, Root, image, is_dir, places};
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 
 /// `maxDepth` of containers-storage; a chain of parents that is longer goes round.
 const MAX_DEPTH: usize = 500;
@@ -62,17 +62,25 @@ pub fn stored_images(roots: &[PathBuf], wanted: Option<&str>) -> Result<Vec<Stor
 }
 
 /// Images that have `layer` beneath their uppermost one: whoever vouches for one of them vouches for it.
-/// An image that cannot be read is left out, since it can vouch for nothing.
+/// An image whose records are wrong is left out, since it can vouch for nothing.
 ///
 /// # Errors
-/// Those of reading the records.
+/// Those of reading the records; [`Case::Io`].
 pub fn images_above(root: &Path, layer: &str) -> Result<Vec<ClaimedImage>> {
     let home = Home { root: root.to_owned(), id: String::new() };
     let stores = Stores::open(&home)?;
     let above = |record: &&ImageRecord| {
         chain(stores.own(), record, root).is_ok_and(|chain| chain.iter().skip(1).any(|link| link.home.id == layer))
     };
-    Ok(stores.own().images().iter().filter(above).filter_map(|record| claimed(&stores, record, root).ok()).collect())
+    let mut found = Vec::new();
+    for record in stores.own().images().iter().filter(above) {
+        match claimed(&stores, record, root) {
+            Ok(image) => found.push(image),
+            Err(refusal) if refusal.case().class() == Class::Internal => return Err(refusal),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 /// The lower directories of a layer's mount, uppermost first, as the stores have them on record: for mounts
@@ -85,8 +93,10 @@ pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>
     let refuse = |what: &str, why: &str| Refusal::new(Case::B08Lowers, what, why);
     let home = places::target(target)?.ok_or_else(|| refuse(&target.display().to_string(), "not in a store"))?;
     let mut stores = vec![Store::open(&home.root)?];
-    for other in others.iter().filter(|o| **o != home.root && o.is_dir()) {
-        stores.push(Store::open(other)?);
+    for other in others.iter().filter(|o| **o != home.root) {
+        if is_dir(other)? {
+            stores.push(Store::open(other)?);
+        }
     }
     let find = |id: &str| stores.iter().find_map(|store| Some((store, store.layer(id)?)));
     let mut lowers = Vec::new();

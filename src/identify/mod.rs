@@ -153,13 +153,18 @@ impl Container {
     }
 }
 
+/// Whether there is a store, or a part of one: a fault is no "no".
+fn is_dir(path: &Path) -> Result<bool> {
+    files::is_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))
+}
+
 /// The container whose layer this is, by the records in a run root: those of a transient store are there
 /// (storage/containers.go, `newContainerStore`).
 ///
 /// # Errors
 /// `B01`, `B09`, `B13`.
 pub fn transient_container(run_root: &Path, layer: &str) -> Result<Option<Container>> {
-    if !run_root.join("overlay-containers").is_dir() {
+    if !is_dir(&run_root.join("overlay-containers"))? {
         return Ok(None);
     }
     let store = storage::Store::open_without_layers(run_root, "overlay")?;

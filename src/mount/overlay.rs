@@ -51,6 +51,10 @@ pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
         Some(upper) if e == Errno::INVAL && volatile::is_left(&upper.work) => {
             Refusal::new(Case::I11Volatile, upper.path.display().to_string(), e)
         }
+        // It makes directories in the work directory.
+        Some(upper) if matches!(e, Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => {
+            Refusal::io(upper.path.display().to_string(), e)
+        }
         _ => refuse(e, &log),
     })
 }

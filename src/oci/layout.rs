@@ -1,15 +1,21 @@
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
 use super::image::{Document, blob_digest, document};
 use super::{BlobStore, Budget, Platform, strict_json};
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::files;
+
+/// How long a change of a layout waits for another one; each takes moments.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const TAG: &str = "org.opencontainers.image.ref.name";
 
@@ -28,7 +34,10 @@ impl Layout {
     /// [`Case::NotFound`] when the directory is missing, [`Case::LayoutBroken`] when it is no layout.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let root = files::open_dir(path).map_err(|e| Refusal::new(Case::NotFound, &name, e))?;
+        let root = files::open_dir(path).map_err(|e| match files::no_file(&e) {
+            Some(_) => Refusal::new(Case::NotFound, &name, e),
+            None => Refusal::io(&name, e),
+        })?;
         let marker = files::open_file_at(&root, "oci-layout").and_then(|f| files::read_all(f, 4096));
         let marker = marker.map_err(|e| Refusal::new(Case::LayoutBroken, &name, format!("oci-layout: {e}")))?;
         let version = strict_json::value(&marker, &format!("{name}/oci-layout"))?;
@@ -39,32 +48,41 @@ impl Layout {
         Ok(Self { root, path: path.to_owned(), store })
     }
 
-    /// Opens a layout, and makes an empty one where there is nothing.
+    /// Opens a layout, and makes an empty one where there is nothing, or what was left when somebody was killed over
+    /// making it.
     ///
     /// # Errors
-    /// [`Case::Io`], [`Case::LayoutBroken`].
+    /// [`Case::Io`], [`Case::LayoutBroken`], [`Case::VaultBusy`].
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        if path.join("oci-layout").exists() {
-            return Self::open(path);
-        }
         let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
         std::fs::create_dir_all(path).map_err(io)?;
-        if std::fs::read_dir(path).map_err(io)?.next().is_some() {
+        let root = files::open_dir(path).map_err(io)?;
+        // Of two that make it the second opens it.
+        let lock = lock(&root, path)?;
+        let names = files::names(&root).map_err(io)?;
+        let has = |name: &str| names.iter().any(|n| n == name);
+        if has("oci-layout") {
+            drop(lock);
+            return Self::open(path);
+        }
+        let of_one = |name: &OsString| name == "blobs" || name == "index.json" || is_remains(name);
+        if !names.iter().all(of_one) {
             return Err(Refusal::new(
                 Case::LayoutBroken,
                 path.display().to_string(),
                 "the directory holds something else",
             ));
         }
-        let root = files::open_dir(path).map_err(io)?;
         let store = BlobStore::create(&root, path)?;
-        files::write_atomic(
-            &root,
-            "index.json",
-            0o644,
-            br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
-        )
-        .map_err(io)?;
+        if !has("index.json") {
+            files::write_atomic(
+                &root,
+                "index.json",
+                0o644,
+                br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
+            )
+            .map_err(io)?;
+        }
         files::write_atomic(&root, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
         Ok(Self { root, path: path.to_owned(), store })
     }
@@ -170,40 +188,53 @@ impl Layout {
             let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
             let fallback = tag.is_some_and(|t| is_fallback_tag(t) && image.is_none_or(|i| *t == fallback_tag(i)));
             if fallback {
-                let entries = self.index_entries(&digest, budget);
-                entries.iter().for_each(|digest| found.add(*digest, || self.peek(digest, budget).unwrap_or_default()));
+                for digest in self.index_entries(&digest, budget)? {
+                    found.add(digest, || Ok(Some(self.peek(&digest, budget)?.unwrap_or_default())))?;
+                }
             } else if image != Some(&digest) && *descriptor.media_type() == MediaType::ImageManifest {
                 // A seal whose bytes are gone is to be named too, where the index calls it one.
                 let claimed =
                     descriptor.artifact_type().as_ref().map(ToString::to_string).filter(|t| t.contains("composefs"));
-                found.add_if(digest, || match (self.peek(&digest, budget), claimed) {
-                    (Some(peek), _) => {
-                        image.map_or(peek.is_artifact(), |image| peek.subject == Some(*image)).then_some(peek)
-                    }
-                    (None, claimed) => claimed.map(|artifact_type| Peek { subject: None, artifact_type }),
-                });
+                found.add(digest, || {
+                    Ok(match (self.peek(&digest, budget)?, claimed) {
+                        (Some(peek), _) => {
+                            image.map_or(peek.is_artifact(), |image| peek.subject == Some(*image)).then_some(peek)
+                        }
+                        (None, claimed) => claimed.map(|artifact_type| Peek { subject: None, artifact_type }),
+                    })
+                })?;
             }
         }
         found.limited(budget, &self.path)
     }
 
-    fn index_entries(&self, digest: &BlobDigest, budget: &Budget) -> Vec<BlobDigest> {
-        let Ok(raw) = self.store.read(digest, None, budget.manifest) else { return Vec::new() };
-        match document(&raw, &digest.to_string()) {
+    fn index_entries(&self, digest: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
+        let Some(raw) = self.readable(digest, budget)? else { return Ok(Vec::new()) };
+        Ok(match document(&raw, &digest.to_string()) {
             Ok(Document::Index(index)) => index.manifests().iter().filter_map(|d| blob_digest(d).ok()).collect(),
             _ => Vec::new(),
+        })
+    }
+
+    /// A blob, where it is here and what its name says. That one cannot be read is no answer: a seal that the disk does
+    /// not give back is not one that nobody made.
+    fn readable(&self, digest: &BlobDigest, budget: &Budget) -> Result<Option<Vec<u8>>> {
+        match self.store.read(digest, None, budget.manifest) {
+            Ok(raw) => Ok(Some(raw)),
+            Err(refusal) if refusal.case().class() == Class::Rejected => Ok(None),
+            Err(refusal) => Err(refusal),
         }
     }
 
     /// Not strict: a bad artifact is to be found and named by the verifier, not lost here.
-    fn peek(&self, digest: &BlobDigest, budget: &Budget) -> Option<Peek> {
-        let raw = self.store.read(digest, None, budget.manifest).ok()?;
-        let value: Value = serde_json::from_slice(&raw).ok()?;
+    fn peek(&self, digest: &BlobDigest, budget: &Budget) -> Result<Option<Peek>> {
+        let Some(raw) = self.readable(digest, budget)? else { return Ok(None) };
+        let Ok(value) = serde_json::from_slice::<Value>(&raw) else { return Ok(None) };
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        Some(Peek {
+        Ok(Some(Peek {
             subject: text("/subject/digest").and_then(|d| d.parse().ok()),
             artifact_type: text("/artifactType").unwrap_or_default().to_owned(),
-        })
+        }))
     }
 
     /// Adds an image under a tag, in the place of what had the tag.
@@ -323,7 +354,7 @@ impl Layout {
     fn edit(&self, change: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<()> {
         let name = self.path.join("index.json").display().to_string();
         let io = |e: std::io::Error| Refusal::io(&name, e);
-        let _lock = Lock::take(&self.root).map_err(io)?;
+        let _lock = lock(&self.root, &self.path)?;
         let mut index = strict_json::value(&self.index_raw(&Budget::STANDARD)?, &name)?;
         let entries = index
             .get_mut("manifests")
@@ -390,19 +421,16 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn add(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Peek) {
-        self.add_if(digest, || Some(peek()));
-    }
-
-    fn add_if(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Option<Peek>) {
+    fn add(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Result<Option<Peek>>) -> Result<()> {
         if !self.seen.insert(digest) {
-            return;
+            return Ok(());
         }
-        match peek() {
+        match peek()? {
             Some(peek) if peek.may_be_seal() => self.seals.push(digest),
             Some(_) => self.others.push(digest),
             None => {}
         }
+        Ok(())
     }
 
     /// Others are kept for the report, as far as there is room: they never push a seal out.
@@ -417,18 +445,14 @@ impl Candidates {
     }
 }
 
-/// The directory's own `flock`: no lock file is left in a layout that others read.
-struct Lock<'a>(&'a OwnedFd);
-
-impl<'a> Lock<'a> {
-    fn take(fd: &'a OwnedFd) -> std::io::Result<Self> {
-        rustix::fs::flock(fd, rustix::fs::FlockOperation::LockExclusive)?;
-        Ok(Self(fd))
-    }
+/// The directory's own `flock`: no lock file is left in a layout that others read. It ends with the value.
+fn lock(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let name = || path.display().to_string();
+    let lock = files::lock(root, FlockOperation::NonBlockingLockExclusive, PATIENCE);
+    lock.map_err(|e| Refusal::io(name(), e))?
+        .ok_or_else(|| Refusal::new(Case::VaultBusy, name(), "its index is being changed"))
 }
 
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        let _ = rustix::fs::flock(self.0, rustix::fs::FlockOperation::Unlock);
-    }
+fn is_remains(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(files::REMAINS))
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::report::{self, Case, Refusal, Result};
 use crate::sys::files;
 
 /// A `blobs/sha256` directory: files named by the SHA-256 of their content. Nothing in it is
@@ -50,18 +50,37 @@ impl BlobStore {
     /// Opens a blob; its bytes are not yet compared with the digest.
     ///
     /// # Errors
-    /// [`Case::C04Missing`], [`Case::C04Bytes`] when it is no regular file.
+    /// [`Case::C04Missing`], [`Case::C04Bytes`] when it is no regular file, [`Case::Io`].
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File> {
-        files::open_file_at(&self.dir, digest.hex()).map_err(|e| {
-            let case = if e.kind() == std::io::ErrorKind::NotFound { Case::C04Missing } else { Case::C04Bytes };
-            Refusal::new(case, self.name(digest), e)
+        files::open_file_at(&self.dir, digest.hex()).map_err(|e| match files::no_file(&e) {
+            Some(files::NoFile::Missing) => Refusal::new(Case::C04Missing, self.name(digest), e),
+            Some(files::NoFile::Other) => Refusal::new(Case::C04Bytes, self.name(digest), e),
+            None => Refusal::io(self.name(digest), e),
         })
+    }
+
+    /// How large a blob is here, whatever anybody says of it; `None` where it cannot be read.
+    pub fn size(&self, digest: &BlobDigest) -> Option<u64> {
+        self.open_blob(digest).ok()?.metadata().ok().map(|found| found.len())
+    }
+
+    /// Whether blobs of these sizes can be written: those that are not here yet.
+    ///
+    /// # Errors
+    /// [`Case::NoRoom`], with what is needed.
+    pub fn check_room(&self, blobs: impl IntoIterator<Item = (BlobDigest, u64)>) -> Result<()> {
+        let mut missing: Vec<(BlobDigest, u64)> = blobs.into_iter().collect();
+        missing.sort();
+        missing.dedup();
+        missing.retain(|(digest, _)| !matches!(self.has_blob(digest), Ok(true)));
+        let bytes = missing.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
+        report::check_room(&self.dir, &self.path, bytes, missing.len() as u64)
     }
 
     /// Whether there is a file of this name; its bytes are not looked at.
     ///
     /// # Errors
-    /// [`Case::C04Bytes`] when it is no regular file or cannot be opened.
+    /// [`Case::C04Bytes`] when it is no regular file, [`Case::Io`] when it cannot be opened.
     pub fn has_blob(&self, digest: &BlobDigest) -> Result<bool> {
         match self.open_blob(digest) {
             Ok(_) => Ok(true),
@@ -127,14 +146,19 @@ impl BlobStore {
         done.replace(&digest.hex()).map_err(io)
     }
 
-    /// Whether the blob is there, byte for byte.
+    /// Whether the blob is there, byte for byte. One that the disk does not give back is not: whoever asks makes it
+    /// again, or says that it is damaged.
     ///
     /// # Errors
-    /// [`Case::Io`].
+    /// [`Case::Io`] for every other fault.
     pub fn holds(&self, digest: &BlobDigest) -> Result<bool> {
-        let Ok(mut file) = self.open_blob(digest) else { return Ok(false) };
-        let found = hash_through(&mut file, |_| Ok(())).map_err(|e| Refusal::io(self.name(digest), e))?;
-        Ok(found == *digest)
+        let found =
+            files::open_file_at(&self.dir, digest.hex()).and_then(|mut file| hash_through(&mut file, |_| Ok(())));
+        match found {
+            Ok(found) => Ok(found == *digest),
+            Err(e) if files::no_file(&e).is_some() || files::is_damage(&e) => Ok(false),
+            Err(e) => Err(Refusal::io(self.name(digest), e)),
+        }
     }
 
     /// Whether a blob of another store may have a name in this one as well, instead of a copy: nobody else

@@ -63,9 +63,9 @@ impl Directories {
     fn paths(&self, names: impl Fn(&Path) -> Result<Vec<String>>) -> Result<Vec<PathBuf>> {
         let mut found: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
         for directory in &self.0 {
-            insert(&mut found, false, directory, &["policy.toml".to_owned()]);
+            insert(&mut found, false, directory, &["policy.toml".to_owned()])?;
             let dropins = directory.join("policy.d");
-            insert(&mut found, true, &dropins, &names(&dropins)?);
+            insert(&mut found, true, &dropins, &names(&dropins)?)?;
         }
         Ok(found.into_values().filter(|path| !is_leftover(path) && !is_mask(path)).collect())
     }
@@ -159,13 +159,23 @@ fn is_leftover(path: &Path) -> bool {
     name.starts_with('.') || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-fn insert(found: &mut BTreeMap<(bool, String), PathBuf>, dropin: bool, directory: &Path, names: &[String]) {
+fn insert(
+    found: &mut BTreeMap<(bool, String), PathBuf>,
+    dropin: bool,
+    directory: &Path,
+    names: &[String],
+) -> Result<()> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     for name in names {
         let path = directory.join(name);
-        if std::fs::symlink_metadata(&path).is_ok() {
-            found.insert((dropin, name.clone()), path);
+        match std::fs::symlink_metadata(&path) {
+            Ok(_) => drop(found.insert((dropin, name.clone()), path)),
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => {}
+            // A policy that cannot be read is not one that nobody made.
+            Err(e) => return Err(refuse(&path.display().to_string(), e)),
         }
     }
+    Ok(())
 }
 
 fn is_mask(path: &Path) -> bool {

@@ -98,6 +98,9 @@ impl<'a> Layer<'a> {
     fn files(&self, skeleton: &Skeleton, progress: Progress<'_>) -> Result<Vec<FileContent>> {
         let sizes = skeleton.files().map(|(_, size)| size);
         let files: Vec<(Option<Box<[u8]>>, u64)> = skeleton.places().into_iter().zip(sizes).collect();
+        if self.rules.mode == VerityMode::Require {
+            self.check_room(&files)?;
+        }
         let each = if self.rules.mode == VerityMode::Require { 2 } else { 1 };
         let threads = (each * std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
@@ -139,6 +142,25 @@ impl<'a> Layer<'a> {
         }
         all.sort_unstable_by_key(|(number, _)| *number);
         Ok(all.into_iter().map(|(_, content)| content).collect())
+    }
+
+    /// Whether there is room for what the kernel keeps with each file that gets fs-verity. Those that have it already need
+    /// none: they are told apart only where it matters.
+    fn check_room(&self, files: &[(Option<Box<[u8]>>, u64)]) -> Result<()> {
+        let large = |(path, size): &(Option<Box<[u8]>>, u64)| path.is_some() && *size > INLINE_CONTENT_MAX_V0 as u64;
+        let tree = |size: &u64| self.rules.algorithm.tree_size(*size);
+        let all = files.iter().filter(|file| large(file)).map(|(_, size)| tree(size)).sum();
+        if self.vault.check_room(all, 0).is_ok() {
+            return Ok(());
+        }
+        let mut needed = 0;
+        for (path, size) in files.iter().filter(|file| large(file)) {
+            let file = self.open_file(path.as_deref().unwrap_or_default(), *size)?;
+            if verity::measure(&file, self.rules.algorithm, "").is_err_and(|r| r.case() == Case::G01Missing) {
+                needed += tree(size);
+            }
+        }
+        self.vault.check_room(needed, 0)
     }
 
     fn file(&self, path: &[u8], size: u64) -> Result<FileContent> {

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
+
+use super::{Case, Refusal, Result};
 
 /// An error of writing that comes up where something was read: reader and copy are one stream there.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +36,27 @@ pub(super) fn failed(error: &io::Error) -> Option<&WriteFailed> {
 pub struct Room {
     /// Bytes that a program of root can still write.
     pub bytes: u64,
-    /// Whether no further file can be made: ext4 has a fixed number of inodes.
-    pub no_files: bool,
+    /// Files that can still be made, where their number is fixed, as on ext4.
+    pub files: Option<u64>,
+}
+
+/// Whether so many bytes in so many new files have room on the filesystem of the open directory `dir`, which `name`
+/// is for people: asked before the work, where it is known what it needs at least.
+///
+/// # Errors
+/// [`Case::NoRoom`], with what is needed.
+pub fn check_room(dir: impl AsFd, name: &Path, bytes: u64, files: u64) -> Result<()> {
+    let shown = || name.display().to_string();
+    let room = Room::of(dir).map_err(|e| Refusal::io(shown(), e))?;
+    let why = if bytes > room.bytes {
+        format!("{} KiB are needed, {} KiB are free", bytes.div_ceil(1024), room.bytes / 1024)
+    } else if let Some(free) = room.files.filter(|free| files > *free) {
+        let free = if free == 0 { "no inode is free".to_owned() } else { format!("{free} are free") };
+        format!("{files} inodes are needed, {free}")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Case::NoRoom, shown(), why))
 }
 
 impl Room {
@@ -43,14 +64,19 @@ impl Room {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn of(file: impl AsFd) -> io::Result<Self> {
+    pub(super) fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(Self::from(&fstatvfs(file)?))
     }
 
     /// Of the filesystem that a path leads to, or would: a name in a message is all that is known by then.
     pub(super) fn at(subject: &str) -> Option<Self> {
         // "vault /path", or a path as it was typed.
-        let path = Path::new(subject.find(" /").map_or(subject, |at| &subject[at + 1..]));
+        let path = subject.find(" /").map_or(subject, |at| &subject[at + 1..]);
+        // What is no path is told from the name of a file in the working directory by its words.
+        let path: PathBuf = match path.contains(char::is_whitespace) {
+            true => path.into(),
+            false => std::path::absolute(path).ok()?,
+        };
         let there = path.ancestors().filter(|path| !path.as_os_str().is_empty());
         there.into_iter().find_map(|path| statvfs(path).ok()).map(|found| Self::from(&found))
     }
@@ -59,15 +85,18 @@ impl Room {
 impl From<&StatVfs> for Room {
     fn from(found: &StatVfs) -> Self {
         // f_bfree, not f_bavail: what is kept for root is there for us.
-        Self { bytes: found.f_bfree * found.f_frsize, no_files: found.f_files > 0 && found.f_ffree == 0 }
+        Self { bytes: found.f_bfree * found.f_frsize, files: (found.f_files > 0).then_some(found.f_ffree) }
     }
 }
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.no_files {
-            return f.write_str("no inode is free");
+        let bytes = self.bytes / 1024;
+        match self.files {
+            Some(0) => f.write_str("no inode is free"),
+            // Then it can have been either.
+            Some(files @ 1..16) => write!(f, "{bytes} KiB and {files} inodes are free"),
+            _ => write!(f, "{bytes} KiB are free"),
         }
-        write!(f, "{} KiB are free", self.bytes / 1024)
     }
 }

@@ -4,5 +4,5 @@ mod disk;
 pub mod journal;
 pub mod refusal;
 
-pub use disk::{Room, is_of_write, write_failed};
+pub use disk::{check_room, is_of_write, write_failed};
 pub use refusal::{Case, Class, Refusal, Result, one_line};

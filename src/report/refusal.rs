@@ -107,7 +107,7 @@ cases! {
     NotFound = "X04", Usage, "there is no such image", "`layerseal images` lists the vault; an image in a layout is oci:DIR[:TAG]";
     Rootless = "X06", CannotEnforce, "rootless: images are verified and mounted for root alone, in the first user namespace", "run it as root; what happens to other users' containers is [rootless] in the policy";
     Unsupported = "X07", CannotEnforce, "not supported", "set top = \"fuse-overlayfs\" in the policy's [mount] table";
-    VaultBusy = "X08", Inconclusive, "the vault is busy", "try again when nothing else works on it";
+    VaultBusy = "X08", Inconclusive, "others are at work on it", "try again when nothing else works on it";
     NotStored = "X09", Usage, "there is no such image in the container store", "`podman images` lists them";
     NoRoom = "X10", CannotEnforce, "there is no room on the disk", "make room there; `layerseal gc` removes what no image needs";
     VaultBroken = "X12", Rejected, "the vault is damaged", "`layerseal pull` and `layerseal prepare` make what it lacks; then look with `layerseal fsck`";

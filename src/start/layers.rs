@@ -111,6 +111,12 @@ pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Res
         if files::open_file_at(&seen, &name).is_ok() {
             continue;
         }
+        // Many starts at once are one that reads. Nothing is kept in the vault, so it is not held: a collection may take
+        // the turn's name away, and then two read; and so do all where a turn cannot be written down.
+        let _turn = vault.turn(&diff_id).inspect_err(|r| log::debug!("{r}")).ok();
+        if files::open_file_at(&seen, &name).is_ok() {
+            continue;
+        }
         check_content(&vault, layer, &Budget::STANDARD).map_err(|r| {
             let why = format!("it is not what its record says, and layers are denied: {r}");
             Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
@@ -171,8 +177,17 @@ fn made(
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
-    let known = made_before(&vault, |algorithm| vault.layers(&top, algorithm));
-    let digests = match known {
+    let known = || made_before(&vault, |algorithm| vault.layers(&top, algorithm));
+    let mut _turn = None;
+    let ready = match known() {
+        Some(digests) => Some(digests),
+        // Many first looks at once are one that works, and others that wait.
+        None => {
+            _turn = Some(vault.turn(&top)?);
+            known()
+        }
+    };
+    let digests = match ready {
         Some(digests) => digests,
         None => {
             let rules = ImportRules {

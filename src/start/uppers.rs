@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Statx, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::written::{Beside, Written};
 use crate::mount::{self, How, Place, Upper as Writable, runtime_dir};
@@ -127,8 +128,8 @@ fn remember(seen: &OwnedFd, upper: &Writable) -> std::io::Result<()> {
     // From its own place on, which is another each time.
     let at = others.partition_point(|other| *other < name);
     for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
-        let note = files::open_file_at(seen, other).and_then(|f| files::read_all(f, MAX_NOTE)).unwrap_or_default();
-        if !still_there(other, &note) {
+        let note = files::open_file_at(seen, other).and_then(|f| files::read_all(f, MAX_NOTE));
+        if note.is_ok_and(|note| is_gone(other, &note)) {
             let _ = rustix::fs::unlinkat(seen, other, AtFlags::empty());
         }
     }
@@ -137,9 +138,13 @@ fn remember(seen: &OwnedFd, upper: &Writable) -> std::io::Result<()> {
     files::write_atomic(seen, &name, 0o600, &note)
 }
 
-fn still_there(name: &str, note: &[u8]) -> bool {
-    let Some(at) = note.iter().position(|b| *b == b' ') else { return false };
+/// Whether the directory of a note is gone, or another one is in its place. Where that cannot be told the note stays.
+fn is_gone(name: &str, note: &[u8]) -> bool {
+    let Some(at) = note.iter().position(|b| *b == b' ') else { return true };
     let path = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&note[at + 1..]));
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME).map(|s| numbers(&s));
-    found.is_ok_and(|(numbers, born)| numbers == name && born.as_bytes() == &note[..at])
+    match found {
+        Ok((numbers, born)) => numbers != name || born.as_bytes() != &note[..at],
+        Err(e) => matches!(e, Errno::NOENT | Errno::NOTDIR),
+    }
 }

@@ -122,6 +122,43 @@ pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File>
     Ok(file)
 }
 
+/// What is in the place of a regular file that [`open_file_at`] does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoFile {
+    /// Nothing.
+    Missing,
+    /// A directory, a symlink, a socket.
+    Other,
+}
+
+/// Whether an error of [`open_file_at`] says that there is no such file; any other is a fault, which says nothing about
+/// the file.
+pub fn no_file(error: &io::Error) -> Option<NoFile> {
+    match (error.kind(), Errno::from_io_error(error)) {
+        (io::ErrorKind::NotFound, _) => Some(NoFile::Missing),
+        (io::ErrorKind::InvalidInput, None) => Some(NoFile::Other),
+        (_, Some(Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::ISDIR | Errno::NOTDIR)) => Some(NoFile::Other),
+        _ => None,
+    }
+}
+
+/// Whether the disk or its filesystem does not give the file back: what is on it is lost, whatever is done.
+pub fn is_damage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG | Errno::ILSEQ))
+}
+
+/// Whether there is a directory of this name. Anything else than an answer is an error, and no "no".
+///
+/// # Errors
+/// The kernel's.
+pub fn is_dir(path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Names what is `name` beneath `dir` and no symlink by a descriptor of `O_PATH`: its filesystem is not asked for it.
 ///
 /// # Errors

@@ -221,7 +221,7 @@ impl<'a> Fsck<'a> {
 
     /// Manifest, config and layers. The layers of podman's images are not in the vault.
     fn blobs(&self, image: &BlobDigest, checked: &mut Checked) -> Result<()> {
-        let pulled = self.vault.was_pulled(image);
+        let pulled = self.vault.was_pulled(image)?;
         let mut look = |blob: Blob, digest: BlobDigest| -> Result<bool> {
             let missing = self.vault.store().open_blob(&digest).is_err_and(|r| r.case() == Case::C04Missing);
             let good = (missing && matches!(blob, Blob::Layer(_)) && !pulled) || self.vault.store().holds(&digest)?;

@@ -221,11 +221,13 @@ impl Needed {
     fn mounted(&mut self, vault: &Vault, live: &[(Live, bool)], stacks: &BTreeSet<String>) -> Result<()> {
         for (live, own) in live {
             match live {
-                Live::Image(digest) if vault.open_erofs(digest).is_ok() => {
+                Live::Image(digest) => {
+                    if *own {
+                        vault.open_erofs(digest)?;
+                    }
+                    // Whether it is here is looked at with all others.
                     self.erofs.insert(*digest);
                 }
-                Live::Image(digest) if *own => vault.open_erofs(digest).map(drop)?,
-                Live::Image(_) => {}
                 Live::Stack(name) if stacks.contains(name) => {}
                 Live::Stack(name) => {
                     let why = "a stack of layers is mounted that no image of this vault makes: unmount it first";

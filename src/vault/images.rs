@@ -51,21 +51,28 @@ impl Vault {
         files::write_atomic(dir, "source", 0o644, format!("{text}\n").as_bytes()).map_err(|e| self.io(e))
     }
 
-    fn source_text(&self, image: &BlobDigest) -> Option<String> {
-        let file = files::open_file_at(&self.root, format!("images/{}/source", image.hex())).ok()?;
-        let text = String::from_utf8(files::read_all(file, 1024).ok()?).ok()?;
-        Some(text.trim_end().to_owned())
+    /// `None` where it was not pulled.
+    fn source_text(&self, image: &BlobDigest) -> Result<Option<String>> {
+        let name = format!("images/{}/source", image.hex());
+        match files::open_file_at(&self.root, &name).and_then(|file| files::read_all(file, 1024)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Refusal::io(self.path.join(name).display().to_string(), e)),
+        }
     }
 
     /// The repository that it came from.
-    pub fn source(&self, image: &BlobDigest) -> Option<Repository> {
-        let text = self.source_text(image).filter(|text| text != NOWHERE)?;
-        Repository::parse(&text).ok().map(|(repository, ..)| repository)
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn source(&self, image: &BlobDigest) -> Result<Option<Repository>> {
+        let text = self.source_text(image)?.filter(|text| text != NOWHERE);
+        Ok(text.and_then(|text| Some(Repository::parse(&text).ok()?.0)))
     }
 
     /// Whether it was pulled.
-    pub(super) fn was_pulled(&self, image: &BlobDigest) -> bool {
-        self.source_text(image).is_some()
+    pub(super) fn was_pulled(&self, image: &BlobDigest) -> Result<bool> {
+        Ok(self.source_text(image)?.is_some())
     }
 
     /// Whether this host made EROFS images of it: then its documents are here.

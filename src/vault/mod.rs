@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::oci::BlobStore;
-use crate::report::{Case, Refusal, Result, Room};
+use crate::report::{self, Case, Refusal, Result};
 use crate::sys::{files, mounts};
 
 pub use floors::{floors, raise, sweep_floors};
@@ -125,17 +125,12 @@ impl Vault {
         Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
-    /// Whether so many bytes can be written to the vault.
+    /// Whether so many bytes can be written to the vault, in so many new files.
     ///
     /// # Errors
     /// [`Case::NoRoom`], with what is needed.
-    pub fn check_room(&self, bytes: u64) -> Result<()> {
-        let room = Room::of(&self.objects).map_err(|e| self.io(e))?;
-        if bytes <= room.bytes {
-            return Ok(());
-        }
-        let why = format!("{} KiB are needed, {room}", bytes.div_ceil(1024));
-        Err(Refusal::new(Case::NoRoom, self.path.display().to_string(), why))
+    pub fn check_room(&self, bytes: u64, files: u64) -> Result<()> {
+        report::check_room(&self.objects, &self.path, bytes, files)
     }
 
     /// Manifests, configs, layers, signatures.

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::common::{Bench, Run};
 use crate::disk::Disk;
-use crate::host::{APP, ENFORCE, Host};
-use crate::{PULL, can_mount_disks, nothing_is_left, sealed, whole};
+use crate::host::{APP, Container, ENFORCE, Host, TOOL};
+use crate::sandbox::Ran;
+use crate::verbs::{self, Verb};
+use crate::{PULL, can_mount_disks, sealed, whole};
 
 /// How many points of a verb's way the disk is full at.
 const POINTS: u64 = 10;
@@ -55,80 +58,147 @@ fn take_away(filler: &Path) {
 
 /// A path as it was typed, or a whole one.
 fn names_a_place(error: &str, disk: &Disk) -> bool {
-    error.contains(&disk.mount_point().display().to_string()) || error.starts_with("Error: image/")
+    let as_typed =
+        ["image/", "copy", "seals", "written"].iter().any(|place| error.starts_with(&format!("Error: {place}")));
+    as_typed || error.contains(&disk.mount_point().display().to_string())
 }
 
-/// It went well, or said in one line that there is no room, naming a place on the disk.
+/// What a program said, and how it ended.
+#[derive(Debug)]
+struct Said(i32, String);
+
+impl From<Run> for Said {
+    fn from(run: Run) -> Self {
+        Self(run.code, run.stderr)
+    }
+}
+
+impl From<Ran> for Said {
+    fn from(ran: Ran) -> Self {
+        Self(ran.code, ran.stderr)
+    }
+}
+
+/// It went well, or said in one line that there is no room, naming a place on the disk and what is left there.
 #[track_caller]
-fn done_or_no_room(run: &Run, disk: &Disk, what: &str) -> bool {
-    if run.code == 0 {
+fn done_or_no_room(Said(code, stderr): &Said, disk: &Disk, what: &str) -> bool {
+    if *code == 0 {
         return true;
     }
-    let errors: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("Error: ")).collect();
-    assert_eq!((run.code, errors.len()), (6, 1), "{what}: {}", run.stderr);
+    let errors: Vec<&str> =
+        stderr.lines().filter(|l| l.starts_with("Error: ") || l.starts_with("layerseal: ")).collect();
+    assert_eq!((*code, errors.len()), (6, 1), "{what}: {stderr}");
     assert!(errors[0].ends_with("[R-X10]"), "{what}: {}", errors[0]);
     assert!(names_a_place(errors[0], disk), "{what}: no path: {}", errors[0]);
     let free = errors[0].split(" KiB are free").next().unwrap().rsplit([' ', '(']).next().unwrap();
-    let told = free.parse().is_ok_and(|free: u64| free < 40 << 10) || errors[0].contains("no inode is free");
+    let told = free.parse().is_ok_and(|free: u64| free < 40 << 10) || errors[0].contains("inode");
     assert!(told, "{what}: {}", errors[0]);
     false
 }
 
-/// Runs `verb` again and again, each time with more room, on what `fresh` makes; `check` looks at what is there after
-/// it went well, which in the end it must, with all the room there is.
-fn at_every_point(verb: &[&str], fresh: impl Fn(&Bench), check: impl Fn(&Bench)) {
+/// Runs something again and again on a disk of its own, each time with more room, on what `fresh` makes there; `check`
+/// looks at what is there after it went well, which in the end it must, with all the room there is.
+fn at_every_point<T>(what: &str, least: u64, fresh: impl Fn(&Disk) -> T, run: impl Fn(&T) -> Said, check: impl Fn(&T)) {
     let disk = small_disk();
     let dir = disk.mount_point();
     let (bytes, files) = {
-        let bench = disk.bench();
-        fresh(&bench);
+        let made = fresh(&disk);
         let before = (free(&dir), free_files(&dir));
-        bench.run(verb).ok();
-        (before.0 - free(&dir) + (64 << 10), before.1 - free_files(&dir) + 4)
+        let Said(code, stderr) = run(&made);
+        assert_eq!(code, 0, "{what}: {stderr}");
+        (before.0.saturating_sub(free(&dir)) + (64 << 10), before.1.saturating_sub(free_files(&dir)) + 4)
     };
     let mut refused = 0;
     for (fill, needed) in [(leave_bytes as fn(&Path, u64) -> PathBuf, bytes), (leave_files, files)] {
         for point in 0..POINTS {
-            let bench = disk.bench();
-            fresh(&bench);
+            let made = fresh(&disk);
             let filler = fill(&dir, needed * point / POINTS);
-            let what = format!("{verb:?} at {point}");
-            let done = done_or_no_room(&bench.run(verb), &disk, &what);
+            let what = format!("{what} at {point}");
+            let done = done_or_no_room(&run(&made), &disk, &what);
             take_away(&filler);
             if !done {
                 refused += 1;
-                bench.run(verb).ok();
+                let Said(code, stderr) = run(&made);
+                assert_eq!(code, 0, "{what}, and again with room: {stderr}");
             }
-            check(&bench);
+            check(&made);
         }
     }
-    assert!(refused >= POINTS, "{verb:?}: the disk was full {refused} times only");
+    assert!(refused >= least, "{what}: the disk was full {refused} times only");
+}
+
+/// What was made once, on the disk.
+fn copy(made: &Bench, disk: &Disk) -> Bench {
+    let bench = disk.bench();
+    let copied = Command::new("cp").arg("-a").arg(made.dir.path().join(".")).arg(bench.dir.path()).status();
+    assert!(copied.unwrap().success());
+    bench
+}
+
+/// The same for a verb; `least` times at least there must have been no room.
+fn fills(verb: &Verb, least: u64) {
+    if !can_mount_disks("a full disk") {
+        return;
+    }
+    let made = Bench::new();
+    (verb.fresh)(&made);
+    let fresh = |disk: &Disk| copy(&made, disk);
+    at_every_point(
+        &verb.args.join(" "),
+        least,
+        fresh,
+        |bench| bench.run(verb.args).into(),
+        |bench| (verb.check)(bench),
+    );
 }
 
 #[test]
 fn x10_l02_pull_on_a_full_disk() {
-    if !can_mount_disks("a full disk") {
-        return;
-    }
-    at_every_point(&PULL, sealed, |bench| {
-        whole(bench);
-        nothing_is_left(bench);
-    });
+    fills(&verbs::PULLING, POINTS);
 }
 
 #[test]
 fn x10_l02_sign_on_a_full_disk() {
+    fills(&verbs::SIGNING, POINTS);
+    fills(&verbs::SIGNING_IN_VAULT, POINTS);
+}
+
+#[test]
+fn x10_l02_attach_seal_and_digest_on_a_full_disk() {
+    fills(&verbs::ATTACHING, POINTS);
+    fills(&verbs::SEALING, 2);
+    fills(&verbs::DIGESTING, POINTS);
+}
+
+#[test]
+fn x10_l02_push_and_export_on_a_full_disk() {
+    fills(&verbs::PUSHING, POINTS);
+    fills(&verbs::EXPORTING, POINTS);
+}
+
+#[test]
+fn x10_l02_tag_on_a_full_disk() {
+    fills(&verbs::TAGGING, 2);
+}
+
+/// What makes room needs none.
+#[test]
+fn l02_gc_and_untag_on_a_full_disk() {
+    fills(&verbs::UNTAGGING, 0);
     if !can_mount_disks("a full disk") {
         return;
     }
-    let fresh = |bench: &Bench| {
-        crate::common::Layout::new(&bench.path("image"), &crate::layers());
-        bench.signer("signer", crate::common::signer());
-    };
-    let sign = ["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key", "--identity", APP];
-    at_every_point(&sign, fresh, |bench| {
-        bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).ok();
-    });
+    let disk = small_disk();
+    for fill in [leave_bytes as fn(&Path, u64) -> PathBuf, leave_files] {
+        let bench = disk.bench();
+        (verbs::COLLECTING.fresh)(&bench);
+        let filler = fill(&disk.mount_point(), 0);
+        let before = free_files(&disk.mount_point());
+        bench.run(&["gc"]).ok();
+        assert!(free_files(&disk.mount_point()) > before + 10);
+        take_away(&filler);
+        (verbs::COLLECTING.check)(&bench);
+    }
 }
 
 #[test]
@@ -136,61 +206,109 @@ fn l02_fsck_repair_on_a_full_disk() {
     if !can_mount_disks("a full disk") {
         return;
     }
-    let fresh = |bench: &Bench| {
-        sealed(bench);
-        bench.run(&PULL).ok();
-        let objects: Vec<String> = bench.vault_files().into_iter().filter(|f| f.starts_with("objects/")).collect();
-        for object in objects.iter().step_by(2) {
-            std::fs::remove_file(bench.vault().join(object)).unwrap();
-        }
-    };
-    // What cannot be made again for want of room is told as what it is, and can be the next time.
     let disk = small_disk();
-    for point in 0..POINTS {
-        let bench = disk.bench();
-        fresh(&bench);
-        let filler = leave_bytes(&disk.mount_point(), (point * 64) << 10);
-        let run = bench.run(&["fsck", "--repair"]);
-        assert!(matches!(run.code, 0 | 4 | 6), "{}{}", run.stdout, run.stderr);
-        take_away(&filler);
-        let again = bench.run(&["fsck", "--repair"]);
-        assert_eq!(again.code, 0, "at {point}: {}{}\nbefore: {}{}", again.stdout, again.stderr, run.stdout, run.stderr);
-        whole(&bench);
-        nothing_is_left(&bench);
+    let dir = disk.mount_point();
+    let made = Bench::new();
+    (verbs::REPAIRING.fresh)(&made);
+    let needed = {
+        let bench = copy(&made, &disk);
+        let before = (free(&dir), free_files(&dir));
+        bench.run(verbs::REPAIRING.args).ok();
+        (before.0 - free(&dir) + (64 << 10), before.1 - free_files(&dir) + 4)
+    };
+    // What cannot be made again for want of room is told as that, with what is left, and can be the next time.
+    for (fill, needed) in [(leave_bytes as fn(&Path, u64) -> PathBuf, needed.0), (leave_files, needed.1)] {
+        let mut refused = 0;
+        for point in 0..POINTS {
+            let bench = copy(&made, &disk);
+            let filler = fill(&dir, needed * point / POINTS);
+            let run = bench.run(verbs::REPAIRING.args);
+            take_away(&filler);
+            let said = format!("at {point}: {}{}", run.stdout, run.stderr);
+            assert!(matches!(run.code, 0 | 4 | 6), "{said}");
+            if run.code != 0 {
+                refused += 1;
+                assert!(run.stderr.contains("[R-X10]") && names_a_place(&run.stderr, &disk), "{said}");
+                assert!(run.stderr.contains("KiB are free") || run.stderr.contains("inode"), "{said}");
+            }
+            let again = bench.run(verbs::REPAIRING.args);
+            assert_eq!(again.code, 0, "{}{}\nbefore: {said}", again.stdout, again.stderr);
+            (verbs::REPAIRING.check)(&bench);
+        }
+        assert!(refused > 0, "the disk was never full");
     }
 }
 
-/// Preparing an image of podman and starting it: files are linked, images are written.
+/// A host on the disk, and one of its containers.
+struct Stored {
+    host: Host,
+    container: Container,
+}
+
+impl Stored {
+    fn new(disk: &Disk) -> Option<Self> {
+        let host = Host::bare_in(disk.bench(), ENFORCE)?;
+        let container = host.container("c", &host.image(APP));
+        Some(Self { host, container })
+    }
+
+    /// It starts, and its vault is whole.
+    fn check(&self) {
+        self.host.start(&self.container).ok();
+        assert_eq!(self.host.read(&self.container, "usr/bin/tool").unwrap(), TOOL);
+        assert_eq!(self.host.mounts_of(&self.container).len(), 1);
+        self.host.unmount(&self.container);
+        self.host.layerseal(&["fsck"]);
+    }
+}
+
+/// Preparing an image of podman: files are linked, images are written.
 #[test]
-fn l02_prepare_and_start_on_a_full_disk() {
-    if !can_mount_disks("a full disk") {
+fn x10_l02_prepare_on_a_full_disk() {
+    if !can_mount_disks("a full disk") || Stored::new(&small_disk()).is_none() {
         return;
     }
-    let disk = small_disk();
-    let Some(host) = Host::bare_in(disk.bench(), ENFORCE) else { return };
-    let container = host.container("c", &host.image(APP));
-    let mut refused = 0;
-    for room in [0, 1, 2, 3, 4, 6, 8, 12, 16, 24] {
-        let filler = leave_bytes(&disk.mount_point(), room * 4096);
-        let prepare = host.verb(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
-        let start = host.start(&container);
-        take_away(&filler);
-        if prepare.code != 0 {
-            refused += 1;
-            assert!(prepare.code == 6 && prepare.stderr.contains("[R-X10]"), "{room}: {prepare:?}");
-            // It needs what the other did not have, or has no seal.
-            assert!(matches!(start.code, 3 | 6), "{room}: {start:?}");
-        }
-        if start.code == 0 {
-            host.unmount(&container);
-        }
-        assert!(host.mounts_of(&container).is_empty());
-        let _ = std::fs::remove_dir_all(host.root.join("layerseal"));
+    let prepare = ["prepare", &format!("{APP}:v1"), "--seal", "oci:app"];
+    let fresh = |disk: &Disk| Stored::new(disk).unwrap();
+    at_every_point("prepare", POINTS, fresh, |stored| stored.host.verb(&prepare).into(), Stored::check);
+}
+
+/// The first start of an image, which has its seals and nothing else.
+#[test]
+fn x10_l02_a_start_on_a_full_disk() {
+    if !can_mount_disks("a full disk") || Stored::new(&small_disk()).is_none() {
+        return;
     }
-    assert!(refused >= 3, "{refused}");
-    host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
-    host.start(&container).ok();
-    assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), crate::host::TOOL);
+    let fresh = |disk: &Disk| {
+        let stored = Stored::new(disk).unwrap();
+        stored.host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app", "--seals-only"]);
+        stored
+    };
+    let start = |stored: &Stored| {
+        let ran = stored.host.start(&stored.container);
+        assert_eq!(stored.host.mounts_of(&stored.container).len(), usize::from(ran.code == 0), "{ran:?}");
+        if ran.code == 0 {
+            stored.host.unmount(&stored.container);
+        }
+        ran.into()
+    };
+    at_every_point("a start", POINTS / 2, fresh, start, Stored::check);
+}
+
+/// Seals that come from a registry.
+#[test]
+fn x10_l02_fetch_on_a_full_disk() {
+    if !can_mount_disks("a full disk") || Stored::new(&small_disk()).is_none() {
+        return;
+    }
+    let Some(from) = crate::registry("faults/full") else { return };
+    let fetch = crate::fetch(&from);
+    let fresh = |disk: &Disk| {
+        let stored = Stored::new(disk).unwrap();
+        crate::with_skopeo(&stored.host);
+        stored
+    };
+    at_every_point("fetch", POINTS / 2, fresh, |stored| stored.host.verb(&fetch).into(), Stored::check);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::Bench;
-use crate::{PULL, nothing_is_left, sealed, whole};
+use crate::host::{APP, ENFORCE, Host, TOOL, binary, in_dir};
+use crate::tools::Site;
+use crate::verbs::{self, Verb};
 
 fn rounds() -> u32 {
     std::env::var("LAYERSEAL_FAULT_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
@@ -30,90 +32,138 @@ fn cut(mut command: impl FnMut() -> Command, mut between: impl FnMut(), mut afte
     }
 }
 
-#[test]
-fn l01_pull_is_cut_off() {
+/// Cuts a verb off, and does it again.
+fn cuts(verb: &Verb) {
     let bench = Bench::new();
-    sealed(&bench);
-    let none = || drop(std::fs::remove_dir_all(bench.vault()));
+    (verb.fresh)(&bench);
     cut(
-        || bench.command(&PULL),
-        none,
+        || bench.command(verb.args),
+        || (verb.again)(&bench),
         || {
-            bench.run(&PULL).ok();
-            whole(&bench);
-            nothing_is_left(&bench);
+            // One that had come to its end has nothing left to take away.
+            let again = bench.run(verb.args);
+            if verb.args[0] != "untag" {
+                again.ok();
+            }
+            (verb.check)(&bench);
         },
     );
+}
+
+#[test]
+fn l01_pull_is_cut_off() {
+    cuts(&verbs::PULLING);
 }
 
 #[test]
 fn l01_gc_is_cut_off() {
-    let bench = Bench::new();
-    sealed(&bench);
-    let two = || {
-        bench.run(&PULL).ok();
-        bench.run(&["tag", "app", "kept"]).ok();
-        crate::common::Layout::new(&bench.path("other"), &crate::common::two_layers());
-        bench.run(&["pull", "oci:other"]).ok();
-        bench.run(&["untag", "other"]).ok();
-    };
-    cut(
-        || bench.command(&["gc"]),
-        two,
-        || {
-            whole(&bench);
-            nothing_is_left(&bench);
-            whole(&bench);
-            bench.run(&["verify", "other", "--trust", "signer.crt"]).refused(2, "X04");
-        },
-    );
+    cuts(&verbs::COLLECTING);
 }
 
 #[test]
 fn l01_fsck_repair_is_cut_off() {
+    cuts(&verbs::REPAIRING);
+}
+
+#[test]
+fn l01_sign_is_cut_off() {
+    cuts(&verbs::SIGNING);
+    cuts(&verbs::SIGNING_IN_VAULT);
+}
+
+#[test]
+fn l01_attach_seal_and_digest_are_cut_off() {
+    cuts(&verbs::ATTACHING);
+    cuts(&verbs::SEALING);
+    cuts(&verbs::DIGESTING);
+}
+
+#[test]
+fn l01_push_and_export_are_cut_off() {
+    cuts(&verbs::PUSHING);
+    cuts(&verbs::EXPORTING);
+}
+
+#[test]
+fn l01_tag_and_untag_are_cut_off() {
+    cuts(&verbs::TAGGING);
+    cuts(&verbs::UNTAGGING);
+}
+
+/// A layout of which the marker, written last, is not there yet.
+#[test]
+fn l01_a_layout_that_was_not_finished_is_finished() {
     let bench = Bench::new();
-    sealed(&bench);
-    bench.run(&PULL).ok();
-    let damaged = || {
-        let objects: Vec<String> = bench.vault_files().into_iter().filter(|f| f.starts_with("objects/")).collect();
-        for object in objects.iter().step_by(3) {
-            std::fs::remove_file(bench.vault().join(object)).unwrap();
+    (verbs::PUSHING.fresh)(&bench);
+    for left in [&["oci-layout"][..], &["oci-layout", "index.json"], &["oci-layout", "index.json", "blobs"]] {
+        bench.run(verbs::PUSHING.args).ok();
+        for name in left {
+            let path = bench.path("copy").join(name);
+            if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
         }
-    };
+        bench.write("copy/.new-1-1", b"half");
+        bench.run(verbs::PUSHING.args).ok();
+        (verbs::PUSHING.check)(&bench);
+        (verbs::PUSHING.again)(&bench);
+    }
+    // A directory that holds anything else is nobody's layout.
+    std::fs::create_dir(bench.path("copy")).unwrap();
+    bench.write("copy/letter", b"");
+    bench.run(verbs::PUSHING.args).refused(4, "X05");
+    assert!(!bench.path("copy/blobs").exists());
+}
+
+/// Into a registry, which has what came whole, and under its name only what is sealed.
+#[test]
+fn l01_push_into_a_registry_is_cut_off() {
+    let Some(site) = Site::plain() else { return };
+    let bench = Bench::new();
+    (verbs::PUSHING.fresh)(&bench);
+    let number = std::cell::Cell::new(0);
+    let to = || format!("docker://{}:v1", site.repository(&format!("faults/push{}", number.get())));
+    let push = || site.command(&bench, &["push", "app", &to(), "--signatures", "--tls-verify=false"]);
+    let verify = || site.run(&bench, &["verify", &to(), "--trust", "signer.crt"]);
     cut(
-        || bench.command(&["fsck", "--repair"]),
-        damaged,
+        push,
+        || number.set(number.get() + 1),
         || {
-            bench.run(&["fsck", "--repair"]).ok();
-            whole(&bench);
-            nothing_is_left(&bench);
+            let found = verify();
+            // Nothing under this name yet, or the name itself unknown.
+            let none = found.stderr.contains("[R-C18]");
+            assert!(found.code == 0 || none, "half of an image: {}{}", found.stdout, found.stderr);
+            assert!(push().stdout(Stdio::null()).status().unwrap().success());
+            verify().ok();
         },
     );
 }
 
 #[test]
-fn l01_sign_is_cut_off() {
-    let bench = Bench::new();
-    bench.signer("signer", crate::common::signer());
-    let sign = ["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"];
-    let fresh = || {
-        let _ = std::fs::remove_dir_all(bench.path("image"));
-        crate::common::Layout::new(&bench.path("image"), &crate::layers());
-    };
+fn l01_fetch_is_cut_off() {
+    let Some(host) = Host::bare(ENFORCE) else { return };
+    let Some(from) = crate::registry("faults/kills") else { return };
+    crate::with_skopeo(&host);
+    let container = host.container("c", &host.image(APP));
+    let vault = host.root.join("layerseal");
+    let fetch = crate::fetch(&from);
     cut(
-        || bench.command(&sign),
-        fresh,
         || {
-            bench.run(&sign).ok();
-            let verified = bench.run(&["verify", "oci:image", "--trust", "signer.crt", "--json"]).ok();
-            assert!(verified.stdout.contains("signer"), "{}", verified.stdout);
+            let mut command = host.sandbox.command(binary());
+            command.arg("--vault").arg(&vault).args(fetch);
+            in_dir(&host.sandbox, host.bench.dir.path(), command)
+        },
+        || drop(std::fs::remove_dir_all(&vault)),
+        || {
+            host.layerseal(&fetch);
+            host.start(&container).ok();
+            host.unmount(&container);
+            host.layerseal(&["fsck"]);
+            host.layerseal(&["gc"]);
         },
     );
 }
 
 #[test]
 fn l01_prepare_and_start_are_cut_off() {
-    use crate::host::{APP, ENFORCE, Host, TOOL, binary, in_dir};
     let Some(host) = Host::bare(ENFORCE) else { return };
     let container = host.container("c", &host.image(APP));
     let vault = host.root.join("layerseal");

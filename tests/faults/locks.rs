@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use layerseal::digest::BlobDigest;
 use layerseal::vault::Vault;
 
-use crate::common::Bench;
-use crate::{PULL, sealed};
+use crate::common::{Bench, Layout, two_layers};
+use crate::host::{APP, ENFORCE, Host};
+use crate::sandbox::Ran;
+use crate::{PULL, image, sealed};
 
 /// The vault, and what is to be held of it, for [`hold`] in a process of its own.
 const HELD: &str = "LAYERSEAL_TEST_HOLD";
@@ -28,10 +30,6 @@ fn hold() {
     loop {
         std::thread::sleep(Duration::from_secs(1));
     }
-}
-
-fn image() -> BlobDigest {
-    BlobDigest::of(b"some image")
 }
 
 struct Holder(Child);
@@ -132,4 +130,105 @@ fn a_turn_is_waited_for_as_long_as_its_holder_lives_and_no_longer() {
     drop(vault.turn(&image()).unwrap());
     assert!(begin.elapsed() < Duration::from_secs(2));
     assert_eq!(std::fs::read_dir(bench.vault().join("locks")).unwrap().count(), 0);
+}
+
+/// A stopped process that holds the lock of a directory, in a host's namespace where it has one.
+fn stopped(mut command: Command, dir: &str) -> Holder {
+    // One process from here on, which is the one that holds.
+    let child = command.args(["--exclusive", "--no-fork", dir, "sleep", "120"]).spawn().unwrap();
+    let holder = Holder(child);
+    let held =
+        || std::fs::read_to_string(format!("/proc/{}/comm", holder.0.id())).is_ok_and(|name| name.trim() == "sleep");
+    let until = Instant::now() + Duration::from_secs(10);
+    while !held() {
+        assert!(Instant::now() < until, "{dir} is not held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    holder.stop();
+    holder
+}
+
+/// How long something waited for a holder that never ends.
+fn waited<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    let done = work();
+    (done, begin.elapsed())
+}
+
+/// Refused with this case, after so many seconds.
+#[track_caller]
+fn gives_up((ran, waited): (Ran, Duration), case: &str, seconds: std::ops::Range<u64>) {
+    assert!(ran.code != 0 && ran.stderr.contains(&format!("[R-{case}]")), "{ran:?}");
+    assert!(seconds.contains(&waited.as_secs()), "{waited:?}: {ran:?}");
+}
+
+#[test]
+fn x08_a_stopped_change_of_a_layout_keeps_others_for_ten_seconds() {
+    let bench = bench();
+    let holder = stopped(Command::new("flock"), bench.path("image").to_str().unwrap());
+    let sign = ["sign", "oci:image", "--cert", "signer.crt", "--key", "signer.key"];
+    for verb in [&sign[..], &["push", "app", "oci:image:copy"], &["seal", "oci:image", "--inline"]] {
+        let (_, waited) = waited(|| bench.run(verb).refused(7, "X08"));
+        assert!((8..20).contains(&waited.as_secs()), "{verb:?}: {waited:?}");
+    }
+    // Who only reads waits for nobody.
+    let (_, waited) = waited(|| bench.run(&["verify", "oci:image", "--trust", "signer.crt"]).ok());
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    drop(holder);
+    bench.run(&sign).ok();
+}
+
+#[test]
+fn i07_a_stopped_start_keeps_others_of_its_container_for_ten_seconds() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let image = host.image(APP);
+    let (one, other) = (host.container("one", &image), host.container("other", &image));
+    let holder = stopped(host.sandbox.command("flock"), &host.of(&one.layer, "diff"));
+    gives_up(waited(|| host.start(&one)), "I07", 8..20);
+    let (ran, waited) = waited(|| host.start(&other));
+    ran.ok();
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    drop(holder);
+    host.start(&one).ok();
+}
+
+#[test]
+fn d10_a_stopped_holder_of_the_floors_is_waited_for_ten_seconds() {
+    let Some(host) = Host::bare(&format!("{ENFORCE}rollback = \"refuse\"\n")) else { return };
+    host.sandbox.sh("mkdir -p /var/lib/layerseal && mount -t tmpfs -o mode=0755 none /var/lib/layerseal");
+    Layout::new(&host.bench.path("counted"), &two_layers());
+    let sign = ["sign", "oci:counted", "--cert", "signer.crt", "--key", "signer.key", "--identity", APP];
+    host.layerseal(&[&sign[..], &["--sequence", "5"]].concat());
+    host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:counted"]);
+    let container = host.container("c", &host.image(APP));
+    let raised = |host: &Host| host.sandbox.sh("cat /var/lib/layerseal/floors/*");
+    assert!(raised(&host).ends_with("\n5\n"));
+    // A warm start writes nothing, and waits for nobody; one that raises the floor does.
+    let holder = stopped(host.sandbox.command("flock"), "/var/lib/layerseal/floors");
+    let (ran, took) = waited(|| host.start(&container));
+    ran.ok();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    host.unmount(&container);
+    host.sandbox.sh("rm -f /var/lib/layerseal/floors/*");
+    gives_up(waited(|| host.start(&container)), "D10", 8..20);
+    drop(holder);
+    host.start(&container).ok();
+    assert!(raised(&host).starts_with(APP), "{}", raised(&host));
+}
+
+/// One asks the registry for all; the others wait as long as one may ask, and then go by what is here.
+#[test]
+fn c13_a_stopped_search_in_a_registry_is_waited_for_as_long_as_one_may_take() {
+    let Some(host) = Host::bare(&format!("{ENFORCE}fetch = \"on-mount\"\nfetch_timeout = 3\n")) else { return };
+    let image = host.image(APP);
+    let manifest = std::fs::read(host.root.join("overlay-images").join(&image.id).join("manifest")).unwrap();
+    let asked = format!("/run/layerseal/asked/{}", BlobDigest::of(&manifest).hex());
+    host.sandbox.sh(&format!("mkdir -m 0700 -p '{asked}'"));
+    let holder = stopped(host.sandbox.command("flock"), &asked);
+    let container = host.container("c", &image);
+    gives_up(waited(|| host.start(&container)), "C07", 2..10);
+    // Seals that came meanwhile count.
+    host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app", "--seals-only"]);
+    host.start(&container).ok();
+    drop(holder);
 }

@@ -12,16 +12,24 @@ mod disk;
 mod host;
 #[path = "../start/sandbox.rs"]
 mod sandbox;
+#[path = "../registry/tools.rs"]
+#[allow(dead_code)]
+mod tools;
 
+mod clock;
 mod full;
 mod kills;
 mod locks;
 mod many;
+mod verbs;
 
 use std::path::Path;
 use std::process::Command;
 
 use common::{Bench, Entry, Layer};
+use host::{APP, ENFORCE, Host};
+use layerseal::digest::BlobDigest;
+use tools::Site;
 
 /// Whether filesystems can be made and mounted here; says so when they cannot.
 fn can_mount_disks(what: &str) -> bool {
@@ -67,4 +75,31 @@ fn nothing_is_left(bench: &Bench) {
     bench.run(&["gc"]).ok();
     let rests: Vec<String> = bench.vault_files().into_iter().filter(|name| name.contains(".new-")).collect();
     assert_eq!(rests, Vec::<String>::new());
+}
+
+/// The digest of nothing in particular.
+fn image() -> BlobDigest {
+    BlobDigest::of(b"some image")
+}
+
+/// A repository with the sealed image of a [`Host`], for [`fetch`].
+fn registry(name: &str) -> Option<String> {
+    let site = Site::plain()?;
+    let from = format!("docker://{}", site.repository(name));
+    let host = Host::bare(ENFORCE)?;
+    site.run(&host.bench, &["push", "oci:app", &format!("{from}:v1"), "--signatures"]).ok();
+    Some(from)
+}
+
+/// The verb that brings the seals from there.
+fn fetch(from: &str) -> [&str; 5] {
+    const NAME: &str = "registry.example.com/acme/app:v1";
+    assert!(NAME.starts_with(APP));
+    ["fetch", NAME, "--from", from, "--tls-verify=false"]
+}
+
+/// Gives the host the skopeo that registries are tested with.
+fn with_skopeo(host: &Host) {
+    let tool = tools::tools().unwrap().join("skopeo-trixie/bin/skopeo");
+    host.sandbox.sh(&format!("mount --bind '{}' /usr/bin/skopeo", tool.display()));
 }

@@ -6,24 +6,29 @@ use std::time::Duration;
 use rustix::process::Resource;
 
 use crate::common::{Bench, Entry, Layer, Layout};
-use crate::host::{Container, ENFORCE, Host, binary, copy_into_store, in_dir};
+use crate::host::{AUDIT, Container, ENFORCE, Host, binary, copy_into_store, in_dir};
 
 const NAME: &str = "registry.example.com/acme/many";
 
 /// A host with a sealed image of many files that nobody has started yet.
 fn host(files: usize) -> Option<Host> {
+    host_with(files, ENFORCE)
+}
+
+fn host_with(files: usize, policy: &str) -> Option<Host> {
     let bench = Bench::new();
     let mut entries = vec![Entry::dir("usr"), Entry::dir("usr/many")];
     for number in 0..files {
         entries.push(Entry::file(&format!("usr/many/{number}"), format!("{number} ").repeat(200)));
     }
-    Layout::new(&bench.path("many"), &[Layer::new(&entries)]);
+    let above = [Entry::dir("usr"), Entry::dir("usr/many"), Entry::file("usr/many/.wh.8", "")];
+    Layout::new(&bench.path("many"), &[Layer::new(&entries), Layer::new(&above)]);
     bench.signer("signer", crate::common::signer());
     bench.run(&["sign", "oci:many", "--cert", "signer.crt", "--key", "signer.key", "--identity", NAME]).ok();
     if !copy_into_store(&bench, "many", NAME) {
         return None;
     }
-    let host = Host::in_bench(bench, ENFORCE)?;
+    let host = Host::in_bench(bench, policy)?;
     host.layerseal(&["prepare", &format!("{NAME}:v1"), "--seal", "oci:many", "--seals-only"]);
     Some(host)
 }
@@ -79,6 +84,39 @@ fn l06_fifty_first_starts_are_one() {
     }
     host.layerseal(&["fsck"]);
     assert_eq!(std::fs::read_dir(host.root.join("layerseal/locks")).unwrap().count(), 0);
+}
+
+/// The same for layers that are no image, as `podman build` and `podman diff` mount them.
+#[test]
+fn l06_many_first_looks_at_one_layer_are_one() {
+    let Some(host) = host_with(3000, AUDIT) else { return };
+    let image = host.image(NAME);
+    let layers: Vec<Container> = (0..21)
+        .map(|number| {
+            let layer = crate::host::random_id(&format!("look {number}"));
+            host.layer(&layer, Some(&image.layers[0]));
+            Container { layer, lowers: image.layers.clone() }
+        })
+        .collect();
+    let vault = host.root.join("layerseal");
+    let _ = std::fs::remove_dir_all(&vault);
+    let before = used();
+    end(begin(&host, &layers[0]));
+    let one = used() - before;
+    assert!(vault.join("layers").join(&image.layers[0]).exists(), "it was not made into a tree");
+    host.unmount(&layers[0]);
+    std::fs::remove_dir_all(&vault).unwrap();
+    let before = used();
+    let children: Vec<Child> = layers[1..].iter().map(|layer| begin(&host, layer)).collect();
+    children.into_iter().for_each(end);
+    let twenty = used() - before;
+    assert!(twenty < one * 10, "one took {one:?}, twenty took {twenty:?}");
+    for layer in &layers[1..] {
+        assert_eq!(host.read(layer, "usr/many/7").unwrap(), b"7 ".repeat(200));
+        host.read(layer, "usr/many/8").unwrap_err();
+        host.unmount(layer);
+    }
+    assert_eq!(std::fs::read_dir(vault.join("locks")).unwrap().count(), 0);
 }
 
 #[test]

@@ -85,7 +85,8 @@ make_disks() {
     (cat "$boot/initrd" && cd "$tmp" && echo guest | cpio --quiet -o -H newc -R 0:0) >"$tmp/initrd"
 }
 
-# Two serial lines: one for the kernel, one for the script.
+# Two serial lines: one for the kernel, one for the script. no_timer_check: on a busy machine the emulated timer is late
+# at times, and the kernel takes it for broken and panics.
 boot() {
     mkfifo "$tmp/console"
     sed -u 's/\r//g' <"$tmp/console" &
@@ -94,7 +95,7 @@ boot() {
         -M q35 -accel "$accel" -cpu max -smp 2 -m "${LAYERSEAL_VM_MEMORY:-2048}" \
         -nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci \
         -kernel "$boot/vmlinuz" -initrd "$tmp/initrd" \
-        -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0" \
+        -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0 no_timer_check" \
         -drive "file=$root,snapshot=on,$disk_options" \
         -drive "file=$tmp/payload.tar,readonly=on,$disk_options" \
         -drive "file=$tmp/out.tar,$disk_options" \

@@ -215,3 +215,15 @@ fn digests_as_text() {
         assert_eq!(VerityDigest::from_hex(Algorithm::Sha256, &bad), None, "{bad:?}");
     }
 }
+
+/// fsverity.rst: 128 digests of SHA-256 in a block, 64 of SHA-512; a file of one block has no tree.
+#[test]
+fn the_size_of_a_tree_is_that_of_its_levels() {
+    const BLOCK: u64 = 4096;
+    for (blocks, sha256, sha512) in [(0, 0, 0), (1, 0, 0), (2, 1, 1), (64, 1, 1), (65, 1, 3), (128, 1, 3), (129, 3, 4)]
+    {
+        assert_eq!(Algorithm::Sha256.tree_size(blocks * BLOCK), sha256 * BLOCK, "{blocks}");
+        assert_eq!(Algorithm::Sha512.tree_size(blocks * BLOCK), sha512 * BLOCK, "{blocks}");
+    }
+    assert_eq!(Algorithm::Sha256.tree_size(BLOCK + 1), BLOCK);
+}
