@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub use configured::{further_stores, graph_root, mount_program, run_root};
+pub use configured::{Configured, Generation, configured, further_stores, graph_root, mount_program, run_root};
 pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, names_of_layer, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};

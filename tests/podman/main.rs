@@ -12,6 +12,7 @@ mod tree;
 
 mod builders;
 mod bundles;
+mod configured;
 mod copied;
 mod differences;
 #[allow(dead_code)]

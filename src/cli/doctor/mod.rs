@@ -1,3 +1,5 @@
+mod store;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ use crate::sys::keyring::VerityKeyring;
 use crate::sys::mounts::{Configure, kernel_version};
 use crate::sys::{files, process, verity};
 use crate::vault::Vault;
+
+pub(super) use store::vault;
 
 /// One thing that was looked at.
 struct Check {
@@ -47,7 +51,8 @@ impl State {
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
-    let own = kernel.into_iter().chain(objects(home)).chain([policy(), podman(), restore()]);
+    let (store, found) = store::look();
+    let own = kernel.into_iter().chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
     let checks: Vec<Check> = own.chain(hooks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
@@ -55,7 +60,7 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
             .iter()
             .map(|c| json!({"check": c.name, "state": c.state.name(), "found": c.found, "remedy": c.remedy}))
             .collect();
-        output::document(&json!({"enforces": enforces, "checks": list}));
+        output::document(&json!({"enforces": enforces, "checks": list, "store": found}));
     } else {
         let mut rows = Vec::new();
         for check in &checks {
