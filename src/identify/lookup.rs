@@ -86,7 +86,11 @@ pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>
     let home = places::target(target)?.ok_or_else(|| refuse(&target.display().to_string(), "not in a store"))?;
     let mut stores = vec![Store::open(&home.root)?];
     for other in others.iter().filter(|o| **o != home.root && o.is_dir()) {
-        stores.push(Store::open(other)?);
+        let mut other = Store::open(other)?;
+        if other.is_without_layers() {
+            other.take_records_of(&stores[0]);
+        }
+        stores.push(other);
     }
     let find = |id: &str| stores.iter().find_map(|store| Some((store, store.layer(id)?)));
     let mut lowers = Vec::new();
@@ -96,7 +100,9 @@ pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>
         if lowers.len() == MAX_DEPTH {
             return Err(refuse(&next, "its parents go round"));
         }
-        lowers.push(store.path().join("overlay").join(&next).join("diff"));
+        // Of an image store the records are in the graph root, and the directories are not.
+        let has = stores.iter().find(|store| store.layer(&next).is_some() && store.has_directory(&next));
+        lowers.push(has.unwrap_or(store).path().join("overlay").join(&next).join("diff"));
         next = layer.parent.clone();
     }
     Ok(lowers)

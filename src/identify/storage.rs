@@ -32,7 +32,9 @@ pub(super) struct Store {
     path: PathBuf,
     driver: String,
     root: Arc<OwnedFd>,
-    layers: HashMap<String, LayerRecord>,
+    /// Where the records of its layers are, and the tables of their tars: here, but for an image store.
+    records: Arc<OwnedFd>,
+    layers: Arc<HashMap<String, LayerRecord>>,
     images: Vec<ImageRecord>,
     containers: Vec<ContainerRecord>,
 }
@@ -45,17 +47,31 @@ impl Store {
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn open(path: &Path) -> Result<Self> {
         let mut store = Self::of(path, "overlay")?;
+        let mut layers: HashMap<String, LayerRecord> = HashMap::new();
         // The second of each is of containers with --rm; a transient store keeps it elsewhere.
         for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
             for layer in store.records::<LayerRecord>(name, &LAYERS)? {
-                if let Some(twice) = store.layers.insert(layer.id.clone(), layer) {
+                if let Some(twice) = layers.insert(layer.id.clone(), layer) {
                     return Err(store.twice(name, &twice.id));
                 }
             }
         }
+        store.layers = Arc::new(layers);
         store.read_images("overlay")?;
         store.read_containers("overlay")?;
         Ok(store)
+    }
+
+    /// Whether it has no layer on record: an image store (`imagestore` of storage.conf), whose layers the graph root
+    /// has on record, or a store with nothing in it.
+    pub fn is_without_layers(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Takes what `graph` has on record for the layers that lie here.
+    pub fn take_records_of(&mut self, graph: &Self) {
+        self.layers = Arc::clone(&graph.layers);
+        self.records = Arc::clone(&graph.records);
     }
 
     /// The same with containers and images only, of any storage driver.
@@ -71,11 +87,13 @@ impl Store {
 
     fn of(path: &Path, driver: &str) -> Result<Self> {
         let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        let root = Arc::new(root);
         Ok(Self {
             path: path.to_owned(),
             driver: driver.to_owned(),
-            root: Arc::new(root),
-            layers: HashMap::new(),
+            records: Arc::clone(&root),
+            root,
+            layers: Arc::default(),
             images: Vec::new(),
             containers: Vec::new(),
         })
@@ -106,9 +124,26 @@ impl Store {
         &self.path
     }
 
+    /// Whether `path` is its root too.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let other = files::open_dir(path).ok().and_then(|dir| rustix::fs::fstat(dir).ok());
+        let own = rustix::fs::fstat(&*self.root).ok();
+        own.zip(other).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
     /// Its root, open.
     pub fn root(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.root)
+    }
+
+    /// The root of the store that has its layers on record, open.
+    pub fn records_root(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.records)
+    }
+
+    /// Whether a layer's directory is here.
+    pub fn has_directory(&self, id: &str) -> bool {
+        self.dir(&format!("overlay/{id}")).is_ok()
     }
 
     /// The record of a layer.

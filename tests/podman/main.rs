@@ -29,6 +29,7 @@ mod podman;
 mod refusals;
 mod rollback;
 mod scratch;
+mod stores;
 
 mod images;
 mod life;
