@@ -44,8 +44,8 @@ pub struct ClaimedLayer {
     pub tie: Tie,
     /// Its content was copied for other user IDs and lies in `diff1` and others too.
     pub shifted: bool,
-    /// The root of the store that has it on record, open.
-    pub records: Arc<OwnedFd>,
+    /// The roots of the stores that may have the table of its tar, open.
+    pub tables: Vec<Arc<OwnedFd>>,
 }
 
 impl ClaimedLayer {
@@ -55,7 +55,14 @@ impl ClaimedLayer {
     /// [`Case::B11Gone`] when there is none: the layer was never written as a tar.
     pub fn tar_split(&self) -> Result<File> {
         let name = format!("overlay-layers/{}.tar-split.gz", self.id);
-        files::open_file_at(&*self.records, &name).map_err(|e| {
+        let mut opened = Err(ErrorKind::NotFound.into());
+        for root in &self.tables {
+            opened = files::open_file_at(&**root, &name);
+            if !opened.as_ref().is_err_and(|e: &std::io::Error| e.kind() == ErrorKind::NotFound) {
+                break;
+            }
+        }
+        opened.map_err(|e| {
             let case = if e.kind() == ErrorKind::NotFound { Case::B11Gone } else { Case::B09Replaced };
             Refusal::new(case, name, e)
         })
@@ -79,11 +86,11 @@ impl Stores {
     /// Opens the store of the target.
     pub fn open(own: &Home) -> Result<Self> {
         let mut store = Store::open(&own.root)?;
-        if store.is_without_layers() && !store.images().is_empty() {
-            // An image store. Of podman's calls the working directory tells the graph root.
-            let graph = super::root::graph_root().map_or_else(graph_root, Ok)?;
-            if graph != own.root && graph.is_dir() {
-                store.take_records_of(&Store::open(&graph)?);
+        if !store.images().is_empty() {
+            // It may be an image store. Of podman's calls the working directory tells the graph root.
+            let graph = super::root::graph_root().or_else(|| graph_root().ok());
+            if let Some(graph) = graph.filter(|graph| graph.is_dir() && !store.is_at(graph)) {
+                store.beside(&Store::open(&graph)?);
             }
         }
         Ok(Self(vec![store]))
@@ -99,9 +106,7 @@ impl Stores {
             return Ok(at);
         }
         let mut store = Store::open(root)?;
-        if store.is_without_layers() {
-            store.take_records_of(&self.0[0]);
-        }
+        store.beside(&self.0[0]);
         self.0.push(store);
         Ok(self.0.len() - 1)
     }
@@ -276,7 +281,7 @@ pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>
             diff_id,
             tie,
             shifted: link.shifted,
-            records: store.records_root(),
+            tables: store.tables(),
         });
         parent = &link.home.id;
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::configured::run_root;
 use super::layers::{self, Link, Stores};
 use super::places::Home;
 use super::storage::{ImageRecord, LayerRecord, Store};
@@ -87,14 +88,22 @@ pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>
     let mut stores = vec![Store::open(&home.root)?];
     for other in others.iter().filter(|o| **o != home.root && o.is_dir()) {
         let mut other = Store::open(other)?;
-        if other.is_without_layers() {
-            other.take_records_of(&stores[0]);
-        }
+        other.beside(&stores[0]);
         stores.push(other);
     }
     let find = |id: &str| stores.iter().find_map(|store| Some((store, store.layer(id)?)));
     let mut lowers = Vec::new();
-    let mut next = find(&home.id).ok_or_else(|| refuse(&home.id, "no record of this layer"))?.1.parent.clone();
+    let first = match find(&home.id) {
+        Some((_, layer)) => layer.parent.clone(),
+        // Of a transient store the layers of containers are on record in the run root.
+        None => {
+            let run = run_root()?;
+            let there = run.join("overlay-layers").is_dir().then(|| Store::open(&run)).transpose()?;
+            let layer = there.as_ref().and_then(|store| store.layer(&home.id));
+            layer.ok_or_else(|| refuse(&home.id, "no record of this layer"))?.parent.clone()
+        }
+    };
+    let mut next = first;
     while !next.is_empty() {
         let (store, layer) = find(&next).ok_or_else(|| refuse(&next, "no store has a record of this layer"))?;
         if lowers.len() == MAX_DEPTH {

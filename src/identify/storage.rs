@@ -32,8 +32,9 @@ pub(super) struct Store {
     path: PathBuf,
     driver: String,
     root: Arc<OwnedFd>,
-    /// Where the records of its layers are, and the tables of their tars: here, but for an image store.
-    records: Arc<OwnedFd>,
+    /// The roots of the stores that may have the tables of its layers' tars: its own, and for an image store that of
+    /// the graph root.
+    tables: Vec<Arc<OwnedFd>>,
     layers: Arc<HashMap<String, LayerRecord>>,
     images: Vec<ImageRecord>,
     containers: Vec<ContainerRecord>,
@@ -62,16 +63,13 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether it has no layer on record: an image store (`imagestore` of storage.conf), whose layers the graph root
-    /// has on record, or a store with nothing in it.
-    pub fn is_without_layers(&self) -> bool {
-        self.layers.is_empty()
-    }
-
-    /// Takes what `graph` has on record for the layers that lie here.
-    pub fn take_records_of(&mut self, graph: &Self) {
-        self.layers = Arc::clone(&graph.layers);
-        self.records = Arc::clone(&graph.records);
+    /// It may be an image store (`imagestore` of storage.conf): tables of its layers are in the graph root then, and
+    /// before podman 6 the records of layers are there and nowhere else.
+    pub fn beside(&mut self, graph: &Self) {
+        if self.layers.is_empty() {
+            self.layers = Arc::clone(&graph.layers);
+        }
+        self.tables.push(Arc::clone(&graph.root));
     }
 
     /// The same with containers and images only, of any storage driver.
@@ -91,7 +89,7 @@ impl Store {
         Ok(Self {
             path: path.to_owned(),
             driver: driver.to_owned(),
-            records: Arc::clone(&root),
+            tables: vec![Arc::clone(&root)],
             root,
             layers: Arc::default(),
             images: Vec::new(),
@@ -136,9 +134,9 @@ impl Store {
         Arc::clone(&self.root)
     }
 
-    /// The root of the store that has its layers on record, open.
-    pub fn records_root(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.records)
+    /// Where the tables of its layers' tars may be.
+    pub fn tables(&self) -> Vec<Arc<OwnedFd>> {
+        self.tables.clone()
     }
 
     /// Whether a layer's directory is here.

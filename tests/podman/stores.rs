@@ -201,3 +201,27 @@ fn drop_ins_say_where_the_store_is() {
     assert!(podman.host.inside("/var/tmp/graph/layerseal").exists());
     assert!(!podman.host.inside("/var/tmp/not-this").exists());
 }
+
+/// The drivers that layerseal does nothing for are named: podman lists their images.
+#[test]
+fn x09_another_driver_than_overlay_is_named() {
+    if !ready("x09 drivers") {
+        return;
+    }
+    let podman = empty(Program::Hooked, &storage("/var/tmp/graph", "").replace("\"overlay\"", "\"vfs\""));
+    podman.pull(APP);
+    let layerseal = |args: &[&str]| podman.host.command(common::binary().to_str().unwrap(), args).output().unwrap();
+    let prepared = layerseal(&["prepare", APP]);
+    let said = String::from_utf8_lossy(&prepared.stderr).into_owned();
+    assert!(said.contains("driver vfs") && said.contains("[R-X09]"), "{said}");
+    let doctor = String::from_utf8(layerseal(&["doctor"]).stdout).unwrap();
+    let line = doctor.lines().find(|line| line.contains("container store")).unwrap();
+    assert!(line.starts_with("missing") && line.contains("driver vfs"), "{line}");
+    // One that nobody chose is found by its directories.
+    configure(&podman, &storage("/var/tmp/graph", "").replace("driver = \"overlay\"\n", ""));
+    let said = String::from_utf8(layerseal(&["prepare", APP]).stderr).unwrap();
+    assert!(said.contains("driver vfs"), "{said}");
+    configure(&podman, &storage("/var/lib/containers/storage", ""));
+    let said = String::from_utf8(layerseal(&["prepare", APP]).stderr).unwrap();
+    assert!(said.contains("[R-X09]") && !said.contains("driver"), "{said}");
+}

@@ -239,13 +239,17 @@ fn policy() -> Check {
 
 fn podman() -> Check {
     const NAME: &str = "podman's mount_program";
-    const REMEDY: &str = "for podman take the hooks (`make install`); or, in [storage.options.overlay] of \
-                          /etc/containers/storage.conf, mount_program = \"/usr/bin/layerseal\"";
+    let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/layerseal".into());
+    let remedy = format!(
+        "for podman take the hooks (`make install`); or, in /etc/containers/storage.conf, driver = \"overlay\" in \
+         [storage] and mount_program = \"{}\" in [storage.options.overlay]",
+        own.display()
+    );
     match mount_program() {
         Some(program) if program.ends_with("/layerseal") && Path::new(&program).exists() => {
             check(NAME, State::Ok, program, "")
         }
-        Some(program) => check(NAME, State::Optional, program, REMEDY),
+        Some(program) => check(NAME, State::Optional, program, remedy),
         None if had_mount_program() => check(
             NAME,
             State::Missing,
@@ -254,7 +258,7 @@ fn podman() -> Check {
         ),
         None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
-            _ => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+            _ => check(NAME, State::Optional, "none: podman mounts without us", remedy),
         },
     }
 }

@@ -37,7 +37,7 @@ fn one(found: &Result<Configured>) -> Check {
         files => files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", "),
     };
     let shown = format!("{} ({podman}, {by})", found.graph_root.display());
-    if let Some(driver) = driver(found).filter(|driver| driver != "overlay") {
+    if let Some(driver) = found.driver().filter(|driver| driver != "overlay") {
         let remedy = "layerseal is for the driver overlay: set driver = \"overlay\" in storage.conf, `podman system reset`, and pull anew";
         return check(NAME, State::Missing, format!("{shown}: driver {driver}"), remedy);
     }
@@ -49,15 +49,6 @@ fn one(found: &Result<Configured>) -> Check {
     check(NAME, State::Ok, shown, "")
 }
 
-/// The storage driver: the one that is asked for, or the one whose directories are there, which podman takes up again
-/// (storage/drivers, `ScanPriorDrivers`).
-fn driver(found: &Configured) -> Option<String> {
-    found.driver.clone().or_else(|| {
-        let there = |driver: &str| found.graph_root.join(format!("{driver}-images")).is_dir();
-        ["overlay", "btrfs", "zfs", "vfs"].into_iter().find(|driver| there(driver)).map(str::to_owned)
-    })
-}
-
 fn document(found: &Result<Configured>) -> Value {
     let text = |path: &Path| path.display().to_string();
     match found {
@@ -66,7 +57,7 @@ fn document(found: &Result<Configured>) -> Value {
             "podman": found.podman.map(|(major, minor)| format!("{major}.{minor}")),
             "read_as_since": format!("{}.{}", found.generation.since.0, found.generation.since.1),
             "files": found.files.iter().map(|f| text(f)).collect::<Vec<_>>(),
-            "driver": driver(found),
+            "driver": found.driver(),
             "graphroot": text(&found.graph_root),
             "runroot": text(&found.run_root),
             "imagestore": found.image_store.as_deref().map(text),

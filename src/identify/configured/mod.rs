@@ -43,6 +43,17 @@ pub struct Configured {
     pub composefs: bool,
 }
 
+impl Configured {
+    /// The storage driver: the one that is asked for, or the one whose directories are there, which podman takes up
+    /// again (storage/drivers, `ScanPriorDrivers`).
+    pub fn driver(&self) -> Option<String> {
+        self.driver.clone().or_else(|| {
+            let there = |driver: &str| self.graph_root.join(format!("{driver}-images")).is_dir();
+            ["overlay", "btrfs", "zfs", "vfs"].into_iter().find(|driver| there(driver)).map(str::to_owned)
+        })
+    }
+}
+
 /// What root's podman finds around it.
 struct Surroundings<'a> {
     /// The root directory.
