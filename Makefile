@@ -60,29 +60,35 @@ bench: packages
 docs:
 	$(CARGO) run -q --locked --example docs -- contrib
 
+# What is installed names the program and its hooks where they are.
+INSTALLED = sed -e 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|g' -e 's|/usr/share/layerseal|$(PREFIX)/share/layerseal|g'
+
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 contrib/man/layerseal-policy.toml.5
 	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system contrib/systemd/layerseal-prepare.path contrib/systemd/layerseal-prepare.service \
-	    contrib/systemd/layerseal-gc.timer contrib/systemd/layerseal-gc.service
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/layerseal contrib/policy.toml contrib/storage.conf README.md
-	install -m 0644 hooks/README.md $(DESTDIR)$(PREFIX)/share/doc/layerseal/hooks.md
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/layerseal
+	@umask 022; for file in contrib/systemd/*; do \
+	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
+	done
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md; do \
+	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
+	done
 	$(MAKE) --no-print-directory install-hooks
 
 # Each hook goes where only its runtime reads it, and its configuration names that directory. Containers of
 # podman and CRI-O are checked from then on.
 HOOKS = $(PREFIX)/share/layerseal/hooks
 install-hooks:
-	@for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
+	@umask 022; for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
 	    install -d "$(DESTDIR)$(HOOKS)/$${hook%/*}" && \
-	    sed 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|' "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
+	    $(INSTALLED) "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
 	done
-	@for file in podman/containers.conf:containers/containers.conf.d crio/crio.conf:crio/crio.conf.d; do \
+	@umask 022; for file in podman/containers.conf:containers/containers.conf.d crio/crio.conf:crio/crio.conf.d; do \
 	    install -d "$(DESTDIR)/etc/$${file#*:}" && \
-	    sed 's|/usr/share/layerseal/hooks|$(HOOKS)|' "hooks/$${file%:*}" >"$(DESTDIR)/etc/$${file#*:}/50-layerseal.conf" || exit; \
+	    $(INSTALLED) "hooks/$${file%:*}" >"$(DESTDIR)/etc/$${file#*:}/50-layerseal.conf" || exit; \
 	done
 	@[ -n "$(DESTDIR)" ] || [ -e /etc/layerseal/policy.toml ] || \
 	    echo 'layerseal: no container starts before there is a policy: see $(PREFIX)/share/doc/layerseal/policy.toml'

@@ -63,15 +63,22 @@ fn exit_codes_are_documented_from_the_enum() {
 /// `make install`, all of it: the hooks are where podman and CRI-O look for them, and uninstalling leaves nothing.
 #[test]
 fn what_is_installed_is_found_and_goes_again() {
-    use layerseal::hook::{Caller, Found, Stage, installed};
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED make install: what is installed must be root's");
         return;
     }
+    // The second for hosts whose /usr cannot be written to.
+    for prefix in ["/usr", "/usr/local"] {
+        install_and_go(prefix);
+    }
+}
+
+fn install_and_go(prefix: &str) {
+    use layerseal::hook::{Caller, Found, Stage, installed};
     let dir = tempfile::tempdir().unwrap();
     let make = |target: &str| {
         let output = std::process::Command::new("make")
-            .args(["--no-print-directory", "-o", "release", target])
+            .args(["--no-print-directory", "-o", "release", target, &format!("PREFIX={prefix}")])
             .arg(format!("DESTDIR={}", dir.path().display()))
             .arg(format!("BINARY={}", env!("CARGO_BIN_EXE_layerseal")))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -89,13 +96,32 @@ fn what_is_installed_is_found_and_goes_again() {
         assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");
     }
     for file in [
-        "usr/share/doc/layerseal/hooks.md",
-        "usr/share/man/man1/layerseal.1",
-        "usr/share/man/man5/layerseal-policy.toml.5",
-        "usr/lib/systemd/system/layerseal-gc.timer",
+        "bin/layerseal",
+        "share/doc/layerseal/hooks.md",
+        "share/doc/layerseal/README.md",
+        "share/doc/layerseal/storage.conf",
+        "share/doc/layerseal/policy.toml",
+        "share/man/man1/layerseal.1",
+        "share/man/man5/layerseal-policy.toml.5",
+        "lib/systemd/system/layerseal-gc.timer",
+        "lib/systemd/system/layerseal-prepare.service",
     ] {
-        assert!(dir.path().join(file).is_file(), "{file}");
+        assert!(dir.path().join(&prefix[1..]).join(file).is_file(), "{file}");
     }
+    // Nothing of it names another place than that.
+    let mut files = Vec::new();
+    files_of(dir.path(), &mut files);
+    let mut named = 0;
+    for file in files.iter().filter(|file| !file.ends_with("bin/layerseal")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        for place in ["/bin/layerseal", "/share/layerseal"] {
+            for (at, _) in text.match_indices(place) {
+                assert!(text[..at].ends_with(prefix), "{}: {}", file.display(), &text[at.saturating_sub(30)..at + 20]);
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 8, "{named}");
     make("uninstall");
     let mut left = Vec::new();
     files_of(dir.path(), &mut left);

@@ -1,6 +1,7 @@
 //! Where images are: layouts and the vault, behind one way of naming them.
 
 use std::cell::OnceCell;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -104,8 +105,15 @@ impl Home {
             // It may not be there yet.
             (Err(e), Some(parent), Some(file)) if e.kind() == std::io::ErrorKind::NotFound => {
                 match std::fs::canonicalize(parent) {
-                    // Nor may any store.
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    // Nor may any store; or there are others alone, that came with the disk. Then podman would make
+                    // it, where the vault is to be too.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                        if *parent != graph_root()? || !further_stores()?.iter().any(|store| store.is_dir()) {
+                            return Ok(Vec::new());
+                        }
+                        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
+                        made.and_then(|()| std::fs::canonicalize(parent)).map_err(name)?.join(file)
+                    }
                     parent => parent.map_err(name)?.join(file),
                 }
             }

@@ -64,7 +64,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let home = home::Home::new(args.vault, args.command.registry().options())?;
+    let vault = match &args.command {
+        // That the container store cannot be found is one of its answers.
+        Command::Doctor(_) => args.vault.or_else(|| Some(doctor::vault())),
+        _ => args.vault,
+    };
+    let home = home::Home::new(vault, args.command.registry().options())?;
     match args.command {
         Command::Pull(a) => pull::run(&home, &a)?,
         Command::Seal(a) => inline::seal(&home, &a)?,

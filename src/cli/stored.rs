@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::home::Home;
 use crate::cli::output;
-use crate::identify::{ClaimedImage, StoredImage, stored_images};
+use crate::identify::{ClaimedImage, StoredImage, configured, stored_images};
 use crate::report::{Case, Class, Refusal, Result};
 
 /// Images of the container stores, and how to speak of them.
@@ -29,8 +29,10 @@ impl Chosen {
         let images = match all {
             true => stored_images(&roots, None)?,
             false => {
-                let found: Vec<_> =
-                    names.iter().map(|name| stored_images(&roots, Some(name))).collect::<Result<_>>()?;
+                let found: Vec<_> = names
+                    .iter()
+                    .map(|name| stored_images(&roots, Some(name)).map_err(with_driver))
+                    .collect::<Result<_>>()?;
                 found.into_iter().flatten().collect()
             }
         };
@@ -65,6 +67,19 @@ impl Chosen {
         }
         let refused = worst.filter(|refusal| !self.all || refusal.case().class() == Class::Internal);
         refused.map_or(ExitCode::SUCCESS, |refusal| ExitCode::from(refusal.case().class().exit_code()))
+    }
+}
+
+/// Of another driver than overlay no image is found, although podman lists it.
+fn with_driver(refusal: Refusal) -> Refusal {
+    let driver = configured().ok().and_then(|found| found.driver()).filter(|driver| driver != "overlay");
+    match driver {
+        Some(driver) if refusal.case() == Case::NotStored => {
+            let why =
+                format!("the store is one of the driver {driver}, and layerseal is for overlay; {}", refusal.detail());
+            Refusal::new(Case::NotStored, refusal.subject().to_owned(), why)
+        }
+        _ => refusal,
     }
 }
 

@@ -7,7 +7,7 @@ use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::seen::Seen;
 use super::{About, Outcome, images, names, no_redirection, root};
-use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
+use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native};
 use crate::mount::{self, Kind};
 use crate::policy::{Decision, Directories, Mode, Policy};
@@ -189,17 +189,30 @@ fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
         others.push(root.clone());
     }
     let Some(bundle) = Bundle::of(bundle).filter(|b| b.driver == "overlay") else { return Ok(None) };
+    let store = layers_of(&bundle)?;
+    others.push(store.clone());
     let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else { return Ok(None) };
     match named {
         Some((_, layer)) if layer == stored.layer => Ok(Some(Found { stored, target: config.root.clone() })),
         Some(_) => Ok(None),
         None => {
-            let target = bundle.root.join("overlay").join(&stored.layer).join("merged");
+            let target = store.join("overlay").join(&stored.layer).join("merged");
             // podman keeps a layer for a container with `--rootfs` too, and never mounts it.
             let rootfs = stored.made_from == MadeFrom::Nothing && !is_mounted(&target)?;
             Ok((!rootfs).then_some(Found { stored, target }))
         }
     }
+}
+
+/// The store that has the layers of the bundle's container: that of the bundle, unless that is the run root, where a
+/// transient store keeps its containers.
+fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
+    let configured = configured()?;
+    let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    Ok(match here(&bundle.root) == here(&configured.run_root) {
+        true => configured.graph_root,
+        false => bundle.root.clone(),
+    })
 }
 
 fn is_mounted(target: &Path) -> Result<bool> {

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::configured::{further_stores, graph_root};
 use super::places::{Home, Kind, Name, Place};
 use super::storage::{LayerRecord, Store};
 use crate::digest::BlobDigest;
@@ -43,8 +44,8 @@ pub struct ClaimedLayer {
     pub tie: Tie,
     /// Its content was copied for other user IDs and lies in `diff1` and others too.
     pub shifted: bool,
-    /// The root of the store, open.
-    pub store: Arc<OwnedFd>,
+    /// The roots of the stores that may have the table of its tar, open.
+    pub tables: Vec<Arc<OwnedFd>>,
 }
 
 impl ClaimedLayer {
@@ -54,7 +55,14 @@ impl ClaimedLayer {
     /// [`Case::B11Gone`] when there is none: the layer was never written as a tar.
     pub fn tar_split(&self) -> Result<File> {
         let name = format!("overlay-layers/{}.tar-split.gz", self.id);
-        files::open_file_at(&*self.store, &name).map_err(|e| {
+        let mut opened = Err(ErrorKind::NotFound.into());
+        for root in &self.tables {
+            opened = files::open_file_at(&**root, &name);
+            if !opened.as_ref().is_err_and(|e: &std::io::Error| e.kind() == ErrorKind::NotFound) {
+                break;
+            }
+        }
+        opened.map_err(|e| {
             let case = if e.kind() == ErrorKind::NotFound { Case::B11Gone } else { Case::B09Replaced };
             Refusal::new(case, name, e)
         })
@@ -77,7 +85,50 @@ pub(super) struct Stores(Vec<Store>);
 impl Stores {
     /// Opens the store of the target.
     pub fn open(own: &Home) -> Result<Self> {
-        Ok(Self(vec![Store::open(&own.root)?]))
+        let mut store = Store::open(&own.root)?;
+        if !store.images().is_empty() {
+            // It may be an image store. Of podman's calls the working directory tells the graph root.
+            let graph = super::root::graph_root().or_else(|| graph_root().ok());
+            if let Some(graph) = graph.filter(|graph| graph.is_dir() && !store.is_at(graph)) {
+                store.beside(&Store::open(&graph)?);
+            }
+        }
+        Ok(Self(vec![store]))
+    }
+
+    /// The number of the store at `root`, which is opened as an additional one where it is not yet.
+    fn number(&mut self, root: &Path) -> Result<usize> {
+        if let Some(at) = self.0.iter().position(|s| s.path() == root) {
+            return Ok(at);
+        }
+        // podman follows links on the way to its store, and at times it does not: one directory, two paths.
+        if let Some(at) = self.0.iter().position(|s| s.is_at(root)) {
+            return Ok(at);
+        }
+        let mut store = Store::open(root)?;
+        store.beside(&self.0[0]);
+        self.0.push(store);
+        Ok(self.0.len() - 1)
+    }
+
+    /// The same for a place that is shown in the target's own store, with its IDs mapped, and may lie in any that
+    /// images come from (overlay.go, `mapped`).
+    fn number_of_mapped(&mut self, place: &Place) -> Result<usize> {
+        let own = self.number(&place.root)?;
+        let there = |store: &Store| match &place.name {
+            Name::Id(id) => store.has_directory(id),
+            Name::Link(link) => store.link(link).is_ok(),
+        };
+        if there(&self.0[own]) {
+            return Ok(own);
+        }
+        for other in further_stores()?.iter().filter(|other| other.is_dir()) {
+            let number = self.number(other)?;
+            if there(&self.0[number]) {
+                return Ok(number);
+            }
+        }
+        Ok(own)
     }
 
     /// All of them.
@@ -97,18 +148,13 @@ impl Stores {
 
     /// The layer and kind that a place means; its store is opened, as an additional one.
     fn resolve(&mut self, place: Place) -> Result<(Link, Kind)> {
-        let store = match self.0.iter().position(|s| s.path() == place.root) {
-            Some(at) => at,
-            None => {
-                self.0.push(Store::open(&place.root)?);
-                self.0.len() - 1
-            }
-        };
+        let store = if place.mapped { self.number_of_mapped(&place)? } else { self.number(&place.root)? };
         let id = match place.name {
             Name::Id(id) => id,
             Name::Link(link) => self.0[store].link(&link)?,
         };
-        Ok((Link { store, home: Home { root: place.root, id }, shifted: false }, place.kind))
+        let root = self.0[store].path().to_owned();
+        Ok((Link { store, home: Home { root, id }, shifted: false }, place.kind))
     }
 }
 
@@ -235,7 +281,7 @@ pub(super) fn open(stores: &Stores, chain: &[Link], known: Option<&[BlobDigest]>
             diff_id,
             tie,
             shifted: link.shifted,
-            store: store.root(),
+            tables: store.tables(),
         });
         parent = &link.home.id;
     }

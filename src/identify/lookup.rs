@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::configured::run_root;
 use super::layers::{self, Link, Stores};
 use super::places::Home;
 use super::storage::{ImageRecord, LayerRecord, Store};
@@ -95,18 +96,32 @@ pub fn recorded_lowers(target: &Path, others: &[PathBuf]) -> Result<Vec<PathBuf>
     let mut stores = vec![Store::open(&home.root)?];
     for other in others.iter().filter(|o| **o != home.root) {
         if is_dir(other)? {
-            stores.push(Store::open(other)?);
+            let mut other = Store::open(other)?;
+            other.beside(&stores[0]);
+            stores.push(other);
         }
     }
     let find = |id: &str| stores.iter().find_map(|store| Some((store, store.layer(id)?)));
     let mut lowers = Vec::new();
-    let mut next = find(&home.id).ok_or_else(|| refuse(&home.id, "no record of this layer"))?.1.parent.clone();
+    let first = match find(&home.id) {
+        Some((_, layer)) => layer.parent.clone(),
+        // Of a transient store the layers of containers are on record in the run root.
+        None => {
+            let run = run_root()?;
+            let there = run.join("overlay-layers").is_dir().then(|| Store::open(&run)).transpose()?;
+            let layer = there.as_ref().and_then(|store| store.layer(&home.id));
+            layer.ok_or_else(|| refuse(&home.id, "no record of this layer"))?.parent.clone()
+        }
+    };
+    let mut next = first;
     while !next.is_empty() {
         let (store, layer) = find(&next).ok_or_else(|| refuse(&next, "no store has a record of this layer"))?;
         if lowers.len() == MAX_DEPTH {
             return Err(refuse(&next, "its parents go round"));
         }
-        lowers.push(store.path().join("overlay").join(&next).join("diff"));
+        // Of an image store the records are in the graph root, and the directories are not.
+        let has = stores.iter().find(|store| store.layer(&next).is_some() && store.has_directory(&next));
+        lowers.push(has.unwrap_or(store).path().join("overlay").join(&next).join("diff"));
         next = layer.parent.clone();
     }
     Ok(lowers)

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub use configured::{further_stores, graph_root, mount_program, run_root};
+pub use configured::{Configured, Generation, configured, further_stores, graph_root, mount_program, run_root};
 pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, stored_container};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
@@ -234,7 +234,12 @@ pub fn identify_with(call: &Call, known: &dyn Fn(&str) -> Result<Option<Containe
     let mut own = None;
     if let Some(upper) = &call.upper {
         for (path, name) in [(&upper.upper, "diff"), (&upper.work, "work")] {
-            if places_path(path, &home) != home.join(name) {
+            let path_is = places_path(path, &home);
+            let end = Path::new("overlay").join(&home.id).join(name);
+            let elsewhere = || {
+                path_is.ancestors().nth(3).is_some_and(|root| root.join(&end) == path_is && stores.own().is_at(root))
+            };
+            if path_is != home.join(name) && !elsewhere() {
                 return Err(Refusal::new(Case::B08Lowers, path.display().to_string(), "not the target's own"));
             }
         }

@@ -60,6 +60,8 @@ pub(super) struct Place {
     pub root: PathBuf,
     pub name: Name,
     pub kind: Kind,
+    /// It is shown in the target's own directory, for other user IDs, and may lie in another store.
+    pub mapped: bool,
 }
 
 /// The layer that a target `ROOT/overlay/ID/merged` is to show; `None` for one that is not in a
@@ -101,17 +103,17 @@ pub(super) fn lower(path: &Path, own: &Home) -> Result<Place> {
         [.., b"composefs-layers", _] => return Err(refuse("use_composefs does not go together with a mount_program")),
         _ => return Err(refuse("not a layer of a container store")),
     };
-    let root = match home {
-        [root @ .., b"overlay"] => root,
-        // podman 4.3 mounts the store once more, with its user IDs mapped, and names the lower
-        // directories there: the same directories.
-        [root @ .., b"overlay", id, b"mapped", n] if *id == own.id.as_bytes() && is_number(n) => root,
+    let (root, mapped) = match home {
+        [root @ .., b"overlay"] => (root, false),
+        // podman mounts the store once more, and every other that has a layer of the image, with its user IDs
+        // mapped, and names the lower directories there: the same directories.
+        [root @ .., b"overlay", id, b"mapped", n] if *id == own.id.as_bytes() && is_number(n) => (root, true),
         _ => return Err(refuse("not a layer of a container store")),
     };
     if root.contains(&&b".."[..]) {
         return Err(refuse("it holds .."));
     }
-    Ok(Place { root: join(root), name, kind })
+    Ok(Place { root: join(root), name, kind, mapped })
 }
 
 /// The components of an absolute path.
@@ -181,8 +183,9 @@ mod tests {
 
     #[test]
     fn lowers_in_all_their_forms() {
-        let id = |kind| Place { root: "/g".into(), name: Name::Id(ID.into()), kind };
-        let link = |kind| Place { root: "/g".into(), name: Name::Link(LINK.into()), kind };
+        let id = |kind| Place { root: "/g".into(), name: Name::Id(ID.into()), kind, mapped: false };
+        let link = |kind| Place { root: "/g".into(), name: Name::Link(LINK.into()), kind, mapped: false };
+        let mapped = |place| Place { mapped: true, ..place };
         for (path, place) in [
             (format!("/g/overlay/{ID}/diff"), id(Kind::Diff)),
             (format!("{ID}/diff"), id(Kind::Diff)),
@@ -192,8 +195,8 @@ mod tests {
             (format!("/g/overlay/l/{LINK}"), link(Kind::Diff)),
             (format!("l/{LINK}"), link(Kind::Diff)),
             (format!("/g/overlay/l/{LINK}/../diff1"), link(Kind::Extra(1))),
-            (format!("/g/overlay/{OWN}/mapped/0/l/{LINK}"), link(Kind::Diff)),
-            (format!("/g/overlay/{OWN}/mapped/12/{ID}/diff"), id(Kind::Diff)),
+            (format!("/g/overlay/{OWN}/mapped/0/l/{LINK}"), mapped(link(Kind::Diff))),
+            (format!("/g/overlay/{OWN}/mapped/12/{ID}/diff"), mapped(id(Kind::Diff))),
             (format!("/other/overlay/{ID}/diff"), Place { root: "/other".into(), ..id(Kind::Diff) }),
         ] {
             assert_eq!(lower(Path::new(&path), &own()).unwrap(), place, "{path}");

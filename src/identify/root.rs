@@ -52,7 +52,7 @@ impl Root {
 }
 
 /// The store whose `overlay` directory we run in.
-fn graph_root() -> Option<PathBuf> {
+pub(super) fn graph_root() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
     let root = here.parent().filter(|_| here.ends_with("overlay"))?;
     files::open_dir(root).and_then(|dir| files::open_dir_at(dir, "overlay-layers")).ok()?;

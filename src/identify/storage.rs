@@ -32,7 +32,10 @@ pub(super) struct Store {
     path: PathBuf,
     driver: String,
     root: Arc<OwnedFd>,
-    layers: HashMap<String, LayerRecord>,
+    /// The roots of the stores that may have the tables of its layers' tars: its own, and for an image store that of
+    /// the graph root.
+    tables: Vec<Arc<OwnedFd>>,
+    layers: Arc<HashMap<String, LayerRecord>>,
     images: Vec<ImageRecord>,
     containers: Vec<ContainerRecord>,
 }
@@ -45,17 +48,28 @@ impl Store {
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn open(path: &Path) -> Result<Self> {
         let mut store = Self::of(path, "overlay")?;
+        let mut layers: HashMap<String, LayerRecord> = HashMap::new();
         // The second of each is of containers with --rm; a transient store keeps it elsewhere.
         for name in ["overlay-layers/layers.json", "overlay-layers/volatile-layers.json"] {
             for layer in store.records::<LayerRecord>(name, &LAYERS)? {
-                if let Some(twice) = store.layers.insert(layer.id.clone(), layer) {
+                if let Some(twice) = layers.insert(layer.id.clone(), layer) {
                     return Err(store.twice(name, &twice.id));
                 }
             }
         }
+        store.layers = Arc::new(layers);
         store.read_images("overlay")?;
         store.read_containers("overlay")?;
         Ok(store)
+    }
+
+    /// It may be an image store (`imagestore` of storage.conf): tables of its layers are in the graph root then, and
+    /// before podman 6 the records of layers are there and nowhere else.
+    pub fn beside(&mut self, graph: &Self) {
+        if self.layers.is_empty() {
+            self.layers = Arc::clone(&graph.layers);
+        }
+        self.tables.push(Arc::clone(&graph.root));
     }
 
     /// The same with containers and images only, of any storage driver.
@@ -71,11 +85,13 @@ impl Store {
 
     fn of(path: &Path, driver: &str) -> Result<Self> {
         let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        let root = Arc::new(root);
         Ok(Self {
             path: path.to_owned(),
             driver: driver.to_owned(),
-            root: Arc::new(root),
-            layers: HashMap::new(),
+            tables: vec![Arc::clone(&root)],
+            root,
+            layers: Arc::default(),
             images: Vec::new(),
             containers: Vec::new(),
         })
@@ -106,9 +122,26 @@ impl Store {
         &self.path
     }
 
+    /// Whether `path` is its root too.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let other = files::open_dir(path).ok().and_then(|dir| rustix::fs::fstat(dir).ok());
+        let own = rustix::fs::fstat(&*self.root).ok();
+        own.zip(other).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
     /// Its root, open.
     pub fn root(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.root)
+    }
+
+    /// Where the tables of its layers' tars may be.
+    pub fn tables(&self) -> Vec<Arc<OwnedFd>> {
+        self.tables.clone()
+    }
+
+    /// Whether a layer's directory is here.
+    pub fn has_directory(&self, id: &str) -> bool {
+        self.dir(&format!("overlay/{id}")).is_ok()
     }
 
     /// The record of a layer.

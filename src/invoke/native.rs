@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Call, IdMapping, Upper, split};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::mounts::{MountInfo, unescape};
+use crate::sys::mounts::{MountInfo, label, unescape};
 
 /// Such an overlay.
 #[derive(Clone, Debug)]
@@ -57,8 +57,8 @@ impl Native {
         let mut call = Call { target: target.to_owned(), ..Call::default() };
         let (mut upper, mut work, mut metacopy) = (None, None, false);
         for option in &mount.super_options {
-            let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            let value = unescape(value.as_bytes());
+            let (key, shown) = option.split_once('=').unwrap_or((option, ""));
+            let value = unescape(shown.as_bytes());
             match (key, value.as_slice()) {
                 ("lowerdir", list) => {
                     let (lowers, data) = split::lowers(list)?;
@@ -74,10 +74,7 @@ impl Native {
                 // As Linux writes it, and since 6.17.
                 ("volatile", _) | ("fsync", b"volatile") => call.volatile = true,
                 ("userxattr", _) => return Err(refuse("it is another user's (userxattr)")),
-                ("context", _) => {
-                    let label = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(&value);
-                    call.context = Some(OsString::from_vec(label.to_vec()));
-                }
+                ("context", _) => call.context = Some(OsString::from_vec(label(shown))),
                 _ => {}
             }
         }
@@ -108,8 +105,10 @@ fn path(bytes: Vec<u8>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mounts::split_options;
 
     fn mount(options: &str) -> MountInfo {
+        let text = |option: &[u8]| String::from_utf8_lossy(option).into_owned();
         MountInfo {
             id: 2,
             parent: 1,
@@ -119,7 +118,7 @@ mod tests {
             options: vec!["rw".into(), "nodev".into()],
             kind: "overlay".into(),
             source: "overlay".into(),
-            super_options: options.split(',').map(str::to_owned).collect(),
+            super_options: split_options(options.as_bytes()).unwrap().into_iter().map(text).collect(),
         }
     }
 
@@ -145,6 +144,12 @@ mod tests {
         assert!(!of("rw,lowerdir=3:/g/l/B,upperdir=/u,workdir=/w").nameless);
         let native = of("rw,lowerdir+=/a,lowerdir+=/b,datadir+=/c,upperdir=/u,workdir=/w");
         assert_eq!((native.call.lowers.len(), native.call.data_lowers.len()), (2, 1));
+        let label = "system_u:object_r:container_file_t:s0";
+        let native = of(&format!("rw,context=\"{label}:c172,c741\",lowerdir=/g/l/A,upperdir=/u,workdir=/w,uuid=on"));
+        assert_eq!(native.call.context.unwrap().to_str(), Some(format!("{label}:c172,c741").as_str()));
+        assert_eq!(native.call.lowers, [PathBuf::from("/g/l/A")]);
+        let native = of(&format!("rw,context={label},lowerdir=/g/l/A,upperdir=/u,workdir=/w"));
+        assert_eq!(native.call.context.unwrap().to_str(), Some(label));
     }
 
     #[test]

@@ -224,6 +224,28 @@ pub fn lock(dir: impl AsFd, operation: FlockOperation, wait: Duration) -> io::Re
     }
 }
 
+/// Whether a file holds these bytes, which are not many.
+///
+/// # Errors
+/// The kernel's.
+pub fn contains(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    const PIECE: usize = 1 << 20;
+    let mut file = File::open(path)?;
+    let mut buffer = Vec::with_capacity(PIECE + bytes.len());
+    loop {
+        if (&mut file).take(PIECE as u64).read_to_end(&mut buffer)? == 0 {
+            return Ok(false);
+        }
+        // SAFETY: both pointers are to as many bytes as the numbers beside them say, and nothing is written.
+        let found = unsafe { libc::memmem(buffer.as_ptr().cast(), buffer.len(), bytes.as_ptr().cast(), bytes.len()) };
+        if !found.is_null() {
+            return Ok(true);
+        }
+        // What begins here may end in the next piece.
+        buffer.drain(..buffer.len().saturating_sub(bytes.len() - 1));
+    }
+}
+
 /// Reads all of `file`, at most `max` bytes.
 ///
 /// # Errors

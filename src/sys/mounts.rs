@@ -250,7 +250,10 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
     let (left, right) = line.split_once(" - ")?;
     let left: Vec<&str> = left.split(' ').collect();
     let right: Vec<&str> = right.split(' ').collect();
-    let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    let list = |text: &str| {
+        let options = split_options(text.as_bytes())?.into_iter();
+        Some(options.map(|option| String::from_utf8_lossy(option).into_owned()).collect())
+    };
     let unescape = |text: &str| String::from_utf8_lossy(&unescape(text.as_bytes())).into_owned();
     Some(MountInfo {
         id: left.first()?.parse().ok()?,
@@ -258,11 +261,43 @@ fn parse_mountinfo(line: &str) -> Option<MountInfo> {
         root: unescape(left.get(3)?),
         device: left.get(2)?.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)))?,
         target: unescape(left.get(4)?),
-        options: list(left.get(5)?),
+        options: list(left.get(5)?)?,
         kind: (*right.first()?).to_owned(),
         source: unescape(right.get(1)?),
-        super_options: list(right.get(2)?),
+        super_options: list(right.get(2)?)?,
     })
+}
+
+/// The options of SELinux that hold a label (security/selinux/hooks.c, `selinux_sb_show_options`).
+const LABELS: [&str; 4] = ["context", "fscontext", "rootcontext", "defcontext"];
+
+/// Splits the options of mountinfo. A label with categories holds commas, and stands between double quotes then;
+/// what is a quote or the end of a line in it, the kernel writes in octal (`show_sid`). In all other options a comma
+/// is written so, and a quote is a byte like any other: a path may begin with one. `None` for a quote that is not
+/// closed where an option ends.
+pub fn split_options(text: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut options = Vec::new();
+    let mut rest = text;
+    loop {
+        let quoted = LABELS.iter().find_map(|key| rest.strip_prefix(key.as_bytes())?.strip_prefix(b"=\""));
+        let end = match quoted {
+            Some(label) => rest.len() - label.len() + label.iter().position(|b| *b == b'"')? + 1,
+            None => rest.iter().position(|b| *b == b',').unwrap_or(rest.len()),
+        };
+        let (option, after) = rest.split_at(end);
+        options.push(option);
+        match after.split_first() {
+            Some((b',', more)) => rest = more,
+            Some(_) => return None,
+            None => return Some(options),
+        }
+    }
+}
+
+/// A label as [`split_options`] leaves it, without its quotes.
+pub fn label(value: &str) -> Vec<u8> {
+    let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+    unescape(inner.as_bytes())
 }
 
 /// Space, comma, tab, newline and backslash are written as three octal digits.
@@ -293,6 +328,47 @@ pub fn is_unsupported(e: Errno) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lines of hosts with SELinux: Fedora's with podman's own overlay, refpolicy's with one of ours, and the labels
+    /// that a filesystem has of its own.
+    #[test]
+    fn commas_of_a_label_are_not_those_between_options() {
+        let overlay = "707 629 0:60 / /var/lib/containers/storage/overlay/9c1d/merged rw,nodev,relatime - overlay overlay \
+                       rw,context=\"system_u:object_r:container_file_t:s0:c172,c741\",lowerdir=/var/lib/containers/storage/\
+                       overlay/l/ZNPS4RQGHUAF5H5DP465OKH3NU,upperdir=/var/lib/containers/storage/overlay/9c1d/diff,\
+                       workdir=/var/lib/containers/storage/overlay/9c1d/work,uuid=on";
+        let plain =
+            "708 629 0:61 / /m ro,relatime - overlay composefs:ab ro,seclabel,lowerdir+=/,datadir+=/o,verity=require";
+        let erofs = "709 629 0:62 / /e ro,nosuid,nodev - erofs /proc/self/fd/3 \
+                     ro,context=system_u:object_r:container_ro_file_t:s0,user_xattr,acl";
+        let four = "710 629 0:63 / /d rw - tmpfs tmpfs rw,context=\"a:s0:c1,c2\",fscontext=\"b:s0:c1,c2\",\
+                    defcontext=\"c\\042\",rootcontext=d:s0,size=4k";
+        let read = |line: &str| parse_mountinfo(line).unwrap().super_options;
+        assert_eq!(read(overlay)[1], "context=\"system_u:object_r:container_file_t:s0:c172,c741\"");
+        assert_eq!(read(overlay).len(), 6, "{:?}", read(overlay));
+        assert!(read(overlay)[2].ends_with("OKH3NU") && read(overlay)[5] == "uuid=on");
+        assert_eq!(read(plain)[4], "verity=require");
+        assert_eq!(read(erofs)[1], "context=system_u:object_r:container_ro_file_t:s0");
+        assert_eq!(
+            read(four)[1..],
+            [
+                "context=\"a:s0:c1,c2\"",
+                "fscontext=\"b:s0:c1,c2\"",
+                "defcontext=\"c\\042\"",
+                "rootcontext=d:s0",
+                "size=4k"
+            ]
+        );
+        // A path of overlayfs with a quote in front, and one that looks like a label: commas of paths are \054.
+        let odd = "711 629 0:64 / /o rw - overlay overlay rw,lowerdir=\"a\\054context=\"b,upperdir=\",workdir=/w";
+        assert_eq!(read(odd)[1..], ["lowerdir=\"a\\054context=\"b", "upperdir=\"", "workdir=/w"]);
+        for bad in ["rw,context=\"a,b", "rw,context=\"a,b\"x", "rw,context=\"a,b\"x,y", "rw,context=\""] {
+            assert!(parse_mountinfo(&format!("1 2 0:64 / /o rw - overlay overlay {bad}")).is_none(), "{bad}");
+        }
+        assert_eq!(label("\"a:s0:c1,c2\""), b"a:s0:c1,c2");
+        assert_eq!(label("\"a\\042\\012\""), b"a\"\n");
+        assert_eq!(label("a:s0"), b"a:s0");
+    }
 
     #[test]
     fn o03_a_line_of_mountinfo_that_cannot_be_read_is_not_passed_over() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::mounts::unescape;
+use super::mounts::{split_options, unescape};
 
 /// `PROC_PID_INIT_INO`, include/uapi/linux/nsfs.h: the PID namespace of the whole machine.
 const INITIAL: &str = "pid:[4026531836]";
@@ -117,7 +117,8 @@ fn overlay(line: &[u8], root: &Path) -> Option<(Vec<u8>, Overlay)> {
         return None;
     }
     let source = String::from_utf8_lossy(&unescape(right.next()?)).into_owned();
-    let data = right.next()?.split(|b| *b == b',').find_map(|o| o.strip_prefix(b"datadir+=")).map(unescape);
+    let options = split_options(right.next()?).unwrap_or_default();
+    let data = options.into_iter().find_map(|o| o.strip_prefix(b"datadir+=")).map(unescape);
     Some((device, Overlay { source, data: data.and_then(|path| identity(root, path)) }))
 }
 
@@ -144,6 +145,8 @@ mod tests {
         assert_eq!(device, b"0:40");
         let metadata = dir.path().metadata().unwrap();
         assert_eq!(found, Overlay { source: "composefs:ab".into(), data: Some((metadata.dev(), metadata.ino())) });
+        let labelled = line.replace(" ro,lowerdir", " ro,context=\"a:s0:c1,datadir+=/y,c2\",lowerdir");
+        assert_eq!(overlay(labelled.as_bytes(), Path::new("/")).unwrap().1, found);
         for unknown in ["/proc/self/fd/7", "/not/there"] {
             let line = format!("45 27 0:40 / /m ro - overlay composefs:ab ro,datadir+={unknown}");
             assert_eq!(overlay(line.as_bytes(), Path::new("/")).unwrap().1.data, None);

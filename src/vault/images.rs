@@ -1,11 +1,12 @@
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::{ContainerImages, Digests, ErofsImages};
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
-use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::report::{Case, Class, Refusal, Result};
+use crate::sys::draft::NewDraft;
+use crate::sys::{files, verity};
 
 /// A name in the vault and what it stands for.
 #[derive(Clone, Debug)]
@@ -226,10 +227,20 @@ impl Vault {
 
     /// Whether every object of this EROFS image was seen here, with fs-verity enabled where it is
     /// `enforced`. The kernel checks each again when it is opened: this only tells early and by name.
+    ///
+    /// The note of that has fs-verity itself, and is nothing without: what copies or restores a graph root brings files
+    /// and no fs-verity, neither the note's nor the objects'.
     pub fn was_prepared(&self, erofs: &VerityDigest, enforced: bool) -> bool {
-        files::open_dir_at(&self.root, "prepared")
-            .and_then(|dir| files::open_file_at(dir, prepared_name(erofs, enforced)))
-            .is_ok()
+        let name = prepared_name(erofs, enforced);
+        let note = files::open_dir_at(&self.root, "prepared").and_then(|dir| files::open_file_at(dir, &name));
+        let Ok(note) = note else { return false };
+        if enforced && let Err(refusal) = verity::measure(&note, erofs.algorithm(), &name) {
+            log::info!(
+                "prepared/{name}: {refusal}: what it says of the objects is another disk's, and is found out again"
+            );
+            return false;
+        }
+        true
     }
 
     /// Remembers that they were.
@@ -238,7 +249,22 @@ impl Vault {
     /// [`Case::Io`].
     pub fn mark_prepared(&self, erofs: &VerityDigest, enforced: bool) -> Result<()> {
         let dir = files::make_dir_at(&self.root, "prepared").map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &prepared_name(erofs, enforced), 0o644, b"").map_err(|e| self.io(e))
+        let name = prepared_name(erofs, enforced);
+        if !enforced {
+            return files::write_atomic(dir, &name, 0o644, b"").map_err(|e| self.io(e));
+        }
+        let mut draft = NewDraft::create(&dir, 0o644).map_err(|e| self.io(e))?;
+        draft.write_all(format!("{erofs}\n").as_bytes()).map_err(|e| self.io(e))?;
+        let draft = draft.finish().map_err(|e| self.io(e))?;
+        match verity::enable(&draft, erofs.algorithm(), None, &name) {
+            Ok(_) => draft.rename(&dir, &name).map_err(|e| self.io(e)),
+            // The objects have it already, and are looked at each time: slower, and no less safe.
+            Err(refusal) if refusal.case().class() == Class::CannotEnforce => {
+                log::debug!("prepared/{name}: {refusal}");
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Whether a name can be given in a vault, before anything is written for it.

@@ -10,7 +10,7 @@
 //!                       checked.<artifact>: its images were compared with the layers
 //!                       digests.<algorithm>: of the EROFS images that this host made
 //! layers/<layer ID>/     the same digests of layers that are no image; whiteouts: their form on the disk
-//! prepared/<digest>     all objects of this EROFS image are here, with fs-verity
+//! prepared/<digest>     all objects of this EROFS image are here, with fs-verity, which the note has itself
 //! tags/<name>           digest of a manifest
 //! locks/<manifest>      somebody is reading the layers of this image
 //! ```

@@ -37,7 +37,7 @@ fn with_sizes(podman: &Podman, log: &mut Log<'_>) {
     log.run("exec that changes metadata", &["exec", "s", "sh", "-c", change]);
     log.run("ps -s", &["ps", "-s", "--format", "{{.Names}} {{.Size}}"]);
     log.list("diff", &["diff", "s"]);
-    log.run("commit of a running one", &["commit", "-q", "s", "localhost/live"]);
+    log.run("commit of a running one", &["commit", "-q", "--pause=false", "s", "localhost/live"]);
     log.run("export", &["export", "-o", "/var/tmp/export.tar", "s"]);
     log.shell("what was exported", "tar -tvf /var/tmp/export.tar | grep -v -e ' etc/mtab' -e ' etc/hosts' -e ' etc/resolv' -e ' etc/hostname' -e ' run/' | cut -c 1-30,48- | sort; rm /var/tmp/export.tar");
     log.run("rm -f of it", &["rm", "-f", "-t", "0", "s"]);

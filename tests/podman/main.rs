@@ -12,6 +12,7 @@ mod tree;
 
 mod builders;
 mod bundles;
+mod configured;
 mod copied;
 mod differences;
 #[allow(dead_code)]
@@ -28,6 +29,7 @@ mod podman;
 mod refusals;
 mod rollback;
 mod scratch;
+mod stores;
 
 mod images;
 mod life;

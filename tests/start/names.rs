@@ -440,7 +440,10 @@ fn o01_doctor_tells_of_a_crun_that_restores_checkpoints() {
     host.sandbox.sh(&format!("touch /run/none; mount --bind '{path}' \"$(command -v crun)\""));
     let (state, text) = found(&host, "podman container restore");
     assert!(state == "optional" && text.contains("+CRIU"), "{state} {text}");
-    host.sandbox.sh("mkdir -p /etc/containers; printf '[storage]\\n[storage.options.overlay]\\nmount_program = \"/usr/bin/layerseal\"\\n' >/etc/containers/storage.conf");
+    let conf = "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\n\
+                graphroot = \"/var/lib/containers/storage\"\n\
+                [storage.options.overlay]\nmount_program = \"/usr/bin/layerseal\"\n";
+    host.sandbox.sh(&format!("mkdir -p /etc/containers; printf '%s' '{conf}' >/etc/containers/storage.conf"));
     assert_eq!(found(&host, "podman container restore").0, "ok");
     host.sandbox.sh("rm /etc/containers/storage.conf");
     crun("+SYSTEMD +YAJL");

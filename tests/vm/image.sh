@@ -3,6 +3,7 @@
 #
 #   root/root.ext4            Debian 13 with the container tools, no kernel
 #   root-forky/root.ext4      the release after it: a newer podman, less else
+#   root-experimental/root.ext4   podman 6 of experimental on what sid has, less else
 #   kernel-V/vmlinuz          Debian's stock cloud kernel
 #   kernel-V/initrd           busybox and the disk driver
 #   kernel-V/modules.ext4     all modules, mounted over /usr/lib/modules
@@ -10,7 +11,7 @@
 # One root serves every kernel, so another kernel costs its download only.
 # Each part carries the hash of its recipe and is built anew when that changes.
 #
-# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky]
+# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -74,6 +75,21 @@ root_forky() {
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         forky "$tmp/root" "deb [signed-by=$keyring] $mirror forky main"
+    disk_of_root "$1"
+}
+
+# Of sid, with the podman of experimental and what is made for it; apt takes from there what is named so, and no more.
+root_experimental() {
+    say "building the root filesystem of experimental (about 40 s)"
+    quietly mmdebstrap --variant=minbase --mode=root --format=directory \
+        --include="$(echo "$2 golang-github-containers-common" |
+            sed -E 's/\<(podman|netavark|runc|golang-[a-z-]*)\>/&\/experimental/g' | xargs | tr ' ' ,)" \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='Acquire::Check-Valid-Until "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        sid "$tmp/root" \
+        "deb [signed-by=$keyring] $mirror sid main" \
+        "deb [signed-by=$keyring] $mirror experimental main"
     disk_of_root "$1"
 }
 
@@ -150,8 +166,8 @@ version=6.12 userland=trixie
 while [ $# -gt 0 ]; do
     case $1,${2-} in
         --kernel,6.1 | --kernel,6.12 | --kernel,7.3) version=$2 ;;
-        --root,trixie | --root,forky) userland=$2 ;;
-        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky]" >&2; exit 2 ;;
+        --root,trixie | --root,forky | --root,experimental) userland=$2 ;;
+        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental]" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -171,5 +187,8 @@ trap 'exit 130' INT TERM HUP
 rm -rf --one-file-system "$tmp"
 mkdir "$tmp"
 part root 'root disk_of_root' "$packages"
-[ "$userland" = trixie ] || part root-forky 'root_forky disk_of_root' "$few_packages"
+case $userland in
+    forky) part root-forky 'root_forky disk_of_root' "$few_packages" ;;
+    experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages" ;;
+esac
 part "kernel-$version" 'kernel initrd private_apt' "$version"

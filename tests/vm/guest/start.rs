@@ -157,3 +157,40 @@ fn h09_a_note_does_not_hand_the_kernel_any_bytes() {
     assert!(host.mounts_of(&container).iter().all(|m| !m.contains("composefs:")), "{ran:?}");
     assert!(Path::new(&host.of(&container.layer, "merged")).exists());
 }
+
+/// A graph root that was copied or restored: its files are there, and no fs-verity. It is prepared again.
+#[test]
+fn g01_a_restored_graph_root_is_prepared_again() {
+    let Some((host, container)) = ready() else { return };
+    let vault = host.root.join("layerseal");
+    let marks = || -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(vault.join("prepared")).unwrap();
+        entries.map(|e| e.unwrap().path()).filter(|p| !p.to_string_lossy().ends_with(".unprotected")).collect()
+    };
+    let has_verity = |path: &Path| {
+        let file = std::fs::File::open(path).unwrap();
+        layerseal::sys::verity::measure(&file, Algorithm::Sha512, "file").is_ok()
+    };
+    let measured = |marks: &[PathBuf]| marks.iter().filter(|m| has_verity(m)).count();
+    let before = marks();
+    assert!(!before.is_empty() && measured(&before) == before.len(), "{before:?}");
+    let copy = host.root.join("copy");
+    let cp = std::process::Command::new("cp").arg("-a").arg(&vault).arg(&copy).status().unwrap();
+    assert!(cp.success());
+    std::fs::rename(&vault, host.root.join("gone")).unwrap();
+    std::fs::rename(&copy, &vault).unwrap();
+    assert_eq!(measured(&marks()), 0);
+    assert!(!has_verity(&object(&host, &TOOL)));
+    drop_caches();
+    host.start(&container).ok();
+    assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
+    assert!(has_verity(&object(&host, &TOOL)));
+    assert!(measured(&marks()) > 0, "{:?}", marks());
+    host.unmount(&container);
+    // One object of another disk among those that are here is found, whatever the note says.
+    let path = object(&host, &TOOL);
+    let lost = path.with_extension("lost");
+    std::fs::copy(&path, &lost).unwrap();
+    std::fs::rename(&lost, &path).unwrap();
+    sealed_or_nothing(&host, &container, "an object without fs-verity");
+}

@@ -1,3 +1,5 @@
+mod store;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +17,8 @@ use crate::sys::keyring::VerityKeyring;
 use crate::sys::mounts::{Configure, kernel_version};
 use crate::sys::{files, process, verity};
 use crate::vault::Vault;
+
+pub(super) use store::vault;
 
 /// One thing that was looked at.
 struct Check {
@@ -47,7 +51,8 @@ impl State {
 /// `layerseal doctor`
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
-    let own = kernel.into_iter().chain(objects(home)).chain([policy(), podman(), restore()]);
+    let (store, found) = store::look();
+    let own = kernel.into_iter().chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
     let checks: Vec<Check> = own.chain(hooks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
@@ -55,7 +60,7 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
             .iter()
             .map(|c| json!({"check": c.name, "state": c.state.name(), "found": c.found, "remedy": c.remedy}))
             .collect();
-        output::document(&json!({"enforces": enforces, "checks": list}));
+        output::document(&json!({"enforces": enforces, "checks": list, "store": found}));
     } else {
         let mut rows = Vec::new();
         for check in &checks {
@@ -234,13 +239,17 @@ fn policy() -> Check {
 
 fn podman() -> Check {
     const NAME: &str = "podman's mount_program";
-    const REMEDY: &str = "for podman take the hooks (`make install`); or, in [storage.options.overlay] of \
-                          /etc/containers/storage.conf, mount_program = \"/usr/bin/layerseal\"";
+    let own = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/layerseal".into());
+    let remedy = format!(
+        "for podman take the hooks (`make install`); or, in /etc/containers/storage.conf, driver = \"overlay\" in \
+         [storage] and mount_program = \"{}\" in [storage.options.overlay]",
+        own.display()
+    );
     match mount_program() {
         Some(program) if program.ends_with("/layerseal") && Path::new(&program).exists() => {
             check(NAME, State::Ok, program, "")
         }
-        Some(program) => check(NAME, State::Optional, program, REMEDY),
+        Some(program) => check(NAME, State::Optional, program, remedy),
         None if had_mount_program() => check(
             NAME,
             State::Missing,
@@ -249,7 +258,7 @@ fn podman() -> Check {
         ),
         None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
-            _ => check(NAME, State::Optional, "none: podman mounts without us", REMEDY),
+            _ => check(NAME, State::Optional, "none: podman mounts without us", remedy),
         },
     }
 }

@@ -1,0 +1,154 @@
+use super::generation::Version;
+use super::*;
+
+struct Host {
+    dir: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Host {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self { dir, variables: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.replace("ROOT", self.dir.path().to_str().unwrap())));
+        self
+    }
+
+    fn read(&self, podman: Version) -> Result<Configured> {
+        let variable = |name: &str| self.variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        read(&Surroundings { root: self.dir.path(), variable: &variable, podman: Some(podman.into()) })
+    }
+
+    fn graph_root(&self, podman: Version) -> String {
+        self.read(podman).unwrap().graph_root.display().to_string()
+    }
+}
+
+const ETC: &str = "etc/containers/storage.conf";
+const USR: &str = "usr/share/containers/storage.conf";
+const ALL: [Version; 4] = [(4, 3), (5, 4), (5, 8), (6, 1)];
+
+fn conf(graph_root: &str) -> String {
+    format!("[storage]\ndriver = \"overlay\"\nrunroot = \"/r\"\ngraphroot = \"{graph_root}\"\n")
+}
+
+#[test]
+fn each_generation_looks_where_it_does() {
+    let host = Host::new(&[(ETC, &conf("/etc")), (USR, &conf("/usr")), ("x/containers/storage.conf", &conf("/xdg"))]);
+    ALL.iter().for_each(|v| assert_eq!(host.graph_root(*v), "/etc", "{v:?}"));
+    let host = host.with("XDG_CONFIG_HOME", "ROOT/x");
+    for (version, root) in ALL.into_iter().zip(["/xdg", "/etc", "/etc", "/xdg"]) {
+        assert_eq!(host.graph_root(version), root, "{version:?}");
+    }
+    let alone = Host::new(&[("x/containers/storage.conf", &conf("/xdg"))]).with("XDG_CONFIG_HOME", "ROOT/x");
+    ALL.iter().for_each(|v| assert_eq!(alone.graph_root(*v), "/xdg", "{v:?}"));
+    let host = host.with("CONTAINERS_STORAGE_CONF", "ROOT/usr/share/containers/storage.conf");
+    ALL.iter().for_each(|v| assert_eq!(host.graph_root(*v), "/usr", "{v:?}"));
+    let host = Host::new(&[]);
+    ALL.iter().for_each(|v| assert_eq!(host.graph_root(*v), "/var/lib/containers/storage", "{v:?}"));
+}
+
+#[test]
+fn drop_ins_are_podman_6s_and_count_by_their_names() {
+    let host = Host::new(&[
+        (USR, &conf("/usr")),
+        ("usr/share/containers/storage.conf.d/50-a.conf", &conf("/usr-a")),
+        ("usr/share/containers/storage.rootful.conf.d/90-z.conf", &conf("/usr-z")),
+        ("etc/containers/storage.conf.d/50-a.conf", "[storage]\nrunroot = \"/etc-r\"\n"),
+        ("etc/containers/storage.conf.d/10-b.txt", &conf("/no")),
+        ("etc/containers/storage.rootless.conf.d/99.conf", &conf("/no")),
+        ("root/.config/containers/storage.conf.d/20-c.conf", &conf("/home")),
+    ]);
+    ALL[..3].iter().for_each(|v| assert_eq!(host.graph_root(*v), "/usr", "{v:?}"));
+    let six = host.read((6, 1)).unwrap();
+    assert_eq!(six.graph_root, Path::new("/usr-z"));
+    let names: Vec<_> = six.files.iter().map(|f| f.strip_prefix(host.dir.path()).unwrap().to_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            USR,
+            "root/.config/containers/storage.conf.d/20-c.conf",
+            "etc/containers/storage.conf.d/50-a.conf",
+            "usr/share/containers/storage.rootful.conf.d/90-z.conf"
+        ]
+    );
+}
+
+#[test]
+fn a_file_without_graph_root_means_the_default_or_nothing() {
+    let host =
+        Host::new(&[(ETC, "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\"/a\"]\n")]);
+    for version in [(4, 3), (5, 8), (6, 1)] {
+        let found = host.read(version).unwrap();
+        assert_eq!(found.graph_root, Path::new("/var/lib/containers/storage"));
+        assert_eq!(found.additional, [PathBuf::from("/a")], "{version:?}");
+    }
+    assert_eq!(host.read((5, 4)).unwrap_err().case(), Case::Usage);
+}
+
+#[test]
+fn paths_as_they_are_written_out() {
+    let host = Host::new(&[]).with("HOME", "/h").with("EMPTY", "");
+    let variable = |name: &str| host.variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+    let around = Surroundings { root: Path::new("/"), variable: &variable, podman: None };
+    for (text, path) in [
+        ("//none//a/./b/", "/none/a/b"),
+        ("/none/a/../b", "/none/b"),
+        ("/../none", "/none"),
+        ("/none/$UID/x", "/none/0/x"),
+        ("$HOME/x", "/h/x"),
+        ("${HOME}x${EMPTY}/y$NONE", "/hx/y"),
+        ("/none/a$/b", "/none/a$/b"),
+    ] {
+        assert_eq!(expand(&around, text).unwrap(), Path::new(path), "{text}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (link, real) = (dir.path().join("link"), dir.path().join("real"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    assert_eq!(expand(&around, link.to_str().unwrap()).unwrap(), std::fs::canonicalize(&real).unwrap());
+    assert_eq!(expand(&around, &format!("{}/new", link.display())).unwrap(), link.join("new"));
+}
+
+#[test]
+fn options_of_the_environment_take_the_place_of_all_others() {
+    let text = "[storage]\ndriver = \"overlay\"\nrunroot = \"/r\"\ngraphroot = \"/g\"\n[storage.options]\n\
+                additionalimagestores = [\"/a/\", \"/b,/c\"]\nmount_program = \"/p\"\n\
+                [storage.options.overlay]\nmount_program = \"/q\"\nuse_composefs = \"true\"\n";
+    let host = Host::new(&[(ETC, text)]);
+    for version in ALL {
+        let found = host.read(version).unwrap();
+        assert_eq!(found.additional, ["/a", "/b", "/c"].map(PathBuf::from));
+        assert_eq!(found.mount_program.as_deref(), Some("/q"));
+        assert!(found.composefs);
+    }
+    let host = host.with("STORAGE_OPTS", "overlay.imagestore=/x,.mount_program=/y");
+    let found = host.read((5, 8)).unwrap();
+    assert_eq!((found.additional, found.mount_program), (vec!["/x".into()], Some("/y".into())));
+    assert!(!found.composefs);
+    let host = Host::new(&[(ETC, text)]).with("STORAGE_DRIVER", "vfs");
+    assert_eq!(host.read((5, 8)).unwrap().driver.as_deref(), Some("vfs"));
+}
+
+#[test]
+fn image_stores_are_those_of_podman_since_4_6() {
+    let text = "[storage]\nrunroot = \"/r\"\ngraphroot = \"/g\"\nimagestore = \"/i/\"\ntransient_store = true\n\
+                [storage.options]\nimagestore = \"/no\"\n[storage.options.overlay]\nimagestore = \"/no\"\n";
+    let host = Host::new(&[(ETC, text)]);
+    let old = host.read((4, 3)).unwrap();
+    assert_eq!((old.image_store, old.transient), (None, false));
+    for version in [(5, 4), (5, 8), (6, 1)] {
+        let found = host.read(version).unwrap();
+        assert_eq!((found.image_store, found.transient), (Some("/i".into()), true));
+    }
+    let same = Host::new(&[(ETC, &text.replace("\"/i/\"", "\"/g\""))]);
+    assert_eq!(same.read((6, 1)).unwrap_err().case(), Case::Usage);
+}

@@ -1,0 +1,227 @@
+//! Stores of other shapes than one directory: an image store beside the graph root, additional stores, links and odd
+//! slashes on the way to them, transient stores. Under enforce each starts what is sealed, as podman alone starts it.
+
+use crate::image::{APP, FRESH};
+use crate::podman::{Podman, Program};
+use crate::{common, ready};
+
+/// A container that starts, and what the hook said of it where it does not.
+#[track_caller]
+fn starts(podman: &Podman, args: &[&str], what: &str) {
+    let output = podman.run(args);
+    let said = std::fs::read_to_string(podman.host.inside("/run/layerseal/hooks/precreate.json")).unwrap_or_default();
+    assert!(output.status.success(), "{what}: podman {args:?}: {said} {output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "replaced\n", "{what}: podman {args:?}");
+}
+
+const LOOK: [&str; 4] = ["--rm", APP, "cat", "/etc/kept"];
+
+fn run<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    [&["run"], options, &LOOK].concat()
+}
+
+/// A host on which nobody has pulled anything, with this storage.conf.
+fn empty(program: Program, conf: &str) -> Podman {
+    let dir = crate::scratch::fresh("host");
+    let podman = Podman::at(dir, program);
+    configure(&podman, conf);
+    podman
+}
+
+/// Writes storage.conf; `PROGRAM` in it is the line that has the mount program, where there is one.
+fn configure(podman: &Podman, conf: &str) {
+    let program = podman.mount_program().map(|p| format!("[storage.options.overlay]\nmount_program = \"{p}\"\n"));
+    podman.host.write("/etc/containers/storage.conf", conf.replace("PROGRAM", &program.unwrap_or_default()));
+}
+
+fn storage(graph_root: &str, more: &str) -> String {
+    format!(
+        "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"{graph_root}\"\n{more}\nPROGRAM"
+    )
+}
+
+/// Sealed starts, in every way that has to do with where layers lie; what is not sealed does not.
+#[track_caller]
+fn holds(podman: &Podman, what: &str, ways: &[&[&str]]) {
+    podman.prepare(APP);
+    for options in ways {
+        starts(podman, &run(options), what);
+    }
+    let refused = podman.run(&["run", "--rm", FRESH, "true"]);
+    assert!(!refused.status.success(), "{what}: {refused:?}");
+    podman.ok(&["create", "--name", "c", APP, "cat", "/etc/kept"]);
+    assert_eq!(podman.ok(&["start", "-a", "c"]), "replaced\n", "{what}");
+    assert_eq!(podman.ok(&["start", "-a", "c"]), "replaced\n", "{what}: again");
+    podman.ok(&["rm", "c"]);
+    assert_eq!(podman.container_mounts(), Vec::<String>::new(), "{what}");
+    // And none of it is taken for what nobody needs.
+    let gc = podman.host.command(common::binary().to_str().unwrap(), &["gc"]).output().unwrap();
+    assert!(gc.status.success(), "{what}: {gc:?}");
+    starts(podman, &run(&[]), what);
+    starts(podman, &run(&["--pull=never"]), what);
+}
+
+const MAPPED: [&str; 4] = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
+
+#[test]
+fn an_image_store_beside_the_graph_root() {
+    if !ready("an image store") || Podman::version() < (4, 6) {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = empty(program, &storage("/var/lib/containers/storage", "imagestore = \"/var/tmp/images\""));
+        podman.pull(APP);
+        podman.pull(FRESH);
+        assert!(podman.host.inside("/var/tmp/images/overlay-images/images.json").exists());
+        holds(&podman, "an image store", &[&[], &["--read-only"], &MAPPED, &["--userns=auto"]]);
+        // The name that another store has for a layer: what is read is what lies in the image store.
+        let layers = podman.host.inside("/var/tmp/images/overlay");
+        common::walk(&layers, &mut |file| {
+            if file.ends_with("etc/kept") {
+                std::fs::write(file, "changed\n").unwrap();
+            }
+        });
+        if program == Program::Layerseal {
+            podman.ok(&["image", "mount", APP]);
+            podman.ok(&["image", "unmount", APP]);
+        }
+        // Prepared is prepared.
+        starts(&podman, &run(&[]), "prepared is prepared");
+    }
+}
+
+/// On the command line it is for one call: the call tells it.
+#[test]
+fn an_image_store_of_the_command_line() {
+    if !ready("--imagestore") || Podman::version() < (4, 7) {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let configured = storage("/var/lib/containers/storage", "imagestore = \"/var/tmp/images\"");
+        let podman = empty(program, &configured);
+        podman.pull(APP);
+        podman.prepare(APP);
+        configure(&podman, &storage("/var/lib/containers/storage", ""));
+        let with = |args: &[&'static str]| [&["--imagestore", "/var/tmp/images"], args].concat();
+        assert_eq!(podman.ok(&with(&run(&[]))), "replaced\n", "{program:?}");
+        assert!(!podman.run(&with(&["run", "--rm", FRESH, "true"])).status.success());
+    }
+}
+
+/// Additional stores with everything that makes podman name their layers otherwise.
+#[test]
+fn additional_stores_with_mapped_users() {
+    if !ready("additional stores") {
+        return;
+    }
+    let options = "[storage.options]\nadditionalimagestores = [\"/var/tmp/more\"]";
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = empty(program, &storage("/var/tmp/more", ""));
+        podman.pull(APP);
+        podman.pull(FRESH);
+        configure(&podman, &storage("/var/lib/containers/storage", options));
+        podman.host.sh("mkdir -p /var/lib/containers/storage/layerseal");
+        holds(&podman, "an additional store", &[&[], &MAPPED, &["--userns=auto"]]);
+    }
+}
+
+/// Nobody has run podman here: images come with the disk, and there is no graph root yet.
+#[test]
+fn an_additional_store_alone() {
+    if !ready("an additional store alone") {
+        return;
+    }
+    for graph_root in ["graphroot = \"/var/lib/containers/storage\"\n", ""] {
+        if graph_root.is_empty() && ((4, 5)..(5, 6)).contains(&Podman::version()) {
+            continue;
+        }
+        let podman = empty(Program::Hooked, &storage("/var/tmp/more", ""));
+        podman.pull(APP);
+        podman.host.sh("rm -rf /run/containers /run/libpod; umount -l /var/lib/containers/storage/overlay 2>/dev/null || true; rm -rf /var/lib/containers/storage");
+        let text = format!(
+            "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\n{graph_root}\
+             [storage.options]\nadditionalimagestores = [\"/var/tmp/more\"]\n"
+        );
+        configure(&podman, &text);
+        assert!(!podman.host.inside("/var/lib/containers/storage").exists());
+        podman.prepare(APP);
+        starts(&podman, &run(&[]), "alone");
+    }
+}
+
+/// The way to the store is written otherwise than the kernel shows it.
+#[test]
+fn links_and_odd_slashes_on_the_way_to_the_store() {
+    if !ready("links to the store") {
+        return;
+    }
+    for (root, script) in [
+        ("//var//tmp/./graph/", ""),
+        ("/var/tmp/link", "mkdir -p /var/tmp/graph; ln -s graph /var/tmp/link"),
+        ("/var/tmp/link/graph", "mkdir -p /var/tmp/real; ln -s real /var/tmp/link"),
+    ] {
+        for program in [Program::Hooked, Program::Layerseal] {
+            let podman = empty(program, &storage(root, ""));
+            podman.host.sh(script);
+            podman.pull(APP);
+            podman.pull(FRESH);
+            holds(&podman, root, &[&[], &MAPPED]);
+        }
+    }
+}
+
+/// Its containers are forgotten with the boot; their records are in the run root.
+#[test]
+fn a_transient_store() {
+    if !ready("a transient store") || Podman::version() < (4, 5) {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = empty(program, &storage("/var/lib/containers/storage", "transient_store = true"));
+        podman.pull(APP);
+        podman.pull(FRESH);
+        holds(&podman, "a transient store", &[&[], &MAPPED]);
+    }
+}
+
+/// Drop-ins alone say where the store is: podman 6, and those that are built with its library.
+#[test]
+fn drop_ins_say_where_the_store_is() {
+    if !ready("drop-ins") || Podman::version() < (5, 8) {
+        return;
+    }
+    let podman = empty(Program::Hooked, &storage("/var/tmp/not-this", ""));
+    let dir = "/usr/share/containers/storage.rootful.conf.d";
+    podman.host.sh("mkdir -p /var/tmp/usr; cp -a /usr/share/containers/. /var/tmp/usr; mount --bind /var/tmp/usr /usr/share/containers");
+    podman.host.write(&format!("{dir}/50.conf"), "[storage]\ngraphroot = \"/var/tmp/graph\"\n");
+    podman.pull(APP);
+    podman.pull(FRESH);
+    assert!(podman.host.inside("/var/tmp/graph/overlay-images").exists());
+    holds(&podman, "drop-ins", &[&[], &MAPPED]);
+    assert!(podman.host.inside("/var/tmp/graph/layerseal").exists());
+    assert!(!podman.host.inside("/var/tmp/not-this").exists());
+}
+
+/// The drivers that layerseal does nothing for are named: podman lists their images.
+#[test]
+fn x09_another_driver_than_overlay_is_named() {
+    if !ready("x09 drivers") {
+        return;
+    }
+    let podman = empty(Program::Hooked, &storage("/var/tmp/graph", "").replace("\"overlay\"", "\"vfs\""));
+    podman.pull(APP);
+    let layerseal = |args: &[&str]| podman.host.command(common::binary().to_str().unwrap(), args).output().unwrap();
+    let prepared = layerseal(&["prepare", APP]);
+    let said = String::from_utf8_lossy(&prepared.stderr).into_owned();
+    assert!(said.contains("driver vfs") && said.contains("[R-X09]"), "{said}");
+    let doctor = String::from_utf8(layerseal(&["doctor"]).stdout).unwrap();
+    let line = doctor.lines().find(|line| line.contains("container store")).unwrap();
+    assert!(line.starts_with("missing") && line.contains("driver vfs"), "{line}");
+    // One that nobody chose is found by its directories.
+    configure(&podman, &storage("/var/tmp/graph", "").replace("driver = \"overlay\"\n", ""));
+    let said = String::from_utf8(layerseal(&["prepare", APP]).stderr).unwrap();
+    assert!(said.contains("driver vfs"), "{said}");
+    configure(&podman, &storage("/var/lib/containers/storage", ""));
+    let said = String::from_utf8(layerseal(&["prepare", APP]).stderr).unwrap();
+    assert!(said.contains("[R-X09]") && !said.contains("driver"), "{said}");
+}
