@@ -6,6 +6,8 @@
 //! precreate:     podman's configuration ─► its native overlay ─► start::swap ─► the same configuration
 //! ```
 //!
+//! runtime:       a call of crun or runc ─► the same as precreate ─► createRuntime into the configuration ─► crun, runc
+//!
 //! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
 //! refusal is the exit code, and the journal has all of it.
 
@@ -18,6 +20,7 @@ mod images;
 mod installed;
 mod precreate;
 mod root;
+mod runtime;
 mod seen;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -26,6 +29,7 @@ use std::process::ExitCode;
 pub use called::{Called, Since, last_call, last_of, since};
 pub use explain::{Explanation, explain};
 pub use installed::{Caller, Found, installed};
+pub use runtime::{Stopped, before_start};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
@@ -44,6 +48,8 @@ pub enum Stage {
     CreateRuntime,
     /// By podman, before it hands the configuration to the runtime.
     Precreate,
+    /// As the runtime, before the real one: no hook, and not called by this name.
+    Runtime,
 }
 
 impl Stage {
@@ -52,10 +58,11 @@ impl Stage {
         match self {
             Self::CreateRuntime => "createRuntime",
             Self::Precreate => "precreate",
+            Self::Runtime => "runtime",
         }
     }
 
-    /// The stage of this name.
+    /// The stage that a hook of this name is for.
     pub fn of(name: &str) -> Option<Self> {
         [Self::CreateRuntime, Self::Precreate].into_iter().find(|s| s.name() == name)
     }
@@ -120,7 +127,7 @@ pub fn run(stage: Stage) -> ExitCode {
     process::keep_descriptors();
     process::start_openssl(match stage {
         Stage::CreateRuntime => Openssl::Read,
-        Stage::Precreate => Openssl::Verify,
+        Stage::Precreate | Stage::Runtime => Openssl::Verify,
     });
     let bundle = std::env::current_dir().unwrap_or_default();
     // Nothing is to be found by the caller's working directory.
@@ -130,7 +137,7 @@ pub fn run(stage: Stage) -> ExitCode {
         let input = input()?;
         match stage {
             Stage::CreateRuntime => create_runtime::run(&input, &mut about),
-            Stage::Precreate => {
+            Stage::Precreate | Stage::Runtime => {
                 let outcome = precreate::run(&input, &bundle, &mut about)?;
                 // Byte for byte: podman takes it for what is to be run.
                 let stdout = std::io::stdout();
@@ -159,6 +166,21 @@ fn input() -> Result<Vec<u8>> {
 }
 
 fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
+    match settle(stage, about, ended) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
+            // others chose, and crun lets them choose the file too.
+            if !process::tells_a_file() {
+                process::tell(&format!("layerseal: {refusal}"));
+            }
+            ExitCode::from(refusal.case().class().exit_code())
+        }
+    }
+}
+
+/// Says to the journal how it ended, and whether it goes on.
+fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
     let (decision, case, message) = match &ended {
         Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
         Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
@@ -183,17 +205,7 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     ];
     journal::record(decision, &message, &fields);
     called::note(stage, &about.container, decision, case, &message);
-    match ended {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(refusal) => {
-            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
-            // others chose, and crun lets them choose the file too.
-            if !process::tells_a_file() {
-                process::tell(&format!("layerseal: {refusal}"));
-            }
-            ExitCode::from(refusal.case().class().exit_code())
-        }
-    }
+    ended.map(|_| ())
 }
 
 /// The names by which the policy decides: those of the image at the mount, those that the container's image has

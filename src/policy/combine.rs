@@ -47,6 +47,7 @@ pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
         ),
         cover: all.cover(),
         rollback: all.strictest("rollback", first.rollback, |s| s.rollback.is_some(), |d| d.rollback),
+        checkpoint: all.strictest("checkpoint", first.checkpoint, |s| s.checkpoint.is_some(), |d| d.checkpoint),
         source: first.source.clone(),
         sources: all.sources,
         names: Vec::new(),

@@ -27,6 +27,7 @@ mod log;
 mod podman;
 mod refusals;
 mod rollback;
+mod runtime;
 mod scratch;
 
 mod images;
