@@ -11,6 +11,7 @@
 //! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
 //! refusal is the exit code, and the journal has all of it.
 
+mod apart;
 mod called;
 mod cover;
 mod create_runtime;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::seen::Seen;
-use super::{About, Outcome, images, names, no_redirection, root};
+use super::{About, Outcome, apart, images, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native, Start, Verb};
 use crate::mount::{self, Kind, Record};
@@ -101,7 +101,11 @@ fn checked(
         }
     }
     let restore = runtime.is_some_and(|start| start.verb == Verb::Restore);
-    replace(&Call { config, found: &found, filled, policy, restore }, about)
+    let call = Call { config, found: &found, filled, policy, restore };
+    match runtime {
+        Some(_) => apart::at_home(&found.target, || replace(&call, about)),
+        None => replace(&call, about),
+    }
 }
 
 /// What the policy makes of what was found of the root, and then of what the container was given besides it.
