@@ -13,6 +13,7 @@ mod tree;
 mod builders;
 mod bundles;
 mod copied;
+mod crio;
 mod differences;
 #[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]
