@@ -102,6 +102,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Check(a)) => policy::check(&a)?,
         Command::Hook(HookCommand::Explain(a)) => hook::explain(&a)?,
         Command::Hook(HookCommand::CreateRuntime) => return Ok(crate::hook::run(Stage::CreateRuntime)),
+        Command::Hook(HookCommand::CreateContainer) => return Ok(crate::hook::run(Stage::CreateContainer)),
         Command::Hook(HookCommand::Precreate) => return Ok(crate::hook::run(Stage::Precreate)),
         Command::Doctor(a) => return doctor::run(&home, &a),
     }

@@ -14,6 +14,7 @@
 mod apart;
 mod called;
 mod cover;
+mod create_container;
 mod create_runtime;
 mod explain;
 mod filled;
@@ -47,6 +48,8 @@ const MAX_INPUT: u64 = 16 << 20;
 pub enum Stage {
     /// By the OCI runtime, when all mounts of the container are made.
     CreateRuntime,
+    /// By the OCI runtime in the container's namespaces, when it is done with the mounts.
+    CreateContainer,
     /// By podman, before it hands the configuration to the runtime.
     Precreate,
     /// As the runtime, before the real one: no hook, and not called by this name.
@@ -58,6 +61,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
             Self::Precreate => "precreate",
             Self::Runtime => "runtime",
         }
@@ -65,7 +69,7 @@ impl Stage {
 
     /// The stage that a hook of this name is for.
     pub fn of(name: &str) -> Option<Self> {
-        [Self::CreateRuntime, Self::Precreate].into_iter().find(|s| s.name() == name)
+        [Self::CreateRuntime, Self::CreateContainer, Self::Precreate].into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -126,8 +130,15 @@ impl Outcome {
 pub fn run(stage: Stage) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
+    if stage == Stage::CreateContainer {
+        // Nothing is decided, and nothing of it is to be seen where it was done.
+        return match input().and_then(|input| create_container::run(&input)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => end(stage, &About::default(), Err(refusal)),
+        };
+    }
     process::start_openssl(match stage {
-        Stage::CreateRuntime => Openssl::Read,
+        Stage::CreateRuntime | Stage::CreateContainer => Openssl::Read,
         Stage::Precreate | Stage::Runtime => Openssl::Verify,
     });
     let bundle = std::env::current_dir().unwrap_or_default();
@@ -138,7 +149,7 @@ pub fn run(stage: Stage) -> ExitCode {
         let input = input()?;
         match stage {
             Stage::CreateRuntime => create_runtime::run(&input, &mut about),
-            Stage::Precreate | Stage::Runtime => {
+            Stage::CreateContainer | Stage::Precreate | Stage::Runtime => {
                 let outcome = precreate::run(&input, &bundle, &mut about)?;
                 // Byte for byte: podman takes it for what is to be run.
                 let stdout = std::io::stdout();

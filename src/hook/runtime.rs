@@ -1,5 +1,5 @@
 //! As the OCI runtime, in front of crun or runc: `create`, `run` and `restore` come to what `precreate` decides, for every
-//! engine and for every kind of container, and the configuration gets the hook `createRuntime` where it has none.
+//! engine and for every kind of container, and the configuration gets the hooks `createRuntime` and `createContainer` where it has none.
 //! Whoever calls holds no lock of the store by now.
 
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut About) -> Result<O
     let outcome = precreate::look(&read, bundle, None, Some(start), about)?;
     // Where nothing is asked nothing is changed.
     if !matches!(outcome, Outcome::Off)
-        && let Some(text) = with_hook(&input).map_err(|e| refuse(&e))?
+        && let Some(text) = with_hooks(&input).map_err(|e| refuse(&e))?
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;
         let mode = stat.st_mode & 0o777;
@@ -98,9 +98,9 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut About) -> Result<O
     Ok(outcome)
 }
 
-/// The configuration with the hook `createRuntime` of this very program behind all others of its stage: what they mounted
-/// is looked at too. `None` where it is there.
-fn with_hook(input: &[u8]) -> Result<Option<Vec<u8>>> {
+/// The configuration with the hooks of this very program behind all others of their stages: what those mounted is looked at
+/// too. `None` where they are there.
+fn with_hooks(input: &[u8]) -> Result<Option<Vec<u8>>> {
     let own = own_path()?;
     let mut config = strict_json::value(input, "config.json")?;
     let shape = || Refusal::new(Case::O05Call, "config.json", "hooks are not what they must be");
@@ -108,23 +108,31 @@ fn with_hook(input: &[u8]) -> Result<Option<Vec<u8>>> {
     if hooks.is_null() {
         *hooks = json!({});
     }
-    let stage = hooks.as_object_mut().ok_or_else(shape)?.entry(Stage::CreateRuntime.name()).or_insert(Value::Null);
-    if stage.is_null() {
-        *stage = json!([]);
+    let hooks = hooks.as_object_mut().ok_or_else(shape)?;
+    let mut changed = false;
+    for stage in [Stage::CreateRuntime, Stage::CreateContainer] {
+        let list = hooks.entry(stage.name()).or_insert(Value::Null);
+        if list.is_null() {
+            *list = json!([]);
+        }
+        let list = list.as_array_mut().ok_or_else(shape)?;
+        if list.last().is_some_and(|hook| is_own(hook, stage, &own)) {
+            continue;
+        }
+        // One of ours before others is none that sees everything.
+        list.retain(|hook| !is_own(hook, stage, &own));
+        list.push(json!({"path": own, "args": ["layerseal", "hook", stage.name()]}));
+        changed = true;
     }
-    let list = stage.as_array_mut().ok_or_else(shape)?;
-    if list.last().is_some_and(|hook| is_own(hook, &own)) {
+    if !changed {
         return Ok(None);
     }
-    // One of ours before others, or of a path that is gone by now, is none that sees everything.
-    list.retain(|hook| !is_own(hook, &own));
-    list.push(json!({"path": own, "args": ["layerseal", "hook", Stage::CreateRuntime.name()]}));
     serde_json::to_vec(&config).map(Some).map_err(|e| Refusal::io("config.json", e))
 }
 
-fn is_own(hook: &Value, own: &Path) -> bool {
+fn is_own(hook: &Value, stage: Stage, own: &Path) -> bool {
     let words = hook["args"].as_array().map(|args| args.iter().skip(1).filter_map(Value::as_str).collect::<Vec<_>>());
-    words.is_some_and(|words| words == ["hook", Stage::CreateRuntime.name()])
+    words.is_some_and(|words| words == ["hook", stage.name()])
         && hook["path"].as_str().is_some_and(|path| std::fs::canonicalize(path).is_ok_and(|path| path == own))
 }
 
@@ -144,38 +152,44 @@ mod tests {
     use super::*;
 
     fn hooks(text: &str) -> Option<Value> {
-        with_hook(text.as_bytes()).unwrap().map(|text| serde_json::from_slice::<Value>(&text).unwrap()["hooks"].clone())
+        with_hooks(text.as_bytes())
+            .unwrap()
+            .map(|text| serde_json::from_slice::<Value>(&text).unwrap()["hooks"].clone())
     }
 
     #[test]
-    fn the_hook_is_the_last_of_its_stage() {
+    fn the_hooks_are_the_last_of_their_stages() {
         let own = own_path().unwrap();
-        let ours = json!({"path": own, "args": ["layerseal", "hook", "createRuntime"]});
+        let ours = |stage: &str| json!({"path": own, "args": ["layerseal", "hook", stage]});
+        let (first, second) = (ours("createRuntime"), ours("createContainer"));
         for none in ["{}", "{\"hooks\":null}", "{\"hooks\":{}}", "{\"hooks\":{\"createRuntime\":null}}"] {
-            assert_eq!(hooks(none), Some(json!({"createRuntime": [ours]})), "{none}");
+            assert_eq!(hooks(none), Some(json!({"createRuntime": [first], "createContainer": [second]})), "{none}");
         }
         let other = json!({"path": "/usr/bin/other", "args": ["other"]});
         let gone = json!({"path": "/nowhere/layerseal", "args": ["layerseal", "hook", "createRuntime"]});
-        let with = |list: Value| json!({"hooks": {"createRuntime": list, "poststop": [other]}}).to_string();
-        assert_eq!(hooks(&with(json!([other, ours]))), None);
-        for list in [json!([other]), json!([ours, other])] {
-            assert_eq!(hooks(&with(list)), Some(json!({"createRuntime": [other, ours], "poststop": [other]})));
+        let with = |list: Value| {
+            json!({"hooks": {"createRuntime": list, "createContainer": [second], "poststop": [other]}}).to_string()
+        };
+        assert_eq!(hooks(&with(json!([other, first]))), None);
+        for list in [json!([other]), json!([first, other])] {
+            let both = json!({"createRuntime": [other, first], "createContainer": [second], "poststop": [other]});
+            assert_eq!(hooks(&with(list)), Some(both));
         }
         let list = hooks(&with(json!([gone]))).unwrap();
-        assert_eq!(list["createRuntime"], json!([gone, ours]));
+        assert_eq!(list["createRuntime"], json!([gone, first]));
     }
 
     #[test]
     fn o05_a_configuration_of_another_shape_is_refused() {
         for bad in ["[]", "{\"hooks\":[]}", "{\"hooks\":{\"createRuntime\":{}}}", "{", "{\"a\":1,\"a\":2}"] {
-            assert!(with_hook(bad.as_bytes()).is_err(), "{bad}");
+            assert!(with_hooks(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn numbers_stay_as_they_are() {
         let text = format!("{{\"a\":{},\"b\":{},\"c\":-1,\"d\":\"\\u0000é\"}}", u64::MAX, i64::MIN);
-        let text = String::from_utf8(with_hook(text.as_bytes()).unwrap().unwrap()).unwrap();
+        let text = String::from_utf8(with_hooks(text.as_bytes()).unwrap().unwrap()).unwrap();
         for part in [u64::MAX.to_string(), i64::MIN.to_string(), "\"c\":-1".into(), "\\u0000é".into()] {
             assert!(text.contains(&part), "{text}");
         }

@@ -63,6 +63,23 @@ pub fn state(bytes: &[u8]) -> Result<State> {
     Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection })
 }
 
+/// The bundle and, where the runtime says it, the root: for hooks in the container's namespaces, where crun knows no process.
+///
+/// # Errors
+/// [`Case::O05Call`].
+pub fn root_of(bytes: &[u8]) -> Result<(PathBuf, Option<PathBuf>)> {
+    #[derive(Deserialize)]
+    struct Raw {
+        bundle: PathBuf,
+        root: Option<PathBuf>,
+    }
+    let raw: Raw = read(bytes, "state")?;
+    match raw.bundle.is_absolute() {
+        true => Ok((raw.bundle, raw.root)),
+        false => Err(Refusal::new(Case::O05Call, "state", "it names no bundle")),
+    }
+}
+
 /// What counts of a container's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

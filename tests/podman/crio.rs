@@ -152,6 +152,17 @@ fn containers_and_sandboxes_of_cri_o_start_with_layerseal_as_runtime() {
             podman.ok(&["umount", "-f", &bundle.id]);
             podman.ok(&["mount", &bundle.id]);
             assert_eq!(bundle.starts(), "app\n");
+            let mut bundle = bundle;
+            let look = "grep ' / / ' /proc/self/mountinfo | cut -d ' ' -f 6";
+            bundle.config["process"]["args"] = json!(["sh", "-c", look]);
+            for readonly in [false, true] {
+                bundle.config["root"]["readonly"] = readonly.into();
+                let flags = bundle.starts();
+                let has = |flag: &str| flags.trim().split(',').any(|f| f == flag);
+                // runc remounts a read-only root when it has changed to it, where no hook of the host is called any more.
+                let kept = has("nodev") || (runtime == "runc" && readonly);
+                assert!(kept && has("ro") == readonly, "{runtime}: {flags}");
+            }
             bundle.remove();
             let bundle = CriO::new(podman, runtime, FRESH, sandbox);
             podman.policy(

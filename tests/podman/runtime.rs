@@ -277,3 +277,30 @@ fn pods_and_what_else_is_no_usual_container() {
     assert!(!output.status.success());
     assert_eq!(podman.last("createRuntime"), ("refused".into(), "O04".into()), "{}", text(&output));
 }
+
+/// What the policy says of device files and set-user-ID bits holds where it matters: in the container.
+#[test]
+fn nodev_and_nosuid_are_seen_in_the_container() {
+    if !ready("nodev in containers") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Guarded, Program::Runtime] {
+        let podman = Podman::new(program);
+        for (settings, nodev, nosuid) in
+            [("", true, false), ("nosuid = true", true, true), ("nodev = false", false, false)]
+        {
+            podman.policy(&(default_policy() + "[mount]\n" + settings + "\n"));
+            let map = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
+            for more in [&[][..], &["--read-only"], &["--privileged"], &map] {
+                let look = "grep ' / / ' /proc/self/mountinfo | cut -d ' ' -f 6";
+                let flags = podman.ok(&[&["run", "--rm"], more, &[APP, "sh", "-c", look]].concat());
+                let has = |flag: &str| flags.trim().split(',').any(|f| f == flag);
+                // The kernel allows no device files on what another user namespace mounts.
+                let mapped = more.contains(&"--uidmap");
+                assert!(mapped || has("nodev") == nodev, "{program:?} {settings} {more:?}: {flags}");
+                assert!(has("nosuid") == nosuid, "{program:?} {settings} {more:?}: {flags}");
+                assert_eq!(has("ro"), more.contains(&"--read-only"), "{flags}");
+            }
+        }
+    }
+}

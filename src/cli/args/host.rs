@@ -63,6 +63,9 @@ pub enum HookCommand {
     /// Check the root of a container that an OCI runtime is creating; its state is on the standard input
     #[command(name = "createRuntime")]
     CreateRuntime,
+    /// Give the root of a container the flags back that the runtime took away; in the container's namespaces
+    #[command(name = "createContainer")]
+    CreateContainer,
     /// Put a verified mount in the place of podman's own; the configuration goes from the standard input to
     /// the standard output
     #[command(name = "precreate")]
