@@ -104,6 +104,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Hook(HookCommand::CreateRuntime) => return Ok(crate::hook::run(Stage::CreateRuntime)),
         Command::Hook(HookCommand::CreateContainer) => return Ok(crate::hook::run(Stage::CreateContainer)),
         Command::Hook(HookCommand::Precreate) => return Ok(crate::hook::run(Stage::Precreate)),
+        Command::Runtime(a) => return Ok(runtime::run(&a.arguments)),
         Command::Doctor(a) => return doctor::run(&home, &a),
     }
     Ok(ExitCode::SUCCESS)

@@ -28,6 +28,7 @@ struct Container {
 pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     let state = invoke::state(input)?;
     about.container.clone_from(&state.id);
+    about.manager.clone_from(&state.manager);
     no_redirection(state.redirection.as_ref())?;
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));

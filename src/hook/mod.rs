@@ -16,6 +16,7 @@ mod called;
 mod cover;
 mod create_container;
 mod create_runtime;
+mod crio;
 mod explain;
 mod filled;
 mod images;
@@ -29,6 +30,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
 pub use called::{Called, Since, last_call, last_of, since};
+pub use crio::{CriO, crio};
 pub use explain::{Explanation, explain};
 pub use installed::{Caller, Found, installed};
 pub use runtime::{Stopped, before_start};
@@ -77,6 +79,8 @@ impl Stage {
 #[derive(Debug, Default)]
 struct About {
     container: String,
+    /// Whose it is, as its annotations say: `libpod`, `cri-o`.
+    manager: String,
     names: Vec<String>,
     manifest: String,
     certificate: String,
@@ -216,7 +220,7 @@ fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
         ("STAGE", stage.name()),
     ];
     journal::record(decision, &message, &fields);
-    called::note(stage, &about.container, decision, case, &message);
+    called::note(stage, about, decision, case, &message);
     ended.map(|_| ())
 }
 

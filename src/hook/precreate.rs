@@ -38,6 +38,7 @@ pub(super) fn look(
 ) -> Result<Outcome> {
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
+    about.manager.clone_from(&config.manager);
     if !process::is_real_root() {
         return Err(Refusal::new(Case::Rootless, "", ""));
     }
