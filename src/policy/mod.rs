@@ -52,6 +52,9 @@ pub use rule::{Binding, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback,
 use rule::{Pattern, Settings};
 pub use runtime::real_runtime;
 
+/// Seconds for which a registry that did not answer is not asked again, unless something else is said.
+const RETRY: u16 = 60;
+
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";
 
@@ -106,6 +109,8 @@ pub struct Decision {
     pub fetch: Fetch,
     /// How long that may take.
     pub fetch_timeout: Duration,
+    /// How long a registry that did not answer is not asked again.
+    pub fetch_retry: Duration,
     /// Which system paths of the image its containers may cover by mounts of their own.
     pub cover: Vec<Cover>,
     /// Whether a seal may be older than one that was accepted before.
@@ -307,6 +312,7 @@ impl Stores<'_> {
             fetch_timeout: settings
                 .fetch_timeout
                 .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),
+            fetch_retry: Duration::from_secs(settings.fetch_retry.unwrap_or(RETRY).into()),
             source,
             sources: Sources::new(),
             names: Vec::new(),

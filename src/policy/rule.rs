@@ -140,6 +140,8 @@ pub(super) struct Settings {
     pub(super) checkpoint: Option<Checkpoint>,
     /// In seconds.
     pub(super) fetch_timeout: Option<std::num::NonZeroU16>,
+    /// In seconds; 0 asks each time.
+    pub(super) fetch_retry: Option<u16>,
 }
 
 impl Settings {
@@ -158,6 +160,7 @@ impl Settings {
             rollback: self.rollback.or(base.rollback),
             checkpoint: self.checkpoint.or(base.checkpoint),
             fetch_timeout: self.fetch_timeout.or(base.fetch_timeout),
+            fetch_retry: self.fetch_retry.or(base.fetch_retry),
         }
     }
 }

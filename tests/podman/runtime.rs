@@ -304,3 +304,30 @@ fn nodev_and_nosuid_are_seen_in_the_container() {
         }
     }
 }
+
+/// CRI-O removes its graph root after a power cut, and images come back by a pull.
+#[test]
+fn seals_outlive_the_graph_root() {
+    if !ready("seals outlive") {
+        return;
+    }
+    let podman = Podman::new(Program::Runtime);
+    podman.starts(APP);
+    for _ in 0..2 {
+        podman.ok(&["rmi", "-fa"]);
+        podman.host.sh("rm -rf /var/lib/containers/storage/layerseal");
+        podman.pull(APP);
+        podman.starts(APP);
+        assert_eq!(podman.last("runtime").0, "allowed");
+    }
+    // They are believed nothing: not where somebody is trusted no more, nor for another image.
+    let seal = podman.host.sh("ls /var/lib/layerseal/seals/images/*/*").trim().to_owned();
+    podman.pull(FRESH);
+    podman.host.sh(&format!(
+        "rm -rf /var/lib/containers/storage/layerseal; mkdir /var/lib/layerseal/seals/images/$(sha256sum </var/lib/containers/storage/overlay-images/$(podman images -q --no-trunc {FRESH} | sed s/sha256://)/manifest | cut -c 1-64); \
+         for d in /var/lib/layerseal/seals/images/*; do cp -n {seal} $d/ 2>/dev/null || true; done"
+    ));
+    refused(&podman, "D01", &["run", "--rm", FRESH, "true"]);
+    podman.host.sh("rm -rf /var/lib/containers/storage/layerseal; for b in /var/lib/layerseal/seals/blobs/sha256/*; do echo x >>$b; done");
+    refused(&podman, "C07", &RUN);
+}
