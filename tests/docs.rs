@@ -84,6 +84,8 @@ fn what_is_installed_is_found_and_goes_again() {
         (Caller::Podman, Stage::Precreate),
         (Caller::Podman, Stage::CreateRuntime),
         (Caller::CriO, Stage::CreateRuntime),
+        (Caller::Podman, Stage::CreateContainer),
+        (Caller::CriO, Stage::CreateContainer),
     ] {
         let found = installed(dir.path(), caller, stage);
         assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");
@@ -93,6 +95,9 @@ fn what_is_installed_is_found_and_goes_again() {
         "usr/share/man/man1/layerseal.1",
         "usr/share/man/man5/layerseal-policy.toml.5",
         "usr/lib/systemd/system/layerseal-gc.timer",
+        "usr/lib/layerseal/runtime.toml",
+        "usr/share/doc/layerseal/crio-runtime.conf",
+        "usr/bin/layerseal-runtime",
     ] {
         assert!(dir.path().join(file).is_file(), "{file}");
     }

@@ -205,6 +205,22 @@ fn o03_roots_that_were_changed_do_not_start_with_layerseal_as_runtime() {
         stranger.refused(&["O03"]);
         stranger.config["root"]["path"] = "/usr".into();
         stranger.refused(&["O01"]);
+        // As buildah does it: bound into a bundle that is in no store. Verified where it is, it is.
+        let bound = |stranger: &mut CriO<'_>, from: &str| {
+            let place = "/var/tmp/build/mnt/rootfs";
+            podman.host.sh(&format!("mkdir -p {place}; mount --bind '{from}' {place}"));
+            stranger.config["root"]["path"] = place.into();
+            podman.host.write("/var/tmp/build/config.json", stranger.config.to_string());
+            let no_cgroup = if runtime == "crun" { &["--cgroup-manager=disabled"][..] } else { &[] };
+            let args = [&["--root=/run/runtime"], no_cgroup, &["run", "--bundle", "/var/tmp/build", "build"]].concat();
+            let output = podman.host.command("/var/tmp/layerseal-runtime", &args).output().unwrap();
+            podman.host.sh(&format!("umount {place}"));
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (started, error) = bound(&mut stranger, &other.merged);
+        assert!(started, "{error}");
+        let (started, error) = bound(&mut stranger, &merged);
+        assert!(!started && error.contains("[R-O01]"), "{error}");
         stranger.config["root"]["path"] = "relative".into();
         stranger.refused(&["O05", "O01"]);
         stranger.config["root"] = Value::Null;
