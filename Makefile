@@ -65,6 +65,8 @@ INSTALLED = sed -e 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|g' -e 's|/usr/s
 
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
+	ln -sfn layerseal $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
+	install -D -m 0644 contrib/runtime.toml $(DESTDIR)/usr/lib/layerseal/runtime.toml
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 contrib/man/layerseal-policy.toml.5
@@ -76,13 +78,16 @@ install: release
 	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
 	done
+	install -m 0644 hooks/podman/runtime.conf $(DESTDIR)$(PREFIX)/share/doc/layerseal/podman-runtime.conf
+	install -m 0644 contrib/crio/10-layerseal-runtime.conf $(DESTDIR)$(PREFIX)/share/doc/layerseal/crio-runtime.conf
 	$(MAKE) --no-print-directory install-hooks
 
 # Each hook goes where only its runtime reads it, and its configuration names that directory. Containers of
 # podman and CRI-O are checked from then on.
 HOOKS = $(PREFIX)/share/layerseal/hooks
 install-hooks:
-	@umask 022; for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
+	@umask 022; for hook in podman/layerseal-precreate podman/layerseal-createRuntime podman/layerseal-createContainer \
+	    crio/layerseal-createRuntime crio/layerseal-createContainer; do \
 	    install -d "$(DESTDIR)$(HOOKS)/$${hook%/*}" && \
 	    $(INSTALLED) "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
 	done
@@ -96,6 +101,7 @@ install-hooks:
 uninstall:
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal-runtime $(DESTDIR)/usr/lib/layerseal/runtime.toml
 	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-policy.toml.5 \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \

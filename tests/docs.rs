@@ -91,6 +91,8 @@ fn install_and_go(prefix: &str) {
         (Caller::Podman, Stage::Precreate),
         (Caller::Podman, Stage::CreateRuntime),
         (Caller::CriO, Stage::CreateRuntime),
+        (Caller::Podman, Stage::CreateContainer),
+        (Caller::CriO, Stage::CreateContainer),
     ] {
         let found = installed(dir.path(), caller, stage);
         assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");
@@ -105,6 +107,8 @@ fn install_and_go(prefix: &str) {
         "share/man/man5/layerseal-policy.toml.5",
         "lib/systemd/system/layerseal-gc.timer",
         "lib/systemd/system/layerseal-prepare.service",
+        "share/doc/layerseal/crio-runtime.conf",
+        "bin/layerseal-runtime",
     ] {
         assert!(dir.path().join(&prefix[1..]).join(file).is_file(), "{file}");
     }

@@ -272,14 +272,16 @@ fn f04_every_setting_counts_in_its_strictest_form() {
         ("rollback", "\"allow\"", "\"refuse\""),
         ("fetch", "\"on-mount\"", "\"never\""),
         ("fetch_timeout", "20", "10"),
+        ("fetch_retry", "30", "90"),
+        ("checkpoint", "\"allow\"", "\"refuse\""),
         ("cover", "[\"/usr\", \"/srv\"]", "[\"/usr/share\", \"/opt\"]"),
     ];
     let shown = |d: &Decision| {
         let cover: Vec<String> = d.cover.iter().map(ToString::to_string).collect();
         let timeout = d.fetch_timeout.as_secs();
         format!(
-            "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {cover:?}",
-            d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch
+            "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {:?} {:?} {cover:?}",
+            d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch, d.fetch_retry, d.checkpoint
         )
     };
     let all = |strict: bool| -> String {

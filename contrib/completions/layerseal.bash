@@ -67,6 +67,9 @@ _layerseal() {
             layerseal,push)
                 cmd="layerseal__subcmd__push"
                 ;;
+            layerseal,runtime)
+                cmd="layerseal__subcmd__runtime"
+                ;;
             layerseal,seal)
                 cmd="layerseal__subcmd__seal"
                 ;;
@@ -139,6 +142,9 @@ _layerseal() {
             layerseal__subcmd__help,push)
                 cmd="layerseal__subcmd__help__subcmd__push"
                 ;;
+            layerseal__subcmd__help,runtime)
+                cmd="layerseal__subcmd__help__subcmd__runtime"
+                ;;
             layerseal__subcmd__help,seal)
                 cmd="layerseal__subcmd__help__subcmd__seal"
                 ;;
@@ -159,6 +165,9 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help,verify)
                 cmd="layerseal__subcmd__help__subcmd__verify"
+                ;;
+            layerseal__subcmd__help__subcmd__hook,createContainer)
+                cmd="layerseal__subcmd__help__subcmd__hook__subcmd__createContainer"
                 ;;
             layerseal__subcmd__help__subcmd__hook,createRuntime)
                 cmd="layerseal__subcmd__help__subcmd__hook__subcmd__createRuntime"
@@ -181,6 +190,9 @@ _layerseal() {
             layerseal__subcmd__help__subcmd__policy,check)
                 cmd="layerseal__subcmd__help__subcmd__policy__subcmd__check"
                 ;;
+            layerseal__subcmd__hook,createContainer)
+                cmd="layerseal__subcmd__hook__subcmd__createContainer"
+                ;;
             layerseal__subcmd__hook,createRuntime)
                 cmd="layerseal__subcmd__hook__subcmd__createRuntime"
                 ;;
@@ -192,6 +204,9 @@ _layerseal() {
                 ;;
             layerseal__subcmd__hook,precreate)
                 cmd="layerseal__subcmd__hook__subcmd__precreate"
+                ;;
+            layerseal__subcmd__hook__subcmd__help,createContainer)
+                cmd="layerseal__subcmd__hook__subcmd__help__subcmd__createContainer"
                 ;;
             layerseal__subcmd__hook__subcmd__help,createRuntime)
                 cmd="layerseal__subcmd__hook__subcmd__help__subcmd__createRuntime"
@@ -248,7 +263,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook runtime doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -504,7 +519,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook doctor help"
+            opts="pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook runtime doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -630,8 +645,22 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__hook)
-            opts="createRuntime precreate explain"
+            opts="createRuntime createContainer precreate explain"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__hook__subcmd__createContainer)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -853,6 +882,20 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__help__subcmd__runtime)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__help__subcmd__seal)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -952,8 +995,26 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__hook)
-            opts="-v -h --vault --verbose --help createRuntime precreate explain help"
+            opts="-v -h --vault --verbose --help createRuntime createContainer precreate explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__createContainer)
+            opts="-v -h --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1006,8 +1067,22 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__hook__subcmd__help)
-            opts="createRuntime precreate explain help"
+            opts="createRuntime createContainer precreate explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__hook__subcmd__help__subcmd__createContainer)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1546,6 +1621,24 @@ _layerseal() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__runtime)
+            opts="-v --vault --verbose"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --vault)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

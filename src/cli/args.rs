@@ -12,7 +12,9 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use crate::digest::Algorithm;
 use crate::oci::{Platform, Reference};
 use crate::report::Class;
-pub use host::{AddCert, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, PolicyCheck, PolicyCommand};
+pub use host::{
+    AddCert, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, PolicyCheck, PolicyCommand, Runtime,
+};
 pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
 pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 
@@ -104,6 +106,8 @@ pub enum Command {
     /// OCI hooks: no container starts on a root that nobody verified
     #[command(subcommand)]
     Hook(HookCommand),
+    /// As OCI runtime: verify a container's root, and be the runtime that /etc/layerseal/runtime.toml names
+    Runtime(Runtime),
     /// What this host can enforce, and what it lacks
     Doctor(Doctor),
 }

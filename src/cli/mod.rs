@@ -19,6 +19,7 @@ mod prepare;
 mod progress;
 mod pull;
 mod push;
+mod runtime;
 mod seal;
 mod sign;
 mod status;
@@ -35,8 +36,14 @@ use args::{Args, Command, HookCommand, KeyringCommand, PolicyCommand};
 
 /// Runs what the command line asks for, or the mount that a container runtime does.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let argv: Vec<std::ffi::OsString> = words.collect();
+    // First: most of these calls are none of our business, and engines make many of them.
+    if let Some(argv) = runtime::arguments(&program, &argv) {
+        return runtime::run(argv);
+    }
     crate::sys::process::free_large_buffers();
-    let argv: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
     if crate::invoke::looks_like_mount_program(&argv) {
         return crate::start::mount_program(&argv);
     }
@@ -100,7 +107,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Check(a)) => policy::check(&a)?,
         Command::Hook(HookCommand::Explain(a)) => hook::explain(&a)?,
         Command::Hook(HookCommand::CreateRuntime) => return Ok(crate::hook::run(Stage::CreateRuntime)),
+        Command::Hook(HookCommand::CreateContainer) => return Ok(crate::hook::run(Stage::CreateContainer)),
         Command::Hook(HookCommand::Precreate) => return Ok(crate::hook::run(Stage::Precreate)),
+        Command::Runtime(a) => return Ok(runtime::run(&a.arguments)),
         Command::Doctor(a) => return doctor::run(&home, &a),
     }
     Ok(ExitCode::SUCCESS)

@@ -37,6 +37,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             "upper": word(&decision.upper),
             "dates": if decision.dates == Dates::Enforce { "enforce" } else { "ignore" },
             "rollback": word(&decision.rollback),
+            "checkpoint": word(&decision.checkpoint),
             "fetch": fetch,
             "cover": decision.cover.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "mount": {"nodev": mount.nodev, "nosuid": mount.nosuid, "top": top},
@@ -63,6 +64,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     row("upper", word(&decision.upper));
     row("dates", if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into());
     row("rollback", word(&decision.rollback));
+    row("checkpoint", word(&decision.checkpoint));
     row("fetch", fetch.into());
     let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
     let none = "no system path (for hooks)".to_owned();

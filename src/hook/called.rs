@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Stage;
+use super::{About, Caller, Stage};
 use crate::mount::runtime_dir;
 use crate::report::journal::Decision;
 use crate::sys::{files, process};
@@ -11,6 +11,8 @@ use crate::sys::{files, process};
 /// Beneath `/run/layerseal`: one file for each stage, `STAGE.json`, and the last `refused.json` and `audit.json`.
 const DIRECTORY: &str = "hooks";
 const MAX_NOTE: u64 = 64 << 10;
+/// How CRI-O calls itself in `io.container.manager`.
+const CRI_O: &str = "cri-o";
 
 /// The last call of a hook since the host was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Called {
     pub time: i64,
     /// For which container.
     pub container: String,
+    /// Whose container it is, as its annotations say; nothing where they do not.
+    #[serde(default)]
+    pub manager: String,
     /// `allowed`, `refused`, `audit` or `off`.
     pub decision: String,
     /// The ID of the case, where one was refused.
@@ -28,10 +33,11 @@ pub struct Called {
 }
 
 /// Notes the call. That it cannot be noted is no reason to refuse, nor to allow.
-pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str, message: &str) {
+pub(super) fn note(stage: Stage, about: &About, decision: Decision, case: &str, message: &str) {
     let called = Called {
         time: process::now(),
-        container: container.to_owned(),
+        container: about.container.clone(),
+        manager: about.manager.clone(),
         decision: decision.word().to_owned(),
         case: case.to_owned(),
         message: message.to_owned(),
@@ -39,6 +45,12 @@ pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str
     let written = runtime_dir(DIRECTORY).and_then(|dir| {
         let text = serde_json::to_vec(&called)?;
         files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &text)?;
+        // One engine's calls say nothing of another's.
+        if called.manager == CRI_O {
+            files::write_atomic(&dir, &format!("{}.{CRI_O}.json", stage.name()), 0o600, &text)?;
+        } else {
+            files::write_atomic(&dir, &format!("{}.podman.json", stage.name()), 0o600, &text)?;
+        }
         match decision {
             // What people ask about is kept until the next of its kind.
             Decision::Refused | Decision::Audit => {
@@ -52,9 +64,10 @@ pub(super) fn note(stage: Stage, container: &str, decision: Decision, case: &str
     }
 }
 
-/// The last call of the hook, where there was one.
-pub fn last_call(stage: Stage) -> Option<Called> {
-    read(stage.name())
+/// The last call of the hook by this engine, where there was one.
+pub fn last_call(stage: Stage, caller: Caller) -> Option<Called> {
+    let engine = if caller == Caller::CriO { CRI_O } else { "podman" };
+    read(&format!("{}.{engine}", stage.name()))
 }
 
 /// The last call of any hook that was refused, or that `audit` let pass.
@@ -85,7 +98,7 @@ const TOLERANCE: i64 = 15;
 /// Compares the last call of a hook with the containers of podman that run.
 pub fn since(stage: Stage) -> Since {
     let newest = process::started("conmon", "libpod");
-    match (last_call(stage), newest) {
+    match (last_call(stage, Caller::Podman), newest) {
         (Some(called), Some(newest)) if newest > called.time + TOLERANCE => Since::NotCalled(newest - called.time),
         (Some(called), _) => Since::Called(called),
         // It may be about to be called.

@@ -28,6 +28,7 @@ struct Container {
 pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     let state = invoke::state(input)?;
     about.container.clone_from(&state.id);
+    about.manager.clone_from(&state.manager);
     no_redirection(state.redirection.as_ref())?;
     let container = Container::of(state)?;
     let ended = decide(&container, about);

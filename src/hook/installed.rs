@@ -143,12 +143,12 @@ fn read(file: &Path) -> Option<Value> {
 }
 
 /// `path`, absolute, in the system at `root`.
-fn within(root: &Path, path: &Path) -> PathBuf {
+pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// The files of a directory with this ending, in the order of their names.
-fn entries(directory: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn entries(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.retain(|f| f.to_string_lossy().ends_with(ending));

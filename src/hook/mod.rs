@@ -6,26 +6,34 @@
 //! precreate:     podman's configuration ─► its native overlay ─► start::swap ─► the same configuration
 //! ```
 //!
+//! runtime:       a call of crun or runc ─► the same as precreate ─► createRuntime into the configuration ─► crun, runc
+//!
 //! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
 //! refusal is the exit code, and the journal has all of it.
 
+mod apart;
 mod called;
 mod cover;
+mod create_container;
 mod create_runtime;
+mod crio;
 mod explain;
 mod filled;
 mod images;
 mod installed;
 mod precreate;
 mod root;
+mod runtime;
 mod seen;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
 pub use called::{Called, Since, last_call, last_of, since};
+pub use crio::{CriO, crio};
 pub use explain::{Explanation, explain};
 pub use installed::{Caller, Found, installed};
+pub use runtime::{Stopped, before_start};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
@@ -42,8 +50,12 @@ const MAX_INPUT: u64 = 16 << 20;
 pub enum Stage {
     /// By the OCI runtime, when all mounts of the container are made.
     CreateRuntime,
+    /// By the OCI runtime in the container's namespaces, when it is done with the mounts.
+    CreateContainer,
     /// By podman, before it hands the configuration to the runtime.
     Precreate,
+    /// As the runtime, before the real one: no hook, and not called by this name.
+    Runtime,
 }
 
 impl Stage {
@@ -51,13 +63,15 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateRuntime => "createRuntime",
+            Self::CreateContainer => "createContainer",
             Self::Precreate => "precreate",
+            Self::Runtime => "runtime",
         }
     }
 
-    /// The stage of this name.
+    /// The stage that a hook of this name is for.
     pub fn of(name: &str) -> Option<Self> {
-        [Self::CreateRuntime, Self::Precreate].into_iter().find(|s| s.name() == name)
+        [Self::CreateRuntime, Self::CreateContainer, Self::Precreate].into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -65,6 +79,8 @@ impl Stage {
 #[derive(Debug, Default)]
 struct About {
     container: String,
+    /// Whose it is, as its annotations say: `libpod`, `cri-o`.
+    manager: String,
     names: Vec<String>,
     manifest: String,
     certificate: String,
@@ -118,9 +134,16 @@ impl Outcome {
 pub fn run(stage: Stage) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
+    if stage == Stage::CreateContainer {
+        // Nothing is decided, and nothing of it is to be seen where it was done.
+        return match input().and_then(|input| create_container::run(&input)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => end(stage, &About::default(), Err(refusal)),
+        };
+    }
     process::start_openssl(match stage {
-        Stage::CreateRuntime => Openssl::Read,
-        Stage::Precreate => Openssl::Verify,
+        Stage::CreateRuntime | Stage::CreateContainer => Openssl::Read,
+        Stage::Precreate | Stage::Runtime => Openssl::Verify,
     });
     let bundle = std::env::current_dir().unwrap_or_default();
     // Nothing is to be found by the caller's working directory.
@@ -132,7 +155,9 @@ pub fn run(stage: Stage) -> ExitCode {
         let decided = match stage {
             _ if !root => rootless(),
             Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
-            Stage::Precreate => precreate::run(&input, &bundle, &mut about).or_else(unknown),
+            Stage::CreateContainer | Stage::Precreate | Stage::Runtime => {
+                precreate::run(&input, &bundle, &mut about).or_else(unknown)
+            }
         };
         if decided.is_ok() && stage == Stage::Precreate {
             // Byte for byte: podman takes it for what is to be run.
@@ -187,6 +212,21 @@ fn input() -> Result<Vec<u8>> {
 }
 
 fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
+    match settle(stage, about, ended) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
+            // others chose, and crun lets them choose the file too.
+            if !process::tells_a_file() {
+                process::tell(&format!("layerseal: {refusal}"));
+            }
+            ExitCode::from(refusal.case().class().exit_code())
+        }
+    }
+}
+
+/// Says to the journal how it ended, and whether it goes on.
+fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
     let (decision, case, message) = match &ended {
         Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
         Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
@@ -216,18 +256,8 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
         ("STAGE", stage.name()),
     ];
     journal::record(decision, &message, &fields);
-    called::note(stage, &about.container, decision, case, &message);
-    match ended {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(refusal) => {
-            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
-            // others chose, and crun lets them choose the file too.
-            if !process::tells_a_file() {
-                process::tell(&format!("layerseal: {refusal}"));
-            }
-            ExitCode::from(refusal.case().class().exit_code())
-        }
-    }
+    called::note(stage, about, decision, case, &message);
+    ended.map(|_| ())
 }
 
 /// The names by which the policy decides: those of the image at the mount, those that the container's image has

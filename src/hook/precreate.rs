@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::seen::Seen;
-use super::{About, Outcome, images, names, no_redirection, root};
+use super::{About, Outcome, apart, images, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
-use crate::invoke::{self, Bundle, Config, Native};
-use crate::mount::{self, Kind};
-use crate::policy::{Decision, Directories, Mode, Policy};
+use crate::invoke::{self, Bundle, Config, Native, Start, Verb};
+use crate::mount::{self, Kind, Record};
+use crate::policy::{Checkpoint, Decision, Directories, Mode, Policy};
 use crate::report::{Case, Refusal, Result};
 use crate::start::{Swap, Written};
+use crate::sys::mounts::MountInfo;
 use crate::sys::{files, mounts, process};
 
 /// A container, and where its root is mounted.
@@ -23,23 +24,42 @@ struct Found {
 
 pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outcome> {
     let config = invoke::config(input)?;
+    look(&config, bundle, process::parent_started(), None, about)
+}
+
+/// The same for whoever else runs containers. `started` is when podman was, where that is known, and `runtime` what an OCI
+/// runtime is called for.
+pub(super) fn look(
+    config: &Config,
+    bundle: &Path,
+    started: Option<i128>,
+    runtime: Option<&Start>,
+    about: &mut About,
+) -> Result<Outcome> {
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
+    about.manager.clone_from(&config.manager);
     // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
-    let found = find(&config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
+    let found = find(config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
     let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
-    let filled = Filled::before(&config, root, process::parent_started());
-    let ended = found.and_then(|found| decide(&config, found, &filled, about));
+    let filled = Filled::before(config, root, started);
+    let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
     if ended.is_ok() {
         filled.settled();
     }
     ended.map_err(|refusal| filled.after(refusal, &about.container))
 }
 
-fn decide(config: &Config, found: Option<Found>, filled: &Filled, about: &mut About) -> Result<Outcome> {
+fn decide(
+    config: &Config,
+    found: Option<Found>,
+    filled: &Filled,
+    runtime: Option<&Start>,
+    about: &mut About,
+) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
     let policy = Policy::load(&Directories::system())?;
-    let outcome = root_of(config, found.as_ref(), filled, &policy, about)?;
+    let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
     match outcome {
         // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own.
         Outcome::Off | Outcome::AuditBefore(_) => {
@@ -58,10 +78,16 @@ fn root_of(
     config: &Config,
     found: Option<&Found>,
     filled: &Filled,
+    runtime: Option<&Start>,
     policy: &Policy,
     about: &mut About,
 ) -> Result<Outcome> {
     let Some(found) = found else {
+        if let Some(start) = runtime
+            && let Some(record) = record_of(&config.root)?
+        {
+            return by_record(config, record, start, policy, about);
+        }
         let decision = policy.decide(&names(None, None, layer_of(&config.root).is_some()));
         let why = "it is no container of an image in an overlay store";
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
@@ -77,7 +103,12 @@ fn root_of(
             return Ok(Outcome::Off);
         }
     }
-    replace(&Call { config, found, filled, policy }, about)
+    let restore = runtime.is_some_and(|start| start.verb == Verb::Restore);
+    let call = Call { config, found, filled, policy, restore };
+    match runtime {
+        Some(_) => apart::at_home(&found.target, || replace(&call, about)),
+        None => replace(&call, about),
+    }
 }
 
 /// The filesystem on `root`, where one is mounted there.
@@ -89,8 +120,9 @@ fn device_of(root: &Path) -> Result<Option<(u32, u32)>> {
 
 /// What the policy makes of what was found of the root, and then of what the container was given besides it.
 fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outcome> {
-    let Call { config, found, filled, policy } = call;
+    let Call { config, found, filled, policy, restore } = call;
     let given = || {
+        no_checkpoint(*restore, decision, &config.root)?;
         filled.check(&config.mounts)?;
         images::check(&config.mounts, device_of(&found.target)?, decision, policy)
     };
@@ -109,11 +141,13 @@ struct Call<'a> {
     found: &'a Found,
     filled: &'a Filled,
     policy: &'a Policy,
+    /// It comes back from a checkpoint.
+    restore: bool,
 }
 
 /// Puts the verified mount in the place of the native one, unless it is there.
 fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
-    let Call { config, found, filled, policy } = *call;
+    let Call { config, found, filled, policy, .. } = *call;
     let target = &found.target;
     files::check_proc()?;
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O06Swap, target.display().to_string(), why);
@@ -174,6 +208,47 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
         }
         outcome => outcome,
     }
+}
+
+fn no_checkpoint(restore: bool, decision: &Decision, root: &Path) -> Result<()> {
+    match restore && decision.checkpoint == Checkpoint::Refuse {
+        true => Err(Refusal::new(Case::O12Checkpoint, root.display().to_string(), "")),
+        false => Ok(()),
+    }
+}
+
+/// The record of what is mounted on the root of a bundle that is in no store.
+fn record_of(root: &Path) -> Result<Option<(MountInfo, Record)>> {
+    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let canonical =
+        std::fs::canonicalize(root).map_err(|e| Refusal::new(Case::O05Call, root.display().to_string(), e))?;
+    let Some(top) = canonical.to_str().and_then(|shown| mounts::topmost(&all, shown)) else { return Ok(None) };
+    Ok(mount::of_device(top.device)?.map(|record| (top.clone(), record)))
+}
+
+/// A root that layerseal mounted, by hand or as the mount program of a build.
+fn by_record(
+    config: &Config,
+    (top, record): (MountInfo, Record),
+    start: &Start,
+    policy: &Policy,
+    about: &mut About,
+) -> Result<Outcome> {
+    about.record(&record);
+    not_denied(Some(&record), None, policy)?;
+    let decision = policy.decide(&names(Some(&record), None, layer_of(&config.root).is_some()));
+    let its_own = || match &record.container {
+        // buildah binds it into the bundle, which has a name of its own.
+        Some(container) if *container != start.id && !config.root.ends_with("mnt/rootfs") => {
+            Err(Refusal::new(Case::O03OtherMount, top.target.clone(), "it was made for another container"))
+        }
+        _ => Ok(()),
+    };
+    let checked = root::is_recorded(&top, &record)
+        .and_then(|()| its_own())
+        .and_then(|()| root::satisfies(&record, &decision, None))
+        .and_then(|()| no_checkpoint(start.verb == Verb::Restore, &decision, &config.root));
+    Outcome::of(checked, &decision)
 }
 
 /// The container of the layer that the configuration names, or of the bundle that podman runs us in: for other

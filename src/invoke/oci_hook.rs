@@ -26,6 +26,8 @@ pub struct State {
     pub root: Option<PathBuf>,
     /// An annotation that sends what hooks print into a file of the host.
     pub redirection: Option<String>,
+    /// Whose container it is, as it says itself: for people, and nothing is decided by it.
+    pub manager: String,
 }
 
 /// crun opens the files that these annotations name, as root, and makes them where they are missing, for the
@@ -34,6 +36,12 @@ pub struct State {
 fn redirection(annotations: &BTreeMap<String, Value>) -> Option<String> {
     let ours = |key: &&String| matches!(key.as_str(), "run.oci.hooks.stdout" | "run.oci.hooks.stderr");
     annotations.keys().find(ours).cloned()
+}
+
+/// `io.container.manager`.
+fn manager(annotations: &BTreeMap<String, Value>) -> String {
+    let said = annotations.get("io.container.manager").and_then(Value::as_str);
+    said.filter(|said| said.len() < 64).unwrap_or_default().to_owned()
 }
 
 #[derive(Deserialize)]
@@ -59,8 +67,26 @@ pub fn state(bytes: &[u8]) -> Result<State> {
     if raw.id.is_empty() || !raw.bundle.is_absolute() {
         return Err(refuse("it names no container, or no bundle"));
     }
-    let redirection = redirection(&raw.annotations.unwrap_or_default());
-    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection })
+    let annotations = raw.annotations.unwrap_or_default();
+    let (redirection, manager) = (redirection(&annotations), manager(&annotations));
+    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection, manager })
+}
+
+/// The bundle and, where the runtime says it, the root: for hooks in the container's namespaces, where crun knows no process.
+///
+/// # Errors
+/// [`Case::O05Call`].
+pub fn root_of(bytes: &[u8]) -> Result<(PathBuf, Option<PathBuf>)> {
+    #[derive(Deserialize)]
+    struct Raw {
+        bundle: PathBuf,
+        root: Option<PathBuf>,
+    }
+    let raw: Raw = read(bytes, "state")?;
+    match raw.bundle.is_absolute() {
+        true => Ok((raw.bundle, raw.root)),
+        false => Err(Refusal::new(Case::O05Call, "state", "it names no bundle")),
+    }
 }
 
 /// What counts of a container's configuration.
@@ -82,6 +108,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// See [`State::redirection`].
     pub redirection: Option<String>,
+    /// See [`State::manager`].
+    pub manager: String,
 }
 
 /// A mount that shows files of the host. podman fills a new volume with what the image holds at its place, and
@@ -192,14 +220,15 @@ pub fn config(bytes: &[u8]) -> Result<Config> {
         }
     };
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
-    let redirection = redirection(&raw.annotations.unwrap_or_default());
+    let annotations = raw.annotations.unwrap_or_default();
+    let (redirection, manager) = (redirection(&annotations), manager(&annotations));
     let mounts = raw.mounts.unwrap_or_default();
     let sources = || mounts.iter().filter_map(|m| m.source.as_ref());
     let container = sources().find_map(|source| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
     let mounts = mounts.into_iter().filter_map(|m| Mount::of(m).transpose()).collect::<Result<_>>()?;
     let process = raw.process.unwrap_or_default();
     let (user, directory) = ((process.user.uid, process.user.gid), process.cwd);
-    Ok(Config { root: raw.root.path, uids, gids, container, mounts, user, directory, redirection })
+    Ok(Config { root: raw.root.path, uids, gids, container, mounts, user, directory, redirection, manager })
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {

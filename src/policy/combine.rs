@@ -1,5 +1,6 @@
 //! What is asked of an image by all rules for its names together: each setting in its strictest form.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::rule::Settings;
@@ -45,8 +46,18 @@ pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
             |s| s.fetch_timeout.is_some(),
             |d| d.fetch_timeout,
         ),
+        // Who waits longest asks least.
+        fetch_retry: all
+            .strictest(
+                "fetch_retry",
+                Reverse(first.fetch_retry),
+                |s| s.fetch_retry.is_some(),
+                |d| Reverse(d.fetch_retry),
+            )
+            .0,
         cover: all.cover(),
         rollback: all.strictest("rollback", first.rollback, |s| s.rollback.is_some(), |d| d.rollback),
+        checkpoint: all.strictest("checkpoint", first.checkpoint, |s| s.checkpoint.is_some(), |d| d.checkpoint),
         source: first.source.clone(),
         sources: all.sources,
         names: Vec::new(),

@@ -29,6 +29,12 @@ impl Directories {
         Self(paths)
     }
 
+    /// The file `name` of the highest directory that has one, or where it would be.
+    pub(super) fn highest(&self, name: &str) -> PathBuf {
+        let files = || self.0.iter().rev().map(|directory| directory.join(name));
+        files().find(|file| std::fs::symlink_metadata(file).is_ok()).or_else(|| files().next()).unwrap_or_default()
+    }
+
     /// `policy.toml` and the drop-ins of `policy.d/`, in the order of their names, each with its path.
     pub(super) fn files(&self) -> Result<Vec<(String, String)>> {
         let found = self.paths(names)?;

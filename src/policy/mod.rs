@@ -34,6 +34,7 @@ mod denied;
 mod facts;
 mod name;
 mod rule;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,8 +51,12 @@ pub use config::Directories;
 pub use denied::Denied;
 pub use facts::Facts;
 pub use name::{canonical, one_host, repository};
-pub use rule::{Binding, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
+pub use rule::{Binding, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};
+pub use runtime::real_runtime;
+
+/// Seconds for which a registry that did not answer is not asked again, unless something else is said.
+const RETRY: u16 = 60;
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";
@@ -107,10 +112,14 @@ pub struct Decision {
     pub fetch: Fetch,
     /// How long that may take.
     pub fetch_timeout: Duration,
+    /// How long a registry that did not answer is not asked again.
+    pub fetch_retry: Duration,
     /// Which system paths of the image its containers may cover by mounts of their own.
     pub cover: Vec<Cover>,
     /// Whether a seal may be older than one that was accepted before.
     pub rollback: Rollback,
+    /// Whether a container may come back from a checkpoint.
+    pub checkpoint: Checkpoint,
     /// Where the mode was decided: the pattern and its file.
     pub source: String,
     /// The same for each setting.
@@ -258,6 +267,7 @@ impl Policy {
                 ("upper", default.upper > rule.upper),
                 ("dates", default.dates > rule.dates),
                 ("rollback", default.rollback > rule.rollback),
+                ("checkpoint", default.checkpoint > rule.checkpoint),
             ];
             let lenient = settings.into_iter().filter(|(_, lenient)| *lenient);
             found.extend(lenient.map(|(setting, _)| format!("{setting} (stricter for {})", rule.source)));
@@ -330,9 +340,11 @@ impl Stores<'_> {
             fetch: settings.fetch.unwrap_or(Fetch::Never),
             cover: settings.cover.clone().unwrap_or_default(),
             rollback: settings.rollback.unwrap_or(Rollback::Allow),
+            checkpoint: settings.checkpoint.unwrap_or(Checkpoint::Refuse),
             fetch_timeout: settings
                 .fetch_timeout
                 .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),
+            fetch_retry: Duration::from_secs(settings.fetch_retry.unwrap_or(RETRY).into()),
             source,
             sources: Sources::new(),
             names: Vec::new(),

@@ -74,6 +74,17 @@ pub enum Rollback {
     Allow,
 }
 
+/// Whether a container may come back from a checkpoint, of which nobody sealed what was in its memory and in its writable
+/// layer; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checkpoint {
+    /// It may not.
+    Refuse,
+    /// It may, on layers that are verified as at any other start.
+    Allow,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DatesSetting {
@@ -126,8 +137,11 @@ pub(super) struct Settings {
     pub(super) fetch: Option<Fetch>,
     pub(super) cover: Option<Vec<Cover>>,
     pub(super) rollback: Option<Rollback>,
+    pub(super) checkpoint: Option<Checkpoint>,
     /// In seconds.
     pub(super) fetch_timeout: Option<std::num::NonZeroU16>,
+    /// In seconds; 0 asks each time.
+    pub(super) fetch_retry: Option<u16>,
 }
 
 impl Settings {
@@ -144,7 +158,9 @@ impl Settings {
             fetch: self.fetch.or(base.fetch),
             cover: self.cover.or_else(|| base.cover.clone()),
             rollback: self.rollback.or(base.rollback),
+            checkpoint: self.checkpoint.or(base.checkpoint),
             fetch_timeout: self.fetch_timeout.or(base.fetch_timeout),
+            fetch_retry: self.fetch_retry.or(base.fetch_retry),
         }
     }
 }

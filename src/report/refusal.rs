@@ -197,6 +197,7 @@ cases! {
     F02Certificate = "F02", Policy, "not a certificate", "PEM or DER certificates are read";
     F03Policy = "F03", Policy, "the policy cannot be used", "/etc/layerseal/policy.toml says what this host asks; /usr/share/doc/layerseal/policy.toml is an example";
     F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; if it is denied no more, take the entry out of deny.d/";
+    F07Runtime = "F07", Policy, "the OCI runtime behind layerseal cannot be run", "/etc/layerseal/runtime.toml names it: path = \"/usr/bin/crun\"; file and program must belong to root";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate";
 
     // G: fs-verity.
@@ -258,6 +259,7 @@ cases! {
     O10Filled = "O10", Rejected, "it was filled for a container that was refused", "remove it (`podman volume rm`, `podman rm`); if you have looked at it and want it, remove its note, the file that is named";
     O10Notes = "O10", Policy, "the notes of what was filled for refused containers cannot be used", "/var/lib/layerseal/filled must be root's, and hold what layerseal wrote";
     O11ImageMount = "O11", NotSealed, "an image is mounted in the container, and nobody verified it", "have layerseal mount it, as podman's mount_program; or name the path in cover, in [default] or in the image's rule; a rule for the mounted image lets it pass too";
+    O12Checkpoint = "O12", NotSealed, "the container comes back from a checkpoint, and nobody sealed what is in that", "start it from its image; a rule with checkpoint = \"allow\" lets it pass";
 }
 
 /// One refusal: the case, and what was being looked at.

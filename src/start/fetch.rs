@@ -2,10 +2,12 @@
 //! so that no later start asks anybody.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::silent::Silent;
 use crate::digest::BlobDigest;
 use crate::fetch::{Options, Session};
 use crate::identify::Candidate;
@@ -94,7 +96,7 @@ fn pushed(candidate: &Candidate, repository: &Repository, session: &Session, vau
 ///
 /// # Errors
 /// As [`fetch_seals`].
-pub(super) fn on_mount(vault: &Vault, candidates: &[&Candidate], decision: &Decision) -> Result<bool> {
+pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], decision: &Decision) -> Result<bool> {
     if decision.fetch != Fetch::OnMount {
         return Ok(false);
     }
@@ -113,10 +115,33 @@ pub(super) fn on_mount(vault: &Vault, candidates: &[&Candidate], decision: &Deci
     let session = Session::hurried(Options::default(), Budget::STANDARD, decision.fetch_timeout)?;
     let mut found = false;
     let mut refused: Option<Refusal> = None;
+    let silent = Silent::of(store, decision.fetch_retry);
     for (candidate, places) in wanted {
-        match fetch_seals(vault, candidate, &places, &session) {
-            Ok(seals) => found |= !seals.is_empty(),
-            Err(refusal) => refused = refused.or(Some(refusal)),
+        for place in places {
+            let host = place.host();
+            let asked = match silent.check(host) {
+                Some(refusal) => Err(refusal),
+                None => fetch_seals(vault, candidate, std::slice::from_ref(&place), &session).inspect_err(|refusal| {
+                    // Those that come when the time is over are not to blame.
+                    if refused.is_none() {
+                        silent.note(host, refusal);
+                    }
+                }),
+            };
+            match asked {
+                Ok(seals) => {
+                    silent.forget(host);
+                    found |= !seals.is_empty();
+                    if !seals.is_empty() {
+                        break;
+                    }
+                }
+                // Somewhere it was never pushed to says less than a place that could not be asked.
+                Err(refusal) if refused.as_ref().is_none_or(|r| r.case() == Case::C18NoImage) => {
+                    refused = Some(refusal)
+                }
+                Err(_) => {}
+            }
         }
     }
     match refused {

@@ -13,7 +13,7 @@ use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, impo
 use crate::report::{Case, Class, Refusal, Result, journal};
 use crate::seal::About;
 use crate::sys::{mounts, process};
-use crate::vault::{Lock, Vault, floors, raise};
+use crate::vault::{Lock, Vault, bring_kept, floors, keep_seal, raise};
 use crate::verify::{
     BindingRule, Floors, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned,
 };
@@ -505,7 +505,17 @@ impl<'a> Choice<'a> {
             Err(refusal) if refusal.case() != Case::F06Denied => refusal,
             other => return other,
         };
-        match fetch::on_mount(work.vault, &self.candidates, &self.decision) {
+        // After the graph root was removed, say.
+        let mut brought = false;
+        for candidate in &self.candidates {
+            brought |= bring_kept(work.vault, &candidate.image.digest)?;
+        }
+        let refusal = match brought.then(|| self.sealed(work)) {
+            None => refusal,
+            Some(Err(again)) if again.case() != Case::F06Denied => again,
+            Some(other) => return other,
+        };
+        match fetch::on_mount(work.vault, &work.claimed.root.path, &self.candidates, &self.decision) {
             Ok(true) => self.sealed(work),
             // "Wrong" says more than that a registry was silent.
             Err(silent) if refusal.case().class() == Class::NotSealed => Err(silent.within("fetching its seals")),
@@ -594,6 +604,11 @@ impl Work<'_> {
         }
         if let Some(contents) = layers.into_last() {
             self.keep(candidate, &verified, &contents)?;
+        }
+        if let Some(seal) = verified.seal_name()
+            && let Err(refusal) = keep_seal(self.vault, &image.digest, &seal)
+        {
+            log::info!("the seal is not kept: {refusal}");
         }
         Ok(verified)
     }

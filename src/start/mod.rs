@@ -9,6 +9,7 @@
 mod fetch;
 mod image;
 mod layers;
+mod silent;
 mod swap;
 mod uppers;
 mod written;

@@ -1,6 +1,7 @@
 //! The kernel: files by descriptor, mounts, fs-verity, keyrings. The only room with `unsafe` code,
 //! and the only one that hands paths to the kernel.
 
+pub mod child;
 pub mod draft;
 pub mod files;
 pub mod key_store;

@@ -122,6 +122,28 @@ pub fn make_read_only(mount: impl AsFd) -> Result<()> {
     set_attributes(mount, &MountAttr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..MountAttr::default() })
 }
 
+/// What a mount is not to be good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restrict {
+    /// Device files do nothing.
+    pub nodev: bool,
+    /// Set-user-ID bits and file capabilities do nothing.
+    pub nosuid: bool,
+    /// Nothing can be executed.
+    pub noexec: bool,
+}
+
+/// Restricts this attached mount further.
+pub fn restrict(mount: impl AsFd, restrict: Restrict) -> Result<()> {
+    let flags = [
+        (restrict.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (restrict.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (restrict.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ];
+    let set = flags.into_iter().filter(|(wanted, _)| *wanted).fold(0, |set, (_, flag)| set | u64::from(flag.bits()));
+    set_attributes(mount, &MountAttr { set, ..MountAttr::default() })
+}
+
 /// Keeps what is mounted beneath this attached mount from other mount namespaces.
 pub fn make_private(mount: impl AsFd) -> Result<()> {
     set_attributes(mount, &MountAttr { propagation: PRIVATE, ..MountAttr::default() })

@@ -14,6 +14,7 @@ mod builders;
 mod bundles;
 mod configured;
 mod copied;
+mod crio;
 mod differences;
 #[allow(dead_code)]
 #[path = "../vm/guest/disk.rs"]
@@ -28,6 +29,7 @@ mod log;
 mod podman;
 mod refusals;
 mod rollback;
+mod runtime;
 mod scratch;
 mod stores;
 

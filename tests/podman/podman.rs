@@ -22,13 +22,15 @@ pub enum Program {
     Hooked,
     /// As [`Self::Layerseal`], with both hooks.
     Guarded,
+    /// As [`Self::Native`], with layerseal as the runtime, before crun.
+    Runtime,
 }
 
 impl Program {
     fn path(self) -> Option<String> {
         match self {
             Self::FuseOverlayfs => Some("/usr/bin/fuse-overlayfs".to_owned()),
-            Self::Native | Self::Hooked => None,
+            Self::Native | Self::Hooked | Self::Runtime => None,
             Self::Layerseal | Self::Guarded => Some(common::binary().display().to_string()),
         }
     }
@@ -96,6 +98,9 @@ impl Podman {
     fn configure(&self) {
         let host = &self.host;
         host.write("/etc/containers/containers.conf", CONTAINERS_CONF);
+        if self.program == Program::Runtime {
+            self.runtime("crun");
+        }
         host.write("/etc/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
         host.write("/etc/containers/registries.conf", "unqualified-search-registries = []\n");
         host.sh("mkdir -p /etc/containers/hooks && rm -rf /etc/containers/registries.conf.d");
@@ -106,6 +111,7 @@ impl Podman {
         host.sh("grep -q ^containers: /etc/passwd || echo containers:x:990:990::/:/bin/false >>/etc/passwd");
         if self.program.has_hooks() {
             self.hook("createRuntime");
+            self.hook("createContainer");
             self.hook("precreate");
         }
         self.storage_conf(self.program.path().as_deref(), "");
@@ -113,10 +119,22 @@ impl Podman {
         host.write("/etc/layerseal/trust.d/acme/acme.crt", common::signer().cert.to_pem().unwrap());
     }
 
+    /// Has layerseal be the runtime, before this one.
+    pub fn runtime(&self, name: &str) {
+        let host = &self.host;
+        host.sh(&format!("ln -sfn '{}' /var/tmp/layerseal-runtime", common::binary().display()));
+        let path = host.sh(&format!("command -v {name}"));
+        host.write("/etc/layerseal/runtime.toml", format!("path = {:?}\n", path.trim()));
+        let conf = include_str!("../../hooks/podman/runtime.conf")
+            .replace("/usr/bin/layerseal-runtime", "/var/tmp/layerseal-runtime");
+        host.write("/etc/containers/containers.conf.d/50-layerseal-runtime.conf", conf);
+    }
+
     /// Installs a hook as it is delivered, but for the program's path.
     pub fn hook(&self, stage: &str) {
         let text = match stage {
             "createRuntime" => include_str!("../../hooks/podman/layerseal-createRuntime.json"),
+            "createContainer" => include_str!("../../hooks/podman/layerseal-createContainer.json"),
             _ => include_str!("../../hooks/podman/layerseal-precreate.json"),
         };
         let binary = common::binary().display().to_string();
@@ -281,7 +299,7 @@ fn template(program: Program) -> &'static Path {
     static WITH: OnceLock<PathBuf> = OnceLock::new();
     static WITHOUT: OnceLock<PathBuf> = OnceLock::new();
     let (cell, program) = match program {
-        Program::Native | Program::Hooked => (&WITHOUT, Program::Native),
+        Program::Native | Program::Hooked | Program::Runtime => (&WITHOUT, Program::Native),
         _ => (&WITH, Program::FuseOverlayfs),
     };
     cell.get_or_init(|| {

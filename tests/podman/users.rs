@@ -4,7 +4,7 @@ use crate::image::APP;
 use crate::log::{Log, compare};
 use crate::podman::Podman;
 
-const LOOK: &str = "
+pub const LOOK: &str = "
     cat /proc/self/uid_map /proc/self/gid_map
     ls -ln /etc/kept /usr/bin/suid /opt/app /home/app/own
     stat -c '%n %A %u %g' / /tmp /home/app

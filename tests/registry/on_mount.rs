@@ -207,6 +207,19 @@ fn c03_a_start_does_not_wait_for_ever() {
                     grep -qs 'experimental-[i]mage-proxy' $p/cmdline && tr '\\0' ' ' <$p/cmdline
                 done; true");
             assert_eq!(left, "", "{what}");
+            // It is not waited for again, until the images change or the time is over.
+            let start = Instant::now();
+            let ran = scene.host.start(&container);
+            assert!(
+                ran.code == 7 && ran.stderr.contains("asked again in") && ran.stderr.contains("[R-C17]"),
+                "{ran:?}"
+            );
+            assert!(start.elapsed() < Duration::from_millis(2700), "{what}: {:?}", start.elapsed());
+            scene
+                .host
+                .sandbox
+                .sh(&format!("sleep 1.1; touch '{}'", scene.host.root.join("overlay-images/images.json").display()));
+            scene.host.start_refused(&container, 7, "C03");
         }
     }
     // A credential helper that hangs.

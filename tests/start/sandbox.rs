@@ -6,10 +6,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// Runs first in the namespace: nothing of this machine's `/run` and `/etc` is written to.
+/// Runs first in the namespace: nothing of this machine's `/run`, `/etc` and `/var/lib/layerseal` is written to.
 const SETUP: &str = r#"set -e
 mount -t tmpfs -o mode=0755 none /run
-mkdir -p /run/systemd/journal /run/layerseal
+mkdir -p /run/systemd/journal /run/layerseal /var/lib/layerseal
+mount -t tmpfs -o mode=0755 none /var/lib/layerseal
 mount --bind "$1/journal" /run/systemd/journal
 mkdir -p "$1/etc/layerseal" "$1/etc-upper/layerseal" "$1/etc-work"
 mount -t overlay -o "lowerdir=/etc,upperdir=$1/etc-upper,workdir=$1/etc-work" none /etc

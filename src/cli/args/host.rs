@@ -39,6 +39,18 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// `layerseal runtime`, and `layerseal-runtime` for engines that name a runtime by its path alone
+///
+/// create, run and restore are verified first, and get the hooks createRuntime and createContainer; everything else is the
+/// runtime's at once.
+#[derive(Debug, Group)]
+#[command(disable_help_flag = true)]
+pub struct Runtime {
+    /// The runtime's own: options, a verb, a container
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
 /// `layerseal policy`
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -63,6 +75,9 @@ pub enum HookCommand {
     /// Check the root of a container that an OCI runtime is creating; its state is on the standard input
     #[command(name = "createRuntime")]
     CreateRuntime,
+    /// Give the root of a container the flags back that the runtime took away; in the container's namespaces
+    #[command(name = "createContainer")]
+    CreateContainer,
     /// Put a verified mount in the place of podman's own; the configuration goes from the standard input to
     /// the standard output
     #[command(name = "precreate")]

@@ -10,7 +10,7 @@ use crate::cli::home::Home;
 use crate::cli::output;
 use crate::hook::{self, Caller, Found, Since, Stage};
 use crate::identify::{graph_root, mount_program};
-use crate::policy::{Directories, Policy};
+use crate::policy::{Directories, Policy, Top};
 use crate::prepare;
 use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
@@ -53,7 +53,7 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
     let (store, found) = store::look();
     let own = kernel.into_iter().chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
-    let checks: Vec<Check> = own.chain(hooks()).chain([skopeo(home)]).collect();
+    let checks: Vec<Check> = own.chain(hooks()).chain(crio()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -295,11 +295,52 @@ fn had_mount_program() -> bool {
 
 /// What keeps containers from starting on a root that nobody verified.
 fn hooks() -> Vec<Check> {
-    let mut checks = vec![
+    vec![
         one_hook("podman's hook createRuntime", Caller::Podman, Stage::CreateRuntime),
         one_hook("podman's hook precreate", Caller::Podman, Stage::Precreate),
-    ];
-    if Path::new("/etc/crio").exists() {
+    ]
+}
+
+/// CRI-O, where there is one: by what its configuration says.
+fn crio() -> Vec<Check> {
+    const NAME: &str = "CRI-O's mount_program";
+    let Some(crio) = hook::crio(Path::new("/")) else { return Vec::new() };
+    let mut checks = Vec::new();
+    let others = crio.others().join(", ");
+    checks.push(match (crio.runs_by_layerseal(), others.is_empty()) {
+        (true, true) => {
+            check("CRI-O's runtime", State::Ok, format!("{}, which is layerseal", crio.default_runtime), "")
+        }
+        (true, false) => check(
+            "CRI-O's runtime",
+            State::Optional,
+            format!(
+                "{}, which is layerseal; pods that name another handler run without: {others}",
+                crio.default_runtime
+            ),
+            "give each handler's runtime_path to layerseal-runtime, or take the handler out",
+        ),
+        (false, _) => check(
+            "CRI-O's runtime",
+            State::Optional,
+            format!("{}, which is not layerseal", crio.default_runtime),
+            "contrib/crio has the handler; README, \"With CRI-O\", says why it is better than a mount_program",
+        ),
+    });
+    let program = crio.mount_program.clone().or_else(mount_program);
+    let ours = program.filter(|program| program.ends_with("/layerseal"));
+    let fuse = Policy::load(&Directories::system()).is_ok_and(|policy| policy.mount().top == Top::FuseOverlayfs);
+    checks.extend(ours.map(|program| match crio.internal_repair && !fuse {
+        true => check(
+            NAME,
+            State::Missing,
+            format!("{program}, and internal_repair is on: after an unclean end CRI-O removes the whole graph root"),
+            "take layerseal as the runtime and no mount_program; or internal_repair = false in [crio] of crio.conf, or \
+             top = \"fuse-overlayfs\" in the policy's [mount]",
+        ),
+        false => check(NAME, State::Ok, program, ""),
+    }));
+    if !crio.runs_by_layerseal() {
         checks.push(one_hook("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
     }
     checks
@@ -318,7 +359,12 @@ fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
         }
         // Only podman's containers can be told from others from here.
         (Found::Ready(file), _) if caller == Caller::Podman => called(name, stage, &file),
-        (Found::Ready(file), _) => check(name, State::Ok, file.display().to_string(), ""),
+        (Found::Ready(file), _) => {
+            let called = hook::last_call(stage, caller).map(|called| process::now() - called.time);
+            let ago =
+                called.map_or("not called since the host was started".into(), |ago| format!("called {ago} s ago"));
+            check(name, State::Ok, format!("{}; {ago}", file.display()), "")
+        }
     }
 }
 

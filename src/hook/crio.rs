@@ -1,0 +1,140 @@
+//! How CRI-O is configured, as CRI-O reads it: crio.conf, and then each file of crio.conf.d in the order of their names
+//! (cri-o, pkg/config, `UpdateFromFile` and `UpdateFromPath`). What a later file says counts; lists are not added to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::installed::{entries, within};
+
+const FILE: &str = "etc/crio/crio.conf";
+const DROPINS: &str = "etc/crio/crio.conf.d";
+/// What `make install` puts there is no sign of CRI-O.
+const OURS: &str = "50-layerseal.conf";
+const PROGRAMS: [&str; 4] = ["usr/bin/crio", "usr/local/bin/crio", "usr/libexec/crio/crio", "usr/sbin/crio"];
+
+/// What of it concerns layerseal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CriO {
+    /// The mount program that it gives containers-storage, besides storage.conf.
+    pub mount_program: Option<String>,
+    /// At a start after an unclean end it mounts and unmounts every layer, and removes what fails.
+    pub internal_repair: bool,
+    /// The handler for pods that name none.
+    pub default_runtime: String,
+    /// The runtime of each handler; empty where CRI-O looks for a program of the handler's name.
+    pub runtimes: BTreeMap<String, String>,
+}
+
+/// Reads it, in the system whose root directory is `root`; `None` where there is no CRI-O.
+pub fn crio(root: &Path) -> Option<CriO> {
+    let mut files = vec![root.join(FILE)];
+    files.extend(entries(&root.join(DROPINS), ""));
+    let others = files.iter().any(|file| file.is_file() && file.file_name().is_none_or(|name| name != OURS));
+    let installed = PROGRAMS.iter().any(|program| within(root, Path::new(program)).exists());
+    if !others && !installed {
+        return None;
+    }
+    let mut crio =
+        CriO { mount_program: None, internal_repair: true, default_runtime: "crun".into(), runtimes: BTreeMap::new() };
+    for file in files {
+        let Some(table) = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok()) else {
+            continue;
+        };
+        crio.read(&table);
+    }
+    Some(crio)
+}
+
+impl CriO {
+    fn read(&mut self, table: &toml::Table) {
+        let Some(crio) = table.get("crio") else { return };
+        if let Some(options) = crio.get("storage_option").and_then(toml::Value::as_array) {
+            // `overlay.mount_program`, `overlay2.mount_program` and the word alone.
+            let program = |option: &str| {
+                let (key, value) = option.split_once('=')?;
+                (key.trim().rsplit('.').next() == Some("mount_program")).then(|| value.trim().to_owned())
+            };
+            self.mount_program = options
+                .iter()
+                .filter_map(toml::Value::as_str)
+                .filter_map(program)
+                .next_back()
+                .filter(|p| !p.is_empty());
+        }
+        if let Some(repair) = crio.get("internal_repair").and_then(toml::Value::as_bool) {
+            self.internal_repair = repair;
+        }
+        let Some(runtime) = crio.get("runtime") else { return };
+        if let Some(default) = runtime.get("default_runtime").and_then(toml::Value::as_str) {
+            self.default_runtime = default.to_owned();
+        }
+        for (name, handler) in runtime.get("runtimes").and_then(toml::Value::as_table).into_iter().flatten() {
+            let path = handler.get("runtime_path").and_then(toml::Value::as_str).unwrap_or_default();
+            self.runtimes.insert(name.clone(), path.to_owned());
+        }
+    }
+
+    /// Whether pods that name no handler run by layerseal.
+    pub fn runs_by_layerseal(&self) -> bool {
+        self.runtimes.get(&self.default_runtime).is_some_and(|path| is_ours(path))
+    }
+
+    /// The handlers that leave it out.
+    pub fn others(&self) -> Vec<&str> {
+        let mut others: Vec<&str> =
+            self.runtimes.iter().filter(|(_, path)| !is_ours(path)).map(|(name, _)| name.as_str()).collect();
+        if !self.runtimes.contains_key(&self.default_runtime) {
+            others.push(&self.default_runtime);
+        }
+        others
+    }
+}
+
+/// Whether a program is layerseal as a runtime, by its name.
+fn is_ours(path: &str) -> bool {
+    PathBuf::from(path).file_name().is_some_and(|name| name.to_string_lossy().ends_with("layerseal-runtime"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crio_is_read_as_it_reads_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let found = || crio(dir.path());
+        assert_eq!(found(), None);
+        write("etc/crio/crio.conf.d/50-layerseal.conf", include_str!("../../hooks/crio/crio.conf"));
+        assert_eq!(found(), None, "what `make install` puts there is no CRI-O");
+        write("usr/bin/crio", "");
+        let plain = found().unwrap();
+        assert!(plain.internal_repair && plain.mount_program.is_none() && !plain.runs_by_layerseal());
+        assert_eq!(plain.others(), ["crun"]);
+        write(
+            "etc/crio/crio.conf",
+            "[crio]\nstorage_option = [\"overlay.mount_program=/usr/bin/layerseal\", \"a=b\"]\ninternal_repair = false\n",
+        );
+        let found_now = found().unwrap();
+        assert_eq!(found_now.mount_program.as_deref(), Some("/usr/bin/layerseal"));
+        assert!(!found_now.internal_repair);
+        write("etc/crio/crio.conf.d/60.conf", "[crio]\nstorage_option = []\ninternal_repair = true\n");
+        let found_now = found().unwrap();
+        assert!(
+            found_now.mount_program.is_none() && found_now.internal_repair,
+            "a later list takes the place of the earlier"
+        );
+        write("etc/crio/crio.conf.d/10.conf", include_str!("../../contrib/crio/10-layerseal-runtime.conf"));
+        let found_now = found().unwrap();
+        assert!(found_now.runs_by_layerseal(), "{found_now:?}");
+        assert_eq!(found_now.others(), [""; 0]);
+        write("etc/crio/crio.conf.d/70.conf", "[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/bin/runc\"\n");
+        assert_eq!(found().unwrap().others(), ["runc"]);
+        write("etc/crio/crio.conf.d/80.conf", "[crio.runtime]\ndefault_runtime = \"runc\"\n");
+        assert!(!found().unwrap().runs_by_layerseal());
+    }
+}

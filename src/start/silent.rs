@@ -1,0 +1,77 @@
+//! Registries that did not answer: starts wait for none of them again for a while, be it that each fails for that. A pull is
+//! a sign that it answers again, and so is any other change of the store's images.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::BlobDigest;
+use crate::mount::runtime_dir;
+use crate::report::{Case, Refusal};
+use crate::sys::{files, process};
+
+/// Beneath `/run/layerseal`.
+const DIRECTORY: &str = "silent";
+/// A few words.
+const MAX_NOTE: u64 = 16 << 10;
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    host: String,
+    /// In seconds since 1970.
+    at: i64,
+    /// What went wrong.
+    why: String,
+}
+
+/// What is known of them, for the images of one store.
+pub(super) struct Silent {
+    dir: Option<OwnedFd>,
+    retry: Duration,
+    /// When the store's images were changed last.
+    changed: i64,
+}
+
+impl Silent {
+    pub(super) fn of(store: &Path, retry: Duration) -> Self {
+        let changed = rustix::fs::stat(store.join("overlay-images/images.json")).map_or(0, |stat| stat.st_mtime);
+        Self { dir: runtime_dir(DIRECTORY).ok(), retry, changed }
+    }
+
+    /// Why `host` is not to be asked now.
+    pub(super) fn check(&self, host: &str) -> Option<Refusal> {
+        let file = files::open_file_at(self.dir.as_ref()?, name(host)).ok()?;
+        let note: Note = serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()?;
+        let ago = process::now() - note.at;
+        let retry = i64::try_from(self.retry.as_secs()).unwrap_or(i64::MAX);
+        // Of the second in which the images were changed nobody knows what came first.
+        let counts = (0..retry).contains(&ago) && self.changed < note.at && note.host == host;
+        counts.then(|| {
+            let why = format!("it did not answer {ago} s ago, and is asked again in {} s: {}", retry - ago, note.why);
+            Refusal::new(Case::C17Network, host, why)
+        })
+    }
+
+    /// Remembers that `host` did not answer, where that is what happened.
+    pub(super) fn note(&self, host: &str, refusal: &Refusal) {
+        let Some(dir) = self.dir.as_ref().filter(|_| matches!(refusal.case(), Case::C03Slow | Case::C17Network)) else {
+            return;
+        };
+        let note = Note { host: host.to_owned(), at: process::now(), why: refusal.detail().to_owned() };
+        let written = serde_json::to_vec(&note).map_err(std::io::Error::from);
+        if let Err(e) = written.and_then(|text| files::write_atomic(dir, &name(host), 0o600, &text)) {
+            log::debug!("{DIRECTORY}: {e}");
+        }
+    }
+
+    /// It answered.
+    pub(super) fn forget(&self, host: &str) {
+        let _ = self.dir.as_ref().map(|dir| rustix::fs::unlinkat(dir, name(host), rustix::fs::AtFlags::empty()));
+    }
+}
+
+fn name(host: &str) -> String {
+    BlobDigest::of(host.as_bytes()).hex()[..32].to_owned()
+}

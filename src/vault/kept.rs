@@ -1,0 +1,104 @@
+//! Seals that this host has accepted, outside of the vault: the vault is in the graph root, and that is removed by whoever
+//! removes podman's or CRI-O's store, CRI-O itself after a power cut. Images come back by a pull, and their seals from here,
+//! with the registry reachable or not. They are as much as any seal that is found: nothing, before it is verified.
+//!
+//! ```text
+//! /var/lib/layerseal/seals/blobs/sha256/…               manifests of seals, signatures, statements; no EROFS images
+//!                          images/<manifest>/<seal>     the seals of an image
+//! ```
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Vault;
+use crate::digest::BlobDigest;
+use crate::oci::{BlobStore, Budget};
+use crate::report::{Refusal, Result};
+use crate::sys::files;
+
+const BASE: &str = "/var/lib/layerseal";
+const DIRECTORY: &str = "seals";
+/// Bytes of one blob: signatures and statements have a few thousand, and the EROFS images that some seals carry are made of
+/// the layers again.
+const MAX_BLOB: u64 = 1 << 20;
+/// Images: a host has no more in years, and each takes some 20 kB.
+const MAX_IMAGES: usize = 10_000;
+
+/// What a seal's manifest refers to, whatever its kind.
+#[derive(Deserialize)]
+struct Parts {
+    config: Option<Part>,
+    #[serde(default)]
+    layers: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    digest: String,
+    size: u64,
+}
+
+/// Keeps a seal of `image` that was accepted. A seal that is kept is not written again.
+///
+/// # Errors
+/// [`crate::report::Case::Io`] and those of reading blobs.
+pub fn keep_seal(vault: &Vault, image: &BlobDigest, seal: &BlobDigest) -> Result<()> {
+    let place = Path::new(BASE).join(DIRECTORY);
+    let io = |e: std::io::Error| Refusal::io(place.display().to_string(), e);
+    let marker = place.join("images").join(image.hex()).join(seal.hex());
+    if marker.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(BASE).map_err(io)?;
+    let root = files::make_dir_at(files::open_dir(Path::new(BASE)).map_err(io)?, DIRECTORY).map_err(io)?;
+    let images = files::make_dir_at(&root, "images").map_err(io)?;
+    if files::names(&images).map_err(io)?.len() >= MAX_IMAGES {
+        log::info!("{}: full", place.display());
+        return Ok(());
+    }
+    let store = BlobStore::create(&root, &place)?;
+    let raw = vault.store().read(seal, None, Budget::STANDARD.manifest)?;
+    for digest in small(&raw) {
+        // One that is not here was not needed.
+        if let Ok(bytes) = vault.store().read(&digest, None, MAX_BLOB) {
+            store.write(&bytes)?;
+        }
+    }
+    store.write(&raw)?;
+    let own = files::make_dir_at(&images, &image.hex()).map_err(io)?;
+    files::write_atomic(own, &seal.hex(), 0o644, b"").map_err(io)
+}
+
+/// Brings the seals of `image` that are kept into the vault; whether there are any that it did not have.
+///
+/// # Errors
+/// [`crate::report::Case::Io`]: of writing to the vault. What cannot be read is not there.
+pub fn bring_kept(vault: &Vault, image: &BlobDigest) -> Result<bool> {
+    let place = Path::new(BASE).join(DIRECTORY);
+    let Ok(root) = files::open_dir(&place) else { return Ok(false) };
+    let Ok(store) = BlobStore::open(&root, &place) else { return Ok(false) };
+    let own = files::open_dir_at(&root, format!("images/{}", image.hex()));
+    let names = own.and_then(files::names).unwrap_or_default();
+    let seals = names.iter().filter_map(|name| BlobDigest::from_hex(name.to_str()?).ok());
+    let had = vault.seals(image, &Budget::STANDARD)?;
+    let mut brought = false;
+    for seal in seals.filter(|seal| !had.contains(seal)).take(Budget::STANDARD.seals) {
+        let Ok(raw) = store.read(&seal, None, Budget::STANDARD.manifest) else { continue };
+        for digest in small(&raw) {
+            if let Ok(bytes) = store.read(&digest, None, MAX_BLOB) {
+                vault.store().write(&bytes)?;
+            }
+        }
+        vault.add_seal(image, &raw)?;
+        brought = true;
+    }
+    Ok(brought)
+}
+
+/// The blobs of a seal but for large ones.
+fn small(raw: &[u8]) -> Vec<BlobDigest> {
+    let Ok(Parts { config, layers }) = serde_json::from_slice(raw) else { return Vec::new() };
+    let all = config.into_iter().chain(layers).filter(|part| part.size <= MAX_BLOB);
+    all.filter_map(|part| part.digest.parse().ok()).collect()
+}

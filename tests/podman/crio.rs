@@ -1,0 +1,231 @@
+//! Bundles as CRI-O 1.37 writes them, and layerseal as the runtime that conmon runs: native overlays, no hook and no mount
+//! program. CRI-O itself is not here.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::common;
+use crate::image::{APP, FRESH};
+use crate::podman::{Podman, Program, default_policy};
+use crate::ready;
+
+/// With each runtime that is here behind it.
+fn with_layerseal_as_runtime(what: &str, test: impl Fn(&Podman, &'static str)) {
+    if !ready(what) {
+        return;
+    }
+    let podman = Podman::with_both(Program::Runtime);
+    for runtime in ["crun", "runc"] {
+        if podman.host.command(runtime, &["--version"]).output().is_ok_and(|o| o.status.success()) {
+            podman.runtime(runtime);
+            test(&podman, runtime);
+        } else {
+            println!("SKIPPED {what} with {runtime}: it is not installed");
+        }
+    }
+}
+
+/// A container of CRI-O 1.37 (callers: config.json 1.3.0), and its sandbox's directory.
+struct CriO<'a> {
+    podman: &'a Podman,
+    runtime: &'static str,
+    id: String,
+    merged: String,
+    config: Value,
+}
+
+impl<'a> CriO<'a> {
+    fn new(podman: &'a Podman, runtime: &'static str, image: &str, sandbox: bool) -> Self {
+        let id = podman.ok(&["create", image, "sleep", "1000"]).trim().to_owned();
+        let merged = podman.ok(&["mount", &id]).trim().to_owned();
+        // CRI-O writes into the container's root as the host's root before the runtime runs.
+        podman.host.sh(&format!("mkdir -p '{merged}/etc' '{merged}/proc'; ln -sfn /proc/mounts '{merged}/etc/mtab'"));
+        let config = if sandbox { Self::sandbox(&id, &merged) } else { Self::container(&id, &merged) };
+        Self { podman, runtime, id, merged, config }
+    }
+
+    fn common(id: &str, merged: &str, kind: &str) -> Value {
+        let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
+        json!({
+            // What bookworm has knows no later one.
+            "ociVersion": if Podman::version() < (5, 0) { "1.0.2" } else { "1.3.0" },
+            "process": {
+                "user": {"uid": 0, "gid": 0, "additionalGids": [0]}, "cwd": "/",
+                "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=pod", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            },
+            "root": {"path": merged},
+            "hostname": "pod",
+            "mounts": [
+                mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+                mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+                mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+                mount("/etc/hostname", "bind", "/etc/hostname", &["ro", "bind", "nodev", "nosuid", "noexec"]),
+            ],
+            "annotations": {
+                "io.container.manager": "cri-o",
+                "io.kubernetes.cri-o.ContainerID": id,
+                "io.kubernetes.cri-o.ContainerType": kind,
+                "io.kubernetes.cri-o.MountPoint": merged,
+                "io.kubernetes.cri-o.SandboxID": "1".repeat(64),
+                "io.kubernetes.pod.namespace": "default",
+            },
+            "linux": {
+                "namespaces": [{"type": "pid"}, {"type": "ipc", "path": "/var/run/ipcns/1"}, {"type": "uts", "path": "/var/run/utsns/1"}, {"type": "mount"}],
+                "cgroupsPath": format!("/crio-{id}"),
+                "resources": {"devices": [{"access": "rwm", "allow": false}]},
+            },
+        })
+    }
+
+    fn container(id: &str, merged: &str) -> Value {
+        let mut config = Self::common(id, merged, "container");
+        config["process"]["args"] = json!(["cat", "/etc/gone/again"]);
+        config["process"]["oomScoreAdj"] = 1000.into();
+        config["annotations"]["io.kubernetes.cri-o.ImageName"] = APP.into();
+        config["annotations"]["io.kubernetes.cri-o.ImageRef"] = "0".repeat(64).into();
+        config
+    }
+
+    fn sandbox(id: &str, merged: &str) -> Value {
+        let mut config = Self::common(id, merged, "sandbox");
+        config["process"]["args"] = json!(["cat", "/etc/gone/again"]);
+        config["root"]["readonly"] = true.into();
+        config["hooks"] = Value::Null;
+        // Its process begins the namespaces that its containers share.
+        config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]);
+        config
+    }
+
+    /// As conmon runs it: the bundle is in the run root, and the runtime gets three arguments before the verb.
+    fn run(&self) -> Output {
+        let dir = format!("/run/containers/storage/overlay-containers/{}/userdata", self.id);
+        let host = &self.podman.host;
+        host.write(&format!("{dir}/config.json"), self.config.to_string());
+        // Namespaces by path, as CRI-O pins them.
+        host.sh("mkdir -p /run/ipcns /run/utsns; [ -e /var/run ] || ln -s /run /var/run; for n in ipc uts; do grep -q /${n}ns/1 /proc/self/mountinfo || { touch /run/${n}ns/1; unshare --$n=/run/${n}ns/1 true; }; done");
+        host.sh("rm -rf /run/layerseal/hooks");
+        let no_cgroup = if self.runtime == "crun" { &["--cgroup-manager=disabled"][..] } else { &[] };
+        let args = [&["--root=/run/runtime"], no_cgroup, &["run", "--bundle", &dir, &self.id]].concat();
+        let output = host.command("/var/tmp/layerseal-runtime", &args).output().unwrap();
+        let _ = host
+            .command("/var/tmp/layerseal-runtime", &["--root=/run/runtime", "delete", "--force", &self.id])
+            .output();
+        output
+    }
+
+    #[track_caller]
+    fn starts(&self) -> String {
+        let output = self.run();
+        let error = String::from_utf8_lossy(&output.stderr);
+        let last = |stage| self.podman.last(stage);
+        assert!(output.status.success(), "{}: {error} {:?} {:?}", self.runtime, last("runtime"), last("createRuntime"));
+        assert_eq!([last("runtime").0, last("createRuntime").0], ["allowed", "allowed"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[track_caller]
+    fn refused(&self, cases: &[&str]) {
+        let output = self.run();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{} started", self.runtime);
+        let (decision, case) = self.podman.last("runtime");
+        assert!(decision == "refused" && cases.contains(&case.as_str()), "{case} {error}");
+        assert!(error.starts_with("layerseal: ") && error.trim_end().ends_with(&format!("[R-{case}]")), "{error}");
+        println!("refused as it must be: {}: {error}", self.runtime);
+    }
+
+    fn remove(self) {
+        self.podman.run(&["umount", "-f", &self.id]);
+        self.podman.run(&["rm", "-f", "-t", "0", &self.id]);
+    }
+}
+
+#[test]
+fn containers_and_sandboxes_of_cri_o_start_with_layerseal_as_runtime() {
+    with_layerseal_as_runtime("CRI-O's bundles", |podman, runtime| {
+        for sandbox in [false, true] {
+            let bundle = CriO::new(podman, runtime, APP, sandbox);
+            assert_eq!(bundle.starts(), "app\n");
+            // As a container that was restarted, and one that the store mounted anew.
+            assert_eq!(bundle.starts(), "app\n");
+            podman.ok(&["umount", "-f", &bundle.id]);
+            podman.ok(&["mount", &bundle.id]);
+            assert_eq!(bundle.starts(), "app\n");
+            let mut bundle = bundle;
+            let look = "grep ' / / ' /proc/self/mountinfo | cut -d ' ' -f 6";
+            bundle.config["process"]["args"] = json!(["sh", "-c", look]);
+            for readonly in [false, true] {
+                bundle.config["root"]["readonly"] = readonly.into();
+                let flags = bundle.starts();
+                let has = |flag: &str| flags.trim().split(',').any(|f| f == flag);
+                // runc remounts a read-only root when it has changed to it, where no hook of the host is called any more.
+                let kept = has("nodev") || (runtime == "runc" && readonly);
+                assert!(kept && has("ro") == readonly, "{runtime}: {flags}");
+            }
+            bundle.remove();
+            let bundle = CriO::new(podman, runtime, FRESH, sandbox);
+            podman.policy(
+                &(default_policy() + "[[rule]]\nimage = \"registry.example.com/acme/fresh\"\ntrust = [\"other\"]\n"),
+            );
+            podman.host.write("/etc/layerseal/trust.d/other/other.crt", common::stranger().cert.to_pem().unwrap());
+            bundle.refused(&["E07"]);
+            podman.policy(&default_policy());
+            bundle.remove();
+        }
+        assert_eq!(podman.container_mounts(), [""; 0]);
+    });
+}
+
+#[test]
+fn o03_roots_that_were_changed_do_not_start_with_layerseal_as_runtime() {
+    with_layerseal_as_runtime("changed roots", |podman, runtime| {
+        let bundle = CriO::new(podman, runtime, APP, false);
+        let merged = bundle.merged.clone();
+        let other = CriO::new(podman, runtime, FRESH, false);
+        assert_eq!(other.starts(), "fresh\n");
+        let bind = format!("mount --bind '{}' '{merged}'", other.merged);
+        let tmpfs = format!("mount -t tmpfs tmpfs '{merged}'; mkdir -p '{merged}/etc' '{merged}/proc' '{merged}/dev'");
+        let within = format!("mount -t tmpfs tmpfs '{merged}/opt'");
+        let part = format!("mount --bind '{merged}/usr' '{merged}'");
+        for (what, target, cases) in [
+            (bind, merged.clone(), &["O03"][..]),
+            (tmpfs, merged.clone(), &["O06"]),
+            (within, format!("{merged}/opt"), &["O06"]),
+            (part, merged.clone(), &["O06", "O03"]),
+        ] {
+            podman.host.sh(&what);
+            bundle.refused(cases);
+            podman.host.sh(&format!("umount '{target}'"));
+        }
+        // Another container's root, and none at all.
+        let mut stranger =
+            CriO { config: bundle.config.clone(), merged: other.merged.clone(), id: bundle.id.clone(), ..bundle };
+        stranger.config["root"]["path"] = other.merged.clone().into();
+        stranger.refused(&["O03"]);
+        stranger.config["root"]["path"] = "/usr".into();
+        stranger.refused(&["O01"]);
+        // As buildah does it: bound into a bundle that is in no store. Verified where it is, it is.
+        let bound = |stranger: &mut CriO<'_>, from: &str| {
+            let place = "/var/tmp/build/mnt/rootfs";
+            podman.host.sh(&format!("mkdir -p {place}; mount --bind '{from}' {place}"));
+            stranger.config["root"]["path"] = place.into();
+            podman.host.write("/var/tmp/build/config.json", stranger.config.to_string());
+            let no_cgroup = if runtime == "crun" { &["--cgroup-manager=disabled"][..] } else { &[] };
+            let args = [&["--root=/run/runtime"], no_cgroup, &["run", "--bundle", "/var/tmp/build", "build"]].concat();
+            let output = podman.host.command("/var/tmp/layerseal-runtime", &args).output().unwrap();
+            podman.host.sh(&format!("umount {place}"));
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (started, error) = bound(&mut stranger, &other.merged);
+        assert!(started, "{error}");
+        let (started, error) = bound(&mut stranger, &merged);
+        assert!(!started && error.contains("[R-O01]"), "{error}");
+        stranger.config["root"]["path"] = "relative".into();
+        stranger.refused(&["O05", "O01"]);
+        stranger.config["root"] = Value::Null;
+        stranger.refused(&["O05"]);
+        stranger.remove();
+        other.remove();
+    });
+}
