@@ -332,3 +332,53 @@ fn l05_the_clock_is_a_year_back_or_ten_years_ahead() {
         bench.run(&["umount", "root"]).ok();
     }
 }
+
+/// What the kernel keeps with every file is known before the first gets it: nothing is begun that has no room.
+#[test]
+fn x10_room_for_trees_is_looked_for_before_the_first_is_made() {
+    const NAME: &str = "registry.example.com/acme/large";
+    if !new_enough() {
+        return;
+    }
+    let disk =
+        Disk::formatted(96, &["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-O", "verity"], "loop");
+    // What ext4 keeps back for itself counts as free (ext4(5), "reserved_clusters").
+    for kept in
+        fs::read_dir("/sys/fs/ext4").unwrap().flatten().filter(|e| e.file_name().to_string_lossy().contains("loop"))
+    {
+        fs::write(kept.path().join("reserved_clusters"), "0").unwrap();
+    }
+    let bench = disk.bench();
+    let small = (0..8).map(|n| crate::common::Entry::file(&format!("a{n}"), vec![n; 20_000]));
+    let entries: Vec<_> = small.chain(Some(crate::common::Entry::file("large", vec![b'l'; 8 << 20]))).collect();
+    crate::common::Layout::new(&bench.path("large"), &[crate::common::Layer::new(&entries)]);
+    bench.signer("signer", signer());
+    bench.run(&["sign", "oci:large", "--cert", "signer.crt", "--key", "signer.key", "--identity", NAME]).ok();
+    assert!(crate::host::copy_into_store(&bench, "large", NAME));
+    let policy = ENFORCE.replace("verity = \"off\"", "verity = \"require\"");
+    let Some(host) = Host::in_bench(bench, &policy) else { return };
+    let name = format!("{NAME}:v1");
+    let seals_only = ["prepare", &name, "--seal", "oci:large", "--seals-only"];
+    let file = host.of(&host.image(NAME).layers[0], "diff/a0");
+    let fill = || {
+        let filler = disk.mount_point().join("filler");
+        let file = File::create(&filler).unwrap();
+        let found = rustix::fs::statvfs(&filler).unwrap();
+        // The large one's tree takes 33 blocks (64 digests of SHA-512 in each).
+        let mut size = found.f_bfree * found.f_frsize - (96 << 10);
+        while rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size).is_err() {
+            size -= 4096;
+        }
+        filler
+    };
+    host.layerseal(&seals_only);
+    let filler = fill();
+    let refused = host.verb(&["prepare", &name]);
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.stderr.contains("164 KiB are needed, ") && refused.stderr.contains("[R-X10]"), "{refused:?}");
+    let untouched = verity::measure(&File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap_err();
+    assert_eq!(untouched.case(), Case::G01Missing);
+    fs::remove_file(&filler).unwrap();
+    host.layerseal(&["prepare", &name]);
+    verity::measure(&File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap();
+}
