@@ -376,9 +376,9 @@ fn x10_room_for_trees_is_looked_for_before_the_first_is_made() {
     let refused = host.verb(&["prepare", &name]);
     assert_eq!(refused.code, 6, "{refused:?}");
     assert!(refused.stderr.contains("164 KiB are needed, ") && refused.stderr.contains("[R-X10]"), "{refused:?}");
-    let untouched = verity::measure(&File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap_err();
+    let untouched = verity::measure(File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap_err();
     assert_eq!(untouched.case(), Case::G01Missing);
     fs::remove_file(&filler).unwrap();
     host.layerseal(&["prepare", &name]);
-    verity::measure(&File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap();
+    verity::measure(File::open(&file).unwrap(), Algorithm::Sha512, "a0").unwrap();
 }
