@@ -61,8 +61,10 @@ int gettimeofday(struct timeval *restrict out, void *restrict zone) {
 fn shim() -> Option<&'static str> {
     static MADE: OnceLock<Option<String>> = OnceLock::new();
     MADE.get_or_init(|| {
-        let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("clock.{}", std::process::id()));
+        let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("clock-{}", std::process::id()));
         let (source, library) = (place.with_extension("c"), place.with_extension("so"));
+        // The same for all runs, and whole at any time.
+        let kept = place.with_file_name("clock.so");
         std::fs::write(&source, SHIM).unwrap();
         let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
         let _ = std::fs::remove_file(source);
@@ -70,7 +72,8 @@ fn shim() -> Option<&'static str> {
             println!("SKIPPED wrong clocks: no C compiler");
             return None;
         }
-        Some(library.display().to_string())
+        std::fs::rename(library, &kept).unwrap();
+        Some(kept.display().to_string())
     })
     .as_deref()
 }
