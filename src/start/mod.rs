@@ -9,6 +9,7 @@
 mod fetch;
 mod image;
 mod layers;
+mod proof;
 mod swap;
 mod uppers;
 mod written;
@@ -31,6 +32,7 @@ use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, Swap, prepare_image, vault_of};
+pub use proof::prove;
 pub use swap::swap;
 pub use written::Written;
 
