@@ -213,6 +213,7 @@ cases! {
     G08Unchecked = "G08", CannotEnforce, "this kernel does not verify signatures", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES";
     G09Restricted = "G09", CannotEnforce, "the .fs-verity keyring takes no certificate", "add certificates before `layerseal keyring restrict`";
     G09Keyring = "G09", CannotEnforce, "the .fs-verity keyring cannot be used", "use a kernel with CONFIG_FS_VERITY_BUILTIN_SIGNATURES, as root";
+    G10Proof = "G10", CannotEnforce, "this kernel does not do what verity=require promises", "use another kernel; see `layerseal doctor`";
 
     // H: building images.
     H03Path = "H03", Rejected, "the layer holds a path that cannot be used", "rebuild the image";

@@ -9,6 +9,7 @@
 mod fetch;
 mod image;
 mod layers;
+mod proof;
 mod silent;
 mod swap;
 mod uppers;
@@ -33,6 +34,7 @@ use crate::verify::Waiver;
 
 pub use fetch::{fetch_seals, repositories};
 pub use image::{Prepared, Swap, prepare_image, vault_of};
+pub use proof::prove;
 pub use swap::{asked_of_mounted, swap};
 pub use written::Written;
 

@@ -336,10 +336,22 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
 
 /// What `uname -r` says, as two numbers.
 pub fn kernel_version() -> (u32, u32) {
-    let release = rustix::system::uname();
-    let release = release.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    let (major, minor, _) = kernel_release();
+    (major, minor)
+}
+
+/// The same with the number of the stable release.
+pub fn kernel_release() -> (u32, u32, u32) {
+    numbers(&rustix::system::uname().release().to_string_lossy())
+}
+
+/// The three numbers that a release begins with; what is no number counts as none. What distributions append to a
+/// pre-release, or write after the third number, is left out.
+fn numbers(release: &str) -> (u32, u32, u32) {
+    let plain = release.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+    let mut numbers = plain.split('.').map(|n| n.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
 }
 
 /// Whether the kernel said that it cannot do this at all, rather than not now.
@@ -350,6 +362,20 @@ pub fn is_unsupported(e: Errno) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_of_kernels() {
+        for (release, expected) in [
+            ("6.12.57+deb13-cloud-amd64", (6, 12, 57)),
+            ("7.0.6", (7, 0, 6)),
+            ("7.0.0-rc6", (7, 0, 0)),
+            ("7.0-rc1+", (7, 0, 0)),
+            ("6.1.0-40-amd64", (6, 1, 0)),
+            ("x", (0, 0, 0)),
+        ] {
+            assert_eq!(numbers(release), expected, "{release}");
+        }
+    }
 
     /// Lines of hosts with SELinux: Fedora's with podman's own overlay, refpolicy's with one of ours, and the labels
     /// that a filesystem has of its own.

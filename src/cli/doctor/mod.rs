@@ -14,7 +14,7 @@ use crate::policy::{Directories, Policy, Top};
 use crate::prepare;
 use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
-use crate::sys::mounts::{Configure, kernel_version};
+use crate::sys::mounts::{Configure, kernel_release};
 use crate::sys::{files, process, verity};
 use crate::vault::Vault;
 
@@ -52,7 +52,8 @@ impl State {
 pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> {
     let kernel = [root(), kernel(), erofs(), overlay(), filesystem(home), signatures(), keys(), required()];
     let (store, found) = store::look();
-    let own = kernel.into_iter().chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
+    let own =
+        kernel.into_iter().chain(proof(home)).chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
     let checks: Vec<Check> = own.chain(hooks()).chain(crio()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
@@ -95,8 +96,15 @@ fn root() -> Check {
 }
 
 fn kernel() -> Check {
-    let (major, minor) = kernel_version();
+    judge_kernel(kernel_release())
+}
+
+fn judge_kernel((major, minor, patch): (u32, u32, u32)) -> Check {
     let found = format!("Linux {major}.{minor}");
+    if let Some(mended) = broken((major, minor, patch)) {
+        let why = format!("{found}.{patch}: the first open of each object of an image fails (verity=require)");
+        return check("kernel", State::Missing, why, format!("use Linux {mended} or newer"));
+    }
     match (major, minor) {
         (..6, _) | (6, ..6) => {
             check("kernel", State::Missing, found, "use Linux 6.6 or newer: older ones have no verity= for overlayfs")
@@ -109,6 +117,12 @@ fn kernel() -> Check {
         ),
         _ => check("kernel", State::Ok, found, ""),
     }
+}
+
+/// Kernels that take `verity=require` and do not do what it says: the first that does again. From 7.0 on overlayfs
+/// looked for the digest of a file that nobody had opened yet where it was not (f77f281b6118, mended in 7.0.7).
+fn broken(release: (u32, u32, u32)) -> Option<&'static str> {
+    ((7, 0, 0)..(7, 0, 7)).contains(&release).then_some("7.0.7")
 }
 
 fn erofs() -> Check {
@@ -149,6 +163,19 @@ fn filesystem(home: &Home) -> Check {
             Case::G06Unsupported.remedy(),
         ),
     }
+}
+
+/// What the options and versions of above are worth: see [`crate::start::prove`].
+fn proof(home: &Home) -> Option<Check> {
+    const NAME: &str = "sealed files, tried";
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    Some(match crate::start::prove(&home.vault) {
+        Ok(()) => check(NAME, State::Ok, "an object is read, and with another digest or without one it is not", ""),
+        // It comes to no mount, which the lines above say why.
+        Err(refusal) => check(NAME, State::Missing, refusal.to_string(), ""),
+    })
 }
 
 /// What the filesystem has lost of the vault: see docs/assurance.md.
@@ -398,5 +425,28 @@ fn skopeo(home: &Home) -> Check {
     match home.session().and_then(|session| session.protocol()) {
         Ok(version) => check(NAME, State::Ok, format!("proxy protocol {version}"), ""),
         Err(refusal) => check(NAME, State::Optional, refusal.detail(), Case::C16Skopeo.remedy()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_cannot_enforce_are_named() {
+        for (release, state) in [
+            ((6, 1, 0), State::Missing),
+            ((6, 6, 30), State::Optional),
+            ((6, 12, 57), State::Ok),
+            ((6, 18, 44), State::Ok),
+            ((6, 19, 14), State::Ok),
+            ((7, 0, 0), State::Missing),
+            ((7, 0, 6), State::Missing),
+            ((7, 0, 7), State::Ok),
+            ((7, 3, 0), State::Ok),
+        ] {
+            assert!(judge_kernel(release).state == state, "{release:?}");
+        }
+        assert!(judge_kernel((7, 0, 3)).remedy.contains("7.0.7"));
     }
 }

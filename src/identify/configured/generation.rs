@@ -76,28 +76,19 @@ pub(super) enum Missing {
 }
 
 /// The generations, oldest first (storage/types/options.go of what each podman is built with).
-const GENERATIONS: [Generation; 6] = [
+const GENERATIONS: [Generation; 5] = [
     // storage 1.43: 4.3.
     Generation {
         since: (0, 0),
         files: Files::One,
         own: Own::First,
-        missing: Missing::Default,
+        missing: Missing::Refused,
         transient: false,
         image_store: false,
     },
-    // 1.45: 4.4.
+    // 1.45: 4.4, 4.5.
     Generation {
         since: (4, 4),
-        files: Files::One,
-        own: Own::Last,
-        missing: Missing::Default,
-        transient: true,
-        image_store: false,
-    },
-    // 1.46: 4.5.
-    Generation {
-        since: (4, 5),
         files: Files::One,
         own: Own::Last,
         missing: Missing::Refused,

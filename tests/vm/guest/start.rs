@@ -194,3 +194,21 @@ fn g01_a_restored_graph_root_is_prepared_again() {
     std::fs::rename(&lost, &path).unwrap();
     sealed_or_nothing(&host, &container, "an object without fs-verity");
 }
+
+/// What doctor tries is what a start mounts: on this kernel it holds.
+#[test]
+fn g10_the_kernel_does_what_it_accepts() {
+    if !new_enough() {
+        return;
+    }
+    let bench = crate::common::Bench::new();
+    let vault = bench.path("vault");
+    std::fs::create_dir(&vault).unwrap();
+    layerseal::start::prove(&vault).unwrap();
+    // Nothing of it stays, nor does the mount.
+    assert_eq!(std::fs::read_dir(&vault).unwrap().count(), 0);
+    let vault = vault.to_str().unwrap();
+    let doctor = std::process::Command::new(crate::common::binary()).args(["--vault", vault, "doctor"]).output();
+    let text = String::from_utf8(doctor.unwrap().stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("ok") && line.contains("sealed files, tried")), "{text}");
+}
