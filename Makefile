@@ -80,8 +80,7 @@ install: release
 # podman and CRI-O are checked from then on.
 HOOKS = $(PREFIX)/share/layerseal/hooks
 install-hooks:
-	@for hook in podman/layerseal-precreate podman/layerseal-createRuntime podman/layerseal-createContainer \
-	    crio/layerseal-createRuntime crio/layerseal-createContainer; do \
+	@for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
 	    install -d "$(DESTDIR)$(HOOKS)/$${hook%/*}" && \
 	    sed 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|' "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
 	done

@@ -84,8 +84,6 @@ fn what_is_installed_is_found_and_goes_again() {
         (Caller::Podman, Stage::Precreate),
         (Caller::Podman, Stage::CreateRuntime),
         (Caller::CriO, Stage::CreateRuntime),
-        (Caller::Podman, Stage::CreateContainer),
-        (Caller::CriO, Stage::CreateContainer),
     ] {
         let found = installed(dir.path(), caller, stage);
         assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");

@@ -20,6 +20,7 @@ mod crio;
 mod explain;
 mod filled;
 mod images;
+mod inject;
 mod installed;
 mod precreate;
 mod root;
@@ -154,8 +155,9 @@ pub fn run(stage: Stage) -> ExitCode {
         match stage {
             Stage::CreateRuntime => create_runtime::run(&input, &mut about),
             Stage::CreateContainer | Stage::Precreate | Stage::Runtime => {
-                let outcome = precreate::run(&input, &bundle, &mut about)?;
-                // Byte for byte: podman takes it for what is to be run.
+                let (outcome, edited) = precreate::run(&input, &bundle, &mut about)?;
+                let input = edited.unwrap_or(input);
+                // podman takes it for what is to be run.
                 let stdout = std::io::stdout();
                 let mut stdout = stdout.lock();
                 let written = stdout.write_all(&input).and_then(|()| stdout.flush());
