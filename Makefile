@@ -86,8 +86,7 @@ install: release
 # podman and CRI-O are checked from then on.
 HOOKS = $(PREFIX)/share/layerseal/hooks
 install-hooks:
-	@umask 022; for hook in podman/layerseal-precreate podman/layerseal-createRuntime podman/layerseal-createContainer \
-	    crio/layerseal-createRuntime crio/layerseal-createContainer; do \
+	@umask 022; for hook in podman/layerseal-precreate podman/layerseal-createRuntime crio/layerseal-createRuntime; do \
 	    install -d "$(DESTDIR)$(HOOKS)/$${hook%/*}" && \
 	    $(INSTALLED) "hooks/$$hook.json" >"$(DESTDIR)$(HOOKS)/$$hook.json" || exit; \
 	done

@@ -91,8 +91,6 @@ fn install_and_go(prefix: &str) {
         (Caller::Podman, Stage::Precreate),
         (Caller::Podman, Stage::CreateRuntime),
         (Caller::CriO, Stage::CreateRuntime),
-        (Caller::Podman, Stage::CreateContainer),
-        (Caller::CriO, Stage::CreateContainer),
     ] {
         let found = installed(dir.path(), caller, stage);
         assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");

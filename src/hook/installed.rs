@@ -67,6 +67,23 @@ impl Caller {
     }
 }
 
+/// The program that podman runs containers by, where containers.conf names one: by a path, or by a name with a path of its own
+/// (containers.conf(5), `runtime` and `[engine.runtimes]`).
+pub fn podman_runtime(root: &Path) -> Option<String> {
+    let (mut name, mut paths) = (None, BTreeMap::new());
+    for file in Caller::Podman.files(root) {
+        let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        let Some(engine) = table.as_ref().and_then(|table| table.get("engine")) else { continue };
+        name = engine.get("runtime").and_then(toml::Value::as_str).map(str::to_owned).or(name);
+        for (name, list) in engine.get("runtimes").and_then(toml::Value::as_table).into_iter().flatten() {
+            let first = list.as_array().and_then(|list| list.first()?.as_str());
+            paths.insert(name.clone(), first.unwrap_or_default().to_owned());
+        }
+    }
+    let name = name.filter(|name| !name.is_empty())?;
+    Some(if name.starts_with('/') { name } else { paths.get(&name)?.clone() })
+}
+
 /// What is found of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -218,6 +235,20 @@ mod tests {
         assert!(matches!(installed(system.0.path(), Caller::CriO, Stage::CreateRuntime), Found::Ready(_)));
         assert_eq!(installed(system.0.path(), Caller::CriO, Stage::Precreate), Found::Nowhere);
         assert_eq!(installed(&system.0.path().join("usr"), Caller::Podman, Stage::CreateRuntime), Found::Nowhere);
+    }
+
+    #[test]
+    fn podmans_runtime_is_what_its_configuration_names() {
+        let system = System::new();
+        let found = || podman_runtime(system.0.path());
+        assert_eq!(found(), None);
+        let conf = "etc/containers/containers.conf.d/60.conf";
+        system.write(conf, include_str!("../../hooks/podman/runtime.conf"));
+        assert_eq!(found().as_deref(), Some("/usr/bin/layerseal-runtime"));
+        system.write("etc/containers/containers.conf.d/70.conf", "[engine]\nruntime = \"crun\"\n");
+        assert_eq!(found(), None, "podman looks for it itself");
+        system.write("etc/containers/containers.conf.d/80.conf", "[engine]\nruntime = \"/usr/bin/runc\"\n");
+        assert_eq!(found().as_deref(), Some("/usr/bin/runc"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod crio;
 mod explain;
 mod filled;
 mod images;
+mod inject;
 mod installed;
 mod precreate;
 mod root;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 pub use called::{Called, Since, last_call, last_of, since};
 pub use crio::{CriO, crio};
 pub use explain::{Explanation, explain};
-pub use installed::{Caller, Found, installed};
+pub use installed::{Caller, Found, installed, podman_runtime};
 pub use runtime::{Stopped, before_start};
 
 use crate::identify::{MadeFrom, Stored};
@@ -152,15 +153,22 @@ pub fn run(stage: Stage) -> ExitCode {
     let root = process::is_real_root();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
+        let mut edited = None;
         let decided = match stage {
             _ if !root => rootless(),
             Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
             Stage::CreateContainer | Stage::Precreate | Stage::Runtime => {
-                precreate::run(&input, &bundle, &mut about).or_else(unknown)
+                precreate::run(&input, &bundle, &mut about)
+                    .map(|(outcome, changed)| {
+                        edited = changed;
+                        outcome
+                    })
+                    .or_else(unknown)
             }
         };
         if decided.is_ok() && stage == Stage::Precreate {
-            // Byte for byte: podman takes it for what is to be run.
+            // podman takes it for what is to be run.
+            let input = edited.unwrap_or(input);
             let stdout = std::io::stdout();
             let mut stdout = stdout.lock();
             let written = stdout.write_all(&input).and_then(|()| stdout.flush());

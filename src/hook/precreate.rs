@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::seen::Seen;
-use super::{About, Outcome, apart, images, names, no_redirection, root};
+use super::{About, Outcome, apart, images, inject, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native, Start, Verb};
 use crate::mount::{self, Kind, Record};
@@ -22,9 +22,15 @@ struct Found {
     target: PathBuf,
 }
 
-pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<Outcome> {
+/// With the configuration, where it got the hook that keeps the root's flags.
+pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<(Outcome, Option<Vec<u8>>)> {
     let config = invoke::config(input)?;
-    look(&config, bundle, process::parent_started(), None, about)
+    let outcome = look(&config, bundle, process::parent_started(), None, about)?;
+    let edited = match outcome {
+        Outcome::Off => None,
+        _ => inject::with_hooks(input, inject::for_flags(&config))?,
+    };
+    Ok((outcome, edited))
 }
 
 /// The same for whoever else runs containers. `started` is when podman was, where that is known, and `runtime` what an OCI

@@ -111,7 +111,6 @@ impl Podman {
         host.sh("grep -q ^containers: /etc/passwd || echo containers:x:990:990::/:/bin/false >>/etc/passwd");
         if self.program.has_hooks() {
             self.hook("createRuntime");
-            self.hook("createContainer");
             self.hook("precreate");
         }
         self.storage_conf(self.program.path().as_deref(), "");
@@ -134,7 +133,6 @@ impl Podman {
     pub fn hook(&self, stage: &str) {
         let text = match stage {
             "createRuntime" => include_str!("../../hooks/podman/layerseal-createRuntime.json"),
-            "createContainer" => include_str!("../../hooks/podman/layerseal-createContainer.json"),
             _ => include_str!("../../hooks/podman/layerseal-precreate.json"),
         };
         let binary = common::binary().display().to_string();

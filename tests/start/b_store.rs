@@ -127,6 +127,7 @@ fn b04_images_that_share_their_layers() {
     // Without its seal one of them is unsealed, and the other is no help.
     let hex = second.0.as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
     std::fs::remove_dir_all(host.root.join("layerseal/images").join(&hex).join("seals")).unwrap();
+    host.sandbox.sh("rm -rf /var/lib/layerseal/seals");
     host.start_refused(&two, 3, "C07");
     starts(&host, &one);
     // The seal of the one is not one for the other.

@@ -352,6 +352,7 @@ fn b04_an_image_of_the_same_layers_lends_no_seal_to_a_container_without_a_record
     starts(&host, &container, &TOOL);
     let seals = host.root.join("layerseal/images").join(manifest(&host, &twin).hex()).join("seals");
     std::fs::rename(&seals, seals.with_extension("away")).unwrap();
+    host.sandbox.sh("rm -rf /var/lib/layerseal/seals");
     host.start_refused(&container, 4, "B04");
     // Nor does one lend another its name where it is only shown, unless nothing is asked for that.
     let lowers: Vec<String> = twin.layers.iter().map(|id| host.of(id, "diff")).collect();

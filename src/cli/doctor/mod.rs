@@ -1,3 +1,4 @@
+mod runtime;
 mod store;
 
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::cli::home::Home;
 use crate::cli::output;
 use crate::hook::{self, Caller, Found, Since, Stage};
 use crate::identify::{graph_root, mount_program};
-use crate::policy::{Directories, Policy, Top};
+use crate::policy::{Directories, Policy};
 use crate::prepare;
 use crate::report::{Case, Class};
 use crate::sys::keyring::VerityKeyring;
@@ -54,7 +55,7 @@ pub(super) fn run(home: &Home, args: &args::Doctor) -> anyhow::Result<ExitCode> 
     let (store, found) = store::look();
     let own =
         kernel.into_iter().chain(proof(home)).chain(objects(home)).chain(store).chain([policy(), podman(), restore()]);
-    let checks: Vec<Check> = own.chain(hooks()).chain(crio()).chain([skopeo(home)]).collect();
+    let checks: Vec<Check> = own.chain(hooks()).chain(runtime::checks()).chain([skopeo(home)]).collect();
     let enforces = checks.iter().all(|c| c.state != State::Missing);
     if args.json {
         let list: Vec<_> = checks
@@ -285,6 +286,9 @@ fn podman() -> Check {
         ),
         None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
+            _ if runtime::podman_has_it() => {
+                check(NAME, State::Ok, "none: the runtime replaces podman's own mounts", "")
+            }
             _ => check(NAME, State::Optional, "none: podman mounts without us", remedy),
         },
     }
@@ -298,6 +302,9 @@ fn restore() -> Check {
     const PLACES: [&str; 6] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin", "/bin"];
     if mount_program().is_some_and(|p| p.ends_with("/layerseal")) {
         return check(NAME, State::Ok, "the mount_program sees what is restored", "");
+    }
+    if runtime::podman_has_it() {
+        return check(NAME, State::Ok, "layerseal is the runtime, and sees what is restored", "");
     }
     let crun = PLACES.iter().map(|place| Path::new(place).join("crun")).find(|path| path.exists());
     let version = crun.and_then(|crun| std::process::Command::new(crun).arg("--version").output().ok());
@@ -328,51 +335,6 @@ fn hooks() -> Vec<Check> {
     ]
 }
 
-/// CRI-O, where there is one: by what its configuration says.
-fn crio() -> Vec<Check> {
-    const NAME: &str = "CRI-O's mount_program";
-    let Some(crio) = hook::crio(Path::new("/")) else { return Vec::new() };
-    let mut checks = Vec::new();
-    let others = crio.others().join(", ");
-    checks.push(match (crio.runs_by_layerseal(), others.is_empty()) {
-        (true, true) => {
-            check("CRI-O's runtime", State::Ok, format!("{}, which is layerseal", crio.default_runtime), "")
-        }
-        (true, false) => check(
-            "CRI-O's runtime",
-            State::Optional,
-            format!(
-                "{}, which is layerseal; pods that name another handler run without: {others}",
-                crio.default_runtime
-            ),
-            "give each handler's runtime_path to layerseal-runtime, or take the handler out",
-        ),
-        (false, _) => check(
-            "CRI-O's runtime",
-            State::Optional,
-            format!("{}, which is not layerseal", crio.default_runtime),
-            "contrib/crio has the handler; README, \"With CRI-O\", says why it is better than a mount_program",
-        ),
-    });
-    let program = crio.mount_program.clone().or_else(mount_program);
-    let ours = program.filter(|program| program.ends_with("/layerseal"));
-    let fuse = Policy::load(&Directories::system()).is_ok_and(|policy| policy.mount().top == Top::FuseOverlayfs);
-    checks.extend(ours.map(|program| match crio.internal_repair && !fuse {
-        true => check(
-            NAME,
-            State::Missing,
-            format!("{program}, and internal_repair is on: after an unclean end CRI-O removes the whole graph root"),
-            "take layerseal as the runtime and no mount_program; or internal_repair = false in [crio] of crio.conf, or \
-             top = \"fuse-overlayfs\" in the policy's [mount]",
-        ),
-        false => check(NAME, State::Ok, program, ""),
-    }));
-    if !crio.runs_by_layerseal() {
-        checks.push(one_hook("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
-    }
-    checks
-}
-
 fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
     const REMEDY: &str =
         "`make install` puts program, hooks and their configuration in their places, see hooks/README.md";
@@ -380,6 +342,9 @@ fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
         (Found::Broken(why), _) => check(name, State::Missing, why, REMEDY),
         (Found::Nowhere, Stage::Precreate) if mount_program().is_some_and(|p| p.ends_with("/layerseal")) => {
             check(name, State::Ok, "none, and not needed with the mount_program", "")
+        }
+        (Found::Nowhere, _) if caller == Caller::Podman && runtime::podman_has_it() => {
+            check(name, State::Ok, "none, and not needed where layerseal is the runtime", "")
         }
         (Found::Nowhere, _) => {
             check(name, State::Optional, "none: containers start on roots that nobody verified", REMEDY)

@@ -1,0 +1,117 @@
+//! Hooks of this program in a container's configuration, where nobody else has put them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::Stage;
+use crate::invoke::{Config, IdMapping};
+use crate::oci::strict_json;
+use crate::report::{Case, Refusal, Result};
+use crate::sys::child::OWN;
+
+/// The hook that a container needs for its flags; none for one with user IDs of its own: there the kernel keeps them, and crun
+/// runs the hook in a bundle that it cannot change to.
+pub(super) fn for_flags(config: &Config) -> &'static [Stage] {
+    if config.uids == IdMapping::None { &[Stage::CreateContainer] } else { &[] }
+}
+
+/// The configuration with the hooks of this very program behind all others of their stages: what those mounted is looked at
+/// too. `None` where they are there.
+pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8>>> {
+    let own = own_path()?;
+    let mut config = strict_json::value(input, "config.json")?;
+    let shape = || Refusal::new(Case::O05Call, "config.json", "hooks are not what they must be");
+    let hooks = config.as_object_mut().ok_or_else(shape)?.entry("hooks").or_insert(Value::Null);
+    if hooks.is_null() {
+        *hooks = json!({});
+    }
+    let hooks = hooks.as_object_mut().ok_or_else(shape)?;
+    let mut changed = false;
+    for &stage in stages {
+        let list = hooks.entry(stage.name()).or_insert(Value::Null);
+        if list.is_null() {
+            *list = json!([]);
+        }
+        let list = list.as_array_mut().ok_or_else(shape)?;
+        if list.last().is_some_and(|hook| is_own(hook, stage, &own)) {
+            continue;
+        }
+        // One of ours before others is none that sees everything.
+        list.retain(|hook| !is_own(hook, stage, &own));
+        list.push(json!({"path": own, "args": ["layerseal", "hook", stage.name()]}));
+        changed = true;
+    }
+    if !changed {
+        return Ok(None);
+    }
+    serde_json::to_vec(&config).map(Some).map_err(|e| Refusal::io("config.json", e))
+}
+
+fn is_own(hook: &Value, stage: Stage, own: &Path) -> bool {
+    let words = hook["args"].as_array().map(|args| args.iter().skip(1).filter_map(Value::as_str).collect::<Vec<_>>());
+    words.is_some_and(|words| words == ["hook", stage.name()])
+        && hook["path"].as_str().is_some_and(|path| std::fs::canonicalize(path).is_ok_and(|path| path == own))
+}
+
+/// Where this program is. Where it was replaced while it ran: the new one.
+fn own_path() -> Result<PathBuf> {
+    let path = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;
+    let shown = path.display().to_string();
+    let path = PathBuf::from(shown.strip_suffix(" (deleted)").unwrap_or(&shown));
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(Refusal::new(Case::Bug, shown, "this program is gone, and no hook can be named")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [Stage; 2] = [Stage::CreateRuntime, Stage::CreateContainer];
+
+    fn hooks(text: &str) -> Option<Value> {
+        with_hooks(text.as_bytes(), &BOTH)
+            .unwrap()
+            .map(|text| serde_json::from_slice::<Value>(&text).unwrap()["hooks"].clone())
+    }
+
+    #[test]
+    fn the_hooks_are_the_last_of_their_stages() {
+        let own = own_path().unwrap();
+        let ours = |stage: &str| json!({"path": own, "args": ["layerseal", "hook", stage]});
+        let (first, second) = (ours("createRuntime"), ours("createContainer"));
+        for none in ["{}", "{\"hooks\":null}", "{\"hooks\":{}}", "{\"hooks\":{\"createRuntime\":null}}"] {
+            assert_eq!(hooks(none), Some(json!({"createRuntime": [first], "createContainer": [second]})), "{none}");
+        }
+        let other = json!({"path": "/usr/bin/other", "args": ["other"]});
+        let gone = json!({"path": "/nowhere/layerseal", "args": ["layerseal", "hook", "createRuntime"]});
+        let with = |list: Value| {
+            json!({"hooks": {"createRuntime": list, "createContainer": [second], "poststop": [other]}}).to_string()
+        };
+        assert_eq!(hooks(&with(json!([other, first]))), None);
+        for list in [json!([other]), json!([first, other])] {
+            let both = json!({"createRuntime": [other, first], "createContainer": [second], "poststop": [other]});
+            assert_eq!(hooks(&with(list)), Some(both));
+        }
+        let list = hooks(&with(json!([gone]))).unwrap();
+        assert_eq!(list["createRuntime"], json!([gone, first]));
+    }
+
+    #[test]
+    fn o05_a_configuration_of_another_shape_is_refused() {
+        for bad in ["[]", "{\"hooks\":[]}", "{\"hooks\":{\"createRuntime\":{}}}", "{", "{\"a\":1,\"a\":2}"] {
+            assert!(with_hooks(bad.as_bytes(), &BOTH).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_stay_as_they_are() {
+        let text = format!("{{\"a\":{},\"b\":{},\"c\":-1,\"d\":\"\\u0000é\"}}", u64::MAX, i64::MIN);
+        let text = String::from_utf8(with_hooks(text.as_bytes(), &BOTH).unwrap().unwrap()).unwrap();
+        for part in [u64::MAX.to_string(), i64::MIN.to_string(), "\"c\":-1".into(), "\\u0000é".into()] {
+            assert!(text.contains(&part), "{text}");
+        }
+    }
+}
