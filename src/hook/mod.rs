@@ -157,14 +157,12 @@ pub fn run(stage: Stage) -> ExitCode {
         let decided = match stage {
             _ if !root => rootless(),
             Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
-            Stage::CreateContainer | Stage::Precreate | Stage::Runtime => {
-                precreate::run(&input, &bundle, &mut about)
-                    .map(|(outcome, changed)| {
-                        edited = changed;
-                        outcome
-                    })
-                    .or_else(unknown)
-            }
+            Stage::CreateContainer | Stage::Precreate | Stage::Runtime => precreate::run(&input, &bundle, &mut about)
+                .map(|(outcome, changed)| {
+                    edited = changed;
+                    outcome
+                })
+                .or_else(unknown),
         };
         if decided.is_ok() && stage == Stage::Precreate {
             // podman takes it for what is to be run.

@@ -381,10 +381,11 @@ fn o01_pods_of_files_units_and_health_checks_are_starts_too() {
     }
     for program in [Program::Hooked, Program::Guarded] {
         let podman = Podman::new(program);
-        // The infra container is one like any other: here of the sealed image.
-        let conf = podman.host.sh("cat /etc/containers/containers.conf");
-        let infra = format!("infra_image = \"{APP}\"\ninfra_command = \"/usr/bin/sleep 1000\"\n");
-        let conf = conf.replace("[engine]\n", &format!("[engine]\n{infra}")).replace("\"disabled\"", "\"enabled\"");
+        // The infra container is one like any other: here of a sealed image of its own.
+        let infra = "registry.example.com/acme/infra:1";
+        podman.add(infra, &crate::builders::infra(infra));
+        let conf = podman.host.sh("cat /etc/containers/containers.conf").replace("\"disabled\"", "\"enabled\"");
+        let conf = conf.replace("[engine]\n", &format!("[engine]\ninfra_image = \"{infra}\"\n"));
         podman.host.write("/etc/containers/containers.conf", conf);
         let play = |image: &str| {
             let text = format!(
