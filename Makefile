@@ -75,11 +75,10 @@ install: release
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
 	done
-	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md; do \
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md \
+	    hooks/podman/runtime.conf:podman-runtime.conf contrib/crio/10-layerseal-runtime.conf:crio-runtime.conf; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
 	done
-	install -m 0644 hooks/podman/runtime.conf $(DESTDIR)$(PREFIX)/share/doc/layerseal/podman-runtime.conf
-	install -m 0644 contrib/crio/10-layerseal-runtime.conf $(DESTDIR)$(PREFIX)/share/doc/layerseal/crio-runtime.conf
 	$(MAKE) --no-print-directory install-hooks
 
 # Each hook goes where only its runtime reads it, and its configuration names that directory. Containers of

@@ -114,7 +114,7 @@ fn install_and_go(prefix: &str) {
     let mut files = Vec::new();
     files_of(dir.path(), &mut files);
     let mut named = 0;
-    for file in files.iter().filter(|file| !file.ends_with("bin/layerseal")) {
+    for file in files.iter().filter(|file| !file.starts_with(dir.path().join(&prefix[1..]).join("bin"))) {
         let text = std::fs::read_to_string(file).unwrap();
         for place in ["/bin/layerseal", "/share/layerseal"] {
             for (at, _) in text.match_indices(place) {

@@ -24,6 +24,19 @@ pub(super) fn is_high(x509: &X509Ref, group: &EcGroupRef) -> Result<bool, ErrorS
 
 /// The same certificate with the lower s; `None` where it has that, or is not signed with ECDSA.
 pub(super) fn lowered(x509: &X509Ref) -> Result<Option<X509>, ErrorStack> {
+    match other_form(x509)? {
+        Some((der, true)) => X509::from_der(&der).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whether `der` is this certificate with the other form of its issuer's signature, byte for byte.
+pub(super) fn is_other_form(der: &[u8], x509: &X509Ref) -> bool {
+    other_form(x509).is_ok_and(|other| other.is_some_and(|(other, _)| other == der))
+}
+
+/// The certificate with n - s in the place of s, and whether that is the lower one.
+fn other_form(x509: &X509Ref) -> Result<Option<(Vec<u8>, bool)>, ErrorStack> {
     let Ok(signature) = EcdsaSig::from_der(x509.signature().as_slice()) else { return Ok(None) };
     // The issuer's key is not here. Numbers below the order of a group that are all below that of a smaller one do not
     // happen.
@@ -31,24 +44,11 @@ pub(super) fn lowered(x509: &X509Ref) -> Result<Option<X509>, ErrorStack> {
     let Some((_, group)) = GROUPS.iter().find(|(max, _)| bits <= *max) else { return Ok(None) };
     let order = order(&*EcGroup::from_curve_name(*group)?)?;
     let half = half(&order)?;
-    if *signature.s() <= *half {
-        return Ok(None);
-    }
-    let mut low = BigNum::new()?;
-    low.checked_sub(&order, signature.s())?;
-    let other = EcdsaSig::from_private_components(signature.r().to_owned()?, low)?.to_der()?;
-    let Some(der) = with_signature(&x509.to_der()?, &other) else { return Ok(None) };
-    X509::from_der(&der).map(Some)
-}
-
-/// Whether `der` is this certificate with the other form of its issuer's signature.
-pub(super) fn is_other_form(der: &[u8], x509: &X509Ref) -> bool {
-    let low = |x509: &X509Ref| match lowered(x509) {
-        Ok(Some(low)) => low.to_der().ok(),
-        Ok(None) => x509.to_der().ok(),
-        Err(_) => None,
-    };
-    X509::from_der(der).ok().and_then(|other| low(&other)).is_some_and(|other| Some(other) == low(x509))
+    let lower = *signature.s() > *half;
+    let mut other = BigNum::new()?;
+    other.checked_sub(&order, signature.s())?;
+    let other = EcdsaSig::from_private_components(signature.r().to_owned()?, other)?.to_der()?;
+    Ok(with_signature(&x509.to_der()?, &other).map(|der| (der, lower)))
 }
 
 fn order(group: &EcGroupRef) -> Result<BigNum, ErrorStack> {

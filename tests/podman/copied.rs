@@ -375,7 +375,9 @@ fn o10_every_refusal_leaves_a_note() {
     // The layers are as they were: the copy is not.
     let (evil, good) = (std::fs::read(&passwd).unwrap(), std::fs::read(&kept).unwrap());
     std::fs::write(&passwd, &good).unwrap();
-    assert_eq!(start(), ("refused".into(), "O10".into()));
+    // By what it is, or by the note of it.
+    let (decision, case) = start();
+    assert!(decision == "refused" && matches!(case.as_str(), "O09" | "O10"), "{decision} {case}");
     podman.ok(&["rm", "c"]);
     // Where the root is read-only the copy lies beside it, and is mounted.
     podman.ok(&["create", "--name", "c", "--user", "2000", "--read-only", APP, "true"]);
