@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
+use super::inline::collect;
 use super::keys::{self, *};
 use super::{Binding, Bytes, Dialect, Erofs, Role, Seal, Signature};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
@@ -62,7 +63,7 @@ pub fn parse_about(about: About, raw: &[u8], digest: &BlobDigest, image: &Image,
     let subject = parser.frame(&manifest, about == About::Image && same())?;
     let (algorithm, erofs, signatures) = match dialect {
         Dialect::Metadata => {
-            let (algorithm, signatures) = parser.metadata()?;
+            let (algorithm, signatures) = parser.metadata(&annotations)?;
             (algorithm, Vec::new(), signatures)
         }
         _ => parser.alongside(&annotations, dialect == Dialect::ErofsAlongside)?,
@@ -245,8 +246,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `metadata.v1`: one annotation per entry says role and algorithm.
-    fn metadata(&self) -> Result<(Algorithm, Vec<Signature>)> {
+    /// `metadata.v1`: one annotation per entry says role and algorithm. The container's tree, of which upstream's reader
+    /// does not know, is in the annotations of the artifact, or among the entries.
+    fn metadata(&self, annotations: &BTreeMap<String, String>) -> Result<(Algorithm, Vec<Signature>)> {
         let mut signatures: Vec<Signature> = Vec::new();
         let mut algorithm = None;
         for descriptor in self.layers {
@@ -267,7 +269,15 @@ impl Parser<'_> {
             }
             signatures.push(Signature { role, digest: self.digest(named, hex)?, der: self.der(descriptor)? });
         }
+        let before = signatures.len();
+        collect(annotations, 0, &[Role::Rootfs], self.name, &mut signatures)?;
         let algorithm = algorithm.ok_or_else(|| self.refuse(Case::D02Shape, "it has no entries"))?;
+        if signatures[before..].iter().any(|s| s.digest.algorithm() != algorithm) {
+            return Err(self.refuse(Case::D09Algorithm, "two algorithms in one seal"));
+        }
+        if signatures.iter().filter(|s| s.role == Role::Rootfs).count() > 1 {
+            return Err(self.refuse(Case::D05Layers, "rootfs stands in the wrong place or twice"));
+        }
         Ok((algorithm, signatures))
     }
 }

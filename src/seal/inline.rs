@@ -19,11 +19,11 @@ use crate::report::{Case, Refusal, Result};
 pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     const NAME: &str = "inline seal";
     let mut signatures = Vec::new();
-    collect(&image.config_annotations, 0, &[Role::Config], &mut signatures)?;
+    collect(&image.config_annotations, 0, &[Role::Config], NAME, &mut signatures)?;
     for (number, layer) in image.layers.iter().enumerate() {
-        collect(&layer.annotations, number, &[Role::Layer(number)], &mut signatures)?;
+        collect(&layer.annotations, number, &[Role::Layer(number)], NAME, &mut signatures)?;
     }
-    collect(&image.annotations, 0, &[Role::Merged, Role::Bootable, Role::Rootfs], &mut signatures)?;
+    collect(&image.annotations, 0, &[Role::Merged, Role::Bootable, Role::Rootfs], NAME, &mut signatures)?;
     let Some(first) = signatures.first() else { return Ok(None) };
     let algorithm = first.digest.algorithm();
     if signatures.iter().any(|s| s.digest.algorithm() != algorithm) {
@@ -42,32 +42,33 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     }))
 }
 
-fn collect(
+/// The digests and signatures in annotations, of the roles that may stand there; a layer's is that of number `layer`.
+pub(super) fn collect(
     annotations: &BTreeMap<String, String>,
     layer: usize,
     allowed: &[Role],
+    name: &str,
     out: &mut Vec<Signature>,
 ) -> Result<()> {
-    const NAME: &str = "inline seal";
     let before = out.len();
     for (key, hex) in annotations.iter().filter(|(k, _)| is_inline(k)) {
         let (digest_key, is_signature) = key.strip_suffix(".sig").map_or((key.as_str(), false), |k| (k, true));
-        let (role, algorithm) = role_key(digest_key, layer, NAME)?;
+        let (role, algorithm) = role_key(digest_key, layer, name)?;
         if !allowed.contains(&role) {
-            return Err(Refusal::new(Case::D06Role, NAME, format!("{key} does not belong there")));
+            return Err(Refusal::new(Case::D06Role, name, format!("{key} does not belong there")));
         }
         if is_signature {
             if !annotations.contains_key(digest_key) {
-                return Err(Refusal::new(Case::D08Annotation, NAME, format!("{key} without {digest_key}")));
+                return Err(Refusal::new(Case::D08Annotation, name, format!("{key} without {digest_key}")));
             }
             continue;
         }
         if out[before..].iter().any(|s| s.role == role) {
-            return Err(Refusal::new(Case::D08Annotation, NAME, format!("two digests for {role}")));
+            return Err(Refusal::new(Case::D08Annotation, name, format!("two digests for {role}")));
         }
         let digest = VerityDigest::from_hex(algorithm, hex)
-            .ok_or_else(|| Refusal::new(Case::D09Algorithm, NAME, format!("{key} does not fit its algorithm")))?;
-        let der = annotations.get(&format!("{key}.sig")).map(|text| base64(text, NAME)).transpose()?;
+            .ok_or_else(|| Refusal::new(Case::D09Algorithm, name, format!("{key} does not fit its algorithm")))?;
+        let der = annotations.get(&format!("{key}.sig")).map(|text| base64(text, name)).transpose()?;
         out.push(Signature { role, digest, der: der.map(Bytes::Here) });
     }
     Ok(())

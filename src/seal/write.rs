@@ -65,6 +65,14 @@ impl<'a> Artifact<'a> {
             parts.sort_by_key(|p| metadata_order(p.role));
             for part in parts {
                 let key = digest_key(part.role, part.digest.algorithm());
+                if part.role == Role::Rootfs {
+                    // Upstream's reader knows no such role, and takes no entry that it does not know.
+                    if !part.der.is_empty() {
+                        annotations[format!("{key}.sig")] = openssl::base64::encode_block(&part.der).into();
+                    }
+                    annotations[key] = part.digest.to_hex().into();
+                    continue;
+                }
                 entries.add(part.der.clone().into(), PKCS7, &json!({key: part.digest.to_hex()}));
             }
         } else {
