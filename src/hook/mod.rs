@@ -150,12 +150,13 @@ pub fn run(stage: Stage) -> ExitCode {
     // Nothing is to be found by the caller's working directory.
     let moved = std::env::set_current_dir("/");
     let mut about = About::default();
-    let root = process::is_real_root();
+    let root = !process::is_rootless();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
         let mut edited = None;
         let decided = match stage {
             _ if !root => rootless(),
+            _ if !process::is_real_root() => Err(Refusal::new(Case::Rootless, "", "")),
             Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
             Stage::CreateContainer | Stage::Precreate | Stage::Runtime => precreate::run(&input, &bundle, &mut about)
                 .map(|(outcome, changed)| {

@@ -47,10 +47,13 @@ fn answer(start: &Start) -> Vec<u8> {
     process::keep_descriptors();
     process::start_openssl(Openssl::Verify);
     let mut about = About { container: start.id.clone(), ..About::default() };
-    let root = process::is_real_root();
+    let root = !process::is_rootless();
     let ended = bundle(start).and_then(|(bundle, file)| {
         if !root {
             return rootless();
+        }
+        if !process::is_real_root() {
+            return Err(Refusal::new(Case::Rootless, "", ""));
         }
         // Nothing is to be found by the caller's working directory.
         std::env::set_current_dir("/").map_err(|e| Refusal::io("/", e))?;

@@ -51,7 +51,7 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
         Ok(Invocation::Mount(call)) => call,
         Err(refusal) => return refuse(&refusal, ""),
     };
-    if !process::is_real_root() {
+    if process::is_rootless() {
         return refuse(&rootless(argv), &call.target.display().to_string());
     }
     log::debug!("ignored options: {:?}", call.ignored);
@@ -84,6 +84,9 @@ fn rootless(argv: &[OsString]) -> Refusal {
 }
 
 fn start(call: &Call) -> Result<()> {
+    if !process::is_real_root() {
+        return Err(Refusal::new(Case::Rootless, "", ""));
+    }
     process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
     let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
@@ -148,10 +151,12 @@ fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
         return Ok(());
     }
     let audit = decision.mode == Mode::Audit;
+    let Ok(record) = as_called(call, policy, &waiver, if audit { Kind::Audit } else { Kind::Off }) else {
+        return Err(refusal);
+    };
     if audit {
         image::audit(&refusal, call);
     }
-    let record = as_called(call, policy, &waiver, if audit { Kind::Audit } else { Kind::Off })?;
     mount::keep(&Record { would_refuse: audit.then(|| (&refusal).into()), ..record })
 }
 

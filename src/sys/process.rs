@@ -125,6 +125,13 @@ pub fn is_real_root() -> bool {
     rustix::process::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
 }
 
+/// Whether this is another user than root, or root of a user namespace of its own. Where that cannot be told it is
+/// nobody's who is asked for less.
+pub fn is_rootless() -> bool {
+    let known = || super::files::check_proc().is_ok() && std::fs::metadata("/proc/self/uid_map").is_ok();
+    !rustix::process::geteuid().is_root() || (known() && !is_real_root())
+}
+
 /// When the newest process of root was started whose name is `name` and among whose arguments `argument`
 /// occurs, in seconds since 1970.
 pub fn started(name: &str, argument: &str) -> Option<i64> {

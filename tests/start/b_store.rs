@@ -380,7 +380,7 @@ fn b12_layers_that_are_no_image() {
 /// A container's own layer that is an image's, or has a record that says so.
 #[test]
 fn b03_an_images_layer_passed_off_as_a_containers() {
-    let Some(host) = Host::new(AUDIT) else { return };
+    let Some(host) = Host::new(ENFORCE) else { return };
     let (app, other) = (host.image(APP), host.image(OTHER));
     host.edit(CONTAINERS, |all| {
         all.push(json!({"id": random_id("x"), "names": ["x"], "image": app.id, "layer": other.layers[0]}));
