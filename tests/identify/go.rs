@@ -296,7 +296,7 @@ fn c03_lists_without_end_are_not_read() {
     assert!(claimed.images[0].indexes.is_empty());
     // What is no list counts as well, and one document can be many names.
     let large = vec![b' '; 4 << 20];
-    while scene.s.images.len() * large.len() < 36 << 20 {
+    while scene.s.images.len() * large.len() < 48 << 20 {
         let other = random_id(&scene.s.images.len().to_string());
         scene.s.big_data(&other, "manifest", &large);
         scene.s.images.push(json!({"id": other, "big-data-names": ["manifest"]}));
