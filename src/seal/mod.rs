@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `erofs-alongside.v1` | artifact with `subject` | manifest, config, layers, merged, rootfs; carries the EROFS images |
 //! | `canonical.v1` | the same without EROFS images | the same |
-//! | `metadata.v1` | artifact with `subject` | one annotation key per role |
+//! | `metadata.v1` | artifact with `subject` | one annotation key per role; rootfs in the artifact's own annotations |
 //! | inline | annotations of the image manifest | config, layers, merged, rootfs |
 //!
 //! `rootfs`, the layers' form and the [`Binding`] are ours: other readers look where they know something.

@@ -3,7 +3,7 @@
 use layerseal::digest::{Algorithm, verity_digest};
 use serde_json::{Value, json};
 
-use crate::common::{Bench, Layout, stranger};
+use crate::common::{self, Bench, Layout, stranger};
 use crate::forge::*;
 
 #[test]
@@ -100,6 +100,54 @@ fn as_metadata(forge: &Forge) -> Value {
     });
     artifact["layers"] = json!(entries);
     artifact
+}
+
+/// The container's tree is no role of upstream's, whose reader takes no entry that it does not know: it is in the
+/// annotations of the artifact, and what we write has no other entries than upstream's.
+#[test]
+fn d08_what_upstream_does_not_know_is_where_it_does_not_look() {
+    let (bench, mut forge) = sealed(&small());
+    let mut good = as_metadata(&forge);
+    let rootfs = good["layers"].as_array_mut().unwrap().pop().unwrap();
+    let key = format!("composefs.rootfs.erofs.v1.{}", forge.algorithm().name());
+    let (sig, hex) = (format!("{key}.sig"), rootfs["annotations"][&key].clone());
+    let der = openssl::base64::encode_block(&der(&forge.digest("rootfs")));
+    good["annotations"][&key] = hex.clone();
+    good["annotations"][&sig] = der.into();
+    forge.artifact = good.clone();
+    forge.put();
+    accepted(&bench);
+    let mut bad = |case: &str, change: &dyn Fn(&mut Value)| {
+        forge.artifact = good.clone();
+        change(&mut forge.artifact);
+        forge.put();
+        refused(&bench, case);
+    };
+    bad("D05", &|artifact| artifact["layers"].as_array_mut().unwrap().push(rootfs.clone()));
+    bad("D08", &|artifact| drop(artifact["annotations"].as_object_mut().unwrap().remove(&key)));
+    bad("D06", &|artifact| artifact["annotations"]["composefs.merged.erofs.v1.fsverity-sha512-12"] = hex.clone());
+    bad("D09", &|artifact| artifact["annotations"]["composefs.rootfs.erofs.v1.fsverity-sha256-12"] = hex.clone());
+    // As we write it.
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, secret) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    std::fs::write(&cert, common::signer().cert.to_pem().unwrap()).unwrap();
+    std::fs::write(&secret, common::signer().key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    let layout = Layout::new(&dir.path().join("image"), &small());
+    let image = format!("oci:{}", dir.path().join("image").display());
+    let words =
+        ["sign", &image, "--cert", cert.to_str().unwrap(), "--key", secret.to_str().unwrap(), "--identity", "a/b"];
+    let output = std::process::Command::new(common::binary()).args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let index = layout.index();
+    let ours = index["manifests"].as_array().unwrap().iter().find(|e| e["artifactType"] == METADATA).unwrap().clone();
+    let artifact: Value = serde_json::from_slice(&layout.read(ours["digest"].as_str().unwrap())).unwrap();
+    let known = ["manifest.fsverity", "config.fsverity", "merged.erofs.v1.fsverity", "layer.erofs.v1.fsverity"];
+    for entry in artifact["layers"].as_array().unwrap() {
+        let keys: Vec<&String> = entry["annotations"].as_object().unwrap().keys().collect();
+        let [key] = keys[..] else { panic!("{keys:?}") };
+        assert!(known.iter().any(|known| key.starts_with(&format!("composefs.{known}-"))), "{key}");
+    }
+    assert!(artifact["annotations"].as_object().unwrap().keys().any(|k| k.starts_with("composefs.rootfs.erofs.v1.")));
 }
 
 #[test]
