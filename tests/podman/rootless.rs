@@ -26,13 +26,15 @@ impl<'a> User<'a> {
              chown 1234:1234 /var/tmp/home /run/user/1234; chmod 700 /run/user/1234; chmod 1777 /var/tmp; \
              mknod -m 666 /run/fuse c 10 229 && mount --bind /run/fuse /dev/fuse"
         ));
-        // podman takes no mount program for users from root's configuration.
-        if let Some(program) = podman.mount_program() {
-            let conf =
-                format!("[storage]\ndriver = \"overlay\"\n[storage.options.overlay]\nmount_program = \"{program}\"\n");
-            host.write("/var/tmp/home/.config/containers/storage.conf", conf);
-            host.sh("chown -R 1234:1234 /var/tmp/home");
-        }
+        // podman before 6 takes neither a place nor a mount program for users from root's configuration, 6 takes both.
+        let program = podman.mount_program().map(|program| format!("mount_program = \"{program}\"\n"));
+        let conf = format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = \"/var/tmp/home/.local/share/containers/storage\"\n\
+             runroot = \"/run/user/1234/containers\"\n[storage.options.overlay]\n{}",
+            program.unwrap_or_default()
+        );
+        host.write("/var/tmp/home/.config/containers/storage.conf", conf);
+        host.sh("chown -R 1234:1234 /var/tmp/home");
         copy(&layout(layouts(), FRESH).join("."), &host.inside("/var/tmp/layout"));
         let output = user.run(&format!("podman pull -q oci:/var/tmp/layout:{FRESH}"));
         assert!(output.status.success(), "pull: {output:?}");
