@@ -105,26 +105,6 @@ fn layout(image: &str, layers: &[Vec<Entry>], config: &Value) -> std::path::Path
     annotated_layout(image, layers, config, &Value::Null)
 }
 
-/// An image that does nothing for a while, sealed.
-pub fn infra(image: &str) -> std::path::PathBuf {
-    layout(image, &[vec![program("bin/sh")]], &json!({"Entrypoint": ["/bin/sh", "-c", "sleep 1000"]}))
-}
-
-impl Podman {
-    /// Pulls the image of a layout with seals, and prepares it.
-    pub fn add(&self, image: &str, layout: &std::path::Path) {
-        let inside = self.host.inside("/var/tmp/layout");
-        std::fs::create_dir(&inside).unwrap();
-        copy(&layout.join("."), &inside);
-        let id = self.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
-        self.ok(&["untag", id.trim()]);
-        self.ok(&["tag", id.trim(), image]);
-        std::fs::remove_dir_all(&inside).unwrap();
-        let prepared = self.try_prepare(image, layout);
-        assert!(prepared.status.success(), "{image}: {}", String::from_utf8_lossy(&prepared.stderr));
-    }
-}
-
 /// The same, with annotations of the manifest.
 fn annotated_layout(image: &str, layers: &[Vec<Entry>], config: &Value, annotations: &Value) -> std::path::PathBuf {
     let dir = scratch::fresh("builder");
