@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::host::{APP, AUDIT, Container, ENFORCE, EVIL, Host, OTHER, TOOL, TWIN, random_id};
+use crate::host::{APP, Container, ENFORCE, EVIL, Host, OTHER, TOOL, TWIN, random_id};
 
 const LAYERS: &str = "overlay-layers/layers.json";
 const IMAGES: &str = "overlay-images/images.json";
