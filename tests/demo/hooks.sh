@@ -33,6 +33,8 @@ run skopeo copy --quiet oci:image:latest "containers-storage:$name"
 start() { podman run --rm --network none "$@"; }
 
 say "No seal: no container"
+# A host keeps what it has accepted, for stores that are wiped: this one has not seen the image.
+rm -rf /var/lib/layerseal/seals
 start $name /bin/bash -c 'echo running' 2>&1 | tee "$data/out"
 row "an image without its seal" "$(grep -c '^Error.*exit status 3' "$data/out") refusal, $(grep -cx running "$data/out") run" "1 refusal, 0 run"
 layerseal hook explain 3 | head -n 5
@@ -73,7 +75,7 @@ podman run -d --network none --name live $name /bin/sleep 1000 >/dev/null
 layerseal doctor | grep hook | cut -c 1-140
 mv /usr/bin/layerseal /usr/bin/layerseal.away
 ./layerseal doctor | tee "$data/out" | grep '^missing.*hook' | cut -c 1-160
-row "the hooks' program is missing: the doctor" "$(grep -c '^missing.*unchecked' "$data/out") warnings" "3 warnings"
+row "the hooks' program is missing: the doctor" "$(grep -c '^missing.*unchecked' "$data/out") warnings" "2 warnings"
 mv /usr/bin/layerseal.away /usr/bin/layerseal
 podman rm -f -t 0 live >/dev/null
 
