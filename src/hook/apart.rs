@@ -23,7 +23,8 @@ struct Apart {
     copies: Vec<PathBuf>,
 }
 
-/// Does `work` on the mount at `target` in the namespace that it was made in. What `work` refuses leaves no copy.
+/// Does `work` on the mount at `target` in the namespace that it was made in. Where `work` refuses, and leaves a mount, that
+/// is copied all the same: `audit` may let it pass.
 ///
 /// # Errors
 /// Those of `work`; [`Case::O06Swap`] where the copies cannot be taken away or made again.
@@ -34,15 +35,19 @@ pub(super) fn at_home(target: &Path, work: impl FnOnce() -> Result<Outcome>) -> 
         mounts::unmount_now(copy).map_err(|e| refuse(&format!("{}: {e}", copy.display())))?;
     }
     enter(&home).map_err(|e| refuse(&e))?;
-    let outcome = work()?;
+    let outcome = work();
     let mount = || mounts::clone_mount(mounts::open_target(target)?);
-    let clones = copies.iter().map(|_| mount()).collect::<rustix::io::Result<Vec<_>>>().map_err(|e| refuse(&e))?;
+    let clones = copies.iter().map(|_| mount()).collect::<rustix::io::Result<Vec<_>>>().map_err(|e| refuse(&e));
     enter(&own).map_err(|e| refuse(&e))?;
-    for (clone, copy) in clones.iter().zip(&copies) {
-        let attached = mounts::open_target(copy).and_then(|place| mounts::attach(clone, place));
-        attached.map_err(|e| refuse(&format!("{}: {e}", copy.display())))?;
-    }
-    Ok(outcome)
+    let attach = |clones: Vec<_>| {
+        clones.iter().zip(&copies).try_for_each(|(clone, copy)| {
+            let attached = mounts::open_target(copy).and_then(|place| mounts::attach(clone, place));
+            attached.map_err(|e| refuse(&format!("{}: {e}", copy.display())))
+        })
+    };
+    let copied = clones.and_then(attach);
+    // What was refused says more than that there is nothing to copy then.
+    outcome.and_then(|outcome| copied.map(|()| outcome))
 }
 
 fn enter(namespace: &File) -> rustix::io::Result<()> {

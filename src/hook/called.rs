@@ -8,11 +8,13 @@ use crate::mount::runtime_dir;
 use crate::report::journal::Decision;
 use crate::sys::{files, process};
 
-/// Beneath `/run/layerseal`: one file for each stage, `STAGE.json`, and the last `refused.json` and `audit.json`.
+/// Beneath `/run/layerseal`: one file for each stage and engine, `STAGE.ENGINE.json`, and the last `refused.json` and `audit.json`.
 const DIRECTORY: &str = "hooks";
 const MAX_NOTE: u64 = 64 << 10;
 /// How CRI-O calls itself in `io.container.manager`.
 const CRI_O: &str = "cri-o";
+/// What all others are taken for.
+const PODMAN: &str = "podman";
 
 /// The last call of a hook since the host was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +46,9 @@ pub(super) fn note(stage: Stage, about: &About, decision: Decision, case: &str, 
     };
     let written = runtime_dir(DIRECTORY).and_then(|dir| {
         let text = serde_json::to_vec(&called)?;
-        files::write_atomic(&dir, &format!("{}.json", stage.name()), 0o600, &text)?;
         // One engine's calls say nothing of another's.
-        if called.manager == CRI_O {
-            files::write_atomic(&dir, &format!("{}.{CRI_O}.json", stage.name()), 0o600, &text)?;
-        } else {
-            files::write_atomic(&dir, &format!("{}.podman.json", stage.name()), 0o600, &text)?;
-        }
+        let engine = if called.manager == CRI_O { CRI_O } else { PODMAN };
+        files::write_atomic(&dir, &format!("{}.{engine}.json", stage.name()), 0o600, &text)?;
         match decision {
             // What people ask about is kept until the next of its kind.
             Decision::Refused | Decision::Audit => {
@@ -66,7 +64,7 @@ pub(super) fn note(stage: Stage, about: &About, decision: Decision, case: &str, 
 
 /// The last call of the hook by this engine, where there was one.
 pub fn last_call(stage: Stage, caller: Caller) -> Option<Called> {
-    let engine = if caller == Caller::CriO { CRI_O } else { "podman" };
+    let engine = if caller == Caller::CriO { CRI_O } else { PODMAN };
     read(&format!("{}.{engine}", stage.name()))
 }
 

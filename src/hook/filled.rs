@@ -6,6 +6,7 @@
 //! In `/var/lib/layerseal`, because volumes outlive the boot; beside the rollback floors, and with their limits: not
 //! in the graph root, which is what an attacker writes.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,6 +56,8 @@ pub(super) struct Filled {
     written: Vec<PathBuf>,
     /// The container's upper directory.
     upper: Option<PathBuf>,
+    /// The note of it by a start that was refused, once it was looked for.
+    before: OnceCell<Option<(String, Note)>>,
     /// What is older was not made for this start.
     since: i128,
     /// The mounts that there were.
@@ -101,7 +104,7 @@ impl Filled {
         let upper = option("upperdir=");
         let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
         let (places, written) = (places.collect(), written.collect());
-        Self { places, written, upper, since, all }
+        Self { places, written, upper, before: OnceCell::new(), since, all }
     }
 
     /// When podman began to write into the upper directory what nobody has compared with the image: for this start, or
@@ -110,26 +113,29 @@ impl Filled {
     /// # Errors
     /// [`Case::O10Notes`].
     pub(super) fn since(&self) -> Result<i128> {
-        let began = self.refused_before()?.and_then(|(_, note)| note.began);
+        let began = self.refused_before()?.as_ref().and_then(|(_, note)| note.began);
         Ok(began.unwrap_or(self.since).min(self.since))
     }
 
     /// The start was not refused: what is in the upper directory by now is the container's own.
     pub(super) fn settled(&self) {
-        let forgotten = self.refused_before().map(|found| found.map(|(name, _)| name));
-        if let Ok(Some(name)) = forgotten
-            && let Err(e) = std::fs::remove_file(Path::new(PLACE).join(DIRECTORY).join(name))
-        {
-            log::warn!("{PLACE}/{DIRECTORY}: {e}");
+        let Ok(Some((name, _))) = self.refused_before() else { return };
+        let gone = files::open_dir(&Path::new(PLACE).join(DIRECTORY))
+            .and_then(|dir| Ok(unlinkat(dir, name.as_str(), AtFlags::empty())?));
+        if let Err(e) = gone {
+            log::warn!("{PLACE}/{DIRECTORY}/{name}: {e}");
         }
     }
 
     /// The note of the upper directory, by a start that was refused.
-    fn refused_before(&self) -> Result<Option<(String, Note)>> {
+    fn refused_before(&self) -> Result<&Option<(String, Note)>> {
+        if let Some(found) = self.before.get() {
+            return Ok(found);
+        }
         let it = self.upper.as_ref().and_then(|upper| born(&openat(CWD, upper, FOLLOW, Mode::empty()).ok()?));
-        let Some(it) = it else { return Ok(None) };
-        let same = |note: &Note| note.began.is_some() && (note.inode, note.born) == it;
-        Ok(notes()?.into_iter().find(|(_, note)| same(note)))
+        let same = |note: &Note| note.began.is_some() && Some((note.inode, note.born)) == it;
+        let found = if it.is_some() { notes()?.into_iter().find(|(_, note)| same(note)) } else { None };
+        Ok(self.before.get_or_init(|| found))
     }
 
     /// Remembers what was filled for a container that is refused for `refusal`, which then names it.

@@ -14,33 +14,32 @@ use crate::report::{Case, Refusal, Result};
 use crate::start;
 use crate::sys::mounts::{self, MountInfo};
 
-/// Looks at what each of `mounts` shows: a layer of a container store, other than the container's own root, which is on
+/// Looks at what each of `mounts` shows: a layer of a container store, other than what is mounted on the container's own
 /// `root`, must be verified as that is, unless `decision` says that its place may be covered, or the mounted image's own
 /// rule asks for nothing. What is denied is denied whatever they say. What `audit` lets pass is given back.
 ///
 /// # Errors
 /// [`Case::O11ImageMount`], [`Case::F06Denied`], and those of reading the records of mounts and stores.
-pub(super) fn check(
-    mounts: &[Mount],
-    root: Option<(u32, u32)>,
-    decision: &Decision,
-    policy: &Policy,
-) -> Result<Option<Refusal>> {
+pub(super) fn check(mounts: &[Mount], root: &Path, decision: &Decision, policy: &Policy) -> Result<Option<Refusal>> {
     let mut audit = None;
+    if mounts.iter().all(|mount| mount.sources.is_empty()) {
+        return Ok(audit);
+    }
     let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let root = root.to_str().and_then(|root| mounts::topmost(&all, root)).map(|top| top.device);
     for mount in mounts {
-        for source in &mount.sources {
-            for shown in shown(source, &all, MAX_DEPTH).into_iter().filter(|shown| Some(shown.mount.device) != root) {
-                let (checked, mode) = judge(&shown, mount, policy)?;
-                let place = mount.destination.to_str();
-                if place.is_some_and(|place| decision.cover.iter().any(|cover| cover.holds(place))) {
-                    continue;
-                }
-                match (checked, mode) {
-                    (Ok(()), _) | (_, Mode::Off) => {}
-                    (Err(refusal), Mode::Audit) => audit = audit.or(Some(refusal)),
-                    (Err(refusal), Mode::Enforce) => return Err(refusal),
-                }
+        let place = mount.destination.to_str();
+        let covered = place.is_some_and(|place| decision.cover.iter().any(|cover| cover.holds(place)));
+        let shown = mount.sources.iter().flat_map(|source| shown(source, &all, MAX_DEPTH));
+        for shown in shown.filter(|shown| Some(shown.mount.device) != root) {
+            match judge(&shown, mount, policy) {
+                // Of what it is nobody can tell it may be what is denied.
+                Err(refusal) if !covered || !policy.denied().is_empty() => return Err(refusal),
+                Ok((Ok(()), _) | (_, Mode::Off)) => {}
+                _ if covered => {}
+                Ok((Err(refusal), Mode::Audit)) => audit = audit.or(Some(refusal)),
+                Err(refusal) | Ok((Err(refusal), Mode::Enforce)) => return Err(refusal),
             }
         }
     }

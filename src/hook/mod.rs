@@ -4,9 +4,8 @@
 //! createRuntime: the runtime's state ─► the mount that becomes the root ─┬─► its record ─► the policy
 //!                                      the mounts over system paths ─────┘
 //! precreate:     podman's configuration ─► its native overlay ─► start::swap ─► the same configuration
-//! ```
-//!
 //! runtime:       a call of crun or runc ─► the same as precreate ─► createRuntime into the configuration ─► crun, runc
+//! ```
 //!
 //! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
 //! refusal is the exit code, and the journal has all of it.
@@ -41,7 +40,7 @@ use crate::mount::Record;
 use crate::policy::{self, Directories, Mode, Policy, ROOTFS, UNKNOWN};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
-use crate::sys::process::{self, Openssl};
+use crate::sys::process::{self, Openssl, User};
 
 /// Bytes of a state or a configuration: several times what the largest of them have.
 const MAX_INPUT: u64 = 16 << 20;
@@ -115,6 +114,8 @@ enum Outcome {
     AuditBefore(String),
     /// Nothing is asked.
     Off,
+    /// Another user's, of which nothing is asked: as if nobody had been called.
+    NotCalled,
 }
 
 impl Outcome {
@@ -150,22 +151,14 @@ pub fn run(stage: Stage) -> ExitCode {
     // Nothing is to be found by the caller's working directory.
     let moved = std::env::set_current_dir("/");
     let mut about = About::default();
-    let root = !process::is_rootless();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
-        let mut edited = None;
-        let decided = match stage {
-            _ if !root => rootless(),
-            _ if !process::is_real_root() => Err(Refusal::new(Case::Rootless, "", "")),
-            Stage::CreateRuntime => create_runtime::run(&input, &mut about).or_else(unknown),
-            Stage::CreateContainer | Stage::Precreate | Stage::Runtime => precreate::run(&input, &bundle, &mut about)
-                .map(|(outcome, changed)| {
-                    edited = changed;
-                    outcome
-                })
-                .or_else(unknown),
+        let (outcome, edited) = match (rootless(), stage) {
+            (Some(decided), _) => (decided?, None),
+            (None, Stage::CreateRuntime) => (create_runtime::run(&input, &mut about).or_else(unknown)?, None),
+            (None, _) => precreate::run(&input, &bundle, &mut about).or_else(|r| Ok((unknown(r)?, None)))?,
         };
-        if decided.is_ok() && stage == Stage::Precreate {
+        if stage == Stage::Precreate {
             // podman takes it for what is to be run.
             let input = edited.unwrap_or(input);
             let stdout = std::io::stdout();
@@ -173,23 +166,23 @@ pub fn run(stage: Stage) -> ExitCode {
             let written = stdout.write_all(&input).and_then(|()| stdout.flush());
             written.map_err(|e| Refusal::io("standard output", e))?;
         }
-        decided
+        Ok(outcome)
     });
-    match ended {
-        // As if nobody had called.
-        Ok(Outcome::Off) if !root => ExitCode::SUCCESS,
-        ended => end(stage, &about, ended),
-    }
+    end(stage, &about, ended)
 }
 
-/// What the policy makes of a container of another user than root, in whose user namespace nothing can be mounted that
-/// the kernel checks.
-fn rootless() -> Result<Outcome> {
+/// What becomes of a container of another user than root, in whose user namespace nothing can be mounted that the kernel
+/// checks; `None` for one of root's, which is looked at.
+fn rootless() -> Option<Result<Outcome>> {
     let refusal = Refusal::new(Case::Rootless, "", "");
-    match Policy::rootless(&Directories::system())? {
-        Mode::Off => Ok(Outcome::Off),
-        Mode::Audit => Ok(Outcome::Audit(refusal)),
-        Mode::Enforce => Err(refusal),
+    match process::user() {
+        User::Root => None,
+        User::Unknown => Some(Err(refusal)),
+        User::Rootless => Some(Policy::rootless(&Directories::system()).and_then(|mode| match mode {
+            Mode::Off => Ok(Outcome::NotCalled),
+            Mode::Audit => Ok(Outcome::Audit(refusal)),
+            Mode::Enforce => Err(refusal),
+        })),
     }
 }
 
@@ -235,6 +228,7 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
 /// Says to the journal how it ended, and whether it goes on.
 fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
     let (decision, case, message) = match &ended {
+        Ok(Outcome::NotCalled) => return Ok(()),
         Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
         Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
         Ok(Outcome::AuditBefore(case)) => {

@@ -66,16 +66,17 @@ fn decide(
     no_redirection(config.redirection.as_ref())?;
     let policy = Policy::load(&Directories::system())?;
     let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
-    match outcome {
-        // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own.
-        Outcome::Off | Outcome::AuditBefore(_) => {
-            let stored = found.as_ref().map(|f| &f.stored);
-            let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
-            let target = found.as_ref().map_or(&config.root, |f| &f.target);
-            let audit = images::check(&config.mounts, device_of(target)?, &decision, &policy)?;
-            Ok(audit.map_or(outcome, Outcome::Audit))
-        }
-        outcome => Ok(outcome),
+    if matches!(outcome, Outcome::Allowed) {
+        // That was asked with it.
+        return Ok(outcome);
+    }
+    // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own, and may be denied.
+    let stored = found.as_ref().map(|f| &f.stored);
+    let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
+    let target = found.as_ref().map_or(&config.root, |f| &f.target);
+    match (outcome, images::check(&config.mounts, target, &decision, &policy)?) {
+        (Outcome::Off | Outcome::AuditBefore(_), Some(refusal)) => Ok(Outcome::Audit(refusal)),
+        (outcome, _) => Ok(outcome),
     }
 }
 
@@ -117,21 +118,18 @@ fn root_of(
     }
 }
 
-/// The filesystem on `root`, where one is mounted there.
-fn device_of(root: &Path) -> Result<Option<(u32, u32)>> {
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
-    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    Ok(root.to_str().and_then(|root| mounts::topmost(&all, root)).map(|top| top.device))
-}
-
 /// What the policy makes of what was found of the root, and then of what the container was given besides it.
 fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outcome> {
     let Call { config, found, filled, policy, restore } = call;
-    let given = || {
+    besides(root, decision, || {
         no_checkpoint(*restore, decision, &config.root)?;
         filled.check(&config.mounts)?;
-        images::check(&config.mounts, device_of(&found.target)?, decision, policy)
-    };
+        images::check(&config.mounts, &found.target, decision, policy)
+    })
+}
+
+/// What the policy makes of a root, and of what is besides it, of which a rule of its own may let pass what it is.
+fn besides(root: Result<()>, decision: &Decision, given: impl FnOnce() -> Result<Option<Refusal>>) -> Result<Outcome> {
     let mut by_rule = None;
     let checked = root.and_then(|()| given()).map(|refusal| by_rule = refusal);
     Ok(match (Outcome::of(checked, decision)?, by_rule) {
@@ -254,7 +252,7 @@ fn by_record(
         .and_then(|()| its_own())
         .and_then(|()| root::satisfies(&record, &decision, None))
         .and_then(|()| no_checkpoint(start.verb == Verb::Restore, &decision, &config.root));
-    Outcome::of(checked, &decision)
+    besides(checked, &decision, || images::check(&config.mounts, &config.root, &decision, policy))
 }
 
 /// The container of the layer that the configuration names, or of the bundle that podman runs us in: for other

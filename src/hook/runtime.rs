@@ -47,22 +47,14 @@ fn answer(start: &Start) -> Vec<u8> {
     process::keep_descriptors();
     process::start_openssl(Openssl::Verify);
     let mut about = About { container: start.id.clone(), ..About::default() };
-    let root = !process::is_rootless();
     let ended = bundle(start).and_then(|(bundle, file)| {
-        if !root {
-            return rootless();
-        }
-        if !process::is_real_root() {
-            return Err(Refusal::new(Case::Rootless, "", ""));
+        if let Some(decided) = rootless() {
+            return decided;
         }
         // Nothing is to be found by the caller's working directory.
         std::env::set_current_dir("/").map_err(|e| Refusal::io("/", e))?;
         run(start, &bundle, &file, &mut about)
     });
-    if !root && matches!(ended, Ok(Outcome::Off)) {
-        // As if nobody had been called.
-        return vec![0];
-    }
     match settle(Stage::Runtime, &about, ended) {
         Ok(()) => vec![0],
         Err(refusal) => {

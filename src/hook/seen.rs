@@ -92,7 +92,15 @@ pub(super) fn may_be_filled(mount: &Mount) -> bool {
 }
 
 fn io(path: &Path, e: std::io::Error) -> Refusal {
+    if e.kind() == std::io::ErrorKind::FileTooLarge {
+        return Refusal::new(Case::O09Tampered, path.display().to_string(), e);
+    }
     Refusal::io(path.display().to_string(), e)
+}
+
+/// Of more than is compared: what an image's directory for data does not hold.
+fn too_large(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::FileTooLarge, why)
 }
 
 fn is_missing(e: &std::io::Error) -> bool {
@@ -234,7 +242,7 @@ impl Tree {
             }
             self.bytes += read as u64;
             if self.bytes > max {
-                return Err(std::io::Error::other(format!("more than {max} bytes, before anything was verified")));
+                return Err(too_large(format!("more than {max} bytes, before anything was verified")));
             }
             if buffer[..read].iter().any(|byte| *byte != 0) {
                 self.hash.update(&at.to_le_bytes());
@@ -254,7 +262,7 @@ impl Tree {
             for name in files::names(&dir)? {
                 self.count += 1;
                 if self.count > MAX_ENTRIES {
-                    return Err(std::io::Error::other(format!("more than {MAX_ENTRIES} entries")));
+                    return Err(too_large(format!("more than {MAX_ENTRIES} entries")));
                 }
                 let stat = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let place = path.join(&name);

@@ -221,6 +221,7 @@ pub fn identify_with(call: &Call, known: &dyn Fn(&str) -> Result<Option<Containe
         None => (home, None),
     };
     let mut stores = Stores::open(&home)?;
+    stores.own().check_lowers(&home.id)?;
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
     let layers::Chain { links: mut chain, own_shifted, directories } =
         layers::chain(places, &home, call.upper.is_some(), &mut stores)?;

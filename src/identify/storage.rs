@@ -22,6 +22,9 @@ use crate::policy::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
+/// Bytes of the list of a layer's lower directories, several times what as many as there can be need.
+const MAX_LOWERS: u64 = 1 << 20;
+
 /// Bytes of one file of records. A layer's takes 1 to 4 KiB with its sets of user IDs, an image's
 /// as much: this is room for tens of thousands, and containers-storage itself is slow long before.
 const MAX_RECORDS: u64 = 64 << 20;
@@ -214,6 +217,22 @@ impl Store {
             .filter(|id| is_id(id.as_bytes()))
             .map(str::to_owned)
             .ok_or_else(|| Refusal::new(Case::B09Replaced, self.name(&name), "it does not point to ../ID/diff"))
+    }
+
+    /// Whether the lower directories of a layer are names of layers and nothing else. containers-storage puts the content of
+    /// these files among the options of a mount as it lies there, and a comma in it would begin another option.
+    ///
+    /// # Errors
+    /// [`Case::B08Lowers`], [`Case::B01Records`], [`Case::B09Replaced`].
+    pub fn check_lowers(&self, id: &str) -> Result<()> {
+        for file in ["lower", "lower-layers"] {
+            let name = format!("overlay/{id}/{file}");
+            let text = self.read(&name, MAX_LOWERS)?.unwrap_or_default();
+            if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/:._-\n".contains(byte)) {
+                return Err(Refusal::new(Case::B08Lowers, self.name(&name), "it holds what is no name of a layer"));
+            }
+        }
+        Ok(())
     }
 
     /// A big data item of an image, at most `max` bytes.

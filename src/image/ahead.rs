@@ -4,8 +4,7 @@
 use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::layer::{TarBytes, refuse_read};
-use super::stream::{Decompress, Hashing, PIECE, tar_of};
+use super::stream::{Decompress, Hashing, PIECE, TarBytes, refuse_read, tar_of};
 use crate::digest::BlobDigest;
 use crate::oci::Budget;
 use crate::report::{Case, Refusal, Result};

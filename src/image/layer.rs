@@ -5,11 +5,11 @@ use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, SparseEntry};
 
 use super::ahead::{Digests, read_ahead};
-use super::stream::PIECE;
+use super::stream::{PIECE, TarBytes};
 use super::tar::{Entry, Head, Kind, counts_pieces, head, pieces};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result, is_of_write};
+use crate::report::{Case, Refusal, Result};
 
 /// Takes the content of the files that become objects, one after the other.
 pub trait ContentSink {
@@ -97,40 +97,6 @@ pub fn read_layer(
     };
     let (entries, Digests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
     Ok(LayerContent { digest: blob, size, diff_id: tar, entries })
-}
-
-/// What an error of reading a layer says.
-pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
-    match e.kind() {
-        // The copy that is made on the way.
-        _ if is_of_write(&e) => Refusal::io("", e),
-        std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
-        std::io::ErrorKind::Unsupported => Refusal::new(Case::H14Compression, "", e),
-        _ => Refusal::new(Case::H11Layer, "", e),
-    }
-}
-
-/// Where the bytes of a tar come from.
-pub(super) trait TarBytes {
-    /// Puts the next bytes, at most [`PIECE`], at their place in `buffer`, which has room for so many,
-    /// and says how many they were: none at the end. With `at` zero the buffer may come back as another one,
-    /// initialised and no shorter than what is in it.
-    ///
-    /// # Errors
-    /// [`Case::H11Layer`] when they cannot be read, [`Case::C03TooBig`] when more came out than may.
-    fn next(&mut self, buffer: &mut Vec<u8>, at: usize) -> Result<usize>;
-
-    /// Whether the content of a file of `size` bytes, which begins here, is not in the stream but
-    /// somewhere else. What follows is its padding.
-    ///
-    /// # Errors
-    /// [`Case::H11Layer`] when the stream has something else in this place.
-    fn elsewhere(&mut self, size: u64) -> Result<bool>;
-
-    /// Whether the stream has come to a file whose content is somewhere else.
-    fn at_file(&self) -> bool {
-        false
-    }
 }
 
 /// A file of which the tar holds pieces (GNU tar's manual, "Storing Sparse Files", PAX formats).

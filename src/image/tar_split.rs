@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use composefs::fsverity::Sha256HashValue;
 use serde::Deserialize;
 
-use super::layer::{HashOnly, TarBytes, TarStream};
-use super::stream::PIECE;
+use super::layer::{HashOnly, TarStream};
+use super::stream::{PIECE, TarBytes};
 use super::tar::{Entry, Kind};
 use super::unpack::Unpacked;
 use crate::digest::{Algorithm, BlobDigest, BlobHasher, VerityDigest};

@@ -57,9 +57,6 @@ pub struct Call {
     pub requests: Requests,
     /// What the caller wants forbidden.
     pub restrictions: Restrictions,
-    /// What stands between `lowerdir=` and the upper directory, where containers-storage writes nothing: it takes
-    /// the lower directories from a file of the store, and a comma in that ends them.
-    pub odd: Option<String>,
     /// Options that mean nothing here, for the log: fuse-overlayfs passes over them, and callers
     /// have come to rely on it.
     pub ignored: Vec<OsString>,
@@ -201,12 +198,6 @@ fn call(items: &[Item], target: PathBuf) -> Result<Call> {
         }
     }
     call.requests = asked.resolve(call.userxattr)?;
-    let at = |key: &[u8]| items.iter().position(|item| item.key == key);
-    if let (Some(lower), Some(work)) = (at(b"lowerdir"), at(b"workdir")) {
-        let between = items.get(lower + 1..work).unwrap_or_default();
-        let odd = between.iter().find(|item| item.key != b"upperdir");
-        call.odd = odd.map(|item| written(item).to_string_lossy().into_owned());
-    }
     call.upper = match (upper, work) {
         (Some(upper), Some(work)) => Some(Upper { upper, work }),
         (None, None) => None,

@@ -50,7 +50,9 @@ pub fn is_installed() -> bool {
 pub fn hand_on(arguments: &[OsString]) -> Refusal {
     use std::os::unix::process::CommandExt as _;
     let error = Command::new(PROGRAM).args(arguments).env_clear().env("PATH", PATH).exec();
-    let why = format!("rootless, where it mounts instead of layerseal: {error}");
+    let why = format!(
+        "rootless, where it mounts instead of layerseal: {error}; or take mount_program out of this user's storage.conf"
+    );
     Refusal::new(Case::I11Fuse, PROGRAM, why)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
-use super::inline::collect;
+use super::annotations::{binding, collect};
 use super::keys::{self, *};
 use super::{Binding, Bytes, Dialect, Erofs, Role, Seal, Signature};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
@@ -85,35 +85,6 @@ fn is_dm_verity(manifest: &ImageManifest) -> bool {
         d.media_type().to_string().contains("dm-verity")
             || d.annotations().iter().flatten().any(|(k, _)| k.contains("dm-verity"))
     })
-}
-
-/// The statement and its signature from annotations: both or neither.
-pub(super) fn binding(
-    annotations: &BTreeMap<String, String>,
-    name: &str,
-    budget: &Budget,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    match (annotations.get(BINDING), annotations.get(BINDING_SIG)) {
-        (None, None) => Ok(None),
-        (Some(text), Some(sig)) => {
-            if text.len() > budget.statement || sig.len() as u64 > budget.signature * 2 {
-                return Err(Refusal::new(Case::C03TooBig, name, "binding"));
-            }
-            Ok(Some((text.clone().into_bytes(), base64(sig, name)?)))
-        }
-        _ => Err(Refusal::new(Case::D16Binding, name, "statement without signature, or signature without statement")),
-    }
-}
-
-/// Base64 with padding, and nothing but base64.
-pub(super) fn base64(text: &str, name: &str) -> Result<Vec<u8>> {
-    let refuse = || Refusal::new(Case::D08Annotation, name, "not base64");
-    let bytes = openssl::base64::decode_block(text).map_err(|_| refuse())?;
-    // OpenSSL's decoder trims white space; one text for one meaning.
-    if openssl::base64::encode_block(&bytes) != text {
-        return Err(refuse());
-    }
-    Ok(bytes)
 }
 
 struct Parser<'a> {

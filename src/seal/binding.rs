@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::inline::is_inline;
+use super::annotations::is_inline;
 use super::keys::{BINDING, BINDING_SIG};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::image::Digests;

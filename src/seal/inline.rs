@@ -1,13 +1,11 @@
 //! Seals in the annotations of the image manifest itself, and older digest-only claims.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
-use super::artifact::{base64, binding};
-use super::keys::{BINDING, BINDING_SIG, digest_key, role_key};
+use super::annotations::{binding, collect, is_inline};
+use super::keys::{BINDING, BINDING_SIG, digest_key};
 use super::write::Part;
-use super::{Bytes, Dialect, Role, Seal, Signature};
+use super::{Dialect, Role, Seal};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::{Budget, Image, strict_json};
 use crate::report::{Case, Refusal, Result};
@@ -40,38 +38,6 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
         signatures,
         binding,
     }))
-}
-
-/// The digests and signatures in annotations, of the roles that may stand there; a layer's is that of number `layer`.
-pub(super) fn collect(
-    annotations: &BTreeMap<String, String>,
-    layer: usize,
-    allowed: &[Role],
-    name: &str,
-    out: &mut Vec<Signature>,
-) -> Result<()> {
-    let before = out.len();
-    for (key, hex) in annotations.iter().filter(|(k, _)| is_inline(k)) {
-        let (digest_key, is_signature) = key.strip_suffix(".sig").map_or((key.as_str(), false), |k| (k, true));
-        let (role, algorithm) = role_key(digest_key, layer, name)?;
-        if !allowed.contains(&role) {
-            return Err(Refusal::new(Case::D06Role, name, format!("{key} does not belong there")));
-        }
-        if is_signature {
-            if !annotations.contains_key(digest_key) {
-                return Err(Refusal::new(Case::D08Annotation, name, format!("{key} without {digest_key}")));
-            }
-            continue;
-        }
-        if out[before..].iter().any(|s| s.role == role) {
-            return Err(Refusal::new(Case::D08Annotation, name, format!("two digests for {role}")));
-        }
-        let digest = VerityDigest::from_hex(algorithm, hex)
-            .ok_or_else(|| Refusal::new(Case::D09Algorithm, name, format!("{key} does not fit its algorithm")))?;
-        let der = annotations.get(&format!("{key}.sig")).map(|text| base64(text, name)).transpose()?;
-        out.push(Signature { role, digest, der: der.map(Bytes::Here) });
-    }
-    Ok(())
 }
 
 /// The manifest of `image` with an inline seal of these parts in the place of any that it had: config, layers
@@ -115,10 +81,6 @@ pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8
         });
     }
     Ok(manifest.to_string().into_bytes())
-}
-
-pub(super) fn is_inline(key: &str) -> bool {
-    key.starts_with("composefs.") && key.contains(".fsverity-")
 }
 
 /// Changes the annotations of the object at `place`, which has none afterwards where they would be empty.

@@ -10,6 +10,7 @@
 //!
 //! `rootfs`, the layers' form and the [`Binding`] are ours: other readers look where they know something.
 
+mod annotations;
 mod artifact;
 mod binding;
 mod inline;

@@ -1,66 +1,26 @@
-//! Images: which rule counts, whether a seal passes, and the files that the kernel is to enforce.
+//! Images: what is mounted of them, and where.
 
-use super::layers::Lowers;
-use super::{Onto, Written, fetch, layers, own, place, uppers};
-use crate::digest::{Algorithm, BlobDigest};
-use crate::identify::{Asked, Candidate, ClaimedImage, OwnLayer, Root, open_target, open_target_home};
-use crate::image::{Contents, Digests, Keep, Progress};
-use crate::invoke::{Call, Verity as Requested};
+use super::choice::{Choice, Prepared};
+use super::layers::{self, Lowers};
+use super::made::audit;
+use super::{Onto, Written, own, place, uppers};
+use crate::digest::BlobDigest;
+use crate::identify::{ClaimedImage, OwnLayer, open_target, open_target_home};
+use crate::invoke::Call;
 use crate::mount::{self, Instead, Kind, Record};
-use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Denied, Facts, Mode, Policy, Rollback, UNKNOWN, Verity, canonical};
-use crate::prepare::{ImportRules, PreparedImage, Shape, VerityMode, enroll, import, prepare};
-use crate::report::{Case, Class, Refusal, Result, journal};
-use crate::seal::About;
-use crate::sys::{mounts, process};
-use crate::vault::{Lock, Vault, bring_kept, floors, keep_seal, raise};
-use crate::verify::{
-    BindingRule, Floors, Found, Layers, Question, Rules, SignedBy, VerifiedImage, Wanted, judge, unsigned,
-};
-
-/// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
-pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
-
-/// An image that can be mounted, and what is to be said about it.
-#[derive(Debug)]
-pub struct Prepared {
-    /// What to mount.
-    pub image: PreparedImage,
-    /// What the policy asked.
-    pub decision: Decision,
-    /// Digest of the manifest that counted.
-    pub manifest: BlobDigest,
-    /// Its names.
-    pub names: Vec<String>,
-    /// The artifact that vouches.
-    pub seal: Option<BlobDigest>,
-    /// The manifest that was signed, where it is another one.
-    pub signed_manifest: Option<BlobDigest>,
-    /// Who signed.
-    pub signer: Option<SignedBy>,
-    /// The image's ID in the store.
-    pub id: String,
-    /// The names that the seal is for.
-    pub identities: Vec<String>,
-    /// All by which it can be denied.
-    pub facts: Facts,
-    /// What would have been refused.
-    pub would_refuse: Option<Refusal>,
-}
+use crate::policy::{Decision, Facts, Mode, Policy};
+use crate::report::{Refusal, Result};
+use crate::sys::mounts;
 
 pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: Onto<'_>) -> Result<()> {
     let question = Choice::of(policy, &claimed)?;
-    let decision = question.decision.clone();
-    let (manifest, names) = (question.candidates[0].image.digest, question.candidates[0].names.clone());
-    let facts = question.facts();
     // Nothing is asked, and nothing is read: the program that knows the whiteouts of such a store shows its layers.
     if !question.asked() && mount::has_fuse_overlayfs() {
-        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: None };
-        let (lowers, root) = ((Lowers::Layers(claimed.layers), facts), &claimed.root);
-        return layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass));
+        return LetPass::of(&question).show(call, policy, claimed, onto, None);
     }
     let refusal = match question.as_it_is(&claimed) {
         Ok(true) => {
+            let (decision, facts) = (question.decision.clone(), question.facts());
             let lowers = (Lowers::Layers(claimed.layers), facts);
             return layers::plain(call, policy, &decision, lowers, claimed.own, &claimed.root, onto);
         }
@@ -78,19 +38,7 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedImage, onto: O
     }
     // What cannot be made into a tree, read or enforced is left to be shown as it is.
     audit(&refusal, call);
-    let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: Some(&refusal) };
-    let (lowers, root) = ((Lowers::Layers(claimed.layers), facts), &claimed.root);
-    layers::show(call, policy, &decision, lowers, claimed.own, root, onto, Some(&pass))
-}
-
-/// What is asked of an image; nothing of it is denied then.
-pub(super) fn asked_of(policy: &Policy, claimed: &ClaimedImage) -> Result<Decision> {
-    let mut decision = Choice::of(policy, claimed)?.decision;
-    if decision.names.is_empty() {
-        // Whoever can take an image's name away gets no rule for builds by that.
-        decision = policy.decide(&[UNKNOWN.to_owned()]);
-    }
-    Ok(decision)
+    LetPass::of(&question).show(call, policy, claimed, onto, Some(&refusal))
 }
 
 /// What became of an overlay of containers-storage.
@@ -129,11 +77,7 @@ pub(super) fn swap(
     let there = mounts::identify(&at).map_err(|e| Refusal::io(call.target.display().to_string(), e))?;
     if there != instead.mount {
         // The overlay that was there had to go first, and the verified one cannot be made.
-        let (decision, facts) = (question.decision.clone(), question.facts());
-        let (manifest, names) = (question.candidates[0].image.digest, question.candidates[0].names.clone());
-        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal: Some(&refusal) };
-        let (lowers, onto) = ((Lowers::Layers(claimed.layers), facts), Onto { at: Some(&at), instead: None });
-        layers::show(call, policy, &decision, lowers, claimed.own, &claimed.root, onto, Some(&pass))?;
+        LetPass::of(&question).show(call, policy, claimed, Onto { at: Some(&at), instead: None }, Some(&refusal))?;
     }
     Ok(Swap::Stays(Some(refusal)))
 }
@@ -168,501 +112,42 @@ fn put(
     Ok(record)
 }
 
-impl Prepared {
-    /// The record of a mount of it.
-    pub(super) fn describe(&self, record: Record) -> Record {
-        Record {
-            image: Some(self.manifest.to_string()),
-            image_id: Some(self.id.clone()),
-            names: self.names.clone(),
-            identities: self.identities.clone(),
-            facts: Some(self.facts.clone()),
-            seal: self.seal.map(|s| s.to_string()),
-            signed_manifest: self.signed_manifest.map(|digest| digest.to_string()),
-            signer: self.signer.as_ref().map(|s| s.subject.clone()),
-            certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
-            anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
-            verity: self.image.mode() == VerityMode::Require,
-            ..record
+/// An image that is shown as its layers lie on the disk, with what is said of it.
+struct LetPass {
+    decision: Decision,
+    facts: Facts,
+    manifest: BlobDigest,
+    names: Vec<String>,
+}
+
+impl LetPass {
+    fn of(question: &Choice<'_>) -> Self {
+        let first = question.candidates[0];
+        Self {
+            decision: question.decision.clone(),
+            facts: question.facts(),
+            manifest: first.image.digest,
+            names: first.names.clone(),
         }
+    }
+
+    /// Shows it, although it would have been refused.
+    fn show(
+        self,
+        call: &Call,
+        policy: &Policy,
+        claimed: ClaimedImage,
+        onto: Onto<'_>,
+        refusal: Option<&Refusal>,
+    ) -> Result<()> {
+        let Self { decision, facts, manifest, names } = self;
+        let pass = layers::LetPass { manifest: Some(&manifest), names: &names, refusal };
+        let lowers = (Lowers::Layers(claimed.layers), facts);
+        layers::show(call, policy, &decision, lowers, claimed.own, &claimed.root, onto, Some(&pass))
     }
 }
 
 /// The container's own layer for a mount. A copy: where the mount fails and nothing is enforced, it is needed again.
 fn to_mount(claimed: &ClaimedImage) -> Result<Option<OwnLayer>> {
     claimed.own.as_ref().map(OwnLayer::try_clone).transpose()
-}
-
-pub(super) fn audit(refusal: &Refusal, call: &Call) {
-    let message = format!("audit: would refuse: {refusal}");
-    let target = call.target.display().to_string();
-    let fields = [
-        ("CASE", refusal.case().id()),
-        ("SUBJECT", refusal.subject()),
-        ("REMEDY", refusal.case().remedy()),
-        ("TARGET", &target),
-    ];
-    journal::record(journal::Decision::Audit, &message, &fields);
-}
-
-/// What is asked of the kernel: what policy says, or more where the caller asks for it.
-pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
-    match (decision.verity, call.requests.verity) {
-        (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
-        (Verity::Off, _) => VerityMode::Off,
-    }
-}
-
-/// Digests that this host noted before, where what they name is still here.
-pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
-    let here = |digests: &Digests| vault.open_erofs(&digests.rootfs).is_ok();
-    [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
-}
-
-/// The vault of a store, through a private mount: see [`Vault::of_store`].
-///
-/// # Errors
-/// [`Case::Io`].
-pub fn vault_of(root: &Root) -> Result<Vault> {
-    Vault::of_store(&*root.dir, &root.path)
-}
-
-/// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
-/// that is mounted as it is.
-///
-/// # Errors
-/// Whatever that start would be refused for.
-pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
-    // Nobody has asked for a name yet: its start will.
-    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
-    if choice.as_it_is(claimed)? {
-        return Ok(None);
-    }
-    let vault = vault_of(&claimed.root)?;
-    let _lock = vault.shared()?;
-    let mode = match choice.decision.verity {
-        Verity::Require => VerityMode::Require,
-        Verity::Off => VerityMode::Off,
-    };
-    choice.prepare(&vault, claimed, mode, progress).map(Some)
-}
-
-/// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
-///
-/// # Errors
-/// [`Case::F06Denied`] for an image that is denied, and those of preparing it.
-pub(super) fn prepare_lowest(
-    call: &Call,
-    policy: &Policy,
-    vault: &Vault,
-    claimed: &ClaimedImage,
-    count: usize,
-) -> Result<Option<Prepared>> {
-    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
-    if choice.decision.mode == Mode::Off {
-        return Ok(None);
-    }
-    let mode = verity_mode(&choice.decision, call);
-    let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
-    match choice.sealed(&work) {
-        Ok((candidate, verified)) if verified.stackable() => {
-            let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
-            choice.prepared(candidate, &verified, image, None).map(Some)
-        }
-        Ok(_) => Ok(None),
-        Err(refusal) if refusal.case() == Case::F06Denied => Err(refusal),
-        Err(refusal) => {
-            log::debug!("not by this image: {refusal}");
-            Ok(None)
-        }
-    }
-}
-
-/// The candidates that count, and what is asked of them.
-struct Choice<'a> {
-    policy: &'a Policy,
-    candidates: Vec<&'a Candidate>,
-    decision: Decision,
-    /// What the image was asked for by.
-    asked: Option<&'a Asked>,
-    /// A seal for one name will do where nobody says which name was asked for.
-    any_name: bool,
-    /// Which of them must pass.
-    pass: Pass,
-}
-
-/// Which candidates a seal must pass for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    /// Any: it is known which one is meant, or all the same.
-    Any,
-    /// Those with a name that asks for a seal: one of them is shown, and nobody says by which name.
-    Named,
-    /// All: a container is made from one of them, and nobody says from which.
-    All,
-}
-
-impl<'a> Choice<'a> {
-    /// Where a container says which image it is made from, that one counts: it gave the container its
-    /// config. All candidates have the same layers, so where an image is only shown the tree is the same
-    /// whichever is meant; then all their names decide together, and a seal must be there for each that asks.
-    ///
-    /// # Errors
-    /// [`Case::F06Denied`] in every mode.
-    fn of(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
-        let by_container = claimed.images.iter().any(|c| c.claimed_by_container);
-        let candidates: Vec<&Candidate> =
-            claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
-        let names: Vec<String> = candidates.iter().flat_map(|c| c.names.iter().cloned()).collect();
-        let decision = policy.decide(&names);
-        let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
-        let pass = match claimed.own {
-            _ if by_container => Pass::Any,
-            Some(_) => Pass::All,
-            None => Pass::Named,
-        };
-        let choice = Self { policy, candidates, decision, asked, any_name: false, pass };
-        policy.denied().anything(&choice.facts())?;
-        if policy.denied().names_blobs() && choice.decision.mode != Mode::Enforce {
-            // Nobody vouches for the layers, and a digest of one is only what the disk says of it.
-            layers::content(&claimed.root, &claimed.layers, layers::Table::Needed)?;
-        }
-        Ok(choice)
-    }
-
-    /// All by which the candidates can be denied.
-    fn facts(&self) -> Facts {
-        let of = |candidate: &&Candidate| {
-            let mut facts = Facts::of(&candidate.image);
-            candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
-            facts
-        };
-        self.candidates.iter().map(of).fold(Facts::default(), Facts::and)
-    }
-
-    /// The names that a seal must be for: one of each of these, or none where nothing is asked. The name that was
-    /// asked for is the one; where nobody says which that was, it may be any, and whoever asked means it.
-    fn identities(&self, candidate: &Candidate) -> Vec<Vec<String>> {
-        let mut names: Vec<String> = candidate.names.iter().map(|name| canonical(name)).collect();
-        names.sort();
-        names.dedup();
-        match self.asked {
-            _ if !self.decision.identity => vec![Vec::new()],
-            Some(Asked::Name(name)) => vec![vec![canonical(name)]],
-            // Who names the ID names the config. A name that the image has tells old seals from new ones still.
-            Some(Asked::Id) => vec![names],
-            // An image that lost its name to a newer one has none to compare.
-            None if self.any_name || names.is_empty() => vec![names],
-            None => {
-                let asking: Vec<Vec<String>> =
-                    names.iter().filter(|n| self.asks(n)).map(|name| vec![name.clone()]).collect();
-                if asking.is_empty() { vec![names] } else { asking }
-            }
-        }
-    }
-
-    /// Whether a name asks for a seal that is for it. One that asks for nothing by itself, such as one of a build, is
-    /// nobody's to be kept from.
-    fn asks(&self, name: &String) -> bool {
-        let alone = self.policy.decide(std::slice::from_ref(name));
-        alone.identity && alone.mode != Mode::Off
-    }
-
-    /// Whether it is not enough that another candidate passes.
-    fn must_pass(&self, candidate: &Candidate) -> bool {
-        match self.pass {
-            Pass::Any => false,
-            Pass::Named => !self.any_name && self.decision.identity && candidate.names.iter().any(|n| self.asks(n)),
-            Pass::All => true,
-        }
-    }
-
-    /// A name with a digest is for the manifest that has it, or for the one that the index of that digest lists.
-    fn references(&self, candidate: &Candidate) -> Result<()> {
-        let names: &[String] = match self.asked {
-            Some(Asked::Name(name)) => std::slice::from_ref(name),
-            Some(Asked::Id) => &[],
-            None if self.any_name => &[],
-            None => &candidate.names,
-        };
-        for name in names {
-            let Some((_, digest)) = name.split_once('@') else { continue };
-            let digest: BlobDigest = digest.parse()?;
-            if digest != candidate.image.digest && !candidate.indexes.contains(&digest) {
-                let why = format!("its manifest is {}", candidate.image.digest);
-                return Err(Refusal::new(Case::B14Reference, name.as_str(), why));
-            }
-        }
-        Ok(())
-    }
-
-    /// The image, ready to be mounted, with the vault that it is in: its directories are on a mount that ends with
-    /// that.
-    fn ready(&self, claimed: &ClaimedImage, call: &Call) -> Result<(Vault, Lock, Prepared)> {
-        let vault = vault_of(&claimed.root)?;
-        let lock = vault.shared()?;
-        let prepared = self.prepare(&vault, claimed, verity_mode(&self.decision, call), &|_| ())?;
-        Ok((vault, lock, prepared))
-    }
-
-    /// Whether a refusal stops nothing: what is denied is denied in every mode.
-    fn lets_pass(&self, refusal: &Refusal) -> bool {
-        self.decision.mode != Mode::Enforce && refusal.case() != Case::F06Denied
-    }
-
-    /// Whether it matters what the image is.
-    fn asked(&self) -> bool {
-        self.decision.mode != Mode::Off || self.policy.denied().names_erofs()
-    }
-
-    /// Whether the image is shown as it lies on the disk: nothing is asked of it, and nothing that is
-    /// denied can only be told by its EROFS images.
-    fn as_it_is(&self, claimed: &ClaimedImage) -> Result<bool> {
-        Ok(!self.asked() && !layers::any_aufs(&claimed.root, &claimed.layers)?)
-    }
-
-    /// What is asked of a seal, which must be for one of these names where there are any.
-    fn rules(&self, identities: Vec<String>) -> Result<Rules> {
-        Ok(Rules {
-            certificates: Some(self.decision.certificates.clone()),
-            anchors: self.decision.anchors.clone(),
-            dates: self.decision.dates,
-            now: process::now(),
-            binding: match self.decision.binding {
-                Binding::Required => BindingRule::Required,
-                Binding::Local => BindingRule::Local,
-            },
-            identities,
-            denied: self.policy.denied().clone(),
-            floors: match self.decision.rollback {
-                Rollback::Refuse => floors()?,
-                Rollback::Allow => Floors::none(),
-            },
-        })
-    }
-
-    /// What is accepted now is the oldest that is accepted from now on.
-    fn raise(&self, verified: &VerifiedImage, rules: &Rules) -> Result<()> {
-        let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
-        let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
-        raise(rules.names(binding), sequence, &rules.floors)
-    }
-
-    fn prepare(
-        &self,
-        vault: &Vault,
-        claimed: &ClaimedImage,
-        mode: VerityMode,
-        progress: Progress<'_>,
-    ) -> Result<Prepared> {
-        let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress, denied: self.policy.denied() };
-        let sealed = match self.decision.mode {
-            Mode::Off => None,
-            Mode::Audit | Mode::Enforce => Some(self.sealed_or_fetched(&work)),
-        };
-        let (candidate, verified, would_refuse) = match sealed {
-            Some(Ok((candidate, verified))) => (candidate, verified, None),
-            Some(Err(refusal)) if self.decision.mode == Mode::Enforce => return Err(refusal),
-            // What is denied is denied in every mode.
-            Some(Err(refusal)) if refusal.case() == Case::F06Denied => return Err(refusal),
-            other => {
-                let candidate = self.candidates[0];
-                (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
-            }
-        };
-        let image = prepare(vault, &verified, Shape::Root, mode, work.budget)?;
-        self.prepared(candidate, &verified, image, would_refuse)
-    }
-
-    /// What is mounted, and all by which it can be denied, now and when it is looked at again.
-    fn prepared(
-        &self,
-        candidate: &Candidate,
-        verified: &VerifiedImage,
-        image: PreparedImage,
-        would_refuse: Option<Refusal>,
-    ) -> Result<Prepared> {
-        let mut facts = verified.facts()?.and(Facts::of(&candidate.image));
-        candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
-        Ok(Prepared {
-            image,
-            decision: self.decision.clone(),
-            manifest: candidate.image.digest,
-            names: candidate.names.clone(),
-            seal: verified.seal().copied(),
-            signed_manifest: verified.signed_manifest(),
-            signer: verified.signer().cloned(),
-            id: candidate.id.clone(),
-            identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
-            facts,
-            would_refuse,
-        })
-    }
-
-    /// The same, with a look at the registry where no seal that is here passes.
-    fn sealed_or_fetched(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
-        let refusal = match self.sealed(work) {
-            Err(refusal) if refusal.case() != Case::F06Denied => refusal,
-            other => return other,
-        };
-        // After the graph root was removed, say.
-        let mut brought = false;
-        for candidate in &self.candidates {
-            brought |= bring_kept(work.vault, &candidate.image.digest)?;
-        }
-        let refusal = match brought.then(|| self.sealed(work)) {
-            None => refusal,
-            Some(Err(again)) if again.case() != Case::F06Denied => again,
-            Some(other) => return other,
-        };
-        match fetch::on_mount(work.vault, &work.claimed.root.path, &self.candidates, &self.decision) {
-            Ok(true) => self.sealed(work),
-            // "Wrong" says more than that a registry was silent.
-            Err(silent) if refusal.case().class() == Class::NotSealed => Err(silent.within("fetching its seals")),
-            Err(silent) => {
-                log::info!("{silent}");
-                Err(refusal)
-            }
-            Ok(false) => Err(refusal),
-        }
-    }
-
-    /// The first candidate that a seal passes for, where all pass that must.
-    fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
-        let mut passed: Option<(&Candidate, VerifiedImage)> = None;
-        let mut first: Option<Refusal> = None;
-        for candidate in &self.candidates {
-            let named = |r: Refusal| {
-                let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
-                r.within(format!("image {name}"))
-            };
-            match self.sealed_one(work, candidate) {
-                Ok(verified) if self.pass == Pass::Any => return Ok((candidate, verified)),
-                Ok(verified) => passed = passed.or(Some((candidate, verified))),
-                Err(r) if self.must_pass(candidate) && self.candidates.len() > 1 => {
-                    return Err(Refusal::new(Case::B04Several, "", named(r)));
-                }
-                // "Wrong" says more than "not signed".
-                Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => first = Some(named(r)),
-                Err(_) => {}
-            }
-        }
-        let bug = || Refusal::new(Case::Bug, "image", "no candidate");
-        passed.ok_or_else(|| first.unwrap_or_else(bug))
-    }
-
-    /// Whether seals pass for all names that the image must be sealed for.
-    fn sealed_one(&self, work: &Work<'_>, candidate: &Candidate) -> Result<VerifiedImage> {
-        self.references(candidate)?;
-        let mut last = None;
-        for names in self.identities(candidate) {
-            let rules = self.rules(names)?;
-            let verified = work.sealed(candidate, &rules)?;
-            self.raise(&verified, &rules)?;
-            last = Some(verified);
-        }
-        last.ok_or_else(|| Refusal::new(Case::Bug, "image", "no name"))
-    }
-}
-
-/// What verifying and preparing one image needs.
-struct Work<'a> {
-    vault: &'a Vault,
-    claimed: &'a ClaimedImage,
-    mode: VerityMode,
-    budget: &'a Budget,
-    progress: Progress<'a>,
-    denied: &'a Denied,
-}
-
-impl Work<'_> {
-    fn sealed(&self, candidate: &Candidate, rules: &Rules) -> Result<VerifiedImage> {
-        let (vault, budget, image) = (self.vault, self.budget, &candidate.image);
-        let seals = vault.seals(&image.digest, budget)?;
-        // Where the layers may have to be read: many starts at once are one that works, and others that wait.
-        let ready = seals.iter().all(|seal| vault.was_checked(&image.digest, seal));
-        let mut _turn = if ready { None } else { Some(vault.turn(&image.digest)?) };
-        let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
-        let mut layers = Layers::new(|wanted| self.import(wanted));
-        let checked = |seal: &BlobDigest| vault.was_checked(&image.digest, seal);
-        let question = Question {
-            image,
-            found: &found,
-            home: vault.store(),
-            rules,
-            budget,
-            about: About::Image,
-            checked: &checked,
-        };
-        let mut verified = judge(&question, &mut layers).into_result()?;
-        if verified.root().bytes().is_none() && vault.open_erofs(verified.root().digest()).is_err() {
-            // It was compared before and is lost: the layers make it again.
-            if ready {
-                _turn = Some(vault.turn(&image.digest)?);
-            }
-            verified = judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?;
-        }
-        if let Some(contents) = layers.into_last() {
-            self.keep(candidate, &verified, &contents)?;
-        }
-        if let Some(seal) = verified.seal_name()
-            && let Err(refusal) = keep_seal(self.vault, &image.digest, &seal)
-        {
-            log::info!("the seal is not kept: {refusal}");
-        }
-        Ok(verified)
-    }
-
-    /// What was learned from the layers, for the next start. The marker comes last.
-    fn keep(&self, candidate: &Candidate, verified: &VerifiedImage, contents: &Contents) -> Result<()> {
-        let image = &candidate.image.digest;
-        verified.all().try_for_each(|erofs| enroll(self.vault, erofs))?;
-        self.keep_image(candidate, contents)?;
-        match verified.seal_name() {
-            Some(seal) if verified.stackable() => self.vault.mark_checked(image, &seal),
-            _ => Ok(()),
-        }
-    }
-
-    fn keep_image(&self, candidate: &Candidate, contents: &Contents) -> Result<()> {
-        let (vault, image) = (self.vault, &candidate.image);
-        vault.store().write(&image.manifest)?;
-        vault.store().write(&image.config)?;
-        vault.keep_images(&image.digest, &contents.images)?;
-        // Every object got its name from a descriptor of which the digest was measured, a moment ago.
-        let enforced = self.mode == VerityMode::Require;
-        contents.images.all().try_for_each(|(digest, _)| vault.mark_prepared(digest, enforced))?;
-        vault.add_image(image)
-    }
-
-    fn import(&self, Wanted { algorithm, bound, keep }: Wanted) -> Result<Contents> {
-        let rules = ImportRules { algorithm, mode: self.mode, diff_ids: !bound, keep, budget: self.budget };
-        import(self.vault, &self.claimed.layers, &rules, self.progress)
-    }
-
-    /// The image as this host finds it.
-    fn unsigned(&self, candidate: &Candidate) -> Result<VerifiedImage> {
-        let (vault, image) = (self.vault, &candidate.image);
-        let known = || {
-            let made = made_before(vault, |algorithm| vault.contents(&image.digest, algorithm));
-            made.filter(|known| known.layers.len() == image.layers.len())
-        };
-        let mut _turn = None;
-        let made = match known() {
-            Some(digests) => Some(digests),
-            None => {
-                _turn = Some(vault.turn(&image.digest)?);
-                known()
-            }
-        };
-        let digests = match made {
-            Some(digests) => digests,
-            None => {
-                let contents = self.import(Wanted { algorithm: UNSIGNED, bound: true, keep: Keep::Images })?;
-                self.keep_image(candidate, &contents)?;
-                contents.images.digests()?
-            }
-        };
-        unsigned(image, &digests, self.denied)
-    }
 }

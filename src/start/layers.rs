@@ -1,10 +1,10 @@
 //! Layers that are no image, and images of which nothing is asked: `podman build`, `podman diff`.
 
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
-use super::image::{self, UNSIGNED, made_before, vault_of, verity_mode};
+use super::choice::prepare_lowest;
+use super::content::{Table, any_aufs, content};
+use super::made::{UNSIGNED, audit, made_before, vault_of, verity_mode};
 use super::{Onto, own, place, uppers};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
@@ -13,7 +13,7 @@ use crate::invoke::Call;
 use crate::mount::{self, Kind, Record};
 use crate::oci::Budget;
 use crate::policy::{Decision, Facts, Mode, Policy};
-use crate::prepare::{ImportRules, Shape, VerityMode, check_content, import, prepare};
+use crate::prepare::{ImportRules, Shape, VerityMode, import, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
@@ -73,59 +73,6 @@ pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<Facts> 
     Ok(facts)
 }
 
-/// Beneath `/run/layerseal`: layers whose content was found to be what their diff_ids say, in this boot.
-const CONTENT: &str = "content";
-
-/// Whether a layer must have a table of its tar, by which it can be put together again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
-    /// A layer of an image: podman keeps one of each.
-    Needed,
-    /// One that is being made was never a tar.
-    IfAny,
-}
-
-/// Whether the layers are what their diff_ids say: where nobody vouches for them, that is what denying one of
-/// them rests on. What was never written as a tar has no such digest. Looked at once in a boot: what is on the
-/// disk is changed while the host is off, and by root.
-///
-/// # Errors
-/// [`Case::F06Denied`] for one that is not: what it is may be denied.
-pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
-    let io = |e| Refusal::io(format!("/run/layerseal/{CONTENT}"), e);
-    let seen = mount::runtime_dir(CONTENT).map_err(io)?;
-    let vault = vault_of(root)?;
-    for layer in layers {
-        let diff_id = match (layer.diff_id, layer.tar_split()) {
-            (Some(diff_id), Ok(_)) => diff_id,
-            (Some(_), Err(e)) if table == Table::Needed => {
-                let why = format!("nothing says what its content is, and layers are denied: {e}");
-                return Err(Refusal::new(Case::F06Denied, layer.path.display().to_string(), why));
-            }
-            // Of a table of contents the ID says which it is.
-            _ => continue,
-        };
-        // Other stores have other layers of the same ID.
-        let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
-        let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());
-        if files::open_file_at(&seen, &name).is_ok() {
-            continue;
-        }
-        // Many starts at once are one that reads. Nothing is kept in the vault, so it is not held: a collection may take
-        // the turn's name away, and then two read; and so do all where a turn cannot be written down.
-        let _turn = vault.turn(&diff_id).inspect_err(|r| log::debug!("{r}")).ok();
-        if files::open_file_at(&seen, &name).is_ok() {
-            continue;
-        }
-        check_content(&vault, layer, &Budget::STANDARD).map_err(|r| {
-            let why = format!("it is not what its record says, and layers are denied: {r}");
-            Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
-        })?;
-        files::write_atomic(&seen, &name, 0o600, b"").map_err(io)?;
-    }
-    Ok(())
-}
-
 /// Shows the lowest layers of a sealed image, as `podman image diff` and `podman system check` ask for
 /// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
 /// writable and only read; what is sealed is read-only. False when no seal passes. Where all images that
@@ -142,7 +89,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
     let _lock = vault.shared()?;
     let (mut denied, mut others) = (None, false);
     for image in images_above(&claimed.root.store, top)? {
-        let sealed = match image::prepare_lowest(call, policy, &vault, &image, count) {
+        let sealed = match prepare_lowest(call, policy, &vault, &image, count) {
             Ok(Some(sealed)) => sealed,
             Ok(None) => {
                 others = true;
@@ -207,7 +154,7 @@ fn made(
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
     let (upper, above) = own(own_layer);
     let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| image::audit(refusal, call));
+    uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
     let record = Record::new(&mounted, &place, image.description(), kind(decision));
     let verity = mode == VerityMode::Require;
@@ -270,7 +217,7 @@ pub(super) fn show(
     }
     let mut place = place(call, policy, onto, upper, above)?;
     place.how.aufs = aufs;
-    uppers::check(&place, decision, None, None)?.iter().for_each(|refusal| image::audit(refusal, call));
+    uppers::check(&place, decision, None, None)?.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::plain(&waiver, lowers, &place)?;
     let mut record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
     if let Some(image) = image {
@@ -298,47 +245,4 @@ fn empty(root: &Root, id: &str) -> Result<OwnedFd> {
     let name = format!("overlay/{id}/empty");
     files::open_dir_at(&*root.dir, &name)
         .map_err(|e| Refusal::new(Case::B11Gone, root.path.join(name).display().to_string(), e))
-}
-
-/// Whether one of the layers holds whiteouts as files `.wh.NAME`, which overlayfs would show, and what
-/// they hide with them: containers-storage writes them where it has a mount program.
-pub(super) fn any_aufs(root: &Root, layers: &[ClaimedLayer]) -> Result<bool> {
-    let vault = vault_of(root)?;
-    for layer in layers {
-        let id = BlobDigest::from_hex(&layer.id)?;
-        let aufs = match vault.aufs_whiteouts(&id) {
-            Some(known) => known,
-            None => {
-                let found = holds_aufs(&layer.diff, &layer.path)?;
-                vault.mark_whiteouts(&id, found)?;
-                found
-            }
-        };
-        if aufs {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn holds_aufs(diff: &OwnedFd, path: &Path) -> Result<bool> {
-    use rustix::fs::{Dir, FileType};
-    use std::os::unix::ffi::OsStrExt as _;
-    let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
-    // By name and not by descriptor: a directory can hold more directories than may be open.
-    let mut todo = vec![PathBuf::from(".")];
-    while let Some(name) = todo.pop() {
-        let dir = files::open_dir_at(diff, &name).map_err(io)?;
-        for entry in Dir::read_from(&dir).map_err(|e| io(e.into()))? {
-            let entry = entry.map_err(|e| io(e.into()))?;
-            let child = entry.file_name().to_bytes();
-            if child.starts_with(b".wh.") {
-                return Ok(true);
-            }
-            if entry.file_type() == FileType::Directory && !matches!(child, b"." | b"..") {
-                todo.push(name.join(OsStr::from_bytes(child)));
-            }
-        }
-    }
-    Ok(false)
 }

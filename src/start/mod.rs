@@ -6,13 +6,17 @@
 //!                       asked   └─► (off) ─► mount::plain
 //! ```
 
+mod choice;
+mod content;
 mod fetch;
 mod image;
 mod layers;
+mod made;
 mod proof;
 mod silent;
 mod swap;
 mod uppers;
+mod work;
 mod written;
 
 use std::ffi::OsString;
@@ -23,17 +27,18 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, OFlags};
 
-use crate::identify::{OwnLayer, Root, Target, identify_with, open_target, run_root, transient_container};
+use crate::identify::{OwnLayer, Target, identify_with, open_target, run_root, transient_container};
 use crate::invoke::{self, Call, Invocation};
 use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
 use crate::policy::{Directories, Facts, Mode, Policy, Top};
 use crate::report::{Case, Refusal, Result, journal};
-use crate::sys::files;
-use crate::sys::process::{self, Openssl};
+use crate::sys::process::{self, Openssl, User};
 use crate::verify::Waiver;
 
+pub use choice::{Prepared, prepare_image};
 pub use fetch::{fetch_seals, repositories};
-pub use image::{Prepared, Swap, prepare_image, vault_of};
+pub use image::Swap;
+pub use made::vault_of;
 pub use proof::prove;
 pub use swap::{asked_of_mounted, swap};
 pub use written::Written;
@@ -51,8 +56,10 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
         Ok(Invocation::Mount(call)) => call,
         Err(refusal) => return refuse(&refusal, ""),
     };
-    if process::is_rootless() {
-        return refuse(&rootless(argv), &call.target.display().to_string());
+    let user = process::user();
+    if user != User::Root {
+        let refusal = if user == User::Rootless { rootless(argv) } else { Refusal::new(Case::Rootless, "", "") };
+        return refuse(&refusal, &call.target.display().to_string());
     }
     log::debug!("ignored options: {:?}", call.ignored);
     match start(&call) {
@@ -84,9 +91,6 @@ fn rootless(argv: &[OsString]) -> Refusal {
 }
 
 fn start(call: &Call) -> Result<()> {
-    if !process::is_real_root() {
-        return Err(Refusal::new(Case::Rootless, "", ""));
-    }
     process::start_openssl(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
     let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
@@ -99,7 +103,6 @@ fn start(call: &Call) -> Result<()> {
         Target::Layers(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
         Target::Volume => (None, None),
     };
-    root.map_or(Ok(()), |root| is_podmans(call, root))?;
     let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
     // After it is known that the target is a container's: see design decision on calls for a target that
     // is mounted already.
@@ -115,33 +118,6 @@ fn start(call: &Call) -> Result<()> {
     }
 }
 
-/// Bytes of a layer's list of lower directories, several times what as many as there can be need.
-const MAX_LOWER: u64 = 1 << 20;
-
-/// Whether the options are containers-storage's own: it puts the content of a file of the store among them as it lies
-/// there, and a comma in that would begin another option.
-fn is_podmans(call: &Call, root: &Root) -> Result<()> {
-    let refuse = |what: String, why: &str| Err(Refusal::new(Case::B08Lowers, what, why));
-    if let Some(odd) = &call.odd {
-        return refuse(odd.clone(), "an option where containers-storage writes none");
-    }
-    let Some(id) = call.target.parent().and_then(Path::file_name) else { return Ok(()) };
-    for name in ["lower", "link"] {
-        let path = Path::new("overlay").join(id).join(name);
-        let shown = || root.path.join(&path).display().to_string();
-        let text = match files::open_file_at(&*root.dir, &path) {
-            Ok(file) => files::read_all(file, MAX_LOWER).map_err(|e| Refusal::io(shown(), e))?,
-            // Of a layer without a parent.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(Refusal::io(shown(), e)),
-        };
-        if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/:._-\n".contains(byte)) {
-            return refuse(shown(), "it holds what is no name of a layer");
-        }
-    }
-    Ok(())
-}
-
 /// What the store's records say nothing of that we could use: shown as the call names it, where no image must be
 /// sealed.
 fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
@@ -155,7 +131,7 @@ fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
         return Err(refusal);
     };
     if audit {
-        image::audit(&refusal, call);
+        made::audit(&refusal, call);
     }
     mount::keep(&Record { would_refuse: audit.then(|| (&refusal).into()), ..record })
 }

@@ -1,7 +1,9 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
+use super::choice::asked_of;
 use super::image::Swap;
-use super::{Written, image, is_podmans, layers, uppers};
+use super::made::audit;
+use super::{Written, image, layers, uppers};
 use crate::identify::{Container, Target, further_stores, identify_with, recorded_lowers};
 use crate::invoke::{Call, Native};
 use crate::mount::Instead;
@@ -27,7 +29,6 @@ pub fn swap(
     let call = &named(native)?;
     match identify_with(call, &|_| Ok(Some(container.clone())))? {
         Target::Image(claimed) => {
-            is_podmans(call, &claimed.root)?;
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
             let instead = Instead { mount, metacopy: native.metacopy };
@@ -39,7 +40,7 @@ pub fn swap(
             match policy.decide(&claimed.names).mode {
                 Mode::Enforce => Err(refusal),
                 Mode::Audit => {
-                    image::audit(&refusal, call);
+                    audit(&refusal, call);
                     Ok(Swap::Stays(Some(refusal)))
                 }
                 Mode::Off => Ok(Swap::Stays(None)),
@@ -75,7 +76,7 @@ fn named(native: &Native) -> Result<Call> {
 /// [`Case::F06Denied`], in every mode; those of finding out what it is.
 pub fn asked_of_mounted(policy: &Policy, native: &Native) -> Result<Decision> {
     match identify_with(&named(native)?, &|_| Ok(None))? {
-        Target::Image(claimed) => image::asked_of(policy, &claimed),
+        Target::Image(claimed) => asked_of(policy, &claimed),
         Target::Layers(claimed) => {
             layers::denied(policy, &claimed)?;
             Ok(policy.decide(&claimed.names))

@@ -119,17 +119,32 @@ pub fn parent_started() -> Option<i128> {
     Some(clock(ClockId::Realtime) - (clock(ClockId::Boottime) - since_boot))
 }
 
-/// Whether this is root, and of the first user namespace: root of any other can mount no EROFS.
-pub fn is_real_root() -> bool {
-    let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    rustix::process::geteuid().is_root() && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
+/// Whose process this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Root's, in the first user namespace.
+    Root,
+    /// Another user's, or root's of a user namespace of its own, which can mount no EROFS.
+    Rootless,
+    /// Root's, of a user namespace that cannot be told: nobody's who is asked for less.
+    Unknown,
 }
 
-/// Whether this is another user than root, or root of a user namespace of its own. Where that cannot be told it is
-/// nobody's who is asked for less.
-pub fn is_rootless() -> bool {
-    let known = || super::files::check_proc().is_ok() && std::fs::metadata("/proc/self/uid_map").is_ok();
-    !rustix::process::geteuid().is_root() || (known() && !is_real_root())
+/// Whose process this is, as far as the kernel's own `/proc` says.
+pub fn user() -> User {
+    if !rustix::process::geteuid().is_root() {
+        return User::Rootless;
+    }
+    match std::fs::read_to_string("/proc/self/uid_map") {
+        Ok(map) if map.split_whitespace().eq(["0", "0", "4294967295"]) => User::Root,
+        Ok(_) if super::files::check_proc().is_ok() => User::Rootless,
+        _ => User::Unknown,
+    }
+}
+
+/// Whether this is root, and of the first user namespace.
+pub fn is_real_root() -> bool {
+    user() == User::Root
 }
 
 /// When the newest process of root was started whose name is `name` and among whose arguments `argument`

@@ -80,6 +80,9 @@ pub fn bring_kept(vault: &Vault, image: &BlobDigest) -> Result<bool> {
     let Ok(store) = BlobStore::open(&root, &place) else { return Ok(false) };
     let own = files::open_dir_at(&root, format!("images/{}", image.hex()));
     let names = own.and_then(files::names).unwrap_or_default();
+    if names.is_empty() {
+        return Ok(false);
+    }
     let seals = names.iter().filter_map(|name| BlobDigest::from_hex(name.to_str()?).ok());
     let had = vault.seals(image, &Budget::STANDARD)?;
     let mut brought = false;

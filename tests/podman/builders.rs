@@ -105,6 +105,20 @@ fn layout(image: &str, layers: &[Vec<Entry>], config: &Value) -> std::path::Path
     annotated_layout(image, layers, config, &Value::Null)
 }
 
+impl Podman {
+    /// Pulls `image` from a layout; its ID.
+    fn pull_layout(&self, image: &str, layout: &std::path::Path) -> String {
+        let inside = self.host.inside("/var/tmp/layout");
+        std::fs::create_dir(&inside).unwrap();
+        copy(&layout.join("."), &inside);
+        let id = self.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
+        self.ok(&["untag", id.trim()]);
+        self.ok(&["tag", id.trim(), image]);
+        std::fs::remove_dir_all(&inside).unwrap();
+        id.trim().to_owned()
+    }
+}
+
 /// The same, with annotations of the manifest.
 fn annotated_layout(image: &str, layers: &[Vec<Entry>], config: &Value, annotations: &Value) -> std::path::PathBuf {
     let dir = scratch::fresh("builder");
@@ -137,19 +151,13 @@ fn images_of_all_builders_start_under_enforce() {
         for (name, layers, config, wanted) in cases() {
             let image = format!("registry.example.com/acme/{name}:1");
             let dir = layout(&image, &layers, &config);
-            let inside = podman.host.inside("/var/tmp/layout");
-            std::fs::create_dir(&inside).unwrap();
-            copy(&dir.join("."), &inside);
-            let id = podman.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
-            podman.ok(&["untag", id.trim()]);
-            podman.ok(&["tag", id.trim(), &image]);
+            podman.pull_layout(&image, &dir);
             let refused = podman.run(&["run", "--rm", &image]);
             assert!(!refused.status.success(), "{program:?} {name} started without a seal");
             let prepared = podman.try_prepare(&image, &dir);
             assert!(prepared.status.success(), "{name}: {}", String::from_utf8_lossy(&prepared.stderr));
             let printed = podman.ok(&["run", "--rm", &image]);
             assert!(printed.starts_with(wanted), "{program:?} {name}: {printed:?}");
-            std::fs::remove_dir_all(&inside).unwrap();
         }
     }
 }
@@ -192,13 +200,7 @@ fn a_seal_counts_for_the_same_image_under_another_manifest() {
         ("annotations that podman does not read", &annotated, true, false),
     ] {
         put(&mut other, manifest);
-        let inside = podman.host.inside("/var/tmp/layout");
-        std::fs::create_dir(&inside).unwrap();
-        copy(&plain.join("."), &inside);
-        let id = podman.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
-        podman.ok(&["untag", id.trim()]);
-        podman.ok(&["tag", id.trim(), image]);
-        std::fs::remove_dir_all(&inside).unwrap();
+        let id = podman.pull_layout(image, &plain);
         if docker {
             podman.become_docker(id.trim());
         }
@@ -250,13 +252,7 @@ fn d04_what_podman_reads_by_the_kind_of_manifest_counts_under_the_signed_one() {
         ("one by another key", json!({"Cmd": ["/bin/sh", "-c", "true"], "healthCheck": check}), Value::Null),
     ] {
         let signed = annotated_layout(image, &[vec![program("bin/sh")]], &config, &annotations);
-        let inside = podman.host.inside("/var/tmp/layout");
-        std::fs::create_dir(&inside).unwrap();
-        copy(&signed.join("."), &inside);
-        let id = podman.ok(&["pull", "-q", &format!("oci:/var/tmp/layout:{image}")]);
-        podman.ok(&["untag", id.trim()]);
-        podman.ok(&["tag", id.trim(), image]);
-        std::fs::remove_dir_all(&inside).unwrap();
+        let id = podman.pull_layout(image, &signed);
         let prepared = podman.try_prepare(image, &signed);
         assert!(prepared.status.success(), "{what}: {}", String::from_utf8_lossy(&prepared.stderr));
         podman.ok(&["run", "--rm", image]);

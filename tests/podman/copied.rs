@@ -427,7 +427,7 @@ fn o11_an_image_that_is_mounted_is_verified_like_the_root() {
     ] {
         podman.policy(&policy);
         let output = with(&mount);
-        let said = podman.host.sh("cat /run/layerseal/hooks/precreate.json");
+        let said = podman.host.sh("cat /run/layerseal/hooks/precreate.podman.json");
         assert!(output.status.success() && text(&output).contains("fresh"), "{} {said} {policy}", text(&output));
         assert_eq!(podman.last("precreate").0, decision);
     }
@@ -452,7 +452,7 @@ fn o11_a_verified_image_is_mounted() {
     assert!(!output.status.success() && text(&output).contains("[R-C07]"), "{}", text(&output));
     podman.prepare(FRESH);
     let output = with();
-    let said = podman.host.sh("cat /run/layerseal/hooks/precreate.json");
+    let said = podman.host.sh("cat /run/layerseal/hooks/precreate.podman.json");
     assert!(output.status.success() && text(&output).contains("fresh"), "{} {said}", text(&output));
     assert_eq!(podman.last("precreate").0, "allowed");
 }

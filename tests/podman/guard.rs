@@ -65,7 +65,9 @@ impl Podman {
 
     /// What the hook decided last, and the case.
     pub fn last(&self, stage: &str) -> (String, String) {
-        let note = std::fs::read(self.host.inside(&format!("/run/layerseal/hooks/{stage}.json"))).unwrap_or_default();
+        let notes = ["podman", "cri-o"].map(|of| self.host.inside(&format!("/run/layerseal/hooks/{stage}.{of}.json")));
+        let newest = notes.iter().max_by_key(|note| std::fs::metadata(note).and_then(|found| found.modified()).ok());
+        let note = std::fs::read(newest.unwrap()).unwrap_or_default();
         let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
         let word = |key: &str| note[key].as_str().unwrap_or_default().to_owned();
         (word("decision"), word("case"))

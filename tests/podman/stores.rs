@@ -9,7 +9,8 @@ use crate::{common, ready};
 #[track_caller]
 fn starts(podman: &Podman, args: &[&str], what: &str) {
     let output = podman.run(args);
-    let said = std::fs::read_to_string(podman.host.inside("/run/layerseal/hooks/precreate.json")).unwrap_or_default();
+    let said =
+        std::fs::read_to_string(podman.host.inside("/run/layerseal/hooks/precreate.podman.json")).unwrap_or_default();
     assert!(output.status.success(), "{what}: podman {args:?}: {said} {output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "replaced\n", "{what}: podman {args:?}");
 }

@@ -9,6 +9,7 @@ mod settings;
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use generation::Generation;
 use generation::{Files, Missing, Own, Podman};
@@ -96,13 +97,15 @@ impl Surroundings<'_> {
     }
 }
 
-/// Reads what is configured.
+/// What is configured: read once in a process, which asks for it wherever a store is looked for.
 ///
 /// # Errors
 /// [`Case::Usage`] for what podman could not read either, [`Case::Io`].
 pub fn configured() -> Result<Configured> {
+    static FOUND: OnceLock<Result<Configured>> = OnceLock::new();
     let variable = |name: &str| std::env::var_os(name);
-    read(&Surroundings { root: Path::new("/"), variable: &variable, podman: generation::installed() })
+    let look = || read(&Surroundings { root: Path::new("/"), variable: &variable, podman: generation::installed() });
+    FOUND.get_or_init(look).clone()
 }
 
 /// The graph root of containers-storage (containers-storage.conf(5)).

@@ -1,0 +1,47 @@
+//! What is found out of an image or of layers once on a host, and where that is kept.
+
+use crate::digest::Algorithm;
+use crate::identify::Root;
+use crate::image::Digests;
+use crate::invoke::{Call, Verity as Requested};
+use crate::policy::{Decision, Verity};
+use crate::prepare::VerityMode;
+use crate::report::{Refusal, Result, journal};
+use crate::vault::Vault;
+
+/// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
+pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
+
+pub(super) fn audit(refusal: &Refusal, call: &Call) {
+    let message = format!("audit: would refuse: {refusal}");
+    let target = call.target.display().to_string();
+    let fields = [
+        ("CASE", refusal.case().id()),
+        ("SUBJECT", refusal.subject()),
+        ("REMEDY", refusal.case().remedy()),
+        ("TARGET", &target),
+    ];
+    journal::record(journal::Decision::Audit, &message, &fields);
+}
+
+/// What is asked of the kernel: what policy says, or more where the caller asks for it.
+pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
+    match (decision.verity, call.requests.verity) {
+        (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
+        (Verity::Off, _) => VerityMode::Off,
+    }
+}
+
+/// Digests that this host noted before, where what they name is still here.
+pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
+    let here = |digests: &Digests| vault.open_erofs(&digests.rootfs).is_ok();
+    [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
+}
+
+/// The vault of a store, through a private mount: see [`Vault::of_store`].
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn vault_of(root: &Root) -> Result<Vault> {
+    Vault::of_store(&*root.dir, &root.path)
+}
