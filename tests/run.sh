@@ -63,6 +63,12 @@ fi
 sum() { sed -n "s/^test result: .* \([0-9][0-9]*\) $1;.*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
 skipped=$(grep -c '^SKIPPED' "$log")
 echo
+# What failed, once more and last, with what it said: a long log may be cut.
+awk '/^test .* \.\.\. FAILED$/ {failed[$2] = 1}
+    /^thread .* panicked at/ {split($0, part, "\047"); name = part[2]; lines = 6}
+    /^stack backtrace:|^test / {lines = 0}
+    lines > 0 {said[name] = said[name] substr($0, 1, 500) "\n"; lines--}
+    END {for (name in failed) printf "FAILED %s\n%s", name, said[name]}' "$log"
 grep '^SKIPPED' "$log" || true
 echo "$(sum passed) passed, $(sum failed) failed, $skipped skipped"
 exit "$failed"

@@ -6,6 +6,7 @@ use std::process::Output;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::common;
+use crate::guard::text;
 use crate::host::Host;
 use crate::image::{self, APP, FRESH};
 use crate::scratch;
@@ -167,9 +168,13 @@ impl Podman {
     /// Runs podman, which must succeed, and gives what it printed.
     #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let code = output.status.code();
-        assert_eq!(code, Some(0), "podman {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut output = self.run(args);
+        // podman 4.3 removes a container's directory while its own cleanup still has the shm in it mounted: of 24 containers
+        // with mapped users that were started again three, by podman alone.
+        if args[0] == "rm" && text(&output).contains("userdata/shm: device or resource busy") {
+            output = self.run(args);
+        }
+        assert_eq!(output.status.code(), Some(0), "podman {args:?}: {}", text(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
