@@ -8,7 +8,8 @@ use crate::digest::BlobDigest;
 use crate::identify::{ClaimedImage, OwnLayer, open_target, open_target_home};
 use crate::invoke::Call;
 use crate::mount::{self, Instead, Kind, Record};
-use crate::policy::{Decision, Facts, Mode, Policy};
+use crate::oci::Facts;
+use crate::policy::{Decision, Mode, Policy};
 use crate::report::{Refusal, Result};
 use crate::sys::mounts;
 
