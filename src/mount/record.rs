@@ -125,7 +125,7 @@ impl From<&Refusal> for WouldRefuse {
     fn from(refusal: &Refusal) -> Self {
         Self {
             case: refusal.case().id().to_owned(),
-            subject: refusal.subject().to_owned(),
+            subject: refusal.subject(),
             message: refusal.to_string(),
             remedy: refusal.case().remedy().to_owned(),
         }
