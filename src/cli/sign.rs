@@ -149,9 +149,8 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
         let open = std::fs::File::open(&path).and_then(|f| files::read_all(f, SMALL_FILE));
         open.map_err(|e| Refusal::new(Case::D03Coverage, path.display().to_string(), e))
     };
-    let statement = file("binding").map_err(|r| {
-        Refusal::new(Case::D16Binding, r.subject(), "make it with `layerseal digest --write DIR`")
-    })?;
+    let statement = file("binding")
+        .map_err(|r| Refusal::new(Case::D16Binding, r.subject(), "make it with `layerseal digest --write DIR`"))?;
     let located = home.locate(&args.image, args.platform.as_ref())?;
     let plan = Plan::with_statement(home, located, &statement)?;
     let artifact = plan.artifact(args.format, |item| {
