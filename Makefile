@@ -39,8 +39,8 @@ test-vm: packages
 	@sh tests/vm/suite.sh
 
 check: packages
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny

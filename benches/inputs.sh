@@ -9,8 +9,8 @@ set -eu
 umask 022
 export LC_ALL=C
 here=$(dirname "$0")
-# shellcheck source=SCRIPTDIR/../tests/common/oci-layout.sh
-. "$here/../tests/common/oci-layout.sh"
+# shellcheck source=SCRIPTDIR/../tests/support/oci-layout.sh
+. "$here/../tests/support/oci-layout.sh"
 created=2024-01-01T00:00:00Z
 
 base='base-files bash coreutils dash debianutils dpkg findutils grep gzip hostname libc-bin perl-base sed tar util-linux mawk busybox-static'

@@ -1,9 +1,8 @@
 //! Man pages and completions in contrib/ are what the command line is.
 #![allow(missing_docs)]
 
-mod common;
-
 use clap::CommandFactory as _;
+use support::common;
 
 #[test]
 fn every_verb_has_its_man_page() {

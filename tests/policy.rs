@@ -1,10 +1,9 @@
 //! Group F: policy files and trust stores.
 #![allow(missing_docs)]
 
-mod common;
-
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
+use support::common;
 
 use common::{Bench, signer, stranger};
 use layerseal::digest::BlobDigest;

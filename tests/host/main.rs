@@ -2,11 +2,6 @@
 //! fs-verity is in the VM's suite; here mounts are made with `--verity off`.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/tree.rs"]
-mod tree;
-
 mod again;
 mod fuse;
 mod i_mount;
@@ -17,6 +12,7 @@ mod record;
 mod stack;
 
 use std::path::Path;
+use support::{common, tree};
 
 use common::Bench;
 

@@ -1,11 +1,9 @@
 //! Images as real builders make them, and what is right for each (`tests/vectors/inputs`).
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 use std::path::Path;
 use std::process::Command;
+use support::common;
 
 use common::{Bench, Run, signer};
 use composefs::fsverity::Sha256HashValue;

@@ -9,7 +9,7 @@ use layerseal::pki::trust::{Ownership, TrustStore};
 use layerseal::report::{Case, Result};
 use tempfile::TempDir;
 
-use crate::support::*;
+use crate::keys::*;
 
 fn pem(name: &str) -> Vec<u8> {
     Recipe::new(&P256, name).build().to_pem().unwrap()

@@ -143,7 +143,6 @@ impl Host {
 
     /// A host without a vault whose files are those of `bench`, with the seals of [`APP`] and [`TWIN`] in the layouts
     /// `app` and `twin` beside the store.
-    #[allow(dead_code)] // in the VM
     pub fn bare_in(bench: Bench, policy: &str) -> Option<Self> {
         let copied = Command::new("cp").arg("-a").arg("--").arg(template()?.join(".")).arg(bench.dir.path()).status();
         assert!(copied.unwrap().success());
@@ -402,7 +401,5 @@ pub fn random_id(seed: &str) -> String {
 }
 
 pub fn binary() -> &'static str {
-    static BINARY: OnceLock<String> = OnceLock::new();
-    // In the VM the binary lies beside the test.
-    BINARY.get_or_init(|| std::env::var("LAYERSEAL_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_layerseal").to_owned()))
+    crate::binary().to_str().unwrap()
 }

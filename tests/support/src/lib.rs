@@ -1,0 +1,63 @@
+//! What the tests and benchmarks share, compiled once: the binary under test, images made entry by entry, keys, hosts
+//! with a container store, registries.
+//!
+//! A test target names what it needs at its root, `use support::{common, host};`, and its modules say `crate::common`.
+
+// A new bench is a directory on the disk: nothing that `Default` should make.
+#![allow(clippy::new_without_default)]
+
+pub mod common;
+pub mod disk;
+pub mod ecdsa;
+pub mod forge;
+pub mod host;
+pub mod measure;
+pub mod sandbox;
+pub mod store;
+pub mod tools;
+pub mod tree;
+
+/// Hosts of their own in which podman runs.
+pub mod podman {
+    pub mod host;
+    pub mod scratch;
+}
+
+/// PKCS#7 of any shape, and the keys for it.
+pub mod pkcs7 {
+    pub mod forge;
+    pub mod keys;
+}
+
+use std::path::{Path, PathBuf};
+
+/// The top of the source tree.
+pub fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// Where tests write: on a real filesystem, for EROFS cannot be mounted from files on tmpfs. The VM says where that is;
+/// elsewhere it is cargo's own place for it, `target/tmp`.
+pub fn scratch_dir() -> PathBuf {
+    std::env::var_os("LAYERSEAL_TEST_DIR").map_or_else(
+        || {
+            let dir = profile_dir().with_file_name("tmp");
+            std::fs::create_dir_all(&dir).unwrap();
+            dir
+        },
+        PathBuf::from,
+    )
+}
+
+/// The binary under test: in the VM it lies beside the test; elsewhere cargo has built it with the test.
+pub fn binary() -> &'static Path {
+    static BINARY: std::sync::LazyLock<PathBuf> = std::sync::LazyLock::new(|| {
+        std::env::var_os("LAYERSEAL_BIN").map_or_else(|| profile_dir().join("layerseal"), PathBuf::from)
+    });
+    &BINARY
+}
+
+/// `target/debug`, of the test `target/debug/deps/NAME-HASH`.
+fn profile_dir() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
