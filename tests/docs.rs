@@ -63,8 +63,7 @@ fn exit_codes_are_documented_from_the_enum() {
 #[test]
 fn what_is_installed_is_found_and_goes_again() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED make install: what is installed must be root's");
-        return;
+        support::skip!("make install: what is installed must be root's");
     }
     // The second for hosts whose /usr cannot be written to.
     for prefix in ["/usr", "/usr/local"] {

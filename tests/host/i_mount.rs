@@ -269,8 +269,7 @@ fn g06_without_fs_verity_nothing_is_mounted() {
     let bench = pulled();
     let root = Mount::at(&bench, "root");
     if layerseal::prepare::probe(layerseal::sys::files::open_dir(&bench.vault()).unwrap(), "vault").is_ok() {
-        println!("SKIPPED g06: this filesystem has fs-verity");
-        return;
+        support::skip!("g06: this filesystem has fs-verity");
     }
     let run = bench.run(&["mount", "app", "root", "--require-signature", "--trust", "signer.crt"]).refused(6, "G06");
     assert!(run.stderr.contains("tune2fs -O verity"), "{}", run.stderr);

@@ -24,8 +24,7 @@ fn can_mount(what: &str) -> bool {
     if root && erofs && (major, minor) >= (6, 12) {
         return true;
     }
-    println!("SKIPPED {what}: needs root, EROFS and Linux 6.12 (root {root}, EROFS {erofs}, Linux {major}.{minor})");
-    false
+    support::skip!("{what}: needs root, EROFS and Linux 6.12 (root {root}, EROFS {erofs}, Linux {major}.{minor})")
 }
 
 /// A mount that is taken away at the end of the test, whatever happens.

@@ -51,6 +51,5 @@ fn ready(what: &str) -> bool {
     if why.is_empty() {
         return true;
     }
-    println!("SKIPPED {what}: needs {why}");
-    false
+    support::skip!("{what}: needs {why}")
 }

@@ -172,8 +172,7 @@ fn audit_starts_what_cannot_be_found_out_or_mounted() {
         assert!(!podman.run(&RUN).status.success(), "{program:?}: it may be what is denied");
     }
     if std::process::Command::new("strace").arg("--version").output().is_err() {
-        println!("SKIPPED mounts that fail: needs strace");
-        return;
+        support::skip!("mounts that fail: needs strace");
     }
     // The kernel says no to the first thing that we mount.
     let wrapper = "#!/bin/sh\nif [ -e /run/refused ]; then exec LAYERSEAL \"$@\"; fi\n: >/run/refused\n\

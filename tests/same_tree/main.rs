@@ -35,8 +35,7 @@ fn ready() -> bool {
     if rustix::process::geteuid().is_root() && tools.is_empty() && erofs {
         return true;
     }
-    println!("SKIPPED the same tree: needs root, EROFS, and {}", tools.join(", "));
-    false
+    support::skip!("the same tree: needs root, EROFS, and {}", tools.join(", "))
 }
 
 fn now() -> i64 {

@@ -21,8 +21,7 @@ pub fn vectors(what: &str) -> Option<PathBuf> {
     if dir.join("merged-digests.tsv").exists() {
         return Some(dir);
     }
-    println!("SKIPPED {what}: no vectors in {}; set LAYERSEAL_VECTORS", dir.display());
-    None
+    crate::skip!("{what}: no vectors in {}; set LAYERSEAL_VECTORS", dir.display())
 }
 
 /// A run of the binary.

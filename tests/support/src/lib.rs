@@ -13,6 +13,7 @@ pub mod forge;
 pub mod host;
 pub mod measure;
 pub mod sandbox;
+pub mod skip;
 pub mod store;
 pub mod tools;
 pub mod tree;

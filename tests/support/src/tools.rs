@@ -11,17 +11,17 @@ use crate::common::{Bench, Run};
 /// Where `tools.sh` puts them; `None`, with a line that says so, where it did not.
 pub fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
-    TOOLS
+    let tools = TOOLS
         .get_or_init(|| {
             let dir = std::env::var_os("LAYERSEAL_TOOLS_DIR")
                 .map_or_else(|| crate::top().join("target/tools"), PathBuf::from);
-            let there = dir.join("ferro-oci-server/recipe").exists();
-            if !there {
-                println!("SKIPPED seals through registries: no {}; run tests/registry/tools.sh", dir.display());
-            }
-            there.then_some(dir)
+            dir.join("ferro-oci-server/recipe").exists().then_some(dir)
         })
-        .as_deref()
+        .as_deref();
+    if tools.is_none() {
+        crate::skip!("registries: not there; run tests/registry/tools.sh");
+    }
+    tools
 }
 
 /// A registry, and the skopeo that is asked to talk to it.

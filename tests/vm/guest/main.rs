@@ -16,13 +16,13 @@ mod tamper;
 mod token;
 
 use std::path::PathBuf;
-use support::{common, disk, host, sandbox, tree};
+use support::{common, disk, host, tree};
 
 use common::{Bench, Run, two_layers};
 
 /// A sealed and pulled image, and a directory to mount it on.
-pub struct Sealed {
-    pub bench: Bench,
+struct Sealed {
+    bench: Bench,
 }
 
 impl Sealed {
