@@ -43,6 +43,8 @@ echo "tests: building, then unit, vector, attack and host tests"
 left_out='--skip hooked_containers_with_metacopy --skip hooked_containers_start_at_once --skip two_hundred_starts --skip stores::'
 # shellcheck disable=SC2086  # words
 step cargo test --locked --no-fail-fast -- --nocapture --test-threads=2 $left_out
+# shellcheck disable=SC2086  # words
+step sh tests/known.sh podman $left_out
 
 if [ "$(id -u)" != 0 ]; then
     echo "SKIPPED the VM suite: not root" >>"$LAYERSEAL_SKIPS"
@@ -76,6 +78,7 @@ awk '/^test .* \.\.\. FAILED$/ {failed[$2] = 1}
     /^stack backtrace:|^test / {lines = 0}
     lines > 0 {said[name] = said[name] substr($0, 1, 500) "\n"; lines--}
     END {for (name in failed) printf "FAILED %s\n%s", name, said[name]}' "$log"
+grep '^tests: no test' "$log"
 LC_ALL=C sort "$LAYERSEAL_SKIPS"
 echo "$(($(sum passed) - whole)) passed, $(sum failed) failed, $skipped skipped, $(sum ignored) ignored"
 exit "$failed"

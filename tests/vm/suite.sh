@@ -48,8 +48,15 @@ skipped() {
     mkdir "$payload/out"
 }
 
+# known TARGET NAME...: a name that no test has is an error, and not nothing to do.
+known() {
+    sh "$top/tests/known.sh" "$@" || status=1
+}
+
 # guest KERNEL USERLAND NAME FILTER
 guest() {
+    # shellcheck disable=SC2086  # a list of names
+    known "$3" ${filter:-$4}
     { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$payload/$3-run"
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
@@ -88,6 +95,8 @@ for userland in $podmans; do
     esac
     sh "$here/image.sh" --root "$userland"
     echo "vm: podman tests on this kernel, $userland"
+    # shellcheck disable=SC2086  # words
+    known podman ${filter:-$skip}
     # shellcheck disable=SC2086  # words
     LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/out/skipped \
         "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
