@@ -38,9 +38,16 @@ test-vm: packages
 	@sh tests/vm/packages.sh vm
 	@sh tests/vm/suite.sh
 
+# Every file that a shell reads, those without a name for it among them.
+SHELL_SCRIPTS = $$(find .ci benches fuzz tests -name target -prune -o -type f \
+    \( -name '*.sh' -o -path '.ci/*' -o -path 'tests/vm/guest/*' ! -name '*.rs' \) -print)
+
 check: packages
+	@sh tests/vm/packages.sh check
+	shellcheck --external-sources --shell=sh $(SHELL_SCRIPTS)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test vm -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny

@@ -27,10 +27,12 @@ clang-19 openjdk-21-jre-headless python3-sympy python3-django python3-twisted py
 # A layer has what its own packages need and no layer beneath it has.
 layer_packages() {
     wanted=$base
+    # shellcheck disable=SC2086  # a list of names
     sh "$here/../tests/vm/packages.sh" fetch trixie "$debs" $wanted >"$tmp/packages.1"
     number=1
     echo "$1" | while read -r line; do
         wanted="$wanted $line" number=$((number + 1))
+        # shellcheck disable=SC2086  # a list of names
         sh "$here/../tests/vm/packages.sh" fetch trixie "$debs" $wanted >"$tmp/all"
         cat "$tmp"/packages.* | sort | comm -23 "$tmp/all" - >"$tmp/new"
         mv "$tmp/new" "$tmp/packages.$number"

@@ -75,8 +75,8 @@ looked() {
 round=0
 while [ $round -lt "$rounds" ]; do
     case $((round % 5)) in 0) verb=start ;; 1) verb=pull ;; 2) verb=prepare ;; 3) verb=gc ;; 4) verb=repair ;; esac
-    boot $verb
-    looked $verb
+    boot "$verb"
+    looked "$verb"
     # Up to three seconds: as long as any of them takes here.
     sleep "$(awk "BEGIN { srand($(date +%N)); print 3 * rand() }")"
     kill "$guest"
