@@ -1,7 +1,7 @@
 # make          build
 # make demo     seal an image and see it mounted, and refused, in a VM
 # make test     everything that is tested
-# make check    formatting, lints, dependencies
+# make check    formatting, lints, shell scripts, dependencies
 # make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
@@ -50,7 +50,8 @@ check: packages
 	$(CARGO) clippy --locked --test vm -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny
+	@# It runs for a second or two: without optimisation it is built several times as fast, and that is what counts.
+	@command -v cargo-deny >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked --quiet cargo-deny
 	$(CARGO) deny --log-level error check licenses bans sources
 
 fuzz: packages
