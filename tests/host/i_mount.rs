@@ -232,10 +232,7 @@ fn i08_nothing_reaches_other_mount_namespaces_but_the_target() {
     }
     let bench = pulled();
     let root = Mount::at(&bench, "root");
-    // A peer that sees what is shared with it, as a container with rslave mounts does.
-    let mut peer =
-        std::process::Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "30"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut peer = support::peer();
     mount(&bench, &[]).ok();
     let seen = std::fs::read_to_string(format!("/proc/{}/mountinfo", peer.id())).unwrap();
     peer.kill().unwrap();

@@ -58,6 +58,26 @@ pub fn binary() -> &'static Path {
     &BINARY
 }
 
+/// Waits until `done`, for half a minute at most.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !done() {
+        assert!(std::time::Instant::now() < until, "{what}: not in half a minute");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// A process in a mount namespace of its own, which sees what is shared with it, as a container with rslave mounts does.
+/// It is there when this returns, and ends after ten minutes.
+pub fn peer() -> std::process::Child {
+    let mut command = std::process::Command::new("unshare");
+    let peer = command.args(["-m", "--propagation", "slave", "sleep", "600"]).spawn().unwrap();
+    let comm = format!("/proc/{}/comm", peer.id());
+    eventually("unshare", || std::fs::read_to_string(&comm).is_ok_and(|name| name == "sleep\n"));
+    peer
+}
+
 /// `target/debug`, of the test `target/debug/deps/NAME-HASH`.
 fn profile_dir() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()

@@ -102,8 +102,7 @@ fn i08_at_no_moment_does_another_mount_namespace_see_the_erofs() {
     let sealed = Sealed::new();
     let image = prepared(&sealed);
     // /, and with it /run, is shared in the VM; the peer gets what is shared with it.
-    let mut peer = Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "600"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut peer = support::peer();
     let stop = AtomicBool::new(false);
     let (mut looked, mut targets) = (0, 0);
     std::thread::scope(|scope| {
