@@ -66,19 +66,25 @@ bench: packages
 	@sh benches/run.sh
 
 docs:
-	$(CARGO) run -q --locked --example docs -- contrib
+	$(CARGO) xtask docs
 
 # What is installed names the program and its hooks where they are.
 INSTALLED = sed -e 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|g' -e 's|/usr/share/layerseal|$(PREFIX)/share/layerseal|g'
+
+# Debian's zsh looks elsewhere for what is not installed by hand.
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
 	ln -sfn layerseal $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
 	install -D -m 0644 contrib/runtime.toml $(DESTDIR)/usr/lib/layerseal/runtime.toml
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 contrib/man/layerseal-policy.toml.5
-	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	@umask 022; for page in contrib/man/*; do \
+	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
+	    install -d $$section && $(INSTALLED) $$page >$$section/$${page##*/} || exit; \
+	done
+	install -D -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	install -D -m 0644 contrib/completions/layerseal.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish
+	install -D -m 0644 contrib/completions/_layerseal $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/layerseal
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
@@ -108,8 +114,10 @@ uninstall:
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
 	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal-runtime $(DESTDIR)/usr/lib/layerseal/runtime.toml
-	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-policy.toml.5 \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-*.5 $(DESTDIR)$(PREFIX)/share/man/man7/layerseal-*.7 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service
 
