@@ -41,7 +41,7 @@ pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Dig
 /// The vault of a store, through a private mount: see [`Vault::of_store`].
 ///
 /// # Errors
-/// [`Case::Io`].
+/// [`crate::report::Case::Io`].
 pub fn vault_of(root: &Root) -> Result<Vault> {
     Vault::of_store(&*root.dir, &root.path)
 }

@@ -2,9 +2,6 @@
 //! verifies, changes one thing, and expects that case's refusal and nothing left behind. Where an attack
 //! changes what signatures cover, the trusted key signs again: only the attacked property is wrong.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bad_input;
 mod c_bytes;
 mod c_seals;
@@ -12,7 +9,6 @@ mod d_frame;
 mod d_seals;
 mod d_statement;
 mod directory;
-mod forge;
 mod h_images;
 mod h_layers;
 mod h_streams;
@@ -73,3 +69,5 @@ fn every_case_of_the_table_has_a_test() {
     let missing = untested(&sources, &[]);
     assert!(missing.is_empty(), "no test for {missing:?}");
 }
+
+use support::{common, forge};

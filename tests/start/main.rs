@@ -4,20 +4,14 @@
 //! that need fs-verity are in the VM's suite.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../attacks/forge.rs"]
-#[allow(dead_code)]
-mod forge;
-
 mod a_call;
 mod a_process;
 mod b_store;
 mod f_policy;
-mod host;
 mod i_mount;
 mod j_races;
 mod m_upper;
 mod names;
-mod sandbox;
 mod vault;
+
+use support::{common, forge, host, sandbox};
