@@ -47,7 +47,7 @@ END {
             text((x1 + x2) / 2, y1 - 8, "label", label[i])
         } else {
             x1 = x2 = x[a] + wide / 2; y1 = y[a] + high; y2 = y[b]
-            text(x1 + 24, (y1 + y2) / 2 + 4, "label", label[i])
+            text(x1 + 30, (y1 + y2) / 2 + 4, "label", label[i])
         }
         printf "<line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", x1, y1, x2, y2
     }
