@@ -220,6 +220,22 @@ fn every_remedy_is_documented() {
     }
 }
 
+/// docs/commands.md has every verb and every exit code.
+#[test]
+fn every_verb_and_exit_code_is_documented() {
+    use clap::CommandFactory as _;
+    let text = read("docs/commands.md");
+    for verb in layerseal::cli::args::Args::command().get_subcommands() {
+        let name = verb.get_name();
+        let listed = [format!("`{name}`"), format!("`{name} ")].iter().any(|form| text.contains(form));
+        assert!(listed, "docs/commands.md does not have {name}");
+    }
+    for class in layerseal::report::Class::ALL {
+        let row = format!("| {} | {} |", class.exit_code(), class.describe());
+        assert!(text.contains(&row), "docs/commands.md does not have {row:?}");
+    }
+}
+
 /// CONTRIBUTING.md says what every directory beneath src/ and tests/ is.
 #[test]
 fn every_directory_is_in_the_plan() {
