@@ -1,6 +1,9 @@
 //! layerseal makes a container start only from a filesystem that somebody you trust has sealed, and
 //! keeps the kernel checking every byte while it runs.
 //!
+//! **The library is no stable API.** It is for the binary and the tests: anything in it may change with any version. What is
+//! stable is in `docs/releasing.md`.
+//!
 //! One way through, room after room; a room imports rooms before it, and never one behind it:
 //!
 //! ```text
