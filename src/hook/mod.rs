@@ -37,7 +37,8 @@ pub use runtime::{Stopped, before_start};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
-use crate::policy::{self, Directories, Mode, Policy, ROOTFS, UNKNOWN};
+use crate::oci::name::{ROOTFS, UNKNOWN};
+use crate::policy::{self, Directories, Mode, Policy};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::{self, Openssl, User};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::private::{BASE, runtime_dir};
 use super::{Mounted, Place, Shows};
-use crate::policy::Facts;
+use crate::oci::Facts;
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
