@@ -41,7 +41,6 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod cli;
-pub mod design;
 pub mod digest;
 pub mod fetch;
 pub mod hook;

@@ -1,6 +1,6 @@
 //! Every way in which layerseal says no.
 //!
-//! One enum, [`Case`], with one variant per case of the attack catalogue. The text, the exit code and
+//! One enum, [`Case`], with one variant for each case of docs/attacks.md. The text, the exit code and
 //! the remedy of a refusal come from the table below and from nowhere else; a [`Refusal`] adds what
 //! was being looked at. In the mount program and the hooks every one of them means: no container.
 
