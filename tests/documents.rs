@@ -239,6 +239,42 @@ fn every_verb_and_exit_code_is_documented() {
     }
 }
 
+/// Words of a shell's line, with simple quotes, up to a comment.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), false);
+    for c in line.chars() {
+        match c {
+            '\'' => quote = !quote,
+            '#' if !quote && word.is_empty() => break,
+            ' ' if !quote => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            c => word.push(c),
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words
+}
+
+/// What the documents tell people to type can be typed.
+#[test]
+fn command_lines_can_be_typed() {
+    use clap::Parser as _;
+    let mut found = 0;
+    for file in documents() {
+        let text = std::fs::read_to_string(&file).unwrap().replace("\\\n", " ");
+        for block in text.split("```").skip(1).step_by(2) {
+            for line in block.lines().map(|line| line.trim().trim_start_matches("$ ")) {
+                if !line.starts_with("layerseal ") || line.starts_with("layerseal binding ") {
+                    continue;
+                }
+                let parsed = layerseal::cli::args::Args::try_parse_from(words(line));
+                assert!(parsed.is_ok(), "{}: {line}: {}", file.display(), parsed.unwrap_err());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 25, "{found}");
+}
+
 /// CONTRIBUTING.md says what every directory beneath src/ and tests/ is.
 #[test]
 fn every_directory_is_in_the_plan() {

@@ -94,13 +94,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     ("export-signatures", &[("Only the seals, into a layout", "layerseal export-signatures oci:app:1.0 oci:seals")]),
-    (
-        "fsck",
-        &[
-            ("Everything in the vault", "layerseal fsck"),
-            ("Repair one image", "layerseal fsck --repair app"),
-        ],
-    ),
+    ("fsck", &[("Everything in the vault", "layerseal fsck"), ("Repair one image", "layerseal fsck --repair app")]),
 ];
 
 /// The examples of a verb, a comment and a command line each.
