@@ -22,6 +22,7 @@
 //! | [`report`] | refusals: one enum, with exit codes and remedies |
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
 //! | [`sys`] | the kernel; `unsafe` for its calls |
+//! | [`state`] | what this host keeps in `/run` and `/var/lib` |
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
 //! | [`invoke`] | what a container runtime asked for |
@@ -56,6 +57,7 @@ pub mod report;
 pub mod seal;
 pub mod sha_lanes;
 pub mod start;
+pub mod state;
 pub mod sys;
 pub mod vault;
 pub mod verify;

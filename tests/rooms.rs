@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 /// Left to right.
-const ROOMS: [&str; 19] = [
+const ROOMS: [&str; 20] = [
     "sha_lanes",
     "report",
     "digest",
     "sys",
+    "state",
     "oci",
     "pki",
     "invoke",
@@ -80,7 +81,7 @@ fn unsafe_code_is_in_sys_and_explained() {
             if !code.contains("unsafe {") && !code.contains("unsafe fn") && !code.contains("unsafe impl") {
                 continue;
             }
-            assert!(["sys", "sha_lanes"].contains(&ROOMS[room]), "{name}:{}", number + 1);
+            assert!(["sys", "state", "sha_lanes"].contains(&ROOMS[room]), "{name}:{}", number + 1);
             let before = &lines[number.saturating_sub(6)..number];
             assert!(
                 before.iter().any(|l| l.contains("SAFETY") || l.contains("# Safety")),

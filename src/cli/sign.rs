@@ -150,7 +150,7 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
         open.map_err(|e| Refusal::new(Case::D03Coverage, path.display().to_string(), e))
     };
     let statement = file("binding").map_err(|r| {
-        Refusal::new(Case::D16Binding, r.subject().to_owned(), "make it with `layerseal digest --write DIR`")
+        Refusal::new(Case::D16Binding, r.subject(), "make it with `layerseal digest --write DIR`")
     })?;
     let located = home.locate(&args.image, args.platform.as_ref())?;
     let plan = Plan::with_statement(home, located, &statement)?;
