@@ -275,6 +275,21 @@ fn command_lines_can_be_typed() {
     assert!(found > 25, "{found}");
 }
 
+/// docs/vault.md has every directory in which the host keeps notes.
+#[test]
+fn every_note_of_the_host_is_documented() {
+    let text = read("docs/vault.md");
+    let state = read("src/state/mod.rs");
+    let mut found = 0;
+    for (base, place) in [("(RUN, \"", "/run/layerseal"), ("(LIB, \"", "/var/lib/layerseal")] {
+        for name in state.split(base).skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(text.contains(&format!("`{place}/{name}`")), "docs/vault.md does not have {place}/{name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 9, "{found}");
+}
+
 /// CONTRIBUTING.md says what every directory beneath src/ and tests/ is.
 #[test]
 fn every_directory_is_in_the_plan() {
