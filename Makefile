@@ -89,9 +89,13 @@ install: release
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
 	done
-	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md \
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md \
 	    hooks/podman/runtime.conf:podman-runtime.conf contrib/crio/10-layerseal-runtime.conf:crio-runtime.conf; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/doc/layerseal/docs $(DESTDIR)$(PREFIX)/share/doc/layerseal/hooks
+	@umask 022; for file in docs/*.md docs/picture.svg hooks/README.md; do \
+	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$$file || exit; \
 	done
 	$(MAKE) --no-print-directory install-hooks
 

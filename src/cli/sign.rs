@@ -47,7 +47,7 @@ fn every(home: &Home, args: &args::Sign, signer: &Signer, instances: &[(Referenc
     for (image, instance) in instances {
         let platform = instance.platform.as_deref().unwrap_or("no platform");
         if let Some(what) = instance.passed_over {
-            log::warn!("{platform} {} is passed over: {what}", instance.digest);
+            log::warn!("{platform} {} is skipped: {what}", instance.digest);
             continue;
         }
         match one(home, args, signer, image) {
