@@ -76,7 +76,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wil
 
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
-	ln -sfn layerseal $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
+	install -D -m 0755 $(dir $(BINARY))layerseal-runtime $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
 	install -D -m 0644 contrib/runtime.toml $(DESTDIR)/usr/lib/layerseal/runtime.toml
 	@umask 022; for page in contrib/man/*; do \
 	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// Left to right.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "sha_lanes",
     "report",
     "digest",
@@ -25,6 +25,7 @@ const ROOMS: [&str; 20] = [
     "start",
     "hook",
     "cli",
+    "bin",
 ];
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
