@@ -24,11 +24,7 @@ const FILES: &[(&str, &str, &[&[&str]])] = &[
         "Images, layers, seals and certificates that are refused whatever a rule says.",
         &[POLICY, &["pull", "verify", "mount"]],
     ),
-    (
-        "/etc/layerseal/runtime.toml",
-        "The OCI runtime behind layerseal-runtime.",
-        &[&["runtime", "doctor"]],
-    ),
+    ("/etc/layerseal/runtime.toml", "The OCI runtime behind layerseal-runtime.", &[&["runtime", "doctor"]]),
     (
         "/etc/containers/storage.conf",
         "Where the container store is: containers-storage.conf(5). Its other places are searched as podman does.",
@@ -39,11 +35,7 @@ const FILES: &[(&str, &str, &[&[&str]])] = &[
         "The vault, unless --vault names another: what was imported and prepared, and its seals.",
         &[VAULT, POLICY],
     ),
-    (
-        "/run/layerseal/mounts/",
-        "A record of each mount.",
-        &[&["mount", "umount", "status", "gc"], POLICY],
-    ),
+    ("/run/layerseal/mounts/", "A record of each mount.", &[&["mount", "umount", "status", "gc"], POLICY]),
     (
         "/var/lib/layerseal/",
         "What outlives the graph root: accepted seals, the highest sequence accepted for each name, and notes of volumes that were filled for refused containers.",
@@ -70,10 +62,8 @@ const REGISTRY_FILES: &[(&str, &str)] = &[
     ("/etc/containers/certs.d/", "Certificates of registries: containers-certs.d(5)."),
 ];
 
-const STORE_VARIABLES: &[(&str, &str)] = &[(
-    "CONTAINERS_STORAGE_CONF",
-    "Another storage.conf. Hooks and the mount program ignore it.",
-)];
+const STORE_VARIABLES: &[(&str, &str)] =
+    &[("CONTAINERS_STORAGE_CONF", "Another storage.conf. Hooks and the mount program ignore it.")];
 const REGISTRY_VARIABLES: &[(&str, &str)] = &[
     ("REGISTRY_AUTH_FILE", "As --authfile."),
     (
