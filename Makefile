@@ -39,7 +39,7 @@ test-vm: packages
 	@sh tests/vm/suite.sh
 
 # Every file that a shell reads, those without a name for it among them.
-SHELL_SCRIPTS = $$(find .ci benches fuzz tests -name target -prune -o -type f \
+SHELL_SCRIPTS = $$(find .ci benches docs fuzz tests -name target -prune -o -type f \
     \( -name '*.sh' -o -path '.ci/*' -o -path 'tests/vm/guest/*' ! -name '*.rs' \) -print)
 
 check: packages
