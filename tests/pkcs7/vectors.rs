@@ -114,10 +114,8 @@ fn claims(layout: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
         .map(|layer| {
             let annotations = layer["annotations"].as_object().unwrap();
             let claim = |key: &String| key == "composefs.digest" || key.contains("fsverity-");
-            let (_, hex) = annotations.iter().find(|(key, _)| claim(key)).unwrap();
-            let hex = hex.as_str().unwrap().as_bytes();
-            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
-            let digest: Vec<u8> = hex.chunks(2).map(|pair| byte(pair).unwrap()).collect();
+            let (_, digest) = annotations.iter().find(|(key, _)| claim(key)).unwrap();
+            let digest = hex::decode(digest.as_str().unwrap()).unwrap();
             let id = if digest.len() == 32 { 1 } else { 2 };
             (fs::read(blob(&layer["digest"])).unwrap(), formatted_digest(id, &digest))
         })
