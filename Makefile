@@ -76,7 +76,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wil
 
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
-	ln -sfn layerseal $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
+	install -D -m 0755 $(dir $(BINARY))layerseal-runtime $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
 	install -D -m 0644 contrib/runtime.toml $(DESTDIR)/usr/lib/layerseal/runtime.toml
 	@umask 022; for page in contrib/man/*; do \
 	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
@@ -89,9 +89,13 @@ install: release
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
 	done
-	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md \
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md \
 	    hooks/podman/runtime.conf:podman-runtime.conf contrib/crio/10-layerseal-runtime.conf:crio-runtime.conf; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/doc/layerseal/docs $(DESTDIR)$(PREFIX)/share/doc/layerseal/hooks
+	@umask 022; for file in docs/*.md docs/picture.svg hooks/README.md; do \
+	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$$file || exit; \
 	done
 	$(MAKE) --no-print-directory install-hooks
 

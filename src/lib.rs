@@ -1,7 +1,10 @@
 //! layerseal makes a container start only from a filesystem that somebody you trust has sealed, and
 //! keeps the kernel checking every byte while it runs.
 //!
-//! One way through, room after room; a room imports rooms before it, and never one behind it:
+//! **The library is no stable API.** It is for the binary and the tests: anything in it may change with any version. What is
+//! stable is in `docs/releasing.md`.
+//!
+//! Data goes one way; a module imports those before it, and never one behind it (`docs/architecture.md`):
 //!
 //! ```text
 //! cli ─► oci ─────► seal ─────► verify ───► prepare ───► mount
@@ -13,20 +16,22 @@
 //! The order cannot be got wrong: [`mount::mount`] takes a [`prepare::PreparedImage`], which only
 //! [`prepare::prepare`] makes, from a [`verify::VerifiedImage`], which only [`mod@verify`] makes.
 //!
-//! | room | holds |
+//! | module | holds |
 //! |---|---|
-//! | [`sys`] | the kernel; the only `unsafe` code |
+//! | [`sha_lanes`] | SHA-2 of many blocks at once; `unsafe` for the processor's instructions |
 //! | [`report`] | refusals: one enum, with exit codes and remedies |
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
+//! | [`sys`] | the kernel; `unsafe` for its calls |
+//! | [`state`] | what this host keeps in `/run` and `/var/lib` |
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
-//! | [`policy`] | what this host asks of images |
 //! | [`invoke`] | what a container runtime asked for |
 //! | [`identify`] | which image of containers-storage that is (claims) |
 //! | [`image`] | layers → trees → EROFS images |
+//! | [`policy`] | what this host asks of images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`fetch`] | registries: images, and seals beside them |
-//! | [`mod@verify`] | the only room that can say yes |
+//! | [`mod@verify`] | the only module that can say yes |
 //! | [`vault`] | what this host holds |
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
 //! | [`mod@mount`] | the mount |
@@ -36,7 +41,6 @@
 #![deny(missing_docs)]
 
 pub mod cli;
-pub mod design;
 pub mod digest;
 pub mod fetch;
 pub mod hook;
@@ -50,7 +54,9 @@ pub mod policy;
 pub mod prepare;
 pub mod report;
 pub mod seal;
+pub mod sha_lanes;
 pub mod start;
+pub mod state;
 pub mod sys;
 pub mod vault;
 pub mod verify;

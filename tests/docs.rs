@@ -128,7 +128,8 @@ fn install_and_go(prefix: &str) {
     }
     for file in [
         "bin/layerseal",
-        "share/doc/layerseal/hooks.md",
+        "share/doc/layerseal/hooks/README.md",
+        "share/doc/layerseal/docs/podman.md",
         "share/doc/layerseal/README.md",
         "share/doc/layerseal/storage.conf",
         "share/doc/layerseal/policy.toml",

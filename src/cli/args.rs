@@ -22,11 +22,11 @@ pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 #[derive(Debug, Parser)]
 #[command(name = "layerseal", version, after_help = exit_codes(), max_term_width = 100)]
 pub struct Args {
-    /// Where images are kept [default: layerseal/ in the graph root of containers-storage]
+    /// Directory of the vault [default: layerseal/ in the graph root of containers-storage]
     #[arg(long, global = true, value_name = "DIR")]
     pub vault: Option<PathBuf>,
 
-    /// Say more; twice for debugging
+    /// Print more; twice for debugging
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
@@ -56,19 +56,19 @@ pub enum Command {
     /// Seal an image and sign the seal
     #[command(after_long_help = examples::of("sign"))]
     Sign(Sign),
-    /// Print the digest of everything that a seal signs, and the bytes to sign
+    /// Print the digests that a seal signs, and write the files to sign
     #[command(after_long_help = examples::of("digest"))]
     Digest(Digest),
-    /// Make a seal from signatures that were made elsewhere
+    /// Make a seal from signatures made elsewhere
     #[command(after_long_help = examples::of("attach"))]
     Attach(Attach),
     /// Check an image against its seals
     #[command(after_long_help = examples::of("verify"))]
     Verify(Verify),
-    /// Bring the seals of images of the container store from their registries
+    /// Fetch the seals of podman's images from their registries
     #[command(after_long_help = examples::of("fetch"))]
     Fetch(Fetch),
-    /// Get images of the container store ready before they are started
+    /// Prepare podman's images, so that their first start is quick
     #[command(after_long_help = examples::of("prepare"))]
     Prepare(Prepare),
     /// Verify an image and mount it
@@ -76,7 +76,7 @@ pub enum Command {
     Mount(Mount),
     /// Unmount an image
     Umount(Umount),
-    /// List what is mounted, and by whose word
+    /// List what is mounted, and who signed it
     Status(Status),
     /// Copy an image into a registry or an OCI layout
     #[command(after_long_help = examples::of("push"))]
@@ -90,25 +90,25 @@ pub enum Command {
     Images(Images),
     /// Give an image in the vault a name
     Tag(Tag),
-    /// Take a name away
+    /// Remove a name from the vault
     Untag(Untag),
-    /// Remove from the vault what no image needs
+    /// Remove what no image needs from the vault
     Gc(Gc),
-    /// Read everything in the vault, and name what is damaged
+    /// Check everything in the vault, and list what is damaged
     #[command(after_long_help = examples::of("fsck"))]
     Fsck(Fsck),
-    /// The kernel's keyring for fs-verity signatures
+    /// Manage the kernel's keyring for fs-verity signatures
     #[command(subcommand)]
     Keyring(KeyringCommand),
-    /// What this host asks of images
+    /// Show what this host asks of images
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// OCI hooks: no container starts on a root that nobody verified
+    /// OCI hooks: called by podman and OCI runtimes when a container starts
     #[command(subcommand)]
     Hook(HookCommand),
-    /// As OCI runtime: verify a container's root, and be the runtime that /etc/layerseal/runtime.toml names
+    /// OCI runtime: verify a container's root, then run the runtime of /etc/layerseal/runtime.toml
     Runtime(Runtime),
-    /// What this host can enforce, and what it lacks
+    /// Show what this host can enforce, and what it lacks
     Doctor(Doctor),
 }
 
@@ -162,19 +162,19 @@ pub struct TrustArgs {
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
 
-    /// Seals without a binding statement (of other tools) are refused, or compared with the layers every time
+    /// What to do with seals that have no binding statement, as those of other tools
     #[arg(long, value_enum, default_value_t = BindingArg::Required)]
     pub binding: BindingArg,
 
-    /// The name that the seal must allow the image to run under
+    /// The name that the seal must be for
     #[arg(long, value_name = "NAME")]
     pub identity: Option<String>,
 
-    /// Whether a certificate outside its dates counts
+    /// What to do with certificates that have expired or are not yet valid
     #[arg(long, value_enum, default_value_t = DatesArg::Enforce)]
     pub dates: DatesArg,
 
-    /// Look for seals in this layout or repository too
+    /// Also look for seals in this layout or repository
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
 }
@@ -182,20 +182,20 @@ pub struct TrustArgs {
 /// See [`TrustArgs::binding`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum BindingArg {
-    /// A statement is required
+    /// Refuse them
     #[default]
     Required,
-    /// None is required
+    /// Accept them, and compare their images with the layers every time
     Local,
 }
 
 /// See [`TrustArgs::dates`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum DatesArg {
-    /// It does not
+    /// Refuse them
     #[default]
     Enforce,
-    /// It does
+    /// Accept them
     Ignore,
 }
 
@@ -205,7 +205,7 @@ pub struct StatementArgs {
     /// Digest algorithm
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
-    /// A name that the image may run under, without tag; several with commas, or repeated
+    /// A name that the image may run under, without a tag; separate several with commas, or repeat the option
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub identity: Vec<String>,
     /// A number that grows with every release
@@ -216,18 +216,18 @@ pub struct StatementArgs {
 /// How a seal is written down
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// One annotation for each role: who reads it makes the EROFS images from the layers (metadata.v1)
+    /// metadata.v1: one annotation for each signature; readers make the EROFS images from the layers
     #[default]
     Metadata,
-    /// An artifact that carries the EROFS images too (erofs-alongside.v1, which upstream has dropped)
+    /// erofs-alongside.v1: with the EROFS images; upstream has dropped it
     ErofsAlongside,
-    /// The same without them (canonical.v1)
+    /// canonical.v1: the same without the EROFS images
     Canonical,
 }
 
 /// `layerseal sign`
 ///
-/// Of a multi-platform image every instance is sealed, unless --platform picks one.
+/// Seals every instance of a multi-platform image, unless --platform picks one.
 #[derive(Debug, Group)]
 pub struct Sign {
     /// The image
@@ -235,29 +235,29 @@ pub struct Sign {
     /// The signer's certificate, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub cert: PathBuf,
-    /// Its private key: a PEM file, or a URI that OpenSSL has a provider for, such as pkcs11:token=release;object=key
+    /// The private key: a PEM file, or a URI for an OpenSSL provider, such as pkcs11:token=release;object=key
     #[arg(long, value_name = "FILE|URI")]
     pub key: PathBuf,
-    /// A file that holds the passphrase of the key, or the PIN of the token [default: asked for on the terminal]
+    /// File with the passphrase of the key or the PIN of the token [default: ask on the terminal]
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,
-    /// How the seal is written down
+    /// Format of the seal
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FormatArg,
-    /// Write the seal into the image's own manifest, which makes it a new image under the same tag; for layouts
+    /// Write the seal into the image's own manifest, which makes a new image with the same tag; for layouts only
     #[arg(long, conflicts_with_all = ["format", "output"])]
     pub inline: bool,
-    /// Put the certificate into the signatures, for hosts that trust who issued it (trust.d/STORE/ca/); the kernel
-    /// does not follow there
+    /// Put the certificate into the signatures, for hosts that trust its issuer (trust.d/STORE/ca/); the kernel does
+    /// not use it
     #[arg(long)]
     pub embed_cert: bool,
-    /// The instance of a multi-platform image [default: every one]
+    /// The instance of a multi-platform image [default: all]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
-    /// Where to put the seal: a layout or a repository [default: beside the image]
+    /// Where to put the seal: a layout or a repository [default: where the image is]
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
     /// Registries
@@ -267,9 +267,9 @@ pub struct Sign {
 
 /// `layerseal seal`
 ///
-/// The digest of composefs' merged EROFS image goes into the image's config, as the label
-/// containers.composefs.fsverity that composefs-rs reads. It is a new image under the same tag, and nobody vouches
-/// for it: `layerseal sign` does.
+/// Writes the digest of composefs' merged EROFS image into the image's config, as the label
+/// containers.composefs.fsverity that composefs-rs reads. This makes a new image with the same tag. It is not signed:
+/// use `layerseal sign` for that.
 #[derive(Debug, Group)]
 pub struct Seal {
     /// The image, in a layout
@@ -294,7 +294,7 @@ pub struct Digest {
     /// The image
     #[arg(required_unless_present = "directory")]
     pub image: Option<Reference>,
-    /// Instead of an image, a directory that one was unpacked or mounted to: prints what its merged digest would be
+    /// Print the merged digest of the files in this directory, instead of an image's
     #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "identity", "sequence", "platform", "write"])]
     pub directory: Option<PathBuf>,
     /// The statement
@@ -303,7 +303,7 @@ pub struct Digest {
     /// The instance of a multi-platform image [default: this host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
-    /// Write the files to be signed into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
+    /// Write the files to sign into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
     /// Print JSON
@@ -319,16 +319,16 @@ pub struct Digest {
 pub struct Attach {
     /// The image
     pub image: Reference,
-    /// Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made
+    /// Directory with the signatures (ROLE.sig, DER) and the file `binding` that `digest --write` wrote
     #[arg(long, value_name = "DIR")]
     pub signatures: PathBuf,
-    /// How the seal is written down
+    /// Format of the seal
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FormatArg,
-    /// Check the signatures against these certificates first
+    /// Verify the signatures with these certificates first
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
-    /// Where to put the seal: a layout or a repository [default: beside the image]
+    /// Where to put the seal: a layout or a repository [default: where the image is]
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
     /// The instance of a multi-platform image [default: this host's]
@@ -365,7 +365,7 @@ pub struct Mount {
     pub image: Reference,
     /// An existing directory
     pub target: PathBuf,
-    /// Mount nothing that has no valid seal; what --trust asks for as well, in a word
+    /// Refuse an image without a valid seal; implied by --trust
     #[arg(long, requires = "trust")]
     pub require_signature: bool,
     /// Whom to trust
@@ -377,14 +377,14 @@ pub struct Mount {
     /// Empty directory on the same filesystem as --upper
     #[arg(long, value_name = "DIR", requires = "upper")]
     pub work: Option<PathBuf>,
-    /// Mount the layers on top of each other instead of one image of them all: it shows the same
+    /// Stack the layers' EROFS images instead of mounting one for all; shows the same files
     #[arg(long)]
     pub stack: bool,
-    /// Mount composefs' canonical tree, made for hosts that boot from an image: root's metadata are those of /usr,
-    /// /run is empty, and of attributes there are capabilities alone
+    /// Mount composefs' canonical tree, for hosts that boot from an image: the root has the metadata of /usr, /run is
+    /// empty, and capabilities are the only extended attributes
     #[arg(long, conflicts_with = "stack")]
     pub merged: bool,
-    /// Digest algorithm, for images without a seal
+    /// Digest algorithm for images without a seal
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
     /// Whether the kernel checks every byte
@@ -398,7 +398,7 @@ pub struct Mount {
 /// See [`Mount::verity`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum VerityArg {
-    /// It does
+    /// It must
     #[default]
     Require,
     /// It does not: for hosts without fs-verity, and for tests
@@ -412,13 +412,13 @@ pub struct Prepare {
     /// Images of the container store, by name or ID
     #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
-    /// Every image of the container store; one that would be refused is told, and no error
+    /// All images of the container store; one that would be refused is reported, and not an error
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
-    /// Where seals are that the store does not have yet: an OCI layout, or a repository
+    /// Get seals from this OCI layout or repository first
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
-    /// Only bring the seals: the first start does the rest
+    /// Only get the seals; the first start does the rest
     #[arg(long, requires = "seal")]
     pub seals_only: bool,
     /// Print JSON

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::cli::args;
@@ -5,9 +7,10 @@ use crate::cli::home::Home;
 use crate::cli::output;
 use crate::digest::BlobDigest;
 use crate::fetch::sweep_staging;
+use crate::identify::{layer_ids, manifest_digests};
 use crate::mount::sweep_records;
 use crate::report::Result;
-use crate::vault::{Collected, Others, Vault, collect, sweep_floors};
+use crate::vault::{GcReport, GcRoots, Vault, collect, sweep_floors};
 
 /// `layerseal gc`
 pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
@@ -24,7 +27,7 @@ pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
             }
             // Not by way of `home`, which would hold the vault against us.
             let vault = Vault::open(&home.vault)?;
-            let collected = collect(&vault, &Others { stores, images: Vec::new() }, &home.budget, args.dry_run)?;
+            let collected = collect(&vault, &|| roots(&stores), &home.budget, args.dry_run)?;
             if !args.dry_run {
                 sweep_floors()?;
                 sweep_records()?;
@@ -32,7 +35,7 @@ pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
             }
             collected
         }
-        false => Collected::default(),
+        false => GcReport::default(),
     };
     if args.json {
         output::document(&json!({
@@ -60,4 +63,14 @@ pub(super) fn run(home: &Home, args: &args::Gc) -> Result<()> {
         collected.kept,
     ));
     Ok(())
+}
+
+/// What the container stores need. All images that are in them are kept.
+fn roots(stores: &[PathBuf]) -> Result<GcRoots> {
+    let mut roots = GcRoots::default();
+    for store in stores {
+        roots.images.extend(manifest_digests(store)?);
+        roots.layers.extend(layer_ids(store)?);
+    }
+    Ok(roots)
 }

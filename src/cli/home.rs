@@ -136,7 +136,7 @@ impl Home {
 
     /// Finds an image.
     pub(super) fn locate(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Located> {
-        let within = |r: Refusal| if r.subject().contains(&reference.to_string()) { r } else { r.within(reference) };
+        let within = |r: Refusal| r.within_once("", reference);
         match reference {
             Reference::Layout { dir, tag, digest } => {
                 let layout = Layout::open(dir)?;

@@ -30,6 +30,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use runtime::pass;
+
 use crate::hook::Stage;
 use crate::report::{Class, Refusal};
 use args::{Args, Command, HookCommand, KeyringCommand, PolicyCommand};

@@ -58,8 +58,7 @@ fn one(policy: &Policy, image: &ClaimedImage, name: &str) -> Result<Outcome> {
     match prepared {
         Ok(Some(prepared)) => Ok(Outcome::Ready(Box::new(prepared))),
         Ok(None) => Ok(Outcome::Off),
-        Err(r) if r.subject().contains(name) => Err(r),
-        Err(r) => Err(r.within(format!("image {name}"))),
+        Err(r) => Err(r.within_once("image", name)),
     }
 }
 

@@ -47,7 +47,7 @@ fn every(home: &Home, args: &args::Sign, signer: &Signer, instances: &[(Referenc
     for (image, instance) in instances {
         let platform = instance.platform.as_deref().unwrap_or("no platform");
         if let Some(what) = instance.passed_over {
-            log::warn!("{platform} {} is passed over: {what}", instance.digest);
+            log::warn!("{platform} {} is skipped: {what}", instance.digest);
             continue;
         }
         match one(home, args, signer, image) {
@@ -149,9 +149,8 @@ pub(super) fn attach(home: &Home, args: &args::Attach) -> anyhow::Result<()> {
         let open = std::fs::File::open(&path).and_then(|f| files::read_all(f, SMALL_FILE));
         open.map_err(|e| Refusal::new(Case::D03Coverage, path.display().to_string(), e))
     };
-    let statement = file("binding").map_err(|r| {
-        Refusal::new(Case::D16Binding, r.subject().to_owned(), "make it with `layerseal digest --write DIR`")
-    })?;
+    let statement = file("binding")
+        .map_err(|r| Refusal::new(Case::D16Binding, r.subject(), "make it with `layerseal digest --write DIR`"))?;
     let located = home.locate(&args.image, args.platform.as_ref())?;
     let plan = Plan::with_statement(home, located, &statement)?;
     let artifact = plan.artifact(args.format, |item| {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::digest::{VerityDigest, verity_digest};
+use crate::oci::name::one_host;
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::{Denied, one_host};
+use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
 use crate::verify::Floors;
@@ -90,7 +91,7 @@ pub(super) struct Signed {
     pub(super) binding: Option<Binding>,
 }
 
-/// Steps 1 to 3 of "Accepting a seal" (seal format, section 8).
+/// Steps 1 to 3 of "Accepting a seal" in docs/seal-format.md.
 pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules, budget: &Budget) -> Result<Signed> {
     let binding = statement(image, seal, rules, budget)?;
     let digests = expected(image, seal, binding.as_ref());

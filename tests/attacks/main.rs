@@ -1,4 +1,4 @@
-//! The attack catalogue, case by case, against the real binary. A test begins with a sealed image that
+//! The cases of docs/attacks.md, one by one, against the real binary. A test begins with a sealed image that
 //! verifies, changes one thing, and expects that case's refusal and nothing left behind. Where an attack
 //! changes what signatures cover, the trusted key signs again: only the attacked property is wrong.
 
@@ -28,7 +28,7 @@ const SOURCES: &str = concat!(
     include_str!("bad_input.rs"),
 );
 
-/// The cases of the catalogue that `letters` begin and that `sources` do not name.
+/// The cases that `letters` begin and that `sources` do not name.
 fn untested(sources: &str, letters: &[char]) -> Vec<&'static str> {
     let ids = layerseal::report::Case::ALL.iter().map(|case| case.id());
     let named =

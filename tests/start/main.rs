@@ -1,6 +1,6 @@
 //! The program as containers-storage runs it, against stores, policies and environments that an attacker
 //! has had in his hands. Every test has a mount namespace of its own, with its own `/run` and
-//! `/etc/layerseal`; the cases of the attack catalogue that need podman itself are elsewhere, and those
+//! `/etc/layerseal`; the cases of docs/attacks.md that need podman itself are elsewhere, and those
 //! that need fs-verity are in the VM's suite.
 #![allow(missing_docs)]
 

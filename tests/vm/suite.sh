@@ -61,14 +61,16 @@ guest() {
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
     sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 900 --disk-mb 2048 --out "$payload/out" \
-        "$payload/$3-run" "$payload/layerseal" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
+        "$payload/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
     skipped "Linux $1, $2"
 }
 
 echo "vm: building the suites"
-cargo build -q --bin layerseal
-cp "${CARGO_TARGET_DIR:-target}/debug/layerseal" "$payload/layerseal"
-strip "$payload/layerseal" 2>/dev/null || true
+cargo build -q --bins
+for program in layerseal layerseal-runtime; do
+    cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$payload/$program"
+    strip "$payload/$program" 2>/dev/null || true
+done
 [ -z "$kernels" ] || build vm
 [ -z "$podmans" ] || build podman
 status=0
