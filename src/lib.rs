@@ -39,7 +39,6 @@
 //! | [`hook`] | OCI hooks: a container's root, before it is started |
 //! | [`cli`] | the command line |
 #![deny(missing_docs)]
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod cli;
 pub mod digest;
