@@ -32,7 +32,8 @@
 //! | [`mod@mount`] | the mount |
 //! | [`start`] | a runtime's call, from its first word to the mount |
 //! | [`hook`] | OCI hooks: a container's root, before it is started |
-//! | [`cli`] | the command line |
+//! | [`ops`] | what the verbs do: requests in, results out |
+//! | [`cli`] | the command line: words in, lines out |
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
@@ -46,6 +47,7 @@ pub mod image;
 pub mod invoke;
 pub mod mount;
 pub mod oci;
+pub mod ops;
 pub mod pki;
 pub mod policy;
 pub mod prepare;

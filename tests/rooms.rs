@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 /// Left to right. The first three are the ground that all stand on, and may use each other.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "sys", "report", "digest", "oci", "pki", "policy", "invoke", "identify", "image", "seal", "fetch", "verify",
-    "vault", "prepare", "mount", "start", "hook", "cli",
+    "vault", "prepare", "mount", "start", "hook", "ops", "cli",
 ];
 const GROUND: usize = 3;
 

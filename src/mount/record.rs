@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::private::{BASE, runtime_dir};
 use super::{Mounted, Place, Shows};
+use crate::digest::BlobDigest;
 use crate::policy::Facts;
+use crate::prepare::{PreparedImage, VerityMode};
 use crate::report::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
 use crate::sys::process::now;
 use crate::sys::{overlays, statmount};
+use crate::verify::SignedBy;
 
 const DIRECTORY: &str = "mounts";
 /// A name of every tag of an image would fit.
@@ -132,7 +135,46 @@ impl From<&Refusal> for WouldRefuse {
     }
 }
 
+/// What a record says of the image that is mounted, and of who vouches for it.
+#[derive(Clone, Debug, Default)]
+pub struct Said<'a> {
+    /// The manifest's digest.
+    pub manifest: Option<&'a BlobDigest>,
+    /// The image's ID in the store.
+    pub id: Option<&'a str>,
+    /// The image's names.
+    pub names: &'a [String],
+    /// The names that the seal is for.
+    pub identities: &'a [String],
+    /// All by which what is mounted can be denied.
+    pub facts: Facts,
+    /// The digest of the seal's manifest.
+    pub seal: Option<&'a BlobDigest>,
+    /// The manifest that was signed, where it is another one.
+    pub signed_manifest: Option<BlobDigest>,
+    /// Who signed.
+    pub signer: Option<&'a SignedBy>,
+}
+
 impl Record {
+    /// The record of a mount of a prepared image.
+    pub fn of(mounted: &Mounted, place: &Place, image: &PreparedImage, kind: Kind, said: &Said<'_>) -> Self {
+        Self {
+            image: said.manifest.map(ToString::to_string),
+            image_id: said.id.map(str::to_owned),
+            names: said.names.to_vec(),
+            identities: said.identities.to_vec(),
+            facts: Some(said.facts.clone()),
+            seal: said.seal.map(ToString::to_string),
+            signed_manifest: said.signed_manifest.map(|digest| digest.to_string()),
+            signer: said.signer.map(|s| s.subject.clone()),
+            certificate: said.signer.map(|s| s.fingerprint.clone()),
+            anchor: said.signer.and_then(|s| s.anchor.clone()),
+            verity: image.mode() == VerityMode::Require,
+            ..Self::new(mounted, place, image.description(), kind)
+        }
+    }
+
     /// A record of which only the particulars of the image are missing; `source` is what the mount calls
     /// itself.
     pub fn new(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Self {

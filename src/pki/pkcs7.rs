@@ -16,7 +16,8 @@ use super::{certificate, der, low_s};
 use crate::report::{Case, Refusal, Result};
 
 /// Whether a certificate outside its dates may have signed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dates {
     /// A signature counts only while its certificate is valid.
     Enforce,

@@ -49,7 +49,7 @@ use combine::{Part, combine};
 pub use combine::Sources;
 pub use config::Directories;
 pub use denied::Denied;
-pub use facts::Facts;
+pub use facts::{Facts, WrittenFacts};
 pub use name::{canonical, one_host, repository};
 pub use rule::{Binding, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};

@@ -1,12 +1,12 @@
 //! The file's words.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::refuse;
 use crate::report::Result;
 
 /// Whether a seal is needed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// No valid seal: no container.
@@ -18,7 +18,7 @@ pub enum Mode {
 }
 
 /// Whether a binding statement is needed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
     /// It is.
@@ -28,7 +28,7 @@ pub enum Binding {
 }
 
 /// Whether the kernel must check every byte; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verity {
     /// It must.
@@ -44,7 +44,7 @@ pub enum Verity {
 /// off can put anything there. With [`Self::Empty`] a container begins with nothing, and may then be
 /// stopped and started as long as the host runs, which remembers it in `/run/layerseal/uppers`. After a
 /// reboot it must be made again. `audit` lets the rest pass with a word in the journal, `off` does not look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upper {
     /// Nothing, or what it got since this host mounted it empty in this boot.
@@ -54,7 +54,7 @@ pub enum Upper {
 }
 
 /// Whether seals may be fetched when a container starts; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fetch {
     /// They must be there.
@@ -65,7 +65,7 @@ pub enum Fetch {
 
 /// Whether a seal may be older than one that this host accepted before for the same name; the stricter is the
 /// smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rollback {
     /// It may not, by the sequence in its statement; one without a sequence is older than any with.
@@ -76,7 +76,7 @@ pub enum Rollback {
 
 /// Whether a container may come back from a checkpoint, of which nobody sealed what was in its memory and in its writable
 /// layer; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checkpoint {
     /// It may not.
@@ -93,7 +93,7 @@ pub(super) enum DatesSetting {
 }
 
 /// What containers see as their root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Top {
     /// The kernel's overlay.

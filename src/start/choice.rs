@@ -8,7 +8,7 @@ use crate::digest::BlobDigest;
 use crate::identify::{Asked, Candidate, ClaimedImage};
 use crate::image::Progress;
 use crate::invoke::Call;
-use crate::mount::Record;
+use crate::mount::{Kind, Mounted, Place, Record, Said};
 use crate::oci::Budget;
 use crate::policy::{Binding, Decision, Facts, Mode, Policy, Rollback, UNKNOWN, Verity, canonical};
 use crate::prepare::{PreparedImage, Shape, VerityMode, prepare};
@@ -46,21 +46,18 @@ pub struct Prepared {
 
 impl Prepared {
     /// The record of a mount of it.
-    pub(super) fn describe(&self, record: Record) -> Record {
-        Record {
-            image: Some(self.manifest.to_string()),
-            image_id: Some(self.id.clone()),
-            names: self.names.clone(),
-            identities: self.identities.clone(),
-            facts: Some(self.facts.clone()),
-            seal: self.seal.map(|s| s.to_string()),
-            signed_manifest: self.signed_manifest.map(|digest| digest.to_string()),
-            signer: self.signer.as_ref().map(|s| s.subject.clone()),
-            certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
-            anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
-            verity: self.image.mode() == VerityMode::Require,
-            ..record
-        }
+    pub(super) fn record(&self, mounted: &Mounted, place: &Place, kind: Kind) -> Record {
+        let said = Said {
+            manifest: Some(&self.manifest),
+            id: Some(&self.id),
+            names: &self.names,
+            identities: &self.identities,
+            facts: self.facts.clone(),
+            seal: self.seal.as_ref(),
+            signed_manifest: self.signed_manifest,
+            signer: self.signer.as_ref(),
+        };
+        Record::of(mounted, place, &self.image, kind, &said)
     }
 }
 
@@ -100,10 +97,11 @@ pub(super) fn prepare_lowest(
         return Ok(None);
     }
     let mode = verity_mode(&choice.decision, call);
-    let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
+    let (shape, budget, denied) = (Shape::Lowest(count), &Budget::STANDARD, policy.denied());
+    let work = Work { vault, claimed, mode, shape, budget, progress: &|_| (), denied };
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
-            let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
+            let image = prepare(vault, &verified, shape, mode, work.budget)?;
             choice.prepared(candidate, &verified, image, None).map(Some)
         }
         Ok(_) => Ok(None),
@@ -302,7 +300,8 @@ impl<'a> Choice<'a> {
         mode: VerityMode,
         progress: Progress<'_>,
     ) -> Result<Prepared> {
-        let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress, denied: self.policy.denied() };
+        let (shape, budget, denied) = (Shape::Root, &Budget::STANDARD, self.policy.denied());
+        let work = Work { vault, claimed, mode, shape, budget, progress, denied };
         let sealed = match self.decision.mode {
             Mode::Off => None,
             Mode::Audit | Mode::Enforce => Some(self.sealed_or_fetched(&work)),
@@ -317,7 +316,7 @@ impl<'a> Choice<'a> {
                 (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
             }
         };
-        let image = prepare(vault, &verified, Shape::Root, mode, work.budget)?;
+        let image = prepare(vault, &verified, shape, mode, work.budget)?;
         self.prepared(candidate, &verified, image, would_refuse)
     }
 

@@ -105,7 +105,7 @@ fn put(
         (_, true) => Kind::Audit,
         _ => Kind::Sealed,
     };
-    let record = prepared.describe(Record::new(&mounted, &place, prepared.image.description(), kind));
+    let record = prepared.record(&mounted, &place, kind);
     let would_refuse = prepared.would_refuse.as_ref().or(upper.as_ref()).map(Into::into);
     let record = Record { container: container.map(|c| c.id), whole: place.above.is_none(), would_refuse, ..record };
     mount::keep(&record)?;

@@ -4,16 +4,16 @@ use std::os::fd::OwnedFd;
 
 use super::choice::prepare_lowest;
 use super::content::{Table, any_aufs, content};
-use super::made::{UNSIGNED, audit, made_before, vault_of, verity_mode};
+use super::made::{ALGORITHMS, UNSIGNED, audit, vault_of, verity_mode};
 use super::{Onto, own, place, uppers};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
 use crate::image::Keep;
 use crate::invoke::Call;
-use crate::mount::{self, Kind, Record};
+use crate::mount::{self, Kind, Record, Said};
 use crate::oci::Budget;
 use crate::policy::{Decision, Facts, Mode, Policy};
-use crate::prepare::{ImportRules, Shape, VerityMode, import, prepare};
+use crate::prepare::{ImportRules, Shape, import, made_once, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
@@ -103,8 +103,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
         };
         let place = place(call, policy, onto, None, None)?;
         let mounted = mount::mount(&sealed.image, &place)?;
-        let record = Record::new(&mounted, &place, sealed.image.description(), Kind::Sealed);
-        mount::keep(&sealed.describe(record))?;
+        mount::keep(&sealed.record(&mounted, &place, Kind::Sealed))?;
         return Ok(true);
     }
     denied.filter(|_| !others).map_or(Ok(false), Err)
@@ -124,31 +123,14 @@ fn made(
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, call);
-    let known = || made_before(&vault, |algorithm| vault.layers(&top, algorithm));
-    let mut _turn = None;
-    let ready = match known() {
-        Some(digests) => Some(digests),
-        // Many first looks at once are one that works, and others that wait.
-        None => {
-            _turn = Some(vault.turn(&top)?);
-            known()
-        }
-    };
-    let digests = match ready {
-        Some(digests) => digests,
-        None => {
-            let rules = ImportRules {
-                algorithm: UNSIGNED,
-                mode,
-                diff_ids: false,
-                keep: Keep::Images,
-                budget: &Budget::STANDARD,
-            };
-            let contents = import(&vault, &layers, &rules, &|_| ())?;
-            vault.keep_layers(&top, &contents.images)?;
-            contents.images.digests()?
-        }
-    };
+    let noted = |algorithm| vault.layers(&top, algorithm);
+    let digests = made_once(&vault, &top, &ALGORITHMS, Shape::Root, noted, || {
+        let budget = &Budget::STANDARD;
+        let rules = ImportRules { algorithm: UNSIGNED, mode, diff_ids: false, keep: Keep::Images, budget };
+        let contents = import(&vault, &layers, &rules, &|_| ())?;
+        vault.keep_layers(&top, &contents.images)?;
+        Ok(contents.images)
+    })?;
     let verified = unsigned_layers(&waiver, &digests, policy.denied())?;
     let image = prepare(&vault, &verified, Shape::Root, mode, &Budget::STANDARD)?;
     let container = own_layer.as_ref().and_then(|own| own.container.clone());
@@ -156,11 +138,10 @@ fn made(
     let place = place(call, policy, onto, upper, above)?;
     uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| audit(refusal, call));
     let mounted = mount::mount(&image, &place)?;
-    let record = Record::new(&mounted, &place, image.description(), kind(decision));
-    let verity = mode == VerityMode::Require;
-    let whole = place.above.is_none();
-    let facts = Some(facts.and(verified.facts()?));
-    mount::keep(&Record { container: container.map(|c| c.id), verity, whole, facts, ..record })
+    // Who has made it of its layers says nothing of what it is.
+    let said = Said { facts: facts.and(verified.facts()?), ..Said::default() };
+    let record = Record::of(&mounted, &place, &image, kind(decision), &said);
+    mount::keep(&Record { container: container.map(|c| c.id), whole: place.above.is_none(), ..record })
 }
 
 /// What is to be shown as it is on the disk.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Check, State, check, one_hook};
+use super::podman::one_hook;
+use super::{Check, State, check};
 use crate::hook::{self, Caller, CriO, Stage};
 use crate::identify::mount_program;
 use crate::policy::{Directories, Policy, Top, real_runtime};
