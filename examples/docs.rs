@@ -1,4 +1,5 @@
-//! Man pages and completions from the command line's own definition, and the page of the policy file from the sample:
+//! Man pages and completions from the command line's own definition, the page of the policy file from the sample, and
+//! docs/json.md from the types of the JSON:
 //! `cargo run --example docs -- contrib`.
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ fn main() -> std::io::Result<()> {
     std::fs::create_dir_all(out.join("completions"))?;
     pages(&command, "layerseal", &out.join("man"))?;
     policy(&out)?;
+    std::fs::write(out.join("../docs/json.md"), layerseal::cli::json::page())?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command.clone(), "layerseal", out.join("completions"))?;
     }

@@ -55,7 +55,7 @@ fn seal(found: &InspectedSeal) -> json::InspectedSeal {
             algorithm: Some(seal.algorithm.name().to_owned()),
             erofs: carried(seal),
             signatures: signatures(seal),
-            binding: binding.as_ref().map(|binding| statement(binding.as_ref())),
+            binding: binding.as_ref().map(|binding| statement(binding.as_deref())),
             ..none
         },
     }

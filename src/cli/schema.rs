@@ -205,6 +205,20 @@ impl Shape {
         }
     }
 
+    /// Every value in it, one a line, with where it is and what it may be: what a new version of a document is told by.
+    pub fn flat(&self, at: &str, out: &mut Vec<String>) {
+        match self {
+            Self::List(of) => of.flat(&format!("{at}[]"), out),
+            Self::Map(of) => of.flat(&format!("{at}{{}}"), out),
+            Self::Optional(of) => of.flat(&format!("{at}?"), out),
+            Self::Object(object) => {
+                object.fields.iter().for_each(|field| field.shape.flat(&format!("{at}.{}", field.name), out));
+            }
+            Self::Word(words) => out.push(format!("{at} {}", words.join("|"))),
+            other => out.push(format!("{at} {}", other.words())),
+        }
+    }
+
     /// What of `value` is not as described, with where it is; nothing where all is.
     pub fn differences(&self, value: &serde_json::Value, at: &str) -> Vec<String> {
         use serde_json::Value;

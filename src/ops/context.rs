@@ -28,7 +28,7 @@ impl Context {
     /// For the vault at `vault`, or the one in the graph root of containers-storage.
     ///
     /// # Errors
-    /// [`Case::B02Config`] and others where the graph root cannot be found.
+    /// Those of [`graph_root`].
     pub fn new(vault: Option<PathBuf>, registry: Options, progress: Box<dyn Progress>) -> Result<Self> {
         let vault = match vault {
             Some(dir) => dir,

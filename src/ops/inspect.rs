@@ -30,7 +30,7 @@ pub struct InspectedSeal {
 #[derive(Debug)]
 pub enum SealKind {
     /// A seal, and what its statement says, if it has one.
-    Seal(Box<Seal>, Option<Result<Binding>>),
+    Seal(Box<Seal>, Option<Result<Box<Binding>>>),
     /// No seal, but an artifact of this type.
     Other(String),
 }
@@ -43,7 +43,7 @@ pub fn inspect(context: &Context, image: &Reference, platform: Option<&Platform>
     let located = context.locate(image, platform)?;
     let (image, budget) = (&located.image, &context.budget);
     let seal = |seal: Box<Seal>| {
-        let binding = seal.binding.as_ref().map(|(text, _)| Binding::parse(text, budget));
+        let binding = seal.binding.as_ref().map(|(text, _)| Binding::parse(text, budget).map(Box::new));
         SealKind::Seal(seal, binding)
     };
     let mut seals = Vec::new();
