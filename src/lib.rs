@@ -15,15 +15,17 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`sys`] | the kernel; the only `unsafe` code |
+//! | [`sha_lanes`] | SHA-2 of many blocks at once; `unsafe` for the processor's instructions |
 //! | [`report`] | refusals: one enum, with exit codes and remedies |
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
+//! | [`sys`] | the kernel; `unsafe` for its calls |
+//! | [`state`] | what this host keeps in `/run` and `/var/lib` |
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
-//! | [`policy`] | what this host asks of images |
 //! | [`invoke`] | what a container runtime asked for |
 //! | [`identify`] | which image of containers-storage that is (claims) |
 //! | [`image`] | layers → trees → EROFS images |
+//! | [`policy`] | what this host asks of images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`fetch`] | registries: images, and seals beside them |
 //! | [`mod@verify`] | the only room that can say yes |
@@ -53,7 +55,9 @@ pub mod policy;
 pub mod prepare;
 pub mod report;
 pub mod seal;
+pub mod sha_lanes;
 pub mod start;
+pub mod state;
 pub mod sys;
 pub mod vault;
 pub mod verify;

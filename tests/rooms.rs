@@ -3,12 +3,30 @@
 
 use std::path::{Path, PathBuf};
 
-/// Left to right. The first three are the ground that all stand on, and may use each other.
-const ROOMS: [&str; 19] = [
-    "sys", "report", "digest", "oci", "pki", "policy", "invoke", "identify", "image", "seal", "fetch", "verify",
-    "vault", "prepare", "mount", "start", "hook", "ops", "cli",
+/// Left to right.
+const ROOMS: [&str; 21] = [
+    "sha_lanes",
+    "report",
+    "digest",
+    "sys",
+    "state",
+    "oci",
+    "pki",
+    "invoke",
+    "identify",
+    "image",
+    "policy",
+    "seal",
+    "fetch",
+    "verify",
+    "vault",
+    "prepare",
+    "mount",
+    "start",
+    "hook",
+    "ops",
+    "cli",
 ];
-const GROUND: usize = 3;
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -47,8 +65,7 @@ fn rooms_import_to_their_left() {
         for part in text.split("crate::").skip(1) {
             let target: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             let Some(target) = ROOMS.iter().position(|r| *r == target) else { continue };
-            let ground = target < GROUND && room < GROUND;
-            if target > room && !ground {
+            if target > room {
                 wrong.push(format!("{name} imports {}", ROOMS[target]));
             }
         }
@@ -65,7 +82,7 @@ fn unsafe_code_is_in_sys_and_explained() {
             if !code.contains("unsafe {") && !code.contains("unsafe fn") && !code.contains("unsafe impl") {
                 continue;
             }
-            assert_eq!(ROOMS[room], "sys", "{name}:{}", number + 1);
+            assert!(["sys", "state", "sha_lanes"].contains(&ROOMS[room]), "{name}:{}", number + 1);
             let before = &lines[number.saturating_sub(6)..number];
             assert!(
                 before.iter().any(|l| l.contains("SAFETY") || l.contains("# Safety")),

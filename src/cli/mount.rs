@@ -1,8 +1,8 @@
 use crate::cli::args::{self, VerityArg};
 use crate::cli::{json, output};
 use crate::mount::Record;
+use crate::oci::WrittenFacts;
 use crate::ops::{Context, MountRequest, Mounting, mount};
-use crate::policy::WrittenFacts;
 use crate::prepare::{Shape, VerityMode};
 use crate::report::Result;
 

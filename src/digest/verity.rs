@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::sys::sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
+use crate::sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
 
 /// Blocks that are hashed together: what the widest of the multi-lane kernels takes.
 const BATCH: usize = 16;

@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{About, Caller, Stage};
-use crate::mount::runtime_dir;
 use crate::report::journal::Decision;
-use crate::sys::{files, process};
+use crate::state::StateDir;
+use crate::sys::process;
 
-/// Beneath `/run/layerseal`: one file for each stage and engine, `STAGE.ENGINE.json`, and the last `refused.json` and `audit.json`.
-const DIRECTORY: &str = "hooks";
+/// One file for each stage and engine, `STAGE.ENGINE.json`, and the last `refused.json` and `audit.json`.
+const DIR: StateDir = StateDir::Hooks;
 const MAX_NOTE: u64 = 64 << 10;
 /// How CRI-O calls itself in `io.container.manager`.
 const CRI_O: &str = "cri-o";
@@ -44,21 +44,19 @@ pub(super) fn note(stage: Stage, about: &About, decision: Decision, case: &str, 
         case: case.to_owned(),
         message: message.to_owned(),
     };
-    let written = runtime_dir(DIRECTORY).and_then(|dir| {
+    let written = DIR.make().and_then(|dir| {
         let text = serde_json::to_vec(&called)?;
         // One engine's calls say nothing of another's.
         let engine = if called.manager == CRI_O { CRI_O } else { PODMAN };
-        files::write_atomic(&dir, &format!("{}.{engine}.json", stage.name()), 0o600, &text)?;
+        dir.write(&format!("{}.{engine}.json", stage.name()), &text)?;
         match decision {
             // What people ask about is kept until the next of its kind.
-            Decision::Refused | Decision::Audit => {
-                files::write_atomic(&dir, &format!("{}.json", decision.word()), 0o600, &text)
-            }
+            Decision::Refused | Decision::Audit => dir.write(&format!("{}.json", decision.word()), &text),
             Decision::Allowed | Decision::Off => Ok(()),
         }
     });
     if let Err(e) = written {
-        log::debug!("/run/layerseal/{DIRECTORY}: {e}");
+        log::debug!("{DIR}: {e}");
     }
 }
 
@@ -74,9 +72,8 @@ pub fn last_of(decision: Decision) -> Option<Called> {
 }
 
 fn read(name: &str) -> Option<Called> {
-    let dir = files::open_dir(&std::path::Path::new("/run/layerseal").join(DIRECTORY)).ok()?;
-    let file = files::open_file_at(&dir, format!("{name}.json")).ok()?;
-    serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()
+    let note = DIR.open().ok()??.read(&format!("{name}.json"), MAX_NOTE).ok()??;
+    serde_json::from_slice(&note).ok()
 }
 
 /// Whether a hook is really called, as far as that can be told.

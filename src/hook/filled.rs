@@ -12,18 +12,18 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, fstat, openat, statx, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use serde::{Deserialize, Serialize};
 
 use super::seen::may_be_filled;
 use crate::digest::BlobDigest;
 use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
+use crate::state::{Notes, StateDir};
 use crate::sys::files::{self, Within};
 use crate::sys::mounts::{self, MountInfo};
 
-const PLACE: &str = "/var/lib/layerseal";
-const DIRECTORY: &str = "filled";
+const DIR: StateDir = StateDir::Filled;
 /// A path and a few words.
 const MAX_NOTE: u64 = 16 << 10;
 
@@ -120,10 +120,8 @@ impl Filled {
     /// The start was not refused: what is in the upper directory by now is the container's own.
     pub(super) fn settled(&self) {
         let Ok(Some((name, _))) = self.refused_before() else { return };
-        let gone = files::open_dir(&Path::new(PLACE).join(DIRECTORY))
-            .and_then(|dir| Ok(unlinkat(dir, name.as_str(), AtFlags::empty())?));
-        if let Err(e) = gone {
-            log::warn!("{PLACE}/{DIRECTORY}/{name}: {e}");
+        if let Err(e) = DIR.open().and_then(|dir| dir.map_or(Ok(()), |dir| dir.remove(name))) {
+            log::warn!("{DIR}/{name}: {e}");
         }
     }
 
@@ -214,7 +212,7 @@ impl Filled {
             });
             if let Some((name, note)) = found {
                 let why = format!(
-                    "{} was refused ({}) when podman had filled it; {PLACE}/{DIRECTORY}/{name}",
+                    "{} was refused ({}) when podman had filled it; {DIR}/{name}",
                     if note.container.is_empty() { "a container" } else { note.container.as_str() },
                     note.case
                 );
@@ -279,10 +277,9 @@ fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> std::i
     let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
     let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
     let note = Note { path, inode, born, case, container, began };
-    std::fs::create_dir_all(PLACE)?;
-    let dir = files::make_dir_at(files::open_dir(Path::new(PLACE))?, DIRECTORY)?;
+    let dir = DIR.make()?;
     sweep(&dir);
-    files::write_atomic(&dir, &name_of(&note), 0o600, &serde_json::to_vec_pretty(&note)?)
+    dir.write(&name_of(&note), &serde_json::to_vec_pretty(&note)?)
 }
 
 fn name_of(note: &Note) -> String {
@@ -290,10 +287,10 @@ fn name_of(note: &Note) -> String {
 }
 
 /// Takes away the notes of what is gone.
-fn sweep(dir: &OwnedFd) {
+fn sweep(dir: &Notes) {
     for (name, note) in read(dir).unwrap_or_default() {
         if matches!(std::fs::symlink_metadata(&note.path), Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
-            let _ = unlinkat(dir, &name, AtFlags::empty());
+            let _ = dir.remove(&name);
         }
     }
 }
@@ -303,21 +300,12 @@ fn sweep(dir: &OwnedFd) {
 /// # Errors
 /// [`Case::O10Notes`] for one that cannot be read, or that others than root could have written.
 fn notes() -> Result<Vec<(String, Note)>> {
-    let place = Path::new(PLACE).join(DIRECTORY);
-    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O10Notes, place.display().to_string(), e);
-    let dir = match files::open_dir(&place) {
-        Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(refuse(&e)),
-    };
-    let stat = fstat(&dir).map_err(|e| refuse(&e))?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        return Err(refuse(&"others than root can write to it"));
-    }
+    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O10Notes, DIR.to_string(), e);
+    let Some(dir) = DIR.open().map_err(|e| refuse(&e))? else { return Ok(Vec::new()) };
     read(&dir).map_err(|e| refuse(&e))
 }
 
-fn read(dir: &OwnedFd) -> std::io::Result<Vec<(String, Note)>> {
+fn read(dir: &Notes) -> std::io::Result<Vec<(String, Note)>> {
     let mut notes = Vec::new();
     for name in files::names(dir.as_fd())? {
         let bad = |e: &dyn std::fmt::Display| std::io::Error::other(format!("{}: {e}", name.to_string_lossy()));
@@ -326,7 +314,8 @@ fn read(dir: &OwnedFd) -> std::io::Result<Vec<(String, Note)>> {
         if name.starts_with(".new-") {
             continue;
         }
-        let bytes = files::open_file_at(dir, name).and_then(|f| files::read_all(f, MAX_NOTE)).map_err(|e| bad(&e))?;
+        // One that went away meanwhile says nothing any more.
+        let Some(bytes) = dir.read(name, MAX_NOTE).map_err(|e| bad(&e))? else { continue };
         notes.push((name.to_owned(), serde_json::from_slice(&bytes).map_err(|e| bad(&e))?));
     }
     Ok(notes)

@@ -37,7 +37,8 @@ pub use runtime::{Stopped, before_start};
 
 use crate::identify::{MadeFrom, Stored};
 use crate::mount::Record;
-use crate::policy::{self, Directories, Mode, Policy, ROOTFS, UNKNOWN};
+use crate::oci::name::{ROOTFS, UNKNOWN};
+use crate::policy::{self, Directories, Mode, Policy};
 use crate::report::journal::{self, Decision};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::{self, Openssl, User};
@@ -241,14 +242,14 @@ fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
     };
     let (subject, remedy) = match &ended {
         Ok(Outcome::Audit(refusal)) | Err(refusal) => (refusal.subject(), refusal.case().remedy()),
-        _ => ("", ""),
+        _ => (String::new(), ""),
     };
     let image = about.names.first().map_or("", String::as_str);
     let named = image.is_empty() || message.contains(image);
     let message = if named { message } else { format!("{image}: {message}") };
     let fields = [
         ("CASE", case),
-        ("SUBJECT", subject),
+        ("SUBJECT", &subject),
         ("REMEDY", remedy),
         ("IMAGE", image),
         ("DIGEST", &about.manifest),

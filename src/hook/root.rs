@@ -3,7 +3,8 @@
 use super::cover::beneath;
 use crate::identify::{Asked, MadeFrom, Stored};
 use crate::mount::{Kind, PLAIN, Record, Shows};
-use crate::policy::{self, Mode, Verity, canonical, one_host};
+use crate::oci::name::{canonical, one_host};
+use crate::policy::{self, Mode, Verity};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::mounts::MountInfo;
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::storage::{ContainerRecord, ImageRecord, Store, is_id, is_name};
 use super::{image, is_dir, places};
 use crate::digest::BlobDigest;
-use crate::policy::{Facts, UNKNOWN};
+use crate::oci::Facts;
+use crate::oci::name::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 
 /// A container that a store has on record.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::layers::{Link, Stores, Tie, shown, tie};
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
+use crate::oci::Facts;
 use crate::oci::{Budget, Image, go_json, strict_json};
-use crate::policy::Facts;
 use crate::report::{Case, Refusal, Result};
 
 /// Manifests stored for one image. There is one for each way its layers were compressed, and the

@@ -34,7 +34,7 @@ pub use stored::{layer_ids, manifest_digests};
 
 use crate::digest::BlobDigest;
 use crate::invoke::Call;
-use crate::policy::UNKNOWN;
+use crate::oci::name::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use layers::{Link, Stores};

@@ -18,7 +18,7 @@ pub(super) use super::records::{ContainerRecord, ImageRecord, LayerRecord};
 use crate::digest::BlobDigest;
 use crate::oci::Budget;
 use crate::oci::go_json::Shape;
-use crate::policy::UNKNOWN;
+use crate::oci::name::UNKNOWN;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
@@ -306,7 +306,7 @@ impl Store {
 /// Whether an image can have this name: the policy has words of its own, such as `<rootfs>`, and prefixes that
 /// a name with `..` would only seem to be in (distribution/reference, "Grammar").
 pub(super) fn is_name(name: &str) -> bool {
-    let repository = crate::policy::repository(name);
+    let repository = crate::oci::name::repository(name);
     let part = |part: &str| !part.is_empty() && !part.starts_with('.');
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
     !repository.is_empty() && repository.bytes().all(letter) && repository.split('/').all(part)

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 use rustix::mount::MountAttrFlags;
 
 use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::state::{self, RUN};
 use crate::sys::mounts::{self, Configure};
 
-/// Root's own directory, on a tmpfs that is gone after a reboot.
-pub(super) const BASE: &str = "/run/layerseal";
 const PREFIX: &str = "private.";
 
 /// A tmpfs on a directory of its own, for mounts that must have a path for a moment. Nothing in it
@@ -21,10 +19,10 @@ pub(super) struct Private {
 impl Private {
     pub(super) fn new() -> Result<Self> {
         let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::I05Attach, "temporary mount point", e);
-        make_base().map_err(|e| refuse(&e))?;
+        state::make_base(RUN).map_err(|e| refuse(&e))?;
         sweep();
         let prefix = format!("{PREFIX}{}.", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(BASE).map_err(|e| refuse(&e))?;
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(RUN).map_err(|e| refuse(&e))?;
         let private = Self { dir, count: 0.into() };
         private.enclose().map_err(|e| refuse(&e))?;
         Ok(private)
@@ -64,35 +62,9 @@ impl Drop for Private {
     }
 }
 
-/// Makes [`BASE`] where it is missing.
-pub(super) fn make_base() -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(BASE)
-}
-
-/// Opens the directory `name` beneath `/run/layerseal`, and makes it where it is missing; for root only.
-///
-/// # Errors
-/// The kernel's; one of its own where the directory is another user's.
-pub fn runtime_dir(name: &str) -> std::io::Result<OwnedFd> {
-    use rustix::fs::{Mode, fchmod, fstat};
-    make_base()?;
-    let base = files::open_dir(Path::new(BASE))?;
-    let dir = files::make_dir_at(&base, name)?;
-    for one in [&base, &dir] {
-        let stat = fstat(one)?;
-        if stat.st_uid != 0 || (stat.st_mode & 0o022 != 0 && std::ptr::eq(one, &base)) {
-            return Err(std::io::Error::other(format!("{BASE}: others than root can write to it")));
-        }
-    }
-    // A directory that somebody made before with another mode.
-    fchmod(&dir, Mode::RWXU)?;
-    Ok(dir)
-}
-
 /// Takes away what a process that was killed in between has left.
 fn sweep() {
-    for entry in std::fs::read_dir(BASE).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(RUN).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner =
             name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()).and_then(|pid| pid.parse::<u32>().ok());

@@ -1,26 +1,26 @@
 //! What is mounted, and by whose word: one file for each mount, for the hook that looks at a container
 //! before it starts and for people. A record is believed only while its mount exists.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, fstat, unlinkat};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::private::{BASE, runtime_dir};
 use super::{Mounted, Place, Shows};
 use crate::digest::BlobDigest;
-use crate::policy::Facts;
+use crate::oci::Facts;
 use crate::prepare::{PreparedImage, VerityMode};
 use crate::report::{Refusal, Result};
+use crate::state::{Notes, StateDir};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
 use crate::sys::process::now;
 use crate::sys::{overlays, statmount};
 use crate::verify::SignedBy;
 
-const DIRECTORY: &str = "mounts";
+const DIR: StateDir = StateDir::Mounts;
 /// A name of every tag of an image would fit.
 const MAX_RECORD: u64 = 1 << 20;
 /// The first of the numbers that the kernel never gives twice (fs/namespace.c).
@@ -128,7 +128,7 @@ impl From<&Refusal> for WouldRefuse {
     fn from(refusal: &Refusal) -> Self {
         Self {
             case: refusal.case().id().to_owned(),
-            subject: refusal.subject().to_owned(),
+            subject: refusal.subject(),
             message: refusal.to_string(),
             remedy: refusal.case().remedy().to_owned(),
         }
@@ -137,7 +137,7 @@ impl From<&Refusal> for WouldRefuse {
 
 /// What a record says of the image that is mounted, and of who vouches for it.
 #[derive(Clone, Debug, Default)]
-pub struct Said<'a> {
+pub struct AboutImage<'a> {
     /// The manifest's digest.
     pub manifest: Option<&'a BlobDigest>,
     /// The image's ID in the store.
@@ -157,21 +157,22 @@ pub struct Said<'a> {
 }
 
 impl Record {
-    /// The record of a mount of a prepared image.
-    pub fn of(mounted: &Mounted, place: &Place, image: &PreparedImage, kind: Kind, said: &Said<'_>) -> Self {
+    /// The same record, of a mount of `image`.
+    #[must_use]
+    pub fn describing(self, image: &PreparedImage, about: &AboutImage<'_>) -> Self {
         Self {
-            image: said.manifest.map(ToString::to_string),
-            image_id: said.id.map(str::to_owned),
-            names: said.names.to_vec(),
-            identities: said.identities.to_vec(),
-            facts: Some(said.facts.clone()),
-            seal: said.seal.map(ToString::to_string),
-            signed_manifest: said.signed_manifest.map(|digest| digest.to_string()),
-            signer: said.signer.map(|s| s.subject.clone()),
-            certificate: said.signer.map(|s| s.fingerprint.clone()),
-            anchor: said.signer.and_then(|s| s.anchor.clone()),
+            image: about.manifest.map(ToString::to_string),
+            image_id: about.id.map(str::to_owned),
+            names: about.names.to_vec(),
+            identities: about.identities.to_vec(),
+            facts: Some(about.facts.clone()),
+            seal: about.seal.map(ToString::to_string),
+            signed_manifest: about.signed_manifest.map(|digest| digest.to_string()),
+            signer: about.signer.map(|s| s.subject.clone()),
+            certificate: about.signer.map(|s| s.fingerprint.clone()),
+            anchor: about.signer.and_then(|s| s.anchor.clone()),
             verity: image.mode() == VerityMode::Require,
-            ..Self::new(mounted, place, image.description(), kind)
+            ..self
         }
     }
 
@@ -233,16 +234,19 @@ pub fn keep(record: &Record) -> Result<()> {
 /// # Errors
 /// [`crate::report::Case::Io`].
 pub fn write(record: &Record) -> Result<()> {
-    let io = |e: std::io::Error| Refusal::io(format!("{BASE}/{DIRECTORY}"), e);
     let dir = directory()?;
     let text = serde_json::to_vec_pretty(record).map_err(|e| io(e.into()))?;
     let (major, minor) = record.device;
-    files::write_atomic(&dir, &format!("{major}:{minor}.json"), 0o600, &text).map_err(io)
+    dir.write(&format!("{major}:{minor}.json"), &text).map_err(io)
 }
 
 /// The directory of records, made where it is missing.
-pub(super) fn directory() -> Result<OwnedFd> {
-    runtime_dir(DIRECTORY).map_err(|e| Refusal::io(format!("{BASE}/{DIRECTORY}"), e))
+pub(super) fn directory() -> Result<Notes> {
+    DIR.make().map_err(io)
+}
+
+fn io(e: std::io::Error) -> Refusal {
+    Refusal::io(DIR.to_string(), e)
 }
 
 /// The records whose mounts exist in this mount namespace, by target. One that cannot be read, or that
@@ -252,11 +256,8 @@ pub(super) fn directory() -> Result<OwnedFd> {
 /// [`crate::report::Case::Io`], J03.
 pub fn live() -> Result<Vec<Record>> {
     files::check_proc()?;
-    let mut records = match open() {
-        Ok(dir) => all(&dir)?,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}"), e)),
-    };
+    let Some(dir) = DIR.open().map_err(io)? else { return Ok(Vec::new()) };
+    let mut records = all(&dir)?;
     let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
     records.retain(|r| exists(r, &mounts));
     records.sort_by(|a, b| a.target.cmp(&b.target));
@@ -271,17 +272,10 @@ pub fn live() -> Result<Vec<Record>> {
 /// [`crate::report::Case::Io`], J03.
 pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
     files::check_proc()?;
-    let dir = match open() {
-        Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}"), e)),
-    };
+    let Some(dir) = DIR.open().map_err(io)? else { return Ok(None) };
     let name = format!("{}:{}.json", device.0, device.1);
-    let record = match read(&dir, &name) {
-        Ok(record) => record,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Refusal::io(format!("{BASE}/{DIRECTORY}/{name}"), e)),
-    };
+    let found = read(&dir, &name).map_err(|e| Refusal::io(format!("{DIR}/{name}"), e))?;
+    let Some(record) = found else { return Ok(None) };
     let here = if record.mount_id < FIRST_UNIQUE {
         let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
         exists(&record, &mounts)
@@ -312,10 +306,10 @@ pub(super) fn holds(mount: &Identity) -> Result<bool> {
 /// Removes the record of a mount that is gone. One that stays does no harm: it counts for nothing.
 pub(super) fn forget(mount: &Identity) {
     let (major, minor) = mount.device;
-    let Ok(dir) = open() else { return };
+    let Ok(Some(dir)) = DIR.open() else { return };
     let about_it = |r: &Record| (r.device, r.mount_id) == (mount.device, mount.id);
     if all(&dir).is_ok_and(|records| records.iter().any(about_it)) {
-        let _ = unlinkat(&dir, format!("{major}:{minor}.json"), AtFlags::empty());
+        let _ = dir.remove(&format!("{major}:{minor}.json"));
     }
 }
 
@@ -325,27 +319,16 @@ pub(super) fn forget(mount: &Identity) {
 /// # Errors
 /// [`crate::report::Case::Io`].
 pub fn sweep() -> Result<()> {
-    let io = |e: std::io::Error| Refusal::io(format!("{BASE}/{DIRECTORY}"), e);
-    let dir = match open() {
-        Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(io(e)),
-    };
-    files::sweep_remains(&dir).map_err(io)?;
+    let Some(dir) = DIR.open().map_err(io)? else { return Ok(()) };
+    dir.sweep().map_err(io)?;
     if !overlays::sees_all() {
         return Ok(());
     }
     // Names first: who mounts meanwhile is not among them.
-    let names = files::list(dir.as_fd()).map_err(io)?;
+    let names = dir.names().map_err(io)?;
     let devices = overlays::devices().map_err(|e| Refusal::io("/proc", e))?;
     let gone = |name: &&String| name.strip_suffix(".json").is_some_and(|device| !devices.contains(device));
-    for name in names.iter().filter(gone) {
-        match unlinkat(&dir, name.as_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(io(e.into())),
-        }
-    }
-    Ok(())
+    names.iter().filter(gone).try_for_each(|name| dir.remove(name)).map_err(io)
 }
 
 /// The live mount whose changes go to the directory `upper` already. Two overlays over one upper
@@ -359,39 +342,22 @@ pub(super) fn with_upper(upper: &OwnedFd) -> Result<Option<Record>> {
     Ok(live()?.into_iter().find(same))
 }
 
-fn open() -> std::io::Result<OwnedFd> {
-    let base = files::open_dir(Path::new(BASE))?;
-    only_root(&base)?;
-    let dir = files::open_dir_at(&base, DIRECTORY)?;
-    only_root(&dir)?;
-    Ok(dir)
-}
-
-fn only_root(file: impl AsFd) -> std::io::Result<()> {
-    let stat = fstat(file)?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        return Err(std::io::Error::other("others than root can write to it"));
-    }
-    Ok(())
-}
-
-fn all(dir: &OwnedFd) -> Result<Vec<Record>> {
-    let names = files::list(dir.as_fd()).map_err(|e| Refusal::io(format!("{BASE}/{DIRECTORY}"), e))?;
+fn all(dir: &Notes) -> Result<Vec<Record>> {
+    let names = dir.names().map_err(io)?;
     let named = names.iter().filter(|n| n.ends_with(".json"));
     Ok(named
-        .filter_map(|name| read(dir, name).inspect_err(|e| log::warn!("{BASE}/{DIRECTORY}/{name}: {e}")).ok())
+        .filter_map(|name| read(dir, name).inspect_err(|e| log::warn!("{DIR}/{name}: {e}")).ok().flatten())
         .collect())
 }
 
-fn read(dir: &OwnedFd, name: &str) -> std::io::Result<Record> {
-    let file = files::open_file_at(dir, name)?;
-    only_root(&file)?;
-    let record: Record = serde_json::from_slice(&files::read_all(&file, MAX_RECORD)?)?;
+fn read(dir: &Notes, name: &str) -> std::io::Result<Option<Record>> {
+    let Some(text) = dir.read(name, MAX_RECORD)? else { return Ok(None) };
+    let record: Record = serde_json::from_slice(&text)?;
     let (major, minor) = record.device;
     if *name != format!("{major}:{minor}.json") {
         return Err(std::io::Error::other("it is about another mount than its name says"));
     }
-    Ok(record)
+    Ok(Some(record))
 }
 
 fn exists(record: &Record, mounts: &[MountInfo]) -> bool {

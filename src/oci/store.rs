@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::digest::BlobDigest;
@@ -20,7 +20,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`Case::LayoutBroken`] when there is none.
-    pub fn open(root: &OwnedFd, path: &Path) -> Result<Self> {
+    pub fn open(root: impl AsFd, path: &Path) -> Result<Self> {
         let dir = files::open_dir_at(root, "blobs/sha256")
             .map_err(|e| Refusal::new(Case::LayoutBroken, path.display().to_string(), format!("blobs/sha256: {e}")))?;
         Ok(Self { dir, path: path.join("blobs/sha256") })
@@ -30,7 +30,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`Case::Io`].
-    pub fn create(root: &OwnedFd, path: &Path) -> Result<Self> {
+    pub fn create(root: impl AsFd, path: &Path) -> Result<Self> {
         let dir = files::make_dir_at(root, "blobs/sha256").map_err(|e| Refusal::io(path.display().to_string(), e))?;
         Ok(Self { dir, path: path.join("blobs/sha256") })
     }

@@ -46,7 +46,7 @@ impl Context {
     /// # Errors
     /// C01 and others where it is not there or cannot be read.
     pub fn locate(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Located> {
-        let within = |r: Refusal| if r.subject().contains(&reference.to_string()) { r } else { r.within(reference) };
+        let within = |r: Refusal| r.within_once("", reference);
         match reference {
             Reference::Layout { dir, tag, digest } => {
                 let layout = Layout::open(dir)?;

@@ -7,7 +7,7 @@ use super::trust::denied;
 use super::{Context, Located, Place, SealSources, Trust};
 use crate::digest::Algorithm;
 use crate::image::Keep;
-use crate::mount::{Kind, Record, Said, Upper, keep};
+use crate::mount::{AboutImage, Kind, Record, Upper, keep};
 use crate::oci::Reference;
 use crate::prepare::{Acceptance, Shape, VerityMode, accept, can_enforce, made_once, prepare};
 use crate::report::{Case, Class, Refusal, Result};
@@ -74,7 +74,7 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
         Reference::Digest(_) => vec![],
         named => vec![named.to_string()],
     };
-    let said = Said {
+    let about = AboutImage {
         manifest: verified.image().map(|image| &image.digest),
         id: None,
         names: &names,
@@ -85,7 +85,8 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
         signer: verified.signer(),
     };
     let kind = if rules.is_some() { Kind::Sealed } else { Kind::Off };
-    let record = Record { whole: true, ..Record::of(&mounted, &place, &prepared, kind, &said) };
+    let record = Record::new(&mounted, &place, prepared.description(), kind);
+    let record = Record { whole: true, ..record.describing(&prepared, &about) };
     keep(&record)?;
     Ok(Mounting::Fresh(Box::new(record)))
 }

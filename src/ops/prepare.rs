@@ -70,7 +70,6 @@ fn one(context: &Context, policy: &Policy, image: &ClaimedImage, name: &str) -> 
     match prepare_image(policy, image, &|n| step.done(n)) {
         Ok(Some(prepared)) => Ok(Readiness::Ready(Box::new(prepared))),
         Ok(None) => Ok(Readiness::Off),
-        Err(r) if r.subject().contains(name) => Err(r),
-        Err(r) => Err(r.within(format!("image {name}"))),
+        Err(r) => Err(r.within_once("image", name)),
     }
 }

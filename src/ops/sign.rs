@@ -134,9 +134,8 @@ pub fn attach(context: &Context, request: &AttachRequest) -> Result<Attached> {
         let open = std::fs::File::open(&path).and_then(|f| files::read_all(f, SMALL_FILE));
         open.map_err(|e| Refusal::new(Case::D03Coverage, path.display().to_string(), e))
     };
-    let statement = file("binding").map_err(|r| {
-        Refusal::new(Case::D16Binding, r.subject().to_owned(), "make it with `layerseal digest --write DIR`")
-    })?;
+    let statement = file("binding")
+        .map_err(|r| Refusal::new(Case::D16Binding, r.subject(), "make it with `layerseal digest --write DIR`"))?;
     let located = context.locate(&request.image, request.platform.as_ref())?;
     let plan = Plan::with_statement(context, located, &statement)?;
     let artifact = plan.artifact(request.format, |item| {

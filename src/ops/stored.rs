@@ -80,7 +80,7 @@ fn with_driver(refusal: Refusal) -> Refusal {
         Some(driver) if refusal.case() == Case::NotStored => {
             let why =
                 format!("the store is one of the driver {driver}, and layerseal is for overlay; {}", refusal.detail());
-            Refusal::new(Case::NotStored, refusal.subject().to_owned(), why)
+            Refusal::new(Case::NotStored, refusal.subject(), why)
         }
         _ => refusal,
     }

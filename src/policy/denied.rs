@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{config, refuse};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::oci::Image;
+use crate::oci::{Facts, Image};
 use crate::pki::marks_from_bytes;
 use crate::report::{Case, Refusal, Result};
 
@@ -83,7 +83,17 @@ impl Denied {
     /// # Errors
     /// [`Case::F06Denied`].
     pub fn image(&self, image: &Image) -> Result<()> {
-        self.anything(&super::Facts::of(image))
+        self.anything(&Facts::of(image))
+    }
+
+    /// Whether anything about this is denied. Every way to a container asks here.
+    ///
+    /// # Errors
+    /// [`Case::F06Denied`].
+    pub fn anything(&self, facts: &Facts) -> Result<()> {
+        facts.blobs().iter().try_for_each(|(what, digest)| self.blob(digest, what))?;
+        facts.erofs_images().iter().try_for_each(|(what, digest)| self.erofs(digest, what))?;
+        facts.certificates().iter().try_for_each(|fingerprint| self.certificate(fingerprint))
     }
 
     /// Whether a blob is denied; `what` names it in the refusal.

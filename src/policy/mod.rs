@@ -31,8 +31,6 @@
 mod combine;
 mod config;
 mod denied;
-mod facts;
-mod name;
 mod rule;
 mod runtime;
 
@@ -41,6 +39,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::oci::Budget;
+use crate::oci::name::{self, UNKNOWN, canonical};
 use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
 use crate::report::{Case, Refusal, Result};
 
@@ -49,8 +48,6 @@ use combine::{Part, combine};
 pub use combine::Sources;
 pub use config::Directories;
 pub use denied::Denied;
-pub use facts::{Facts, WrittenFacts};
-pub use name::{canonical, one_host, repository};
 pub use rule::{Binding, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};
 pub use runtime::real_runtime;
@@ -60,13 +57,6 @@ const RETRY: u16 = 60;
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";
-
-/// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
-pub const ROOTFS: &str = "<rootfs>";
-
-/// The name of a container of a store whose image is not on record there, or of an image with a name that none
-/// can have.
-pub const UNKNOWN: &str = "<unknown>";
 
 /// The policy of this host: one consistent snapshot, read once.
 #[derive(Debug)]

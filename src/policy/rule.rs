@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::refuse;
+use crate::oci::name;
 use crate::report::Result;
 
 /// Whether a seal is needed; the stricter is the smaller.
@@ -220,12 +221,12 @@ impl Pattern {
         if text.is_empty() && !prefix {
             return Err("the pattern is empty");
         }
-        if !prefix && super::repository(text) != text {
+        if !prefix && name::repository(text) != text {
             return Err("the pattern has a tag or digest: rules are for names without");
         }
         let text = match text.split_once('/') {
-            Some(_) if !prefix => super::canonical(text),
-            Some((first, rest)) => format!("{}{rest}", super::canonical(&format!("{first}/"))),
+            Some(_) if !prefix => name::canonical(text),
+            Some((first, rest)) => format!("{}{rest}", name::canonical(&format!("{first}/"))),
             // All of it is of a host.
             None if prefix => text.to_ascii_lowercase(),
             None => text.to_owned(),

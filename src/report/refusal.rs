@@ -267,7 +267,8 @@ cases! {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub struct Refusal {
     case: Case,
-    subject: String,
+    /// What was being looked at, the outermost first: an image, its seal, a signature of that.
+    subjects: Vec<String>,
     detail: String,
 }
 
@@ -275,7 +276,9 @@ impl Refusal {
     /// A refusal about `subject` (a file, a role, an image), with `detail` where there is more to
     /// say than the case does.
     pub fn new(case: Case, subject: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { case, subject: subject.into(), detail: one_line(&detail.to_string()) }
+        let subject = subject.into();
+        let subjects = if subject.is_empty() { Vec::new() } else { vec![subject] };
+        Self { case, subjects, detail: one_line(&detail.to_string()) }
     }
 
     /// An operating system error on `subject`, which should be a path: [`Case::NoRoom`] or [`Case::ReadOnly`],
@@ -304,9 +307,9 @@ impl Refusal {
         self.case
     }
 
-    /// What was being looked at.
-    pub fn subject(&self) -> &str {
-        &self.subject
+    /// What was being looked at, from the outermost to the innermost.
+    pub fn subject(&self) -> String {
+        self.subjects.join(": ")
     }
 
     /// The particulars, without case and remedy; may be empty.
@@ -325,16 +328,26 @@ impl Refusal {
     /// The same refusal, with `outer` named before its subject.
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {
-        self.subject = if self.subject.is_empty() { outer.to_string() } else { format!("{outer}: {}", self.subject) };
+        self.subjects.insert(0, outer.to_string());
         self
+    }
+
+    /// The same, unless one of its subjects names `outer` already; `what` says what that is.
+    #[must_use]
+    pub fn within_once(self, what: &str, outer: impl fmt::Display) -> Self {
+        let outer = outer.to_string();
+        if self.subjects.iter().any(|subject| subject.contains(&outer)) {
+            return self;
+        }
+        self.within(if what.is_empty() { outer } else { format!("{what} {outer}") })
     }
 }
 
 /// One line: subject, what is wrong, particulars, remedy, case ID.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.subject.is_empty() {
-            write!(f, "{}: ", one_line(&self.subject))?;
+        if !self.subjects.is_empty() {
+            write!(f, "{}: ", one_line(&self.subject()))?;
         }
         f.write_str(self.case.what())?;
         if !self.detail.is_empty() {

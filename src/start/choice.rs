@@ -3,63 +3,21 @@
 use super::content::{self, Table, any_aufs};
 use super::fetch;
 use super::made::{vault_of, verity_mode};
+use super::prepared::Prepared;
 use super::work::Work;
 use crate::digest::BlobDigest;
 use crate::identify::{Asked, Candidate, ClaimedImage};
 use crate::image::Progress;
 use crate::invoke::Call;
-use crate::mount::{Kind, Mounted, Place, Record, Said};
 use crate::oci::Budget;
-use crate::policy::{Binding, Decision, Facts, Mode, Policy, Rollback, UNKNOWN, Verity, canonical};
+use crate::oci::Facts;
+use crate::oci::name::{UNKNOWN, canonical};
+use crate::policy::{Binding, Decision, Mode, Policy, Rollback, Verity};
 use crate::prepare::{PreparedImage, Shape, VerityMode, prepare};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::process;
 use crate::vault::{Lock, Vault, bring_kept, floors, raise};
-use crate::verify::{BindingRule, Floors, Rules, SignedBy, VerifiedImage};
-
-/// An image that can be mounted, and what is to be said about it.
-#[derive(Debug)]
-pub struct Prepared {
-    /// What to mount.
-    pub image: PreparedImage,
-    /// What the policy asked.
-    pub decision: Decision,
-    /// Digest of the manifest that counted.
-    pub manifest: BlobDigest,
-    /// Its names.
-    pub names: Vec<String>,
-    /// The artifact that vouches.
-    pub seal: Option<BlobDigest>,
-    /// The manifest that was signed, where it is another one.
-    pub signed_manifest: Option<BlobDigest>,
-    /// Who signed.
-    pub signer: Option<SignedBy>,
-    /// The image's ID in the store.
-    pub id: String,
-    /// The names that the seal is for.
-    pub identities: Vec<String>,
-    /// All by which it can be denied.
-    pub facts: Facts,
-    /// What would have been refused.
-    pub would_refuse: Option<Refusal>,
-}
-
-impl Prepared {
-    /// The record of a mount of it.
-    pub(super) fn record(&self, mounted: &Mounted, place: &Place, kind: Kind) -> Record {
-        let said = Said {
-            manifest: Some(&self.manifest),
-            id: Some(&self.id),
-            names: &self.names,
-            identities: &self.identities,
-            facts: self.facts.clone(),
-            seal: self.seal.as_ref(),
-            signed_manifest: self.signed_manifest,
-            signer: self.signer.as_ref(),
-        };
-        Record::of(mounted, place, &self.image, kind, &said)
-    }
-}
+use crate::verify::{BindingRule, Floors, Rules, VerifiedImage};
 
 /// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
 /// that is mounted as it is.

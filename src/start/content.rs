@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use super::made::vault_of;
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, Root};
-use crate::mount;
 use crate::oci::Budget;
 use crate::prepare::check_content;
 use crate::report::{Case, Refusal, Result};
+use crate::state::StateDir;
 use crate::sys::files;
-
-/// Beneath `/run/layerseal`: layers whose content was found to be what their diff_ids say, in this boot.
-const CONTENT: &str = "content";
 
 /// Whether a layer must have a table of its tar, by which it can be put together again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +29,8 @@ pub(super) enum Table {
 /// # Errors
 /// [`Case::F06Denied`] for one that is not: what it is may be denied.
 pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
-    let io = |e| Refusal::io(format!("/run/layerseal/{CONTENT}"), e);
-    let seen = mount::runtime_dir(CONTENT).map_err(io)?;
+    let io = |e| Refusal::io(StateDir::Content.to_string(), e);
+    let seen = StateDir::Content.make().map_err(io)?;
     let vault = vault_of(root)?;
     for layer in layers {
         let diff_id = match (layer.diff_id, layer.tar_split()) {
@@ -48,20 +45,20 @@ pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Res
         // Other stores have other layers of the same ID.
         let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
         let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());
-        if files::open_file_at(&seen, &name).is_ok() {
+        if seen.has(&name) {
             continue;
         }
         // Many starts at once are one that reads. Nothing is kept in the vault, so it is not held: a collection may take
         // the turn's name away, and then two read; and so do all where a turn cannot be written down.
         let _turn = vault.turn(&diff_id).inspect_err(|r| log::debug!("{r}")).ok();
-        if files::open_file_at(&seen, &name).is_ok() {
+        if seen.has(&name) {
             continue;
         }
         check_content(&vault, layer, &Budget::STANDARD).map_err(|r| {
             let why = format!("it is not what its record says, and layers are denied: {r}");
             Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
         })?;
-        files::write_atomic(&seen, &name, 0o600, b"").map_err(io)?;
+        seen.write(&name, b"").map_err(io)?;
     }
     Ok(())
 }

@@ -11,16 +11,13 @@ use super::silent::Silent;
 use crate::digest::BlobDigest;
 use crate::fetch::{Options, Session};
 use crate::identify::Candidate;
-use crate::mount::runtime_dir;
 use crate::oci::{Budget, Image, Platform, Repository};
 use crate::policy::{Decision, Fetch, Mode};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::annotations;
+use crate::state::StateDir;
 use crate::sys::{files, process};
 use crate::vault::Vault;
-
-/// Beneath `/run/layerseal`: when an image that `audit` lets pass was last asked about.
-const ASKED: &str = "asked";
 
 /// For how long it is not asked again: what audit would refuse starts as often as anything, and must not
 /// wait for a registry each time.
@@ -103,7 +100,7 @@ pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], d
     let wanted: Vec<(&Candidate, Vec<Repository>)> =
         candidates.iter().map(|c| (*c, repositories(&c.names))).filter(|(_, places)| !places.is_empty()).collect();
     let Some((first, _)) = wanted.first() else { return Ok(false) };
-    let asked = Asked::about(&first.image.digest).map_err(|e| Refusal::io(format!("/run/layerseal/{ASKED}"), e))?;
+    let asked = Asked::about(&first.image.digest).map_err(|e| Refusal::io(StateDir::Asked.to_string(), e))?;
     let Some(_alone) = asked.lock(Duration::ZERO)? else {
         // Many containers of one image at once: one asks for all of them.
         return asked.lock(decision.fetch_timeout).map(|_| true);
@@ -155,12 +152,12 @@ struct Asked(OwnedFd);
 
 impl Asked {
     fn about(image: &BlobDigest) -> std::io::Result<Self> {
-        files::make_dir_at(runtime_dir(ASKED)?, &image.hex()).map(Self)
+        files::make_dir_at(StateDir::Asked.make()?, &image.hex()).map(Self)
     }
 
     fn lock(&self, wait: Duration) -> Result<Option<OwnedFd>> {
         let lock = files::lock(&self.0, FlockOperation::NonBlockingLockExclusive, wait);
-        lock.map_err(|e| Refusal::io(format!("/run/layerseal/{ASKED}"), e))
+        lock.map_err(|e| Refusal::io(StateDir::Asked.to_string(), e))
     }
 
     /// Whether it was asked about within the last hour of this boot; from now on it was.
@@ -168,7 +165,7 @@ impl Asked {
         let noted = files::open_file_at(&self.0, "last").ok().and_then(|file| rustix::fs::fstat(file).ok());
         let lately = noted.is_some_and(|stat| (0..PAUSE).contains(&(process::now() - stat.st_mtime)));
         if !lately && let Err(e) = files::write_atomic(&self.0, "last", 0o600, b"") {
-            log::debug!("{ASKED}: {e}");
+            log::debug!("{}: {e}", StateDir::Asked);
         }
         lately
     }

@@ -2,26 +2,27 @@
 
 use std::os::fd::OwnedFd;
 
+use super::attach::{Own, Ready, Request, Said, unsealed};
 use super::choice::prepare_lowest;
 use super::content::{Table, any_aufs, content};
-use super::made::{ALGORITHMS, UNSIGNED, audit, vault_of, verity_mode};
-use super::{Onto, own, place, uppers};
+use super::made::{ALGORITHMS, UNSIGNED, vault_of, verity_mode};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
 use crate::image::Keep;
-use crate::invoke::Call;
-use crate::mount::{self, Kind, Record, Said};
+use crate::mount::{AboutImage, Kind, Record};
 use crate::oci::Budget;
-use crate::policy::{Decision, Facts, Mode, Policy};
+use crate::oci::Facts;
+use crate::policy::{Decision, Mode, Policy};
 use crate::prepare::{ImportRules, Shape, import, made_once, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
 
-pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: Onto<'_>) -> Result<()> {
+pub(super) fn start(request: &Request<'_>, claimed: ClaimedLayers) -> Result<()> {
+    let (call, policy) = (request.call, request.policy);
     let decision = policy.decide(&claimed.names);
     let facts = denied(policy, &claimed)?;
-    if part(call, policy, &claimed, onto)? {
+    if part(request, &claimed)? {
         return Ok(());
     }
     if decision.mode == Mode::Enforce {
@@ -36,11 +37,11 @@ pub(super) fn start(call: &Call, policy: &Policy, claimed: ClaimedLayers, onto: 
                 && (policy.denied().names_erofs() || any_aufs(&root, &layers)?)
                 && layers.iter().all(|l| l.tar_split().is_ok()) =>
         {
-            made(call, policy, &decision, (top, layers, facts), own, &root, onto)
+            made(request, &decision, (top, layers, facts), own, &root)
         }
         _ => {
             let lowers = if copies.is_empty() { Lowers::Layers(layers) } else { Lowers::Copies(copies) };
-            plain(call, policy, &decision, (lowers, facts), own, &root, onto)
+            show(request, &AsTheyAre::of(&decision, facts), lowers, &root, own)
         }
     }
 }
@@ -77,7 +78,7 @@ pub(super) fn denied(policy: &Policy, claimed: &ClaimedLayers) -> Result<Facts> 
 /// each of them: who sealed the image sealed its layers. Old versions ask for the uppermost of them to be
 /// writable and only read; what is sealed is read-only. False when no seal passes. Where all images that
 /// they are of are denied, so are they.
-fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -> Result<bool> {
+fn part(request: &Request<'_>, claimed: &ClaimedLayers) -> Result<bool> {
     let (top, count) = match &claimed.own {
         Some(own) if own.container.is_some() => return Ok(false),
         Some(own) => (Some(&own.id), claimed.layers.len() + 1),
@@ -89,7 +90,7 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
     let _lock = vault.shared()?;
     let (mut denied, mut others) = (None, false);
     for image in images_above(&claimed.root.store, top)? {
-        let sealed = match prepare_lowest(call, policy, &vault, &image, count) {
+        let sealed = match prepare_lowest(request.call, request.policy, &vault, &image, count) {
             Ok(Some(sealed)) => sealed,
             Ok(None) => {
                 others = true;
@@ -101,28 +102,26 @@ fn part(call: &Call, policy: &Policy, claimed: &ClaimedLayers, onto: Onto<'_>) -
             }
             Err(refusal) => return Err(refusal),
         };
-        let place = place(call, policy, onto, None, None)?;
-        let mounted = mount::mount(&sealed.image, &place)?;
-        mount::keep(&sealed.record(&mounted, &place, Kind::Sealed))?;
+        let said = Said { kind: Kind::Sealed, decision: None, would_refuse: None };
+        request.attach(Ready::Image(&sealed.image), Own::default(), &said, |record| sealed.describe(record))?;
         return Ok(true);
     }
     denied.filter(|_| !others).map_or(Ok(false), Err)
 }
 
-/// One EROFS image of all layers.
+/// Mounts one EROFS image of all layers.
 fn made(
-    call: &Call,
-    policy: &Policy,
+    request: &Request<'_>,
     decision: &Decision,
     (top, layers, facts): (BlobDigest, Vec<ClaimedLayer>, Facts),
-    own_layer: Option<OwnLayer>,
+    own: Option<OwnLayer>,
     root: &Root,
-    onto: Onto<'_>,
 ) -> Result<()> {
-    let waiver = Waiver::by_policy(decision, policy.denied(), &facts)?;
+    let denied = request.policy.denied();
+    let waiver = Waiver::by_policy(decision, denied, &facts)?;
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
-    let mode = verity_mode(decision, call);
+    let mode = verity_mode(decision, request.call);
     let noted = |algorithm| vault.layers(&top, algorithm);
     let digests = made_once(&vault, &top, &ALGORITHMS, Shape::Root, noted, || {
         let budget = &Budget::STANDARD;
@@ -131,17 +130,12 @@ fn made(
         vault.keep_layers(&top, &contents.images)?;
         Ok(contents.images)
     })?;
-    let verified = unsigned_layers(&waiver, &digests, policy.denied())?;
+    let verified = unsigned_layers(&waiver, &digests, denied)?;
     let image = prepare(&vault, &verified, Shape::Root, mode, &Budget::STANDARD)?;
-    let container = own_layer.as_ref().and_then(|own| own.container.clone());
-    let (upper, above) = own(own_layer);
-    let place = place(call, policy, onto, upper, above)?;
-    uppers::check(&place, decision, Some(&image), None)?.iter().for_each(|refusal| audit(refusal, call));
-    let mounted = mount::mount(&image, &place)?;
-    // Who has made it of its layers says nothing of what it is.
-    let said = Said { facts: facts.and(verified.facts()?), ..Said::default() };
-    let record = Record::of(&mounted, &place, &image, kind(decision), &said);
-    mount::keep(&Record { container: container.map(|c| c.id), whole: place.above.is_none(), ..record })
+    let about = AboutImage { facts: facts.and(verified.facts()?), ..AboutImage::default() };
+    let said = Said { kind: unsealed(decision), decision: Some(decision), would_refuse: None };
+    let describe = |record: Record| record.describing(&image, &about);
+    request.attach(Ready::Image(&image), own.into(), &said, describe).map(|_| ())
 }
 
 /// What is to be shown as it is on the disk.
@@ -153,72 +147,58 @@ pub(super) enum Lowers {
     Copies(Vec<OwnedFd>),
 }
 
-/// The layers as they are on the disk.
-pub(super) fn plain(
-    call: &Call,
-    policy: &Policy,
-    decision: &Decision,
-    (lowers, facts): (Lowers, Facts),
-    own_layer: Option<OwnLayer>,
-    root: &Root,
-    onto: Onto<'_>,
-) -> Result<()> {
-    show(call, policy, decision, (lowers, facts), own_layer, root, onto, None)
-}
-
-/// The same for an image that would be refused, or cannot be enforced, and is let pass.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn show(
-    call: &Call,
-    policy: &Policy,
-    decision: &Decision,
-    (lowers, facts): (Lowers, Facts),
-    own_layer: Option<OwnLayer>,
-    root: &Root,
-    onto: Onto<'_>,
-    image: Option<&LetPass<'_>>,
-) -> Result<()> {
-    let waiver = Waiver::by_policy(decision, policy.denied(), &facts)?;
-    let container = own_layer.as_ref().and_then(|own| own.container.clone());
-    let own_id = own_layer.as_ref().map(|own| own.id.clone());
-    let (upper, above) = own(own_layer);
-    // Whether it does matters only where it can be told; without fuse-overlayfs the kernel shows the files.
-    let aufs = match &lowers {
-        Lowers::Layers(layers) if image.is_some() => any_aufs(root, layers).unwrap_or(false),
-        _ => false,
-    };
-    let (mut lowers, above): (Vec<OwnedFd>, _) = match lowers {
-        // The own layer is among them.
-        Lowers::Copies(directories) => (directories, None),
-        Lowers::Layers(layers) => (layers.into_iter().rev().map(|layer| layer.diff).collect(), above),
-    };
-    if lowers.is_empty() {
-        let id = own_id.ok_or_else(|| Refusal::new(Case::B08Lowers, call.target.display().to_string(), "no layers"))?;
-        lowers.push(empty(root, &id)?);
-    }
-    let mut place = place(call, policy, onto, upper, above)?;
-    place.how.aufs = aufs;
-    uppers::check(&place, decision, None, None)?.iter().for_each(|refusal| audit(refusal, call));
-    let mounted = mount::plain(&waiver, lowers, &place)?;
-    let mut record = Record::new(&mounted, &place, mount::PLAIN, kind(decision));
-    if let Some(image) = image {
-        record.image = image.manifest.map(ToString::to_string);
-        record.names = image.names.to_vec();
-        record.would_refuse = image.refusal.map(Into::into);
-    }
-    let whole = place.above.is_none();
-    mount::keep(&Record { container: container.map(|c| c.id), whole, facts: Some(facts), ..record })
-}
-
-/// An image that is let pass, and why it would not have been.
-pub(super) struct LetPass<'a> {
-    pub(super) manifest: Option<&'a BlobDigest>,
-    pub(super) names: &'a [String],
+/// Why something is shown as it is on the disk, and what is said of it.
+pub(super) struct AsTheyAre<'a> {
+    pub(super) decision: &'a Decision,
+    pub(super) facts: Facts,
+    /// Manifest and names of an image that would be refused, or cannot be enforced, and is let pass.
+    pub(super) image: Option<(&'a BlobDigest, &'a [String])>,
+    /// Why it would be refused.
     pub(super) refusal: Option<&'a Refusal>,
 }
 
-fn kind(decision: &Decision) -> Kind {
-    if decision.mode == Mode::Audit { Kind::Audit } else { Kind::Off }
+impl<'a> AsTheyAre<'a> {
+    /// Where nothing is said of an image.
+    pub(super) fn of(decision: &'a Decision, facts: Facts) -> Self {
+        Self { decision, facts, image: None, refusal: None }
+    }
+}
+
+/// Mounts the layers as they are on the disk.
+pub(super) fn show(
+    request: &Request<'_>,
+    what: &AsTheyAre<'_>,
+    lowers: Lowers,
+    root: &Root,
+    own_layer: Option<OwnLayer>,
+) -> Result<()> {
+    let waiver = &Waiver::by_policy(what.decision, request.policy.denied(), &what.facts)?;
+    let own_id = own_layer.as_ref().map(|own| own.id.clone());
+    let mut own = Own::from(own_layer);
+    // Whether it does matters only where it can be told; without fuse-overlayfs the kernel shows the files.
+    let aufs = match &lowers {
+        Lowers::Layers(layers) if what.image.is_some() => any_aufs(root, layers).unwrap_or(false),
+        _ => false,
+    };
+    let mut lowers: Vec<OwnedFd> = match lowers {
+        Lowers::Copies(directories) => {
+            // The own layer is among them.
+            own.above = None;
+            directories
+        }
+        Lowers::Layers(layers) => layers.into_iter().rev().map(|layer| layer.diff).collect(),
+    };
+    if lowers.is_empty() {
+        let nothing = || Refusal::new(Case::B08Lowers, request.call.target.display().to_string(), "no layers");
+        lowers.push(empty(root, &own_id.ok_or_else(nothing)?)?);
+    }
+    let said = Said { kind: unsealed(what.decision), decision: Some(what.decision), would_refuse: what.refusal };
+    let facts = Some(what.facts.clone());
+    let describe = |record| match what.image {
+        Some((manifest, names)) => Record { image: Some(manifest.to_string()), names: names.to_vec(), facts, ..record },
+        None => Record { facts, ..record },
+    };
+    request.attach(Ready::Directories { waiver, lowers, aufs }, own, &said, describe).map(|_| ())
 }
 
 /// The empty directory that containers-storage keeps for layers without a parent.

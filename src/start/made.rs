@@ -19,7 +19,7 @@ pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let target = call.target.display().to_string();
     let fields = [
         ("CASE", refusal.case().id()),
-        ("SUBJECT", refusal.subject()),
+        ("SUBJECT", &refusal.subject()),
         ("REMEDY", refusal.case().remedy()),
         ("TARGET", &target),
     ];

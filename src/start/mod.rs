@@ -6,12 +6,14 @@
 //!                       asked   └─► (off) ─► mount::plain
 //! ```
 
+mod attach;
 mod choice;
 mod content;
 mod fetch;
 mod image;
 mod layers;
 mod made;
+mod prepared;
 mod proof;
 mod silent;
 mod swap;
@@ -27,18 +29,21 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, OFlags};
 
-use crate::identify::{OwnLayer, Target, identify_with, open_target, run_root, transient_container};
+use crate::identify::{Target, identify_with, open_target, run_root, transient_container};
 use crate::invoke::{self, Call, Invocation};
-use crate::mount::{self, How, Instead, Kind, Place, Record, Upper};
-use crate::policy::{Directories, Facts, Mode, Policy, Top};
+use crate::mount::{self, Kind, Upper};
+use crate::oci::Facts;
+use crate::policy::{Directories, Mode, Policy};
 use crate::report::{Case, Refusal, Result, journal};
 use crate::sys::process::{self, Openssl, User};
 use crate::verify::Waiver;
 
-pub use choice::{Prepared, prepare_image};
+use attach::{Onto, Own, Ready, Request, Said, unsealed};
+pub use choice::prepare_image;
 pub use fetch::{fetch_seals, repositories};
 pub use image::Swap;
 pub use made::vault_of;
+pub use prepared::Prepared;
 pub use proof::prove;
 pub use swap::{asked_of_mounted, swap};
 pub use written::Written;
@@ -111,10 +116,11 @@ fn start(call: &Call) -> Result<()> {
         return Ok(());
     }
     let onto = Onto { at: at.as_ref(), instead: None };
+    let request = Request { call, policy: &policy, onto, written: None };
     match target {
-        Target::Image(claimed) => image::start(call, &policy, *claimed, onto),
-        Target::Layers(claimed) => layers::start(call, &policy, *claimed, onto),
-        Target::Volume => volume(call, &policy),
+        Target::Image(claimed) => image::start(&request, *claimed),
+        Target::Layers(claimed) => layers::start(&request, *claimed),
+        Target::Volume => volume(&request),
     }
 }
 
@@ -127,30 +133,34 @@ fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
         return Ok(());
     }
     let audit = decision.mode == Mode::Audit;
-    let Ok(record) = as_called(call, policy, &waiver, if audit { Kind::Audit } else { Kind::Off }) else {
+    let request = Request { call, policy, onto: Onto::default(), written: None };
+    let said = Said { kind: unsealed(&decision), decision: None, would_refuse: audit.then_some(&refusal) };
+    if as_called(&request, &waiver, &said).is_err() {
         return Err(refusal);
-    };
+    }
     if audit {
         made::audit(&refusal, call);
     }
-    mount::keep(&Record { would_refuse: audit.then(|| (&refusal).into()), ..record })
+    Ok(())
+}
+
+/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
+fn volume(request: &Request<'_>) -> Result<()> {
+    // Whatever is at its target was made for it by the caller.
+    let request = Request { onto: Onto::default(), ..*request };
+    as_called(&request, &Waiver::for_volume(), &Said { kind: Kind::Volume, decision: None, would_refuse: None })
 }
 
 /// Mounts the directories that the call names.
-fn as_called(call: &Call, policy: &Policy, waiver: &Waiver, kind: Kind) -> Result<Record> {
+fn as_called(request: &Request<'_>, waiver: &Waiver, said: &Said<'_>) -> Result<()> {
+    let call = request.call;
     let upper = match &call.upper {
         None => None,
         Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
     };
-    let place = place(call, policy, Onto::default(), upper, None)?;
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
-    let mounted = mount::plain(waiver, lowers, &place)?;
-    Ok(Record::new(&mounted, &place, mount::PLAIN, kind))
-}
-
-/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
-fn volume(call: &Call, policy: &Policy) -> Result<()> {
-    mount::keep(&as_called(call, policy, &Waiver::for_volume(), Kind::Volume)?)
+    let own = Own { upper, ..Own::default() };
+    request.attach(Ready::Directories { waiver, lowers, aufs: false }, own, said, |record| record).map(|_| ())
 }
 
 /// Opens a directory that a caller names: it is shown, and nothing is concluded from it.
@@ -158,54 +168,4 @@ fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty())
         .map_err(|e| Refusal::io(path.display().to_string(), e))
-}
-
-/// What a mount goes onto, where that was looked at before: see [`Place::at`] and [`Place::instead`].
-#[derive(Clone, Copy, Default)]
-struct Onto<'a> {
-    at: Option<&'a OwnedFd>,
-    instead: Option<Instead>,
-}
-
-/// Where the call wants its mount, and how.
-fn place(call: &Call, policy: &Policy, onto: Onto<'_>, upper: Option<Upper>, above: Option<OwnedFd>) -> Result<Place> {
-    let settings = policy.mount();
-    // containers-storage does with its own overlays what it needs fuse-overlayfs for otherwise.
-    let top = if onto.instead.is_some() { Top::Kernel } else { settings.top };
-    if call.xattr_permissions.is_some_and(|level| level > 0) && top == Top::Kernel {
-        let why = "force_mask (xattr_permissions): overlayfs shows owners and modes as they are on the disk";
-        return Err(Refusal::new(Case::Unsupported, "", why));
-    }
-    let read_only = call.restrictions.read_only;
-    Ok(Place {
-        target: call.target.clone(),
-        at: onto
-            .at
-            .map(OwnedFd::try_clone)
-            .transpose()
-            .map_err(|e| Refusal::io(call.target.display().to_string(), e))?,
-        upper: upper.filter(|_| !read_only),
-        above,
-        how: How {
-            uids: call.uids.clone(),
-            gids: call.gids.clone(),
-            context: call.context.clone(),
-            volatile: call.volatile,
-            dev: !settings.nodev && !call.restrictions.nodev,
-            nosuid: settings.nosuid || call.restrictions.nosuid,
-            noexec: call.restrictions.noexec,
-            top,
-            aufs: false,
-        },
-        instead: onto.instead,
-    })
-}
-
-/// The container's own layer: the upper directory, or what is shown above the image.
-fn own(layer: Option<OwnLayer>) -> (Option<Upper>, Option<OwnedFd>) {
-    match layer {
-        None => (None, None),
-        Some(OwnLayer { diff, work: Some(work), path, .. }) => (Some(Upper { upper: diff, work, path }), None),
-        Some(OwnLayer { diff, .. }) => (None, Some(diff)),
-    }
 }

@@ -1,19 +1,16 @@
 //! Registries that did not answer: starts wait for none of them again for a while, be it that each fails for that. A pull is
 //! a sign that it answers again, and so is any other change of the store's images.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::BlobDigest;
-use crate::mount::runtime_dir;
 use crate::report::{Case, Refusal};
-use crate::sys::{files, process};
+use crate::state::{Notes, StateDir};
+use crate::sys::process;
 
-/// Beneath `/run/layerseal`.
-const DIRECTORY: &str = "silent";
 /// A few words.
 const MAX_NOTE: u64 = 16 << 10;
 
@@ -28,7 +25,7 @@ struct Note {
 
 /// What is known of them, for the images of one store.
 pub(super) struct Silent {
-    dir: Option<OwnedFd>,
+    dir: Option<Notes>,
     retry: Duration,
     /// When the store's images were changed last.
     changed: i64,
@@ -37,13 +34,13 @@ pub(super) struct Silent {
 impl Silent {
     pub(super) fn of(store: &Path, retry: Duration) -> Self {
         let changed = rustix::fs::stat(store.join("overlay-images/images.json")).map_or(0, |stat| stat.st_mtime);
-        Self { dir: runtime_dir(DIRECTORY).ok(), retry, changed }
+        Self { dir: StateDir::Silent.make().ok(), retry, changed }
     }
 
     /// Why `host` is not to be asked now.
     pub(super) fn check(&self, host: &str) -> Option<Refusal> {
-        let file = files::open_file_at(self.dir.as_ref()?, name(host)).ok()?;
-        let note: Note = serde_json::from_slice(&files::read_all(file, MAX_NOTE).ok()?).ok()?;
+        let text = self.dir.as_ref()?.read(&name(host), MAX_NOTE).ok()??;
+        let note: Note = serde_json::from_slice(&text).ok()?;
         let ago = process::now() - note.at;
         let retry = i64::try_from(self.retry.as_secs()).unwrap_or(i64::MAX);
         // Of the second in which the images were changed nobody knows what came first.
@@ -61,14 +58,14 @@ impl Silent {
         };
         let note = Note { host: host.to_owned(), at: process::now(), why: refusal.detail().to_owned() };
         let written = serde_json::to_vec(&note).map_err(std::io::Error::from);
-        if let Err(e) = written.and_then(|text| files::write_atomic(dir, &name(host), 0o600, &text)) {
-            log::debug!("{DIRECTORY}: {e}");
+        if let Err(e) = written.and_then(|text| dir.write(&name(host), &text)) {
+            log::debug!("{}: {e}", StateDir::Silent);
         }
     }
 
     /// It answered.
     pub(super) fn forget(&self, host: &str) {
-        let _ = self.dir.as_ref().map(|dir| rustix::fs::unlinkat(dir, name(host), rustix::fs::AtFlags::empty()));
+        let _ = self.dir.as_ref().map(|dir| dir.remove(&name(host)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A verified mount in the place of an overlay that containers-storage made itself: for the `precreate` hook.
 
+use super::attach::{Onto, Request};
 use super::choice::asked_of;
 use super::image::Swap;
 use super::made::audit;
@@ -32,7 +33,8 @@ pub fn swap(
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
             let instead = Instead { mount, metacopy: native.metacopy };
-            image::swap(call, policy, *claimed, instead, written)
+            let request = Request { call, policy, onto: Onto::default(), written: Some(written) };
+            image::swap(&request, *claimed, instead)
         }
         Target::Layers(claimed) => {
             layers::denied(policy, &claimed)?;

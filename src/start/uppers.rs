@@ -10,14 +10,12 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::written::{Beside, Written};
-use crate::mount::{self, How, Place, Upper as Writable, runtime_dir};
+use crate::mount::{self, How, Place, Upper as Writable};
 use crate::policy::{Decision, Mode, Upper};
 use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
+use crate::state::{Notes, StateDir};
 use crate::sys::files;
-
-/// Beneath `/run/layerseal`, which does not survive the boot.
-const DIRECTORY: &str = "uppers";
 
 /// How long a call waits for another one for the same container: what is long there is done before it is held.
 const WAIT: Duration = Duration::from_secs(10);
@@ -50,7 +48,8 @@ pub(super) fn check(
     written: Option<&Written>,
 ) -> Result<Option<Refusal>> {
     let Some(upper) = place.upper.as_ref().filter(|_| decision.mode != Mode::Off) else { return Ok(None) };
-    let io = |e: std::io::Error| Refusal::io(format!("{}, or its note in {DIRECTORY}", upper.path.display()), e);
+    let io =
+        |e: std::io::Error| Refusal::io(format!("{}, or its note in {}", upper.path.display(), StateDir::Uppers), e);
     let audited = |refusal| if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) };
     if decision.upper == Upper::Any {
         let Some(written) = written else { return Ok(None) };
@@ -59,7 +58,7 @@ pub(super) fn check(
             |path: PathBuf| Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it");
         return odd.map(refusal).map_or(Ok(None), audited);
     }
-    let seen = runtime_dir(DIRECTORY).map_err(io)?;
+    let seen = StateDir::Uppers.make().map_err(io)?;
     if is_noted(&seen, upper).map_err(io)? {
         return Ok(None);
     }
@@ -107,13 +106,10 @@ fn of(dir: &OwnedFd) -> rustix::io::Result<(String, String)> {
     statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).map(|s| numbers(&s))
 }
 
-fn is_noted(seen: &OwnedFd, upper: &Writable) -> std::io::Result<bool> {
+fn is_noted(seen: &Notes, upper: &Writable) -> std::io::Result<bool> {
     let (name, born) = of(&upper.upper)?;
-    match files::open_file_at(seen, &name) {
-        Ok(file) => Ok(files::read_all(file, MAX_NOTE)?.starts_with(format!("{born} ").as_bytes())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
+    let note = seen.read(&name, MAX_NOTE)?;
+    Ok(note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())))
 }
 
 /// Notes that are looked at whenever one is written: as many go as come, and a start costs the same beside a
@@ -121,21 +117,19 @@ fn is_noted(seen: &OwnedFd, upper: &Writable) -> std::io::Result<bool> {
 const LOOKED_AT: usize = 8;
 
 /// Writes the note of one directory, and takes away some of those of directories that are gone.
-fn remember(seen: &OwnedFd, upper: &Writable) -> std::io::Result<()> {
-    use std::os::fd::AsFd as _;
+fn remember(seen: &Notes, upper: &Writable) -> std::io::Result<()> {
     let (name, born) = of(&upper.upper)?;
-    let others = files::list(seen.as_fd())?;
+    let others = seen.names()?;
     // From its own place on, which is another each time.
     let at = others.partition_point(|other| *other < name);
     for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
-        let note = files::open_file_at(seen, other).and_then(|f| files::read_all(f, MAX_NOTE));
-        if note.is_ok_and(|note| is_gone(other, &note)) {
-            let _ = rustix::fs::unlinkat(seen, other, AtFlags::empty());
+        if seen.read(other, MAX_NOTE).is_ok_and(|note| note.is_some_and(|note| is_gone(other, &note))) {
+            let _ = seen.remove(other);
         }
     }
     let path = std::path::absolute(&upper.path)?;
     let note = [born.as_bytes(), b" ", std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())].concat();
-    files::write_atomic(seen, &name, 0o600, &note)
+    seen.write(&name, &note)
 }
 
 /// Whether the directory of a note is gone, or another one is in its place. Where that cannot be told the note stays.

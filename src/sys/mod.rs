@@ -9,7 +9,6 @@ pub mod keyring;
 pub mod mounts;
 pub mod overlays;
 pub mod process;
-pub mod sha_lanes;
 pub mod statmount;
 pub mod userns;
 pub mod verity;

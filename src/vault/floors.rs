@@ -4,19 +4,17 @@
 //! Whoever can write to `/var/lib/layerseal` can lower a floor; a host that fears that keeps the directory on a
 //! filesystem of its own.
 
-use std::os::fd::AsFd as _;
-use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, fstat};
+use rustix::fs::FlockOperation;
 
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
+use crate::state::StateDir;
 use crate::sys::files;
 use crate::verify::Floors;
 
-const PLACE: &str = "/var/lib/layerseal";
-const DIRECTORY: &str = "floors";
+const DIR: StateDir = StateDir::Floors;
 /// A name of 255 bytes and a number.
 const MAX_NOTE: u64 = 1024;
 
@@ -26,24 +24,19 @@ const MAX_NOTE: u64 = 1024;
 /// [`Case::D10Floors`] where the directory cannot be read, or others than root could have written to it. One note
 /// that cannot be read is a matter of its name alone: see [`Floors::of`].
 pub fn floors() -> Result<Floors> {
-    let place = Path::new(PLACE).join(DIRECTORY);
-    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::D10Floors, place.display().to_string(), e);
-    let dir = match files::open_dir(&place) {
-        Ok(dir) => dir,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Floors::none()),
-        Err(e) => return Err(refuse(&e)),
-    };
-    let stat = fstat(&dir).map_err(|e| refuse(&e))?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        return Err(refuse(&"others than root can write to it"));
-    }
-    let names = files::list(dir.as_fd()).map_err(|e| refuse(&e))?;
+    let Some(dir) = DIR.open().map_err(|e| refuse(&e))? else { return Ok(Floors::none()) };
+    let names = dir.names().map_err(|e| refuse(&e))?;
     let mut floors = Floors::none();
     for (file, digest) in names.iter().filter_map(|name| Some((name, BlobDigest::from_hex(name).ok()?))) {
-        let note = files::open_file_at(&dir, file).and_then(|f| files::read_all(f, MAX_NOTE));
-        match note.ok().and_then(|note| parse(&note)).filter(|(name, _)| file_of(name) == *file) {
+        match dir
+            .read(file, MAX_NOTE)
+            .ok()
+            .flatten()
+            .and_then(|note| parse(&note))
+            .filter(|(name, _)| file_of(name) == *file)
+        {
             Some((name, sequence)) => floors.insert(name, sequence),
-            None => floors.insert_unreadable(digest, place.join(file).display().to_string()),
+            None => floors.insert_unreadable(digest, format!("{DIR}/{file}")),
         }
     }
     Ok(floors)
@@ -54,13 +47,7 @@ pub fn floors() -> Result<Floors> {
 /// # Errors
 /// [`Case::D10Floors`].
 pub fn sweep_floors() -> Result<()> {
-    let place = Path::new(PLACE).join(DIRECTORY);
-    let refuse = |e: std::io::Error| Refusal::new(Case::D10Floors, place.display().to_string(), e);
-    match files::open_dir(&place) {
-        Ok(dir) => files::sweep_remains(&dir).map_err(refuse),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(refuse(e)),
-    }
+    DIR.open().and_then(|dir| dir.map_or(Ok(()), |dir| dir.sweep())).map_err(|e| refuse(&e))
 }
 
 /// Raises the floor of each of these names to `sequence`, where it is lower.
@@ -68,25 +55,25 @@ pub fn sweep_floors() -> Result<()> {
 /// # Errors
 /// [`Case::D10Floors`].
 pub fn raise<'a>(names: impl Iterator<Item = &'a String>, sequence: u64, known: &Floors) -> Result<()> {
-    let place = Path::new(PLACE).join(DIRECTORY);
-    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::D10Floors, place.display().to_string(), e);
     // A warm start writes nothing.
     let names = lower(names, sequence, known)?;
     if names.is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(PLACE).map_err(|e| refuse(&e))?;
-    let base = files::open_dir(Path::new(PLACE)).map_err(|e| refuse(&e))?;
-    let dir = files::make_dir_at(&base, DIRECTORY).map_err(|e| refuse(&e))?;
+    let dir = DIR.make().map_err(|e| refuse(&e))?;
     // Between reading and writing nobody else raises: the higher one must stay.
     let lock = files::lock(&dir, FlockOperation::NonBlockingLockExclusive, Duration::from_secs(10));
     let _lock = lock.map_err(|e| refuse(&e))?.ok_or_else(|| refuse(&"another process holds it"))?;
     let now = floors()?;
     for name in lower(names.into_iter(), sequence, &now)? {
         let note = format!("{name}\n{sequence}\n");
-        files::write_atomic(&dir, &file_of(name), 0o600, note.as_bytes()).map_err(|e| refuse(&e))?;
+        dir.write(&file_of(name), note.as_bytes()).map_err(|e| refuse(&e))?;
     }
     Ok(())
+}
+
+fn refuse(e: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Case::D10Floors, DIR.to_string(), e)
 }
 
 /// The names whose floor is lower than `sequence`.

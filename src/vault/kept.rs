@@ -7,18 +7,16 @@
 //!                          images/<manifest>/<seal>     the seals of an image
 //! ```
 
-use std::path::Path;
-
 use serde::Deserialize;
 
 use super::Vault;
 use crate::digest::BlobDigest;
 use crate::oci::{BlobStore, Budget};
 use crate::report::{Refusal, Result};
+use crate::state::StateDir;
 use crate::sys::files;
 
-const BASE: &str = "/var/lib/layerseal";
-const DIRECTORY: &str = "seals";
+const DIR: StateDir = StateDir::Seals;
 /// Bytes of one blob: signatures and statements have a few thousand, and the EROFS images that some seals carry are made of
 /// the layers again.
 const MAX_BLOB: u64 = 1 << 20;
@@ -44,14 +42,13 @@ struct Part {
 /// # Errors
 /// [`crate::report::Case::Io`] and those of reading blobs.
 pub fn keep_seal(vault: &Vault, image: &BlobDigest, seal: &BlobDigest) -> Result<()> {
-    let place = Path::new(BASE).join(DIRECTORY);
+    let place = DIR.path();
     let io = |e: std::io::Error| Refusal::io(place.display().to_string(), e);
     let marker = place.join("images").join(image.hex()).join(seal.hex());
     if marker.exists() {
         return Ok(());
     }
-    std::fs::create_dir_all(BASE).map_err(io)?;
-    let root = files::make_dir_at(files::open_dir(Path::new(BASE)).map_err(io)?, DIRECTORY).map_err(io)?;
+    let root = DIR.make().map_err(io)?;
     let images = files::make_dir_at(&root, "images").map_err(io)?;
     if files::names(&images).map_err(io)?.len() >= MAX_IMAGES {
         log::info!("{}: full", place.display());
@@ -75,8 +72,8 @@ pub fn keep_seal(vault: &Vault, image: &BlobDigest, seal: &BlobDigest) -> Result
 /// # Errors
 /// [`crate::report::Case::Io`]: of writing to the vault. What cannot be read is not there.
 pub fn bring_kept(vault: &Vault, image: &BlobDigest) -> Result<bool> {
-    let place = Path::new(BASE).join(DIRECTORY);
-    let Ok(root) = files::open_dir(&place) else { return Ok(false) };
+    let place = DIR.path();
+    let Ok(Some(root)) = DIR.open() else { return Ok(false) };
     let Ok(store) = BlobStore::open(&root, &place) else { return Ok(false) };
     let own = files::open_dir_at(&root, format!("images/{}", image.hex()));
     let names = own.and_then(files::names).unwrap_or_default();

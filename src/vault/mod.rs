@@ -26,6 +26,7 @@ mod images;
 mod kept;
 mod layers;
 mod lock;
+mod mark;
 mod named;
 mod objects;
 mod repair;
@@ -41,13 +42,15 @@ use crate::sys::{files, mounts};
 
 pub use floors::{floors, raise, sweep_floors};
 pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
-pub use gc::{Collected, Others, collect};
+pub use gc::collect;
 pub use images::Tag;
 pub use kept::{bring_kept, keep_seal};
 pub use lock::{Lock, Turn};
+pub use mark::GcRoots;
 pub use objects::Import;
 pub(crate) use objects::{hash, kernel_knows};
 pub use repair::{Elsewhere, Layers};
+pub use sweep::GcReport;
 
 /// The vault.
 #[derive(Debug)]

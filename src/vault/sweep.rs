@@ -8,12 +8,31 @@ use rustix::fs::{AtFlags, FileType, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::Vault;
-use super::gc::{Collected, Marked};
 use super::images::UNPROTECTED;
+use super::mark::Marked;
 use super::named::ALGORITHMS;
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::report::{Refusal, Result};
 use crate::sys::files::{self, REMAINS};
+
+/// What was removed, or would be.
+#[derive(Clone, Debug, Default)]
+pub struct GcReport {
+    /// Manifests of images that are gone.
+    pub images: Vec<BlobDigest>,
+    /// Objects: contents of files, and EROFS images.
+    pub objects: usize,
+    /// Manifests, configs, layers, seals and signatures.
+    pub blobs: usize,
+    /// Files of all kinds, notes and remains among them.
+    pub files: usize,
+    /// Bytes that become free; a file that containers-storage holds too frees none.
+    pub bytes: u64,
+    /// Images that stay.
+    pub kept: usize,
+    /// Live mounts of this vault's images.
+    pub mounts: usize,
+}
 
 /// What a removed image's directory is called until it is empty.
 const GONE: &str = ".gone-";
@@ -114,15 +133,15 @@ impl<'a> Sweep<'a> {
     }
 
     /// Counts what would be removed.
-    pub(super) fn count(&mut self, mut collected: Collected) -> Result<Collected> {
-        let mut remover = Remover { vault: self.vault, dry_run: true, collected: &mut collected };
+    pub(super) fn count(&mut self, mut report: GcReport) -> Result<GcReport> {
+        let mut remover = Remover { vault: self.vault, dry_run: true, report: &mut report };
         self.steps.drain(..).try_for_each(|step| remover.step(&step))?;
-        Ok(collected)
+        Ok(report)
     }
 
     /// Removes what is still not needed, until there is nothing left or it is `until`. Nobody else is at work.
-    pub(super) fn remove(&mut self, marked: &Marked, until: Instant, collected: &mut Collected) -> Result<()> {
-        let mut remover = Remover { vault: self.vault, dry_run: false, collected };
+    pub(super) fn remove(&mut self, marked: &Marked, until: Instant, report: &mut GcReport) -> Result<()> {
+        let mut remover = Remover { vault: self.vault, dry_run: false, report };
         while let Some(step) = self.steps.pop_front() {
             let goes = match &step {
                 Step::Image(image) => marked.gone.contains(image),
@@ -135,8 +154,8 @@ impl<'a> Sweep<'a> {
             if goes {
                 remover.step(&step)?;
             } else if let Step::Image(image) = &step {
-                remover.collected.images.retain(|gone| gone != image);
-                remover.collected.kept += 1;
+                remover.report.images.retain(|gone| gone != image);
+                remover.report.kept += 1;
             }
             if Instant::now() >= until {
                 break;
@@ -149,7 +168,7 @@ impl<'a> Sweep<'a> {
 struct Remover<'a> {
     vault: &'a Vault,
     dry_run: bool,
-    collected: &'a mut Collected,
+    report: &'a mut GcReport,
 }
 
 impl Remover<'_> {
@@ -161,8 +180,8 @@ impl Remover<'_> {
             Step::File(why, place, name) => {
                 let Some(dir) = self.open(place)? else { return Ok(()) };
                 if self.file(&dir, place, name)? {
-                    self.collected.objects += usize::from(matches!(why, Why::Object(_)));
-                    self.collected.blobs += usize::from(matches!(why, Why::Blob(_)));
+                    self.report.objects += usize::from(matches!(why, Why::Object(_)));
+                    self.report.blobs += usize::from(matches!(why, Why::Blob(_)));
                 }
                 Ok(())
             }
@@ -219,9 +238,9 @@ impl Remover<'_> {
         if !self.dry_run {
             unlinkat(dir, name, AtFlags::empty()).map_err(failed)?;
         }
-        self.collected.files += 1;
+        self.report.files += 1;
         if stat.st_nlink == 1 {
-            self.collected.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+            self.report.bytes += u64::try_from(stat.st_size).unwrap_or(0);
         }
         Ok(true)
     }

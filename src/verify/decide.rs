@@ -178,9 +178,7 @@ impl Judge<'_, '_> {
     fn report(&mut self, origin: &str, seal: Option<&Seal>, verdict: Verdict) {
         let (dialect, algorithm) = (seal.map(|s| s.dialect), seal.map(|s| s.algorithm));
         let verdict = match verdict {
-            Verdict::Rejected(refusal) if !refusal.subject().contains(origin) => {
-                Verdict::Rejected(refusal.within(format!("seal {origin}")))
-            }
+            Verdict::Rejected(refusal) => Verdict::Rejected(refusal.within_once("seal", origin)),
             other => other,
         };
         self.reports.push(SealReport { origin: origin.to_owned(), dialect, algorithm, rows: Vec::new(), verdict });

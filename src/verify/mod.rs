@@ -14,8 +14,8 @@ pub use signatures::{BindingRule, Rules, SignedBy};
 pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::oci::Facts;
 use crate::oci::Image;
-use crate::policy::Facts;
 use crate::report::Result;
 use crate::seal::{Binding, Dialect, Role};
 

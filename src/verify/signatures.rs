@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::digest::{VerityDigest, verity_digest};
+use crate::oci::name::one_host;
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::{Denied, one_host};
+use crate::policy::Denied;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
 use crate::verify::Floors;

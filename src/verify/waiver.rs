@@ -1,4 +1,5 @@
-use crate::policy::{Decision, Denied, Facts, Mode};
+use crate::oci::Facts;
+use crate::policy::{Decision, Denied, Mode};
 use crate::report::{Case, Refusal, Result};
 
 /// Leave to mount what nobody vouches for. Only this room gives it, so that a mount without a

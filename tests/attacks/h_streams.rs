@@ -129,9 +129,8 @@ fn c03_bombs_are_refused_before_they_are_large() {
     header.truncate(1024);
     for bomb in [zeros(&header), zeros(&Layer::new(&[Entry::dir("usr")]).tar)] {
         assert!(bomb.len() < 1 << 20);
-        let begin = std::time::Instant::now();
+        // Not H11: nobody read to the end and hashed it.
         refused("C03", &bomb, b"");
-        assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
     }
     // PAX headers are kept in memory.
     let tar =

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::state::RUN;
 use crate::sys::files;
 
 /// podman's version: major and minor.
@@ -157,7 +158,7 @@ pub(super) fn installed() -> Option<Podman> {
     })?;
     let (device, inode, size) = (stat.dev(), stat.ino(), stat.size());
     let key = format!("{} {device} {inode} {size} {}.{}\n", path.display(), stat.mtime(), stat.mtime_nsec());
-    let run = files::open_dir(Path::new("/run/layerseal")).ok();
+    let run = files::open_dir(Path::new(RUN)).ok();
     if let Some(run) = &run
         && let Ok(text) = files::open_file_at(run, KEPT).and_then(|file| files::read_all(file, 1 << 12))
         && let Some(kept) = String::from_utf8_lossy(&text).strip_prefix(&key)

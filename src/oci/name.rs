@@ -1,4 +1,11 @@
-//! Names of images as they are compared.
+//! The grammar of image names, and the one form in which they are compared.
+
+/// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
+pub const ROOTFS: &str = "<rootfs>";
+
+/// The name of a container of a store whose image is not on record there, or of an image with a name that none
+/// can have.
+pub const UNKNOWN: &str = "<unknown>";
 
 /// An image name without tag and digest.
 pub fn repository(name: &str) -> &str {
@@ -30,7 +37,7 @@ fn is_host(first: &str) -> bool {
 }
 
 /// A host in its one form.
-pub(super) fn host(text: &str) -> String {
+pub fn host(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let (name, port) = match lower.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, Some(port)),
@@ -45,7 +52,7 @@ pub(super) fn host(text: &str) -> String {
 
 /// What a name can be meant by where no host is given: podman looks for a short name in its store as it is, and then
 /// beneath `localhost/`. So whoever adds `acme/app` or `localhost/acme/app` answers to `acme/app`.
-pub(super) fn short(name: &str) -> Option<&str> {
+pub fn short(name: &str) -> Option<&str> {
     match name.split_once('/') {
         Some(("localhost", rest)) => Some(rest),
         Some((first, _)) if is_host(first) => None,
