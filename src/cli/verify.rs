@@ -4,7 +4,7 @@ use crate::cli::{args, json, output};
 use crate::ops::{Context, Trust, VerifyRequest, verify};
 use crate::pki::Dates;
 use crate::report::Result;
-use crate::verify::{BindingRule, Row, SealReport, Verdict};
+use crate::verify::{BindingRule, CheckedRole, SealReport, Verdict};
 
 /// `layerseal verify`
 pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
@@ -67,7 +67,7 @@ fn print(report: &SealReport, signed: bool) {
 }
 
 fn document(report: &SealReport) -> json::JudgedSeal {
-    let role = |row: &Row| json::CheckedRole {
+    let role = |row: &CheckedRole| json::CheckedRole {
         role: row.role.to_string(),
         digest: row.digest.to_hex(),
         signed: row.signed,

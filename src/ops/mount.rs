@@ -14,7 +14,7 @@ use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::About;
 use crate::sys::mounts::open_target;
 use crate::vault::Vault;
-use crate::verify::{Layers, Rules, VerifiedImage, Wanted, unsigned};
+use crate::verify::{JudgeRequest, Layers, Requirements, VerifiedImage, Wanted, unsigned};
 
 /// An image that is to be mounted.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub enum Mounting {
 /// Those of finding, judging and preparing it, and group I.
 pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
     let place = place(request)?;
-    let rules = request.trust.demands()?;
+    let requirements = request.trust.demands()?;
     if request.mode == VerityMode::Off {
         // Loud, and not only where somebody watches.
         log::warn!(
@@ -59,10 +59,10 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
             context.vault.display()
         );
     }
-    if rules.is_none() {
+    if requirements.is_none() {
         log::warn!("nobody vouches for {}: without --trust no seal is looked at", request.image);
     }
-    let verified = verified(context, request, rules.as_ref())?;
+    let verified = verified(context, request, requirements.as_ref())?;
     let vault = context.open_vault()?;
     let prepared = prepare(&vault, &verified, request.shape, request.mode, &context.budget)?;
     let facts = verified.facts()?;
@@ -84,7 +84,7 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
         signed_manifest: verified.signed_manifest(),
         signer: verified.signer(),
     };
-    let kind = if rules.is_some() { Kind::Sealed } else { Kind::Off };
+    let kind = if requirements.is_some() { Kind::Sealed } else { Kind::Off };
     let record = Record::new(&mounted, &place, prepared.description(), kind);
     let record = Record { whole: true, ..record.describing(&prepared, &about) };
     keep(&record)?;
@@ -113,22 +113,22 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// The image, by its seals or, where no signature is asked for, as the vault knows it.
-fn verified(context: &Context, request: &MountRequest, rules: Option<&Rules>) -> Result<VerifiedImage> {
+fn verified(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<VerifiedImage> {
     let located = match &request.image {
-        Reference::Layout { .. } | Reference::Registry { .. } => into_vault(context, request, rules)?,
+        Reference::Layout { .. } | Reference::Registry { .. } => into_vault(context, request, requirements)?,
         _ => context.locate(&request.image, None)?,
     };
     let Place::Vault(vault) = &located.place else {
         return Err(Refusal::new(Case::Bug, request.image.to_string(), "not in the vault"));
     };
-    match rules {
-        Some(rules) => by_seals(context, request, vault, &located, rules),
+    match requirements {
+        Some(requirements) => by_seals(context, request, vault, &located, requirements),
         None => by_layers(context, request, vault, &located),
     }
 }
 
 /// An image of a layout or a registry goes into the vault first, without a name.
-fn into_vault(context: &Context, request: &MountRequest, rules: Option<&Rules>) -> Result<Located> {
+fn into_vault(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<Located> {
     let source = context.locate(&request.image, None)?;
     let vault = context.create_vault()?;
     if request.mode == VerityMode::Require {
@@ -140,11 +140,11 @@ fn into_vault(context: &Context, request: &MountRequest, rules: Option<&Rules>) 
         Err(refusal) if refusal.case().class() == Class::Internal => return Err(refusal),
         image => image.is_ok(),
     };
-    if rules.is_some() || !here {
+    if requirements.is_some() || !here {
         let sources = SealSources::open(context, &request.trust.seals)?;
         let found = sources.found(context, &source)?;
-        let algorithm = rules.is_none().then_some(request.algorithm);
-        Incoming { context, vault: &vault, located: &source, found: &found }.import(rules, algorithm)?;
+        let algorithm = requirements.is_none().then_some(request.algorithm);
+        Incoming { context, vault: &vault, located: &source, found: &found }.import(requirements, algorithm)?;
     }
     context.locate(&reference, None)
 }
@@ -154,22 +154,20 @@ fn by_seals(
     request: &MountRequest,
     vault: &Vault,
     located: &Located,
-    rules: &Rules,
+    requirements: &Requirements,
 ) -> Result<VerifiedImage> {
     let sources = SealSources::open(context, &request.trust.seals)?;
     let found = sources.found(context, located)?;
-    let acceptance = Acceptance {
-        vault,
+    let judge = JudgeRequest {
         image: &located.image,
         found: &found,
         home: located.store(),
-        rules,
+        requirements,
         budget: &context.budget,
         about: About::Manifest,
-        shape: Some(request.shape),
-        // Left to be found out: on this filesystem they may have no fs-verity.
-        measured: &|| None,
     };
+    // Left to be found out how the objects are: on this filesystem they may have no fs-verity.
+    let acceptance = Acceptance { vault, request: judge, shape: Some(request.shape), measured: &|| None };
     let read = |Wanted { algorithm, keep, .. }| located.import(context, (algorithm, keep));
     accept(&acceptance, &mut Layers::new(read))
 }

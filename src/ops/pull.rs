@@ -10,7 +10,7 @@ use crate::prepare::{Acceptance, Measured, accept, keep_contents};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{About, Parsed, parse};
 use crate::vault::{Import, Vault};
-use crate::verify::{Found, Layers, Rules, Wanted};
+use crate::verify::{JudgeRequest, Layers, Requirements, SealCandidate, Wanted};
 
 /// An image that is to be brought into the vault.
 #[derive(Clone, Debug)]
@@ -54,9 +54,9 @@ pub fn pull(context: &Context, request: &PullRequest) -> Result<Pulled> {
     let sources = SealSources::open(context, &request.trust.seals)?;
     let found = sources.found(context, &located)?;
     let vault = context.create_vault()?;
-    let rules = request.trust.demands()?;
+    let requirements = request.trust.demands()?;
     let brought = Incoming { context, vault: &vault, located: &located, found: &found };
-    let verity = brought.import(rules.as_ref(), request.algorithm)?;
+    let verity = brought.import(requirements.as_ref(), request.algorithm)?;
     vault.set_tag(&name, &located.image.digest)?;
     if !verity {
         log::warn!(
@@ -89,14 +89,14 @@ pub(super) struct Incoming<'a> {
     pub(super) context: &'a Context,
     pub(super) vault: &'a Vault,
     pub(super) located: &'a Located,
-    pub(super) found: &'a [Found<'a>],
+    pub(super) found: &'a [SealCandidate<'a>],
 }
 
 impl Incoming<'_> {
-    /// Brings it in, untagged; whether its objects have fs-verity. With `rules` nothing is imported before the
+    /// Brings it in, untagged; whether its objects have fs-verity. With `requirements` nothing is imported before the
     /// signatures of a seal have passed. When its content then turns out wrong, objects that were read so
     /// far stay, as after an import that was cut off: no image and no tag names them.
-    pub(super) fn import(&self, rules: Option<&Rules>, algorithm: Option<Algorithm>) -> Result<bool> {
+    pub(super) fn import(&self, requirements: Option<&Requirements>, algorithm: Option<Algorithm>) -> Result<bool> {
         let Self { vault, located, found, .. } = *self;
         let (image, budget) = (&located.image, &self.context.budget);
         let without_verity = Cell::new(false);
@@ -107,19 +107,11 @@ impl Incoming<'_> {
         });
         // Every object was measured on its way in, and so were those that were there.
         let measured = || (!without_verity.get()).then_some(Measured::Enforced);
-        let algorithm = match rules {
-            Some(rules) => {
-                let acceptance = Acceptance {
-                    vault,
-                    image,
-                    found,
-                    home: located.store(),
-                    rules,
-                    budget,
-                    about: About::Manifest,
-                    shape: None,
-                    measured: &measured,
-                };
+        let algorithm = match requirements {
+            Some(requirements) => {
+                let home = located.store();
+                let request = JudgeRequest { image, found, home, requirements, budget, about: About::Manifest };
+                let acceptance = Acceptance { vault, request, shape: None, measured: &measured };
                 let verified = accept(&acceptance, &mut layers)?;
                 algorithm.unwrap_or(verified.algorithm())
             }
@@ -127,7 +119,7 @@ impl Incoming<'_> {
         };
         let kept = layers.last();
         let contents = layers.get(Wanted { algorithm, bound: true, keep: Keep::Images })?;
-        if rules.is_none() {
+        if requirements.is_none() {
             // Nobody has sealed another tree that could be shown.
             contents.images.container()?;
         }
@@ -176,7 +168,7 @@ fn needed(vault: &Vault, image: &Image, from: &BlobStore) -> Result<(u64, u64)> 
 }
 
 /// The algorithm of the first seal that can be read: its objects will be needed.
-fn sealed_algorithm(image: &Image, found: &[Found<'_>], budget: &Budget) -> Algorithm {
+fn sealed_algorithm(image: &Image, found: &[SealCandidate<'_>], budget: &Budget) -> Algorithm {
     found
         .iter()
         .find_map(|f| {

@@ -7,7 +7,7 @@ use crate::oci::{Budget, Image, Layout, Reference};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::{About, Parsed, parse_about};
 use crate::vault::Vault;
-use crate::verify::Found;
+use crate::verify::SealCandidate;
 
 /// Places named by `--seal`, kept open while their seals are judged.
 pub struct SealSources(Vec<Source>);
@@ -38,7 +38,7 @@ impl SealSources {
     ///
     /// # Errors
     /// Those of looking for them.
-    pub fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<Found<'_>>> {
+    pub fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<SealCandidate<'_>>> {
         self.search(image, &|layout| {
             let is_about = |digest: &BlobDigest| -> Result<bool> {
                 let raw = match layout.store().read(digest, None, budget.manifest) {
@@ -62,14 +62,18 @@ impl SealSources {
     ///
     /// # Errors
     /// Those of looking for them.
-    pub fn found<'a>(&'a self, context: &Context, located: &'a Located) -> Result<Vec<Found<'a>>> {
+    pub fn found<'a>(&'a self, context: &Context, located: &'a Located) -> Result<Vec<SealCandidate<'a>>> {
         let named = self.search(&located.image, &|layout| layout.artifacts(&context.budget))?;
-        let beside = located.seals(context)?.into_iter().map(|digest| Found { digest, store: located.store() });
+        let beside = located.seals(context)?.into_iter().map(|digest| SealCandidate { digest, store: located.store() });
         // The same artifact in two places is tried in both: one copy may be damaged.
         Ok(named.into_iter().chain(beside).collect())
     }
 
-    fn search(&self, image: &Image, of_layout: &dyn Fn(&Layout) -> Result<Vec<BlobDigest>>) -> Result<Vec<Found<'_>>> {
+    fn search(
+        &self,
+        image: &Image,
+        of_layout: &dyn Fn(&Layout) -> Result<Vec<BlobDigest>>,
+    ) -> Result<Vec<SealCandidate<'_>>> {
         let mut found = Vec::new();
         for source in &self.0 {
             let (digests, store) = match source {
@@ -79,7 +83,7 @@ impl SealSources {
                     (remote.session.seals(&remote.repository, image, store)?, store)
                 }
             };
-            found.extend(digests.into_iter().map(|digest| Found { digest, store }));
+            found.extend(digests.into_iter().map(|digest| SealCandidate { digest, store }));
         }
         Ok(found)
     }
@@ -87,7 +91,13 @@ impl SealSources {
 
 /// Brings a seal along, whether it is any good or not: verifying says so, each time. What cannot
 /// even be read stays behind.
-pub(super) fn copy_seal(vault: &Vault, image: &Image, found: &Found<'_>, about: About, budget: &Budget) -> Result<()> {
+pub(super) fn copy_seal(
+    vault: &Vault,
+    image: &Image,
+    found: &SealCandidate<'_>,
+    about: About,
+    budget: &Budget,
+) -> Result<()> {
     let raw = match found.store.read(&found.digest, None, budget.manifest) {
         Ok(raw) => raw,
         Err(r) => return left_behind(r),

@@ -5,7 +5,7 @@ use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::now;
-use crate::verify::{BindingRule, Floors, Rules};
+use crate::verify::{BindingRule, Floors, Requirements};
 
 /// Whom a person trusts, and what they ask of a seal.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ impl Trust {
     /// `--trust` alone would be a demand that nobody checks.
     ///
     /// # Errors
-    /// [`Case::Usage`] for a companion without `--trust`; those of [`Self::rules`].
-    pub fn demands(&self) -> Result<Option<Rules>> {
+    /// [`Case::Usage`] for a companion without `--trust`; those of [`Self::requirements`].
+    pub fn demands(&self) -> Result<Option<Requirements>> {
         let companions = [
             ("--identity", self.identity.is_some()),
             ("--seal", !self.seals.is_empty()),
@@ -38,7 +38,7 @@ impl Trust {
         match (self.certificates.is_empty(), companions.iter().find(|(_, given)| *given)) {
             (true, Some((name, _))) => Err(Refusal::new(Case::Usage, *name, "it says nothing without --trust")),
             (true, None) => Ok(None),
-            (false, _) => self.rules().map(Some),
+            (false, _) => self.requirements().map(Some),
         }
     }
 
@@ -46,12 +46,12 @@ impl Trust {
     ///
     /// # Errors
     /// F01 and F02 for what is to be trusted, and for what this host denies.
-    pub fn rules(&self) -> Result<Rules> {
+    pub fn requirements(&self) -> Result<Requirements> {
         let certificates = match self.certificates.as_slice() {
             [] => None,
             paths => Some(TrustStore::load(paths, Ownership::Any)?.certificates().to_vec()),
         };
-        Ok(Rules {
+        Ok(Requirements {
             certificates,
             anchors: Vec::new(),
             dates: self.dates,

@@ -2,7 +2,7 @@ use super::{Context, SealSources, Trust};
 use crate::oci::{Image, Platform, Reference};
 use crate::report::Result;
 use crate::seal::About;
-use crate::verify::{Judgement, Layers, Question, Wanted, judge};
+use crate::verify::{JudgeRequest, Judgement, Layers, Wanted, judge, nothing_noted};
 
 /// An image whose seals are to be looked at.
 #[derive(Clone, Debug)]
@@ -34,20 +34,19 @@ pub fn verify(context: &Context, request: &VerifyRequest) -> Result<Verified> {
     let located = context.locate(&request.image, request.platform.as_ref())?;
     let sources = SealSources::open(context, &request.trust.seals)?;
     let found = sources.found(context, &located)?;
-    let rules = request.trust.rules()?;
+    let requirements = request.trust.requirements()?;
     let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.contents(context, (algorithm, keep)));
-    let question = Question {
+    let what = JudgeRequest {
         image: &located.image,
         found: &found,
         home: located.store(),
-        rules: &rules,
+        requirements: &requirements,
         budget: &context.budget,
         about: About::Manifest,
-        checked: &|_| false,
     };
-    let judgement = judge(&question, &mut layers);
+    let judgement = judge(&what, &nothing_noted, &mut layers);
     drop(layers);
-    let signatures = rules.certificates.is_some();
+    let signatures = requirements.certificates.is_some();
     drop(found);
     Ok(Verified { image: located.image, judgement, signatures })
 }

@@ -3,30 +3,19 @@
 
 use super::{Shape, enroll};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
-use crate::image::{Contents, Digests, ErofsImages};
-use crate::oci::{BlobStore, Budget, Image};
+use crate::image::{Contents, ErofsImages, TreeDigests};
+use crate::oci::Image;
 use crate::report::Result;
-use crate::seal::About;
 use crate::vault::Vault;
-use crate::verify::{Found, Layers, Question, Rules, VerifiedErofs, VerifiedImage, judge};
+use crate::verify::{JudgeRequest, Layers, VerifiedErofs, VerifiedImage, judge, nothing_noted};
 
 /// An image whose seals are to be judged, and how what comes of that is kept.
 #[derive(Clone, Copy)]
 pub struct Acceptance<'a> {
     /// Where things are kept.
     pub vault: &'a Vault,
-    /// The image.
-    pub image: &'a Image,
-    /// The artifacts that say they are about it.
-    pub found: &'a [Found<'a>],
-    /// Where the image's own blobs are.
-    pub home: &'a BlobStore,
-    /// What is asked of a seal.
-    pub rules: &'a Rules,
-    /// What may be spent.
-    pub budget: &'a Budget,
-    /// What the artifacts are to be about.
-    pub about: About,
+    /// What is to be judged.
+    pub request: JudgeRequest<'a>,
     /// What is to be mounted of it; `None` where it is only brought here. Then what this host noted before counts for
     /// nothing, and nobody is waited for: layers may come over a network.
     pub shape: Option<Shape>,
@@ -49,22 +38,22 @@ pub enum Measured {
 /// # Errors
 /// Those of [`judge`]: the refusal of the best seal, C07 where there is none; those of keeping.
 pub fn accept(this: &Acceptance<'_>, layers: &mut Layers<'_>) -> Result<VerifiedImage> {
-    let Acceptance { vault, image, found, home, rules, budget, about, shape, .. } = *this;
+    let Acceptance { vault, ref request, shape, .. } = *this;
+    let (image, found) = (request.image, request.found);
     let noted = |seal: &BlobDigest| shape.is_some() && vault.was_checked(&image.digest, seal);
-    let question = Question { image, found, home, rules, budget, about, checked: &noted };
     // Where the layers may have to be read: many at once are one that works, and others that wait.
     let ready = found.iter().all(|found| noted(&found.digest));
     let mut _turn = match shape {
         Some(_) if !ready => Some(vault.turn(&image.digest)?),
         _ => None,
     };
-    let mut verified = judge(&question, layers).into_result()?;
+    let mut verified = judge(request, &noted, layers).into_result()?;
     if shape.is_some_and(|shape| is_lost(vault, &verified, shape)) {
         // It was compared before and is lost: the layers make it again.
         if _turn.is_none() {
             _turn = Some(vault.turn(&image.digest)?);
         }
-        verified = judge(&Question { checked: &|_| false, ..question }, layers).into_result()?;
+        verified = judge(request, &nothing_noted, layers).into_result()?;
     }
     if let Some(contents) = layers.last() {
         verified.all().try_for_each(|erofs| enroll(vault, erofs))?;
@@ -102,11 +91,11 @@ pub fn made_once(
     name: &BlobDigest,
     algorithms: &[Algorithm],
     shape: Shape,
-    noted: impl Fn(Algorithm) -> Option<Digests>,
+    noted: impl Fn(Algorithm) -> Option<TreeDigests>,
     make: impl FnOnce() -> Result<ErofsImages>,
-) -> Result<Digests> {
+) -> Result<TreeDigests> {
     let known = || {
-        let here = |digests: &Digests| of_shape(digests, shape).all(|digest| vault.open_erofs(digest).is_ok());
+        let here = |digests: &TreeDigests| of_shape(digests, shape).all(|digest| vault.open_erofs(digest).is_ok());
         algorithms.iter().copied().filter_map(&noted).find(here)
     };
     if let Some(digests) = known() {
@@ -133,7 +122,7 @@ fn is_lost(vault: &Vault, image: &VerifiedImage, shape: Shape) -> bool {
 }
 
 /// The digests of what is to be mounted.
-fn of_shape(digests: &Digests, shape: Shape) -> Box<dyn Iterator<Item = &VerityDigest> + '_> {
+fn of_shape(digests: &TreeDigests, shape: Shape) -> Box<dyn Iterator<Item = &VerityDigest> + '_> {
     match shape {
         Shape::Root => Box::new(std::iter::once(&digests.rootfs)),
         Shape::Merged => Box::new(digests.merged.iter()),

@@ -17,7 +17,7 @@ use crate::prepare::{PreparedImage, Shape, VerityMode, prepare};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::process;
 use crate::vault::{Lock, Vault, bring_kept, floors, raise};
-use crate::verify::{BindingRule, Floors, Rules, VerifiedImage};
+use crate::verify::{BindingRule, Floors, Requirements, VerifiedImage};
 
 /// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
 /// that is mounted as it is.
@@ -225,8 +225,8 @@ impl<'a> Choice<'a> {
     }
 
     /// What is asked of a seal, which must be for one of these names where there are any.
-    fn rules(&self, identities: Vec<String>) -> Result<Rules> {
-        Ok(Rules {
+    fn rules(&self, identities: Vec<String>) -> Result<Requirements> {
+        Ok(Requirements {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
@@ -245,7 +245,7 @@ impl<'a> Choice<'a> {
     }
 
     /// What is accepted now is the oldest that is accepted from now on.
-    fn raise(&self, verified: &VerifiedImage, rules: &Rules) -> Result<()> {
+    fn raise(&self, verified: &VerifiedImage, rules: &Requirements) -> Result<()> {
         let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
         let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
         raise(rules.names(binding), sequence, &rules.floors)

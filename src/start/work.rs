@@ -9,7 +9,7 @@ use crate::prepare::{Acceptance, ImportRules, Measured, Shape, VerityMode, accep
 use crate::report::Result;
 use crate::seal::About;
 use crate::vault::{Vault, keep_seal};
-use crate::verify::{Found, Layers, Rules, VerifiedImage, Wanted, unsigned};
+use crate::verify::{JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, Wanted, unsigned};
 
 /// What verifying and preparing one image needs.
 pub(super) struct Work<'a> {
@@ -23,21 +23,14 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    pub(super) fn sealed(&self, candidate: &Candidate, rules: &Rules) -> Result<VerifiedImage> {
+    pub(super) fn sealed(&self, candidate: &Candidate, requirements: &Requirements) -> Result<VerifiedImage> {
         let (vault, budget, image) = (self.vault, self.budget, &candidate.image);
         let seals = vault.seals(&image.digest, budget)?;
-        let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store: vault.store() }).collect();
-        let acceptance = Acceptance {
-            vault,
-            image,
-            found: &found,
-            home: vault.store(),
-            rules,
-            budget,
-            about: About::Image,
-            shape: Some(self.shape),
-            measured: &|| Some(self.measured()),
-        };
+        let found: Vec<SealCandidate<'_>> =
+            seals.into_iter().map(|digest| SealCandidate { digest, store: vault.store() }).collect();
+        let request =
+            JudgeRequest { image, found: &found, home: vault.store(), requirements, budget, about: About::Image };
+        let acceptance = Acceptance { vault, request, shape: Some(self.shape), measured: &|| Some(self.measured()) };
         let verified = accept(&acceptance, &mut Layers::new(|wanted| self.import(wanted)))?;
         if let Some(seal) = verified.seal_name()
             && let Err(refusal) = keep_seal(self.vault, &image.digest, &seal)

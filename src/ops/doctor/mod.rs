@@ -1,5 +1,6 @@
 //! What this host can enforce, and what it lacks.
 
+mod hooks;
 mod kernel;
 mod podman;
 mod runtime;
@@ -76,7 +77,7 @@ pub fn examine(context: &Context) -> Diagnosis {
     ];
     let (store, configured) = storage::look();
     let vault = kernel::proof(context).into_iter().chain(kernel::objects(context));
-    let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(podman::hooks());
+    let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
     let callers = podman.chain(runtime::checks()).chain([skopeo(context)]);
     Diagnosis { checks: own.into_iter().chain(vault).chain([store]).chain(callers).collect(), store: configured }
 }

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use super::{Check, State, check, runtime};
-use crate::hook::{self, Caller, Found, Since, Stage};
+use super::{Check, State, check, hooks};
+use crate::hook::{self, Caller, Found, Stage};
 use crate::identify::{graph_root, mount_program};
 use crate::policy::{Directories, Policy};
 use crate::report::Case;
-use crate::sys::process;
 
 /// What starts of containers go by; `layerseal mount` does without.
 pub(super) fn policy() -> Check {
@@ -58,9 +57,7 @@ pub(super) fn podman() -> Check {
         ),
         None => match hook::installed(Path::new("/"), Caller::Podman, Stage::Precreate) {
             Found::Ready(_) => check(NAME, State::Ok, "none: the hook precreate replaces podman's own mounts", ""),
-            _ if runtime::podman_has_it() => {
-                check(NAME, State::Ok, "none: the runtime replaces podman's own mounts", "")
-            }
+            _ if hooks::podman_has_it() => check(NAME, State::Ok, "none: the runtime replaces podman's own mounts", ""),
             _ => check(NAME, State::Optional, "none: podman mounts without us", remedy),
         },
     }
@@ -75,7 +72,7 @@ pub(super) fn restore() -> Check {
     if mount_program().is_some_and(|p| p.ends_with("/layerseal")) {
         return check(NAME, State::Ok, "the mount_program sees what is restored", "");
     }
-    if runtime::podman_has_it() {
+    if hooks::podman_has_it() {
         return check(NAME, State::Ok, "layerseal is the runtime, and sees what is restored", "");
     }
     let crun = PLACES.iter().map(|place| Path::new(place).join("crun")).find(|path| path.exists());
@@ -97,61 +94,4 @@ pub(super) fn restore() -> Check {
 fn had_mount_program() -> bool {
     let note = graph_root().map(|root| std::fs::read_to_string(root.join("overlay/.has-mount-program")));
     note.is_ok_and(|text| text.is_ok_and(|text| text.trim() == "true"))
-}
-
-/// What keeps containers from starting on a root that nobody verified.
-pub(super) fn hooks() -> Vec<Check> {
-    vec![
-        one_hook("podman's hook createRuntime", Caller::Podman, Stage::CreateRuntime),
-        one_hook("podman's hook precreate", Caller::Podman, Stage::Precreate),
-    ]
-}
-
-pub(super) fn one_hook(name: &'static str, caller: Caller, stage: Stage) -> Check {
-    const REMEDY: &str =
-        "`make install` puts program, hooks and their configuration in their places, see hooks/README.md";
-    match (hook::installed(Path::new("/"), caller, stage), stage) {
-        (Found::Broken(why), _) => check(name, State::Missing, why, REMEDY),
-        (Found::Nowhere, Stage::Precreate) if mount_program().is_some_and(|p| p.ends_with("/layerseal")) => {
-            check(name, State::Ok, "none, and not needed with the mount_program", "")
-        }
-        (Found::Nowhere, _) if caller == Caller::Podman && runtime::podman_has_it() => {
-            check(name, State::Ok, "none, and not needed where layerseal is the runtime", "")
-        }
-        (Found::Nowhere, _) => {
-            check(name, State::Optional, "none: containers start on roots that nobody verified", REMEDY)
-        }
-        // Only podman's containers can be told from others from here.
-        (Found::Ready(file), _) if caller == Caller::Podman => called(name, stage, &file),
-        (Found::Ready(file), _) => {
-            let called = hook::last_call(stage, caller).map(|called| process::now() - called.time);
-            let ago =
-                called.map_or("not called since the host was started".into(), |ago| format!("called {ago} s ago"));
-            check(name, State::Ok, format!("{}; {ago}", file.display()), "")
-        }
-    }
-}
-
-fn called(name: &'static str, stage: Stage, file: &Path) -> Check {
-    let shown = file.display();
-    match hook::since(stage) {
-        Since::Called(called) => {
-            let ago = process::now() - called.time;
-            let container = called.container.get(..12).unwrap_or(&called.container);
-            check(name, State::Ok, format!("{shown}; called {ago} s ago for {container}: {}", called.decision), "")
-        }
-        Since::NotCalled(seconds) => check(
-            name,
-            State::Missing,
-            format!("{shown}, but a container of podman runs for which it was not called, {seconds} s later"),
-            "a container that was started before the hook was there is stopped and started again; \
-             look for hooks_dir in containers.conf and for --hooks-dir",
-        ),
-        Since::Unknown => check(
-            name,
-            State::Ok,
-            format!("{shown}; not called since the host was started"),
-            "start a container, and look again",
-        ),
-    }
 }
