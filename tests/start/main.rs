@@ -17,6 +17,7 @@ mod f_policy;
 mod host;
 mod i_mount;
 mod j_races;
+mod lost;
 mod m_upper;
 mod names;
 mod sandbox;
