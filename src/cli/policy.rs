@@ -45,7 +45,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     let by = |setting: &str| decision.sources.get(setting).map(|rules| rules.join("; ")).unwrap_or_default();
     let mut rows = Vec::new();
     let mut row = |setting: &str, value: String| rows.push(vec![setting.to_owned(), value, by(setting)]);
-    row("mode", word(&decision.mode));
+    row("mode", decision.mode.to_string());
     row("trust", if decision.stores.is_empty() { "no store".into() } else { decision.stores.join(", ") });
     for certificate in &decision.certificates {
         let note = if is_denied(certificate) { ", denied" } else { "" };
@@ -54,26 +54,21 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     for anchor in &decision.anchors {
         row("", format!("anchor (SHA-256 {})", anchor.fingerprint()));
     }
-    row("binding", word(&decision.binding));
+    row("binding", decision.binding.to_string());
     row("identity", if decision.identity { "must be in the seal" } else { "any" }.into());
-    row("verity", word(&decision.verity));
-    row("upper", word(&decision.upper));
-    row("dates", word(&decision.dates));
-    row("rollback", word(&decision.rollback));
-    row("checkpoint", word(&decision.checkpoint));
-    row("fetch", word(&decision.fetch));
+    row("verity", decision.verity.to_string());
+    row("upper", decision.upper.to_string());
+    row("dates", decision.dates.to_string());
+    row("rollback", decision.rollback.to_string());
+    row("checkpoint", decision.checkpoint.to_string());
+    row("fetch", decision.fetch.to_string());
     let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
     let none = "no system path (for hooks)".to_owned();
     row("cover", if cover.is_empty() { none } else { cover.join(", ") });
     let flags = [(mount.nodev, "nodev"), (mount.nosuid, "nosuid")].into_iter().filter(|(set, _)| *set);
-    let flags: Vec<String> = flags.map(|(_, name)| name.to_owned()).chain([word(&mount.top)]).collect();
+    let flags: Vec<String> = flags.map(|(_, name)| name.to_owned()).chain([mount.top.to_string()]).collect();
     row("mount", flags.join(", "));
     row("denied", format!("{denied_certificates} certificates, {denied_digests} digests"));
     output::table(&rows);
     Ok(())
-}
-
-/// A setting in the word that the policy file has for it.
-fn word(setting: &impl serde::Serialize) -> String {
-    serde_json::to_value(setting).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -42,12 +42,7 @@ pub enum Kind {
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Sealed => "sealed",
-            Self::Audit => "audit",
-            Self::Off => "off",
-            Self::Volume => "volume",
-        })
+        self.serialize(f)
     }
 }
 

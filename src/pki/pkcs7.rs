@@ -25,6 +25,12 @@ pub enum Dates {
     Ignore,
 }
 
+impl std::fmt::Display for Dates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        serde::Serialize::serialize(self, f)
+    }
+}
+
 /// Serial number and issuer of the certificate that a signature names: the content octets of both, which is what
 /// the kernel looks certificates up by (crypto/asymmetric_keys/pkcs7_parser.c).
 ///

@@ -86,6 +86,19 @@ pub enum Checkpoint {
     Allow,
 }
 
+/// A setting is shown in the word that the file has for it.
+macro_rules! shown {
+    ($($setting:ty)*) => { $(
+        impl std::fmt::Display for $setting {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.serialize(f)
+            }
+        }
+    )* };
+}
+
+shown!(Mode Binding Verity Upper Fetch Rollback Checkpoint Top);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DatesSetting {

@@ -13,7 +13,7 @@ pub(super) fn policy() -> Check {
     const NAME: &str = "policy";
     match Policy::load(&Directories::system()) {
         Ok(policy) => {
-            let found = format!("by default {:?}", policy.default_mode()).to_lowercase();
+            let found = format!("by default {}", policy.default_mode());
             match policy.lenient() {
                 rules if rules.is_empty() => check(NAME, State::Ok, found, ""),
                 rules => check(
