@@ -1,7 +1,7 @@
 # make          build
 # make demo     seal an image and see it mounted, and refused, in a VM
 # make test     everything that is tested
-# make check    formatting, lints, dependencies
+# make check    formatting, lints, shell scripts, dependencies
 # make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
@@ -38,12 +38,20 @@ test-vm: packages
 	@sh tests/vm/packages.sh vm
 	@sh tests/vm/suite.sh
 
+# Every file that a shell reads, those without a name for it among them.
+SHELL_SCRIPTS = $$(find .ci benches fuzz tests -name target -prune -o -type f \
+    \( -name '*.sh' -o -path '.ci/*' -o -path 'tests/vm/guest/*' ! -name '*.rs' \) -print)
+
 check: packages
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@sh tests/vm/packages.sh check
+	shellcheck --external-sources --shell=sh $(SHELL_SCRIPTS)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test vm -- -D warnings
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny
+	@# It runs for a second or two: without optimisation it is built several times as fast, and that is what counts.
+	@command -v cargo-deny >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked --quiet cargo-deny
 	$(CARGO) deny --log-level error check licenses bans sources
 
 fuzz: packages
@@ -58,26 +66,36 @@ bench: packages
 	@sh benches/run.sh
 
 docs:
-	$(CARGO) run -q --locked --example docs -- contrib
+	$(CARGO) xtask docs
 
 # What is installed names the program and its hooks where they are.
 INSTALLED = sed -e 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|g' -e 's|/usr/share/layerseal|$(PREFIX)/share/layerseal|g'
 
+# Debian's zsh looks elsewhere for what is not installed by hand.
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
+
 install: release
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/layerseal
-	ln -sfn layerseal $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
+	install -D -m 0755 $(dir $(BINARY))layerseal-runtime $(DESTDIR)$(PREFIX)/bin/layerseal-runtime
 	install -D -m 0644 contrib/runtime.toml $(DESTDIR)/usr/lib/layerseal/runtime.toml
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 0644 contrib/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man5 contrib/man/layerseal-policy.toml.5
-	install -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	@umask 022; for page in contrib/man/*; do \
+	    section=$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}; \
+	    install -d $$section && $(INSTALLED) $$page >$$section/$${page##*/} || exit; \
+	done
+	install -D -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	install -D -m 0644 contrib/completions/layerseal.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish
+	install -D -m 0644 contrib/completions/_layerseal $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/layerseal
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
 	done
-	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md hooks/README.md:hooks.md \
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md \
 	    hooks/podman/runtime.conf:podman-runtime.conf contrib/crio/10-layerseal-runtime.conf:crio-runtime.conf; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/doc/layerseal/docs $(DESTDIR)$(PREFIX)/share/doc/layerseal/hooks
+	@umask 022; for file in docs/*.md docs/picture.svg hooks/README.md; do \
+	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$$file || exit; \
 	done
 	$(MAKE) --no-print-directory install-hooks
 
@@ -100,8 +118,10 @@ uninstall:
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
 	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal-runtime $(DESTDIR)/usr/lib/layerseal/runtime.toml
-	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-policy.toml.5 \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-*.5 $(DESTDIR)$(PREFIX)/share/man/man7/layerseal-*.7 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \
 	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service
 

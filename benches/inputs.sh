@@ -9,8 +9,8 @@ set -eu
 umask 022
 export LC_ALL=C
 here=$(dirname "$0")
-# shellcheck source=SCRIPTDIR/../tests/common/oci-layout.sh
-. "$here/../tests/common/oci-layout.sh"
+# shellcheck source=SCRIPTDIR/../tests/support/oci-layout.sh
+. "$here/../tests/support/oci-layout.sh"
 created=2024-01-01T00:00:00Z
 
 base='base-files bash coreutils dash debianutils dpkg findutils grep gzip hostname libc-bin perl-base sed tar util-linux mawk busybox-static'
@@ -27,10 +27,12 @@ clang-19 openjdk-21-jre-headless python3-sympy python3-django python3-twisted py
 # A layer has what its own packages need and no layer beneath it has.
 layer_packages() {
     wanted=$base
+    # shellcheck disable=SC2086  # a list of names
     sh "$here/../tests/vm/packages.sh" fetch trixie "$debs" $wanted >"$tmp/packages.1"
     number=1
     echo "$1" | while read -r line; do
         wanted="$wanted $line" number=$((number + 1))
+        # shellcheck disable=SC2086  # a list of names
         sh "$here/../tests/vm/packages.sh" fetch trixie "$debs" $wanted >"$tmp/all"
         cat "$tmp"/packages.* | sort | comm -23 "$tmp/all" - >"$tmp/new"
         mv "$tmp/new" "$tmp/packages.$number"

@@ -1,19 +1,11 @@
 //! What verifying one signature costs: `cargo bench --bench pkcs7`.
 
-#[allow(dead_code)]
-#[path = "../tests/pkcs7/forge.rs"]
-mod forge;
-#[allow(dead_code)]
-#[path = "../tests/pkcs7/support.rs"]
-mod support;
-
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use support::pkcs7::forge::Blob;
+use support::pkcs7::keys::*;
 
 use layerseal::pki::pkcs7::{Certificate, parse, walk};
-
-use forge::Blob;
-use support::*;
 
 /// The shortest and the middle of many runs.
 fn time(what: &str, mut run: impl FnMut()) {

@@ -3,16 +3,13 @@
 //! `cargo bench --bench verity`. All in turn, and each line is the best of its runs, as other load only ever
 //! slows them down; on a busy machine trust the ratios.
 
-#[allow(dead_code)]
-#[path = "beside/measure.rs"]
-mod measure;
-
 use std::hint::black_box;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use layerseal::digest::{Algorithm, VerityDigest, VerityHasher, verity_digest};
 use sha2::Digest as _;
+use support::measure;
 
 /// Bytes hashed in a run, and in memory.
 const SIZE: usize = 64 << 20;

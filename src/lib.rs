@@ -1,7 +1,10 @@
 //! layerseal makes a container start only from a filesystem that somebody you trust has sealed, and
 //! keeps the kernel checking every byte while it runs.
 //!
-//! One way through, room after room; a room imports rooms before it, and never one behind it:
+//! **The library is no stable API.** It is for the binary and the tests: anything in it may change with any version. What is
+//! stable is in `docs/releasing.md`.
+//!
+//! Data goes one way; a module imports those before it, and never one behind it (`docs/architecture.md`):
 //!
 //! ```text
 //! cli ─► oci ─────► seal ─────► verify ───► prepare ───► mount
@@ -13,7 +16,7 @@
 //! The order cannot be got wrong: [`mount::mount`] takes a [`prepare::PreparedImage`], which only
 //! [`prepare::prepare`] makes, from a [`verify::VerifiedImage`], which only [`mod@verify`] makes.
 //!
-//! | room | holds |
+//! | module | holds |
 //! |---|---|
 //! | [`sha_lanes`] | SHA-2 of many blocks at once; `unsafe` for the processor's instructions |
 //! | [`report`] | refusals: one enum, with exit codes and remedies |
@@ -28,7 +31,7 @@
 //! | [`policy`] | what this host asks of images |
 //! | [`seal`] | the formats of seals, read and written |
 //! | [`fetch`] | registries: images, and seals beside them |
-//! | [`mod@verify`] | the only room that can say yes |
+//! | [`mod@verify`] | the only module that can say yes |
 //! | [`vault`] | what this host holds |
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
 //! | [`mod@mount`] | the mount |
@@ -40,7 +43,6 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod cli;
-pub mod design;
 pub mod digest;
 pub mod fetch;
 pub mod hook;

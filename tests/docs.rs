@@ -1,33 +1,65 @@
-//! Man pages and completions in contrib/ are what the command line is.
+//! Man pages and completions in contrib/ are what they are made from; what is installed; what documents say.
 #![allow(missing_docs)]
 
-mod common;
+use support::common;
 
-use clap::CommandFactory as _;
-
+/// What `make docs` would write is what is there: pages and completions, none more and none less.
 #[test]
-fn every_verb_has_its_man_page() {
-    let contrib = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
-    for verb in layerseal::cli::args::Args::command().get_subcommands() {
-        let page = std::fs::read_to_string(contrib.join(format!("man/layerseal-{}.1", verb.get_name())))
-            .unwrap_or_else(|e| panic!("{}: {e}; run `make docs`", verb.get_name()));
-        for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
-            let shown = format!("\\-\\-{}", option.replace('-', "\\-"));
-            assert!(page.contains(&shown), "{} --{option}: run `make docs`", verb.get_name());
+fn man_pages_and_completions_are_current() {
+    let (contrib, made) = (xtask::top().join("contrib"), tempfile::tempdir().unwrap());
+    xtask::docs(made.path()).unwrap();
+    for dir in ["man", "completions"] {
+        let names = |top: &std::path::Path| {
+            let files = std::fs::read_dir(top.join(dir)).unwrap().map(|entry| entry.unwrap().file_name());
+            files.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&contrib), names(made.path()), "run `make docs`");
+        for name in names(made.path()) {
+            let read = |top: &std::path::Path| std::fs::read_to_string(top.join(dir).join(&name)).unwrap();
+            let same = read(&contrib) == read(made.path());
+            assert!(same, "contrib/{dir}/{} is not what it is made from: run `make docs`", name.display());
         }
     }
-    let bash = std::fs::read_to_string(contrib.join("completions/layerseal.bash")).unwrap();
-    assert!(bash.contains("export-signatures"));
 }
 
+/// A page has what people look for, in the words that they type.
 #[test]
-fn the_policy_page_is_the_sample() {
-    let contrib = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
-    let page = std::fs::read_to_string(contrib.join("man/layerseal-policy.toml.5")).unwrap();
-    for line in std::fs::read_to_string(contrib.join("policy.toml")).unwrap().lines() {
-        // As roff wants them.
-        let shown = line.replace('-', "\\-").replace('\'', "\\*(Aq");
-        assert!(page.contains(&shown), "{line}: run `make docs`");
+fn man_pages_have_the_sections_that_people_look_for() {
+    let man = xtask::top().join("contrib/man");
+    let page = |name: &str| std::fs::read_to_string(man.join(name)).unwrap();
+    let mut all = 0;
+    for entry in std::fs::read_dir(&man).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = page(&name);
+        let section = |heading: &str| text.contains(&format!("\n.SH {heading}\n"));
+        for heading in ["NAME", "DESCRIPTION", "\"SEE ALSO\""] {
+            assert!(section(heading), "{name}: {heading}");
+        }
+        assert!(!name.ends_with(".1") || section("SYNOPSIS") && section("\"EXIT STATUS\""), "{name}");
+        all += 1;
+    }
+    assert!(all > 30, "{all}");
+    assert!(page("layerseal-hook-explain.1").contains("\\fBlayerseal hook explain\\fR [OPTIONS]"));
+    assert!(page("layerseal-prepare.1").contains("\n.SH FILES\n"));
+    assert!(page("layerseal-pull.1").contains("\n.SH ENVIRONMENT\n"));
+}
+
+/// The variables of the pages are read by somebody.
+#[test]
+fn variables_of_the_man_pages_are_read() {
+    fn texts(dir: &std::path::Path, out: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => texts(&path, out),
+                false => out.push_str(&std::fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+    let mut source = String::new();
+    texts(&xtask::top().join("src"), &mut source);
+    for name in xtask::variables() {
+        assert!(source.contains(&format!("\"{name}\"")), "{name}");
     }
 }
 
@@ -64,8 +96,7 @@ fn exit_codes_are_documented_from_the_enum() {
 #[test]
 fn what_is_installed_is_found_and_goes_again() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED make install: what is installed must be root's");
-        return;
+        support::skip!("make install: what is installed must be root's");
     }
     // The second for hosts whose /usr cannot be written to.
     for prefix in ["/usr", "/usr/local"] {
@@ -97,12 +128,18 @@ fn install_and_go(prefix: &str) {
     }
     for file in [
         "bin/layerseal",
-        "share/doc/layerseal/hooks.md",
+        "share/doc/layerseal/hooks/README.md",
+        "share/doc/layerseal/docs/podman.md",
         "share/doc/layerseal/README.md",
         "share/doc/layerseal/storage.conf",
         "share/doc/layerseal/policy.toml",
         "share/man/man1/layerseal.1",
+        "share/man/man1/layerseal-hook-explain.1",
         "share/man/man5/layerseal-policy.toml.5",
+        "share/man/man5/layerseal-seal.5",
+        "share/man/man7/layerseal-hooks.7",
+        "share/bash-completion/completions/layerseal",
+        "share/fish/vendor_completions.d/layerseal.fish",
         "lib/systemd/system/layerseal-gc.timer",
         "lib/systemd/system/layerseal-prepare.service",
         "share/doc/layerseal/crio-runtime.conf",
@@ -110,6 +147,9 @@ fn install_and_go(prefix: &str) {
     ] {
         assert!(dir.path().join(&prefix[1..]).join(file).is_file(), "{file}");
     }
+    // Where zsh looks depends on the distribution.
+    let zsh = ["site-functions", "vendor-completions"].map(|place| format!("share/zsh/{place}/_layerseal"));
+    assert!(zsh.iter().any(|file| dir.path().join(&prefix[1..]).join(file).is_file()));
     // Nothing of it names another place than that.
     let mut files = Vec::new();
     files_of(dir.path(), &mut files);

@@ -1,10 +1,9 @@
 //! Group F: policy files and trust stores.
 #![allow(missing_docs)]
 
-mod common;
-
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
+use support::common;
 
 use common::{Bench, signer, stranger};
 use layerseal::digest::BlobDigest;
@@ -18,8 +17,7 @@ struct Host(Bench);
 impl Host {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("SKIPPED policy: configuration belongs to root");
-            return None;
+            support::skip!("policy: configuration belongs to root");
         }
         let host = Self(Bench::new());
         for dir in ["usr", "run", "etc"] {

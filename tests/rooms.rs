@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// Left to right.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "sha_lanes",
     "report",
     "digest",
@@ -26,6 +26,7 @@ const ROOMS: [&str; 21] = [
     "hook",
     "ops",
     "cli",
+    "bin",
 ];
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {

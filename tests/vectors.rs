@@ -2,9 +2,8 @@
 //! that must come out.
 #![allow(missing_docs)]
 
-mod common;
-
 use std::path::Path;
+use support::common;
 
 use common::{Bench, vectors};
 use layerseal::digest::{Algorithm, verity_digest};

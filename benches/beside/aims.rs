@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::report::{middle, number};
+use super::numbers::{middle, number};
 
 /// A line of a table: where, the table, the case, the tool.
 type Line = [&'static str; 4];

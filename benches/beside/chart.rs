@@ -58,7 +58,7 @@ pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
                 LEFT - 8,
                 escape(&bar.tool),
                 LEFT as f64 + length + 6.0,
-                super::report::number(bar.value),
+                super::numbers::number(bar.value),
                 escape(unit),
             );
             y += BAR + 3;

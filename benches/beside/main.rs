@@ -6,11 +6,13 @@
 mod aims;
 mod chart;
 mod growth;
-mod measure;
+mod numbers;
 mod reading;
 mod report;
 mod tools;
 mod vault;
+
+use support::measure;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::aims;
 use super::chart::{Bar, Group, svg};
-use super::measure::median;
+use super::numbers::{middle, number};
 
 /// Writes `benchmarks.md` and the pictures into `dir`, from the template beside the benchmarks.
 pub fn write(results: &Path, dir: &Path) {
@@ -42,12 +42,6 @@ fn machine(line: &Value) -> String {
 
 fn text<'a>(line: &'a Value, key: &str) -> &'a str {
     line[key].as_str().unwrap_or_default()
-}
-
-/// The median of one column of a line.
-pub fn middle(line: &Value, key: &str) -> Option<f64> {
-    let values: Vec<f64> = line[key].as_array()?.iter().filter_map(Value::as_f64).collect();
-    Some(median(&values))
 }
 
 /// What the bars show: seconds on the clock, or the value of another unit.
@@ -101,17 +95,6 @@ fn rows(found: &[&Value]) -> String {
         }
     }
     out
-}
-
-/// Three digits that count.
-pub fn number(value: f64) -> String {
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v if v >= 1.0 => format!("{v:.2}"),
-        v if v >= 0.1 => format!("{v:.3}"),
-        v => format!("{v:.4}"),
-    }
 }
 
 fn picture(table: &str, place: &str, found: &[&Value]) -> String {

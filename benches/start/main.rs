@@ -3,12 +3,6 @@
 //! kernel's own time for its files. `make bench` runs it by benches/run.sh, which makes the place for it: it
 //! writes /etc/layerseal.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[allow(dead_code)]
-#[path = "../beside/measure.rs"]
-mod measure;
-
 mod first_use;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use common::{Entry, Layer, Layout};
 use measure::{Line, Part, Usage, done, in_turn, usage};
+use support::{common, measure};
 use tempfile::TempDir;
 
 const IMAGE: &str = "registry.example.com/acme/app";

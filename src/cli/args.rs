@@ -26,11 +26,11 @@ pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
 #[derive(Debug, Parser)]
 #[command(name = "layerseal", version, after_help = exit_codes(), max_term_width = 100)]
 pub struct Args {
-    /// Where images are kept [default: layerseal/ in the graph root of containers-storage]
+    /// Directory of the vault [default: layerseal/ in the graph root of containers-storage]
     #[arg(long, global = true, value_name = "DIR")]
     pub vault: Option<PathBuf>,
 
-    /// Say more; twice for debugging
+    /// Print more; twice for debugging
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
@@ -60,19 +60,19 @@ pub enum Command {
     /// Seal an image and sign the seal
     #[command(after_long_help = examples::of("sign"))]
     Sign(Sign),
-    /// Print the digest of everything that a seal signs, and the bytes to sign
+    /// Print the digests that a seal signs, and write the files to sign
     #[command(after_long_help = examples::of("digest"))]
     Digest(Digest),
-    /// Make a seal from signatures that were made elsewhere
+    /// Make a seal from signatures made elsewhere
     #[command(after_long_help = examples::of("attach"))]
     Attach(Attach),
     /// Check an image against its seals
     #[command(after_long_help = examples::of("verify"))]
     Verify(Verify),
-    /// Bring the seals of images of the container store from their registries
+    /// Fetch the seals of podman's images from their registries
     #[command(after_long_help = examples::of("fetch"))]
     Fetch(Fetch),
-    /// Get images of the container store ready before they are started
+    /// Prepare podman's images, so that their first start is quick
     #[command(after_long_help = examples::of("prepare"))]
     Prepare(Prepare),
     /// Verify an image and mount it
@@ -80,7 +80,7 @@ pub enum Command {
     Mount(Mount),
     /// Unmount an image
     Umount(Umount),
-    /// List what is mounted, and by whose word
+    /// List what is mounted, and who signed it
     Status(Status),
     /// Copy an image into a registry or an OCI layout
     #[command(after_long_help = examples::of("push"))]
@@ -94,25 +94,25 @@ pub enum Command {
     Images(Images),
     /// Give an image in the vault a name
     Tag(Tag),
-    /// Take a name away
+    /// Remove a name from the vault
     Untag(Untag),
-    /// Remove from the vault what no image needs
+    /// Remove what no image needs from the vault
     Gc(Gc),
-    /// Read everything in the vault, and name what is damaged
+    /// Check everything in the vault, and list what is damaged
     #[command(after_long_help = examples::of("fsck"))]
     Fsck(Fsck),
-    /// The kernel's keyring for fs-verity signatures
+    /// Manage the kernel's keyring for fs-verity signatures
     #[command(subcommand)]
     Keyring(KeyringCommand),
-    /// What this host asks of images
+    /// Show what this host asks of images
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// OCI hooks: no container starts on a root that nobody verified
+    /// OCI hooks: called by podman and OCI runtimes when a container starts
     #[command(subcommand)]
     Hook(HookCommand),
-    /// As OCI runtime: verify a container's root, and be the runtime that /etc/layerseal/runtime.toml names
+    /// OCI runtime: verify a container's root, then run the runtime of /etc/layerseal/runtime.toml
     Runtime(Runtime),
-    /// What this host can enforce, and what it lacks
+    /// Show what this host can enforce, and what it lacks
     Doctor(Doctor),
 }
 
@@ -179,19 +179,19 @@ pub struct TrustArgs {
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
 
-    /// Seals without a binding statement (of other tools) are refused, or compared with the layers every time
+    /// What to do with seals that have no binding statement, as those of other tools
     #[arg(long, value_enum, default_value_t = BindingArg::Required)]
     pub binding: BindingArg,
 
-    /// The name that the seal must allow the image to run under
+    /// The name that the seal must be for
     #[arg(long, value_name = "NAME")]
     pub identity: Option<String>,
 
-    /// Whether a certificate outside its dates counts
+    /// What to do with certificates that have expired or are not yet valid
     #[arg(long, value_enum, default_value_t = DatesArg::Enforce)]
     pub dates: DatesArg,
 
-    /// Look for seals in this layout or repository too
+    /// Also look for seals in this layout or repository
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
 }
@@ -199,20 +199,20 @@ pub struct TrustArgs {
 /// See [`TrustArgs::binding`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum BindingArg {
-    /// A statement is required
+    /// Refuse them
     #[default]
     Required,
-    /// None is required
+    /// Accept them, and compare their images with the layers every time
     Local,
 }
 
 /// See [`TrustArgs::dates`].
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum DatesArg {
-    /// It does not
+    /// Refuse them
     #[default]
     Enforce,
-    /// It does
+    /// Accept them
     Ignore,
 }
 
@@ -242,13 +242,13 @@ pub struct Prepare {
     /// Images of the container store, by name or ID
     #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
-    /// Every image of the container store; one that would be refused is told, and no error
+    /// All images of the container store; one that would be refused is reported, and not an error
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
-    /// Where seals are that the store does not have yet: an OCI layout, or a repository
+    /// Get seals from this OCI layout or repository first
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
-    /// Only bring the seals: the first start does the rest
+    /// Only get the seals; the first start does the rest
     #[arg(long, requires = "seal")]
     pub seals_only: bool,
     /// Print JSON

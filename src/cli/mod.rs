@@ -27,6 +27,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use runtime::pass;
+
 use crate::hook::Stage;
 use crate::ops::{Context, PushRequest};
 use crate::report::Result;

@@ -15,6 +15,7 @@ use crate::hook::{Stopped, before_start};
 use crate::invoke::{Log, RuntimeCall, runtime_call, runtime_log};
 use crate::policy::{Directories, real_runtime};
 use crate::report::{Case, Refusal, one_line};
+use crate::sys::child::OWN;
 use crate::sys::process;
 
 /// The name by which engines call it, which name a runtime by its path alone: a link to this program.
@@ -32,26 +33,48 @@ pub(super) fn arguments<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<&'a
 
 /// Becomes the real runtime, where nothing is against it.
 pub(super) fn run(argv: &[OsString]) -> ExitCode {
-    let failed = |stopped: &Stopped| {
-        tell(&runtime_log(argv), &stopped.message);
-        ExitCode::from(stopped.code)
+    let ready = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| {
+        let program = real_runtime(&Directories::system()).map_err(|r| Stopped::from(&r))?;
+        if let RuntimeCall::Start(start) = call {
+            before_start(&start)?;
+        }
+        Ok(program)
+    });
+    let stopped = match ready {
+        Ok(program) => become_program(&program, argv),
+        Err(stopped) => stopped,
     };
-    let refused = |refusal: &Refusal| failed(&Stopped::from(refusal));
-    let call = match runtime_call(argv) {
-        Ok(call) => call,
-        Err(refusal) => return refused(&refusal),
+    failed(argv, &stopped)
+}
+
+/// The program `layerseal-runtime`, which engines call for everything that they do with a container: all of it is the real
+/// runtime's but for what has a container run, which is for the program `layerseal` beside it. So the libraries that
+/// verifying needs are loaded for that alone.
+pub fn pass() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let target = runtime_call(&argv).and_then(|call| match call {
+        RuntimeCall::Start(_) => {
+            let own = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;
+            Ok((own.with_file_name("layerseal"), [&[OsString::from("runtime")], &*argv].concat()))
+        }
+        RuntimeCall::Other => Ok((real_runtime(&Directories::system())?, argv.clone())),
+    });
+    let stopped = match target {
+        Ok((program, argv)) => become_program(&program, &argv),
+        Err(refusal) => Stopped::from(&refusal),
     };
-    let program = match real_runtime(&Directories::system()) {
-        Ok(program) => program,
-        Err(refusal) => return refused(&refusal),
-    };
-    if let RuntimeCall::Start(start) = call
-        && let Err(stopped) = before_start(&start)
-    {
-        return failed(&stopped);
-    }
-    let error = Command::new(&program).args(argv).exec();
-    refused(&Refusal::new(Case::F07Runtime, program.display().to_string(), error))
+    failed(&argv, &stopped)
+}
+
+/// Why it did not.
+fn become_program(program: &Path, argv: &[OsString]) -> Stopped {
+    let error = Command::new(program).args(argv).exec();
+    Stopped::from(&Refusal::new(Case::F07Runtime, program.display().to_string(), error))
+}
+
+fn failed(argv: &[OsString], stopped: &Stopped) -> ExitCode {
+    tell(&runtime_log(argv), &stopped.message);
+    ExitCode::from(stopped.code)
 }
 
 /// Says why as runtimes do: on the standard error, and in the file that the caller reads it from.

@@ -1,4 +1,4 @@
-//! Others' EROFS images, compared with the layers by meaning (seal format, "Accepting a seal").
+//! Others' EROFS images, compared with the layers by meaning (docs/seal-format.md, "Accepting a seal").
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -114,7 +114,7 @@ pub fn looks_like_mount_program(argv: &[OsString]) -> bool {
 /// Reads the arguments, without the program's name.
 ///
 /// # Errors
-/// `A01` to `A13` of the catalogue.
+/// `A01` to `A13` of docs/attacks.md.
 pub fn parse(argv: &[OsString]) -> Result<Invocation> {
     let usage = |what: &OsStr, why: &str| Err(Refusal::new(Case::Usage, what.to_string_lossy(), why));
     if let [only] = argv

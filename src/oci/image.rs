@@ -138,7 +138,7 @@ impl Image {
     /// Reads the image whose manifest has `digest`; through an index, the instance for `platform`.
     ///
     /// # Errors
-    /// `C03`, `C04`, `B06`, `B07`, `D13`, `D14` and the like: see the catalogue.
+    /// `C03`, `C04`, `B06`, `B07`, `D13`, `D14` and the like: see docs/attacks.md.
     pub fn read(store: &BlobStore, digest: &BlobDigest, platform: &Platform, budget: &Budget) -> Result<Self> {
         let raw = store.read(digest, None, budget.manifest)?;
         let name = format!("manifest {digest}");

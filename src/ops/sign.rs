@@ -64,7 +64,7 @@ pub fn sign(
     for (image, instance) in instances {
         let platform = instance.platform.as_deref().unwrap_or("no platform");
         if let Some(what) = instance.passed_over {
-            log::warn!("{platform} {} is passed over: {what}", instance.digest);
+            log::warn!("{platform} {} is skipped: {what}", instance.digest);
             continue;
         }
         let result = one(context, request, signer, &image).map(|(_, digest)| digest);

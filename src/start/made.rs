@@ -37,7 +37,7 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
 /// The vault of a store, through a private mount: see [`Vault::of_store`].
 ///
 /// # Errors
-/// [`Case::Io`].
+/// [`crate::report::Case::Io`].
 pub fn vault_of(root: &Root) -> Result<Vault> {
     Vault::of_store(&*root.dir, &root.path)
 }

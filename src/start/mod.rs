@@ -109,8 +109,7 @@ fn start(call: &Call) -> Result<()> {
         Target::Volume => (None, None),
     };
     let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
-    // After it is known that the target is a container's: see design decision on calls for a target that
-    // is mounted already.
+    // After it is known that the target is a container's: see docs/architecture.md, "Reference counts".
     let at = root.map(|root| open_target(root, call)).transpose()?;
     if mount::again(&call.target, at.as_ref())? {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The images that a seal vouches for, against what the layers hold: step 4 of "Accepting a seal".
+//! The images that a seal vouches for, against what the layers hold: step 4 of "Accepting a seal" in
+//! docs/seal-format.md.
 
 use super::VerifiedErofs;
 use super::signatures::Signed;

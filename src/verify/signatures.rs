@@ -91,7 +91,7 @@ pub(super) struct Signed {
     pub(super) binding: Option<Binding>,
 }
 
-/// Steps 1 to 3 of "Accepting a seal" (seal format, section 8).
+/// Steps 1 to 3 of "Accepting a seal" in docs/seal-format.md.
 pub(super) fn check(
     image: &Image,
     seal: &Seal,

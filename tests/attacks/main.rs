@@ -1,9 +1,6 @@
-//! The attack catalogue, case by case, against the real binary. A test begins with a sealed image that
+//! The cases of docs/attacks.md, one by one, against the real binary. A test begins with a sealed image that
 //! verifies, changes one thing, and expects that case's refusal and nothing left behind. Where an attack
 //! changes what signatures cover, the trusted key signs again: only the attacked property is wrong.
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod bad_input;
 mod c_bytes;
@@ -12,7 +9,6 @@ mod d_frame;
 mod d_seals;
 mod d_statement;
 mod directory;
-mod forge;
 mod h_images;
 mod h_layers;
 mod h_streams;
@@ -32,7 +28,7 @@ const SOURCES: &str = concat!(
     include_str!("bad_input.rs"),
 );
 
-/// The cases of the catalogue that `letters` begin and that `sources` do not name.
+/// The cases that `letters` begin and that `sources` do not name.
 fn untested(sources: &str, letters: &[char]) -> Vec<&'static str> {
     let ids = layerseal::report::Case::ALL.iter().map(|case| case.id());
     let named =
@@ -73,3 +69,5 @@ fn every_case_of_the_table_has_a_test() {
     let missing = untested(&sources, &[]);
     assert!(missing.is_empty(), "no test for {missing:?}");
 }
+
+use support::{common, forge};

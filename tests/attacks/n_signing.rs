@@ -343,8 +343,7 @@ fn n05_signatures_made_by_openssl_are_attached() {
 #[test]
 fn n05_signatures_made_by_fsverity_are_attached() {
     if Command::new("fsverity").arg("--version").output().is_err() {
-        println!("SKIPPED n05: no fsverity on this machine");
-        return;
+        support::skip!("n05: no fsverity on this machine");
     }
     signed_elsewhere(|dir, role| {
         let mut fsverity = Command::new("fsverity");

@@ -1,6 +1,9 @@
 # The demo's part with fs-verity. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/.
 # Works in /data, which is on a filesystem with fs-verity. Ends with a table; exits 1 if anything
 # went otherwise than it must.
+# shellcheck disable=SC2086  # $trust is words
+
+# shellcheck source=SCRIPTDIR/table.sh
 . ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
 PATH=$PWD:$PATH
@@ -8,23 +11,24 @@ vault=$data/vault
 app=$data/app
 mkdir -p "$app"
 
-ls() { run layerseal --vault "$vault" "$@"; }
+seal() { run layerseal --vault "$vault" "$@"; }
 trust="--require-signature --trust keys/publisher.crt"
 
 say "What this host can enforce"
-ls doctor
+seal doctor
 
 say "Pull, verify, mount"
-ls pull oci:image --name app $trust
-ls mount app "$app" $trust; row "signed by the publisher" "exit $?" "exit 0"
+seal pull oci:image --name app $trust
+seal mount app "$app" $trust; row "signed by the publisher" "exit $?" "exit 0"
 grep " $app " /proc/self/mountinfo | cut -c 1-150
 say "A program from it"
+# shellcheck disable=SC2016  # expanded inside
 run chroot "$app" /bin/bash -c 'echo "hello from $BASH_VERSION, in an image that the kernel checks"; cat /etc/issue; ls /app'
 row "a program runs from it" "exit $?" "exit 0"
-ls umount "$app"
+seal umount "$app"
 
 say "Refusal: only the stranger is trusted here"
-ls mount app "$app" --require-signature --trust keys/stranger.crt; row "wrong certificate" "exit $?" "exit 4"
+seal mount app "$app" --require-signature --trust keys/stranger.crt; row "wrong certificate" "exit $?" "exit 4"
 
 say "Refusal: a file of the vault is replaced, with fs-verity and all"
 object=$(find "$vault/objects" -type f -size +100k | sort | head -n 1)
@@ -32,19 +36,20 @@ cp "$object" "$data/keep"
 tr 'a' 'b' <"$object" >"$data/evil"
 mv "$data/evil" "$object"
 fsverity enable --hash-alg=sha512 "$object"
-ls mount app "$app" $trust
+seal mount app "$app" $trust
 find "$app" -type f -exec cat {} + >/dev/null 2>"$data/errors"; row "changed object" "$(grep -c 'Input/output error' "$data/errors") x EIO" "$(grep -c . "$data/errors") x EIO"
 head -n 2 "$data/errors"
+# shellcheck disable=SC2034  # table.sh ends with it
 [ -s "$data/errors" ] || { bad=1; echo "the changed object was served"; }
-ls umount "$app"
+seal umount "$app"
 cp "$data/keep" "$object.new"; mv "$object.new" "$object"; fsverity enable --hash-alg=sha512 "$object"
 
 say "Refusal: the EROFS image is changed"
-rootfs=$(ls digest app | sed -n 's/^rootfs *//p')
+rootfs=$(seal digest app | sed -n 's/^rootfs *//p')
 erofs=$vault/objects/$(echo "$rootfs" | cut -c 1-2)/$(echo "$rootfs" | cut -c 3-)
 cp "$erofs" "$data/erofs"
 sed 's/bash/evil/' <"$data/erofs" >"$erofs.new"; mv "$erofs.new" "$erofs"; fsverity enable --hash-alg=sha512 "$erofs"
-ls mount app "$app" $trust; row "changed EROFS image" "exit $?" "exit 4"
+seal mount app "$app" $trust; row "changed EROFS image" "exit $?" "exit 4"
 cp "$data/erofs" "$erofs.new"; mv "$erofs.new" "$erofs"; fsverity enable --hash-alg=sha512 "$erofs"
 
 say "Refusal: the seal of this image is put on another one, every signature in it good"
@@ -65,10 +70,10 @@ cat >other/index.json <<END
  {"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:$new","size":$(wc -c <"$data/manifest"),"annotations":{"org.opencontainers.image.ref.name":"latest"}},
  {"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/vnd.composefs.erofs-alongside.v1","digest":"sha256:$newseal","size":$(wc -c <"$data/seal")}]}
 END
-ls mount oci:other "$app" $trust; row "replayed seal" "exit $?" "exit 4"
+seal mount oci:other "$app" $trust; row "replayed seal" "exit $?" "exit 4"
 
 say "And the good one still mounts"
-ls mount app "$app" $trust; row "signed by the publisher, again" "exit $?" "exit 0"
-ls umount "$app"
+seal mount app "$app" $trust; row "signed by the publisher, again" "exit $?" "exit 0"
+seal umount "$app"
 
 finish 'what was mounted'

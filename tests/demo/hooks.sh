@@ -2,6 +2,7 @@
 # mount program is configured. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/, and
 # installed/, which `make install-hooks DESTDIR=installed` left. Ends with a table; exits 1 if anything went
 # otherwise than it must.
+# shellcheck source=SCRIPTDIR/table.sh
 . ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
 
@@ -67,6 +68,7 @@ layerseal hook explain 4 | sed -n 3,4p
 
 say "Builds go on as before"
 printf 'FROM %s\nRUN echo built >/built\n' $name >Containerfile
+# shellcheck disable=SC2016  # expanded inside
 podman build -q --network none -t localhost/built . >/dev/null && start localhost/built /bin/bash -c 'echo "$(</built)"' | tee "$data/out"
 row "podman build" "$(grep -cx built "$data/out") run" "1 run"
 

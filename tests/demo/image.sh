@@ -15,8 +15,8 @@ export LC_ALL=C
 
 start=$PWD
 debs=$(dirname "$0")/../../target/demo
-# shellcheck source=SCRIPTDIR/../common/oci-layout.sh
-. "$(dirname "$0")/../common/oci-layout.sh"
+# shellcheck source=SCRIPTDIR/../support/oci-layout.sh
+. "$(dirname "$0")/../support/oci-layout.sh"
 created=2024-01-01T00:00:00Z
 
 base='base-files libc6 dash busybox'

@@ -1,6 +1,7 @@
 # The demo's part with podman, for a guest that is thrown away: it writes /etc/containers and
 # /etc/layerseal. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/. Ends with a
 # table; exits 1 if anything went otherwise than it must.
+# shellcheck source=SCRIPTDIR/table.sh
 . ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
 

@@ -2,6 +2,7 @@
 # but a policy and the publisher's certificate pulls and starts an image: its seal comes from the registry.
 # Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/, and what podman.sh left in its store.
 # Ends with a table; exits 1 if anything went otherwise than it must.
+# shellcheck source=SCRIPTDIR/table.sh
 . ./table.sh
 data=${LAYERSEAL_DEMO_DATA:-/data}
 

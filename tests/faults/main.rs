@@ -2,20 +2,6 @@
 //! at once. Afterwards everything is as if nothing had happened, or as if all had.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../vm/guest/disk.rs"]
-#[allow(dead_code)]
-mod disk;
-#[path = "../start/host.rs"]
-#[allow(dead_code)]
-mod host;
-#[path = "../start/sandbox.rs"]
-mod sandbox;
-#[path = "../registry/tools.rs"]
-#[allow(dead_code)]
-mod tools;
-
 mod clock;
 mod full;
 mod kills;
@@ -25,6 +11,7 @@ mod verbs;
 
 use std::path::Path;
 use std::process::Command;
+use support::{common, disk, host, sandbox, tools};
 
 use common::{Bench, Entry, Layer};
 use host::{APP, ENFORCE, Host};
@@ -36,9 +23,9 @@ fn can_mount_disks(what: &str) -> bool {
     let tool = Command::new("mke2fs").arg("-V").output().is_ok();
     let there = rustix::process::geteuid().is_root() && tool && Path::new("/dev/loop-control").exists();
     if !there {
-        println!("SKIPPED {what}: needs root, mke2fs and loop devices");
+        support::skip!("{what}: needs root, mke2fs and loop devices");
     }
-    there
+    true
 }
 
 /// Layers of some dozen files of every size.

@@ -232,10 +232,7 @@ fn i08_nothing_reaches_other_mount_namespaces_but_the_target() {
     }
     let bench = pulled();
     let root = Mount::at(&bench, "root");
-    // A peer that sees what is shared with it, as a container with rslave mounts does.
-    let mut peer =
-        std::process::Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "30"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let mut peer = support::peer();
     mount(&bench, &[]).ok();
     let seen = std::fs::read_to_string(format!("/proc/{}/mountinfo", peer.id())).unwrap();
     peer.kill().unwrap();
@@ -269,14 +266,15 @@ fn g06_without_fs_verity_nothing_is_mounted() {
     let bench = pulled();
     let root = Mount::at(&bench, "root");
     if layerseal::prepare::probe(layerseal::sys::files::open_dir(&bench.vault()).unwrap(), "vault").is_ok() {
-        println!("SKIPPED g06: this filesystem has fs-verity");
-        return;
+        support::skip!("g06: this filesystem has fs-verity");
     }
     let run = bench.run(&["mount", "app", "root", "--require-signature", "--trust", "signer.crt"]).refused(6, "G06");
     assert!(run.stderr.contains("tune2fs -O verity"), "{}", run.stderr);
     bench.run(&["mount", "oci:image", "root"]).refused(6, "G06");
     assert!(mounts_beneath(&root.path()).is_empty());
-    bench.run(&["doctor"]).refused_by_doctor();
+    let doctor = bench.run(&["doctor"]);
+    assert_eq!(doctor.code, 6, "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("cannot enforce"), "{}", doctor.stdout);
 }
 
 #[test]
@@ -335,11 +333,4 @@ fn verity_off_says_so_loudly() {
     let _root = Mount::at(&bench, "root");
     let run = mount(&bench, &[]).ok();
     assert!(run.stderr.contains("--verity off: the kernel checks nothing"), "{}", run.stderr);
-}
-
-impl crate::common::Run {
-    fn refused_by_doctor(self) {
-        assert_eq!(self.code, 6, "{}", self.stdout);
-        assert!(self.stdout.contains("cannot enforce"), "{}", self.stdout);
-    }
 }

@@ -2,11 +2,6 @@
 //! fs-verity is in the VM's suite; here mounts are made with `--verity off`.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/tree.rs"]
-mod tree;
-
 mod again;
 mod fuse;
 mod i_mount;
@@ -18,6 +13,7 @@ mod record;
 mod stack;
 
 use std::path::Path;
+use support::{common, tree};
 
 use common::Bench;
 
@@ -29,8 +25,7 @@ fn can_mount(what: &str) -> bool {
     if root && erofs && (major, minor) >= (6, 12) {
         return true;
     }
-    println!("SKIPPED {what}: needs root, EROFS and Linux 6.12 (root {root}, EROFS {erofs}, Linux {major}.{minor})");
-    false
+    support::skip!("{what}: needs root, EROFS and Linux 6.12 (root {root}, EROFS {erofs}, Linux {major}.{minor})")
 }
 
 /// A mount that is taken away at the end of the test, whatever happens.

@@ -131,8 +131,7 @@ fn e09_a_leaf_for_another_purpose_does_not() {
 #[test]
 fn f06_a_denied_leaf_and_a_denied_anchor() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED F06: configuration belongs to root");
-        return;
+        support::skip!("F06: configuration belongs to root");
     }
     let (bench, image) = sealed("codeSigning");
     for (file, case) in [("leaf.crt", Case::F06Denied), ("ca.crt", Case::E07Untrusted)] {
@@ -148,8 +147,7 @@ fn f06_a_denied_leaf_and_a_denied_anchor() {
 #[test]
 fn f06_a_denied_leaf_in_other_bytes() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED F06: configuration belongs to root");
-        return;
+        support::skip!("F06: configuration belongs to root");
     }
     let (bench, image) = certified("codeSigning");
     let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";

@@ -162,15 +162,15 @@ fn row(seal: &str, place: &str, written: &str, with: &str, without: [&str; 2]) -
     format!("| {seal} | {place} | {written} | {with} | {without} |\n")
 }
 
-/// The part of README between its two marks.
-fn readme() -> (String, String, String) {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+/// The part of docs/seal-format.md between its two marks.
+fn documented() -> (String, String, String) {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/seal-format.md")).unwrap();
     let (before, rest) = text.split_once("<!-- dialects: made by tests/house/dialects.rs -->\n").unwrap();
     let (table, after) = rest.split_once("<!-- end -->\n").unwrap();
     (before.to_owned(), table.to_owned(), after.to_owned())
 }
 
-/// Every cell of README's table is what was just seen. `LAYERSEAL_BLESS=1` writes it anew.
+/// Every cell of the table in docs/seal-format.md is what was just seen. `LAYERSEAL_BLESS=1` writes it anew.
 #[test]
 fn the_table_of_dialects_is_what_was_seen() {
     let mut table =
@@ -242,11 +242,11 @@ fn the_table_of_dialects_is_what_was_seen() {
         table +=
             &row("dm-verity layer signatures", "OCI artifact, for containerd", "no", "-", [&refused[0], &refused[1]]);
     }
-    let (before, written, after) = readme();
+    let (before, written, after) = documented();
     if std::env::var_os("LAYERSEAL_BLESS").is_some() {
         let marks = ["<!-- dialects: made by tests/house/dialects.rs -->\n", "<!-- end -->\n"];
         let text = [before.as_str(), marks[0], &table, marks[1], &after].concat();
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"), text).unwrap();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/seal-format.md"), text).unwrap();
     } else {
         assert_eq!(written, table, "LAYERSEAL_BLESS=1 writes it anew");
     }

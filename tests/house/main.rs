@@ -1,14 +1,6 @@
 //! Housekeeping: what the host denies, what the vault gives up, and what it finds damaged.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/ecdsa.rs"]
-mod ecdsa;
-#[path = "../identify/store.rs"]
-#[allow(dead_code)]
-mod store;
-
 mod anchors;
 mod deny;
 mod dialects;
@@ -16,6 +8,7 @@ mod fsck;
 mod gc;
 
 use std::path::PathBuf;
+use support::{common, ecdsa, store};
 
 use common::{Bench, Entry, Layer, base};
 use layerseal::digest::{Algorithm, verity_digest};
@@ -36,7 +29,7 @@ fn can_mount(what: &str) -> bool {
     let erofs = layerseal::sys::mounts::Configure::open("erofs").is_ok();
     let new = layerseal::sys::mounts::kernel_version() >= (6, 12);
     if !(root && erofs && new) {
-        println!("SKIPPED {what}: needs root, EROFS and Linux 6.12");
+        support::skip!("{what}: needs root, EROFS and Linux 6.12");
     }
-    root && erofs && new
+    true
 }

@@ -6,5 +6,6 @@ mod directories;
 mod forms;
 mod go;
 mod real;
-mod store;
 mod tamper;
+
+use support::store;

@@ -2,24 +2,15 @@
 //! was last raised (`golden.txt`).
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../start/host.rs"]
-#[allow(dead_code)]
-mod host;
-#[path = "../start/sandbox.rs"]
-#[allow(dead_code)]
-mod sandbox;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use common::{Bench, Layout, signer, two_layers};
-use host::{AUDIT, Host};
 use layerseal::cli::json;
 use layerseal::cli::schema::{Shape, VERSION};
 use serde_json::Value;
+use support::common::{self, Bench, Layout, signer, two_layers};
+use support::host::{self, AUDIT, Host};
 
 fn here(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);

@@ -9,7 +9,7 @@ use layerseal::report::{Case, Result};
 
 use crate::ecdsa::{is_high, other_form};
 use crate::forge::Blob;
-use crate::support::{DAY, Key, NOW, P256, P384, P521, RSA, RSA_OTHER, Recipe, assert_refused, content};
+use crate::keys::{DAY, Key, NOW, P256, P384, P521, RSA, RSA_OTHER, Recipe, assert_refused, content};
 
 fn authority() -> X509 {
     let mut recipe = Recipe::new(&RSA_OTHER, "authority");
@@ -99,7 +99,7 @@ fn e09_leaves_that_may_not_sign() {
         ("to encipher", |r| r.usage = Some(usage(|u| u.key_encipherment())), Case::E10Usage),
         ("to issue", |r| r.usage = Some(usage(|u| u.key_cert_sign())), Case::E10Usage),
         // Whether its dates hold is asked when it is tried.
-        ("weak", |r| r.key = &crate::support::RSA_1024, Case::E12Weak),
+        ("weak", |r| r.key = &crate::keys::RSA_1024, Case::E12Weak),
     ];
     for (what, change, case) in changes {
         let mut recipe = recipe(&ca);
@@ -155,7 +155,7 @@ fn e10_anchors_are_authorities() {
     limited.ca = true;
     limited.extended = Some(purpose(|p| p.critical().code_signing()));
     assert_refused(of(limited), Case::E10Usage);
-    let mut weak = Recipe::new(&crate::support::RSA_1024, "weak");
+    let mut weak = Recipe::new(&crate::keys::RSA_1024, "weak");
     weak.ca = true;
     assert_refused(of(weak), Case::E12Weak);
     assert_refused(Anchor::from_bytes(b"nothing", "anchor"), Case::F02Certificate);

@@ -9,7 +9,7 @@ use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
 
 use crate::forge::{RSASSA_PSS, algorithm, bare_algorithm, int, oid, seq, set, tlv};
-use crate::support::*;
+use crate::keys::*;
 
 /// A certificate around any key, with a signature of zeros, which nobody looks at.
 fn around(key_info: &[u8]) -> Vec<u8> {

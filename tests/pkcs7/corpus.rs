@@ -14,8 +14,8 @@ use openssl::x509::X509;
 use openssl::x509::extension::KeyUsage;
 
 use crate::forge::*;
+use crate::keys::*;
 use crate::openssl_cli::openssl_accepts;
-use crate::support::*;
 
 /// The file that all signatures are about: its fs-verity digest with SHA-256 and blocks of 4096 bytes.
 const FILE: [u8; 5000] = [b'x'; 5000];

@@ -3,14 +3,13 @@
 mod anchors;
 mod certificates;
 mod corpus;
-#[path = "../common/ecdsa.rs"]
-mod ecdsa;
-mod forge;
 mod openssl_cli;
 mod profile;
 mod sign;
-mod support;
 mod sweep;
 mod trust;
 mod vectors;
 mod verify;
+
+use support::ecdsa;
+use support::pkcs7::{forge, keys};

@@ -8,7 +8,7 @@ use openssl::hash::MessageDigest;
 use openssl::x509::X509;
 
 use crate::forge::*;
-use crate::support::*;
+use crate::keys::*;
 
 /// Whether the command line verifies `der` over `content` with this one certificate.
 pub fn openssl_accepts(dir: &Path, der: &[u8], content: &[u8], x509: &X509) -> bool {

@@ -9,7 +9,7 @@ use openssl::rsa::Padding;
 use openssl::x509::X509;
 
 use crate::forge::*;
-use crate::support::*;
+use crate::keys::*;
 
 fn signer() -> X509 {
     Recipe::new(&RSA, "signer").build()
@@ -385,21 +385,19 @@ fn e15_limits_are_exact() {
             _ => assert_eq!(result.unwrap().certificates.len(), count),
         }
     }
-    let mut blob = Blob::new(&info());
-    let base = blob.embed_filler(0).encode().len();
+    let blob = Blob::new(&info());
+    let base = embed_filler(&blob, 0).encode().len();
     let exact = 16_128 - base;
-    assert_eq!(blob.embed_filler(exact).encode().len(), 16_128);
-    assert!(walk(&blob.embed_filler(exact).encode(), "test").is_ok());
-    assert_refused(walk(&blob.embed_filler(exact + 1).encode(), "test"), Case::E15TooBig);
+    assert_eq!(embed_filler(&blob, exact).encode().len(), 16_128);
+    assert!(walk(&embed_filler(&blob, exact).encode(), "test").is_ok());
+    assert_refused(walk(&embed_filler(&blob, exact + 1).encode(), "test"), Case::E15TooBig);
 }
 
-impl Blob {
-    /// With one embedded element of about 1000 bytes and `more`.
-    fn embed_filler(&mut self, more: usize) -> Self {
-        let mut blob = self.clone();
-        blob.certificates = tlv(0xa0, &seq(&[tlv(4, &vec![0; 1000 + more])]));
-        blob
-    }
+/// The same with one embedded element of about 1000 bytes and `more`.
+fn embed_filler(blob: &Blob, more: usize) -> Blob {
+    let mut blob = blob.clone();
+    blob.certificates = tlv(0xa0, &seq(&[tlv(4, &vec![0; 1000 + more])]));
+    blob
 }
 
 #[test]

@@ -11,7 +11,7 @@ use layerseal::report::Case;
 use openssl::symm::Cipher;
 use openssl::x509::extension::KeyUsage;
 
-use crate::support::*;
+use crate::keys::*;
 
 fn pem(key: &Key) -> Vec<u8> {
     key.private_key_to_pem_pkcs8().unwrap()

@@ -8,7 +8,7 @@ use openssl::stack::Stack;
 use openssl::x509::{X509, X509Ref};
 
 use crate::forge::Blob;
-use crate::support::*;
+use crate::keys::*;
 
 /// A signature as OpenSSL makes it.
 fn openssl_sign(x509: &X509Ref, key: &PKeyRef<Private>, content: &[u8], more: Pkcs7Flags) -> Vec<u8> {

@@ -9,7 +9,7 @@ use layerseal::pki::trust::{Ownership, TrustStore};
 use layerseal::report::{Case, Result};
 use tempfile::TempDir;
 
-use crate::support::*;
+use crate::keys::*;
 
 fn pem(name: &str) -> Vec<u8> {
     Recipe::new(&P256, name).build().to_pem().unwrap()
@@ -35,11 +35,10 @@ fn store() -> (TempDir, PathBuf) {
 }
 
 fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
+    if !rustix::process::geteuid().is_root() {
+        support::skip!("needs root");
     }
-    root
+    true
 }
 
 #[test]

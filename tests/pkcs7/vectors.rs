@@ -10,11 +10,7 @@ use layerseal::pki::trust::{Ownership, TrustStore};
 use layerseal::report::Case;
 
 fn vectors() -> Option<PathBuf> {
-    let found = std::env::var_os("LAYERSEAL_VECTORS").map(PathBuf::from);
-    if found.is_none() {
-        eprintln!("skipped: LAYERSEAL_VECTORS is not set");
-    }
-    found
+    support::common::vectors("signatures")
 }
 
 /// All files under `dir`.

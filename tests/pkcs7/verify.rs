@@ -9,7 +9,7 @@ use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage};
 use openssl::x509::{X509, X509Extension};
 
 use crate::forge::*;
-use crate::support::*;
+use crate::keys::*;
 
 fn good(x509: &X509) -> Vec<u8> {
     Blob::good(x509, &RSA, &content(1)).encode()

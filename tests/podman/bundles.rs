@@ -116,7 +116,7 @@ fn with_runtimes(what: &str, test: impl Fn(&Podman, &'static str)) {
         if podman.host.command(runtime, &["--version"]).output().is_ok_and(|o| o.status.success()) {
             test(&podman, runtime);
         } else {
-            println!("SKIPPED {what} with {runtime}: it is not installed");
+            support::skip!(part: "{what} with {runtime}: it is not installed");
         }
     }
 }

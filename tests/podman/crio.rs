@@ -21,7 +21,7 @@ fn with_layerseal_as_runtime(what: &str, test: impl Fn(&Podman, &'static str)) {
             podman.runtime(runtime);
             test(&podman, runtime);
         } else {
-            println!("SKIPPED {what} with {runtime}: it is not installed");
+            support::skip!(part: "{what} with {runtime}: it is not installed");
         }
     }
 }

@@ -53,8 +53,7 @@ fn l01_a_mount_program_killed_at_any_point_leaves_nothing() {
         return;
     }
     if Command::new("strace").arg("--version").output().is_err() {
-        println!("SKIPPED a killed mount program: needs strace");
-        return;
+        support::skip!("a killed mount program: needs strace");
     }
     let podman = Podman::pulled(Program::Layerseal);
     podman.prepare(APP);

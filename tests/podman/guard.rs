@@ -7,7 +7,7 @@ use crate::image::{APP, FRESH};
 use crate::podman::{Podman, Program, default_policy};
 use crate::ready;
 
-/// The exit codes of the classes, as design decision 9 has them.
+/// The exit codes of the classes, as docs/commands.md has them.
 pub const NOT_SEALED: i32 = 3;
 pub const REJECTED: i32 = 4;
 const CANNOT_ENFORCE: i32 = 6;

@@ -143,8 +143,7 @@ fn l01_a_swap_that_dies_in_the_middle_leaves_nothing_and_no_container() {
     }
     let podman = Podman::new(Program::Hooked);
     if !podman.host.command("strace", &["--version"]).output().is_ok_and(|o| o.status.success()) {
-        println!("SKIPPED a swap that dies: needs strace");
-        return;
+        support::skip!("a swap that dies: needs strace");
     }
     podman.starts(APP);
     let hook = include_str!("../../hooks/podman/layerseal-precreate.json");

@@ -46,6 +46,8 @@ fn look(_: &Podman, log: &mut Log<'_>) {
     if Podman::version() >= (5, 0) {
         log.run("system check", &["system", "check", "-m", "0s"]);
         log.run("system check --quick", &["system", "check", "-q"]);
+    } else {
+        support::skip!(part: "system check: podman {:?} has none", Podman::version());
     }
     log.mounts("mounts at the end");
 }

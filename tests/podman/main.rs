@@ -4,33 +4,22 @@
 //! fs-verity.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code)]
-#[path = "../common/tree.rs"]
-mod tree;
-
 mod builders;
 mod bundles;
 mod configured;
 mod copied;
 mod crio;
 mod differences;
-#[allow(dead_code)]
-#[path = "../vm/guest/disk.rs"]
-mod disk;
 mod faults;
 mod found;
 mod guard;
 mod hooks;
-mod host;
 mod image;
 mod log;
 mod podman;
 mod refusals;
 mod rollback;
 mod runtime;
-mod scratch;
 mod stores;
 
 mod images;
@@ -44,6 +33,8 @@ mod verdicts;
 mod verity;
 
 use std::process::Command;
+use support::podman::{host, scratch};
+use support::{common, disk, tree};
 
 /// Whether podman can run here; says so when it cannot.
 fn ready(what: &str) -> bool {
@@ -60,6 +51,5 @@ fn ready(what: &str) -> bool {
     if why.is_empty() {
         return true;
     }
-    println!("SKIPPED {what}: needs {why}");
-    false
+    support::skip!("{what}: needs {why}")
 }

@@ -225,8 +225,7 @@ fn b04_containers_of_a_transient_store_are_made_from_the_image_that_they_name() 
         return;
     }
     if Podman::version() < (4, 4) {
-        println!("SKIPPED a transient store: podman 4.3 has none");
-        return;
+        support::skip!("a transient store: podman 4.3 has none");
     }
     for program in OURS {
         let podman = Podman::new(program);

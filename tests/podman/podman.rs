@@ -122,7 +122,8 @@ impl Podman {
     /// Has layerseal be the runtime, before this one.
     pub fn runtime(&self, name: &str) {
         let host = &self.host;
-        host.sh(&format!("ln -sfn '{}' /var/tmp/layerseal-runtime", common::binary().display()));
+        let program = common::binary().with_file_name("layerseal-runtime");
+        host.sh(&format!("ln -sfn '{}' /var/tmp/layerseal-runtime", program.display()));
         let path = host.sh(&format!("command -v {name}"));
         host.write("/etc/layerseal/runtime.toml", format!("path = {:?}\n", path.trim()));
         let conf = include_str!("../../hooks/podman/runtime.conf")

@@ -188,7 +188,7 @@ fn g03_a_file_of_the_vault_changed_after_preparation_is_found() {
         podman.refused(APP, &["G01", "G03", "H09", "I02", "G05"]);
     }
     podman.starts(APP);
-    // Without fs-verity nobody checks objects; README says so.
+    // Without fs-verity nobody checks objects; docs/threat-model.md says so.
     if has_verity() {
         let _kept = Kept::edit(&big.unwrap(), |content| content[70_000] ^= 1);
         let output = podman.run(&["run", "--rm", APP, "sh", "-c", "cat /usr/share/big >/dev/null && echo altered"]);
@@ -196,7 +196,7 @@ fn g03_a_file_of_the_vault_changed_after_preparation_is_found() {
         assert!(!output.status.success() && !text.contains("altered"), "{text}");
         assert!(text.contains("[R-") || text.contains("I/O error") || text.contains("Input/output error"), "{text}");
     } else {
-        println!("SKIPPED an object of the vault changed: it takes fs-verity to notice");
+        support::skip!(part: "an object of the vault changed: it takes fs-verity to notice");
     }
     podman.starts(APP);
 }

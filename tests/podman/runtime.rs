@@ -12,11 +12,10 @@ const WRAPPED: [Program; 2] = [Program::Native, Program::Runtime];
 
 /// Where everything takes ten times as long the hooks, which decide the same, are compared and this is not.
 fn slow(what: &str) -> bool {
-    let slow = emulated();
-    if slow {
-        println!("{what}: not compared on an emulated machine");
+    if emulated() {
+        support::skip!(part: "{what}: not compared on an emulated machine");
     }
-    slow
+    emulated()
 }
 
 #[test]
@@ -312,6 +311,9 @@ fn nodev_and_nosuid_are_seen_in_the_container() {
         {
             // Who mounts is no matter for the rest.
             if !settings.is_empty() && (program == Program::Guarded || emulated()) {
+                if emulated() {
+                    support::skip!(part: "other settings: not on an emulated machine");
+                }
                 continue;
             }
             podman.policy(&(default_policy() + "[mount]\n" + settings + "\n"));
@@ -366,8 +368,7 @@ fn a_check_of_the_store_finds_nothing_while_containers_run() {
         return;
     }
     if Podman::version() < (5, 0) {
-        println!("SKIPPED runtime: store check: podman {:?} has none", Podman::version());
-        return;
+        support::skip!("runtime: store check: podman {:?} has none", Podman::version());
     }
     let podman = Podman::new(Program::Runtime);
     // The other image was only pulled, and nobody sealed it.
@@ -396,8 +397,7 @@ fn l01_a_runtime_that_dies_in_the_middle_leaves_nothing_and_no_container() {
     }
     let podman = Podman::new(Program::Runtime);
     if !podman.host.command("strace", &["--version"]).output().is_ok_and(|o| o.status.success()) {
-        println!("SKIPPED a runtime that dies: needs strace");
-        return;
+        support::skip!("a runtime that dies: needs strace");
     }
     podman.starts(APP);
     let binary = crate::common::binary().display().to_string();

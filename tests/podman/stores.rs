@@ -66,8 +66,11 @@ const MAPPED: [&str; 4] = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:6
 
 #[test]
 fn an_image_store_beside_the_graph_root() {
-    if !ready("an image store") || Podman::version() < (4, 6) {
+    if !ready("an image store") {
         return;
+    }
+    if Podman::version() < (4, 6) {
+        support::skip!("podman {:?} has none", Podman::version());
     }
     for program in [Program::Hooked, Program::Layerseal] {
         let podman = empty(program, &storage("/var/lib/containers/storage", "imagestore = \"/var/tmp/images\""));
@@ -94,8 +97,11 @@ fn an_image_store_beside_the_graph_root() {
 /// On the command line it is for one call: the call tells it.
 #[test]
 fn an_image_store_of_the_command_line() {
-    if !ready("--imagestore") || Podman::version() < (4, 7) {
+    if !ready("--imagestore") {
         return;
+    }
+    if Podman::version() < (4, 7) {
+        support::skip!("podman {:?} has none", Podman::version());
     }
     for program in [Program::Hooked, Program::Layerseal] {
         let configured = storage("/var/lib/containers/storage", "imagestore = \"/var/tmp/images\"");
@@ -134,6 +140,7 @@ fn an_additional_store_alone() {
     }
     for graph_root in ["graphroot = \"/var/lib/containers/storage\"\n", ""] {
         if graph_root.is_empty() && Podman::version() < (5, 6) {
+            support::skip!(part: "podman {:?} takes no empty graph root", Podman::version());
             continue;
         }
         let podman = empty(Program::Hooked, &storage("/var/tmp/more", ""));
@@ -174,8 +181,11 @@ fn links_and_odd_slashes_on_the_way_to_the_store() {
 /// Its containers are forgotten with the boot; their records are in the run root.
 #[test]
 fn a_transient_store() {
-    if !ready("a transient store") || Podman::version() < (4, 5) {
+    if !ready("a transient store") {
         return;
+    }
+    if Podman::version() < (4, 5) {
+        support::skip!("podman {:?} has none", Podman::version());
     }
     for program in [Program::Hooked, Program::Layerseal] {
         let podman = empty(program, &storage("/var/lib/containers/storage", "transient_store = true"));
@@ -188,8 +198,11 @@ fn a_transient_store() {
 /// Drop-ins alone say where the store is: podman 6, and those that are built with its library.
 #[test]
 fn drop_ins_say_where_the_store_is() {
-    if !ready("drop-ins") || Podman::version() < (5, 8) {
+    if !ready("drop-ins") {
         return;
+    }
+    if Podman::version() < (5, 8) {
+        support::skip!("podman {:?} has none", Podman::version());
     }
     let podman = empty(Program::Hooked, &storage("/var/tmp/not-this", ""));
     let dir = "/usr/share/containers/storage.rootful.conf.d";

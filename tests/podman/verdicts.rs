@@ -64,7 +64,9 @@ fn a_swap_that_fails_leaves_nothing_and_no_container() {
     let merged = podman.ok(&["mount", "c"]);
     let script = format!("cd {} && echo $$ >/var/tmp/pid && exec sleep 1000", merged.trim());
     let mut sleeper = podman.host.command("sh", &["-c", &script]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Written by one who is there.
+    let pid = podman.host.inside("/var/tmp/pid");
+    support::eventually("cd", || std::fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')));
     let output = podman.run(&["start", "-a", "c"]);
     assert!(!output.status.success());
     assert_eq!(podman.last(stage), ("refused".into(), "O06".into()), "{}", text(&output));
@@ -172,8 +174,7 @@ fn audit_starts_what_cannot_be_found_out_or_mounted() {
         assert!(!podman.run(&RUN).status.success(), "{program:?}: it may be what is denied");
     }
     if std::process::Command::new("strace").arg("--version").output().is_err() {
-        println!("SKIPPED mounts that fail: needs strace");
-        return;
+        support::skip!("mounts that fail: needs strace");
     }
     // The kernel says no to the first thing that we mount.
     let wrapper = "#!/bin/sh\nif [ -e /run/refused ]; then exec LAYERSEAL \"$@\"; fi\n: >/run/refused\n\

@@ -11,8 +11,7 @@ fn g05_a_byte_changed_on_the_disk_of_a_running_container_is_an_error_in_it() {
         return;
     }
     if !has_verity() {
-        println!("SKIPPED a byte changed on the disk: needs fs-verity");
-        return;
+        support::skip!("a byte changed on the disk: needs fs-verity");
     }
     let disk = Disk::new(256, true);
     let dir = disk.mount_point().join("host");

@@ -1,4 +1,4 @@
-//! Group C of the catalogue: what a registry, a mirror or whoever sits in between can send.
+//! Group C of docs/attacks.md: what a registry, a mirror or whoever sits in between can send.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

@@ -4,19 +4,11 @@
 //! Everything is on 127.0.0.1.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod faults;
 mod gateway;
-#[path = "../start/host.rs"]
-#[allow(dead_code)]
-mod host;
 mod on_mount;
 mod real;
 mod repair;
-#[path = "../start/sandbox.rs"]
-#[allow(dead_code)]
-mod sandbox;
 mod tls;
-mod tools;
+
+use support::{common, host, sandbox, tools};

@@ -4,21 +4,14 @@
 //! `SAME_TREE_SEEDS` is how many (300), `SAME_TREE_FROM` the first one: what a failure names can be repeated.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code)]
-#[path = "../podman/host.rs"]
-mod host;
-#[allow(dead_code)]
-#[path = "../podman/scratch.rs"]
-mod scratch;
-
 mod generate;
 mod list;
 mod store;
 
 use generate::Set;
 use store::{Store, Way};
+use support::common;
+use support::podman::{host, scratch};
 
 /// What may differ, and why. Listings leave these out; everything else must be the same.
 const ALLOWED: &[(&str, &str)] = &[
@@ -42,8 +35,7 @@ fn ready() -> bool {
     if rustix::process::geteuid().is_root() && tools.is_empty() && erofs {
         return true;
     }
-    println!("SKIPPED the same tree: needs root, EROFS, and {}", tools.join(", "));
-    false
+    support::skip!("the same tree: needs root, EROFS, and {}", tools.join(", "))
 }
 
 fn now() -> i64 {

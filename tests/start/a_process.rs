@@ -17,8 +17,7 @@ fn tattler(host: &Host) -> Option<std::path::PathBuf> {
     match cc {
         Ok(output) if output.status.success() => Some(library),
         other => {
-            println!("SKIPPED libraries that the environment names: no C compiler: {other:?}");
-            None
+            support::skip!("libraries that the environment names: no C compiler: {other:?}")
         }
     }
 }
@@ -37,7 +36,7 @@ fn a10_nothing_of_the_environment_counts() {
     // That this configuration does load it, or the test would show nothing.
     let control = Command::new("openssl").args(["list", "-providers"]).env("OPENSSL_CONF", &conf).output();
     if control.is_err() || !mark.exists() {
-        println!("SKIPPED OPENSSL_CONF: the openssl command does not load a module: {control:?}");
+        support::skip!(part: "OPENSSL_CONF: the openssl command does not load a module: {control:?}");
     }
     let _ = std::fs::remove_file(&mark);
     // A home with another policy and with programs of its own.
@@ -132,8 +131,7 @@ fn a11_no_descriptor_of_the_caller_is_kept() {
     command.args(["-o", &host.options(&container), &host.of(&container.layer, "merged")]);
     let ran = host.sandbox.run(&mut command);
     if ran.stderr.contains("[R-I11]") {
-        println!("SKIPPED a daemon in the background: {}", ran.stderr.trim());
-        return;
+        support::skip!("a daemon in the background: {}", ran.stderr.trim());
     }
     ran.ok();
     assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);

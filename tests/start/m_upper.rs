@@ -105,7 +105,7 @@ fn m01_a_note_is_of_one_directory_only() {
         }
     }
     if !same {
-        println!("SKIPPED the same inode twice: this filesystem gives it not again");
+        support::skip!(part: "the same inode twice: this filesystem gives it not again");
     }
     seed(&host, &container);
     host.start_refused(&container, 4, "M01");

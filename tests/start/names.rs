@@ -106,7 +106,7 @@ fn d18_other_tags_ids_and_forms_of_a_sealed_name_start() {
     starts(&host, &asked(&host, "nameless", &app, &app.id), &TOOL);
 }
 
-/// With rules as README recommends them for builds.
+/// With rules as docs/podman.md recommends them for builds.
 #[test]
 fn c07_an_image_without_a_seal_takes_no_name_by_the_rules_for_builds() {
     let acme = rule(&format!("{APP}*"), "enforce");

@@ -333,8 +333,7 @@ fn d18_an_image_under_another_name_or_none() {
 #[test]
 fn h03_a_hostile_image_is_refused_or_harmless() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED a hostile image: needs root");
-        return;
+        support::skip!("a hostile image: needs root");
     }
     let bench = Bench::new();
     let victim = bench.write("victim", b"victim");

@@ -37,8 +37,7 @@ impl<'a> Store<'a> {
         match copied {
             Ok(output) if output.status.success() => Some(store),
             other => {
-                println!("SKIPPED layers of a store: {other:?}");
-                None
+                support::skip!("layers of a store: {other:?}")
             }
         }
     }

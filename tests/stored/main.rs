@@ -2,7 +2,6 @@
 //! blobs make.
 #![allow(missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod import;
+
+use support::common;

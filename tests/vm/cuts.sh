@@ -25,8 +25,8 @@ strip "$tmp/layerseal" 2>/dev/null || true
 # Some hundred files of all sizes, and a program to read them.
 # shellcheck disable=SC2034  # for oci-layout.sh
 created=2026-01-01T00:00:00Z
-# shellcheck source=tests/common/oci-layout.sh
-. "$top/tests/common/oci-layout.sh"
+# shellcheck source=tests/support/oci-layout.sh
+. "$top/tests/support/oci-layout.sh"
 new_layout "$tmp/image"
 root=$tmp/layer-root
 mkdir -p "$root/usr/bin" "$root/usr/share/files"
@@ -75,8 +75,8 @@ looked() {
 round=0
 while [ $round -lt "$rounds" ]; do
     case $((round % 5)) in 0) verb=start ;; 1) verb=pull ;; 2) verb=prepare ;; 3) verb=gc ;; 4) verb=repair ;; esac
-    boot $verb
-    looked $verb
+    boot "$verb"
+    looked "$verb"
     # Up to three seconds: as long as any of them takes here.
     sleep "$(awk "BEGIN { srand($(date +%N)); print 3 * rand() }")"
     kill "$guest"

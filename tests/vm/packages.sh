@@ -2,6 +2,7 @@
 # Installs what is missing on a fresh Debian 12 or 13, as root.
 #
 #   packages.sh build    what compiling needs
+#   packages.sh check    what looking at shell scripts needs
 #   packages.sh fuzz     what fuzzing needs besides
 #   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
@@ -162,11 +163,12 @@ trap 'exit 130' INT TERM HUP
 # shellcheck disable=SC2086  # lists of names
 case ${1-} in
     build) need $build ;;
+    check) need shellcheck ;;
     fuzz) need g++ ;;
     vm) need $vm && need_qemu ;;
     bench) need $vm $bench ;;
     mirror) mirror | head -n 1 ;;
     private-apt) private_apt "$2" "$3" ;;
     fetch) shift && fetch "$@" ;;
-    *) echo "usage: packages.sh build | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
+    *) echo "usage: packages.sh build | check | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
 esac

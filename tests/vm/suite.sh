@@ -9,7 +9,8 @@
 # one directory are tried with trixie's and with experimental's, whose libraries differ. And in the VM,
 # on 6.12 and 7.3, what fs-verity may make different, each on one of them but for what the kernel itself does. With one
 # of the options only what it names.
-# The last line of each run is the test runner's own.
+# The last line of each run is the test runner's own, but for tests that were skipped: each is said, and appended to
+# $LAYERSEAL_SKIPS.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 here=$top/tests/vm
@@ -27,6 +28,8 @@ esac
 cd "$top"
 payload=$(mktemp -d "${TMPDIR:-/tmp}/layerseal-vm.XXXXXX")
 trap 'rm -rf "$payload"' EXIT
+mkdir "$payload/out"
+skips=${LAYERSEAL_SKIPS:-/dev/null}
 trap 'exit 130' INT TERM
 
 # build NAME: puts the test binary into the payload as NAME-tests.
@@ -38,19 +41,36 @@ build() {
     strip "$payload/$1-tests" 2>/dev/null || true
 }
 
+# skipped WHERE: says which tests of the last run were skipped, and adds them to the caller's list.
+skipped() {
+    [ ! -s "$payload/out/skipped" ] || sed "s/\$/ ($1)/" "$payload/out/skipped" | tee -a "$skips"
+    rm -rf "$payload/out"
+    mkdir "$payload/out"
+}
+
+# known TARGET NAME...: a name that no test has is an error, and not nothing to do.
+known() {
+    sh "$top/tests/known.sh" "$@" || status=1
+}
+
 # guest KERNEL USERLAND NAME FILTER
 guest() {
+    # shellcheck disable=SC2086  # a list of names
+    known "$3" ${filter:-$4}
     { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$payload/$3-run"
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
-    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 900 --disk-mb 2048 \
-        "$payload/$3-run" "$payload/layerseal" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
+    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 900 --disk-mb 2048 --out "$payload/out" \
+        "$payload/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
+    skipped "Linux $1, $2"
 }
 
 echo "vm: building the suites"
-cargo build -q --bin layerseal
-cp "${CARGO_TARGET_DIR:-target}/debug/layerseal" "$payload/layerseal"
-strip "$payload/layerseal" 2>/dev/null || true
+cargo build -q --bins
+for program in layerseal layerseal-runtime; do
+    cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$payload/$program"
+    strip "$payload/$program" 2>/dev/null || true
+done
 [ -z "$kernels" ] || build vm
 [ -z "$podmans" ] || build podman
 status=0
@@ -78,8 +98,11 @@ for userland in $podmans; do
     sh "$here/image.sh" --root "$userland"
     echo "vm: podman tests on this kernel, $userland"
     # shellcheck disable=SC2086  # words
-    LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 \
+    known podman ${filter:-$skip}
+    # shellcheck disable=SC2086  # words
+    LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/out/skipped \
         "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
+    skipped "this kernel, podman of $userland"
     guest "$kernel" "$userland" podman "$names"
 done
 exit $status

@@ -5,9 +5,9 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "pull",
         &[
-            ("Import an image of a layout, and call it app", "layerseal pull oci:app:1.0 --name app"),
+            ("Import an image from a layout, as app", "layerseal pull oci:app:1.0 --name app"),
             (
-                "Only if a seal by this certificate is good",
+                "Only if it has a valid seal by this certificate",
                 "layerseal pull docker://registry.example.com/acme/app:1.0 --require-signature --trust release.crt",
             ),
         ],
@@ -17,11 +17,11 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "sign",
         &[
             (
-                "Seal every instance of an image where it is",
+                "Seal an image in its registry, on every platform",
                 "layerseal sign docker://registry.example.com/acme/app:1.0 --cert release.crt --key release.key --identity registry.example.com/acme/app",
             ),
             (
-                "With a key in a token, and the seal into a layout of its own",
+                "With a key in a token, and the seal in another layout",
                 "layerseal sign oci:app:1.0 --cert release.crt --key pkcs11:token=release;object=key;type=private --identity registry.example.com/acme/app --output oci:seals",
             ),
         ],
@@ -30,16 +30,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "digest",
         &[
             (
-                "What a seal of an image signs, as files for a key that is elsewhere",
+                "The files to sign with a key on another machine",
                 "layerseal digest oci:app:1.0 --identity registry.example.com/acme/app --write tosign",
             ),
-            ("The digest that an image of these files would have", "layerseal digest --directory rootfs"),
+            ("The merged digest of a directory", "layerseal digest --directory rootfs"),
         ],
     ),
     (
         "attach",
         &[(
-            "Make a seal of the signatures beside the files that digest wrote",
+            "Make a seal from the signatures in the directory that digest wrote",
             "layerseal attach oci:app:1.0 --signatures tosign --trust release.crt",
         )],
     ),
@@ -47,18 +47,18 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "verify",
         &[
             (
-                "Whether an image has a seal by this certificate, for this name",
+                "Check that an image has a seal by this certificate for this name",
                 "layerseal verify docker://registry.example.com/acme/app:1.0 --trust release.crt --identity registry.example.com/acme/app",
             ),
-            ("With a seal that lies elsewhere", "layerseal verify oci:app:1.0 --trust release.crt --seal oci:seals"),
+            ("With a seal in another layout", "layerseal verify oci:app:1.0 --trust release.crt --seal oci:seals"),
         ],
     ),
     (
         "fetch",
         &[
-            ("The seals of one image of podman", "layerseal fetch registry.example.com/acme/app:1.0"),
+            ("The seals of one of podman's images", "layerseal fetch registry.example.com/acme/app:1.0"),
             (
-                "From another repository than its own",
+                "From another repository",
                 "layerseal fetch registry.example.com/acme/app:1.0 --from docker://registry.example.com/seals",
             ),
         ],
@@ -66,7 +66,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "prepare",
         &[
-            ("Everything that podman has, after a pull", "layerseal prepare --all"),
+            ("All of podman's images, after a pull", "layerseal prepare --all"),
             (
                 "One image, whose seal is in a layout",
                 "layerseal prepare registry.example.com/acme/app:1.0 --seal oci:seals",
@@ -81,7 +81,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "layerseal mount app /mnt/app --require-signature --trust release.crt --identity registry.example.com/acme/app",
             ),
             (
-                "The same, to be written to",
+                "The same, writable",
                 "layerseal mount app /mnt/app --require-signature --trust release.crt --identity registry.example.com/acme/app --upper /srv/upper --work /srv/work",
             ),
         ],
@@ -93,14 +93,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             "layerseal push oci:app:1.0 docker://registry.example.com/acme/app:1.0 --signatures",
         )],
     ),
-    ("export-signatures", &[("The seals alone, into a layout", "layerseal export-signatures oci:app:1.0 oci:seals")]),
-    (
-        "fsck",
-        &[
-            ("Everything in the vault", "layerseal fsck"),
-            ("Make again what is damaged of one image", "layerseal fsck --repair app"),
-        ],
-    ),
+    ("export-signatures", &[("Only the seals, into a layout", "layerseal export-signatures oci:app:1.0 oci:seals")]),
+    ("fsck", &[("Everything in the vault", "layerseal fsck"), ("Repair one image", "layerseal fsck --repair app")]),
 ];
 
 /// The examples of a verb, a comment and a command line each.

@@ -11,7 +11,7 @@ pub enum KeyringCommand {
     AddCert(AddCert),
     /// List the certificates
     List(KeyringList),
-    /// Let no further certificate in until the next boot
+    /// Accept no more certificates until the next boot
     Restrict(KeyringRestrict),
 }
 
@@ -52,12 +52,12 @@ pub struct Doctor {
 
 /// `layerseal runtime`, and `layerseal-runtime` for engines that name a runtime by its path alone
 ///
-/// create, run and restore are verified first, and get the hooks createRuntime and createContainer; everything else is the
-/// runtime's at once.
+/// Verifies create, run and restore first, and adds the hooks createRuntime and createContainer; passes everything else
+/// on to the runtime.
 #[derive(Debug, Group)]
 #[command(disable_help_flag = true)]
 pub struct Runtime {
-    /// The runtime's own: options, a verb, a container
+    /// Arguments of the runtime: options, a command, a container
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
     pub arguments: Vec<std::ffi::OsString>,
 }
@@ -65,14 +65,14 @@ pub struct Runtime {
 /// `layerseal policy`
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say what counts for an image, and which rule says so
+    /// Show which settings apply to an image, and where they come from
     Check(PolicyCheck),
 }
 
 /// `layerseal policy check`
 #[derive(Debug, Group)]
 pub struct PolicyCheck {
-    /// The image's name; several if it has several
+    /// Name of the image; all of them if it has several
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
     /// Print JSON
@@ -83,25 +83,25 @@ pub struct PolicyCheck {
 /// `layerseal hook`
 #[derive(Debug, Subcommand)]
 pub enum HookCommand {
-    /// Check the root of a container that an OCI runtime is creating; its state is on the standard input
+    /// Check the root of a container that an OCI runtime is creating; reads its state from standard input
     #[command(name = "createRuntime")]
     CreateRuntime,
-    /// Give the root of a container the flags back that the runtime took away; in the container's namespaces
+    /// Restore the mount flags of a container's root that the runtime dropped; runs in the container's namespaces
     #[command(name = "createContainer")]
     CreateContainer,
-    /// Put a verified mount in the place of podman's own; the configuration goes from the standard input to
-    /// the standard output
+    /// Replace podman's own mount with a verified one; copies the configuration from standard input to standard
+    /// output
     #[command(name = "precreate")]
     Precreate,
-    /// Say what an exit code of a hook means, or the ID of a case
+    /// Explain the last refusal, an exit code of a hook, or the ID of a case
     Explain(Explain),
 }
 
 /// `layerseal hook explain`
 #[derive(Debug, Group)]
 pub struct Explain {
-    /// The exit code that the runtime shows (`exit code: 4`), or the ID of a case (`O03`); without it the last that
-    /// was refused, and the last that `audit` let pass
+    /// The exit code that the runtime shows (`exit code: 4`), or the ID of a case (`O03`) [default: what was refused
+    /// last, and what `audit` let pass last]
     #[arg(value_name = "CODE|CASE")]
     pub code: Option<String>,
     /// List every case with that exit code

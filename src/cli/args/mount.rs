@@ -15,7 +15,7 @@ pub struct Mount {
     pub image: Reference,
     /// An existing directory
     pub target: PathBuf,
-    /// Mount nothing that has no valid seal; what --trust asks for as well, in a word
+    /// Refuse an image without a valid seal; implied by --trust
     #[arg(long, requires = "trust")]
     pub require_signature: bool,
     /// Whom to trust
@@ -27,14 +27,14 @@ pub struct Mount {
     /// Empty directory on the same filesystem as --upper
     #[arg(long, value_name = "DIR", requires = "upper")]
     pub work: Option<PathBuf>,
-    /// Mount the layers on top of each other instead of one image of them all: it shows the same
+    /// Stack the layers' EROFS images instead of mounting one for all; shows the same files
     #[arg(long)]
     pub stack: bool,
-    /// Mount composefs' canonical tree, made for hosts that boot from an image: root's metadata are those of /usr,
-    /// /run is empty, and of attributes there are capabilities alone
+    /// Mount composefs' canonical tree, for hosts that boot from an image: the root has the metadata of /usr, /run is
+    /// empty, and capabilities are the only extended attributes
     #[arg(long, conflicts_with = "stack")]
     pub merged: bool,
-    /// Digest algorithm, for images without a seal
+    /// Digest algorithm for images without a seal
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
     /// Whether the kernel checks every byte
@@ -51,7 +51,7 @@ pub struct Mount {
 /// See [`Mount::verity`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum VerityArg {
-    /// It does
+    /// It must
     #[default]
     Require,
     /// It does not: for hosts without fs-verity, and for tests

@@ -14,7 +14,7 @@ pub struct StatementArgs {
     /// Digest algorithm
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
-    /// A name that the image may run under, without tag; several with commas, or repeated
+    /// A name that the image may run under, without a tag; separate several with commas, or repeat the option
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub identity: Vec<String>,
     /// A number that grows with every release
@@ -25,18 +25,18 @@ pub struct StatementArgs {
 /// How a seal is written down
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FormatArg {
-    /// One annotation for each role: who reads it makes the EROFS images from the layers (metadata.v1)
+    /// metadata.v1: one annotation for each signature; readers make the EROFS images from the layers
     #[default]
     Metadata,
-    /// An artifact that carries the EROFS images too (erofs-alongside.v1, which upstream has dropped)
+    /// erofs-alongside.v1: with the EROFS images; upstream has dropped it
     ErofsAlongside,
-    /// The same without them (canonical.v1)
+    /// canonical.v1: the same without the EROFS images
     Canonical,
 }
 
 /// `layerseal sign`
 ///
-/// Of a multi-platform image every instance is sealed, unless --platform picks one.
+/// Seals every instance of a multi-platform image, unless --platform picks one.
 #[derive(Debug, Group)]
 pub struct Sign {
     /// The image
@@ -44,29 +44,29 @@ pub struct Sign {
     /// The signer's certificate, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub cert: PathBuf,
-    /// Its private key: a PEM file, or a URI that OpenSSL has a provider for, such as pkcs11:token=release;object=key
+    /// The private key: a PEM file, or a URI for an OpenSSL provider, such as pkcs11:token=release;object=key
     #[arg(long, value_name = "FILE|URI")]
     pub key: PathBuf,
-    /// A file that holds the passphrase of the key, or the PIN of the token [default: asked for on the terminal]
+    /// File with the passphrase of the key or the PIN of the token [default: ask on the terminal]
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// The statement
     #[command(flatten)]
     pub statement: StatementArgs,
-    /// How the seal is written down
+    /// Format of the seal
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FormatArg,
-    /// Write the seal into the image's own manifest, which makes it a new image under the same tag; for layouts
+    /// Write the seal into the image's own manifest, which makes a new image with the same tag; for layouts only
     #[arg(long, conflicts_with_all = ["format", "output"])]
     pub inline: bool,
-    /// Put the certificate into the signatures, for hosts that trust who issued it (trust.d/STORE/ca/); the kernel
-    /// does not follow there
+    /// Put the certificate into the signatures, for hosts that trust its issuer (trust.d/STORE/ca/); the kernel does
+    /// not use it
     #[arg(long)]
     pub embed_cert: bool,
-    /// The instance of a multi-platform image [default: every one]
+    /// The instance of a multi-platform image [default: all]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
-    /// Where to put the seal: a layout or a repository [default: beside the image]
+    /// Where to put the seal: a layout or a repository [default: where the image is]
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
     /// Print JSON
@@ -79,9 +79,9 @@ pub struct Sign {
 
 /// `layerseal seal`
 ///
-/// The digest of composefs' merged EROFS image goes into the image's config, as the label
-/// containers.composefs.fsverity that composefs-rs reads. It is a new image under the same tag, and nobody vouches
-/// for it: `layerseal sign` does.
+/// Writes the digest of composefs' merged EROFS image into the image's config, as the label
+/// containers.composefs.fsverity that composefs-rs reads. This makes a new image with the same tag. It is not signed:
+/// use `layerseal sign` for that.
 #[derive(Debug, Group)]
 pub struct Seal {
     /// The image, in a layout
@@ -109,7 +109,7 @@ pub struct Digest {
     /// The image
     #[arg(required_unless_present = "directory")]
     pub image: Option<Reference>,
-    /// Instead of an image, a directory that one was unpacked or mounted to: prints what its merged digest would be
+    /// Print the merged digest of the files in this directory, instead of an image's
     #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "identity", "sequence", "platform", "write"])]
     pub directory: Option<PathBuf>,
     /// The statement
@@ -118,7 +118,7 @@ pub struct Digest {
     /// The instance of a multi-platform image [default: this host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
-    /// Write the files to be signed into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
+    /// Write the files to sign into this directory: ROLE for `fsverity sign`, ROLE.tosign for `openssl smime -sign`
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
     /// Print JSON
@@ -134,16 +134,16 @@ pub struct Digest {
 pub struct Attach {
     /// The image
     pub image: Reference,
-    /// Directory of signatures, ROLE.sig in DER, with the file `binding` that `digest --write` made
+    /// Directory with the signatures (ROLE.sig, DER) and the file `binding` that `digest --write` wrote
     #[arg(long, value_name = "DIR")]
     pub signatures: PathBuf,
-    /// How the seal is written down
+    /// Format of the seal
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FormatArg,
-    /// Check the signatures against these certificates first
+    /// Verify the signatures with these certificates first
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
-    /// Where to put the seal: a layout or a repository [default: beside the image]
+    /// Where to put the seal: a layout or a repository [default: where the image is]
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub output: Option<Reference>,
     /// The instance of a multi-platform image [default: this host's]

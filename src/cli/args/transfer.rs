@@ -13,14 +13,14 @@ use crate::oci::{Platform, Reference};
 #[derive(Clone, Debug, Default, Group)]
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
-    /// Whether a registry must have TLS, and a certificate that is trusted [default: unless registries.conf calls it insecure]
+    /// Require TLS and a trusted certificate [default: true, unless registries.conf says insecure]
     #[arg(long, value_name = "true|false", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", hide_possible_values = true)]
     pub tls_verify: Option<bool>,
-    /// File with credentials [default: as containers-auth.json(5) has it]
+    /// File with credentials [default: see containers-auth.json(5)]
     #[arg(long, value_name = "FILE")]
     pub authfile: Option<PathBuf>,
-    /// Directory with the registry's CA (*.crt) and our certificates (*.cert, *.key) [default: certs.d]
+    /// Directory with the registry's CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]
     #[arg(long, value_name = "DIR")]
     pub cert_dir: Option<PathBuf>,
 }
@@ -43,10 +43,10 @@ pub struct Fetch {
     /// Images of the container store, by name or ID
     #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
-    /// Every image of the container store; one without seals is told, and no error
+    /// All images of the container store; one without seals is reported, and not an error
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
-    /// Look into this repository [default: those that the image's names are of]
+    /// Look in this repository [default: those of the image's names]
     #[arg(long, value_name = "docker://HOST/NAME")]
     pub from: Vec<Reference>,
     /// Print JSON
@@ -62,16 +62,16 @@ pub struct Fetch {
 pub struct Pull {
     /// The image
     pub image: Reference,
-    /// Its name in the vault [default: HOST/NAME:TAG of a registry; of a layout its tag, or the directory's name for `latest`]
+    /// Name in the vault [default: HOST/NAME:TAG for a registry; for a layout the tag, or the directory's name if that is `latest`]
     #[arg(long)]
     pub name: Option<String>,
-    /// Import nothing that has no valid seal; what --trust asks for as well, in a word
+    /// Refuse an image without a valid seal; implied by --trust
     #[arg(long, requires = "trust")]
     pub require_signature: bool,
     /// Whom to trust
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Digest algorithm of the objects [default: that of the seals, else sha512]
+    /// Digest algorithm of the objects [default: that of its seals, or sha512]
     #[arg(long)]
     pub algorithm: Option<Algorithm>,
     /// The instance of a multi-platform image [default: this host's]
@@ -90,9 +90,9 @@ pub struct Pull {
 pub struct Push {
     /// The image
     pub image: Reference,
-    /// `docker://HOST/NAME[:TAG]`, or a layout, `oci:DIR[:TAG]`, which is made if it is missing
+    /// `docker://HOST/NAME[:TAG]`, or a layout, `oci:DIR[:TAG]`, which is created if missing
     pub to: Reference,
-    /// With its seals
+    /// Push its seals too
     #[arg(long)]
     pub signatures: bool,
     /// Print JSON
@@ -108,7 +108,7 @@ pub struct Push {
 pub struct ExportSignatures {
     /// The image
     pub image: Reference,
-    /// docker://HOST/NAME, or a layout, oci:DIR, which is made if it is missing
+    /// docker://HOST/NAME, or a layout, oci:DIR, which is created if missing
     pub to: Reference,
     /// Print JSON
     #[arg(long)]

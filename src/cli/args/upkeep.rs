@@ -39,14 +39,14 @@ pub struct Untag {
 
 /// `layerseal gc`
 ///
-/// Kept are images that have a name in the vault, images that containers-storage has, and what is
-/// mounted. Where anything that tells so cannot be read, nothing is removed.
+/// Keeps images that have a name in the vault, images in containers-storage, and what is mounted. Removes nothing if
+/// it cannot read which these are.
 #[derive(Debug, Group)]
 pub struct Gc {
-    /// Remove nothing, and say what would be
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Keep the images of this container store too [default: the one around the vault, and those of storage.conf]
+    /// Also keep the images of this container store [default: the one that contains the vault, and those of storage.conf]
     #[arg(long, value_name = "DIR")]
     pub store: Vec<PathBuf>,
     /// Print JSON
@@ -59,8 +59,8 @@ pub struct Gc {
 pub struct Fsck {
     /// Images in the vault [default: all]
     pub images: Vec<Reference>,
-    /// Make damaged files again from the layers; fetch layers that are damaged or missing from where the
-    /// image came from; remove files that cannot be made again
+    /// Recreate damaged files from the layers; fetch damaged or missing layers from where the image came from; remove
+    /// files that cannot be recreated
     #[arg(long)]
     pub repair: bool,
     /// Print JSON

@@ -51,7 +51,7 @@ fn of_crio(crio: &CriO) -> Vec<Check> {
             "CRI-O's runtime",
             State::Optional,
             format!("{}, which is not layerseal", crio.default_runtime),
-            "contrib/crio has the handler; README, \"With CRI-O\", says why it is better than a mount_program",
+            "contrib/crio has the handler; docs/kubernetes.md says why it is better than a mount_program",
         ),
     });
     let program = crio.mount_program.clone().or_else(mount_program);

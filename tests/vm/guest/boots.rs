@@ -137,7 +137,7 @@ fn starts(disk: &Disk, what: &str) {
 #[test]
 fn l04_what_is_in_the_vault_survives_every_reboot() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     for (what, disk) in disks() {
         let before = complaints();
@@ -246,7 +246,7 @@ fn as_older_versions_did(bench: &Bench, object: &Path, signature: &[u8]) {
 #[test]
 fn l04_what_an_older_version_lost_is_told_and_made_again() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let (what, disk) = disks().remove(0);
     let sealed = crate::Sealed::in_bench(disk.bench());
@@ -260,8 +260,7 @@ fn l04_what_an_older_version_lost_is_told_and_made_again() {
         merged.file_name().unwrap(),
     );
     if !verity::is_lost(&path.unwrap()).unwrap() {
-        println!("SKIPPED what an older version lost: this kernel has lost nothing");
-        return;
+        support::skip!("what an older version lost: this kernel has lost nothing");
     }
     // All that looks at it does so without opening it, and the filesystem goes on.
     let doctor = sealed.bench.run(&["doctor"]);
@@ -313,7 +312,7 @@ impl Drop for Clock {
 #[test]
 fn l05_the_clock_is_a_year_back_or_ten_years_ahead() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = crate::Sealed::new();
     let bench = &sealed.bench;
@@ -338,7 +337,7 @@ fn l05_the_clock_is_a_year_back_or_ten_years_ahead() {
 fn x10_room_for_trees_is_looked_for_before_the_first_is_made() {
     const NAME: &str = "registry.example.com/acme/large";
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk =
         Disk::formatted(96, &["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-O", "verity"], "loop");

@@ -41,7 +41,7 @@ fn a_sealed_image_mounts_verified() {
 #[test]
 fn i04_what_a_killed_mount_left_is_swept_up() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     // As a process that was killed between attaching the EROFS and making the overlay leaves it.
     let stale = std::path::Path::new("/run/layerseal/private.4194303.x");
@@ -62,7 +62,7 @@ fn i04_what_a_killed_mount_left_is_swept_up() {
 #[test]
 fn i09_stack_and_rootfs_are_the_same_under_verity() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     sealed.mount().ok();
@@ -80,7 +80,7 @@ fn i09_stack_and_rootfs_are_the_same_under_verity() {
 #[test]
 fn the_second_mount_reads_no_layer() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     // Without the layers' blobs the image still mounts: what was checked once is measured, not read.
@@ -95,7 +95,7 @@ fn the_second_mount_reads_no_layer() {
 #[test]
 fn a_container_writes_to_its_upper_directory() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     for dir in ["upper", "work"] {
@@ -113,7 +113,7 @@ fn a_container_writes_to_its_upper_directory() {
 #[test]
 fn unsigned_images_mount_only_without_a_demand() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let bench = crate::common::Bench::new();
     crate::common::Layout::new(&bench.path("image"), &crate::common::two_layers());

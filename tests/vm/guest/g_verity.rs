@@ -29,7 +29,7 @@ fn g01_files_without_or_with_other_verity_are_told_apart() {
                 std::process::Command::new("fsverity").arg("enable").arg(&path).args(&options[1..]).status().unwrap();
             assert!(status.success(), "{options:?}");
         }
-        verity::check(&File::open(path).unwrap(), &wanted, name)
+        verity::check(File::open(path).unwrap(), &wanted, name)
     };
     assert_eq!(check("none", &[]).unwrap_err().case(), Case::G01Missing);
     assert_eq!(check("sha256", &["", "--hash-alg=sha256"]).unwrap_err().case(), Case::G01Other);
@@ -79,7 +79,7 @@ fn g02_no_space_for_the_tree() {
 #[test]
 fn g03_another_file_with_verity_is_no_substitute() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     let object = sealed.object(&TOOL);
@@ -99,7 +99,7 @@ fn g03_another_file_with_verity_is_no_substitute() {
 #[test]
 fn g03_another_signed_erofs_is_no_substitute() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     let merged = sealed.rootfs();
@@ -118,7 +118,7 @@ fn g03_another_signed_erofs_is_no_substitute() {
 #[test]
 fn g04_protected_files_cannot_be_written() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     for path in [sealed.object(&TOOL), sealed.rootfs()] {
@@ -131,7 +131,7 @@ fn g04_protected_files_cannot_be_written() {
 #[test]
 fn g06_a_filesystem_without_the_feature_is_named_with_the_remedy() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk = crate::disk::Disk::new(64, false);
     let bench = disk.bench();
@@ -147,7 +147,7 @@ fn g06_a_filesystem_without_the_feature_is_named_with_the_remedy() {
 #[test]
 fn g07_an_import_that_was_cut_off_is_completed_or_refused() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     std::fs::remove_dir_all(sealed.bench.vault().join("prepared")).unwrap();
@@ -172,7 +172,7 @@ fn g07_an_import_that_was_cut_off_is_completed_or_refused() {
 #[test]
 fn i02_objects_without_verity_or_missing_cannot_be_opened() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     let object = sealed.object(&TOOL);

@@ -2,20 +2,8 @@
 //! and sysctls are the whole machine's.
 #![allow(missing_docs)]
 
-#[path = "../../common/mod.rs"]
-mod common;
-#[path = "../../common/tree.rs"]
-mod tree;
-
-#[path = "../../start/host.rs"]
-#[allow(dead_code)]
-mod host;
-#[path = "../../start/sandbox.rs"]
-mod sandbox;
-
 mod boots;
 mod corpus;
-mod disk;
 mod enforce;
 mod g_verity;
 mod house;
@@ -28,12 +16,13 @@ mod tamper;
 mod token;
 
 use std::path::PathBuf;
+use support::{common, disk, host, tree};
 
 use common::{Bench, Run, two_layers};
 
 /// A sealed and pulled image, and a directory to mount it on.
-pub struct Sealed {
-    pub bench: Bench,
+struct Sealed {
+    bench: Bench,
 }
 
 impl Sealed {

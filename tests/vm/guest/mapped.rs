@@ -54,7 +54,7 @@ fn as_container(sealed: &Sealed, script: &str) -> Output {
 #[test]
 fn a13_m03_mapped_volatile_and_verified() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk = Disk::new(64, true);
     let sealed = Sealed::in_bench(disk.bench());
@@ -97,13 +97,12 @@ fn a13_m03_mapped_volatile_and_verified() {
 #[test]
 fn i08_at_no_moment_does_another_mount_namespace_see_the_erofs() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     let image = prepared(&sealed);
     // /, and with it /run, is shared in the VM; the peer gets what is shared with it.
-    let mut peer = Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "600"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut peer = support::peer();
     let stop = AtomicBool::new(false);
     let (mut looked, mut targets) = (0, 0);
     std::thread::scope(|scope| {

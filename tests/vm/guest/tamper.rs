@@ -6,7 +6,7 @@ use crate::{Sealed, TOOL, errno, new_enough};
 #[test]
 fn g05_a_changed_block_of_an_object_gives_eio_and_nothing_else() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk = Disk::new(64, true);
     let sealed = Sealed::in_bench(disk.bench());
@@ -26,7 +26,7 @@ fn g05_a_changed_block_of_an_object_gives_eio_and_nothing_else() {
 #[test]
 fn g05_a_changed_first_block_of_the_erofs_is_not_mounted() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk = Disk::new(64, true);
     let sealed = Sealed::in_bench(disk.bench());
@@ -42,7 +42,7 @@ fn g05_a_changed_first_block_of_the_erofs_is_not_mounted() {
 #[test]
 fn g05_a_changed_later_block_of_the_erofs_gives_eio() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let disk = Disk::new(64, true);
     // Enough files for several blocks of metadata.
@@ -79,7 +79,7 @@ fn g05_a_changed_later_block_of_the_erofs_gives_eio() {
 #[test]
 fn j01_the_measured_descriptor_is_what_is_mounted() {
     if !new_enough() {
-        return;
+        support::skip!("needs Linux 6.12");
     }
     let sealed = Sealed::new();
     let merged = sealed.rootfs();

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use crate::{common, scratch};
+use crate::common;
+use crate::podman::scratch;
 
 /// The first process of the namespaces. It says which process it is out here, and then waits for its
 /// standard input to end; the kernel kills what is left when it ends. `cat` in the foreground lets

@@ -27,8 +27,7 @@ impl Disk {
 
     /// What the command makes of it, mounted with these options.
     pub fn formatted(megabytes: u32, command: &[&str], options: &'static str) -> Self {
-        let base = std::env::var_os("LAYERSEAL_TEST_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
-        let dir = tempfile::tempdir_in(base).unwrap();
+        let dir = tempfile::tempdir_in(crate::scratch_dir()).unwrap();
         let disk = Self { dir, options };
         std::fs::File::create(disk.image()).unwrap().set_len(u64::from(megabytes) << 20).unwrap();
         run(Command::new(command[0]).args(&command[1..]).arg(disk.image()));
@@ -66,7 +65,6 @@ impl Disk {
     }
 
     /// The same while it is mounted; nothing of it stays in memory. For the tests with podman.
-    #[allow(dead_code)]
     pub fn flip_mounted(&self, file: &Path, block: u64) {
         run(&mut Command::new("sync"));
         self.change(file, block);

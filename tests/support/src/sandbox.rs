@@ -56,8 +56,7 @@ impl Sandbox {
         if line.trim() == "ready" {
             return Some(sandbox);
         }
-        println!("SKIPPED the program in a mount namespace of its own: needs root, tmpfs and overlay");
-        None
+        crate::skip!("the program in a mount namespace of its own: needs root, tmpfs and overlay")
     }
 
     /// A path as the namespace sees it.

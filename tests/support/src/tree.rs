@@ -77,7 +77,6 @@ fn xattrs(path: &Path) -> String {
 }
 
 /// Every path of the tree as bytes, for a quick look.
-#[allow(dead_code)]
 pub fn has(root: &Path, path: &str) -> bool {
     root.join(std::ffi::OsStr::from_bytes(path.as_bytes())).symlink_metadata().is_ok()
 }

@@ -11,17 +11,17 @@ use crate::common::{Bench, Run};
 /// Where `tools.sh` puts them; `None`, with a line that says so, where it did not.
 pub fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
-    TOOLS
+    let tools = TOOLS
         .get_or_init(|| {
-            let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-            let dir = std::env::var_os("LAYERSEAL_TOOLS_DIR").map_or_else(|| top.join("target/tools"), PathBuf::from);
-            let there = dir.join("ferro-oci-server/recipe").exists();
-            if !there {
-                println!("SKIPPED seals through registries: no {}; run tests/registry/tools.sh", dir.display());
-            }
-            there.then_some(dir)
+            let dir = std::env::var_os("LAYERSEAL_TOOLS_DIR")
+                .map_or_else(|| crate::top().join("target/tools"), PathBuf::from);
+            dir.join("ferro-oci-server/recipe").exists().then_some(dir)
         })
-        .as_deref()
+        .as_deref();
+    if tools.is_none() {
+        crate::skip!("registries: not there; run tests/registry/tools.sh");
+    }
+    tools
 }
 
 /// A registry, and the skopeo that is asked to talk to it.
@@ -106,8 +106,8 @@ fn answers(port: u16) {
 
 /// A directory for a registry's blobs, removed by the next run.
 fn storage(name: &str) -> PathBuf {
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+    let base = crate::scratch_dir();
+    for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
         let file = entry.file_name().into_string().unwrap_or_default();
         let owner = file.strip_prefix("registry.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {

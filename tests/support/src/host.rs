@@ -118,8 +118,7 @@ pub fn copy_into_store(bench: &Bench, layout: &str, name: &str) -> bool {
             panic!("skopeo: {}", String::from_utf8_lossy(&output.stderr))
         }
         other => {
-            println!("SKIPPED the program against a container store: needs root and skopeo: {other:?}");
-            false
+            crate::skip!("the program against a container store: needs root and skopeo: {other:?}")
         }
     }
 }
@@ -127,7 +126,7 @@ pub fn copy_into_store(bench: &Bench, layout: &str, name: &str) -> bool {
 impl Host {
     /// A host with this policy, whose store has the three images and the seals of two.
     pub fn new(policy: &str) -> Option<Self> {
-        let template = template()?;
+        let Some(template) = template() else { crate::skip!("needs root and skopeo") };
         let bench = Bench::new();
         let copied = Command::new("cp").arg("-a").arg("--").arg(template.join(".")).arg(bench.dir.path()).status();
         assert!(copied.unwrap().success());
@@ -143,9 +142,9 @@ impl Host {
 
     /// A host without a vault whose files are those of `bench`, with the seals of [`APP`] and [`TWIN`] in the layouts
     /// `app` and `twin` beside the store.
-    #[allow(dead_code)] // in the VM
     pub fn bare_in(bench: Bench, policy: &str) -> Option<Self> {
-        let copied = Command::new("cp").arg("-a").arg("--").arg(template()?.join(".")).arg(bench.dir.path()).status();
+        let Some(template) = template() else { crate::skip!("needs root and skopeo") };
+        let copied = Command::new("cp").arg("-a").arg("--").arg(template.join(".")).arg(bench.dir.path()).status();
         assert!(copied.unwrap().success());
         std::fs::remove_dir_all(bench.path("graph/layerseal")).unwrap();
         Self::in_bench(bench, policy)
@@ -402,7 +401,5 @@ pub fn random_id(seed: &str) -> String {
 }
 
 pub fn binary() -> &'static str {
-    static BINARY: OnceLock<String> = OnceLock::new();
-    // In the VM the binary lies beside the test.
-    BINARY.get_or_init(|| std::env::var("LAYERSEAL_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_layerseal").to_owned()))
+    crate::binary().to_str().unwrap()
 }

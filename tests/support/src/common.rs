@@ -1,5 +1,4 @@
 //! What the tests share: the binary, images made entry by entry, keys, vectors.
-#![allow(dead_code, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -17,14 +16,12 @@ use tempfile::TempDir;
 
 /// Where the vectors are, or `None` with a line that says what is skipped.
 pub fn vectors(what: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("LAYERSEAL_VECTORS")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"));
+    let dir =
+        std::env::var_os("LAYERSEAL_VECTORS").map(PathBuf::from).unwrap_or_else(|| crate::top().join("tests/vectors"));
     if dir.join("merged-digests.tsv").exists() {
         return Some(dir);
     }
-    println!("SKIPPED {what}: no vectors in {}; set LAYERSEAL_VECTORS", dir.display());
-    None
+    crate::skip!("{what}: no vectors in {}; set LAYERSEAL_VECTORS", dir.display())
 }
 
 /// A run of the binary.
@@ -72,11 +69,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        // On a real filesystem: EROFS cannot be mounted from files on tmpfs. The VM says where that is.
-        let base = std::env::var_os("LAYERSEAL_TEST_DIR")
-            .map(PathBuf::from)
-            .unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-        Self { dir: tempfile::Builder::new().prefix("t.").tempdir_in(base).unwrap() }
+        Self { dir: tempfile::Builder::new().prefix("t.").tempdir_in(crate::scratch_dir()).unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -152,13 +145,7 @@ pub fn walk(dir: &Path, each: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// The binary under test.
-pub fn binary() -> PathBuf {
-    // In the VM the binary lies beside the test.
-    std::env::var_os("LAYERSEAL_BIN")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_layerseal")))
-}
+pub use crate::binary;
 
 /// A key with a self-signed certificate.
 pub struct Signer {

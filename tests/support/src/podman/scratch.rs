@@ -19,9 +19,7 @@ done
 pub fn base() -> &'static Path {
     static BASE: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (path, _) = BASE.get_or_init(|| {
-        let parent = std::env::var_os("LAYERSEAL_TEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-        let path = tempfile::Builder::new().prefix("podman.").tempdir_in(parent).unwrap().keep();
+        let path = tempfile::Builder::new().prefix("podman.").tempdir_in(crate::scratch_dir()).unwrap().keep();
         let mut janitor = Command::new("setsid");
         janitor.args(["sh", "-c", JANITOR, "janitor"]).arg(&path).stdin(Stdio::piped());
         let child = janitor.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
