@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Left to right.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "sha_lanes",
     "report",
     "digest",
@@ -25,6 +25,7 @@ const ROOMS: [&str; 21] = [
     "mount",
     "start",
     "hook",
+    "ops",
     "cli",
     "bin",
 ];
