@@ -37,7 +37,8 @@
 //! | [`mod@mount`] | the mount |
 //! | [`start`] | a runtime's call, from its first word to the mount |
 //! | [`hook`] | OCI hooks: a container's root, before it is started |
-//! | [`cli`] | the command line |
+//! | [`ops`] | what the verbs do: requests in, results out |
+//! | [`cli`] | the command line: words in, lines out |
 #![deny(missing_docs)]
 
 pub mod cli;
@@ -49,6 +50,7 @@ pub mod image;
 pub mod invoke;
 pub mod mount;
 pub mod oci;
+pub mod ops;
 pub mod pki;
 pub mod policy;
 pub mod prepare;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Left to right.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "sha_lanes",
     "report",
     "digest",
@@ -25,6 +25,7 @@ const ROOMS: [&str; 21] = [
     "mount",
     "start",
     "hook",
+    "ops",
     "cli",
     "bin",
 ];
@@ -113,7 +114,7 @@ fn the_network_is_in_one_room() {
 }
 
 /// Pairs that import each other still. An entry that is no longer true is an error as well.
-const OPEN: [&str; 0] = [];
+const OPEN: [&str; 1] = ["hook/filled and hook/refused"];
 
 /// A module: its path, `["image", "layer"]`, and the code of its file without comments and tests.
 type Modules = BTreeMap<Vec<String>, String>;

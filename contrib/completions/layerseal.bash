@@ -281,7 +281,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__attach)
-            opts="-v -h --signatures --format --trust --output --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --signatures --format --trust --output --platform --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -403,7 +403,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__export__subcmd__signatures)
-            opts="-v -h --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1239,7 +1239,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__keyring__subcmd__add__subcmd__cert)
-            opts="-v -h --vault --verbose --help"
+            opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1345,7 +1345,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__keyring__subcmd__restrict)
-            opts="-v -h --vault --verbose --help"
+            opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1363,7 +1363,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__mount)
-            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --merged --algorithm --verity --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --merged --algorithm --verity --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1541,7 +1541,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__pull)
-            opts="-v -h --name --require-signature --trust --binding --identity --dates --seal --algorithm --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --name --require-signature --trust --binding --identity --dates --seal --algorithm --platform --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1603,7 +1603,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__push)
-            opts="-v -h --signatures --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --signatures --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1651,7 +1651,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__seal)
-            opts="-v -h --algorithm --inline --platform --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --algorithm --inline --platform --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1689,7 +1689,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__sign)
-            opts="-v -h --cert --key --passphrase-file --algorithm --identity --sequence --format --inline --embed-cert --platform --output --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --cert --key --passphrase-file --algorithm --identity --sequence --format --inline --embed-cert --platform --output --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1773,7 +1773,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__tag)
-            opts="-v -h --vault --verbose --help"
+            opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1791,7 +1791,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__umount)
-            opts="-v -h --vault --verbose --help"
+            opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1809,7 +1809,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__untag)
-            opts="-v -h --vault --verbose --help"
+            opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

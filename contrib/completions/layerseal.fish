@@ -69,6 +69,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l authfile -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l require-signature -d 'Refuse an image without a valid seal; implied by --trust'
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l algorithm -d 'Digest algorithm' -r
@@ -79,6 +80,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l authfile -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l inline -d 'Write the digests of config, layers and trees into annotations of the manifest instead'
+complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand seal" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert -d 'The signer\'s certificate, PEM or DER' -r -F
@@ -99,6 +101,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l cert-dir -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l inline -d 'Write the seal into the image\'s own manifest, which makes a new image with the same tag; for layouts only'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l embed-cert -d 'Put the certificate into the signatures, for hosts that trust its issuer (trust.d/STORE/ca/); the kernel does not use it'
+complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand sign" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand digest" -l directory -d 'Print the merged digest of the files in this directory, instead of an image\'s' -r -F
@@ -127,6 +130,7 @@ false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l authfile -d 'File with credentials [default: see containers-auth.json(5)]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
@@ -186,9 +190,11 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l vault -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l require-signature -d 'Refuse an image without a valid seal; implied by --trust'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l stack -d 'Stack the layers\' EROFS images instead of mounting one for all; shows the same files'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l merged -d 'Mount composefs\' canonical tree, for hosts that boot from an image: the root has the metadata of /usr, /run is empty, and capabilities are the only extended attributes'
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand umount" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand status" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
@@ -201,6 +207,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l authfile -d
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l signatures -d 'Push its seals too'
+complete -c layerseal -n "__fish_layerseal_using_subcommand push" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand push" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l tls-verify -d 'Require TLS and a trusted certificate [default: true, unless registries.conf says insecure]' -r -f -a "true\t''
@@ -208,6 +215,7 @@ false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l authfile -d 'File with credentials [default: see containers-auth.json(5)]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand export-signatures" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand inspect" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
@@ -224,9 +232,11 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand images" -l json -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand images" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand images" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand tag" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand untag" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand gc" -l store -d 'Also keep the images of this container store [default: the one that contains the vault, and those of storage.conf]' -r -F
@@ -252,6 +262,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __f
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "restrict" -d 'Accept no more certificates until the next boot'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and not __fish_seen_subcommand_from add-cert list restrict help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from add-cert" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
@@ -259,6 +270,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from restrict" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand keyring; and __fish_seen_subcommand_from help" -f -a "add-cert" -d 'Add certificates'

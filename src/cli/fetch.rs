@@ -1,61 +1,89 @@
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use crate::cli::args;
-use crate::cli::home::Home;
-use crate::cli::stored::Chosen;
-use crate::cli::{output, progress};
+use crate::cli::{args, json, output};
 use crate::digest::BlobDigest;
-use crate::fetch::Session;
-use crate::identify::ClaimedImage;
-use crate::oci::{Reference, Repository};
-use crate::report::{Case, Refusal, Result};
-use crate::start::{fetch_seals, repositories, vault_of};
+use crate::ops::{Choice, Context, FetchRequest, Outcome, PrepareRequest, Readiness, fetch_seals, prepare};
+use crate::policy::Mode;
+use crate::report::{Refusal, Result};
 
 /// `layerseal fetch`
-pub(super) fn run(home: &Home, args: &args::Fetch) -> anyhow::Result<ExitCode> {
-    let from = args.from.iter().map(repository).collect::<Result<Vec<_>>>()?;
-    let images = Chosen::new(home, &args.images, args.all, args.json)?;
-    let session = home.session()?;
-    let work = |image: &ClaimedImage, name: &str| {
-        let spinner = progress::spinner(format!("looking for seals of {name}"));
-        let seals = one(image, &from, &session);
-        spinner.finish_and_clear();
-        seals
-    };
-    let tell =
-        |name: &str, seals: &Seals| format!("{name} {} seal{}", seals.len(), if seals.len() == 1 { "" } else { "s" });
-    Ok(images.each(work, tell, more))
+pub(super) fn run(context: &Context, args: args::Fetch) -> Result<ExitCode> {
+    let request = FetchRequest { images: choice(args.images, args.all), from: args.from };
+    let mut images = Vec::new();
+    let refused = fetch_seals(context, &request, &mut |outcome| match &outcome.result {
+        _ if args.json => images.push(fetched(&outcome)),
+        Ok(seals) => {
+            let s = if seals.len() == 1 { "" } else { "s" };
+            output::line(format!("{} {} seal{s}", outcome.name(), seals.len()));
+        }
+        Err(refusal) => output::error_line(refusal),
+    })?;
+    if args.json {
+        output::document(json::Fetched { images });
+    }
+    Ok(code(refused))
 }
 
-type Seals = Vec<BlobDigest>;
+/// `layerseal prepare`
+pub(super) fn prepared(context: &Context, args: args::Prepare) -> Result<ExitCode> {
+    let request =
+        PrepareRequest { images: choice(args.images, args.all), seals: args.seal, seals_only: args.seals_only };
+    let mut images = Vec::new();
+    let refused = prepare(context, &request, &mut |outcome| match &outcome.result {
+        _ if args.json => images.push(readiness(&outcome)),
+        Ok(ready) => output::line(tell(outcome.name(), ready)),
+        Err(refusal) => output::error_line(refusal),
+    })?;
+    if args.json {
+        output::document(json::Prepared { images });
+    }
+    Ok(code(refused))
+}
 
-fn repository(reference: &Reference) -> Result<Repository> {
-    match reference {
-        Reference::Registry { repository, .. } => Ok(repository.clone()),
-        other => Err(Refusal::new(Case::Usage, other.to_string(), "--from takes docker://HOST/NAME")),
+fn choice(names: Vec<String>, all: bool) -> Choice {
+    if all { Choice::All } else { Choice::Named(names) }
+}
+
+fn code(refused: Option<Refusal>) -> ExitCode {
+    refused.map_or(ExitCode::SUCCESS, |refusal| ExitCode::from(refusal.case().class().exit_code()))
+}
+
+fn fetched(outcome: &Outcome<'_, Vec<BlobDigest>>) -> json::FetchedImage {
+    json::FetchedImage {
+        id: outcome.stored.id.clone(),
+        names: outcome.stored.names.clone(),
+        seals: outcome.result.iter().flatten().map(ToString::to_string).collect(),
+        error: outcome.result.as_ref().err().map(Into::into),
     }
 }
 
-/// The seals of all images that the layers may be.
-fn one(image: &ClaimedImage, from: &[Repository], session: &Session) -> Result<Seals> {
-    let vault = vault_of(&image.root)?;
-    let _lock = vault.shared()?;
-    let mut seals = Vec::new();
-    for candidate in &image.images {
-        let named = repositories(&candidate.names);
-        let places = if from.is_empty() { &named } else { from };
-        seals.extend(fetch_seals(&vault, candidate, places, session)?);
-    }
-    let name = image.images.first().and_then(|c| c.names.first());
-    match seals.is_empty() {
-        true => Err(Refusal::new(Case::C07NoSeal, name.map_or_else(String::new, |n| format!("image {n}")), "")),
-        false => Ok(seals),
+fn tell(name: &str, outcome: &Readiness) -> String {
+    match outcome {
+        Readiness::Off => format!("{name} not looked at (mode off)"),
+        Readiness::SealsOnly => format!("{name} has its seals"),
+        Readiness::Ready(p) => match (&p.would_refuse, &p.signer) {
+            (Some(refusal), _) => format!("{name} ready, would be refused: {refusal}"),
+            (None, Some(signer)) => format!("{name} ready, sealed by {}", signer.subject),
+            (None, None) => format!("{name} ready, not sealed"),
+        },
     }
 }
 
-fn more(result: &Result<Seals>) -> Value {
-    let seals: Vec<String> = result.iter().flatten().map(ToString::to_string).collect();
-    json!({ "seals": seals, "error": result.as_ref().err().map(output::refusal) })
+fn readiness(outcome: &Outcome<'_, Readiness>) -> json::PreparedImage {
+    let ready = if let Ok(Readiness::Ready(prepared)) = &outcome.result { Some(prepared) } else { None };
+    json::PreparedImage {
+        id: outcome.stored.id.clone(),
+        names: outcome.stored.names.clone(),
+        mode: match &outcome.result {
+            Ok(Readiness::Off) => Some(Mode::Off),
+            _ => ready.map(|p| p.decision.mode),
+        },
+        ready: ready.is_some(),
+        manifest: ready.map(|p| p.manifest.to_string()),
+        seal: ready.and_then(|p| p.seal).map(|seal| seal.to_string()),
+        signed_manifest: ready.and_then(|p| p.signed_manifest).map(|digest| digest.to_string()),
+        signer: ready.and_then(|p| p.signer.as_ref()).map(|signer| signer.subject.clone()),
+        would_refuse: ready.and_then(|p| p.would_refuse.as_ref()).map(Into::into),
+        error: outcome.result.as_ref().err().map(Into::into),
+    }
 }

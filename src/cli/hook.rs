@@ -1,7 +1,6 @@
 use std::ffi::OsString;
 
-use crate::cli::args;
-use crate::cli::output;
+use crate::cli::{args, json, output};
 use crate::hook::{self, Stage};
 use crate::report::journal::Decision;
 use crate::report::{Case, Refusal, Result};
@@ -28,8 +27,18 @@ pub(super) fn explain(args: &args::Explain) -> Result<()> {
         Refusal::new(Case::Usage, code.as_str(), "it is neither an exit code of a hook nor the ID of a case")
     })?;
     if args.json {
-        let value = serde_json::to_value(&explained).map_err(|e| Refusal::io("explain", e))?;
-        output::document(&value);
+        let case = |case: &hook::CaseExplanation| json::ExplainedCase {
+            id: case.id.to_owned(),
+            what: case.what.to_owned(),
+            remedy: case.remedy.to_owned(),
+        };
+        output::document(json::Explanation {
+            code: explained.code,
+            what: explained.what.to_owned(),
+            cases: explained.cases.iter().map(case).collect(),
+            last: explained.last.into_iter().map(Into::into).collect(),
+            journal: explained.journal,
+        });
         return Ok(());
     }
     output::line(format!("exit code {}: {}", explained.code, explained.what));
@@ -58,7 +67,7 @@ pub(super) fn explain(args: &args::Explain) -> Result<()> {
 fn last(json: bool) -> Result<()> {
     let [refused, audit] = [Decision::Refused, Decision::Audit].map(hook::last_of);
     if json {
-        output::document(&serde_json::json!({"refused": refused, "audit": audit}));
+        output::document(json::LastCalls { refused: refused.map(Into::into), audit: audit.map(Into::into) });
         return Ok(());
     }
     if refused.is_none() && audit.is_none() {
@@ -87,4 +96,17 @@ fn show(called: &hook::Called) {
 
 fn past(decision: &str) -> &str {
     if decision == "audit" { "let pass by audit" } else { decision }
+}
+
+impl From<hook::Called> for json::HookCall {
+    fn from(called: hook::Called) -> Self {
+        Self {
+            time: called.time,
+            container: called.container,
+            manager: called.manager,
+            decision: called.decision,
+            case: called.case,
+            message: called.message,
+        }
+    }
 }

@@ -1,152 +1,142 @@
-use serde_json::{Value, json};
-
-use crate::cli::args;
-use crate::cli::home::Home;
-use crate::cli::output;
-use crate::digest::BlobDigest;
-use crate::seal::{Binding, Bytes, Parsed, Seal, claims, label, parse, parse_inline};
+use crate::cli::{args, json, output};
+use crate::ops::{Context, Inspected, InspectedSeal, SealKind, inspect};
+use crate::report::{Refusal, Result};
+use crate::seal::{Binding, Bytes, Seal};
 
 /// `layerseal inspect`: what is there, none of it verified.
-pub(super) fn run(home: &Home, args: &args::Inspect) -> anyhow::Result<()> {
-    let located = home.locate(&args.image, args.platform.as_ref())?;
-    let image = &located.image;
-    let mut seals = Vec::new();
-    match parse_inline(image, &home.budget) {
-        Ok(None) => {}
-        Ok(Some(seal)) => seals.push(describe(&seal, home)),
-        Err(refusal) => seals.push(json!({"origin": "inline", "error": output::refusal(&refusal)})),
-    }
-    for digest in located.seals(&home.budget)? {
-        let parsed = located
-            .store()
-            .read(&digest, None, home.budget.manifest)
-            .and_then(|raw| parse(&raw, &digest, image, &home.budget));
-        seals.push(match parsed {
-            Ok(Parsed::Seal(seal)) => describe(&seal, home),
-            Ok(Parsed::Other(kind)) => json!({"origin": digest.to_string(), "artifact_type": kind}),
-            Err(refusal) => json!({"origin": digest.to_string(), "error": output::refusal(&refusal)}),
-        });
-    }
-    let claimed = claims(image)?;
-    let layers: Vec<Value> = image
-        .layers
-        .iter()
-        .zip(&claimed)
-        .map(|(l, c)| {
-            json!({
-                "digest": l.digest.to_string(),
-                "size": l.size,
-                "diff_id": l.diff_id.to_string(),
-                "claims": c.iter().map(|d| format!("{}:{d}", d.algorithm())).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let document = json!({
-        "image": image.digest.to_string(),
-        "media_type": image.media_type,
-        "config": image.config_digest.to_string(),
-        "layers": layers,
-        "label": label(image).map(|d| format!("{}:{d}", d.algorithm())),
-        "seals": seals,
-    });
-    if args.json {
-        output::document(&document);
-    } else {
-        print(&document);
+pub(super) fn run(context: &Context, args: &args::Inspect) -> Result<()> {
+    let inspected = inspect(context, &args.image, args.platform.as_ref())?;
+    let document = document(&inspected);
+    match args.json {
+        true => output::document(document),
+        false => print(&document),
     }
     Ok(())
 }
 
-fn describe(seal: &Seal, home: &Home) -> Value {
-    let signatures: Vec<Value> = seal
-        .signatures
-        .iter()
-        .map(|s| {
-            let size = match &s.der {
-                Some(Bytes::Blob { size, .. }) => Some(*size),
-                Some(Bytes::Here(der)) => Some(der.len() as u64),
-                None => None,
-            };
-            json!({"role": s.role.to_string(), "digest": s.digest.to_hex(), "signature_size": size})
-        })
-        .collect();
-    let erofs: Vec<Value> = seal
-        .erofs
-        .iter()
-        .map(|e| json!({"role": e.role.to_string(), "digest": e.digest.to_hex(), "size": e.size}))
-        .collect();
-    let binding = seal.binding.as_ref().map(|(text, _)| match Binding::parse(text, &home.budget) {
-        Ok(b) => json!({"identities": b.identities, "sequence": b.sequence, "subject": b.subject.map(|d: BlobDigest| d.to_string()), "digests": digests(&b)}),
-        Err(refusal) => json!({"error": output::refusal(&refusal)}),
-    });
-    json!({
-        "origin": seal.origin,
-        "dialect": seal.dialect.to_string(),
-        "algorithm": seal.algorithm.name(),
-        "erofs": erofs,
-        "signatures": signatures,
-        "binding": binding,
-    })
+fn document(inspected: &Inspected) -> json::Inspected {
+    let image = &inspected.image;
+    let layer = |(layer, claims): (&crate::oci::Layer, &Vec<_>)| json::InspectedLayer {
+        digest: layer.digest.to_string(),
+        size: layer.size,
+        diff_id: layer.diff_id.to_string(),
+        claims: claims.iter().map(with_algorithm).collect(),
+    };
+    json::Inspected {
+        image: image.digest.to_string(),
+        media_type: image.media_type.clone(),
+        config: image.config_digest.to_string(),
+        layers: image.layers.iter().zip(&inspected.claims).map(layer).collect(),
+        label: inspected.label.as_ref().map(with_algorithm),
+        seals: inspected.seals.iter().map(seal).collect(),
+    }
 }
 
-fn print(document: &Value) {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    output::line(format!("image   {}", text(&document["image"])));
-    output::line(format!("config  {}", text(&document["config"])));
-    for (number, layer) in document["layers"].as_array().into_iter().flatten().enumerate() {
-        output::line(format!(
-            "layer {number} {} {}",
-            text(&layer["digest"]),
-            output::bytes(layer["size"].as_u64().unwrap_or(0))
-        ));
+fn with_algorithm(digest: &crate::digest::VerityDigest) -> String {
+    format!("{}:{digest}", digest.algorithm())
+}
+
+fn seal(found: &InspectedSeal) -> json::InspectedSeal {
+    let none = json::InspectedSeal {
+        origin: found.origin.clone(),
+        artifact_type: None,
+        dialect: None,
+        algorithm: None,
+        erofs: Vec::new(),
+        signatures: Vec::new(),
+        binding: None,
+        error: None,
+    };
+    match &found.what {
+        Err(refusal) => json::InspectedSeal { error: Some(refusal.into()), ..none },
+        Ok(SealKind::Other(kind)) => json::InspectedSeal { artifact_type: Some(kind.clone()), ..none },
+        Ok(SealKind::Seal(seal, binding)) => json::InspectedSeal {
+            dialect: Some(seal.dialect.to_string()),
+            algorithm: Some(seal.algorithm.name().to_owned()),
+            erofs: carried(seal),
+            signatures: signatures(seal),
+            binding: binding.as_ref().map(|binding| statement(binding.as_deref())),
+            ..none
+        },
     }
-    if let Some(label) = document["label"].as_str() {
+}
+
+fn carried(seal: &Seal) -> Vec<json::CarriedErofs> {
+    let one = |e: &crate::seal::Erofs| json::CarriedErofs {
+        role: e.role.to_string(),
+        digest: e.digest.to_hex(),
+        size: e.size,
+    };
+    seal.erofs.iter().map(one).collect()
+}
+
+fn signatures(seal: &Seal) -> Vec<json::Signature> {
+    let one = |s: &crate::seal::Signature| json::Signature {
+        role: s.role.to_string(),
+        digest: s.digest.to_hex(),
+        signature_size: s.der.as_ref().map(|der| match der {
+            Bytes::Blob { size, .. } => *size,
+            Bytes::Here(der) => der.len() as u64,
+        }),
+    };
+    seal.signatures.iter().map(one).collect()
+}
+
+fn statement(binding: std::result::Result<&Binding, &Refusal>) -> json::Statement {
+    match binding {
+        Ok(binding) => {
+            // As they are written in a list of what is denied.
+            let (blob, measured) = binding.marks();
+            json::Statement {
+                identities: binding.identities.clone(),
+                sequence: binding.sequence,
+                subject: binding.subject.map(|digest| digest.to_string()),
+                digests: vec![blob.to_string(), with_algorithm(&measured)],
+                error: None,
+            }
+        }
+        Err(refusal) => json::Statement {
+            identities: Vec::new(),
+            sequence: None,
+            subject: None,
+            digests: Vec::new(),
+            error: Some(refusal.into()),
+        },
+    }
+}
+
+fn print(inspected: &json::Inspected) {
+    output::line(format!("image   {}", inspected.image));
+    output::line(format!("config  {}", inspected.config));
+    for (number, layer) in inspected.layers.iter().enumerate() {
+        output::line(format!("layer {number} {} {}", layer.digest, output::bytes(layer.size)));
+    }
+    if let Some(label) = &inspected.label {
         output::line(format!("label   {label} (a claim)"));
     }
-    let seals = document["seals"].as_array().cloned().unwrap_or_default();
-    if seals.is_empty() {
+    if inspected.seals.is_empty() {
         output::line("no seal");
     }
-    for seal in seals {
-        if let Some(message) = seal.pointer("/error/message") {
-            output::line(format!("seal    {}: {}", text(&seal["origin"]), text(message)));
+    for seal in &inspected.seals {
+        if let Some(error) = &seal.error {
+            output::line(format!("seal    {}: {}", seal.origin, error.message));
             continue;
         }
-        output::line(format!(
-            "seal    {} {} {} (not verified)",
-            text(&seal["origin"]),
-            text(&seal["dialect"]),
-            text(&seal["algorithm"])
-        ));
-        let rows: Vec<Vec<String>> = seal["signatures"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|s| {
-                let size = s["signature_size"].as_u64().map_or("not signed".to_owned(), |n| format!("signed, {n} B"));
-                vec![format!("  {}", text(&s["role"])), text(&s["digest"]), size]
-            })
-            .collect();
-        output::table(&rows);
-        if let Some(names) = seal.pointer("/binding/identities").and_then(Value::as_array) {
-            let names: Vec<String> = names.iter().map(text).collect();
-            let sequence = seal
-                .pointer("/binding/sequence")
-                .and_then(Value::as_u64)
-                .map(|n| format!(", sequence {n}"))
-                .unwrap_or_default();
-            output::line(format!(
-                "  binding: {}{sequence}",
-                if names.is_empty() { "any name".to_owned() } else { names.join(", ") }
-            ));
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let (dialect, algorithm) = (or_none(&seal.dialect), or_none(&seal.algorithm));
+        output::line(format!("seal    {} {dialect} {algorithm} (not verified)", seal.origin));
+        let row = |s: &json::Signature| {
+            let size = s.signature_size.map_or("not signed".to_owned(), |n| format!("signed, {n} B"));
+            vec![format!("  {}", s.role), s.digest.clone(), size]
+        };
+        output::table(&seal.signatures.iter().map(row).collect::<Vec<_>>());
+        if let Some(statement) = seal.binding.as_ref().filter(|statement| statement.error.is_none()) {
+            let names =
+                if statement.identities.is_empty() { "any name".into() } else { statement.identities.join(", ") };
+            let sequence = statement.sequence.map(|n| format!(", sequence {n}")).unwrap_or_default();
+            output::line(format!("  binding: {names}{sequence}"));
             // What deny.d/ wants to know: the seal itself can be written in other bytes.
-            output::line(format!("  statement: {}", text(&seal["binding"]["digests"][0])));
+            output::line(format!("  statement: {}", statement.digests[0]));
         }
     }
-}
-
-/// The digests of a statement, as they are written in a list of what is denied.
-fn digests(binding: &Binding) -> [String; 2] {
-    let (blob, measured) = binding.marks();
-    [blob.to_string(), format!("{}:{measured}", measured.algorithm())]
 }

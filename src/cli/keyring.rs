@@ -1,7 +1,4 @@
-use serde_json::json;
-
-use crate::cli::args;
-use crate::cli::output;
+use crate::cli::{args, json, output};
 use crate::pki::{Ownership, TrustStore};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::keyring::VerityKeyring;
@@ -19,9 +16,17 @@ pub(super) fn add(args: &args::AddCert) -> Result<()> {
     // All are read before the first goes in: nothing happens by halves.
     let store = TrustStore::load(&args.certificates, Ownership::Any)?;
     let keyring = keyring()?;
+    let mut certificates = Vec::new();
     for certificate in store.certificates() {
         let serial = keyring.add(certificate.der()).map_err(|r| r.within(certificate.subject()))?;
-        output::line(format!("{serial:x} {} {}", certificate.fingerprint(), certificate.subject()));
+        let (subject, sha256) = (certificate.subject().to_owned(), certificate.fingerprint().to_owned());
+        match args.json {
+            true => certificates.push(json::AddedCertificate { serial, subject, sha256 }),
+            false => output::line(format!("{serial:x} {sha256} {subject}")),
+        }
+    }
+    if args.json {
+        output::document(json::AddedCertificates { certificates });
     }
     Ok(())
 }
@@ -30,8 +35,8 @@ pub(super) fn add(args: &args::AddCert) -> Result<()> {
 pub(super) fn list(args: &args::KeyringList) -> Result<()> {
     let keys = keyring()?.list()?;
     if args.json {
-        let keys: Vec<_> = keys.iter().map(|k| json!({"serial": k.serial, "description": k.description})).collect();
-        output::document(&json!(keys));
+        let keys = keys.into_iter().map(|k| json::KernelKey { serial: k.serial, description: k.description });
+        output::document(json::Keyring { keys: keys.collect() });
         return Ok(());
     }
     keys.iter().for_each(|key| output::line(format!("{:x} {}", key.serial, key.description)));
@@ -39,6 +44,10 @@ pub(super) fn list(args: &args::KeyringList) -> Result<()> {
 }
 
 /// `layerseal keyring restrict`
-pub(super) fn restrict() -> Result<()> {
-    keyring()?.restrict()
+pub(super) fn restrict(args: &args::KeyringRestrict) -> Result<()> {
+    keyring()?.restrict()?;
+    if args.json {
+        output::document(json::RestrictedKeyring { restricted: true });
+    }
+    Ok(())
 }

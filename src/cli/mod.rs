@@ -1,4 +1,5 @@
-//! The command line: one file for each verb, nothing decided here.
+//! The command line: one file for each verb. Words become a request of [`crate::ops`], and what comes back becomes
+//! lines or JSON.
 
 pub mod args;
 mod digest;
@@ -6,24 +7,20 @@ mod doctor;
 mod fetch;
 mod fsck;
 mod gc;
-mod home;
 mod hook;
 mod images;
-mod inline;
 mod inspect;
+pub mod json;
 mod keyring;
 mod mount;
 mod output;
 mod policy;
-mod prepare;
 mod progress;
 mod pull;
 mod push;
 mod runtime;
-mod seal;
+pub mod schema;
 mod sign;
-mod status;
-mod stored;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,7 +30,8 @@ use clap::Parser as _;
 pub use runtime::pass;
 
 use crate::hook::Stage;
-use crate::report::{Class, Refusal};
+use crate::ops::{Context, PushRequest};
+use crate::report::Result;
 use args::{Args, Command, HookCommand, KeyringCommand, PolicyCommand};
 
 /// Runs what the command line asks for, or the mount that a container runtime does.
@@ -72,53 +70,49 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<ExitCode> {
+fn run(args: Args) -> Result<ExitCode> {
     let vault = match &args.command {
         // That the container store cannot be found is one of its answers.
-        Command::Doctor(_) => args.vault.or_else(|| Some(doctor::vault())),
+        Command::Doctor(_) => args.vault.or_else(|| Some(crate::ops::doctor::vault())),
         _ => args.vault,
     };
-    let home = home::Home::new(vault, args.command.registry().options())?;
+    let context = Context::new(vault, args.command.registry().options(), Box::new(progress::Terminal))?;
     match args.command {
-        Command::Pull(a) => pull::run(&home, &a)?,
-        Command::Seal(a) => inline::seal(&home, &a)?,
-        Command::Sign(a) => return sign::run(&home, &a),
-        Command::Digest(a) => digest::run(&home, &a)?,
-        Command::Attach(a) => sign::attach(&home, &a)?,
-        Command::Verify(a) => return verify::run(&home, &a),
-        Command::Fetch(a) => return fetch::run(&home, &a),
-        Command::Prepare(a) => return prepare::run(&home, &a),
-        Command::Mount(a) => mount::run(&home, &a)?,
-        Command::Umount(a) => crate::mount::unmount(&a.target)?,
-        Command::Status(a) => status::run(&a)?,
+        Command::Pull(a) => pull::run(&context, a)?,
+        Command::Seal(a) => sign::seal(&context, a)?,
+        Command::Sign(a) => return sign::run(&context, a),
+        Command::Digest(a) => digest::run(&context, a)?,
+        Command::Attach(a) => sign::attach(&context, a)?,
+        Command::Verify(a) => return verify::run(&context, a),
+        Command::Fetch(a) => return fetch::run(&context, a),
+        Command::Prepare(a) => return fetch::prepared(&context, a),
+        Command::Mount(a) => mount::run(&context, a)?,
+        Command::Umount(a) => mount::unmount(&a)?,
+        Command::Status(a) => mount::status(&a)?,
         Command::Push(a) => {
-            push::run(&home, &a.image, &a.to, push::What { content: true, signatures: a.signatures })?;
+            let request = PushRequest { image: a.image, to: a.to, content: true, signatures: a.signatures };
+            push::run(&context, &request, a.json)?;
         }
         Command::ExportSignatures(a) => {
-            push::run(&home, &a.image, &a.to, push::What { content: false, signatures: true })?;
+            let request = PushRequest { image: a.image, to: a.to, content: false, signatures: true };
+            push::run(&context, &request, a.json)?;
         }
-        Command::Inspect(a) => inspect::run(&home, &a)?,
-        Command::Images(a) => images::list(&home, &a)?,
-        Command::Tag(a) => images::tag(&home, &a)?,
-        Command::Untag(a) => images::untag(&home, &a)?,
-        Command::Gc(a) => gc::run(&home, &a)?,
-        Command::Fsck(a) => return fsck::run(&home, &a),
+        Command::Inspect(a) => inspect::run(&context, &a)?,
+        Command::Images(a) => images::list(&context, &a)?,
+        Command::Tag(a) => images::tag(&context, a)?,
+        Command::Untag(a) => images::untag(&context, a)?,
+        Command::Gc(a) => gc::run(&context, a)?,
+        Command::Fsck(a) => return fsck::run(&context, &a),
         Command::Keyring(KeyringCommand::AddCert(a)) => keyring::add(&a)?,
         Command::Keyring(KeyringCommand::List(a)) => keyring::list(&a)?,
-        Command::Keyring(KeyringCommand::Restrict) => keyring::restrict()?,
+        Command::Keyring(KeyringCommand::Restrict(a)) => keyring::restrict(&a)?,
         Command::Policy(PolicyCommand::Check(a)) => policy::check(&a)?,
         Command::Hook(HookCommand::Explain(a)) => hook::explain(&a)?,
         Command::Hook(HookCommand::CreateRuntime) => return Ok(crate::hook::run(Stage::CreateRuntime)),
         Command::Hook(HookCommand::CreateContainer) => return Ok(crate::hook::run(Stage::CreateContainer)),
         Command::Hook(HookCommand::Precreate) => return Ok(crate::hook::run(Stage::Precreate)),
         Command::Runtime(a) => return Ok(runtime::run(&a.arguments)),
-        Command::Doctor(a) => return doctor::run(&home, &a),
+        Command::Doctor(a) => return Ok(doctor::run(&context, &a)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The exit code for any error.
-fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let class = error.downcast_ref::<Refusal>().map_or(Class::Internal, |r| r.case().class());
-    ExitCode::from(class.exit_code())
 }

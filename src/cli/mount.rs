@@ -1,187 +1,128 @@
-use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
-
 use crate::cli::args::{self, VerityArg};
-use crate::cli::home::{Extra, Home, Located, Place, demands, denied};
-use crate::cli::{output, pull};
-use crate::digest::{Algorithm, BlobDigest};
-use crate::image::Keep;
-use crate::mount::{Kind, Mounted, Record, Upper, keep};
-use crate::oci::{Budget, Reference};
-use crate::prepare::{PreparedImage, Shape, VerityMode, can_enforce, prepare};
-use crate::report::{Case, Class, Refusal, Result};
-use crate::seal::About;
-use crate::sys::mounts::open_target;
-use crate::vault::Vault;
-use crate::verify::{Found, Layers, Question, Rules, VerifiedImage, Wanted, judge, unsigned};
+use crate::cli::{json, output};
+use crate::mount::Record;
+use crate::oci::WrittenFacts;
+use crate::ops::{Context, MountRequest, Mounting, mount};
+use crate::prepare::{Shape, VerityMode};
+use crate::report::Result;
 
 /// `layerseal mount`
-pub(super) fn run(home: &Home, args: &args::Mount) -> anyhow::Result<()> {
-    let shape = match (args.stack, args.merged) {
-        (true, _) => Shape::Stack,
-        (_, true) => Shape::Merged,
-        _ => Shape::Root,
+pub(super) fn run(context: &Context, args: args::Mount) -> Result<()> {
+    let request = MountRequest {
+        target: args.target,
+        upper: args.upper.zip(args.work),
+        shape: match (args.stack, args.merged) {
+            (true, _) => Shape::Stack,
+            (_, true) => Shape::Merged,
+            _ => Shape::Root,
+        },
+        mode: match args.verity {
+            VerityArg::Require => VerityMode::Require,
+            VerityArg::Off => VerityMode::Off,
+        },
+        algorithm: args.algorithm,
+        trust: args.trust.into(),
+        image: args.image,
     };
-    let mode = match args.verity {
-        VerityArg::Require => VerityMode::Require,
-        VerityArg::Off => VerityMode::Off,
-    };
-    let place = place(args)?;
-    let rules = demands(&args.trust)?;
-    if mode == VerityMode::Off {
-        // Loud, and not only where somebody watches.
-        log::warn!(
-            "--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen",
-            args.image,
-            home.vault.display()
-        );
+    let mounting = mount(context, &request)?;
+    if args.json {
+        let mount = match mounting {
+            Mounting::Fresh(record) => Some((*record).into()),
+            Mounting::Standing => None,
+        };
+        output::document(json::Mounted { fresh: mount.is_some(), mount });
+    } else if let Mounting::Standing = mounting {
+        output::note(format!("{} was mounted there already", request.image));
     }
-    if rules.is_none() {
-        log::warn!("nobody vouches for {}: without --trust no seal is looked at", args.image);
+    Ok(())
+}
+
+/// `layerseal umount`
+pub(super) fn unmount(args: &args::Umount) -> Result<()> {
+    crate::mount::unmount(&args.target)?;
+    if args.json {
+        output::document(json::Unmounted { target: args.target.display().to_string() });
     }
-    let verified = verified(home, args, rules.as_ref())?;
-    let vault = home.open_vault()?;
-    let prepared = prepare(&vault, &verified, shape, mode, &home.budget)?;
-    let mounted = crate::mount::mount(&prepared, &place)?;
-    if !mounted.fresh {
-        output::note(format!("{} was mounted there already", args.image));
+    Ok(())
+}
+
+/// Digits of a digest that tell images of one host apart.
+const SHORT: usize = 12;
+
+/// `layerseal status`
+pub(super) fn status(args: &args::Status) -> Result<()> {
+    let records = crate::mount::live()?;
+    if args.json {
+        output::document(json::Status { mounts: records.into_iter().map(Into::into).collect() });
         return Ok(());
     }
-    Ok(keep(&record(args, &verified, &prepared, &place, &mounted))?)
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut table = vec![["TARGET", "IMAGE", "MODE", "VERITY", "UPPER", "SIGNER"].map(str::to_owned).to_vec()];
+    table.extend(records.iter().map(row));
+    output::table(&table);
+    Ok(())
 }
 
-fn record(
-    args: &args::Mount,
-    verified: &VerifiedImage,
-    prepared: &PreparedImage,
-    place: &crate::mount::Place,
-    mounted: &Mounted,
-) -> Record {
-    let kind = if args.trust.trust.is_empty() { Kind::Off } else { Kind::Sealed };
-    Record {
-        image: verified.image().map(|i| i.digest.to_string()),
-        names: match &args.image {
-            Reference::Digest(_) => vec![],
-            named => vec![named.to_string()],
+fn row(record: &Record) -> Vec<String> {
+    let none = || "-".to_owned();
+    let digest = record.image.as_ref().map(|d| d.trim_start_matches("sha256:").chars().take(SHORT).collect());
+    vec![
+        record.target.display().to_string(),
+        record.names.first().cloned().or(digest).unwrap_or_else(none),
+        record.kind.to_string(),
+        if record.verity { "require" } else { "off" }.to_owned(),
+        record.upper.as_ref().map_or_else(none, |u| u.display().to_string()),
+        match (&record.signer, &record.signed_manifest) {
+            // The same image, which was signed under another manifest.
+            (Some(signer), Some(manifest)) => {
+                let short: String = manifest.trim_start_matches("sha256:").chars().take(SHORT).collect();
+                format!("{signer} (manifest {short})")
+            }
+            (signer, _) => signer.clone().unwrap_or_else(none),
         },
-        seal: verified.seal().map(ToString::to_string),
-        signer: verified.signer().map(|s| s.subject.clone()),
-        certificate: verified.signer().map(|s| s.fingerprint.clone()),
-        anchor: verified.signer().and_then(|s| s.anchor.clone()),
-        identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
-        facts: verified.facts().ok(),
-        whole: true,
-        verity: prepared.mode() == VerityMode::Require,
-        ..Record::new(mounted, place, prepared.description(), kind)
-    }
+    ]
 }
 
-/// Where it is to go, before anything is read or imported.
-fn place(args: &args::Mount) -> Result<crate::mount::Place> {
-    let open = |path: &Path| {
-        open_target(path).map_err(|e| {
-            let case = if matches!(e, Errno::LOOP | Errno::NOTDIR) { Case::A08Target } else { Case::Usage };
-            Refusal::new(case, path.display().to_string(), "it must be an existing directory, and no symlink")
-        })
-    };
-    drop(open(&args.target)?);
-    let upper = match args.upper.as_ref().zip(args.work.as_ref()) {
-        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: absolute(upper)? }),
-        None => None,
-    };
-    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(absolute(&args.target)?) })
-}
-
-/// The record of a mount is read elsewhere.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Refusal::io(path.display().to_string(), e))
-}
-
-/// The image, by its seals or, where no signature is asked for, as the vault knows it.
-fn verified(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<VerifiedImage> {
-    let located = match &args.image {
-        Reference::Layout { .. } | Reference::Registry { .. } => into_vault(home, args, rules)?,
-        _ => home.locate(&args.image, None)?,
-    };
-    let Place::Vault(vault) = &located.place else {
-        return Err(Refusal::new(Case::Bug, args.image.to_string(), "not in the vault"));
-    };
-    match rules {
-        Some(rules) => {
-            let extra = Extra::open(home, &args.trust.seal)?;
-            let found = extra.found(&located, &home.budget)?;
-            by_seals(vault, &located, &found, rules, &home.budget)
-        }
-        None => by_layers(vault, &located, args.algorithm, &home.budget),
-    }
-}
-
-/// An image of a layout or a registry goes into the vault first, without a name.
-fn into_vault(home: &Home, args: &args::Mount, rules: Option<&Rules>) -> Result<Located> {
-    let source = home.locate(&args.image, None)?;
-    let vault = home.create_vault()?;
-    if args.verity == VerityArg::Require {
-        // Asked before gigabytes are imported; an image that is there already is measured anyway.
-        can_enforce(&vault)?;
-    }
-    let reference = Reference::Digest(source.image.digest);
-    let here = match vault.image(&reference, &home.budget) {
-        Err(refusal) if refusal.case().class() == Class::Internal => return Err(refusal),
-        image => image.is_ok(),
-    };
-    if rules.is_some() || !here {
-        let extra = Extra::open(home, &args.trust.seal)?;
-        let found = extra.found(&source, &home.budget)?;
-        let algorithm = rules.is_none().then_some(args.algorithm);
-        pull::import(&vault, &source, &found, rules, algorithm, &home.budget)?;
-    }
-    home.locate(&reference, None)
-}
-
-fn by_seals(
-    vault: &Vault,
-    located: &Located,
-    found: &[Found<'_>],
-    rules: &Rules,
-    budget: &Budget,
-) -> Result<VerifiedImage> {
-    let digest = &located.image.digest;
-    let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.keep_contents((algorithm, keep), budget));
-    let checked = |seal: &BlobDigest| vault.was_checked(digest, seal);
-    let question = Question {
-        image: &located.image,
-        found,
-        home: located.store(),
-        rules,
-        budget,
-        about: About::Manifest,
-        checked: &checked,
-    };
-    let verified = judge(&question, &mut layers).into_result()?;
-    // The images of a statement that were compared before are in the vault; if they were lost since,
-    // the layers make them again.
-    let here = verified.all().all(|e| e.bytes().is_some() || vault.open_erofs(e.digest()).is_ok());
-    let verified = match here {
-        true => verified,
-        false => judge(&Question { checked: &|_| false, ..question }, &mut layers).into_result()?,
-    };
-    // One whose layer images cannot be stacked is looked at again: the marker would not say so.
-    // Written once: a warm start writes nothing.
-    if let Some(seal) = verified.seal_name().filter(|seal| verified.stackable() && !checked(seal)) {
-        vault.mark_checked(digest, &seal)?;
-    }
-    Ok(verified)
-}
-
-fn by_layers(vault: &Vault, located: &Located, algorithm: Algorithm, budget: &Budget) -> Result<VerifiedImage> {
-    let digest = &located.image.digest;
-    let known = [algorithm, Algorithm::Sha512, Algorithm::Sha256].into_iter().find_map(|a| vault.contents(digest, a));
-    match known {
-        Some(digests) => unsigned(&located.image, &digests, &denied()?),
-        None => {
-            let contents = located.keep_contents((algorithm, Keep::Images), budget)?;
-            unsigned(&located.image, &contents.images.digests()?, &denied()?)
+impl From<Record> for json::Mount {
+    fn from(record: Record) -> Self {
+        Self {
+            device: record.device,
+            mount_id: record.mount_id,
+            target: record.target.display().to_string(),
+            source: record.source,
+            kind: record.kind,
+            image: record.image,
+            image_id: record.image_id,
+            container: record.container,
+            names: record.names,
+            identities: record.identities,
+            facts: record.facts.map(|facts| {
+                let WrittenFacts { blobs, erofs, certificates } = facts.into();
+                json::Facts { blobs, erofs, certificates }
+            }),
+            seal: record.seal,
+            signed_manifest: record.signed_manifest,
+            signer: record.signer,
+            certificate: record.certificate,
+            anchor: record.anchor,
+            upper: record.upper.map(|upper| upper.display().to_string()),
+            verity: record.verity,
+            whole: record.whole,
+            would_refuse: record.would_refuse.map(|r| json::WouldRefuse {
+                case: r.case,
+                subject: r.subject,
+                message: r.message,
+                remedy: r.remedy,
+            }),
+            shows: json::Shows {
+                lowers: record.shows.lowers,
+                data: record.shows.data,
+                verity: record.shows.verity,
+                fuse: record.shows.fuse,
+            },
+            since: record.since,
         }
     }
 }

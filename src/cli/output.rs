@@ -4,8 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
+use super::json;
+use super::schema::VERSION;
 use crate::report::Refusal;
 
 /// Whether a line of a result could not be written; see [`written`].
@@ -33,34 +35,39 @@ pub(super) fn written(code: ExitCode) -> ExitCode {
     code
 }
 
-/// Prints a JSON document.
-pub(super) fn document(value: &Value) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+/// A document with its version.
+#[derive(serde::Serialize)]
+struct Document<T> {
+    version: u32,
+    #[serde(flatten)]
+    body: T,
 }
 
-/// A refusal as scripts see it; the schema is stable.
-pub(super) fn refusal(r: &Refusal) -> Value {
-    json!({
-        "case": r.case().id(),
-        "exit_code": r.case().class().exit_code(),
-        "subject": r.subject(),
-        "detail": r.detail(),
-        "message": r.to_string(),
-    })
+/// Prints a JSON document.
+pub(super) fn document(body: impl Serialize) {
+    line(serde_json::to_string_pretty(&Document { version: VERSION, body }).unwrap_or_default());
+}
+
+impl From<&Refusal> for json::Error {
+    fn from(r: &Refusal) -> Self {
+        Self {
+            case: r.case().id().to_owned(),
+            exit_code: r.case().class().exit_code(),
+            subject: r.subject().to_owned(),
+            detail: r.detail().to_owned(),
+            message: r.to_string(),
+        }
+    }
 }
 
 /// Prints an error, and gives its exit code.
-pub(super) fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
+pub(super) fn failed(refusal: &Refusal, json: bool) -> ExitCode {
     if json {
-        let value = match error.downcast_ref::<Refusal>() {
-            Some(r) => refusal(r),
-            None => json!({"case": "X01", "exit_code": 1, "message": format!("{error:#}")}),
-        };
-        document(&json!({"error": value}));
+        document(json::Failure { error: refusal.into() });
     }
     // Nobody may be reading; the exit code is what counts.
-    let _ = writeln!(std::io::stderr(), "Error: {error:#}");
-    super::exit_code(error)
+    error_line(refusal);
+    ExitCode::from(refusal.case().class().exit_code())
 }
 
 /// Prints a refusal that does not end the run.

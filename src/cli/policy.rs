@@ -1,9 +1,6 @@
-use serde_json::json;
-
-use crate::cli::args;
-use crate::cli::output;
-use crate::pki::{Certificate, Dates};
-use crate::policy::{Directories, Fetch, Policy, Top};
+use crate::cli::{args, json, output};
+use crate::pki::Certificate;
+use crate::policy::{Directories, Policy};
 use crate::report::Result;
 
 /// `layerseal policy check`
@@ -11,45 +8,44 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     let policy = Policy::load(&Directories::system())?;
     let decision = policy.decide(&args.names);
     let (mount, (denied_certificates, denied_digests)) = (policy.mount(), policy.denied().count());
-    let top = if mount.top == Top::Kernel { "kernel" } else { "fuse-overlayfs" };
-    let fetch = if decision.fetch == Fetch::Never { "never" } else { "on-mount" };
+    // A denied certificate can stay in a store: it is shown as what it is.
     // A denied certificate can stay in a store: it is shown as what it is.
     let is_denied = |c: &Certificate| policy.denied().signer(c.marks()).is_err();
-    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-    let certificates: Vec<_> = decision
-        .certificates
-        .iter()
-        .map(|c| json!({"subject": c.subject(), "sha256": c.fingerprint(), "denied": is_denied(c)}))
-        .collect();
     if args.json {
-        output::document(&json!({
-            "rule": decision.source,
-            "rules": decision.sources,
-            "name": decision.name,
-            "names": decision.names,
-            "mode": word(&decision.mode),
-            "trust": decision.stores,
-            "certificates": certificates,
-            "anchors": decision.anchors.iter().map(|a| json!({"sha256": a.fingerprint()})).collect::<Vec<_>>(),
-            "binding": word(&decision.binding),
-            "identity": decision.identity,
-            "verity": word(&decision.verity),
-            "upper": word(&decision.upper),
-            "dates": if decision.dates == Dates::Enforce { "enforce" } else { "ignore" },
-            "rollback": word(&decision.rollback),
-            "checkpoint": word(&decision.checkpoint),
-            "fetch": fetch,
-            "cover": decision.cover.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "mount": {"nodev": mount.nodev, "nosuid": mount.nosuid, "top": top},
-            "denied": {"certificates": denied_certificates, "digests": denied_digests},
-        }));
+        let certificate = |c: &Certificate| json::TrustedCertificate {
+            subject: c.subject().to_owned(),
+            sha256: c.fingerprint().to_owned(),
+            denied: is_denied(c),
+        };
+        let anchors = decision.anchors.iter().map(|a| json::Anchor { sha256: a.fingerprint().to_owned() });
+        output::document(json::PolicyDecision {
+            rule: decision.source,
+            rules: decision.sources,
+            name: decision.name,
+            names: decision.names,
+            mode: decision.mode,
+            trust: decision.stores,
+            certificates: decision.certificates.iter().map(certificate).collect(),
+            anchors: anchors.collect(),
+            binding: decision.binding,
+            identity: decision.identity,
+            verity: decision.verity,
+            upper: decision.upper,
+            dates: decision.dates,
+            rollback: decision.rollback,
+            checkpoint: decision.checkpoint,
+            fetch: decision.fetch,
+            cover: decision.cover.iter().map(ToString::to_string).collect(),
+            mount: json::MountSettings { nodev: mount.nodev, nosuid: mount.nosuid, top: mount.top },
+            denied: json::Denied { certificates: denied_certificates, digests: denied_digests },
+        });
         return Ok(());
     }
     // All rules for all names have a say, each setting in its strictest form.
     let by = |setting: &str| decision.sources.get(setting).map(|rules| rules.join("; ")).unwrap_or_default();
     let mut rows = Vec::new();
     let mut row = |setting: &str, value: String| rows.push(vec![setting.to_owned(), value, by(setting)]);
-    row("mode", word(&decision.mode));
+    row("mode", decision.mode.to_string());
     row("trust", if decision.stores.is_empty() { "no store".into() } else { decision.stores.join(", ") });
     for certificate in &decision.certificates {
         let note = if is_denied(certificate) { ", denied" } else { "" };
@@ -58,19 +54,19 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
     for anchor in &decision.anchors {
         row("", format!("anchor (SHA-256 {})", anchor.fingerprint()));
     }
-    row("binding", word(&decision.binding));
+    row("binding", decision.binding.to_string());
     row("identity", if decision.identity { "must be in the seal" } else { "any" }.into());
-    row("verity", word(&decision.verity));
-    row("upper", word(&decision.upper));
-    row("dates", if decision.dates == Dates::Enforce { "enforce" } else { "ignore" }.into());
-    row("rollback", word(&decision.rollback));
-    row("checkpoint", word(&decision.checkpoint));
-    row("fetch", fetch.into());
+    row("verity", decision.verity.to_string());
+    row("upper", decision.upper.to_string());
+    row("dates", decision.dates.to_string());
+    row("rollback", decision.rollback.to_string());
+    row("checkpoint", decision.checkpoint.to_string());
+    row("fetch", decision.fetch.to_string());
     let cover: Vec<String> = decision.cover.iter().map(ToString::to_string).collect();
     let none = "no system path (for hooks)".to_owned();
     row("cover", if cover.is_empty() { none } else { cover.join(", ") });
     let flags = [(mount.nodev, "nodev"), (mount.nosuid, "nosuid")].into_iter().filter(|(set, _)| *set);
-    let flags: Vec<&str> = flags.map(|(_, name)| name).chain([top]).collect();
+    let flags: Vec<String> = flags.map(|(_, name)| name.to_owned()).chain([mount.top.to_string()]).collect();
     row("mount", flags.join(", "));
     row("denied", format!("{denied_certificates} certificates, {denied_digests} digests"));
     output::table(&rows);

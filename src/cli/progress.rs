@@ -2,46 +2,48 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::oci::Image;
+use crate::ops::{Progress, Step, Task};
 
-/// A bar for reading the layers of `image`.
-pub(super) fn layers(image: &Image, what: &'static str) -> ProgressBar {
-    // Uncompressed sizes are not known beforehand: a spinner with a rate, not a false percentage.
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{spinner} {msg} {bytes} ({bytes_per_sec})");
-    if let Ok(style) = style {
-        bar.set_style(style);
+/// Bars and spinners on the standard error.
+#[derive(Debug)]
+pub(super) struct Terminal;
+
+impl Progress for Terminal {
+    fn begin(&self, task: Task<'_>) -> Box<dyn Step> {
+        let (length, style, message) = match task {
+            // Uncompressed sizes are not known beforehand: a spinner with a rate, not a false percentage.
+            Task::Layers(what, count) => {
+                (None, "{spinner} {msg} {bytes} ({bytes_per_sec})", format!("{what} {count} layers"))
+            }
+            Task::Bytes(what) => (Some(0), "{msg} [{bar:30}] {bytes}/{total_bytes} ({bytes_per_sec})", what.to_owned()),
+            Task::Waiting(what) => (None, "{spinner} {msg}", what.to_owned()),
+        };
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        bar.set_message(message);
+        if matches!(task, Task::Waiting(_)) && !bar.is_hidden() {
+            bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        }
+        Box::new(Bar(bar))
     }
-    bar.set_message(format!("{what} {} layers", image.layers.len()));
-    bar
 }
 
-/// A bar for reading files whose sizes become known on the way.
-pub(super) fn files(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} ({bytes_per_sec})") {
-        bar.set_style(style);
+struct Bar(ProgressBar);
+
+impl Step for Bar {
+    fn expect(&self, bytes: u64) {
+        self.0.inc_length(bytes);
     }
-    bar.set_message(what);
-    bar
+
+    fn done(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
 }
 
-/// A bar for bytes whose number is known.
-pub(super) fn transfer(what: &'static str, bytes: u64) -> ProgressBar {
-    let bar = files(what);
-    bar.set_length(bytes);
-    bar
-}
-
-/// For work of which nothing is known but that it goes on.
-pub(super) fn spinner(what: String) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-        bar.set_style(style);
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
-    bar.set_message(what);
-    if !bar.is_hidden() {
-        bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    }
-    bar
 }

@@ -1,146 +1,21 @@
-use crate::cli::home::{Home, Located};
-use crate::cli::pull::left_behind;
-use crate::cli::{output, progress};
-use crate::oci::{Layout, Reference, Repository};
-use crate::report::{Case, Refusal, Result};
-use crate::seal::{Parsed, Seal, artifact_descriptor, parse};
-
-/// What is to be copied.
-#[derive(Clone, Copy)]
-pub(super) struct What {
-    pub(super) content: bool,
-    pub(super) signatures: bool,
-}
+use crate::cli::{json, output};
+use crate::ops::{Context, PushRequest, push};
+use crate::report::Result;
 
 /// `layerseal push` and `layerseal export-signatures`
-pub(super) fn run(home: &Home, image: &Reference, to: &Reference, what: What) -> anyhow::Result<()> {
-    let target = Target::of(to)?;
-    if let (false, Target::Registry { tag: Some(tag), .. }) = (what.content, &target)
-        && *tag != "latest"
-    {
-        return Err(Refusal::new(Case::Usage, to.to_string(), "seals have no tag: name the repository alone").into());
+pub(super) fn run(context: &Context, request: &PushRequest, json: bool) -> Result<()> {
+    let pushed = push(context, request)?;
+    let to = request.to.to_string();
+    if json {
+        let seals = pushed.seals.iter().map(ToString::to_string).collect();
+        output::document(json::Pushed { image: pushed.image.to_string(), seals, to });
+        return Ok(());
     }
-    let located = home.locate(image, None)?;
-    let seals = if what.signatures { readable_seals(home, &located)? } else { Vec::new() };
-    if what.signatures && seals.is_empty() {
-        return Err(Refusal::new(Case::C07NoSeal, image.to_string(), "").into());
-    }
-    if what.content {
-        located.fetch_layers(located.store())?;
-    }
-    match target {
-        Target::Layout { layout, tag } => {
-            let tag = tag.or(tag_of(image)).unwrap_or("latest");
-            into_layout(&located, &Layout::open_or_create(layout)?, what.content.then_some(tag), &seals)?;
-        }
-        Target::Registry { repository, tag } => {
-            into_registry(home, &located, repository, (what.content, tag), &seals)?;
-        }
-    }
-    output::line(located.image.digest);
-    match seals.len() {
+    output::line(pushed.image);
+    match pushed.seals.len() {
         0 => {}
         1 => output::note(format!("with its seal, to {to}")),
         number => output::note(format!("with its {number} seals, to {to}")),
     }
     Ok(())
-}
-
-enum Target<'a> {
-    Layout { layout: &'a std::path::Path, tag: Option<&'a str> },
-    Registry { repository: &'a Repository, tag: Option<&'a str> },
-}
-
-impl<'a> Target<'a> {
-    fn of(to: &'a Reference) -> Result<Self> {
-        match to {
-            Reference::Layout { dir, tag, digest: None } => Ok(Self::Layout { layout: dir, tag: tag.as_deref() }),
-            Reference::Registry { repository, tag, digest: None } => {
-                Ok(Self::Registry { repository, tag: tag.as_deref() })
-            }
-            _ => Err(Refusal::new(
-                Case::Usage,
-                to.to_string(),
-                "the target is docker://HOST/NAME[:TAG] or oci:DIR[:TAG]",
-            )),
-        }
-    }
-}
-
-fn tag_of(image: &Reference) -> Option<&str> {
-    match image {
-        Reference::Layout { tag, .. } | Reference::Registry { tag, .. } => tag.as_deref(),
-        _ => None,
-    }
-}
-
-type RawSeal = (Vec<u8>, Box<Seal>);
-
-fn readable_seals(home: &Home, located: &Located) -> Result<Vec<RawSeal>> {
-    let mut seals = Vec::new();
-    for digest in located.seals(&home.budget)? {
-        let parsed = located.store().read(&digest, None, home.budget.manifest).and_then(|raw| {
-            let parsed = parse(&raw, &digest, &located.image, &home.budget)?;
-            Ok((raw, parsed))
-        });
-        match parsed {
-            Ok((raw, Parsed::Seal(seal))) => seals.push((raw, seal)),
-            Ok((_, Parsed::Other(_))) => {}
-            Err(r) => left_behind(r)?,
-        }
-    }
-    Ok(seals)
-}
-
-/// Blobs first, the entry in the index last: what is half copied is not found.
-fn into_layout(located: &Located, layout: &Layout, tag: Option<&str>, seals: &[RawSeal]) -> Result<()> {
-    let image = &located.image;
-    let sealed = seals.iter().flat_map(|(_, seal)| seal.blobs());
-    let sealed = sealed.filter_map(|(blob, _)| Some((blob, located.store().size(&blob)?)));
-    let content = image.layers.iter().map(|layer| (layer.digest, layer.size));
-    layout.store().check_room(sealed.chain(content.filter(|_| tag.is_some())))?;
-    if let Some(tag) = tag {
-        for layer in &image.layers {
-            layout.store().copy_from(located.store(), &layer.digest)?;
-        }
-        layout.store().write(&image.config)?;
-        layout.store().write(&image.manifest)?;
-        let size = image.manifest.len() as u64;
-        layout.add_image(&image.digest, size, &image.media_type, Some(tag), Some(&image.platform()))?;
-    }
-    for (raw, seal) in seals {
-        for (blob, _) in seal.blobs() {
-            layout.store().copy_from(located.store(), &blob)?;
-        }
-        layout.store().write(raw)?;
-        layout.add_referrer(&image.digest, &artifact_descriptor(raw))?;
-    }
-    Ok(())
-}
-
-/// The image without a name, its seals, the name: who finds it by its name finds it sealed.
-fn into_registry(
-    home: &Home,
-    located: &Located,
-    repository: &Repository,
-    (content, tag): (bool, Option<&str>),
-    seals: &[RawSeal],
-) -> Result<()> {
-    let session = home.session()?;
-    let spinner = progress::spinner(format!("pushing to {repository}"));
-    let work = || {
-        if content {
-            session.push_image(repository, &located.image, located.store())?;
-        }
-        for (raw, _) in seals {
-            session.push_seal(repository, &located.image.digest, raw, located.store())?;
-        }
-        match tag.filter(|_| content) {
-            Some(tag) => session.push_tag(repository, tag, &located.image, located.store()),
-            None => Ok(()),
-        }
-    };
-    let done = work();
-    spinner.finish_and_clear();
-    done
 }

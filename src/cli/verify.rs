@@ -1,55 +1,34 @@
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use crate::cli::args;
-use crate::cli::home::{Extra, Home, rules};
-use crate::cli::output;
-use crate::seal::About;
-use crate::verify::{Layers, Question, SealReport, Verdict, Wanted, judge};
+use crate::cli::{args, json, output};
+use crate::ops::{Context, Trust, VerifyRequest, verify};
+use crate::pki::Dates;
+use crate::report::Result;
+use crate::verify::{BindingRule, CheckedRole, SealReport, Verdict};
 
 /// `layerseal verify`
-pub(super) fn run(home: &Home, args: &args::Verify) -> anyhow::Result<ExitCode> {
-    let located = home.locate(&args.image, args.platform.as_ref())?;
-    let extra = Extra::open(home, &args.trust.seal)?;
-    let found = extra.found(&located, &home.budget)?;
-    let rules = rules(&args.trust)?;
-    let mut layers = Layers::new(|Wanted { algorithm, keep, .. }| located.contents((algorithm, keep), &home.budget));
-    // Here everything is looked at, whatever this host has seen before.
-    let question = Question {
-        image: &located.image,
-        found: &found,
-        home: located.store(),
-        rules: &rules,
-        budget: &home.budget,
-        about: About::Manifest,
-        checked: &|_| false,
-    };
-    let judgement = judge(&question, &mut layers);
-    let signed = rules.certificates.is_some();
+pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
+    let request = VerifyRequest { image: args.image, trust: args.trust.into(), platform: args.platform };
+    let verified = verify(context, &request)?;
+    let (image, judgement, signed) = (verified.image, verified.judgement, verified.signatures);
     if args.json {
-        let seals: Vec<Value> = judgement.reports.iter().map(report).collect();
-        let image = &located.image;
-        let layers: Vec<Value> = image
-            .layers
-            .iter()
-            .map(|l| json!({"digest": l.digest.to_string(), "diff_id": l.diff_id.to_string()}))
-            .collect();
+        let layer =
+            |l: &crate::oci::Layer| json::Layer { digest: l.digest.to_string(), diff_id: l.diff_id.to_string() };
+        let seals = judgement.reports.iter().map(document).collect();
         let accepted = judgement.accepted.is_some();
-        let (image_digest, config) = (image.digest.to_string(), image.config_digest.to_string());
         let refusal = judgement.into_result().err();
-        output::document(&json!({
-            "image": image_digest,
-            "config": config,
-            "layers": layers,
-            "accepted": accepted,
-            "signatures_checked": signed,
-            "seals": seals,
-            "error": refusal.as_ref().map(output::refusal),
-        }));
+        output::document(json::Verified {
+            image: image.digest.to_string(),
+            config: image.config_digest.to_string(),
+            layers: image.layers.iter().map(layer).collect(),
+            accepted,
+            signatures_checked: signed,
+            seals,
+            error: refusal.as_ref().map(Into::into),
+        });
         return Ok(refusal.map_or(ExitCode::SUCCESS, |r| ExitCode::from(r.case().class().exit_code())));
     }
-    output::line(format!("image {}", located.image.digest));
+    output::line(format!("image {}", image.digest));
     judgement.reports.iter().for_each(|r| print(r, signed));
     let image = judgement.into_result()?;
     match image.signer() {
@@ -87,30 +66,45 @@ fn print(report: &SealReport, signed: bool) {
     }
 }
 
-fn report(report: &SealReport) -> Value {
-    let roles: Vec<Value> = report
-        .rows
-        .iter()
-        .map(|row| {
-            json!({
-                "role": row.role.to_string(),
-                "digest": row.digest.to_hex(),
-                "signed": row.signed,
-                "signer": row.signer.as_ref().map(|s| json!({"subject": s.subject, "sha256": s.fingerprint})),
-            })
-        })
-        .collect();
-    let (verdict, error) = match &report.verdict {
-        Verdict::Accepted => ("accepted", Value::Null),
-        Verdict::Rejected(refusal) => ("rejected", output::refusal(refusal)),
-        Verdict::Ignored(_) => ("ignored", Value::Null),
+fn document(report: &SealReport) -> json::JudgedSeal {
+    let role = |row: &CheckedRole| json::CheckedRole {
+        role: row.role.to_string(),
+        digest: row.digest.to_hex(),
+        signed: row.signed,
+        signer: row
+            .signer
+            .as_ref()
+            .map(|s| json::Certificate { subject: s.subject.clone(), sha256: s.fingerprint.clone() }),
     };
-    json!({
-        "origin": report.origin,
-        "dialect": report.dialect.map(|d| d.to_string()),
-        "algorithm": report.algorithm.map(|a| a.name()),
-        "roles": roles,
-        "verdict": verdict,
-        "error": error,
-    })
+    let (verdict, error) = match &report.verdict {
+        Verdict::Accepted => (json::SealVerdict::Accepted, None),
+        Verdict::Rejected(refusal) => (json::SealVerdict::Rejected, Some(refusal.into())),
+        Verdict::Ignored(_) => (json::SealVerdict::Ignored, None),
+    };
+    json::JudgedSeal {
+        origin: report.origin.clone(),
+        dialect: report.dialect.map(|d| d.to_string()),
+        algorithm: report.algorithm.map(|a| a.name().to_owned()),
+        roles: report.rows.iter().map(role).collect(),
+        verdict,
+        error,
+    }
+}
+
+impl From<args::TrustArgs> for Trust {
+    fn from(args: args::TrustArgs) -> Self {
+        Self {
+            certificates: args.trust,
+            binding: match args.binding {
+                args::BindingArg::Required => BindingRule::Required,
+                args::BindingArg::Local => BindingRule::Local,
+            },
+            identity: args.identity,
+            dates: match args.dates {
+                args::DatesArg::Enforce => Dates::Enforce,
+                args::DatesArg::Ignore => Dates::Ignore,
+            },
+            seals: args.seal,
+        }
+    }
 }

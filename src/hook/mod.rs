@@ -22,6 +22,7 @@ mod images;
 mod inject;
 mod installed;
 mod precreate;
+mod refused;
 mod root;
 mod runtime;
 mod seen;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 pub use called::{Called, Since, last_call, last_of, since};
 pub use crio::{CriO, crio};
-pub use explain::{Explanation, explain};
+pub use explain::{CaseExplanation, Explanation, explain};
 pub use installed::{Caller, Found, installed, podman_runtime};
 pub use runtime::{Stopped, before_start};
 

@@ -19,7 +19,7 @@ struct Piece {
 }
 
 /// What reading a blob to its end tells.
-pub(super) struct Digests {
+pub(super) struct TreeDigests {
     pub(super) blob: BlobDigest,
     /// Of the blob.
     pub(super) size: u64,
@@ -62,7 +62,7 @@ pub(super) fn read_ahead<T>(
     blob: impl Read + Send,
     budget: &Budget,
     parse: impl FnOnce(Ahead) -> Result<T>,
-) -> Result<(T, Digests)> {
+) -> Result<(T, TreeDigests)> {
     std::thread::scope(|scope| {
         let (full, pieces) = channel();
         let (used, empty) = channel();
@@ -74,7 +74,8 @@ pub(super) fn read_ahead<T>(
             .map_err(|e| Refusal::io("thread", e))?;
         let parsed = parse(Ahead { pieces, used });
         let read = reader.join().unwrap_or(Ok(None));
-        let digests = |found: Option<Digests>| found.ok_or_else(|| Refusal::new(Case::Bug, "layer", "not read whole"));
+        let digests =
+            |found: Option<TreeDigests>| found.ok_or_else(|| Refusal::new(Case::Bug, "layer", "not read whole"));
         Ok((parsed?, read.and_then(digests)?))
     })
 }
@@ -85,7 +86,7 @@ fn read(
     budget: &Budget,
     full: &Sender<Result<Piece>>,
     empty: &Receiver<Vec<u8>>,
-) -> Result<Option<Digests>> {
+) -> Result<Option<TreeDigests>> {
     let mut tar = match tar_of(blob, budget.layer) {
         Ok(tar) => tar,
         Err(e) => {
@@ -113,7 +114,7 @@ fn read(
     source.drain().map_err(refuse_read)?;
     let size = source.count();
     let blob = source.split().1.ok_or_else(|| Refusal::new(Case::Bug, "layer", "it was not hashed"))?;
-    Ok(Some(Digests { blob, size, tar: tar.unwrap_or(blob) }))
+    Ok(Some(TreeDigests { blob, size, tar: tar.unwrap_or(blob) }))
 }
 
 /// Fills `buffer`, and says how far, and when that is not the whole of it why.

@@ -89,9 +89,9 @@ impl ErofsImages {
     ///
     /// # Errors
     /// As [`Self::container`].
-    pub fn digests(&self) -> Result<Digests> {
+    pub fn digests(&self) -> Result<TreeDigests> {
         let made = self.container()?;
-        Ok(Digests { rootfs: made.rootfs_digest, merged: self.merged_digest(), layers: made.layer_digests.clone() })
+        Ok(TreeDigests { rootfs: made.rootfs_digest, merged: self.merged_digest(), layers: made.layer_digests.clone() })
     }
 
     /// Digests and images, the layers' first.
@@ -105,7 +105,7 @@ impl ErofsImages {
 
 /// The digests of one image's EROFS images.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digests {
+pub struct TreeDigests {
     /// Of the container's tree.
     pub rootfs: VerityDigest,
     /// Of composefs' canonical tree, where it makes one.
@@ -114,7 +114,7 @@ pub struct Digests {
     pub layers: Vec<VerityDigest>,
 }
 
-impl Digests {
+impl TreeDigests {
     /// All of them, the layers' first.
     pub fn all(&self) -> impl Iterator<Item = &VerityDigest> {
         self.layers.iter().chain(Some(&self.rootfs)).chain(&self.merged)

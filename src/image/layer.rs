@@ -4,7 +4,7 @@ use composefs::INLINE_CONTENT_MAX_V0;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, SparseEntry};
 
-use super::ahead::{Digests, read_ahead};
+use super::ahead::{TreeDigests, read_ahead};
 use super::stream::{PIECE, TarBytes};
 use super::tar::{Entry, Head, Kind, counts_pieces, head, pieces};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
@@ -95,7 +95,7 @@ pub fn read_layer(
         stream.rest()?;
         Ok(entries)
     };
-    let (entries, Digests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
+    let (entries, TreeDigests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
     Ok(LayerContent { digest: blob, size, diff_id: tar, entries })
 }
 

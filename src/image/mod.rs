@@ -18,7 +18,7 @@ mod unpack;
 
 pub use compare::same_meaning;
 pub use contents::{
-    ContainerImages, Contents, Digests, ErofsImages, Keep, LayerBlob, LayerVisitor, Progress, ReadOnly, Take,
+    ContainerImages, Contents, ErofsImages, Keep, LayerBlob, LayerVisitor, Progress, ReadOnly, Take, TreeDigests,
 };
 pub use erofs::{Writer, Written, objects};
 pub use layer::{ContentSink, HashOnly, LayerContent, read_layer};

@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 pub use crate::policy::Top;
 pub use fuse::{hand_on, is_installed as has_fuse_overlayfs};
-pub use record::{Kind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
+pub use record::{AboutImage, Kind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
 pub use replace::Instead;
 pub use shows::Shows;
 

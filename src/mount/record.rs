@@ -9,13 +9,16 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{Mounted, Place, Shows};
+use crate::digest::BlobDigest;
 use crate::oci::Facts;
+use crate::prepare::{PreparedImage, VerityMode};
 use crate::report::{Refusal, Result};
 use crate::state::{Notes, StateDir};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity, MountInfo};
 use crate::sys::process::now;
 use crate::sys::{overlays, statmount};
+use crate::verify::SignedBy;
 
 const DIR: StateDir = StateDir::Mounts;
 /// A name of every tag of an image would fit.
@@ -39,12 +42,7 @@ pub enum Kind {
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Sealed => "sealed",
-            Self::Audit => "audit",
-            Self::Off => "off",
-            Self::Volume => "volume",
-        })
+        self.serialize(f)
     }
 }
 
@@ -132,7 +130,47 @@ impl From<&Refusal> for WouldRefuse {
     }
 }
 
+/// What a record says of the image that is mounted, and of who vouches for it.
+#[derive(Clone, Debug, Default)]
+pub struct AboutImage<'a> {
+    /// The manifest's digest.
+    pub manifest: Option<&'a BlobDigest>,
+    /// The image's ID in the store.
+    pub id: Option<&'a str>,
+    /// The image's names.
+    pub names: &'a [String],
+    /// The names that the seal is for.
+    pub identities: &'a [String],
+    /// All by which what is mounted can be denied.
+    pub facts: Facts,
+    /// The digest of the seal's manifest.
+    pub seal: Option<&'a BlobDigest>,
+    /// The manifest that was signed, where it is another one.
+    pub signed_manifest: Option<BlobDigest>,
+    /// Who signed.
+    pub signer: Option<&'a SignedBy>,
+}
+
 impl Record {
+    /// The same record, of a mount of `image`.
+    #[must_use]
+    pub fn describing(self, image: &PreparedImage, about: &AboutImage<'_>) -> Self {
+        Self {
+            image: about.manifest.map(ToString::to_string),
+            image_id: about.id.map(str::to_owned),
+            names: about.names.to_vec(),
+            identities: about.identities.to_vec(),
+            facts: Some(about.facts.clone()),
+            seal: about.seal.map(ToString::to_string),
+            signed_manifest: about.signed_manifest.map(|digest| digest.to_string()),
+            signer: about.signer.map(|s| s.subject.clone()),
+            certificate: about.signer.map(|s| s.fingerprint.clone()),
+            anchor: about.signer.and_then(|s| s.anchor.clone()),
+            verity: image.mode() == VerityMode::Require,
+            ..self
+        }
+    }
+
     /// A record of which only the particulars of the image are missing; `source` is what the mount calls
     /// itself.
     pub fn new(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Self {

@@ -9,7 +9,7 @@ use crate::report::{Case, Refusal, Result};
 /// What a host is about to start, by every digest under which it may be denied. What is no digest never becomes
 /// one of these: it is refused where it comes in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "WrittenFacts", into = "WrittenFacts")]
 pub struct Facts {
     blobs: Vec<(String, BlobDigest)>,
     erofs: Vec<(String, VerityDigest)>,
@@ -76,15 +76,18 @@ impl Facts {
 }
 
 /// The same as text.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    blobs: Vec<(String, String)>,
-    erofs: Vec<(String, String)>,
-    certificates: Vec<String>,
+pub struct WrittenFacts {
+    /// Blobs: what each is, and its digest.
+    pub blobs: Vec<(String, String)>,
+    /// The same of EROFS images, `ALGORITHM:HEX`.
+    pub erofs: Vec<(String, String)>,
+    /// SHA-256 of certificates, in hex.
+    pub certificates: Vec<String>,
 }
 
-impl From<Facts> for Written {
+impl From<Facts> for WrittenFacts {
     fn from(facts: Facts) -> Self {
         Self {
             blobs: facts.blobs.into_iter().map(|(what, digest)| (what, digest.to_string())).collect(),
@@ -94,10 +97,10 @@ impl From<Facts> for Written {
     }
 }
 
-impl TryFrom<Written> for Facts {
+impl TryFrom<WrittenFacts> for Facts {
     type Error = Refusal;
 
-    fn try_from(written: Written) -> Result<Self> {
+    fn try_from(written: WrittenFacts) -> Result<Self> {
         let mut facts = Self::default();
         for (what, digest) in written.blobs {
             facts.blob(what, digest.parse()?);

@@ -13,7 +13,7 @@ mod store;
 pub mod strict_json;
 
 pub use budget::Budget;
-pub use facts::Facts;
+pub use facts::{Facts, WrittenFacts};
 pub use image::{Compression, Image, Instance, Layer, Named, Platform, named};
 pub(crate) use image::{Document, blob_digest, document, sorted};
 pub use layout::Layout;

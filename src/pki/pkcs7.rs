@@ -16,12 +16,19 @@ use super::{certificate, der, low_s};
 use crate::report::{Case, Refusal, Result};
 
 /// Whether a certificate outside its dates may have signed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dates {
     /// A signature counts only while its certificate is valid.
     Enforce,
     /// The dates do not count, as in the kernel.
     Ignore,
+}
+
+impl std::fmt::Display for Dates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        serde::Serialize::serialize(self, f)
+    }
 }
 
 /// Serial number and issuer of the certificate that a signature names: the content octets of both, which is what

@@ -1,13 +1,13 @@
 //! The file's words.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::refuse;
 use crate::oci::name;
 use crate::report::Result;
 
 /// Whether a seal is needed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// No valid seal: no container.
@@ -19,7 +19,7 @@ pub enum Mode {
 }
 
 /// Whether a binding statement is needed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
     /// It is.
@@ -29,7 +29,7 @@ pub enum Binding {
 }
 
 /// Whether the kernel must check every byte; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verity {
     /// It must.
@@ -45,7 +45,7 @@ pub enum Verity {
 /// off can put anything there. With [`Self::Empty`] a container begins with nothing, and may then be
 /// stopped and started as long as the host runs, which remembers it in `/run/layerseal/uppers`. After a
 /// reboot it must be made again. `audit` lets the rest pass with a word in the journal, `off` does not look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Upper {
     /// Nothing, or what it got since this host mounted it empty in this boot.
@@ -55,7 +55,7 @@ pub enum Upper {
 }
 
 /// Whether seals may be fetched when a container starts; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fetch {
     /// They must be there.
@@ -66,7 +66,7 @@ pub enum Fetch {
 
 /// Whether a seal may be older than one that this host accepted before for the same name; the stricter is the
 /// smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rollback {
     /// It may not, by the sequence in its statement; one without a sequence is older than any with.
@@ -77,7 +77,7 @@ pub enum Rollback {
 
 /// Whether a container may come back from a checkpoint, of which nobody sealed what was in its memory and in its writable
 /// layer; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checkpoint {
     /// It may not.
@@ -85,6 +85,19 @@ pub enum Checkpoint {
     /// It may, on layers that are verified as at any other start.
     Allow,
 }
+
+/// A setting is shown in the word that the file has for it.
+macro_rules! shown {
+    ($($setting:ty)*) => { $(
+        impl std::fmt::Display for $setting {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.serialize(f)
+            }
+        }
+    )* };
+}
+
+shown!(Mode Binding Verity Upper Fetch Rollback Checkpoint Top);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,7 +107,7 @@ pub(super) enum DatesSetting {
 }
 
 /// What containers see as their root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Top {
     /// The kernel's overlay.

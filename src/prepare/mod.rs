@@ -1,6 +1,7 @@
 //! From a verified image to files that the kernel will enforce: every EROFS image and object in the
 //! vault, with fs-verity, measured.
 
+mod accept;
 mod directory;
 mod import;
 
@@ -15,6 +16,7 @@ use crate::sys::{files, verity};
 use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
+pub use accept::{Acceptance, Measured, accept, keep_contents, made_once};
 pub use directory::digest_of_directory;
 pub use import::{ImportRules, check_content, import};
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use super::annotations::is_inline;
 use super::keys::{BINDING, BINDING_SIG};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::Digests;
+use crate::image::TreeDigests;
 use crate::oci::{Budget, Image};
 use crate::report::{Case, Refusal, Result};
 
@@ -59,7 +59,7 @@ impl Binding {
     ///
     /// # Errors
     /// [`Case::Usage`] for an identity that cannot be written down.
-    pub fn new(image: &Image, digests: &Digests, identities: &[String], sequence: Option<u64>) -> Result<Self> {
+    pub fn new(image: &Image, digests: &TreeDigests, identities: &[String], sequence: Option<u64>) -> Result<Self> {
         let mut identities = identities.to_vec();
         identities.sort();
         identities.dedup();
@@ -117,9 +117,9 @@ impl Binding {
     }
 
     /// The digests of the EROFS images.
-    pub fn digests(&self) -> Digests {
+    pub fn digests(&self) -> TreeDigests {
         let layers = self.layers.iter().map(|(_, _, digest)| *digest).collect();
-        Digests { rootfs: self.rootfs, merged: self.merged, layers }
+        TreeDigests { rootfs: self.rootfs, merged: self.merged, layers }
     }
 
     /// The text that is signed.

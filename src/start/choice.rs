@@ -17,7 +17,7 @@ use crate::prepare::{PreparedImage, Shape, VerityMode, prepare};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::process;
 use crate::vault::{Lock, Vault, bring_kept, floors, raise};
-use crate::verify::{BindingRule, Floors, Rules, VerifiedImage};
+use crate::verify::{BindingRule, Floors, Requirements, VerifiedImage};
 
 /// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
 /// that is mounted as it is.
@@ -55,10 +55,11 @@ pub(super) fn prepare_lowest(
         return Ok(None);
     }
     let mode = verity_mode(&choice.decision, call);
-    let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress: &|_| (), denied: policy.denied() };
+    let (shape, budget, denied) = (Shape::Lowest(count), &Budget::STANDARD, policy.denied());
+    let work = Work { vault, claimed, mode, shape, budget, progress: &|_| (), denied };
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
-            let image = prepare(vault, &verified, Shape::Lowest(count), mode, work.budget)?;
+            let image = prepare(vault, &verified, shape, mode, work.budget)?;
             choice.prepared(candidate, &verified, image, None).map(Some)
         }
         Ok(_) => Ok(None),
@@ -224,8 +225,8 @@ impl<'a> Choice<'a> {
     }
 
     /// What is asked of a seal, which must be for one of these names where there are any.
-    fn rules(&self, identities: Vec<String>) -> Result<Rules> {
-        Ok(Rules {
+    fn rules(&self, identities: Vec<String>) -> Result<Requirements> {
+        Ok(Requirements {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
@@ -244,7 +245,7 @@ impl<'a> Choice<'a> {
     }
 
     /// What is accepted now is the oldest that is accepted from now on.
-    fn raise(&self, verified: &VerifiedImage, rules: &Rules) -> Result<()> {
+    fn raise(&self, verified: &VerifiedImage, rules: &Requirements) -> Result<()> {
         let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
         let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
         raise(rules.names(binding), sequence, &rules.floors)
@@ -257,7 +258,8 @@ impl<'a> Choice<'a> {
         mode: VerityMode,
         progress: Progress<'_>,
     ) -> Result<Prepared> {
-        let work = Work { vault, claimed, mode, budget: &Budget::STANDARD, progress, denied: self.policy.denied() };
+        let (shape, budget, denied) = (Shape::Root, &Budget::STANDARD, self.policy.denied());
+        let work = Work { vault, claimed, mode, shape, budget, progress, denied };
         let sealed = match self.decision.mode {
             Mode::Off => None,
             Mode::Audit | Mode::Enforce => Some(self.sealed_or_fetched(&work)),
@@ -272,7 +274,7 @@ impl<'a> Choice<'a> {
                 (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
             }
         };
-        let image = prepare(vault, &verified, Shape::Root, mode, work.budget)?;
+        let image = prepare(vault, &verified, shape, mode, work.budget)?;
         self.prepared(candidate, &verified, image, would_refuse)
     }
 

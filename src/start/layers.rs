@@ -5,15 +5,15 @@ use std::os::fd::OwnedFd;
 use super::attach::{Own, Ready, Request, Said, unsealed};
 use super::choice::prepare_lowest;
 use super::content::{Table, any_aufs, content};
-use super::made::{UNSIGNED, made_before, vault_of, verity_mode};
+use super::made::{ALGORITHMS, UNSIGNED, vault_of, verity_mode};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
 use crate::image::Keep;
-use crate::mount::{Kind, Record};
+use crate::mount::{AboutImage, Kind, Record};
 use crate::oci::Budget;
 use crate::oci::Facts;
 use crate::policy::{Decision, Mode, Policy};
-use crate::prepare::{ImportRules, Shape, VerityMode, import, prepare};
+use crate::prepare::{ImportRules, Shape, import, made_once, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::verify::{Waiver, unsigned_layers};
@@ -122,37 +122,20 @@ fn made(
     let vault = vault_of(root)?;
     let _lock = vault.shared()?;
     let mode = verity_mode(decision, request.call);
-    let known = || made_before(&vault, |algorithm| vault.layers(&top, algorithm));
-    let mut _turn = None;
-    let ready = match known() {
-        Some(digests) => Some(digests),
-        // Many first looks at once are one that works, and others that wait.
-        None => {
-            _turn = Some(vault.turn(&top)?);
-            known()
-        }
-    };
-    let digests = match ready {
-        Some(digests) => digests,
-        None => {
-            let rules = ImportRules {
-                algorithm: UNSIGNED,
-                mode,
-                diff_ids: false,
-                keep: Keep::Images,
-                budget: &Budget::STANDARD,
-            };
-            let contents = import(&vault, &layers, &rules, &|_| ())?;
-            vault.keep_layers(&top, &contents.images)?;
-            contents.images.digests()?
-        }
-    };
+    let noted = |algorithm| vault.layers(&top, algorithm);
+    let digests = made_once(&vault, &top, &ALGORITHMS, Shape::Root, noted, || {
+        let budget = &Budget::STANDARD;
+        let rules = ImportRules { algorithm: UNSIGNED, mode, diff_ids: false, keep: Keep::Images, budget };
+        let contents = import(&vault, &layers, &rules, &|_| ())?;
+        vault.keep_layers(&top, &contents.images)?;
+        Ok(contents.images)
+    })?;
     let verified = unsigned_layers(&waiver, &digests, denied)?;
     let image = prepare(&vault, &verified, Shape::Root, mode, &Budget::STANDARD)?;
-    let facts = Some(facts.and(verified.facts()?));
+    let about = AboutImage { facts: facts.and(verified.facts()?), ..AboutImage::default() };
     let said = Said { kind: unsealed(decision), decision: Some(decision), would_refuse: None };
-    let verity = mode == VerityMode::Require;
-    request.attach(Ready::Image(&image), own.into(), &said, |record| Record { verity, facts, ..record }).map(|_| ())
+    let describe = |record: Record| record.describing(&image, &about);
+    request.attach(Ready::Image(&image), own.into(), &said, describe).map(|_| ())
 }
 
 /// What is to be shown as it is on the disk.

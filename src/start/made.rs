@@ -2,7 +2,6 @@
 
 use crate::digest::Algorithm;
 use crate::identify::Root;
-use crate::image::Digests;
 use crate::invoke::{Call, Verity as Requested};
 use crate::policy::{Decision, Verity};
 use crate::prepare::VerityMode;
@@ -11,6 +10,9 @@ use crate::vault::Vault;
 
 /// The algorithm for images that no seal names one for: the one that `layerseal sign` takes.
 pub(super) const UNSIGNED: Algorithm = Algorithm::Sha512;
+
+/// Those of which EROFS images may have been made before.
+pub(super) const ALGORITHMS: [Algorithm; 2] = [UNSIGNED, Algorithm::Sha256];
 
 pub(super) fn audit(refusal: &Refusal, call: &Call) {
     let message = format!("audit: would refuse: {refusal}");
@@ -30,12 +32,6 @@ pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
         (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
         (Verity::Off, _) => VerityMode::Off,
     }
-}
-
-/// Digests that this host noted before, where what they name is still here.
-pub(super) fn made_before(vault: &Vault, noted: impl Fn(Algorithm) -> Option<Digests>) -> Option<Digests> {
-    let here = |digests: &Digests| vault.open_erofs(&digests.rootfs).is_ok();
-    [UNSIGNED, Algorithm::Sha256].into_iter().filter_map(noted).find(here)
 }
 
 /// The vault of a store, through a private mount: see [`Vault::of_store`].

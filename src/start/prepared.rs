@@ -1,10 +1,10 @@
 //! What comes of choosing, verifying and preparing.
 
 use crate::digest::BlobDigest;
-use crate::mount::Record;
+use crate::mount::{AboutImage, Record};
 use crate::oci::Facts;
 use crate::policy::Decision;
-use crate::prepare::{PreparedImage, VerityMode};
+use crate::prepare::PreparedImage;
 use crate::report::Refusal;
 use crate::verify::SignedBy;
 
@@ -38,19 +38,16 @@ pub struct Prepared {
 impl Prepared {
     /// The record of a mount of it.
     pub(super) fn describe(&self, record: Record) -> Record {
-        Record {
-            image: Some(self.manifest.to_string()),
-            image_id: Some(self.id.clone()),
-            names: self.names.clone(),
-            identities: self.identities.clone(),
-            facts: Some(self.facts.clone()),
-            seal: self.seal.map(|s| s.to_string()),
-            signed_manifest: self.signed_manifest.map(|digest| digest.to_string()),
-            signer: self.signer.as_ref().map(|s| s.subject.clone()),
-            certificate: self.signer.as_ref().map(|s| s.fingerprint.clone()),
-            anchor: self.signer.as_ref().and_then(|s| s.anchor.clone()),
-            verity: self.image.mode() == VerityMode::Require,
-            ..record
-        }
+        let about = AboutImage {
+            manifest: Some(&self.manifest),
+            id: Some(&self.id),
+            names: &self.names,
+            identities: &self.identities,
+            facts: self.facts.clone(),
+            seal: self.seal.as_ref(),
+            signed_manifest: self.signed_manifest,
+            signer: self.signer.as_ref(),
+        };
+        record.describing(&self.image, &about)
     }
 }

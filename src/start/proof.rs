@@ -90,7 +90,7 @@ fn image(vault: &Vault, object: &VerityDigest) -> Result<crate::prepare::Prepare
     let tree = Writer::layer_without_whiteouts(ALGORITHM, &entries)?;
     let rootfs = verity_digest(ALGORITHM, &tree);
     vault.put_object(&rootfs, &tree, None)?;
-    let digests = crate::image::Digests { rootfs, merged: None, layers: vec![rootfs] };
+    let digests = crate::image::TreeDigests { rootfs, merged: None, layers: vec![rootfs] };
     let image = unsigned_layers(&Waiver::for_volume(), &digests, &Denied::nothing())?;
     prepare(vault, &image, Shape::Root, VerityMode::Require, &Budget::STANDARD)
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Vault;
 use super::named::Named;
 use crate::digest::{BlobDigest, VerityDigest, VerityHasher, verity_digest};
-use crate::image::{Digests, external_files};
+use crate::image::{TreeDigests, external_files};
 use crate::oci::{Budget, Document, blob_digest, document};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
@@ -248,7 +248,7 @@ impl<'a> Fsck<'a> {
     fn parts(&self, named: &Named) -> Result<Vec<(Part, VerityDigest)>> {
         let mut parts: Vec<(Part, VerityDigest)> = Vec::new();
         for tree in &named.trees {
-            let Digests { rootfs, merged, layers } = &tree.digests;
+            let TreeDigests { rootfs, merged, layers } = &tree.digests;
             let layers = layers.iter().enumerate().map(|(number, digest)| (Part::Layer(number), *digest));
             let merged = merged.map(|digest| (Part::Merged, digest));
             for (part, digest) in layers.chain(Some((Part::Rootfs, *rootfs))).chain(merged) {

@@ -2,7 +2,7 @@ use std::io::{ErrorKind, Write as _};
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::{ContainerImages, Digests, ErofsImages};
+use crate::image::{ContainerImages, ErofsImages, TreeDigests};
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::draft::NewDraft;
@@ -170,7 +170,7 @@ impl Vault {
     }
 
     /// The digests that were kept.
-    pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
+    pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<TreeDigests> {
         self.kept_contents(image, algorithm).ok().flatten()
     }
 
@@ -197,11 +197,11 @@ impl Vault {
     }
 
     /// The same, told apart: there is no such note, or it cannot be read.
-    pub(super) fn kept_contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Result<Option<Digests>> {
+    pub(super) fn kept_contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Result<Option<TreeDigests>> {
         self.digests(&format!("images/{}", image.hex()), algorithm)
     }
 
-    pub(super) fn digests(&self, place: &str, algorithm: Algorithm) -> Result<Option<Digests>> {
+    pub(super) fn digests(&self, place: &str, algorithm: Algorithm) -> Result<Option<TreeDigests>> {
         let name = format!("{place}/digests.{algorithm}");
         let bad = |e: std::io::Error| Refusal::io(self.path.join(&name).display().to_string(), e);
         let bytes = match files::open_file_at(&self.root, &name) {
@@ -215,7 +215,7 @@ impl Vault {
             let merged = lines.peek().and_then(|line| digest(line, "merged "));
             let layers = lines.skip(usize::from(merged.is_some()));
             let layers = layers.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
-            Some(Digests { rootfs, merged, layers })
+            Some(TreeDigests { rootfs, merged, layers })
         };
         // Of a version that made composefs' tree alone: nothing of it is needed.
         let old = || std::str::from_utf8(&bytes).ok()?.lines().next().and_then(|line| digest(line, "merged "));

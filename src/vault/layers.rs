@@ -2,7 +2,7 @@
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest};
-use crate::image::{Digests, ErofsImages};
+use crate::image::{ErofsImages, TreeDigests};
 use crate::report::Result;
 use crate::sys::files;
 
@@ -17,7 +17,7 @@ impl Vault {
     }
 
     /// The digests that were kept.
-    pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<Digests> {
+    pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<TreeDigests> {
         self.digests(&format!("layers/{}", top.hex()), algorithm).ok().flatten()
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
-use crate::image::Digests;
+use crate::image::TreeDigests;
 use crate::oci::{Budget, strict_json};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::Binding;
@@ -32,13 +32,13 @@ pub(super) struct Named {
 /// The EROFS images of an image in one algorithm.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
-    pub(super) digests: Digests,
+    pub(super) digests: TreeDigests,
     /// This host made them, so that they are here; else a seal names them, and they may be.
     pub(super) made: bool,
 }
 
 impl Named {
-    fn tree(&mut self, digests: Digests, made: bool) {
+    fn tree(&mut self, digests: TreeDigests, made: bool) {
         self.erofs.extend(digests.all());
         if self.trees.iter().all(|tree| tree.digests != digests) {
             self.trees.push(Tree { digests, made });

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::content::{self, Checked};
 use super::layers::{Layers, Wanted};
-use super::signatures::{self, Rules, Signed, SignedBy};
+use super::signatures::{self, Requirements, Signed, SignedBy};
 use super::{VerifiedErofs, VerifiedImage, Waiver};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::{Digests, Keep};
+use crate::image::{Keep, TreeDigests};
 use crate::oci::{BlobStore, Budget, Image};
 use crate::policy::Denied;
 use crate::report::{Case, Class, Refusal, Result};
@@ -15,7 +15,7 @@ use crate::seal::{About, Binding, Dialect, Parsed, Role, Seal, parse_about, pars
 
 /// An artifact that says it is about the image, and where its bytes are. A claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
+pub struct SealCandidate<'a> {
     /// The artifact manifest's digest.
     pub digest: BlobDigest,
     /// Where manifest and blobs are.
@@ -24,7 +24,7 @@ pub struct Found<'a> {
 
 /// One line of the table that `verify` prints.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct CheckedRole {
     /// What was checked.
     pub role: Role,
     /// Its digest.
@@ -45,7 +45,7 @@ pub struct SealReport {
     /// Its algorithm.
     pub algorithm: Option<Algorithm>,
     /// Roles, digests, signers.
-    pub rows: Vec<Row>,
+    pub rows: Vec<CheckedRole>,
     /// Accepted, or why not.
     pub verdict: Verdict,
 }
@@ -103,31 +103,37 @@ impl Judgement {
 
 /// What is to be judged, and by what.
 #[derive(Clone, Copy)]
-pub struct Question<'a> {
+pub struct JudgeRequest<'a> {
     /// The image.
     pub image: &'a Image,
     /// The artifacts that say they are about it.
-    pub found: &'a [Found<'a>],
+    pub found: &'a [SealCandidate<'a>],
     /// Where the image's own blobs are.
     pub home: &'a BlobStore,
     /// What is asked of a seal.
-    pub rules: &'a Rules,
+    pub requirements: &'a Requirements,
     /// What may be spent.
     pub budget: &'a Budget,
     /// What the artifacts are to be about.
     pub about: About,
-    /// Whether this host has compared the images of an artifact with the layers before.
-    pub checked: &'a dyn Fn(&BlobDigest) -> bool,
+}
+
+/// Whether this host has compared the images of an artifact with the layers before.
+pub type Noted<'a> = &'a dyn Fn(&BlobDigest) -> bool;
+
+/// Nothing was compared before.
+pub fn nothing_noted(_: &BlobDigest) -> bool {
+    false
 }
 
 /// Judges every seal of the image, the inline one first. The layers are read only when
 /// a seal's signatures have passed, and not for a seal whose images were compared before and whose
 /// signed statement names them; a seal without a statement is compared every time.
-pub fn judge(question: &Question<'_>, layers: &mut Layers<'_>) -> Judgement {
-    let Question { image, found, home, budget, about, .. } = *question;
-    let mut judge = Judge { question, layers, inline: None, denied: false, accepted: None, reports: Vec::new() };
+pub fn judge(request: &JudgeRequest<'_>, noted: Noted<'_>, layers: &mut Layers<'_>) -> Judgement {
+    let JudgeRequest { image, found, home, budget, about, .. } = *request;
+    let mut judge = Judge { request, noted, layers, inline: None, denied: false, accepted: None, reports: Vec::new() };
     // Before anything is read: no seal makes a denied image a good one.
-    if let Err(refusal) = question.rules.denied.image(image) {
+    if let Err(refusal) = request.requirements.denied.image(image) {
         let (origin, verdict) = (image.digest.to_string(), Verdict::Rejected(refusal));
         judge.reports.push(SealReport { origin, dialect: None, algorithm: None, rows: Vec::new(), verdict });
         return judge.finish();
@@ -165,7 +171,8 @@ fn conflict(inline: Option<&Seal>, artifact: &Seal) -> Result<()> {
 }
 
 struct Judge<'a, 'l> {
-    question: &'a Question<'a>,
+    request: &'a JudgeRequest<'a>,
+    noted: Noted<'a>,
     layers: &'a mut Layers<'l>,
     inline: Option<Seal>,
     /// What a seal rightly says of the image is denied: then no other seal can make up for it.
@@ -201,21 +208,21 @@ impl Judge<'_, '_> {
     }
 
     fn try_seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) -> Result<(Signed, Checked)> {
-        let Question { image, rules, budget, checked, .. } = *self.question;
-        artifact.map_or(Ok(()), |artifact| rules.denied.blob(&artifact, "seal"))?;
+        let JudgeRequest { image, requirements, budget, .. } = *self.request;
+        artifact.map_or(Ok(()), |artifact| requirements.denied.blob(&artifact, "seal"))?;
         // It may be another one than this image has here.
-        seal.subject.map_or(Ok(()), |subject| rules.denied.blob(&subject, "manifest"))?;
-        let signed = signatures::check(image, seal, store, rules, budget)?;
+        seal.subject.map_or(Ok(()), |subject| requirements.denied.blob(&subject, "manifest"))?;
+        let signed = signatures::check(image, seal, store, requirements, budget)?;
         // Only now: an artifact that nobody trusted has signed contradicts nobody.
         conflict(self.inline.as_ref(), seal)?;
         // An inline seal is named by the manifest that it is in.
-        let before = checked(&artifact.unwrap_or(image.digest)) && rules.certificates.is_some();
+        let before = (self.noted)(&artifact.unwrap_or(image.digest)) && requirements.certificates.is_some();
         if let (true, Some(binding)) = (before, &signed.binding) {
             let images = known(&signed, binding);
             self.deny(&signed, &images)?;
             return Ok((signed, images));
         }
-        let bound = signed.binding.is_some() && rules.certificates.is_some();
+        let bound = signed.binding.is_some() && requirements.certificates.is_some();
         let keep = if bound { Keep::Images } else { Keep::Entries };
         let mut contents = self.layers.get(Wanted { algorithm: seal.algorithm, bound, keep })?;
         if content::compares(&signed, &contents) && !contents.has(Keep::Entries) {
@@ -231,7 +238,7 @@ impl Judge<'_, '_> {
     fn deny(&mut self, signed: &Signed, checked: &Checked) -> Result<()> {
         let images = checked.layers.iter().chain(Some(&checked.root)).chain(&checked.merged);
         let made = images.map(|e| (&e.role, &e.digest));
-        let denied = &self.question.rules.denied;
+        let denied = &self.request.requirements.denied;
         let result = signed.digests.iter().chain(made).try_for_each(|(role, d)| denied.erofs(d, &role.to_string()));
         // What was signed under another manifest is denied by its digests too.
         let named = signed.binding.iter().flat_map(Binding::blobs);
@@ -242,7 +249,7 @@ impl Judge<'_, '_> {
 
     fn verified(&self, seal: &Seal, artifact: Option<BlobDigest>, signed: Signed, checked: Checked) -> VerifiedImage {
         VerifiedImage {
-            image: Some(self.question.image.clone()),
+            image: Some(self.request.image.clone()),
             seal: artifact,
             dialect: Some(seal.dialect),
             signer: signed.signatures.values().find_map(|(_, signer)| signer.clone()),
@@ -281,12 +288,12 @@ fn known(signed: &Signed, binding: &Binding) -> Checked {
     Checked { root: erofs(Role::Rootfs, binding.rootfs), merged, layers, stackable: true }
 }
 
-fn rows(signed: &Signed) -> Vec<Row> {
+fn rows(signed: &Signed) -> Vec<CheckedRole> {
     let binding = signed.binding.as_ref().map(|b| (Role::Binding, verity_digest(b.algorithm, b.text().as_bytes())));
     let all = signed.digests.iter().map(|(r, d)| (*r, *d)).chain(binding);
     all.map(|(role, digest)| {
         let signature = signed.signatures.get(&role);
-        Row { role, digest, signer: signature.and_then(|(_, s)| s.clone()), signed: signature.is_some() }
+        CheckedRole { role, digest, signer: signature.and_then(|(_, s)| s.clone()), signed: signature.is_some() }
     })
     .collect()
 }
@@ -296,7 +303,7 @@ fn rows(signed: &Signed) -> Vec<Row> {
 ///
 /// # Errors
 /// [`Case::F06Denied`]; [`Case::D05Layers`] when there is not one digest for each layer.
-pub fn unsigned(image: &Image, digests: &Digests, denied: &Denied) -> Result<VerifiedImage> {
+pub fn unsigned(image: &Image, digests: &TreeDigests, denied: &Denied) -> Result<VerifiedImage> {
     denied.image(image)?;
     deny(digests, denied)?;
     if digests.layers.len() != image.layers.len() {
@@ -313,20 +320,20 @@ pub fn unsigned(image: &Image, digests: &Digests, denied: &Denied) -> Result<Ver
 ///
 /// # Errors
 /// [`Case::F06Denied`].
-pub fn unsigned_layers(_leave: &Waiver, digests: &Digests, denied: &Denied) -> Result<VerifiedImage> {
+pub fn unsigned_layers(_leave: &Waiver, digests: &TreeDigests, denied: &Denied) -> Result<VerifiedImage> {
     deny(digests, denied)?;
     Ok(nobody(None, digests))
 }
 
 /// Whether one of the EROFS images is denied.
-fn deny(digests: &Digests, denied: &Denied) -> Result<()> {
+fn deny(digests: &TreeDigests, denied: &Denied) -> Result<()> {
     denied.erofs(&digests.rootfs, "rootfs")?;
     digests.merged.iter().try_for_each(|merged| denied.erofs(merged, "merged"))?;
     digests.layers.iter().enumerate().try_for_each(|(n, d)| denied.erofs(d, &Role::Layer(n).to_string()))
 }
 
 /// What nobody vouches for.
-fn nobody(image: Option<Image>, digests: &Digests) -> VerifiedImage {
+fn nobody(image: Option<Image>, digests: &TreeDigests) -> VerifiedImage {
     let erofs = |role, digest: VerityDigest| VerifiedErofs { role, digest, signature: None, bytes: None };
     VerifiedImage {
         image,

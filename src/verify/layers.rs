@@ -49,8 +49,8 @@ impl<'a> Layers<'a> {
     }
 
     /// What was read last, if anything was.
-    pub fn into_last(mut self) -> Option<Rc<Contents>> {
-        self.had.pop().map(|(_, contents)| contents)
+    pub fn last(&self) -> Option<Rc<Contents>> {
+        self.had.last().map(|(_, contents)| contents.clone())
     }
 }
 

@@ -7,10 +7,13 @@ mod layers;
 mod signatures;
 mod waiver;
 
-pub use decide::{Found, Judgement, Question, Row, SealReport, Verdict, judge, unsigned, unsigned_layers};
+pub use decide::{
+    CheckedRole, JudgeRequest, Judgement, Noted, SealCandidate, SealReport, Verdict, judge, nothing_noted, unsigned,
+    unsigned_layers,
+};
 pub use floors::Floors;
 pub use layers::{Layers, Wanted};
-pub use signatures::{BindingRule, Rules, SignedBy};
+pub use signatures::{BindingRule, Requirements, SignedBy};
 pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};

@@ -22,7 +22,7 @@ pub enum BindingRule {
 
 /// What is asked of a seal. There is no default: whoever verifies says what counts.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct Requirements {
     /// Whom to trust; `None` compares digests only.
     pub certificates: Option<Vec<Certificate>>,
     /// Whom to trust to vouch for signers whose certificates are in their signatures; only where signatures
@@ -43,7 +43,7 @@ pub struct Rules {
     pub floors: Floors,
 }
 
-impl Rules {
+impl Requirements {
     /// Whether a name of a statement is one of those that are asked for: hosts are compared in one form.
     fn allows(&self, name: &str) -> bool {
         self.identities.iter().any(|asked| one_host(asked) == one_host(name))
@@ -92,8 +92,14 @@ pub(super) struct Signed {
 }
 
 /// Steps 1 to 3 of "Accepting a seal" in docs/seal-format.md.
-pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules, budget: &Budget) -> Result<Signed> {
-    let binding = statement(image, seal, rules, budget)?;
+pub(super) fn check(
+    image: &Image,
+    seal: &Seal,
+    store: &BlobStore,
+    requirements: &Requirements,
+    budget: &Budget,
+) -> Result<Signed> {
+    let binding = statement(image, seal, requirements, budget)?;
     let digests = expected(image, seal, binding.as_ref());
     for (role, claimed) in claims(seal) {
         compare(role, claimed, &digests)?;
@@ -105,51 +111,59 @@ pub(super) fn check(image: &Image, seal: &Seal, store: &BlobStore, rules: &Rules
         }
     }
     let mut signatures = BTreeMap::new();
-    if rules.certificates.is_some() {
+    if requirements.certificates.is_some() {
         coverage(image, seal, binding.as_ref(), &ders)?;
     }
     for (role, der) in ders {
-        let signer = match (&rules.certificates, digests.get(&role)) {
-            (Some(trusted), Some(digest)) => Some(verify(role, digest, &der, trusted, rules)?),
+        let signer = match (&requirements.certificates, digests.get(&role)) {
+            (Some(trusted), Some(digest)) => Some(verify(role, digest, &der, trusted, requirements)?),
             _ => None,
         };
         signatures.insert(role, (der, signer));
     }
     if let Some((text, der)) = &seal.binding {
         let digest = verity_digest(seal.algorithm, text);
-        let signer = rules
+        let signer = requirements
             .certificates
             .as_ref()
-            .map(|trusted| verify(Role::Binding, &digest, der, trusted, rules))
+            .map(|trusted| verify(Role::Binding, &digest, der, trusted, requirements))
             .transpose()?;
         signatures.insert(Role::Binding, (der.clone(), signer));
     }
     Ok(Signed { digests, signatures, binding })
 }
 
-fn verify(role: Role, digest: &VerityDigest, der: &[u8], trusted: &[Certificate], rules: &Rules) -> Result<SignedBy> {
+fn verify(
+    role: Role,
+    digest: &VerityDigest,
+    der: &[u8],
+    trusted: &[Certificate],
+    requirements: &Requirements,
+) -> Result<SignedBy> {
     let content = formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes());
     let shown = role.to_string();
-    let signer = match verify_signature(der, &content, trusted, rules.dates, rules.now, &shown) {
+    let signer = match verify_signature(der, &content, trusted, requirements.dates, requirements.now, &shown) {
         Ok(index) => {
             let bug = || Refusal::new(Case::Bug, &shown, "no such certificate");
             trusted.get(index).map(SignedBy::of).ok_or_else(bug)?
         }
         Err(refusal) if refusal.case() == Case::E07Untrusted => {
-            by_anchor(der, &content, rules, &shown)?.ok_or(refusal)?
+            by_anchor(der, &content, requirements, &shown)?.ok_or(refusal)?
         }
         Err(refusal) => return Err(refusal),
     };
-    rules.denied.signer(&signer.marks).map_err(|r| r.within(role))?;
+    requirements.denied.signer(&signer.marks).map_err(|r| r.within(role))?;
     Ok(signer)
 }
 
 /// The signer that an anchor vouches for, if it signed; `None` where no anchor says so.
-fn by_anchor(der: &[u8], content: &[u8], rules: &Rules, subject: &str) -> Result<Option<SignedBy>> {
-    let counts = |anchor: &&Anchor| rules.denied.signer(anchor.marks()).is_ok();
-    let anchors: Vec<Anchor> = rules.anchors.iter().filter(counts).cloned().collect();
-    let Some((leaf, anchor)) = leaf(der, &anchors, rules.dates, rules.now, subject)? else { return Ok(None) };
-    verify_signature(der, content, std::slice::from_ref(&leaf), rules.dates, rules.now, subject)?;
+fn by_anchor(der: &[u8], content: &[u8], requirements: &Requirements, subject: &str) -> Result<Option<SignedBy>> {
+    let counts = |anchor: &&Anchor| requirements.denied.signer(anchor.marks()).is_ok();
+    let anchors: Vec<Anchor> = requirements.anchors.iter().filter(counts).cloned().collect();
+    let Some((leaf, anchor)) = leaf(der, &anchors, requirements.dates, requirements.now, subject)? else {
+        return Ok(None);
+    };
+    verify_signature(der, content, std::slice::from_ref(&leaf), requirements.dates, requirements.now, subject)?;
     let marks = [leaf.marks(), anchor.marks()].concat();
     Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), marks, ..SignedBy::of(&leaf) }))
 }
@@ -167,21 +181,21 @@ fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
 }
 
 /// The statement, if it is about this image.
-fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Result<Option<Binding>> {
+fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &Budget) -> Result<Option<Binding>> {
     let Some((text, _)) = &seal.binding else {
-        if rules.certificates.is_some() && seal.signatures.iter().all(|s| s.der.is_none()) {
+        if requirements.certificates.is_some() && seal.signatures.iter().all(|s| s.der.is_none()) {
             return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));
         }
-        if rules.certificates.is_some() && rules.binding == BindingRule::Required {
+        if requirements.certificates.is_some() && requirements.binding == BindingRule::Required {
             return Err(Refusal::new(Case::D16Binding, "", ""));
         }
-        if !rules.identities.is_empty() && rules.certificates.is_some() {
+        if !requirements.identities.is_empty() && requirements.certificates.is_some() {
             return Err(Refusal::new(Case::D18Identity, "", "it has no binding statement, and so no name"));
         }
         return Ok(None);
     };
     let binding = Binding::parse(text, budget)?;
-    rules.denied.statement(text, seal.algorithm)?;
+    requirements.denied.statement(text, seal.algorithm)?;
     let refuse = |case, why: String| Err(Refusal::new(case, "binding", why));
     if binding.algorithm != seal.algorithm {
         return refuse(
@@ -229,11 +243,11 @@ fn statement(image: &Image, seal: &Seal, rules: &Rules, budget: &Budget) -> Resu
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
-    if !rules.identities.is_empty() && !binding.identities.iter().any(|name| rules.allows(name)) {
+    if !requirements.identities.is_empty() && !binding.identities.iter().any(|name| requirements.allows(name)) {
         let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
-        return refuse(Case::D18Identity, format!("it is for {names}, not for {}", rules.identities.join(", ")));
+        return refuse(Case::D18Identity, format!("it is for {names}, not for {}", requirements.identities.join(", ")));
     }
-    let floors = rules.names(&binding).map(|name| Ok(rules.floors.of(name)?.map(|floor| (floor, name))));
+    let floors = requirements.names(&binding).map(|name| Ok(requirements.floors.of(name)?.map(|floor| (floor, name))));
     let floor = floors.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
     if let Some((floor, name)) = floor.filter(|(floor, _)| binding.sequence.is_none_or(|s| s < *floor)) {
         let has = binding.sequence.map_or_else(|| "it has no sequence".to_owned(), |s| format!("its sequence is {s}"));

@@ -6,6 +6,7 @@ mod again;
 mod fuse;
 mod i_mount;
 mod idmap;
+mod lost;
 mod options;
 mod place;
 mod record;

@@ -130,7 +130,7 @@ fn status_lists_what_is_mounted_and_by_whose_word() {
     bench.run(&[&["mount", "app", "root"][..], &trust, &more].concat()).ok();
     let target = root.path().display().to_string();
     let list = bench.run(&["status", "--json"]).ok().json();
-    let one = list.as_array().unwrap().iter().find(|r| r["target"] == target).unwrap().clone();
+    let one = list["mounts"].as_array().unwrap().iter().find(|r| r["target"] == target).unwrap().clone();
     let upper = bench.path("diff").display().to_string();
     for (key, value) in [("kind", "sealed"), ("signer", "CN=test signer"), ("upper", &upper)] {
         assert_eq!(one[key], value, "{one}");

@@ -7,7 +7,7 @@ use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Anchor, Dates};
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{BindingRule, Found, Layers, Question, Rules, VerifiedImage, judge};
+use layerseal::verify::{BindingRule, JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge};
 
 use crate::common::{Bench, Layout as Made, two_layers};
 use crate::ecdsa;
@@ -66,7 +66,7 @@ fn judged_in(bench: &Bench, image: &Image, layout: &str, anchor: &str, denied: D
     let layout = Layout::open(&bench.path(layout)).unwrap();
     let store = layout.store();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let rules = Rules {
+    let rules = Requirements {
         certificates: Some(vec![]),
         anchors: Anchor::from_bytes(&std::fs::read(bench.path(anchor)).unwrap(), anchor).unwrap(),
         dates: Dates::Enforce,
@@ -77,22 +77,21 @@ fn judged_in(bench: &Bench, image: &Image, layout: &str, anchor: &str, denied: D
         floors: Default::default(),
     };
     let seals = layout.referrers(&image.digest, &Budget::STANDARD).unwrap();
-    let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
+    let found: Vec<SealCandidate<'_>> = seals.into_iter().map(|digest| SealCandidate { digest, store }).collect();
     let budget = &Budget::STANDARD;
-    let question = Question {
+    let question = JudgeRequest {
         image,
         found: &found,
         home: store,
-        rules: &rules,
+        requirements: &rules,
         budget,
         about: layerseal::seal::About::Manifest,
-        checked: &|_| false,
     };
     let mut layers = Layers::new(|wanted| {
         let reader = ReadOnly { store, algorithm: wanted.algorithm };
         Contents::read(image, (wanted.algorithm, wanted.keep), &reader, budget, &|_| {})
     });
-    judge(&question, &mut layers).into_result()
+    judge(&question, &|_| false, &mut layers).into_result()
 }
 
 #[test]

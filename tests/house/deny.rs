@@ -6,7 +6,9 @@ use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Certificate, Dates};
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{BindingRule, Found, Layers, Question, Rules, VerifiedImage, judge, unsigned};
+use layerseal::verify::{
+    BindingRule, JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge, unsigned,
+};
 
 use crate::common::{Bench, Run, Signer, signer, stranger, two_layers};
 
@@ -51,7 +53,7 @@ impl Host {
     fn judge(&self, denied: Denied, trusted: &[&Signer], checked: bool) -> Result<VerifiedImage> {
         let certificate = |s: &&Signer| Certificate::from_der(&s.cert.to_der().unwrap(), "test").unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-        let rules = Rules {
+        let rules = Requirements {
             certificates: Some(trusted.iter().map(certificate).collect()),
             dates: Dates::Enforce,
             now,
@@ -63,17 +65,16 @@ impl Host {
         };
         let store = self.layout.store();
         let seals = self.layout.referrers(&self.image.digest, &Budget::STANDARD).unwrap();
-        let found: Vec<Found<'_>> = seals.into_iter().map(|digest| Found { digest, store }).collect();
-        let question = Question {
+        let found: Vec<SealCandidate<'_>> = seals.into_iter().map(|digest| SealCandidate { digest, store }).collect();
+        let question = JudgeRequest {
             image: &self.image,
             found: &found,
             home: store,
-            rules: &rules,
+            requirements: &rules,
             budget: &Budget::STANDARD,
             about: layerseal::seal::About::Manifest,
-            checked: &|_| checked,
         };
-        judge(&question, &mut Layers::new(|wanted| self.contents(wanted.algorithm))).into_result()
+        judge(&question, &|_| checked, &mut Layers::new(|wanted| self.contents(wanted.algorithm))).into_result()
     }
 
     #[track_caller]

@@ -280,7 +280,7 @@ fn fetch_brings_seals_before_they_are_needed() {
         assert_eq!(scene.gateway.log().len(), asked);
         let json: serde_json::Value =
             serde_json::from_str(&host.layerseal(&["fetch", "--all", "--json"]).stdout).unwrap();
-        let row = json.as_array().unwrap().iter().find(|r| r["names"][0] == name.as_str()).unwrap();
+        let row = json["images"].as_array().unwrap().iter().find(|r| r["names"][0] == name.as_str()).unwrap();
         assert_eq!((row["seals"].as_array().unwrap().len(), &row["error"]), (1, &serde_json::Value::Null));
 
         // Not there, not sealed, no such image, from elsewhere.

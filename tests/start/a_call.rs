@@ -169,7 +169,8 @@ fn a08_a_volume_is_plain_and_says_so() {
     assert_eq!(std::fs::read(host.sandbox.path(&target.join("file"))).unwrap(), b"content");
     let status = host.layerseal(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
-    assert_eq!((&status[0]["kind"], &status[0]["source"]), (&"volume".into(), &"layerseal:plain".into()), "{status}");
+    let mount = &status["mounts"][0];
+    assert_eq!((&mount["kind"], &mount["source"]), (&"volume".into(), &"layerseal:plain".into()), "{status}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn b04_images_that_share_their_layers() {
         host.start(c).ok();
         let status: serde_json::Value = serde_json::from_str(&host.layerseal(&["status", "--json"]).stdout).unwrap();
         host.unmount(c);
-        (status[0]["image"].clone(), status[0]["names"].clone())
+        (status["mounts"][0]["image"].clone(), status["mounts"][0]["names"].clone())
     };
     let (first, second) = (manifest(&one), manifest(&two));
     assert_ne!(first.0, second.0);

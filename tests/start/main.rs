@@ -10,6 +10,7 @@ mod b_store;
 mod f_policy;
 mod i_mount;
 mod j_races;
+mod lost;
 mod m_upper;
 mod names;
 mod vault;

@@ -50,6 +50,14 @@ pub fn docs(out: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes docs/json.md, the page about the types of `layerseal::cli::json`.
+///
+/// # Errors
+/// What writing gives.
+pub fn json() -> io::Result<()> {
+    std::fs::write(top().join("docs/json.md"), layerseal::cli::json::page())
+}
+
 /// Every variable that a page names; layerseal reads them.
 pub fn variables() -> Vec<&'static str> {
     sections::variables().collect()

@@ -1,4 +1,4 @@
-//! `cargo xtask docs [DIR]`: man pages and completions, into `contrib/` or another directory.
+//! `cargo xtask docs [DIR]`: man pages and completions, into `contrib/` or another directory; without one, docs/json.md too.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match xtask::docs(&out) {
+    let done = xtask::docs(&out).and_then(|()| if words.len() == 1 { xtask::json() } else { Ok(()) });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{}: {e}", out.display());

@@ -12,7 +12,7 @@ pub enum KeyringCommand {
     /// List the certificates
     List(KeyringList),
     /// Accept no more certificates until the next boot
-    Restrict,
+    Restrict(KeyringRestrict),
 }
 
 /// `layerseal keyring add-cert`
@@ -21,11 +21,22 @@ pub struct AddCert {
     /// PEM or DER files, or directories of them
     #[arg(required = true, value_name = "FILE|DIR")]
     pub certificates: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal keyring list`
 #[derive(Debug, Group)]
 pub struct KeyringList {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal keyring restrict`
+#[derive(Debug, Group)]
+pub struct KeyringRestrict {
     /// Print JSON
     #[arg(long)]
     pub json: bool,

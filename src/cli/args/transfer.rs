@@ -77,6 +77,9 @@ pub struct Pull {
     /// The instance of a multi-platform image [default: this host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -92,6 +95,9 @@ pub struct Push {
     /// Push its seals too
     #[arg(long)]
     pub signatures: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,
@@ -104,6 +110,9 @@ pub struct ExportSignatures {
     pub image: Reference,
     /// docker://HOST/NAME, or a layout, oci:DIR, which is created if missing
     pub to: Reference,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,

@@ -22,6 +22,9 @@ pub struct Tag {
     pub image: Reference,
     /// Its new name
     pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal untag`
@@ -29,6 +32,9 @@ pub struct Tag {
 pub struct Untag {
     /// The name
     pub name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `layerseal gc`

@@ -33,7 +33,8 @@ fn a_sealed_image_mounts_verified() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let status = sealed.bench.run(&["status", "--json"]).ok().json();
-    assert_eq!((&status[0]["kind"], &status[0]["verity"]), (&"sealed".into(), &true.into()), "{status}");
+    let mount = &status["mounts"][0];
+    assert_eq!((&mount["kind"], &mount["verity"]), (&"sealed".into(), &true.into()), "{status}");
     assert_eq!(sealed.bench.run(&["doctor"]).ok().stderr, "");
 }
 

@@ -29,12 +29,12 @@ fn g09_certificates_go_into_the_kernels_keyring_and_no_other() {
     let bench = Bench::new();
     bench.signer("newcomer", &crate::common::Signer::new("newcomer", 2048, -1, 30));
     bench.write("garbage.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let before = bench.run(&["keyring", "list", "--json"]).ok().json().as_array().unwrap().len();
+    let before = bench.run(&["keyring", "list", "--json"]).ok().json()["keys"].as_array().unwrap().len();
     bench.run(&["keyring", "add-cert", "garbage.pem"]).refused(5, "F02");
     bench.run(&["keyring", "add-cert", "newcomer.crt"]).ok();
     let listed = bench.run(&["keyring", "list"]).ok();
     assert!(listed.stdout.contains("newcomer"), "{}", listed.stdout);
-    assert_eq!(bench.run(&["keyring", "list", "--json"]).ok().json().as_array().unwrap().len(), before + 1);
+    assert_eq!(bench.run(&["keyring", "list", "--json"]).ok().json()["keys"].as_array().unwrap().len(), before + 1);
     let user = std::process::Command::new("keyctl").args(["show", "@u"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&user.stdout).contains("newcomer"));
 }

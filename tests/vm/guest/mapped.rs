@@ -24,7 +24,7 @@ fn prepared(sealed: &Sealed) -> PreparedImage {
     let hex = object.strip_prefix(sealed.bench.vault().join("objects")).unwrap().to_str().unwrap().replace('/', "");
     let rootfs = VerityDigest::new(Algorithm::Sha512, &hex::decode(hex).unwrap()).unwrap();
     // The layers' own images are not mounted.
-    let digests = layerseal::image::Digests { rootfs, merged: None, layers: vec![rootfs; 2] };
+    let digests = layerseal::image::TreeDigests { rootfs, merged: None, layers: vec![rootfs; 2] };
     let verified = layerseal::verify::unsigned(&image, &digests, &layerseal::policy::Denied::nothing()).unwrap();
     prepare(&vault, &verified, Shape::Root, VerityMode::Require, &Budget::STANDARD).unwrap()
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Check, State, check, one_hook};
+use super::hooks;
+use super::{Check, State, check};
 use crate::hook::{self, Caller, CriO, Stage};
 use crate::identify::mount_program;
 use crate::policy::{Directories, Policy, Top, real_runtime};
@@ -10,14 +11,9 @@ use crate::policy::{Directories, Policy, Top, real_runtime};
 /// What there is to say; nothing where layerseal is nobody's runtime and there is no CRI-O.
 pub(super) fn checks() -> Vec<Check> {
     let crio = hook::crio(Path::new("/"));
-    let asked = podman_has_it() || crio.as_ref().is_some_and(CriO::runs_by_layerseal);
+    let asked = hooks::podman_has_it() || crio.as_ref().is_some_and(CriO::runs_by_layerseal);
     let behind = asked.then(behind);
     behind.into_iter().chain(crio.iter().flat_map(of_crio)).collect()
-}
-
-/// Whether podman is configured to have layerseal as its runtime.
-pub(super) fn podman_has_it() -> bool {
-    hook::podman_runtime(Path::new("/")).is_some_and(|path| path.ends_with("layerseal-runtime"))
 }
 
 /// The runtime that it stands before.
@@ -72,7 +68,7 @@ fn of_crio(crio: &CriO) -> Vec<Check> {
         false => check(NAME, State::Ok, program, ""),
     }));
     if !crio.runs_by_layerseal() {
-        checks.push(one_hook("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
+        checks.push(hooks::one("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
     }
     checks
 }

@@ -1,8 +1,6 @@
 //! The container store: where podman has it, by which files, and whether its driver is one that we can stand behind.
 
-use std::path::{Path, PathBuf};
-
-use serde_json::{Value, json};
+use std::path::PathBuf;
 
 use super::{Check, State, check};
 use crate::identify::{Configured, configured};
@@ -10,14 +8,14 @@ use crate::report::Result;
 
 const NAME: &str = "container store";
 
-/// What was found, for a person and for a script.
-pub(super) fn look() -> (Vec<Check>, Value) {
+/// What is configured, and what is to be said of it.
+pub(super) fn look() -> (Check, Result<Configured>) {
     let found = configured();
-    (vec![one(&found)], document(&found))
+    (one(&found), found)
 }
 
 /// Where the vault is, or would be if nothing were configured.
-pub(in crate::cli) fn vault() -> PathBuf {
+pub fn vault() -> PathBuf {
     let root = configured().map(|found| found.graph_root);
     root.unwrap_or_else(|_| PathBuf::from("/var/lib/containers/storage")).join("layerseal")
 }
@@ -47,24 +45,4 @@ fn one(found: &Result<Configured>) -> Check {
         return check(NAME, State::Missing, why, "make or mount that image store: podman does not start without it");
     }
     check(NAME, State::Ok, shown, "")
-}
-
-fn document(found: &Result<Configured>) -> Value {
-    let text = |path: &Path| path.display().to_string();
-    match found {
-        Err(refusal) => json!({ "error": refusal.to_string() }),
-        Ok(found) => json!({
-            "podman": found.podman.map(|(major, minor)| format!("{major}.{minor}")),
-            "read_as_since": format!("{}.{}", found.generation.since.0, found.generation.since.1),
-            "files": found.files.iter().map(|f| text(f)).collect::<Vec<_>>(),
-            "driver": found.driver(),
-            "graphroot": text(&found.graph_root),
-            "runroot": text(&found.run_root),
-            "imagestore": found.image_store.as_deref().map(text),
-            "additionalimagestores": found.additional.iter().map(|s| text(s)).collect::<Vec<_>>(),
-            "mount_program": found.mount_program,
-            "transient_store": found.transient,
-            "use_composefs": found.composefs,
-        }),
-    }
 }

@@ -1,33 +1,51 @@
 //! Seals in the image itself: a new manifest, and so a new image, under the old one's tag.
 
-use crate::cli::args;
-use crate::cli::home::{Home, Located, Place};
-use crate::cli::output;
-use crate::cli::seal::{Item, Plan};
-use crate::oci::Reference;
+use super::{Context, Item, Located, Place, Plan};
+use crate::digest::{Algorithm, BlobDigest};
+use crate::oci::{Layout, Platform, Reference};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Part, Role, other_annotations, write_inline, write_label};
 
-/// `layerseal seal`
-pub(super) fn seal(home: &Home, args: &args::Seal) -> Result<()> {
-    let located = home.locate(&args.image, args.platform.as_ref())?;
+/// An image that is to hold digests of itself.
+#[derive(Clone, Debug)]
+pub struct SealRequest {
+    /// The image, in a layout.
+    pub image: Reference,
+    /// The algorithm of the digests.
+    pub algorithm: Algorithm,
+    /// Annotations of the manifest instead of a label of the config.
+    pub inline: bool,
+    /// Which instance; else this host's.
+    pub platform: Option<Platform>,
+}
+
+/// Writes digests into an image that nobody has signed; the digest of the image that it is now.
+///
+/// # Errors
+/// [`Case::Usage`] for an image that is in no layout; those of reading it.
+pub fn seal(context: &Context, request: &SealRequest) -> Result<BlobDigest> {
+    let located = context.locate(&request.image, request.platform.as_ref())?;
     in_layout(&located)?;
-    let images = located.images(args.algorithm, false, &home.budget)?;
-    if !args.inline {
+    let images = located.images(context, request.algorithm, false)?;
+    if !request.inline {
         let (_, merged) = images.merged.as_ref().map_err(|r| r.clone().within("the label names the merged tree"))?;
         let (config, manifest) = write_label(&located.image, merged)?;
         located.store().write(&config)?;
-        return replace(&located, &args.image, &manifest);
+        return replace(&located, &request.image, &manifest);
     }
     let binding = Binding::new(&located.image, &images.digests()?, &[], None)?;
     let plan = Plan { located, images, binding };
     let unsigned: Vec<Part> = plan.items().into_iter().map(|item| part(item, Vec::new())).collect();
     let manifest = write_inline(&plan.located.image, &unsigned, None)?;
-    replace(&plan.located, &args.image, &manifest)
+    replace(&plan.located, &request.image, &manifest)
 }
 
-/// `layerseal sign --inline`
-pub(super) fn sign(plan: Plan, reference: &Reference, der: impl Fn(&Item<'_>) -> Result<Vec<u8>>) -> Result<()> {
+/// Signs a seal in the image itself; the digest of the image that it is now.
+pub(super) fn sign_inline(
+    plan: Plan,
+    reference: &Reference,
+    der: impl Fn(&Item<'_>) -> Result<Vec<u8>>,
+) -> Result<BlobDigest> {
     in_layout(&plan.located)?;
     // The manifest that holds the statement is the one that it is about.
     let annotations = other_annotations(&plan.located.image);
@@ -49,9 +67,10 @@ fn part(item: Item<'_>, der: Vec<u8>) -> Part<'_> {
     Part { role: item.role, digest: item.digest, der, erofs: None }
 }
 
-fn in_layout(located: &Located) -> Result<()> {
+/// The layout that the image is in.
+fn in_layout(located: &Located) -> Result<&Layout> {
     match &located.place {
-        Place::Layout(_) => Ok(()),
+        Place::Layout(layout) => Ok(layout),
         _ => {
             let why = "a seal in the image itself is a new image: copy it into a layout (oci:DIR) first, and push that";
             Err(Refusal::new(Case::Usage, located.image.digest.to_string(), why))
@@ -59,11 +78,8 @@ fn in_layout(located: &Located) -> Result<()> {
     }
 }
 
-/// Stores the new manifest under the old one's tag, and says its digest.
-fn replace(located: &Located, reference: &Reference, manifest: &[u8]) -> Result<()> {
-    let (Place::Layout(layout), Reference::Layout { tag, .. }) = (&located.place, reference) else {
-        return in_layout(located);
-    };
-    output::line(layout.replace_image(&located.image.digest, tag.as_deref(), manifest)?);
-    Ok(())
+/// Stores the new manifest under the old one's tag.
+fn replace(located: &Located, reference: &Reference, manifest: &[u8]) -> Result<BlobDigest> {
+    let tag = if let Reference::Layout { tag, .. } = reference { tag.as_deref() } else { None };
+    in_layout(located)?.replace_image(&located.image.digest, tag, manifest)
 }

@@ -1,8 +1,6 @@
-//! What `sign`, `digest` and `attach` share: the parts of a seal, before they are signed.
+//! The parts of a seal, before they are signed.
 
-use crate::cli::args::{FormatArg, StatementArgs};
-use crate::cli::home::{Home, Located, Place};
-use crate::cli::progress;
+use super::{Context, Located, Place, Task};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::fetch::{Session, Staging};
 use crate::image::ErofsImages;
@@ -11,39 +9,55 @@ use crate::pki::formatted_digest;
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Artifact, Binding, Format, Part, Role, artifact_descriptor};
 
+/// What goes into a binding statement.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// The algorithm of its digests.
+    pub algorithm: Algorithm,
+    /// The names that the image may run under.
+    pub identities: Vec<String>,
+    /// A number that grows with every release.
+    pub sequence: Option<u64>,
+}
+
 /// Everything that a seal of an image signs.
-pub(super) struct Plan {
+#[derive(Debug)]
+pub struct Plan {
     pub(super) located: Located,
     pub(super) images: ErofsImages,
     pub(super) binding: Binding,
 }
 
 /// One thing to be signed: role, fs-verity digest, and the file that has this digest.
-pub(super) struct Item<'a> {
-    pub(super) role: Role,
-    pub(super) digest: VerityDigest,
-    pub(super) bytes: std::borrow::Cow<'a, [u8]>,
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// Its role.
+    pub role: Role,
+    /// Its digest.
+    pub digest: VerityDigest,
+    /// The file.
+    pub bytes: std::borrow::Cow<'a, [u8]>,
 }
 
 impl Item<'_> {
     /// The bytes that the signature is over.
-    pub(super) fn to_sign(&self) -> Vec<u8> {
+    pub fn to_sign(&self) -> Vec<u8> {
         formatted_digest(self.digest.algorithm().kernel_id(), self.digest.as_bytes())
     }
 }
 
 impl Plan {
     /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
-    pub(super) fn new(located: Located, home: &Home, args: &StatementArgs, keep: bool) -> Result<Self> {
-        let images = located.images(args.algorithm, keep, &home.budget)?;
-        let binding = Binding::new(&located.image, &images.digests()?, &args.identity, args.sequence)?;
+    pub(super) fn new(context: &Context, located: Located, statement: &Statement, keep: bool) -> Result<Self> {
+        let images = located.images(context, statement.algorithm, keep)?;
+        let binding = Binding::new(&located.image, &images.digests()?, &statement.identities, statement.sequence)?;
         Ok(Self { located, images, binding })
     }
 
     /// With a statement that exists already; it must be about this image and what its layers hold.
-    pub(super) fn with_statement(home: &Home, located: Located, text: &[u8]) -> Result<Self> {
-        let binding = Binding::parse(text, &home.budget)?;
-        let images = located.images(binding.algorithm, true, &home.budget)?;
+    pub(super) fn with_statement(context: &Context, located: Located, text: &[u8]) -> Result<Self> {
+        let binding = Binding::parse(text, &context.budget)?;
+        let images = located.images(context, binding.algorithm, true)?;
         let ours = Binding::new(&located.image, &images.digests()?, &binding.identities, binding.sequence)?;
         if ours != binding {
             return Err(Refusal::new(Case::D04Replay, "binding", "it does not describe this image"));
@@ -51,12 +65,23 @@ impl Plan {
         Ok(Self { located, images, binding })
     }
 
-    pub(super) fn algorithm(&self) -> Algorithm {
+    /// The image's digest.
+    pub fn image(&self) -> &BlobDigest {
+        &self.located.image.digest
+    }
+
+    /// The statement, as it is signed.
+    pub fn statement(&self) -> String {
+        self.binding.text()
+    }
+
+    /// The algorithm of all digests.
+    pub fn algorithm(&self) -> Algorithm {
         self.images.algorithm
     }
 
     /// All items, in the order of the format, the statement last.
-    pub(super) fn items(&self) -> Vec<Item<'_>> {
+    pub fn items(&self) -> Vec<Item<'_>> {
         let (image, images) = (&self.located.image, &self.images);
         let hash = |bytes: &[u8]| verity_digest(self.algorithm(), bytes);
         let item = |role, bytes: &'_ [u8]| (role, hash(bytes));
@@ -84,7 +109,7 @@ impl Plan {
     /// The artifact, once every item has its signature; `der` gives it.
     pub(super) fn artifact(
         &self,
-        format: FormatArg,
+        format: Format,
         mut der: impl FnMut(&Item<'_>) -> Result<Vec<u8>>,
     ) -> Result<Artifact<'_>> {
         let mut parts = Vec::new();
@@ -99,22 +124,22 @@ impl Plan {
                 _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
             }
         }
-        let format = match format {
-            FormatArg::ErofsAlongside => Format::ErofsAlongside,
-            FormatArg::Canonical => Format::Canonical,
-            FormatArg::Metadata => Format::Metadata,
-        };
         Ok(Artifact::new(format, &self.located.image, &parts, &self.binding.text(), &statement))
     }
 
     /// Stores the artifact beside the image or where `output` says: blobs first, the manifest next, the
     /// entries that make it findable last, so that a failure leaves nothing that counts.
-    pub(super) fn store(&self, home: &Home, artifact: &Artifact<'_>, output: Option<&Reference>) -> Result<BlobDigest> {
+    pub(super) fn store(
+        &self,
+        context: &Context,
+        artifact: &Artifact<'_>,
+        output: Option<&Reference>,
+    ) -> Result<BlobDigest> {
         let image = &self.located.image.digest;
         match (output, &self.located.place) {
             (Some(Reference::Layout { dir, .. }), _) => into_layout(&Layout::open_or_create(dir)?, image, artifact),
             (Some(Reference::Registry { repository, .. }), _) => {
-                into_registry(&*home.session()?, repository, image, artifact)
+                into_registry(context, &*context.session()?, repository, image, artifact)
             }
             (Some(other), _) => {
                 Err(Refusal::new(Case::Usage, other.to_string(), "--output takes oci:DIR or docker://HOST/NAME"))
@@ -129,7 +154,9 @@ impl Plan {
                 }
                 into_layout(layout, image, artifact)
             }
-            (None, Place::Registry(remote)) => into_registry(&remote.session, &remote.repository, image, artifact),
+            (None, Place::Registry(remote)) => {
+                into_registry(context, &remote.session, &remote.repository, image, artifact)
+            }
             (None, Place::Vault(vault)) => {
                 put(artifact, vault.store())?;
                 vault.add_seal(image, &artifact.manifest)
@@ -151,6 +178,7 @@ fn into_layout(layout: &Layout, image: &BlobDigest, artifact: &Artifact<'_>) -> 
 }
 
 fn into_registry(
+    context: &Context,
     session: &Session,
     repository: &Repository,
     image: &BlobDigest,
@@ -158,8 +186,6 @@ fn into_registry(
 ) -> Result<BlobDigest> {
     let staging = Staging::new()?;
     let digest = put(artifact, staging.store())?;
-    let spinner = progress::spinner(format!("pushing the seal to {repository}"));
-    let pushed = session.push_seal(repository, image, &artifact.manifest, staging.store());
-    spinner.finish_and_clear();
-    pushed.map(|()| digest)
+    let _step = context.begin(Task::Waiting(&format!("pushing the seal to {repository}")));
+    session.push_seal(repository, image, &artifact.manifest, staging.store()).map(|()| digest)
 }

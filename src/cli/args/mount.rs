@@ -1,0 +1,77 @@
+//! The verbs about mounts.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, ValueEnum};
+
+use super::{RegistryArgs, TrustArgs};
+use crate::digest::Algorithm;
+use crate::oci::Reference;
+
+/// `layerseal mount`
+#[derive(Debug, Group)]
+pub struct Mount {
+    /// The image
+    pub image: Reference,
+    /// An existing directory
+    pub target: PathBuf,
+    /// Refuse an image without a valid seal; implied by --trust
+    #[arg(long, requires = "trust")]
+    pub require_signature: bool,
+    /// Whom to trust
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Directory for changes; without it the mount is read-only
+    #[arg(long, value_name = "DIR", requires = "work")]
+    pub upper: Option<PathBuf>,
+    /// Empty directory on the same filesystem as --upper
+    #[arg(long, value_name = "DIR", requires = "upper")]
+    pub work: Option<PathBuf>,
+    /// Stack the layers' EROFS images instead of mounting one for all; shows the same files
+    #[arg(long)]
+    pub stack: bool,
+    /// Mount composefs' canonical tree, for hosts that boot from an image: the root has the metadata of /usr, /run is
+    /// empty, and capabilities are the only extended attributes
+    #[arg(long, conflicts_with = "stack")]
+    pub merged: bool,
+    /// Digest algorithm for images without a seal
+    #[arg(long, default_value = "sha512")]
+    pub algorithm: Algorithm,
+    /// Whether the kernel checks every byte
+    #[arg(long, value_enum, default_value_t = VerityArg::Require)]
+    pub verity: VerityArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Registries
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// See [`Mount::verity`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum VerityArg {
+    /// It must
+    #[default]
+    Require,
+    /// It does not: for hosts without fs-verity, and for tests
+    Off,
+}
+
+/// `layerseal umount`
+#[derive(Debug, Group)]
+pub struct Umount {
+    /// Where the image is mounted
+    pub target: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `layerseal status`
+#[derive(Debug, Group)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,185 @@
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::pull::Incoming;
+use super::trust::denied;
+use super::{Context, Located, Place, SealSources, Trust};
+use crate::digest::Algorithm;
+use crate::image::Keep;
+use crate::mount::{AboutImage, Kind, Record, Upper, keep};
+use crate::oci::Reference;
+use crate::prepare::{Acceptance, Shape, VerityMode, accept, can_enforce, made_once, prepare};
+use crate::report::{Case, Class, Refusal, Result};
+use crate::seal::About;
+use crate::sys::mounts::open_target;
+use crate::vault::Vault;
+use crate::verify::{JudgeRequest, Layers, Requirements, VerifiedImage, Wanted, unsigned};
+
+/// An image that is to be mounted.
+#[derive(Clone, Debug)]
+pub struct MountRequest {
+    /// The image.
+    pub image: Reference,
+    /// Where: a directory that is there.
+    pub target: PathBuf,
+    /// A directory for changes, and overlayfs's own beside it; without them the mount is read-only.
+    pub upper: Option<(PathBuf, PathBuf)>,
+    /// What of it.
+    pub shape: Shape,
+    /// Whether the kernel is to check.
+    pub mode: VerityMode,
+    /// The algorithm, where no seal names one.
+    pub algorithm: Algorithm,
+    /// Whose seal it must have; nobody's, where no certificate is named.
+    pub trust: Trust,
+}
+
+/// What has become of a mount.
+#[derive(Clone, Debug)]
+pub enum Mounting {
+    /// It stands, and this is on record of it.
+    Fresh(Box<Record>),
+    /// The same image was mounted there already.
+    Standing,
+}
+
+/// Verifies an image and mounts it.
+///
+/// # Errors
+/// Those of finding, judging and preparing it, and group I.
+pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
+    let place = place(request)?;
+    let requirements = request.trust.demands()?;
+    if request.mode == VerityMode::Off {
+        // Loud, and not only where somebody watches.
+        log::warn!(
+            "--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen",
+            request.image,
+            context.vault.display()
+        );
+    }
+    if requirements.is_none() {
+        log::warn!("nobody vouches for {}: without --trust no seal is looked at", request.image);
+    }
+    let verified = verified(context, request, requirements.as_ref())?;
+    let vault = context.open_vault()?;
+    let prepared = prepare(&vault, &verified, request.shape, request.mode, &context.budget)?;
+    let facts = verified.facts()?;
+    let mounted = crate::mount::mount(&prepared, &place)?;
+    if !mounted.fresh {
+        return Ok(Mounting::Standing);
+    }
+    let names = match &request.image {
+        Reference::Digest(_) => vec![],
+        named => vec![named.to_string()],
+    };
+    let about = AboutImage {
+        manifest: verified.image().map(|image| &image.digest),
+        id: None,
+        names: &names,
+        identities: verified.binding().map(|b| b.identities.as_slice()).unwrap_or_default(),
+        facts,
+        seal: verified.seal(),
+        signed_manifest: verified.signed_manifest(),
+        signer: verified.signer(),
+    };
+    let kind = if requirements.is_some() { Kind::Sealed } else { Kind::Off };
+    let record = Record::new(&mounted, &place, prepared.description(), kind);
+    let record = Record { whole: true, ..record.describing(&prepared, &about) };
+    keep(&record)?;
+    Ok(Mounting::Fresh(Box::new(record)))
+}
+
+/// Where it is to go, before anything is read or imported.
+fn place(request: &MountRequest) -> Result<crate::mount::Place> {
+    let open = |path: &Path| {
+        open_target(path).map_err(|e| {
+            let case = if matches!(e, Errno::LOOP | Errno::NOTDIR) { Case::A08Target } else { Case::Usage };
+            Refusal::new(case, path.display().to_string(), "it must be an existing directory, and no symlink")
+        })
+    };
+    drop(open(&request.target)?);
+    let upper = match &request.upper {
+        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: absolute(upper)? }),
+        None => None,
+    };
+    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(absolute(&request.target)?) })
+}
+
+/// The record of a mount is read elsewhere.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Refusal::io(path.display().to_string(), e))
+}
+
+/// The image, by its seals or, where no signature is asked for, as the vault knows it.
+fn verified(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<VerifiedImage> {
+    let located = match &request.image {
+        Reference::Layout { .. } | Reference::Registry { .. } => into_vault(context, request, requirements)?,
+        _ => context.locate(&request.image, None)?,
+    };
+    let Place::Vault(vault) = &located.place else {
+        return Err(Refusal::new(Case::Bug, request.image.to_string(), "not in the vault"));
+    };
+    match requirements {
+        Some(requirements) => by_seals(context, request, vault, &located, requirements),
+        None => by_layers(context, request, vault, &located),
+    }
+}
+
+/// An image of a layout or a registry goes into the vault first, without a name.
+fn into_vault(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<Located> {
+    let source = context.locate(&request.image, None)?;
+    let vault = context.create_vault()?;
+    if request.mode == VerityMode::Require {
+        // Asked before gigabytes are imported; an image that is there already is measured anyway.
+        can_enforce(&vault)?;
+    }
+    let reference = Reference::Digest(source.image.digest);
+    let here = match vault.image(&reference, &context.budget) {
+        Err(refusal) if refusal.case().class() == Class::Internal => return Err(refusal),
+        image => image.is_ok(),
+    };
+    if requirements.is_some() || !here {
+        let sources = SealSources::open(context, &request.trust.seals)?;
+        let found = sources.found(context, &source)?;
+        let algorithm = requirements.is_none().then_some(request.algorithm);
+        Incoming { context, vault: &vault, located: &source, found: &found }.import(requirements, algorithm)?;
+    }
+    context.locate(&reference, None)
+}
+
+fn by_seals(
+    context: &Context,
+    request: &MountRequest,
+    vault: &Vault,
+    located: &Located,
+    requirements: &Requirements,
+) -> Result<VerifiedImage> {
+    let sources = SealSources::open(context, &request.trust.seals)?;
+    let found = sources.found(context, located)?;
+    let judge = JudgeRequest {
+        image: &located.image,
+        found: &found,
+        home: located.store(),
+        requirements,
+        budget: &context.budget,
+        about: About::Manifest,
+    };
+    // Left to be found out how the objects are: on this filesystem they may have no fs-verity.
+    let acceptance = Acceptance { vault, request: judge, shape: Some(request.shape), measured: &|| None };
+    let read = |Wanted { algorithm, keep, .. }| located.import(context, (algorithm, keep));
+    accept(&acceptance, &mut Layers::new(read))
+}
+
+fn by_layers(context: &Context, request: &MountRequest, vault: &Vault, located: &Located) -> Result<VerifiedImage> {
+    let image = &located.image;
+    let noted = |algorithm| vault.contents(&image.digest, algorithm);
+    let algorithms = [request.algorithm, Algorithm::Sha512, Algorithm::Sha256];
+    let digests = made_once(vault, &image.digest, &algorithms, request.shape, noted, || {
+        let contents = located.import(context, (request.algorithm, Keep::Images))?;
+        vault.keep_images(&image.digest, &contents.images)?;
+        Ok(contents.images)
+    })?;
+    unsigned(image, &digests, &denied()?)
+}

@@ -1,0 +1,243 @@
+//! What verbs print with `--json`: as the types say, which is what docs/json.md is made of, and as it was when its version
+//! was last raised (`golden.txt`).
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use layerseal::cli::json;
+use layerseal::cli::schema::{Shape, VERSION};
+use serde_json::Value;
+use support::common::{self, Bench, Layout, signer, two_layers};
+use support::host::{self, AUDIT, Host};
+
+fn here(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn shape(verb: &str) -> Shape {
+    let page = json::pages().into_iter().find(|page| page.verb == verb);
+    page.unwrap_or_else(|| panic!("{verb}: not in docs/json.md")).shape
+}
+
+/// A document of a verb, or that of a failure.
+#[track_caller]
+fn document(verb: &str, failed: bool, text: &str) -> Value {
+    let mut value: Value = serde_json::from_str(text).unwrap_or_else(|e| panic!("{verb}: {e}: {text}"));
+    let version = value.as_object_mut().and_then(|object| object.remove("version"));
+    assert_eq!(version, Some(VERSION.into()), "{verb}: {text}");
+    let shape = if failed { json::failure() } else { shape(verb) };
+    assert_eq!(shape.differences(&value, ""), Vec::<String>::new(), "{verb}: {text}");
+    value
+}
+
+#[test]
+fn the_page_is_made_of_the_types() {
+    assert!(here("docs/json.md") == json::page(), "run `make docs`");
+}
+
+/// Who changes this file changes what scripts read: see `VERSION`.
+#[test]
+fn documents_are_those_of_their_version() {
+    let mut lines = vec![format!("version {VERSION}")];
+    json::failure().flat("failure", &mut lines);
+    json::pages().iter().for_each(|page| page.shape.flat(page.verb, &mut lines));
+    let golden = here("tests/json/golden.txt");
+    let (now, then): (BTreeSet<&str>, BTreeSet<&str>) =
+        (lines.iter().map(String::as_str).collect(), golden.lines().collect());
+    let (new, gone): (Vec<_>, Vec<_>) = (now.difference(&then).collect(), then.difference(&now).collect());
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("golden.txt");
+    std::fs::write(&made, lines.join("\n") + "\n").unwrap();
+    let copy = format!("if that is meant, copy {} to tests/json/golden.txt", made.display());
+    assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone, which is a new version: {gone:#?}\n{copy}");
+}
+
+/// Engines and runtimes call the others, in whose words they answer.
+#[test]
+fn every_verb_has_it() {
+    fn look(command: &clap::Command, name: &str, without: &mut Vec<String>) {
+        let verbs: Vec<_> = command.get_subcommands().filter(|verb| verb.get_name() != "help").collect();
+        if verbs.is_empty() && !command.get_arguments().any(|a| a.get_long() == Some("json")) {
+            without.push(name.to_owned());
+        } else if verbs.is_empty() {
+            let found = json::pages().iter().any(|page| page.verb == name);
+            assert!(found, "{name}: not in docs/json.md");
+        }
+        for verb in verbs {
+            look(verb, format!("{name} {}", verb.get_name()).trim(), without);
+        }
+    }
+    let mut without = Vec::new();
+    look(&layerseal::cli::args::Args::command(), "", &mut without);
+    assert_eq!(without, ["hook createRuntime", "hook createContainer", "hook precreate", "runtime"]);
+}
+
+/// Runs a verb and looks at what it prints.
+#[track_caller]
+fn good(bench: &Bench, verb: &str, args: &[&str]) -> Value {
+    let run = bench.run(&[args, &["--json"]].concat()).ok();
+    document(verb, false, &run.stdout)
+}
+
+const SIGN: [&str; 6] = ["--cert", "signer.crt", "--key", "signer.key", "--identity", "example.com/app"];
+
+#[test]
+fn images_and_seals() {
+    let bench = Bench::new();
+    bench.signer("signer", signer());
+    Layout::new(&bench.path("image"), &two_layers());
+    Layout::new(&bench.path("label"), &two_layers());
+    Layout::new(&bench.path("inline"), &two_layers());
+    good(&bench, "seal", &["seal", "oci:label"]);
+    let signed = good(&bench, "sign", &[&["sign", "oci:inline", "--inline"][..], &SIGN].concat());
+    assert!(signed["images"][0]["sealed_image"].is_string() && signed["images"][0]["seal"].is_null(), "{signed}");
+    let signed = good(&bench, "sign", &[&["sign", "oci:image", "--sequence", "7"][..], &SIGN].concat());
+    let image = &signed["images"][0];
+    assert!(image["seal"].is_string() && image["platform"].is_null(), "{signed}");
+
+    let digests = good(&bench, "digest", &["digest", "oci:image", "--identity", "example.com/app", "--write", "parts"]);
+    assert_eq!(digests["image"], image["image"]);
+    let key = layerseal::pki::Signer::new(
+        &signer().cert.to_pem().unwrap(),
+        &signer().key.private_key_to_pem_pkcs8().unwrap(),
+        None,
+        "key",
+    )
+    .unwrap();
+    for role in digests["roles"].as_array().unwrap() {
+        let name = role["role"].as_str().unwrap();
+        let to_sign = std::fs::read(bench.path("parts").join(format!("{name}.tosign"))).unwrap();
+        assert_eq!(hex::encode(&to_sign), role["to_sign"].as_str().unwrap());
+        bench.write(&format!("parts/{name}.sig"), &key.sign(&to_sign).unwrap());
+    }
+    let attached = good(&bench, "attach", &["attach", "oci:image", "--signatures", "parts", "--trust", "signer.crt"]);
+    assert_eq!(attached["image"], image["image"]);
+    std::fs::create_dir_all(bench.path("tree/usr")).unwrap();
+    good(&bench, "digest --directory", &["digest", "--directory", "tree"]);
+
+    let verified = good(&bench, "verify", &["verify", "oci:image", "--trust", "signer.crt"]);
+    assert!(verified["seals"][0]["roles"][0]["signer"]["subject"].is_string(), "{verified}");
+    let refused = bench.run(&["verify", "oci:label", "--trust", "signer.crt", "--json"]);
+    assert_eq!((refused.code, &document("verify", false, &refused.stdout)["error"]["case"]), (3, &"C07".into()));
+    for image in ["oci:image", "oci:inline", "oci:label"] {
+        good(&bench, "inspect", &["inspect", image]);
+    }
+
+    let pulled = good(&bench, "pull", &["pull", "oci:image", "--name", "app", "--trust", "signer.crt"]);
+    assert_eq!((&pulled["name"], &pulled["image"]), (&"app".into(), &image["image"]));
+    let images = good(&bench, "images", &["images"]);
+    assert_eq!(images["images"][0]["seals"], 2, "{images}");
+    assert_eq!(good(&bench, "tag", &["tag", "app", "other"])["image"], image["image"]);
+    good(&bench, "untag", &["untag", "other"]);
+    let pushed = good(&bench, "push", &["push", "app", "oci:copy", "--signatures"]);
+    assert_eq!(pushed["seals"].as_array().unwrap().len(), 2);
+    good(&bench, "export-signatures", &["export-signatures", "app", "oci:seals"]);
+
+    assert_eq!(good(&bench, "fsck", &["fsck"])["whole"], true);
+    for layer in verified["layers"].as_array().unwrap() {
+        let blob = bench.vault().join("blobs/sha256").join(&layer["digest"].as_str().unwrap()[7..]);
+        std::fs::write(blob, b"damaged").unwrap();
+    }
+    common::walk(&bench.vault().join("objects"), &mut |object| std::fs::remove_file(object).unwrap());
+    let run = bench.run(&["fsck", "--json"]);
+    let found = document("fsck", false, &run.stdout);
+    let one = &found["images"][0];
+    assert_eq!(
+        (run.code, &found["whole"], &one["blobs"][0]["fault"]),
+        (4, &false.into(), &"damaged".into()),
+        "{found}"
+    );
+    assert!(!one["damage"].as_array().unwrap().is_empty() && !one["documents"].as_array().unwrap().is_empty());
+
+    good(&bench, "gc", &["gc", "--dry-run"]);
+    good(&bench, "untag", &["untag", "app"]);
+    let gone = good(&bench, "gc", &["gc"]);
+    assert_eq!(gone["removed"]["images"].as_array().unwrap().len(), 1, "{gone}");
+}
+
+#[test]
+fn what_is_refused() {
+    let bench = Bench::new();
+    let mut number = 0;
+    for args in [
+        &["pull", "oci:nowhere"][..],
+        &["seal", "oci:nowhere"],
+        &[&["sign", "oci:nowhere"][..], &SIGN].concat(),
+        &["digest", "oci:nowhere"],
+        &["attach", "oci:nowhere", "--signatures", "."],
+        &["verify", "oci:nowhere"],
+        &["fetch", "nothing"],
+        &["prepare", "nothing"],
+        &["mount", "nothing", "nowhere"],
+        &["umount", "nowhere"],
+        &["push", "nothing", "oci:to"],
+        &["export-signatures", "nothing", "oci:to"],
+        &["inspect", "nothing"],
+        &["tag", "nothing", "name"],
+        &["untag", "nothing"],
+        &["fsck", "nothing"],
+        &["keyring", "add-cert", "nowhere"],
+        &["hook", "explain", "Z99"],
+    ] {
+        let run = bench.run(&[args, &["--json"]].concat());
+        let error = document("", true, &run.stdout)["error"].clone();
+        assert_eq!(error["exit_code"], run.code, "{args:?}");
+        assert!(run.code != 0 && run.stderr.contains(error["message"].as_str().unwrap()), "{args:?}: {}", run.stderr);
+        number += 1;
+    }
+    assert_eq!(number, 18);
+}
+
+/// Of the kernel's keyring nothing is said where the kernel has none.
+#[test]
+fn this_host() {
+    let bench = Bench::new();
+    let doctor = bench.run(&["doctor", "--json"]);
+    let doctor = document("doctor", false, &doctor.stdout);
+    assert!(doctor["checks"].as_array().unwrap().len() > 10);
+    let keyring = bench.run(&["keyring", "list", "--json"]);
+    document("keyring list", keyring.code != 0, &keyring.stdout);
+    let all = good(&bench, "hook explain CODE", &["hook", "explain", "4"]);
+    assert!(all["cases"].as_array().unwrap().len() > 10);
+    good(&bench, "hook explain CODE", &["hook", "explain", "O03"]);
+}
+
+#[test]
+fn containers_and_mounts() {
+    let Some(host) = Host::new(AUDIT) else { return };
+    let run = |verb: &str, args: &[&str]| document(verb, false, &host.layerseal(&[args, &["--json"]].concat()).stdout);
+    let prepared = run("prepare", &["prepare", "--all"]);
+    let images = prepared["images"].as_array().unwrap();
+    assert!(images.iter().any(|i| i["signer"].is_string()), "{prepared}");
+    assert!(images.iter().any(|i| i["would_refuse"]["case"].is_string()), "{prepared}");
+    assert_eq!(run("prepare", &["prepare", "--all", "--seal", "oci:app", "--seals-only"])["images"][0]["ready"], false);
+    // Nobody answers for these names.
+    let fetched = host.verb(&["fetch", "--all", "--json"]);
+    let fetched = document("fetch", false, &fetched.stdout);
+    assert!(fetched["images"].as_array().unwrap().iter().all(|i| i["error"]["case"].is_string()), "{fetched}");
+    run("policy check", &["policy", "check", host::APP]);
+    host.verb(&["hook", "createRuntime"]);
+    let last = run("hook explain", &["hook", "explain"]);
+    assert!(last["refused"]["case"].is_string() || last["audit"]["case"].is_string(), "{last}");
+
+    let (container, other) =
+        (host.container("c", &host.image(host::APP)), host.container("d", &host.image(host::OTHER)));
+    host.start(&container);
+    host.start(&other);
+    let status = run("status", &["status"]);
+    let mounts = status["mounts"].as_array().unwrap();
+    assert!(mounts.iter().any(|m| m["kind"] == "sealed" && m["facts"]["blobs"][0][0] == "manifest"), "{status}");
+    assert!(mounts.iter().any(|m| m["kind"] == "audit" && m["would_refuse"]["case"] == "C07"), "{status}");
+    std::fs::create_dir(host.bench.path("root")).unwrap();
+    let root = host.bench.path("root").display().to_string();
+    let mount = ["mount", "oci:app", &root, "--trust", "signer.crt", "--verity", "off"];
+    let mounted = run("mount", &mount);
+    assert_eq!((&mounted["fresh"], &mounted["mount"]["target"]), (&true.into(), &root.as_str().into()), "{mounted}");
+    let again = run("mount", &mount);
+    assert_eq!((&again["fresh"], &again["mount"]), (&false.into(), &Value::Null));
+    assert_eq!(run("umount", &["umount", &root])["target"], root.as_str());
+    host.unmount(&container);
+    host.unmount(&other);
+}
