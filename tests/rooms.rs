@@ -114,7 +114,7 @@ fn the_network_is_in_one_room() {
 }
 
 /// Pairs that import each other still. An entry that is no longer true is an error as well.
-const OPEN: [&str; 1] = ["hook/filled and hook/refused"];
+const OPEN: [&str; 0] = [];
 
 /// A module: its path, `["image", "layer"]`, and the code of its file without comments and tests.
 type Modules = BTreeMap<Vec<String>, String>;
