@@ -250,7 +250,6 @@ impl Filled {
     }
 }
 
-/// As the kernel does with the source of a mount.
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 

@@ -13,7 +13,7 @@ use crate::state::{Notes, StateDir};
 use crate::sys::files;
 
 pub(super) const DIR: StateDir = StateDir::Filled;
-/// A look at what a path leads to.
+/// As the kernel does with the source of a mount.
 pub(super) const FOLLOW: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// A path and a few words.
