@@ -176,3 +176,27 @@ fn b08_a_lower_directory_is_a_link_and_no_path() {
         podman.ok(&["run", "--rm", APP, "true"]);
     }
 }
+
+/// podman keeps for each container the runtime that it was made with: with hooks beside the runtime such a container is seen
+/// all the same, and without them the doctor says what is not.
+#[test]
+fn containers_of_another_runtime_are_seen_by_the_hooks() {
+    if !ready("containers of another runtime") {
+        return;
+    }
+    let podman = Podman::new(Program::Native);
+    podman.ok(&["create", "--name", "old", FRESH, "true"]);
+    podman.runtime("crun");
+    podman.ok(&["start", "-a", "old"]);
+    let doctor = |podman: &Podman| {
+        let program = crate::common::binary().display().to_string();
+        text(&podman.host.command(&program, &["doctor"]).output().unwrap())
+    };
+    let said = doctor(&podman);
+    assert!(said.contains("made with another runtime"), "{said}");
+    podman.hook("createRuntime");
+    podman.hook("precreate");
+    assert!(!podman.run(&["start", "-a", "old"]).status.success());
+    assert_eq!(podman.last("precreate").0, "refused");
+    assert!(!doctor(&podman).contains("made with another runtime"));
+}
