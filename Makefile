@@ -32,15 +32,17 @@ test: packages
 
 # One half of the tests, for people in a hurry.
 test-unit: packages
+	@rm -rf target/skipped
 	$(CARGO) test --locked
+	@cat target/skipped/* 2>/dev/null || true
 
 test-vm: packages
 	@sh tests/vm/packages.sh vm
 	@sh tests/vm/suite.sh
 
 # Every file that a shell reads, those without a name for it among them.
-SHELL_SCRIPTS = $$(find .ci benches fuzz tests -name target -prune -o -type f \
-    \( -name '*.sh' -o -path '.ci/*' -o -path 'tests/vm/guest/*' ! -name '*.rs' \) -print)
+SHELL_SCRIPTS = $$(find . \( -name target -o -name .git \) -prune -o -type f \
+    \( -name '*.sh' -o -path './.ci/*' -o -path './tests/vm/guest/*' ! -name '*.rs' \) -print)
 
 check: packages
 	@sh tests/vm/packages.sh check

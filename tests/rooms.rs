@@ -1,6 +1,7 @@
-//! The house keeps its order: a room imports rooms to its left, and unsafe code has one room.
+//! The house keeps its order: a room imports rooms to its left, and no two files import each other.
 #![allow(missing_docs)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Left to right.
@@ -75,26 +76,6 @@ fn rooms_import_to_their_left() {
 }
 
 #[test]
-fn unsafe_code_is_in_sys_and_explained() {
-    for (room, name, text) in files() {
-        let lines: Vec<&str> = text.lines().collect();
-        for (number, line) in lines.iter().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            if !code.contains("unsafe {") && !code.contains("unsafe fn") && !code.contains("unsafe impl") {
-                continue;
-            }
-            assert!(["sys", "state", "sha_lanes"].contains(&ROOMS[room]), "{name}:{}", number + 1);
-            let before = &lines[number.saturating_sub(6)..number];
-            assert!(
-                before.iter().any(|l| l.contains("SAFETY") || l.contains("# Safety")),
-                "{name}:{} has no SAFETY line",
-                number + 1
-            );
-        }
-    }
-}
-
-#[test]
 fn one_way_to_a_mount() {
     let mount = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mount/mod.rs")).unwrap();
     let public: Vec<&str> = mount.lines().filter(|l| l.starts_with("pub fn ")).collect();
@@ -130,4 +111,126 @@ fn the_network_is_in_one_room() {
             assert_eq!(ROOMS[room], "fetch", "{name}: {word}");
         }
     }
+}
+
+/// Pairs that import each other still. An entry that is no longer true is an error as well.
+const OPEN: [&str; 0] = [];
+
+/// A module: its path, `["image", "layer"]`, and the code of its file without comments and tests.
+type Modules = BTreeMap<Vec<String>, String>;
+
+fn modules() -> Modules {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    sources(&src, &mut paths);
+    let mut modules = Modules::new();
+    for path in paths {
+        let relative = path.strip_prefix(&src).unwrap().with_extension("");
+        let mut parts: Vec<String> = relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        if parts.last().is_some_and(|last| last == "mod") {
+            parts.pop();
+        }
+        // What tests of a file use is no matter for who can be read without whom.
+        if matches!(parts.last().map(String::as_str), Some("main" | "lib" | "tests")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines();
+        modules
+            .insert(parts, code.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n"));
+    }
+    modules
+}
+
+/// The ends of a path or of a tree of paths at the beginning of `text`: `a::{b, c::d}` are `a::b` and `a::c::d`.
+fn ends(text: &str, before: &[String], out: &mut Vec<Vec<String>>) -> usize {
+    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let rest = &text[name.len()..];
+    let path = if name.is_empty() { before.to_vec() } else { [before, std::slice::from_ref(&name)].concat() };
+    if let Some(rest) = rest.strip_prefix("::{") {
+        let mut at = name.len() + 3;
+        let mut rest = rest;
+        loop {
+            let white = rest.len() - rest.trim_start_matches([' ', '\n', ',']).len();
+            at += white;
+            rest = &rest[white..];
+            if rest.is_empty() || rest.starts_with('}') {
+                return at + 1;
+            }
+            // At least a letter: `*` and `as` are words like others.
+            let used = ends(rest, &path, out).max(1);
+            at += used;
+            rest = &text[at.min(text.len())..];
+        }
+    }
+    let more = rest.strip_prefix("::").filter(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    if let Some(rest) = more {
+        return name.len() + 2 + ends(rest, &path, out);
+    }
+    out.push(path);
+    name.len()
+}
+
+/// Every path in the code of a module, from the root.
+fn named(module: &[String], code: &str, modules: &Modules) -> Vec<Vec<String>> {
+    let mut out = Vec::new();
+    let begins = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '.');
+    for (at, word) in code.match_indices("crate::").filter(|(at, _)| begins(*at)) {
+        ends(&code[at + word.len() - 2..], &[], &mut out);
+    }
+    for (at, _) in code.match_indices("super::").filter(|(at, _)| begins(*at)) {
+        let ups = code[at..].split("super::").take_while(|part| part.is_empty()).count();
+        let base = &module[..module.len().saturating_sub(ups)];
+        ends(&code[at + 7 * ups - 2..], base, &mut out);
+    }
+    // A directory's own files, by their names alone.
+    for child in modules.keys().filter(|m| m.len() == module.len() + 1 && m.starts_with(module)) {
+        let word = format!("{}::", child.last().unwrap());
+        for (at, _) in code.match_indices(&word).filter(|(at, _)| begins(*at)) {
+            ends(&code[at..], module, &mut out);
+        }
+    }
+    out
+}
+
+/// The file that has what a path names: a directory's `mod.rs` may only hand it on.
+fn home(path: &[String], modules: &Modules, depth: usize) -> Option<Vec<String>> {
+    let found = (1..=path.len()).rev().map(|n| &path[..n]).find(|m| modules.contains_key(*m))?.to_vec();
+    let name = path.get(found.len())?;
+    let handed = named(&found, &modules[&found], modules).into_iter().find(|p| {
+        p.len() > found.len() + 1 && p.starts_with(&found) && p.last() == Some(name) && is_used(&modules[&found], name)
+    });
+    match handed {
+        Some(there) if depth < 8 => home(&there, modules, depth + 1),
+        _ => Some(found),
+    }
+}
+
+/// Whether a name comes into a file by a `use`.
+fn is_used(code: &str, name: &str) -> bool {
+    let words = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    code.split("use ").skip(1).any(|part| part.split(';').next().is_some_and(words))
+}
+
+/// What can be read only together should be one file, or what both need a third. A directory's `mod.rs` and its files
+/// are one: it declares them, and what it has for all of them is theirs too.
+#[test]
+fn no_two_files_import_each_other() {
+    let modules = modules();
+    let imports: BTreeSet<(Vec<String>, Vec<String>)> = modules
+        .iter()
+        .flat_map(|(module, code)| {
+            let targets = named(module, code, &modules).into_iter().filter_map(|path| home(&path, &modules, 0));
+            targets.filter(|target| target != module).map(|target| (module.clone(), target)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(imports.len() > 200, "{}", imports.len());
+    let beneath = |a: &[String], b: &[String]| b.starts_with(a);
+    let both = imports.iter().filter(|(a, b)| a < b && !beneath(a, b) && imports.contains(&(b.clone(), a.clone())));
+    let both: BTreeSet<String> = both.map(|(a, b)| format!("{} and {}", a.join("/"), b.join("/"))).collect();
+    let open: BTreeSet<String> = OPEN.iter().map(|pair| (*pair).to_owned()).collect();
+    let new: Vec<_> = both.difference(&open).collect();
+    assert!(new.is_empty(), "import each other: {new:#?}");
+    let gone: Vec<_> = open.difference(&both).collect();
+    assert!(gone.is_empty(), "no longer so, take it off the list: {gone:#?}");
 }

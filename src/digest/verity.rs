@@ -139,30 +139,17 @@ impl VerityDigest {
 
     /// The digest in lowercase hexadecimal, without the algorithm.
     pub fn to_hex(&self) -> String {
-        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-        let mut text = String::with_capacity(2 * self.as_bytes().len() + 1);
-        for byte in self.as_bytes() {
-            text.push(digit(byte >> 4));
-            text.push(digit(byte & 0xf));
-        }
-        text
+        hex::encode(self.as_bytes())
     }
 
     /// Parses what [`VerityDigest::to_hex`] writes: lowercase, exact length.
-    pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
-        let (pairs, rest) = hex.as_bytes().as_chunks();
-        if pairs.len() != algorithm.digest_size() || !rest.is_empty() {
+    pub fn from_hex(algorithm: Algorithm, text: &str) -> Option<Self> {
+        let mut bytes = [0; MAX_DIGEST_SIZE];
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return None;
         }
-        let value = |digit| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let mut bytes = [0; MAX_DIGEST_SIZE];
-        for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = value(high)? << 4 | value(low)?;
-        }
+        // Of another length it is refused.
+        hex::decode_to_slice(text, &mut bytes[..algorithm.digest_size()]).ok()?;
         Some(Self { algorithm, bytes })
     }
 

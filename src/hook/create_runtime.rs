@@ -47,7 +47,9 @@ fn filled(container: &Container, refusal: Refusal) -> Refusal {
         .and_then(|dir| files::open_file_at(&dir, "config.json"))
         .and_then(|file| files::read_all(file, MAX_INPUT));
     match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| invoke::config(&bytes)) {
-        Ok(config) => Filled::before(&config, Some(Path::new(&container.root)), None).after(refusal, id),
+        Ok(config) => {
+            Filled::before(&config, Some(Path::new(&container.root)), Some(bundle.clone()), None).after(refusal, id)
+        }
         Err(e) => {
             log::warn!("{}: what was filled is not known: {e}", bundle.display());
             refusal

@@ -9,53 +9,31 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
-use serde::{Deserialize, Serialize};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::refused::{DIR, FOLLOW, Note, born, note, notes};
 use super::seen::may_be_filled;
-use crate::digest::BlobDigest;
 use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
-use crate::state::{Notes, StateDir};
+use crate::state::{Directories, StateDir};
 use crate::sys::files::{self, Within};
 use crate::sys::mounts::{self, MountInfo};
-
-const DIR: StateDir = StateDir::Filled;
-/// A path and a few words.
-const MAX_NOTE: u64 = 16 << 10;
 
 /// What podman writes into the upper directory for a user that the image does not know (libpod,
 /// `generatePasswdAndGroup`).
 const WRITTEN: [&str; 2] = ["etc/passwd", "etc/group"];
-
-/// Something that podman filled for a container that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    /// Where it was, for people.
-    path: String,
-    /// Which one it is: a directory of the same name made later is another.
-    inode: u64,
-    /// When it was made, in nanoseconds since 1970.
-    born: i128,
-    /// Why the container was refused.
-    case: String,
-    container: String,
-    /// Of the upper directory of that container: when podman began to write into it. What is as new as this was not
-    /// verified, and will not be by being older than the next start.
-    #[serde(default)]
-    began: Option<i128>,
-}
 
 /// What a container was given, as far as podman may just have filled it.
 pub(super) struct Filled {
     places: Vec<Place>,
     /// Copies of the image's users and groups.
     written: Vec<PathBuf>,
-    /// The container's upper directory.
+    /// The container's upper directory; by it, or by the bundle where it cannot be told, the container is remembered.
     upper: Option<PathBuf>,
+    bundle: Option<PathBuf>,
     /// The note of it by a start that was refused, once it was looked for.
     before: OnceCell<Option<(String, Note)>>,
     /// What is older was not made for this start.
@@ -72,19 +50,26 @@ struct Place {
 
 impl Filled {
     /// Looks at the mounts of `config` and at `root`, on which nobody has verified anything yet. `started` is when
-    /// podman was, in nanoseconds since 1970, where that is known.
-    pub(super) fn before(config: &Config, root: Option<&Path>, started: Option<i128>) -> Self {
+    /// podman was, in nanoseconds since 1970, where that is known. Nothing that the store says is needed for it: what is
+    /// refused because that cannot be read is remembered as well.
+    pub(super) fn before(config: &Config, root: Option<&Path>, bundle: Option<PathBuf>, started: Option<i128>) -> Self {
         let all = mounts::mountinfo().unwrap_or_default();
         let top = root.and_then(|root| mounts::topmost(&all, std::fs::canonicalize(root).ok()?.to_str()?));
         let option = |key: &str| {
             let option = top?.super_options.iter().find_map(|o| o.strip_prefix(key))?;
             let path = mounts::unescape(option.as_bytes());
-            Some(PathBuf::from(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(path)))
+            let path = PathBuf::from(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(path));
+            // podman 4 mounts many layers from within the directory of the store, by names that begin there.
+            path.is_absolute().then_some(path)
         };
+        // Where containers-storage has it, for what is not an overlay either.
+        let home = root.filter(|root| root.ends_with("merged")).and_then(Path::parent);
+        let beside = |option: Option<PathBuf>, name: &str| option.or_else(|| Some(home?.join(name)));
         // Overlayfs makes its own directory when it is mounted, and podman was started before it fills anything.
-        let mounted =
-            option("workdir=").and_then(|work| born(&openat(CWD, work.join("work"), PATH, Mode::empty()).ok()?));
-        let since = mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MAX);
+        let mounted = beside(option("workdir="), "work")
+            .and_then(|work| born(&openat(CWD, work.join("work"), PATH, Mode::empty()).ok()?));
+        // Where it cannot be told everything is new.
+        let since = mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MIN);
         let within = root.and_then(|root| Within::open(root).ok());
         let names = |place: &Path| -> Option<BTreeSet<OsString>> {
             let dir = match within.as_ref()?.dir(place) {
@@ -101,10 +86,10 @@ impl Filled {
         let copies =
             config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
         let copies = copies.flat_map(|mount| mount.sources.clone());
-        let upper = option("upperdir=");
+        let upper = beside(option("upperdir="), "diff");
         let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
         let (places, written) = (places.collect(), written.collect());
-        Self { places, written, upper, before: OnceCell::new(), since, all }
+        Self { places, written, upper, bundle, before: OnceCell::new(), since, all }
     }
 
     /// When podman began to write into the upper directory what nobody has compared with the image: for this start, or
@@ -117,6 +102,30 @@ impl Filled {
         Ok(began.unwrap_or(self.since).min(self.since))
     }
 
+    /// Whether the container was never started on a verified image, as far as this host remembers: then all that is in
+    /// its upper directory may be of layers that nobody has verified.
+    pub(super) fn is_first(&self) -> bool {
+        let known = self.opened().and_then(|upper| Directories::of(StateDir::Started)?.holds(&upper));
+        !known.unwrap_or_else(|e| {
+            log::debug!("{}: {e}", StateDir::Started);
+            false
+        })
+    }
+
+    /// Remembers that it was.
+    pub(super) fn started(&self) {
+        let Some(path) = &self.upper else { return };
+        let noted = self.opened().and_then(|upper| Directories::of(StateDir::Started)?.insert(&upper, path));
+        if let Err(e) = noted {
+            log::warn!("{}: {e}", StateDir::Started);
+        }
+    }
+
+    fn opened(&self) -> std::io::Result<OwnedFd> {
+        let upper = self.upper.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(openat(CWD, upper, FOLLOW, Mode::empty())?)
+    }
+
     /// The start was not refused: what is in the upper directory by now is the container's own.
     pub(super) fn settled(&self) {
         let Ok(Some((name, _))) = self.refused_before() else { return };
@@ -125,23 +134,41 @@ impl Filled {
         }
     }
 
-    /// The note of the upper directory, by a start that was refused.
+    /// The note of the container, by a start that was refused.
     fn refused_before(&self) -> Result<&Option<(String, Note)>> {
         if let Some(found) = self.before.get() {
             return Ok(found);
         }
-        let it = self.upper.as_ref().and_then(|upper| born(&openat(CWD, upper, FOLLOW, Mode::empty()).ok()?));
-        let same = |note: &Note| note.began.is_some() && Some((note.inode, note.born)) == it;
-        let found = if it.is_some() { notes()?.into_iter().find(|(_, note)| same(note)) } else { None };
+        let bundle = self.bundle.as_ref().and_then(|path| openat(CWD, path, FOLLOW, Mode::empty()).ok());
+        let own: Vec<OwnedFd> = self.opened().ok().into_iter().chain(bundle).collect();
+        let same = |note: &Note| note.began.is_some() && own.iter().any(|own| note.is_of(own));
+        let found = notes()?.into_iter().find(|(_, note)| same(note));
         Ok(self.before.get_or_init(|| found))
+    }
+
+    /// A container that was refused at its first start is not started later: podman made its record, with command,
+    /// user and environment, from an image that was not what it should be.
+    ///
+    /// # Errors
+    /// [`Case::O13Refused`].
+    pub(super) fn check_refused(&self) -> Result<()> {
+        match self.refused_before()? {
+            Some((_, note)) if note.anew && self.is_first() => {
+                Err(Refusal::new(Case::O13Refused, note.container.as_str(), format!("for {}", note.case)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
     pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
-        if let Some(upper) = &self.upper {
+        // Of one that stays refused the first reason counts.
+        if refusal.case() != Case::O13Refused {
             let began = self.since().unwrap_or(self.since);
-            if let Err(e) = note(upper, refusal.case(), container, Some(began)) {
-                log::error!("{}: of a container that was refused, and not noted: {e}", upper.display());
+            let noted = |path: &PathBuf| note(path, refusal.case(), container, Some(began));
+            let by = self.upper.iter().chain(&self.bundle).map(noted).find(std::io::Result::is_ok);
+            if by.is_none() {
+                log::error!("{container}: it was refused, and that is not noted");
             }
         }
         let mut named = Vec::new();
@@ -223,8 +250,6 @@ impl Filled {
     }
 }
 
-/// As the kernel does with the source of a mount.
-const FOLLOW: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -261,62 +286,4 @@ impl Spot {
     fn touches(&self, other: &Self) -> bool {
         self.device == other.device && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
     }
-}
-
-/// Its inode and when it was made; when its inode was changed last, where the filesystem keeps no more.
-fn born(file: &OwnedFd) -> Option<(u64, i128)> {
-    let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::CTIME;
-    let found: Statx = statx(file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
-    let has = found.stx_mask & StatxFlags::BTIME.bits() != 0;
-    let at = if has { found.stx_btime } else { found.stx_ctime };
-    Some((found.stx_ino, i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)))
-}
-
-fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> std::io::Result<()> {
-    let file = openat(CWD, path, FOLLOW, Mode::empty())?;
-    let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
-    let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
-    let note = Note { path, inode, born, case, container, began };
-    let dir = DIR.make()?;
-    sweep(&dir);
-    dir.write(&name_of(&note), &serde_json::to_vec_pretty(&note)?)
-}
-
-fn name_of(note: &Note) -> String {
-    BlobDigest::of(format!("{}\0{} {}", note.path, note.inode, note.born).as_bytes()).hex()[..32].to_owned()
-}
-
-/// Takes away the notes of what is gone.
-fn sweep(dir: &Notes) {
-    for (name, note) in read(dir).unwrap_or_default() {
-        if matches!(std::fs::symlink_metadata(&note.path), Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
-            let _ = dir.remove(&name);
-        }
-    }
-}
-
-/// All notes with the names of their files.
-///
-/// # Errors
-/// [`Case::O10Notes`] for one that cannot be read, or that others than root could have written.
-fn notes() -> Result<Vec<(String, Note)>> {
-    let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O10Notes, DIR.to_string(), e);
-    let Some(dir) = DIR.open().map_err(|e| refuse(&e))? else { return Ok(Vec::new()) };
-    read(&dir).map_err(|e| refuse(&e))
-}
-
-fn read(dir: &Notes) -> std::io::Result<Vec<(String, Note)>> {
-    let mut notes = Vec::new();
-    for name in files::names(dir.as_fd())? {
-        let bad = |e: &dyn std::fmt::Display| std::io::Error::other(format!("{}: {e}", name.to_string_lossy()));
-        let name = name.to_str().ok_or_else(|| bad(&"a name that is no UTF-8"))?;
-        // One that is being written.
-        if name.starts_with(".new-") {
-            continue;
-        }
-        // One that went away meanwhile says nothing any more.
-        let Some(bytes) = dir.read(name, MAX_NOTE).map_err(|e| bad(&e))? else { continue };
-        notes.push((name.to_owned(), serde_json::from_slice(&bytes).map_err(|e| bad(&e))?));
-    }
-    Ok(notes)
 }

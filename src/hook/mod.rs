@@ -22,6 +22,7 @@ mod images;
 mod inject;
 mod installed;
 mod precreate;
+mod refused;
 mod root;
 mod runtime;
 mod seen;

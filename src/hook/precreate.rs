@@ -47,13 +47,23 @@ pub(super) fn look(
     about.manager.clone_from(&config.manager);
     // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
     let found = find(config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
-    let root = found.as_ref().ok().map(|found| found.as_ref().map_or(config.root.as_path(), |f| f.target.as_path()));
-    let filled = Filled::before(config, root, started);
+    let root =
+        found.as_ref().ok().and_then(|found| found.as_ref()).map_or(config.root.as_path(), |f| f.target.as_path());
+    let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
     let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
     if ended.is_ok() {
         filled.settled();
     }
     ended.map_err(|refusal| filled.after(refusal, &about.container))
+}
+
+/// The container's own directory in its store, where that can be told: podman 4.3 runs its hooks wherever it is itself.
+fn own_directory(bundle: &Path, id: Option<&str>) -> Option<PathBuf> {
+    let by_id = || {
+        let directory = configured().ok()?.graph_root.join("overlay-containers").join(id?).join("userdata");
+        directory.is_dir().then_some(directory)
+    };
+    Bundle::of(bundle).map(|_| bundle.to_owned()).or_else(by_id)
 }
 
 fn decide(
@@ -124,6 +134,7 @@ fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outco
     besides(root, decision, || {
         no_checkpoint(*restore, decision, &config.root)?;
         filled.check(&config.mounts)?;
+        filled.check_refused()?;
         images::check(&config.mounts, &found.target, decision, policy)
     })
 }
@@ -171,7 +182,11 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
             .and_then(|()| its_own())
             .and_then(|()| root::is_image_of(&record, &found.stored))
             .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
-        return judge(checked, call, &decision);
+        let judged = judge(checked, call, &decision);
+        if judged.is_ok() {
+            filled.started();
+        }
+        return judged;
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
     if identity.mountinfo != top.id || !identity.is_root {
@@ -188,7 +203,12 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
     let before = Seen::of(target, &config.mounts)?;
-    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since()? };
+    let written = Written {
+        user: config.user,
+        directory: config.directory.clone(),
+        since: filled.since()?,
+        is_first: filled.is_first(),
+    };
     let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
         Swap::Done(record) => record,
         Swap::Stays(None) => return Ok(Outcome::Off),
@@ -200,7 +220,11 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
     }
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
     let same = Seen::of(target, &config.mounts).and_then(|after| before.same_as(&after));
-    match judge(same, call, &decision) {
+    let judged = judge(same, call, &decision);
+    if judged.is_ok() {
+        filled.started();
+    }
+    match judged {
         Ok(Outcome::Allowed) if record.kind == Kind::Audit => {
             let case = record.would_refuse.as_ref().map(|refusal| refusal.case.clone());
             Ok(Outcome::AuditBefore(case.unwrap_or_default()))

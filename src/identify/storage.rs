@@ -24,6 +24,8 @@ use crate::sys::files;
 
 /// Bytes of the list of a layer's lower directories, several times what as many as there can be need.
 const MAX_LOWERS: u64 = 1 << 20;
+/// Characters of the link to a layer.
+const LINK: usize = 26;
 
 /// Bytes of one file of records. A layer's takes 1 to 4 KiB with its sets of user IDs, an image's
 /// as much: this is room for tens of thousands, and containers-storage itself is slow long before.
@@ -41,6 +43,12 @@ pub(super) struct Store {
     layers: Arc<HashMap<String, LayerRecord>>,
     images: Vec<ImageRecord>,
     containers: Vec<ContainerRecord>,
+}
+
+/// `l/` and the link to a layer, as containers-storage writes lower directories (drivers/overlay, `generateID`).
+fn is_link(name: &[u8]) -> bool {
+    let link = name.strip_prefix(b"l/").unwrap_or_default();
+    link.len() == LINK && link.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 impl Store {
@@ -228,7 +236,9 @@ impl Store {
         for file in ["lower", "lower-layers"] {
             let name = format!("overlay/{id}/{file}");
             let text = self.read(&name, MAX_LOWERS)?.unwrap_or_default();
-            if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/:._-\n".contains(byte)) {
+            let text = text.strip_suffix(b"\n").unwrap_or(&text);
+            let is_name = if file == "lower" { is_link } else { is_id };
+            if !text.is_empty() && !text.split(|byte| *byte == b':').all(is_name) {
                 return Err(Refusal::new(Case::B08Lowers, self.name(&name), "it holds what is no name of a layer"));
             }
         }

@@ -13,6 +13,32 @@ const WITH_VALUE: [&str; 7] = ["cgroup-manager", "config", "criu", "log", "log-f
 /// Those without.
 const WITHOUT: [&str; 5] = ["debug", "help", "systemd-cgroup", "usage", "version"];
 
+/// runc's options of the verbs that have a container run, which Go's flag package takes with one dash as well.
+const RUNC: [&str; 22] = [
+    "auto-dedup",
+    "console-socket",
+    "detach",
+    "empty-ns",
+    "ext-unix-sk",
+    "file-locks",
+    "image-path",
+    "keep",
+    "lazy-pages",
+    "lsm-mount-context",
+    "lsm-profile",
+    "manage-cgroups-mode",
+    "no-new-keyring",
+    "no-pivot",
+    "no-subreaper",
+    "pid-file",
+    "pidfd-socket",
+    "preserve-fds",
+    "shell-job",
+    "tcp-established",
+    "work-path",
+    "config",
+];
+
 /// How a container comes to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -159,7 +185,7 @@ fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
                 return Err(refuse(word, "write the option in full"));
             }
             _ if bytes.starts_with(b"--") => continue,
-            _ => match (joined(b"-b"), joined(b"-f")) {
+            _ => match (joined(b"-b"), joined(b"-f").filter(|_| verb != Verb::Restore)) {
                 // `-bundle=DIR` was read above; what is left is no option of runc's.
                 (Some(rest), _) => {
                     bundle = Some(path(rest));
@@ -168,6 +194,10 @@ fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
                 (_, Some(rest)) => {
                     config = Some(path(rest));
                     continue;
+                }
+                // Several letters at once, which crun takes apart: `-db DIR` has the bundle in it.
+                _ if name.len() > 1 && !RUNC.iter().any(|known| known.as_bytes() == name) => {
+                    return Err(refuse(word, "write each option by itself"));
                 }
                 _ => continue,
             },
@@ -210,6 +240,7 @@ mod tests {
         assert_eq!(started("-root /r run -bundle /b --keep c").bundle, Some("/b".into()));
         assert_eq!(started("run -b /b c").bundle, started("run -b=/b c").bundle);
         assert_eq!(started("run -d -b/b c").bundle, Some("/b".into()));
+        assert_eq!(started("run -detach -pid-file /p -b /b c").bundle, Some("/b".into()));
         assert_eq!(started("run c").bundle, None);
         assert_eq!(started("run -f /other.json -b /b c").config, Some("/other.json".into()));
         assert_eq!(started("-- run c").verb, Verb::Run);
@@ -246,6 +277,9 @@ mod tests {
             "create --bundle",
             "create --bundle /b -x",
             "run --conf=/c x",
+            "run -db /b c",
+            "run -db/b c",
+            "restore -fb /b c",
         ] {
             assert_eq!(runtime_call(&words(text)).unwrap_err().case(), Case::O05Call, "{text}");
         }

@@ -254,7 +254,7 @@ impl Outline<'_> {
     pub(super) fn marks(&self, der: &[u8]) -> Vec<String> {
         // The issuer says itself where it ends.
         let named = [self.issuer, self.serial].concat();
-        [der, self.signed, self.key_info, &named].map(|bytes| der::hex(&sha256(bytes))).into()
+        [der, self.signed, self.key_info, &named].map(|bytes| hex::encode(sha256(bytes))).into()
     }
 }
 
@@ -323,7 +323,7 @@ pub(super) fn dates(x509: &X509) -> std::result::Result<(i64, i64), String> {
 
 /// SHA-256 of a certificate's bytes, in lower-case hexadecimal.
 pub(super) fn fingerprint(der: &[u8]) -> String {
-    der::hex(&sha256(der))
+    hex::encode(sha256(der))
 }
 
 /// Whether the key usage, if the certificate has one, allows to issue certificates.

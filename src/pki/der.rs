@@ -289,14 +289,6 @@ pub fn oid_text(content: &[u8]) -> String {
     text
 }
 
-/// Bytes in lower-case hexadecimal, for messages.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

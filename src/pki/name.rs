@@ -72,7 +72,7 @@ fn value_text(value: &Element<'_>) -> Result<String> {
         // BIT STRING, as in x500UniqueIdentifier
         tag::BIT_STRING => {
             let bits = Reader::new(value.encoded).octet_aligned_bits()?;
-            Ok(format!("#{}", der::hex(bits)))
+            Ok(format!("#{}", hex::encode(bits)))
         }
         _ => Err(DerError::Name),
     }

@@ -120,7 +120,7 @@ impl Profile {
 
 /// How messages name a certificate by issuer and serial.
 pub(super) fn signer_text(issuer: &str, serial: &[u8]) -> String {
-    format!("issuer {issuer}, serial 0x{}", der::hex(serial))
+    format!("issuer {issuer}, serial 0x{}", hex::encode(serial))
 }
 
 /// Why a signature is outside the profile.
@@ -255,7 +255,7 @@ fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<
 fn version_one(reader: &mut Reader<'_>, of: &str) -> Walk<()> {
     match reader.integer()? {
         [1] => Ok(()),
-        other => Err(unused(format!("{of} of version 0x{}", der::hex(other)))),
+        other => Err(unused(format!("{of} of version 0x{}", hex::encode(other)))),
     }
 }
 

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
-
-use super::{Case, Refusal, Result};
 
 /// An error of writing that comes up where something was read: reader and copy are one stream there.
 #[derive(Debug, thiserror::Error)]
@@ -38,25 +36,6 @@ pub struct Room {
     pub bytes: u64,
     /// Files that can still be made, where their number is fixed, as on ext4.
     pub files: Option<u64>,
-}
-
-/// Whether so many bytes in so many new files have room on the filesystem of the open directory `dir`, which `name`
-/// is for people: asked before the work, where it is known what it needs at least.
-///
-/// # Errors
-/// [`Case::NoRoom`], with what is needed.
-pub fn check_room(dir: impl AsFd, name: &Path, bytes: u64, files: u64) -> Result<()> {
-    let shown = || name.display().to_string();
-    let room = Room::of(dir).map_err(|e| Refusal::io(shown(), e))?;
-    let why = if bytes > room.bytes {
-        format!("{} KiB are needed, {} KiB are free", bytes.div_ceil(1024), room.bytes / 1024)
-    } else if let Some(free) = room.files.filter(|free| files > *free) {
-        let free = if free == 0 { "no inode is free".to_owned() } else { format!("{free} are free") };
-        format!("{files} inodes are needed, {free}")
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::new(Case::NoRoom, shown(), why))
 }
 
 impl Room {

@@ -3,6 +3,8 @@
 mod disk;
 pub mod journal;
 pub mod refusal;
+mod room;
 
-pub use disk::{check_room, is_of_write, write_failed};
+pub use disk::{is_of_write, write_failed};
 pub use refusal::{Case, Class, Refusal, Result, one_line};
+pub use room::check_room;

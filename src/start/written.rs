@@ -11,14 +11,12 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statat, statx};
 
 use crate::invoke::IdMapping;
-use crate::sys::files;
+use crate::sys::{files, process};
 
 /// Modes of the root directory of a container: containers-storage gives it that of the uppermost layer's (drivers/overlay,
 /// `create` and `defaultPerms`), which is what its tar says, or 0555. The tree that is sealed has always the latter, so
 /// of what tars say only the usual is let pass.
 const ROOT_MODES: [u32; 2] = [0o555, 0o755];
-/// Links and files that podman makes (libpod, `mountStorage` and `generatePasswdAndGroup`).
-const WRITTEN: [&str; 3] = ["/etc/mtab", "/etc/passwd", "/etc/group"];
 /// Users of a large image.
 const MAX_FILE: u64 = 16 << 20;
 
@@ -31,6 +29,9 @@ pub struct Written {
     pub directory: PathBuf,
     /// What is older is not of this start; in nanoseconds since 1970.
     pub since: i128,
+    /// The container was never started on a verified image: what is older was written by podman as well, by `podman cp`
+    /// or for a start that came to nothing.
+    pub is_first: bool,
 }
 
 /// An upper directory beside the image that it is to lie over.
@@ -46,18 +47,26 @@ pub(super) struct Beside<'a> {
     pub(super) since: Option<i128>,
 }
 
+/// Whose an entry of the upper directory is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Podman's, for this start: it must be what podman makes, of the image.
+    Podmans,
+    /// Of a container that never ran: what `podman cp` brought may be anything, and what it went through must be the
+    /// image's.
+    Copied,
+    /// The container's own.
+    Containers,
+}
+
 impl Beside<'_> {
-    /// Whether `path` is where podman writes. A container's own changes may be many, and are not looked through for
-    /// what is new.
-    fn is_podmans(&self, path: &Path) -> bool {
-        let Some((written, _)) = self.written.zip(self.since) else { return true };
-        let directory = clean(&written.directory);
-        WRITTEN.map(Path::new).into_iter().chain([directory.as_path()]).any(|place| place.starts_with(path))
+    fn is_first(&self) -> bool {
+        self.written.is_none_or(|written| written.is_first)
     }
 
     /// The first entry that is not as it would be if podman had copied it from `image`, or that it does not make.
     pub(super) fn odd(&self) -> io::Result<Option<PathBuf>> {
-        if self.is_first()? {
+        if self.is_first() {
             // For reading: a path alone has no attributes.
             let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
             let (root, sealed) = (fstat(&own)?, fstat(&image)?);
@@ -74,66 +83,79 @@ impl Beside<'_> {
         for name in files::names(files::open_dir_at(self.upper, path)?)? {
             let path = path.join(&name);
             let shown = Path::new("/").join(path.strip_prefix(".").unwrap_or(&path));
-            if !self.is_podmans(&shown) {
-                continue;
-            }
             let stat = statat(self.upper, &path, AtFlags::SYMLINK_NOFOLLOW)?;
-            let counts = self.counts(self.upper, &path)?;
-            let fine = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => {
-                    if counts && !self.is_copied(&path, &shown, &stat)? {
-                        return Ok(Some(shown));
-                    }
-                    if let odd @ Some(_) = self.directory(&path)? {
-                        return Ok(odd);
-                    }
-                    true
-                }
-                _ if !counts => true,
-                FileType::Symlink => {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let fine = match (self.whose(&path)?, kind) {
+                (Whose::Containers, _) => true,
+                (Whose::Podmans, FileType::Directory) => self.is_copied(&path, &shown, &stat)?,
+                (Whose::Podmans, FileType::Symlink) => {
                     shown == Path::new("/etc/mtab")
                         && rustix::fs::readlinkat(self.upper, &path, Vec::new())?.as_bytes() == b"/proc/mounts"
                 }
-                FileType::RegularFile => self.is_extended(&path, &shown, &stat)?,
-                _ => false,
+                (Whose::Podmans, FileType::RegularFile) => self.is_extended(&path, &shown, &stat)?,
+                (Whose::Podmans, _) => false,
+                (Whose::Copied, FileType::Directory) => match self.sealed(&path)? {
+                    Some(sealed) => self.is_as(&path, &stat, &sealed)?,
+                    None => true,
+                },
+                (Whose::Copied, FileType::RegularFile) => {
+                    // Content of another file than the one that is here, which only the layers can have.
+                    let own = files::open_file_at(self.upper, &path)?;
+                    self.sealed(&path)?.is_none()
+                        && !attributes(own)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."))
+                }
+                (Whose::Copied, _) => self.sealed(&path)?.is_none(),
             };
             if !fine {
                 return Ok(Some(shown));
+            }
+            if kind == FileType::Directory
+                && let odd @ Some(_) = self.directory(&path)?
+            {
+                return Ok(odd);
             }
         }
         Ok(None)
     }
 
-    /// Whether nothing in it is older than this start. The directory itself was made with the container, and got
-    /// its mode from the uppermost layer (drivers/overlay, `create`).
-    fn is_first(&self) -> io::Result<bool> {
-        for name in files::names(files::open_dir_at(self.upper, ".")?)? {
-            if !self.counts(self.upper, Path::new(&name))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether it is looked at.
-    fn counts(&self, dir: &OwnedFd, path: &Path) -> io::Result<bool> {
-        let Some(since) = self.since else { return Ok(true) };
-        let found = statx(dir, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME | StatxFlags::CTIME)?;
+    fn whose(&self, path: &Path) -> io::Result<Whose> {
+        let Some(since) = self.since else { return Ok(Whose::Podmans) };
+        let found = statx(self.upper, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME | StatxFlags::CTIME)?;
         let has = found.stx_mask & StatxFlags::BTIME.bits() != 0;
         let at = if has { found.stx_btime } else { found.stx_ctime };
-        Ok(i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec) >= since)
+        let at = i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec);
+        // What was made in the future was made before the clock was set back.
+        let is_new = (since..=process::now_nanoseconds()).contains(&at);
+        Ok(match (is_new, self.is_first()) {
+            (true, _) => Whose::Podmans,
+            (false, true) => Whose::Copied,
+            (false, false) => Whose::Containers,
+        })
+    }
+
+    /// The directory that the image has there.
+    fn sealed(&self, path: &Path) -> io::Result<Option<OwnedFd>> {
+        match files::open_dir_at(self.image, path) {
+            Ok(sealed) => Ok(Some(sealed)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            // A link, say.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether a directory is as the image's, with nothing else about it.
+    fn is_as(&self, path: &Path, stat: &Stat, sealed: &OwnedFd) -> io::Result<bool> {
+        let (own, wanted) = (files::open_dir_at(self.upper, path)?, fstat(sealed)?);
+        Ok((stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted)) && attributes(&own)? == attributes(sealed)?)
     }
 
     /// A directory of the image with nothing else about it, or one that podman makes where the image has none.
     fn is_copied(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
-        let own = files::open_dir_at(self.upper, path)?;
         match files::open_dir_at(self.image, path) {
-            Ok(sealed) => {
-                let wanted = fstat(&sealed)?;
-                Ok((stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted))
-                    && attributes(&own)? == attributes(&sealed)?)
-            }
+            Ok(sealed) => self.is_as(path, stat, &sealed),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let own = files::open_dir_at(self.upper, path)?;
                 let Some(written) = self.written else { return Ok(false) };
                 let owners = [self.mapped((0, 0)), self.mapped(written.user)];
                 // Or the one for what it writes there (libpod, `mountStorage`).

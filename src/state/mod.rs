@@ -1,6 +1,8 @@
 //! What this host keeps beside its vaults: each directory beneath `/run/layerseal` and `/var/lib/layerseal`, and the
 //! notes in them. All of it is root's, and what others could have written counts for nothing.
 
+mod directories;
+
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -10,6 +12,8 @@ use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 
 use crate::sys::files;
+
+pub use directories::Directories;
 
 /// Gone after a reboot. Whoever is not root may pass through it and list nothing: configuration in it is for all.
 pub const RUN: &str = "/run/layerseal";
@@ -38,6 +42,8 @@ pub enum StateDir {
     Filled,
     /// Seals that were accepted: kept.
     Seals,
+    /// Upper directories of containers that were started on a verified image: kept.
+    Started,
 }
 
 impl StateDir {
@@ -52,7 +58,13 @@ impl StateDir {
             Self::Floors => (LIB, "floors"),
             Self::Filled => (LIB, "filled"),
             Self::Seals => (LIB, "seals"),
+            Self::Started => (LIB, "started"),
         }
+    }
+
+    /// Whether it outlives the boot.
+    pub fn is_kept(self) -> bool {
+        self.parts().0 == LIB
     }
 
     /// Where it is.

@@ -232,13 +232,12 @@ pub fn contains(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     const PIECE: usize = 1 << 20;
     let mut file = File::open(path)?;
     let mut buffer = Vec::with_capacity(PIECE + bytes.len());
+    let finder = memchr::memmem::Finder::new(bytes);
     loop {
         if (&mut file).take(PIECE as u64).read_to_end(&mut buffer)? == 0 {
             return Ok(false);
         }
-        // SAFETY: both pointers are to as many bytes as the numbers beside them say, and nothing is written.
-        let found = unsafe { libc::memmem(buffer.as_ptr().cast(), buffer.len(), bytes.as_ptr().cast(), bytes.len()) };
-        if !found.is_null() {
+        if finder.find(&buffer).is_some() {
             return Ok(true);
         }
         // What begins here may end in the next piece.

@@ -102,6 +102,12 @@ pub fn now() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// The same in nanoseconds, as files have it.
+pub fn now_nanoseconds() -> i128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX))
+}
+
 /// When the process that started this one was itself started, in nanoseconds since 1970: no later than that, and at
 /// most a tick earlier.
 pub fn parent_started() -> Option<i128> {

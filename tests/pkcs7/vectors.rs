@@ -1,4 +1,4 @@
-//! Signatures that other tools made, from the directory that `LAYERSEAL_VECTORS` names.
+//! Signatures that other tools made: the small ones of this repository, or all, where `LAYERSEAL_VECTORS` says.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,7 @@ use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, parse, verify, walk};
 use layerseal::pki::trust::{Ownership, TrustStore};
 use layerseal::report::Case;
-
-fn vectors() -> Option<PathBuf> {
-    support::common::vectors("signatures")
-}
+use support::common::{large_vectors, vectors};
 
 /// All files under `dir`.
 fn files(dir: &Path, into: &mut Vec<PathBuf>) {
@@ -46,14 +43,14 @@ fn verdicts(dir: &Path) -> BTreeMap<Option<Case>, usize> {
 
 #[test]
 fn vectors_upstream_signatures_are_in_the_profile() {
-    let Some(dir) = vectors() else { return };
+    let Some(dir) = large_vectors() else { return };
     let counts = verdicts(&dir.join("upstream"));
     assert!(counts.keys().all(Option::is_none) && !counts.is_empty(), "{counts:?}");
 }
 
 #[test]
 fn vectors_of_single_faults() {
-    let Some(dir) = vectors() else { return };
+    let dir = vectors();
     for (name, case) in [
         ("j-good-256", None),
         ("j-good-ec", None),
@@ -71,7 +68,7 @@ fn vectors_of_single_faults() {
 
 #[test]
 fn vectors_certificates() {
-    let Some(dir) = vectors() else { return };
+    let dir = vectors();
     for entry in fs::read_dir(dir.join("keys")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|e| e != "crt") {
@@ -94,7 +91,7 @@ fn vectors_certificates() {
 
 #[test]
 fn vectors_expired_and_future_dates() {
-    let Some(dir) = vectors() else { return };
+    let dir = vectors();
     let load = |name: &str| -> Certificate {
         let bytes = fs::read(dir.join("keys").join(name)).unwrap();
         certificates_from_bytes(&bytes, name).unwrap().remove(0)
@@ -114,10 +111,8 @@ fn claims(layout: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
         .map(|layer| {
             let annotations = layer["annotations"].as_object().unwrap();
             let claim = |key: &String| key == "composefs.digest" || key.contains("fsverity-");
-            let (_, hex) = annotations.iter().find(|(key, _)| claim(key)).unwrap();
-            let hex = hex.as_str().unwrap().as_bytes();
-            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16);
-            let digest: Vec<u8> = hex.chunks(2).map(|pair| byte(pair).unwrap()).collect();
+            let (_, digest) = annotations.iter().find(|(key, _)| claim(key)).unwrap();
+            let digest = hex::decode(digest.as_str().unwrap()).unwrap();
             let id = if digest.len() == 32 { 1 } else { 2 };
             (fs::read(blob(&layer["digest"])).unwrap(), formatted_digest(id, &digest))
         })
@@ -127,7 +122,7 @@ fn claims(layout: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
 #[test]
 fn vectors_verify_as_the_table_says() {
     const NOW: i64 = 1_800_000_000;
-    let Some(dir) = vectors() else { return };
+    let dir = vectors();
     for (case, key, dates, expected) in [
         ("j-good-256", "signer", Dates::Enforce, None),
         ("j-good-256", "other", Dates::Enforce, Some(Case::E07Untrusted)),

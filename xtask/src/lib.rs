@@ -1,5 +1,7 @@
 //! Files of this repository that are made from others. `tests/docs.rs` compares what is in `contrib/` with what this makes.
 
+#![forbid(unsafe_code)]
+
 mod markdown;
 mod page;
 mod sections;

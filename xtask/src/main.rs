@@ -1,5 +1,7 @@
 //! `cargo xtask docs [DIR]`: man pages and completions, into `contrib/` or another directory; without one, docs/json.md too.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

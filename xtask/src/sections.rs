@@ -15,7 +15,7 @@ const VAULT: &[&str] = &[
 const FILES: &[(&str, &str, &[&[&str]])] = &[
     (
         "/etc/layerseal/policy.toml, /etc/layerseal/policy.d/*.toml",
-        "What this host asks of images: layerseal-policy.toml(5). A file hides one of the same name in /run/layerseal, and that one in /usr/lib/layerseal; so it is with trust.d/, deny.d/ and runtime.toml.",
+        "What this host asks of images: layerseal-policy.toml(5). Files here replace those of the same name in /run/layerseal, and these replace those in /usr/lib/layerseal. The same holds for trust.d/, deny.d/ and runtime.toml.",
         &[POLICY],
     ),
     ("/etc/layerseal/trust.d/STORE/", "Certificates of a trust store that the policy names.", &[POLICY]),
@@ -24,14 +24,10 @@ const FILES: &[(&str, &str, &[&[&str]])] = &[
         "Images, layers, seals and certificates that are refused whatever a rule says.",
         &[POLICY, &["pull", "verify", "mount"]],
     ),
-    (
-        "/etc/layerseal/runtime.toml",
-        "The OCI runtime that layerseal as a runtime hands containers to.",
-        &[&["runtime", "doctor"]],
-    ),
+    ("/etc/layerseal/runtime.toml", "The OCI runtime behind layerseal-runtime.", &[&["runtime", "doctor"]]),
     (
         "/etc/containers/storage.conf",
-        "Where the container store is: containers-storage.conf(5). Its other places are looked at as podman does.",
+        "Where the container store is: containers-storage.conf(5). Its other places are searched as podman does.",
         &[VAULT, POLICY],
     ),
     (
@@ -39,14 +35,10 @@ const FILES: &[(&str, &str, &[&[&str]])] = &[
         "The vault, unless --vault names another: what was imported and prepared, and its seals.",
         &[VAULT, POLICY],
     ),
-    (
-        "/run/layerseal/mounts/",
-        "A record for each mount, by which it is known again.",
-        &[&["mount", "umount", "status", "gc"], POLICY],
-    ),
+    ("/run/layerseal/mounts/", "A record of each mount.", &[&["mount", "umount", "status", "gc"], POLICY]),
     (
         "/var/lib/layerseal/",
-        "What outlives a graph root: seals that were kept, the newest sequence of each name, and volumes that were filled for a refused container.",
+        "What outlives the graph root: accepted seals, the highest sequence accepted for each name, and notes of volumes that were filled for refused containers.",
         &[&["prepare", "fetch"], POLICY],
     ),
     (
@@ -70,18 +62,16 @@ const REGISTRY_FILES: &[(&str, &str)] = &[
     ("/etc/containers/certs.d/", "Certificates of registries: containers-certs.d(5)."),
 ];
 
-const STORE_VARIABLES: &[(&str, &str)] = &[(
-    "CONTAINERS_STORAGE_CONF",
-    "Another storage.conf. Neither hooks nor the mount program are told where the store is by it.",
-)];
+const STORE_VARIABLES: &[(&str, &str)] =
+    &[("CONTAINERS_STORAGE_CONF", "Another storage.conf. Hooks and the mount program ignore it.")];
 const REGISTRY_VARIABLES: &[(&str, &str)] = &[
     ("REGISTRY_AUTH_FILE", "As --authfile."),
     (
         "XDG_RUNTIME_DIR, XDG_CONFIG_HOME, DOCKER_CONFIG, HOME",
         "Where auth.json, or Docker's config.json, is looked for.",
     ),
-    ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "Proxies, and hosts that are reached without; in small letters as well."),
-    ("TMPDIR", "Where layers are kept while they come in; /var/tmp without it."),
+    ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "Proxies, and hosts to reach without one; also in lower case."),
+    ("TMPDIR", "Where layers are kept during a download; /var/tmp by default."),
     ("PATH", "Where skopeo(1) is looked for."),
 ];
 

@@ -14,14 +14,18 @@ use openssl::x509::{X509, X509NameBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Where the vectors are, or `None` with a line that says what is skipped.
-pub fn vectors(what: &str) -> Option<PathBuf> {
-    let dir =
-        std::env::var_os("LAYERSEAL_VECTORS").map(PathBuf::from).unwrap_or_else(|| crate::top().join("tests/vectors"));
-    if dir.join("merged-digests.tsv").exists() {
-        return Some(dir);
+/// Images and seals that other tools made: `$LAYERSEAL_VECTORS`, or else the small ones of this repository.
+pub fn vectors() -> PathBuf {
+    std::env::var_os("LAYERSEAL_VECTORS").map_or_else(|| crate::top().join("tests/vectors"), PathBuf::from)
+}
+
+/// The same with those that are too large for a repository.
+pub fn large_vectors() -> Option<PathBuf> {
+    let dir = vectors();
+    if !dir.join("upstream").exists() {
+        crate::skip!("large vectors: none in {}; set LAYERSEAL_VECTORS", dir.display());
     }
-    crate::skip!("{what}: no vectors in {}; set LAYERSEAL_VECTORS", dir.display())
+    Some(dir)
 }
 
 /// A run of the binary.

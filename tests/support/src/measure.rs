@@ -1,5 +1,8 @@
 //! What one run of a command costs, and a file that remembers it.
 
+// wait4(2) and sync(2), which nobody else has.
+#![allow(unsafe_code)]
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,0 +1,95 @@
+//! Notes on directories by what they are and not by what they are called: inode and time of birth.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
+use rustix::io::Errno;
+
+use super::{Notes, StateDir};
+
+/// A path and a time.
+const MAX_NOTE: u64 = 8192;
+
+/// Notes that are looked at whenever one is written: as many go as come, and a start costs the same beside a
+/// thousand containers as beside one.
+const LOOKED_AT: usize = 8;
+
+/// A set of directories.
+#[derive(Debug)]
+pub struct Directories {
+    notes: Notes,
+    /// Devices have the same numbers as long as the notes are kept.
+    with_device: bool,
+}
+
+impl Directories {
+    /// Those of `place`.
+    ///
+    /// # Errors
+    /// As [`StateDir::make`].
+    pub fn of(place: StateDir) -> io::Result<Self> {
+        Ok(Self { notes: place.make()?, with_device: !place.is_kept() })
+    }
+
+    /// Whether this very directory is noted. On a filesystem that keeps no time of birth one of notes that are kept
+    /// over a boot is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn holds(&self, dir: &OwnedFd) -> io::Result<bool> {
+        let Some((name, born)) = self.named(dir)? else { return Ok(false) };
+        let note = self.notes.read(&name, MAX_NOTE)?;
+        Ok(note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())))
+    }
+
+    /// Notes the directory, which is at `path`, and takes away some of the notes of directories that are gone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn insert(&self, dir: &OwnedFd, path: &Path) -> io::Result<()> {
+        let Some((name, born)) = self.named(dir)? else { return Ok(()) };
+        let others = self.notes.names()?;
+        // From its own place on, which is another each time.
+        let at = others.partition_point(|other| *other < name);
+        for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
+            if self.notes.read(other, MAX_NOTE).is_ok_and(|n| n.is_some_and(|note| self.is_gone(other, &note))) {
+                let _ = self.notes.remove(other);
+            }
+        }
+        let path = std::path::absolute(path)?;
+        let note = [born.as_bytes(), b" ", path.as_os_str().as_bytes()].concat();
+        self.notes.write(&name, &note)
+    }
+
+    fn named(&self, dir: &OwnedFd) -> io::Result<Option<(String, String)>> {
+        let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME)?;
+        Ok(self.numbers(&stat))
+    }
+
+    /// The note's name, and what tells a directory from a later one with the same numbers.
+    fn numbers(&self, stat: &Statx) -> Option<(String, String)> {
+        let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
+        let born = born.map(|t| format!("{}.{:09}", t.tv_sec, t.tv_nsec));
+        match self.with_device {
+            true => Some((
+                format!("{}:{}:{}", stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
+                born.unwrap_or_else(|| "?".to_owned()),
+            )),
+            false => born.map(|born| (stat.stx_ino.to_string(), born)),
+        }
+    }
+
+    /// Whether the directory of a note is gone, or another one is in its place. Where that cannot be told the note stays.
+    fn is_gone(&self, name: &str, note: &[u8]) -> bool {
+        let Some(at) = note.iter().position(|b| *b == b' ') else { return true };
+        let path = Path::new(OsStr::from_bytes(&note[at + 1..]));
+        match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME) {
+            Ok(stat) => self.numbers(&stat).is_none_or(|(other, born)| other != name || born.as_bytes() != &note[..at]),
+            Err(e) => matches!(e, Errno::NOENT | Errno::NOTDIR),
+        }
+    }
+}
