@@ -8,7 +8,7 @@ use support::common;
 use common::{Bench, signer, stranger};
 use layerseal::digest::BlobDigest;
 use layerseal::pki::Dates;
-use layerseal::policy::{Binding, Decision, Directories, Mode, MountSettings, Policy, Top, Upper, Verity};
+use layerseal::policy::{BindingRule, Decision, Directories, Mode, MountSettings, Policy, Top, Upper, Verity};
 use layerseal::report::{Case, Result};
 
 /// Three directories as on a host, with a trust store `acme` in the middle one.
@@ -74,7 +74,7 @@ fn f03_what_is_not_said_is_the_strict_thing() {
     let d = host.decide(&["x:latest"]);
     assert_eq!(
         (d.mode, d.binding, d.identity, d.verity, d.upper, d.dates),
-        (Mode::Enforce, Binding::Required, true, Verity::Require, Upper::Any, Dates::Enforce)
+        (Mode::Enforce, BindingRule::Required, true, Verity::Require, Upper::Any, Dates::Enforce)
     );
     assert_eq!(d.certificates.len(), 1);
     // Enforced and nobody trusted: nothing passes, and that is a policy one can have.

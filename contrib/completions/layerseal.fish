@@ -55,11 +55,11 @@ complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "doctor" -d 'Sho
 complete -c layerseal -n "__fish_layerseal_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l name -d 'Name in the vault [default: HOST/NAME:TAG for a registry; for a layout the tag, or the directory\'s name if that is `latest`]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse them'
-local\t'Accept them, and compare their images with the layers every time'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse it'
+local\t'Accept it, and compare its images with the layers every time'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l identity -d 'The name that the seal must be for' -r
-complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse them'
-ignore\t'Accept them'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse it'
+ignore\t'Accept it, as the kernel does'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l seal -d 'Also look for seals in this layout or repository' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l algorithm -d 'Digest algorithm of the objects [default: that of its seals, or sha512]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand pull" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
@@ -134,11 +134,11 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -l json -d '
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand attach" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse them'
-local\t'Accept them, and compare their images with the layers every time'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse it'
+local\t'Accept it, and compare its images with the layers every time'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l identity -d 'The name that the seal must be for' -r
-complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse them'
-ignore\t'Accept them'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse it'
+ignore\t'Accept it, as the kernel does'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l seal -d 'Also look for seals in this layout or repository' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l platform -d 'The instance of a multi-platform image [default: this host\'s]' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l tls-verify -d 'Require TLS and a trusted certificate [default: true, unless registries.conf says insecure]' -r -f -a "true\t''
@@ -171,17 +171,17 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -l json -d 
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand prepare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l trust -d 'Certificates to trust: PEM or DER files, or directories of them' -r -F
-complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse them'
-local\t'Accept them, and compare their images with the layers every time'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l binding -d 'What to do with seals that have no binding statement, as those of other tools' -r -f -a "required\t'Refuse it'
+local\t'Accept it, and compare its images with the layers every time'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l identity -d 'The name that the seal must be for' -r
-complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse them'
-ignore\t'Accept them'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l dates -d 'What to do with certificates that have expired or are not yet valid' -r -f -a "enforce\t'Refuse it'
+ignore\t'Accept it, as the kernel does'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l seal -d 'Also look for seals in this layout or repository' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l upper -d 'Directory for changes; without it the mount is read-only' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l work -d 'Empty directory on the same filesystem as --upper' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l algorithm -d 'Digest algorithm for images without a seal' -r
-complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l verity -d 'Whether the kernel checks every byte' -r -f -a "require\t'It must'
-off\t'It does not: for hosts without fs-verity, and for tests'"
+complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l verity -d 'Whether the kernel checks every byte' -r -f -a "require\t'It must (`verity=require`)'
+off\t'It does not: for hosts without fs-verity. EROFS images are hashed once, and objects not at all'"
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l tls-verify -d 'Require TLS and a trusted certificate [default: true, unless registries.conf says insecure]' -r -f -a "true\t''
 false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand mount" -l authfile -d 'File with credentials [default: see containers-auth.json(5)]' -r -F

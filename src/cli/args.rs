@@ -9,15 +9,17 @@ mod upkeep;
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use clap::{Args as Group, Parser, Subcommand};
 
 use crate::oci::{Platform, Reference};
+use crate::pki::Dates;
+use crate::policy::BindingRule;
 use crate::report::Class;
 pub use host::{
     AddCert, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, KeyringRestrict, PolicyCheck, PolicyCommand,
     Runtime,
 };
-pub use mount::{Mount, Status, Umount, VerityArg};
+pub use mount::{Mount, Status, Umount};
 pub use sign::{Attach, Digest, FormatArg, Seal, Sign, StatementArgs};
 pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
 pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
@@ -180,40 +182,20 @@ pub struct TrustArgs {
     pub trust: Vec<PathBuf>,
 
     /// What to do with seals that have no binding statement, as those of other tools
-    #[arg(long, value_enum, default_value_t = BindingArg::Required)]
-    pub binding: BindingArg,
+    #[arg(long, value_enum, default_value_t = BindingRule::Required)]
+    pub binding: BindingRule,
 
     /// The name that the seal must be for
     #[arg(long, value_name = "NAME")]
     pub identity: Option<String>,
 
     /// What to do with certificates that have expired or are not yet valid
-    #[arg(long, value_enum, default_value_t = DatesArg::Enforce)]
-    pub dates: DatesArg,
+    #[arg(long, value_enum, default_value_t = Dates::Enforce)]
+    pub dates: Dates,
 
     /// Also look for seals in this layout or repository
     #[arg(long, value_name = "oci:DIR|docker://HOST/NAME")]
     pub seal: Vec<Reference>,
-}
-
-/// See [`TrustArgs::binding`].
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum BindingArg {
-    /// Refuse them
-    #[default]
-    Required,
-    /// Accept them, and compare their images with the layers every time
-    Local,
-}
-
-/// See [`TrustArgs::dates`].
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum DatesArg {
-    /// Refuse them
-    #[default]
-    Enforce,
-    /// Accept them
-    Ignore,
 }
 
 /// `layerseal verify`

@@ -1,9 +1,9 @@
-use crate::cli::args::{self, VerityArg};
+use crate::cli::args;
 use crate::cli::{json, output};
 use crate::mount::Record;
 use crate::oci::WrittenFacts;
 use crate::ops::{Context, MountRequest, Mounting, mount};
-use crate::prepare::{Shape, VerityMode};
+use crate::prepare::Shape;
 use crate::report::Result;
 
 /// `layerseal mount`
@@ -16,10 +16,7 @@ pub(super) fn run(context: &Context, args: args::Mount) -> Result<()> {
             (_, true) => Shape::Merged,
             _ => Shape::Root,
         },
-        mode: match args.verity {
-            VerityArg::Require => VerityMode::Require,
-            VerityArg::Off => VerityMode::Off,
-        },
+        mode: args.verity,
         algorithm: args.algorithm,
         trust: args.trust.into(),
         image: args.image,

@@ -2,9 +2,8 @@ use std::process::ExitCode;
 
 use crate::cli::{args, json, output};
 use crate::ops::{Context, Trust, VerifyRequest, verify};
-use crate::pki::Dates;
 use crate::report::Result;
-use crate::verify::{BindingRule, CheckedRole, SealReport, Verdict};
+use crate::verify::{CheckedRole, SealReport, Verdict};
 
 /// `layerseal verify`
 pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
@@ -95,15 +94,9 @@ impl From<args::TrustArgs> for Trust {
     fn from(args: args::TrustArgs) -> Self {
         Self {
             certificates: args.trust,
-            binding: match args.binding {
-                args::BindingArg::Required => BindingRule::Required,
-                args::BindingArg::Local => BindingRule::Local,
-            },
+            binding: args.binding,
             identity: args.identity,
-            dates: match args.dates {
-                args::DatesArg::Enforce => Dates::Enforce,
-                args::DatesArg::Ignore => Dates::Ignore,
-            },
+            dates: args.dates,
             seals: args.seal,
         }
     }

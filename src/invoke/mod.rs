@@ -14,7 +14,7 @@ mod split;
 mod tests;
 
 pub use id_map::{Extent, IdMapping};
-pub use mount_program::{Call, Invocation, Requests, Restrictions, Upper, Verity, looks_like_mount_program, parse};
+pub use mount_program::{Call, Invocation, Requests, Restrictions, Upper, looks_like_mount_program, parse};
 pub use native::Native;
 pub use oci_hook::{Bundle, Config, Mount, State, config, root_of, state};
 pub use oci_runtime::{Log, RuntimeCall, Start, Verb, runtime_call, runtime_log};

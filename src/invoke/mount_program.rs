@@ -75,21 +75,12 @@ pub struct Upper {
 /// does and never for less: `verity=off`, `metacopy=off` and the like leave no trace here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// `verity=on` or `verity=require`.
-    pub verity: Option<Verity>,
+    /// `verity=require`.
+    pub verity: bool,
     /// `metacopy=on`.
     pub metacopy: bool,
     /// `redirect_dir=on`.
     pub redirect_dir: bool,
-}
-
-/// Which files must have fs-verity (overlayfs.rst, "fs-verity support").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verity {
-    /// Those whose metadata name a digest.
-    On,
-    /// All.
-    Require,
 }
 
 /// Flags of mount(2). containers-storage keeps them to itself, but other callers may not.
@@ -230,9 +221,9 @@ impl Asked {
     fn resolve(&self, userxattr: bool) -> Result<Requests> {
         let bad = |what: &str, why: &str| Refusal::new(Case::A06Contradiction, what, why);
         let verity = match self.verity.as_deref() {
-            None | Some(b"off") => None,
-            Some(b"on") => Some(Verity::On),
-            Some(b"require") => Some(Verity::Require),
+            // Without `require` overlayfs asks of files that name a digest, which all of ours do.
+            None | Some(b"off" | b"on") => false,
+            Some(b"require") => true,
             Some(_) => return Err(bad("verity", "it is off, on or require")),
         };
         let metacopy = match self.metacopy.as_deref() {
@@ -245,7 +236,7 @@ impl Asked {
             Some(b"on") => true,
             Some(_) => return Err(bad("redirect_dir", "it is off, follow, nofollow or on")),
         };
-        if verity.is_some() && self.metacopy.as_deref() == Some(b"off") {
+        if matches!(self.verity.as_deref(), Some(b"on" | b"require")) && self.metacopy.as_deref() == Some(b"off") {
             return Err(bad("verity", "it needs metacopy, which is off"));
         }
         if metacopy && self.redirect_dir.is_some() && !redirect_dir {

@@ -135,7 +135,7 @@ fn a06_only_stricter() {
         assert!(call.ignored.is_empty());
     }
     let call = with("metacopy=on,redirect_dir=on,verity=require,verity=require,ro,nodev").unwrap();
-    assert_eq!(call.requests, Requests { verity: Some(Verity::Require), metacopy: true, redirect_dir: true });
+    assert_eq!(call.requests, Requests { verity: true, metacopy: true, redirect_dir: true });
     assert!(call.restrictions.read_only && call.restrictions.nodev && !call.restrictions.noexec);
     for contradiction in [
         "verity=off,verity=require",

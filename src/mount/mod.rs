@@ -34,7 +34,8 @@ pub use replace::Instead;
 pub use shows::Shows;
 
 use crate::invoke::IdMapping;
-use crate::prepare::{PreparedImage, VerityMode};
+use crate::policy::Verity;
+use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files::check_proc;
 use crate::sys::mounts::{self, Identity};
@@ -261,7 +262,7 @@ fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Opt
     let upper = place.upper.is_some() || top.info.super_options.iter().any(|o| o.starts_with("upperdir="));
     let mapped = how.uids != IdMapping::None || how.gids != IdMapping::None;
     let particular = upper || mapped || place.above.is_some() || how.context.is_some() || how.top != Top::Kernel;
-    let verity = has(&top.info.super_options, "verity=require") == (image.mode() == VerityMode::Require);
+    let verity = has(&top.info.super_options, "verity=require") == (image.mode() == Verity::Require);
     let flags = [("nodev", !how.dev), ("nosuid", how.nosuid), ("noexec", how.noexec)];
     let strict = flags.iter().all(|(flag, wanted)| has(&top.info.options, flag) == *wanted);
     let same = top.info.kind == "overlay" && top.info.source == image.description();

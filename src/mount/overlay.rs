@@ -6,7 +6,8 @@ use rustix::mount::MountAttrFlags;
 use super::layers::{Layers, Lower};
 use super::private::Private;
 use super::{How, Place, Top, volatile};
-use crate::prepare::{PreparedImage, VerityMode};
+use crate::policy::Verity;
+use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files::proc_path;
 use crate::sys::mounts::{Configure, is_unsupported};
@@ -25,8 +26,8 @@ impl<'a> Recipe<'a> {
     pub(super) fn sealed(image: &'a PreparedImage) -> Self {
         // Linux 6.12 refuses verity=require without metacopy, later ones imply it or not.
         let options: &[(&str, &str)] = match image.mode() {
-            VerityMode::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
-            VerityMode::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
+            Verity::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
+            Verity::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
         };
         Self { source: image.description(), options }
     }

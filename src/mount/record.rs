@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Mounted, Place, Shows};
 use crate::digest::BlobDigest;
 use crate::oci::Facts;
-use crate::prepare::{PreparedImage, VerityMode};
+use crate::policy::Verity;
+use crate::prepare::PreparedImage;
 use crate::report::{Refusal, Result};
 use crate::state::{Notes, StateDir};
 use crate::sys::files;
@@ -166,7 +167,7 @@ impl Record {
             signer: about.signer.map(|s| s.subject.clone()),
             certificate: about.signer.map(|s| s.fingerprint.clone()),
             anchor: about.signer.and_then(|s| s.anchor.clone()),
-            verity: image.mode() == VerityMode::Require,
+            verity: image.mode() == Verity::Require,
             ..self
         }
     }

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use super::layers::Layers;
 use super::overlay::{self, Recipe};
 use super::{Mounted, Place, Shows};
-use crate::prepare::{PreparedImage, VerityMode};
+use crate::policy::Verity;
+use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::sys::mounts::{self, Identity};
@@ -62,7 +63,7 @@ fn make(image: &PreparedImage, layers: Layers, place: &Place, instead: &Instead)
     if instead.metacopy {
         return Ok((overlay::make(&layers, &sealed, place)?, Shows::expected(&layers, &sealed)));
     }
-    if image.mode() == VerityMode::Require && mounts::kernel_version() >= ONE_OVERLAY {
+    if image.mode() == Verity::Require && mounts::kernel_version() >= ONE_OVERLAY {
         let options = [("metacopy", "off"), ("redirect_dir", "nofollow"), ("verity", "require")];
         let one = Recipe { source: sealed.source, options: &options };
         return Ok((overlay::make(&layers, &one, place)?, Shows::expected(&layers, &one)));

@@ -9,7 +9,8 @@ use crate::digest::Algorithm;
 use crate::image::Keep;
 use crate::mount::{AboutImage, Kind, Record, Upper, keep};
 use crate::oci::Reference;
-use crate::prepare::{Acceptance, Shape, VerityMode, accept, can_enforce, made_once, prepare};
+use crate::policy::Verity;
+use crate::prepare::{Acceptance, Shape, accept, can_enforce, made_once, prepare};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::seal::About;
 use crate::sys::mounts::open_target;
@@ -28,7 +29,7 @@ pub struct MountRequest {
     /// What of it.
     pub shape: Shape,
     /// Whether the kernel is to check.
-    pub mode: VerityMode,
+    pub mode: Verity,
     /// The algorithm, where no seal names one.
     pub algorithm: Algorithm,
     /// Whose seal it must have; nobody's, where no certificate is named.
@@ -51,7 +52,7 @@ pub enum Mounting {
 pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
     let place = place(request)?;
     let requirements = request.trust.demands()?;
-    if request.mode == VerityMode::Off {
+    if request.mode == Verity::Off {
         // Loud, and not only where somebody watches.
         log::warn!(
             "--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen",
@@ -131,7 +132,7 @@ fn verified(context: &Context, request: &MountRequest, requirements: Option<&Req
 fn into_vault(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<Located> {
     let source = context.locate(&request.image, None)?;
     let vault = context.create_vault()?;
-    if request.mode == VerityMode::Require {
+    if request.mode == Verity::Require {
         // Asked before gigabytes are imported; an image that is there already is measured anyway.
         can_enforce(&vault)?;
     }

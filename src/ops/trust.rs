@@ -2,10 +2,11 @@ use std::path::PathBuf;
 
 use crate::oci::Reference;
 use crate::pki::{Dates, Ownership, TrustStore};
+use crate::policy::BindingRule;
 use crate::policy::{Denied, Directories};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::process::now;
-use crate::verify::{BindingRule, Floors, Requirements};
+use crate::verify::{Floors, Requirements};
 
 /// Whom a person trusts, and what they ask of a seal.
 #[derive(Clone, Debug)]

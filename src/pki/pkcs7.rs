@@ -1,11 +1,13 @@
 //! Signatures over formatted digests, by certificates that are trusted one by one.
 
+use clap::ValueEnum;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::stack::Stack;
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
+use serde::{Deserialize, Serialize};
 
 pub use super::certificate::{Certificate, certificates_from_bytes};
 pub use super::profile::{Digest, Family, MAX_SIZE, Profile, parse, walk};
@@ -15,13 +17,14 @@ use super::profile::same_in_openssl;
 use super::{certificate, der, low_s};
 use crate::report::{Case, Refusal, Result};
 
-/// Whether a certificate outside its dates may have signed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+/// What becomes of a signature by a certificate that has expired or is not yet valid; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dates {
-    /// A signature counts only while its certificate is valid.
+    /// Refuse it
+    #[default]
     Enforce,
-    /// The dates do not count, as in the kernel.
+    /// Accept it, as the kernel does
     Ignore,
 }
 

@@ -48,7 +48,7 @@ use combine::{Part, combine};
 pub use combine::Sources;
 pub use config::Directories;
 pub use denied::Denied;
-pub use rule::{Binding, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
+pub use rule::{BindingRule, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
 use rule::{Pattern, Settings};
 pub use runtime::real_runtime;
 
@@ -89,7 +89,7 @@ pub struct Decision {
     /// The names of those stores.
     pub stores: Vec<String>,
     /// Whether a binding statement is needed.
-    pub binding: Binding,
+    pub binding: BindingRule,
     /// Whether the image's name must be one of the statement's identities.
     pub identity: bool,
     /// Whether the kernel must check every byte.
@@ -319,14 +319,11 @@ impl Stores<'_> {
             certificates,
             anchors,
             stores,
-            binding: settings.binding.unwrap_or(Binding::Required),
+            binding: settings.binding.unwrap_or(BindingRule::Required),
             identity: settings.identity.unwrap_or(true),
             verity: settings.verity.unwrap_or(Verity::Require),
             upper: settings.upper.unwrap_or(Upper::Any),
-            dates: match settings.dates {
-                Some(rule::DatesSetting::Ignore) => Dates::Ignore,
-                _ => Dates::Enforce,
-            },
+            dates: settings.dates.unwrap_or_default(),
             fetch: settings.fetch.unwrap_or(Fetch::Never),
             cover: settings.cover.clone().unwrap_or_default(),
             rollback: settings.rollback.unwrap_or(Rollback::Allow),

@@ -1,9 +1,11 @@
 //! The file's words.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::refuse;
 use crate::oci::name;
+use crate::pki::Dates;
 use crate::report::Result;
 
 /// Whether a seal is needed; the stricter is the smaller.
@@ -18,23 +20,25 @@ pub enum Mode {
     Off,
 }
 
-/// Whether a binding statement is needed; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What becomes of a seal without a binding statement; the stricter is the smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Binding {
-    /// It is.
+pub enum BindingRule {
+    /// Refuse it
+    #[default]
     Required,
-    /// Not for seals of other tools, which are then compared with the layers every time.
+    /// Accept it, and compare its images with the layers every time
     Local,
 }
 
 /// Whether the kernel must check every byte; the stricter is the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Verity {
-    /// It must.
+    /// It must (`verity=require`)
+    #[default]
     Require,
-    /// It need not: for hosts without fs-verity.
+    /// It does not: for hosts without fs-verity. EROFS images are hashed once, and objects not at all
     Off,
 }
 
@@ -97,14 +101,7 @@ macro_rules! shown {
     )* };
 }
 
-shown!(Mode Binding Verity Upper Fetch Rollback Checkpoint Top);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum DatesSetting {
-    Enforce,
-    Ignore,
-}
+shown!(Mode BindingRule Verity Upper Fetch Rollback Checkpoint Top);
 
 /// What containers see as their root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,11 +140,11 @@ impl Default for MountSettings {
 pub(super) struct Settings {
     pub(super) mode: Option<Mode>,
     pub(super) trust: Option<Vec<String>>,
-    pub(super) binding: Option<Binding>,
+    pub(super) binding: Option<BindingRule>,
     pub(super) identity: Option<bool>,
     pub(super) verity: Option<Verity>,
     pub(super) upper: Option<Upper>,
-    pub(super) dates: Option<DatesSetting>,
+    pub(super) dates: Option<Dates>,
     pub(super) fetch: Option<Fetch>,
     pub(super) cover: Option<Vec<Cover>>,
     pub(super) rollback: Option<Rollback>,

@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use composefs::INLINE_CONTENT_MAX_V0;
 
-use super::VerityMode;
 use crate::digest::{Algorithm, VerityDigest};
 use crate::identify::ClaimedLayer;
 use crate::image::{Contents, Entry, FileContent, Keep, Progress, Skeleton, diff_id};
 use crate::oci::Budget;
+use crate::policy::Verity;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::{files, verity};
 use crate::vault::Vault;
@@ -29,7 +29,7 @@ pub struct ImportRules<'a> {
     /// Of the digests.
     pub algorithm: Algorithm,
     /// Whether every file must get fs-verity.
-    pub mode: VerityMode,
+    pub mode: Verity,
     /// Whether the tars are put together and hashed. Needed where nothing but the config's diff_ids
     /// says which layers an image has.
     pub diff_ids: bool,
@@ -67,7 +67,7 @@ pub fn import(
 /// # Errors
 /// [`Case::C04Bytes`] where it is not, and those of reading it, as for [`import`].
 pub fn check_content(vault: &Vault, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
-    let (algorithm, mode) = (Algorithm::Sha256, VerityMode::Off);
+    let (algorithm, mode) = (Algorithm::Sha256, Verity::Off);
     let rules = ImportRules { algorithm, mode, diff_ids: true, keep: Keep::Images, budget };
     let skeleton = Skeleton::read(layer.tar_split()?, budget)?;
     Layer::open(vault, layer, &rules)?.check_diff_id(&skeleton)
@@ -98,10 +98,10 @@ impl<'a> Layer<'a> {
     fn files(&self, skeleton: &Skeleton, progress: Progress<'_>) -> Result<Vec<FileContent>> {
         let sizes = skeleton.files().map(|(_, size)| size);
         let files: Vec<(Option<Box<[u8]>>, u64)> = skeleton.places().into_iter().zip(sizes).collect();
-        if self.rules.mode == VerityMode::Require {
+        if self.rules.mode == Verity::Require {
             self.check_room(&files)?;
         }
-        let each = if self.rules.mode == VerityMode::Require { 2 } else { 1 };
+        let each = if self.rules.mode == Verity::Require { 2 } else { 1 };
         let threads = (each * std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
@@ -183,7 +183,7 @@ impl<'a> Layer<'a> {
             Err(r) if r.case() == Case::G01Missing => return self.vault.protect_and_adopt(file, algorithm),
             // Another seal or another tool chose before, and for a file that is for good.
             Err(r) if r.case() == Case::G01Other => return self.vault.copy_as(file, algorithm),
-            Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == VerityMode::Off => {
+            Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == Verity::Off => {
                 let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
                 crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))?
             }

@@ -10,6 +10,7 @@ use std::fs::File;
 use crate::digest::VerityDigest;
 use crate::image::objects;
 use crate::oci::Budget;
+use crate::policy::Verity;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::draft::NewDraft;
 use crate::sys::{files, verity};
@@ -19,15 +20,6 @@ use crate::verify::{VerifiedErofs, VerifiedImage};
 pub use accept::{Acceptance, Measured, accept, keep_contents, made_once};
 pub use directory::digest_of_directory;
 pub use import::{ImportRules, check_content, import};
-
-/// Whether the kernel checks every byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerityMode {
-    /// It does (`verity=require`).
-    Require,
-    /// It does not: the EROFS images are hashed once, here, and objects not at all.
-    Off,
-}
 
 /// Which EROFS images make the root filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +61,7 @@ impl MeasuredErofs {
 pub struct PreparedImage {
     erofs: Vec<MeasuredErofs>,
     objects: std::os::fd::OwnedFd,
-    mode: VerityMode,
+    mode: Verity,
     description: String,
 }
 
@@ -85,7 +77,7 @@ impl PreparedImage {
     }
 
     /// Whether the kernel is to check.
-    pub fn mode(&self) -> VerityMode {
+    pub fn mode(&self) -> Verity {
         self.mode
     }
 
@@ -104,7 +96,7 @@ pub fn prepare(
     vault: &Vault,
     image: &VerifiedImage,
     shape: Shape,
-    mode: VerityMode,
+    mode: Verity,
     budget: &Budget,
 ) -> Result<PreparedImage> {
     let wanted = match shape {
@@ -116,7 +108,7 @@ pub fn prepare(
     let mut erofs = Vec::new();
     for one in wanted {
         let file = open(vault, one, mode, budget)?;
-        if !vault.was_prepared(one.digest(), mode == VerityMode::Require) {
+        if !vault.was_prepared(one.digest(), mode == Verity::Require) {
             prepare_objects(vault, &file, one, mode, budget)?;
         } else if image.signer().is_none() {
             // Only this host's own note says that this is its image: whoever has the disk can have written
@@ -152,7 +144,7 @@ fn describe(erofs: &[MeasuredErofs]) -> String {
 }
 
 /// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.
-fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<File> {
+fn open(vault: &Vault, erofs: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<File> {
     let digest = erofs.digest();
     if let Some(bytes) = erofs.bytes()
         && !vault.holds(digest, bytes.len() as u64)
@@ -162,8 +154,8 @@ fn open(vault: &Vault, erofs: &VerifiedErofs, mode: VerityMode, budget: &Budget)
     let file = vault.open_erofs(digest)?;
     let name = vault.object_name(digest);
     match mode {
-        VerityMode::Require => measured(vault, &file, digest, &name)?,
-        VerityMode::Off => {
+        Verity::Require => measured(vault, &file, digest, &name)?,
+        Verity::Off => {
             let size = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
             if size > budget.erofs {
                 return Err(Refusal::new(Case::G01Other, name, format!("{size} bytes, allowed are {}", budget.erofs)));
@@ -190,7 +182,7 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
 
 /// Every object that the image refers to: there, of the right size, with fs-verity and the digest
 /// that its name says.
-fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: VerityMode, budget: &Budget) -> Result<()> {
+fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<()> {
     let name = vault.object_name(one.digest());
     for (digest, size) in listed(erofs, one, &name, budget)? {
         let file = vault.open_object(&digest)?;
@@ -199,11 +191,11 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
         if found != size {
             return Err(Refusal::new(Case::I02Object, name, format!("{found} bytes instead of {size}")));
         }
-        if mode == VerityMode::Require {
+        if mode == Verity::Require {
             measured(vault, &file, &digest, &name)?;
         }
     }
-    vault.mark_prepared(one.digest(), mode == VerityMode::Require)
+    vault.mark_prepared(one.digest(), mode == Verity::Require)
 }
 
 /// The objects that an EROFS image names, if it is one that composefs makes.

@@ -12,12 +12,12 @@ use crate::invoke::Call;
 use crate::oci::Budget;
 use crate::oci::Facts;
 use crate::oci::name::{UNKNOWN, canonical};
-use crate::policy::{Binding, Decision, Mode, Policy, Rollback, Verity};
-use crate::prepare::{PreparedImage, Shape, VerityMode, prepare};
+use crate::policy::{Decision, Mode, Policy, Rollback, Verity};
+use crate::prepare::{PreparedImage, Shape, prepare};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::process;
 use crate::vault::{Lock, Vault, bring_kept, floors, raise};
-use crate::verify::{BindingRule, Floors, Requirements, VerifiedImage};
+use crate::verify::{Floors, Requirements, VerifiedImage};
 
 /// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
 /// that is mounted as it is.
@@ -32,11 +32,7 @@ pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress
     }
     let vault = vault_of(&claimed.root)?;
     let _lock = vault.shared()?;
-    let mode = match choice.decision.verity {
-        Verity::Require => VerityMode::Require,
-        Verity::Off => VerityMode::Off,
-    };
-    choice.prepare(&vault, claimed, mode, progress).map(Some)
+    choice.prepare(&vault, claimed, choice.decision.verity, progress).map(Some)
 }
 
 /// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
@@ -231,10 +227,7 @@ impl<'a> Choice<'a> {
             anchors: self.decision.anchors.clone(),
             dates: self.decision.dates,
             now: process::now(),
-            binding: match self.decision.binding {
-                Binding::Required => BindingRule::Required,
-                Binding::Local => BindingRule::Local,
-            },
+            binding: self.decision.binding,
             identities,
             denied: self.policy.denied().clone(),
             floors: match self.decision.rollback {
@@ -251,13 +244,7 @@ impl<'a> Choice<'a> {
         raise(rules.names(binding), sequence, &rules.floors)
     }
 
-    fn prepare(
-        &self,
-        vault: &Vault,
-        claimed: &ClaimedImage,
-        mode: VerityMode,
-        progress: Progress<'_>,
-    ) -> Result<Prepared> {
+    fn prepare(&self, vault: &Vault, claimed: &ClaimedImage, mode: Verity, progress: Progress<'_>) -> Result<Prepared> {
         let (shape, budget, denied) = (Shape::Root, &Budget::STANDARD, self.policy.denied());
         let work = Work { vault, claimed, mode, shape, budget, progress, denied };
         let sealed = match self.decision.mode {

@@ -2,9 +2,8 @@
 
 use crate::digest::Algorithm;
 use crate::identify::Root;
-use crate::invoke::{Call, Verity as Requested};
+use crate::invoke::Call;
 use crate::policy::{Decision, Verity};
-use crate::prepare::VerityMode;
 use crate::report::{Refusal, Result, journal};
 use crate::vault::Vault;
 
@@ -27,11 +26,8 @@ pub(super) fn audit(refusal: &Refusal, call: &Call) {
 }
 
 /// What is asked of the kernel: what policy says, or more where the caller asks for it.
-pub(super) fn verity_mode(decision: &Decision, call: &Call) -> VerityMode {
-    match (decision.verity, call.requests.verity) {
-        (Verity::Off, Some(Requested::Require)) | (Verity::Require, _) => VerityMode::Require,
-        (Verity::Off, _) => VerityMode::Off,
-    }
+pub(super) fn verity_mode(decision: &Decision, call: &Call) -> Verity {
+    if call.requests.verity { Verity::Require } else { decision.verity }
 }
 
 /// The vault of a store, through a private mount: see [`Vault::of_store`].

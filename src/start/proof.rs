@@ -12,7 +12,8 @@ use crate::image::{Entry, Kind, Writer};
 use crate::mount::{How, view};
 use crate::oci::Budget;
 use crate::policy::Denied;
-use crate::prepare::{Shape, VerityMode, prepare};
+use crate::policy::Verity;
+use crate::prepare::{Shape, prepare};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::vault::Vault;
@@ -92,7 +93,7 @@ fn image(vault: &Vault, object: &VerityDigest) -> Result<crate::prepare::Prepare
     vault.put_object(&rootfs, &tree, None)?;
     let digests = crate::image::TreeDigests { rootfs, merged: None, layers: vec![rootfs] };
     let image = unsigned_layers(&Waiver::for_volume(), &digests, &Denied::nothing())?;
-    prepare(vault, &image, Shape::Root, VerityMode::Require, &Budget::STANDARD)
+    prepare(vault, &image, Shape::Root, Verity::Require, &Budget::STANDARD)
 }
 
 /// Inodes that are in memory know their digests already. Root alone can ask; where it cannot, they are read warm.

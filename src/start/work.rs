@@ -5,7 +5,8 @@ use crate::identify::{Candidate, ClaimedImage};
 use crate::image::{Contents, Keep, Progress};
 use crate::oci::Budget;
 use crate::policy::Denied;
-use crate::prepare::{Acceptance, ImportRules, Measured, Shape, VerityMode, accept, import, keep_contents, made_once};
+use crate::policy::Verity;
+use crate::prepare::{Acceptance, ImportRules, Measured, Shape, accept, import, keep_contents, made_once};
 use crate::report::Result;
 use crate::seal::About;
 use crate::vault::{Vault, keep_seal};
@@ -15,7 +16,7 @@ use crate::verify::{JudgeRequest, Layers, Requirements, SealCandidate, VerifiedI
 pub(super) struct Work<'a> {
     pub(super) vault: &'a Vault,
     pub(super) claimed: &'a ClaimedImage,
-    pub(super) mode: VerityMode,
+    pub(super) mode: Verity,
     pub(super) shape: Shape,
     pub(super) budget: &'a Budget,
     pub(super) progress: Progress<'a>,
@@ -42,7 +43,7 @@ impl Work<'_> {
 
     /// Every object got its name from a descriptor of which the digest was measured, a moment ago.
     fn measured(&self) -> Measured {
-        if self.mode == VerityMode::Require { Measured::Enforced } else { Measured::Unprotected }
+        if self.mode == Verity::Require { Measured::Enforced } else { Measured::Unprotected }
     }
 
     fn import(&self, Wanted { algorithm, bound, keep }: Wanted) -> Result<Contents> {

@@ -13,7 +13,7 @@ pub use decide::{
 };
 pub use floors::Floors;
 pub use layers::{Layers, Wanted};
-pub use signatures::{BindingRule, Requirements, SignedBy};
+pub use signatures::{Requirements, SignedBy};
 pub use waiver::Waiver;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};

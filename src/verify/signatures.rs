@@ -6,19 +6,10 @@ use crate::digest::{VerityDigest, verity_digest};
 use crate::oci::name::one_host;
 use crate::oci::{BlobStore, Budget, Image};
 use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::Denied;
+use crate::policy::{BindingRule, Denied};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
 use crate::verify::Floors;
-
-/// Whether a seal must hold a binding statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindingRule {
-    /// It must.
-    Required,
-    /// Seals of other tools pass without; every use compares them with the layers again.
-    Local,
-}
 
 /// What is asked of a seal. There is no default: whoever verifies says what counts.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use layerseal::digest::Algorithm;
 use layerseal::invoke::{Extent, IdMapping};
 use layerseal::mount::{How, Place, Upper};
 use layerseal::oci::{Budget, Reference};
-use layerseal::prepare::{PreparedImage, Shape, VerityMode, prepare};
+use layerseal::policy::Verity;
+use layerseal::prepare::{PreparedImage, Shape, prepare};
 use layerseal::sys::files::open_dir;
 use layerseal::vault::Vault;
 
@@ -26,7 +27,7 @@ pub fn prepared(bench: &Bench) -> PreparedImage {
     let image = vault.image(&Reference::Digest(layout.digest), &Budget::STANDARD).unwrap();
     let digests = vault.contents(&layout.digest, Algorithm::Sha512).unwrap();
     let verified = layerseal::verify::unsigned(&image, &digests, &layerseal::policy::Denied::nothing()).unwrap();
-    prepare(&vault, &verified, Shape::Merged, VerityMode::Off, &Budget::STANDARD).unwrap()
+    prepare(&vault, &verified, Shape::Merged, Verity::Off, &Budget::STANDARD).unwrap()
 }
 
 /// `diff` and `work` in a directory `name` of the bench.

@@ -5,9 +5,10 @@ use std::process::Command;
 use layerseal::image::{Contents, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Anchor, Dates};
+use layerseal::policy::BindingRule;
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{BindingRule, JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge};
+use layerseal::verify::{JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge};
 
 use crate::common::{Bench, Layout as Made, two_layers};
 use crate::ecdsa;

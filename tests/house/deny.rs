@@ -4,11 +4,10 @@ use layerseal::digest::{Algorithm, BlobDigest};
 use layerseal::image::{Contents, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 use layerseal::pki::{Certificate, Dates};
+use layerseal::policy::BindingRule;
 use layerseal::policy::{Denied, Directories};
 use layerseal::report::{Case, Result};
-use layerseal::verify::{
-    BindingRule, JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge, unsigned,
-};
+use layerseal::verify::{JudgeRequest, Layers, Requirements, SealCandidate, VerifiedImage, judge, unsigned};
 
 use crate::common::{Bench, Run, Signer, signer, stranger, two_layers};
 

@@ -5,7 +5,8 @@ use layerseal::digest::Algorithm;
 use layerseal::identify::{ClaimedImage, stored_images};
 use layerseal::image::{Contents, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout as OpenLayout, Platform};
-use layerseal::prepare::{ImportRules, VerityMode, import};
+use layerseal::policy::Verity;
+use layerseal::prepare::{ImportRules, import};
 use layerseal::report::Case;
 use layerseal::vault::Vault;
 
@@ -50,7 +51,7 @@ impl<'a> Store<'a> {
         let image = self.image();
         let vault = layerseal::start::vault_of(&image.root).unwrap();
         let rules =
-            ImportRules { algorithm, mode: VerityMode::Off, diff_ids, keep: Keep::Entries, budget: &Budget::STANDARD };
+            ImportRules { algorithm, mode: Verity::Off, diff_ids, keep: Keep::Entries, budget: &Budget::STANDARD };
         import(&vault, &image.layers, &rules, &|_| ())
     }
 

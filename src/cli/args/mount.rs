@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, ValueEnum};
+use clap::Args as Group;
 
 use super::{RegistryArgs, TrustArgs};
 use crate::digest::Algorithm;
 use crate::oci::Reference;
+use crate::policy::Verity;
 
 /// `layerseal mount`
 #[derive(Debug, Group)]
@@ -38,24 +39,14 @@ pub struct Mount {
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
     /// Whether the kernel checks every byte
-    #[arg(long, value_enum, default_value_t = VerityArg::Require)]
-    pub verity: VerityArg,
+    #[arg(long, value_enum, default_value_t = Verity::Require)]
+    pub verity: Verity,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,
-}
-
-/// See [`Mount::verity`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum VerityArg {
-    /// It must
-    #[default]
-    Require,
-    /// It does not: for hosts without fs-verity, and for tests
-    Off,
 }
 
 /// `layerseal umount`

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::schema::{objects, words, words_of};
 use super::Error;
 use crate::pki::Dates;
-use crate::policy::{Binding, Checkpoint, Fetch, Mode, Rollback, Top, Upper, Verity};
+use crate::policy::{BindingRule, Checkpoint, Fetch, Mode, Rollback, Top, Upper, Verity};
 
 objects! {
     /// Certificates that the kernel has now.
@@ -63,7 +63,7 @@ objects! {
         /// Their anchors (`ca/`).
         pub anchors: Vec<Anchor>,
         /// Whether a statement is needed.
-        pub binding: Binding,
+        pub binding: BindingRule,
         /// Whether the image's name must be in the seal.
         pub identity: bool,
         /// Whether the kernel must check every byte.
@@ -232,7 +232,7 @@ words! {
 }
 
 words_of! {
-    Binding: "required" | "local";
+    BindingRule: "required" | "local";
     Verity: "require" | "off";
     Upper: "empty" | "any";
     Dates: "enforce" | "ignore";

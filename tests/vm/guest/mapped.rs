@@ -9,7 +9,8 @@ use layerseal::digest::{Algorithm, VerityDigest};
 use layerseal::invoke::{Extent, IdMapping};
 use layerseal::mount::{How, Place, Upper, mount};
 use layerseal::oci::{Budget, Reference};
-use layerseal::prepare::{PreparedImage, Shape, VerityMode, prepare};
+use layerseal::policy::Verity;
+use layerseal::prepare::{PreparedImage, Shape, prepare};
 use layerseal::report::Case;
 use layerseal::sys::mounts::{mountinfo, unmount_now};
 use layerseal::vault::Vault;
@@ -26,7 +27,7 @@ fn prepared(sealed: &Sealed) -> PreparedImage {
     // The layers' own images are not mounted.
     let digests = layerseal::image::TreeDigests { rootfs, merged: None, layers: vec![rootfs; 2] };
     let verified = layerseal::verify::unsigned(&image, &digests, &layerseal::policy::Denied::nothing()).unwrap();
-    prepare(&vault, &verified, Shape::Root, VerityMode::Require, &Budget::STANDARD).unwrap()
+    prepare(&vault, &verified, Shape::Root, Verity::Require, &Budget::STANDARD).unwrap()
 }
 
 fn place(sealed: &Sealed, volatile: bool) -> Place {
