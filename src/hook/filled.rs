@@ -103,9 +103,13 @@ impl Filled {
     }
 
     /// Whether the container was never started on a verified image, as far as this host remembers: then all that is in
-    /// its upper directory may be of layers that nobody has verified.
+    /// its upper directory may be of layers that nobody has verified. One that was there before this host began to
+    /// remember has most likely run, and is no worse than it was then.
     pub(super) fn is_first(&self) -> bool {
-        let known = self.opened().and_then(|upper| Directories::of(StateDir::Started)?.holds(&upper));
+        let known = self.opened().and_then(|upper| {
+            let started = Directories::of(StateDir::Started)?;
+            Ok(started.holds(&upper)? || started.predate(&upper)?)
+        });
         !known.unwrap_or_else(|e| {
             log::debug!("{}: {e}", StateDir::Started);
             false

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -17,6 +17,13 @@ const MAX_NOTE: u64 = 8192;
 /// Notes that are looked at whenever one is written: as many go as come, and a start costs the same beside a
 /// thousand containers as beside one.
 const LOOKED_AT: usize = 8;
+
+/// A container may be made, and filled by `podman cp`, some time before the first one of a new host is started.
+const DAY: i64 = 86_400;
+
+fn is_before(dir: Option<i64>, notes: Option<i64>) -> bool {
+    dir.zip(notes).is_some_and(|(dir, notes)| dir.saturating_add(DAY) < notes)
+}
 
 /// A set of directories.
 #[derive(Debug)]
@@ -44,6 +51,19 @@ impl Directories {
         let Some((name, born)) = self.named(dir)? else { return Ok(false) };
         let note = self.notes.read(&name, MAX_NOTE)?;
         Ok(note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())))
+    }
+
+    /// Whether the directory is older by a day than these notes, which say nothing of what was before them. A time that
+    /// cannot be told is no such.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn predate(&self, dir: &OwnedFd) -> io::Result<bool> {
+        let born = |dir: BorrowedFd<'_>| {
+            let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
+            Ok::<_, io::Error>((stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime.tv_sec))
+        };
+        Ok(is_before(born(dir.as_fd())?, born(self.notes.as_fd())?))
     }
 
     /// Notes the directory, which is at `path`, and takes away some of the notes of directories that are gone.
@@ -90,6 +110,25 @@ impl Directories {
         match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME) {
             Ok(stat) => self.numbers(&stat).is_none_or(|(other, born)| other != name || born.as_bytes() != &note[..at]),
             Err(e) => matches!(e, Errno::NOENT | Errno::NOTDIR),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_before;
+
+    #[test]
+    fn what_was_there_a_day_before_the_notes_is_older_than_these() {
+        for (dir, notes, before) in [
+            (Some(0), Some(86_401), true),
+            (Some(0), Some(86_400), false),
+            (Some(10), Some(5), false),
+            (Some(i64::MAX), Some(0), false),
+            (None, Some(1 << 40), false),
+            (Some(0), None, false),
+        ] {
+            assert_eq!(is_before(dir, notes), before, "{dir:?} {notes:?}");
         }
     }
 }
