@@ -61,9 +61,10 @@ pub(super) fn note(path: &Path, case: Case, container: &str, began: Option<i128>
     let file = openat(CWD, path, FOLLOW, Mode::empty())?;
     let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
     let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
-    // What this host is to blame for says nothing of the image.
+    // What this host is to blame for, or no longer denies, says nothing of the image.
     let of_image = |class| matches!(class, Class::NotSealed | Class::Rejected | Class::Inconclusive);
-    let anew = began.is_some() && Case::ALL.iter().any(|c| c.id() == case && of_image(c.class()));
+    let denied = case == Case::F06Denied.id();
+    let anew = began.is_some() && !denied && Case::ALL.iter().any(|c| c.id() == case && of_image(c.class()));
     let note = Note { path, inode, born, case, container, began, anew };
     let dir = DIR.make()?;
     sweep(&dir);
