@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
 use super::filled::Filled;
-use super::seen::Seen;
 use super::place::place;
+use super::seen::Seen;
 use super::{About, Outcome, apart, images, inject, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, Config, Native, Start, Verb};
@@ -76,8 +76,7 @@ fn decide(
 ) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
     let stored = found.as_ref().map(|f| &f.stored);
-    let policy =
-        Policy::load(&Directories::system())?.at(place(stored, &config.manager, config.namespace.as_ref()));
+    let policy = Policy::load(&Directories::system())?.at(place(stored, &config.manager, config.namespace.as_ref()));
     let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
     if matches!(outcome, Outcome::Allowed) {
         // That was asked with it.

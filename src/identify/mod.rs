@@ -142,7 +142,13 @@ impl From<&Stored> for Container {
             MadeFrom::Image { id, .. } | MadeFrom::Unknown { id } => id.clone(),
             MadeFrom::Nothing => String::new(),
         };
-        Self { id: stored.id.clone(), names: Vec::new(), image, asked: stored.asked.clone(), place: stored.place.clone() }
+        Self {
+            id: stored.id.clone(),
+            names: Vec::new(),
+            image,
+            asked: stored.asked.clone(),
+            place: stored.place.clone(),
+        }
     }
 }
 

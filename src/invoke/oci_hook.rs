@@ -76,8 +76,7 @@ pub fn state(bytes: &[u8]) -> Result<State> {
         return Err(refuse("it names no container, or no bundle"));
     }
     let annotations = raw.annotations.unwrap_or_default();
-    let (redirection, manager, namespace) =
-        (redirection(&annotations), manager(&annotations), namespace(&annotations));
+    let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
     Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection, manager, namespace })
 }
 
@@ -233,8 +232,7 @@ pub fn config(bytes: &[u8]) -> Result<Config> {
     };
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
     let annotations = raw.annotations.unwrap_or_default();
-    let (redirection, manager, namespace) =
-        (redirection(&annotations), manager(&annotations), namespace(&annotations));
+    let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
     let mounts = raw.mounts.unwrap_or_default();
     let sources = || mounts.iter().filter_map(|m| m.source.as_ref());
     let container = sources().find_map(|source| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
