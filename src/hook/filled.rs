@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::refused::{DIR, Note, born, note, notes};
+use super::refused::{DIR, FOLLOW, Note, born, note, notes};
 use super::seen::may_be_filled;
 use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
@@ -250,8 +250,6 @@ impl Filled {
     }
 }
 
-/// As the kernel does with the source of a mount.
-pub(super) const FOLLOW: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 

@@ -4,16 +4,17 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, Statx, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, openat, statx};
 use serde::{Deserialize, Serialize};
 
-use super::filled::FOLLOW;
 use crate::digest::BlobDigest;
 use crate::report::{Case, Class, Refusal, Result};
 use crate::state::{Notes, StateDir};
 use crate::sys::files;
 
 pub(super) const DIR: StateDir = StateDir::Filled;
+/// As the kernel does with the source of a mount.
+pub(super) const FOLLOW: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 /// A path and a few words.
 const MAX_NOTE: u64 = 16 << 10;

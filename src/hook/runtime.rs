@@ -8,8 +8,8 @@ use super::{About, MAX_INPUT, Outcome, Stage, inject, precreate, rootless, settl
 use crate::invoke::{self, Config, Start};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::child::in_child;
-use crate::sys::files;
 use crate::sys::process::{self, Openssl};
+use crate::sys::{files, new_files};
 
 /// No container, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut About) -> Result<O
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;
         let mode = stat.st_mode & 0o777;
-        files::write_atomic(&dir, name, mode, &text).map_err(|e| Refusal::io(file.display().to_string(), e))?;
+        new_files::write_atomic(&dir, name, mode, &text).map_err(|e| Refusal::io(file.display().to_string(), e))?;
     }
     Ok(outcome)
 }

@@ -36,7 +36,9 @@ impl Native {
             return Err(refuse("it shows no lower directory"));
         }
         let mapped = |lower: &PathBuf| lower.components().any(|c| c.as_os_str() == "mapped");
-        if native.call.lowers.iter().any(mapped) {
+        // Many layers are mounted from descriptors, which have no names: what they were shown by lies beside.
+        let unnamed = native.nameless && target.with_file_name("mapped").is_dir();
+        if native.call.lowers.iter().any(mapped) || unnamed {
             (native.call.uids, native.call.gids) = (uids, gids);
         }
         Ok(native)

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{BlobStore, Budget, go_json, strict_json};
+use super::document::{Document, document};
+use super::{BlobStore, Budget, Platform, go_json, strict_json};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Refusal, Result};
 
@@ -30,68 +30,6 @@ pub struct Layer {
     pub diff_id: BlobDigest,
     /// The descriptor's annotations.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// `os/architecture[/variant]`, as in `--platform`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    /// The platform this binary was built for, in Go's words, which OCI uses.
-    pub fn host() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" => "ppc64le",
-            other => other,
-        };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: None }
-    }
-
-    /// The operating system, `linux`.
-    pub fn os(&self) -> &str {
-        &self.os
-    }
-
-    /// The architecture in Go's words, such as `amd64`.
-    pub fn architecture(&self) -> &str {
-        &self.architecture
-    }
-
-    fn matches(&self, descriptor: &Descriptor) -> bool {
-        descriptor.platform().as_ref().is_some_and(|p| {
-            p.os().to_string() == self.os
-                && p.architecture().to_string() == self.architecture
-                && (self.variant.is_none() || *p.variant() == self.variant)
-        })
-    }
-}
-
-impl std::str::FromStr for Platform {
-    type Err = Refusal;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let parts: Vec<_> = text.split('/').map(str::to_owned).collect();
-        match parts.as_slice() {
-            [os, architecture] => Ok(Self { os: os.clone(), architecture: architecture.clone(), variant: None }),
-            [os, architecture, variant] => {
-                Ok(Self { os: os.clone(), architecture: architecture.clone(), variant: Some(variant.clone()) })
-            }
-            _ => Err(Refusal::new(Case::Usage, text, "a platform is OS/ARCH or OS/ARCH/VARIANT")),
-        }
-    }
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.iter().try_for_each(|v| write!(f, "/{v}"))
-    }
 }
 
 /// An image: raw manifest and config whose bytes match their digests, and the layers that both name.
@@ -223,7 +161,7 @@ impl Image {
         // What says nothing contradicts nothing: Go writes an empty string for what was never set.
         let differs =
             |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| !f.is_empty() && f != wanted);
-        if differs(&config.os, &platform.os) || differs(&config.architecture, &platform.architecture) {
+        if differs(&config.os, platform.os()) || differs(&config.architecture, platform.architecture()) {
             let found = format!("{}/{}", config.os.unwrap_or_default(), config.architecture.unwrap_or_default());
             return Err(Refusal::new(Case::D13Platform, name, format!("the index says {platform}, the image {found}")));
         }
@@ -413,83 +351,6 @@ fn read_config(config: &[u8], name: &str) -> Result<Config> {
     serde_json::from_value(value).map_err(|e| Refusal::new(Case::D14Json, name, e))
 }
 
-/// A manifest or an index, and never both (CVE-2021-41190).
-pub(crate) enum Document {
-    /// An image or artifact manifest.
-    Manifest(Box<ImageManifest>),
-    /// An index.
-    Index(Box<ImageIndex>),
-}
-
-/// Reads `raw` as a manifest or an index.
-///
-/// # Errors
-/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
-pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
-    let mut value = strict_json::value(raw, name)?;
-    go_json::check_value(&value, &go_json::MANIFEST, name)?;
-    let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
-    let media = value.get("mediaType").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let is_index = has("manifests");
-    let ambiguous = match is_index {
-        true => has("layers") || has("config") || media.contains("manifest.v"),
-        false => media.contains("index"),
-    };
-    if ambiguous {
-        return Err(Refusal::new(Case::B06Ambiguous, name, ""));
-    }
-    let shape = |e: serde_json::Error| Refusal::new(Case::D14Json, name, e);
-    // Go writes null for a list that was never made.
-    if let Some(layers) = value.get_mut("layers").filter(|layers| layers.is_null()) {
-        *layers = Value::Array(Vec::new());
-    }
-    let document = match is_index {
-        true => Document::Index(Box::new(serde_json::from_value(value).map_err(shape)?)),
-        false => Document::Manifest(Box::new(serde_json::from_value(value).map_err(shape)?)),
-    };
-    // Go has none beyond.
-    let size = document.descriptors().map(Descriptor::size).find(|size| i64::try_from(*size).is_err());
-    size.map_or(Ok(document), |size| Err(Refusal::new(Case::D14Json, name, format!("a size of {size}"))))
-}
-
-impl Document {
-    /// The descriptors of what it is made of.
-    fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
-        let (one, more) = match self {
-            Self::Manifest(manifest) => (Some(manifest.config()), manifest.layers()),
-            Self::Index(index) => (None, index.manifests()),
-        };
-        one.into_iter().chain(more)
-    }
-}
-
-/// The digests that a manifest or an index names, as they stand there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
-    /// That of the config; an index has none.
-    pub config: Option<String>,
-    /// Those of the layers.
-    pub layers: Vec<String>,
-    /// Those of the manifests in an index.
-    pub manifests: Vec<String>,
-}
-
-/// What a raw manifest or index names, for whoever compares readers.
-///
-/// # Errors
-/// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
-pub fn named(raw: &[u8]) -> Result<Named> {
-    let digests = |all: &[Descriptor]| all.iter().map(|d| d.digest().to_string()).collect();
-    Ok(match document(raw, "manifest")? {
-        Document::Manifest(manifest) => Named {
-            config: Some(manifest.config().digest().to_string()),
-            layers: digests(manifest.layers()),
-            manifests: Vec::new(),
-        },
-        Document::Index(index) => Named { manifests: digests(index.manifests()), ..Named::default() },
-    })
-}
-
 /// The digest of a descriptor, in the one form that we accept.
 ///
 /// # Errors
@@ -506,6 +367,7 @@ pub(crate) fn sorted(annotations: &Option<std::collections::HashMap<String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::named;
 
     fn documents() -> (String, Vec<u8>) {
         let diff_id = BlobDigest::of(b"tar");

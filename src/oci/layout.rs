@@ -8,11 +8,12 @@ use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
-use super::image::{Document, blob_digest, document};
+use super::document::{Document, document};
+use super::image::blob_digest;
 use super::{BlobStore, Budget, Platform, strict_json};
 use crate::digest::BlobDigest;
 use crate::report::{Case, Class, Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 /// How long a change of a layout waits for another one; each takes moments.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Layout {
         }
         let store = BlobStore::create(&root, path)?;
         if !has("index.json") {
-            files::write_atomic(
+            new_files::write_atomic(
                 &root,
                 "index.json",
                 0o644,
@@ -83,7 +84,7 @@ impl Layout {
             )
             .map_err(io)?;
         }
-        files::write_atomic(&root, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
+        new_files::write_atomic(&root, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io)?;
         Ok(Self { root, path: path.to_owned(), store })
     }
 
@@ -363,7 +364,7 @@ impl Layout {
         let before = entries.clone();
         change(entries)?;
         if *entries != before {
-            files::write_atomic(&self.root, "index.json", 0o644, index.to_string().as_bytes()).map_err(io)?;
+            new_files::write_atomic(&self.root, "index.json", 0o644, index.to_string().as_bytes()).map_err(io)?;
         }
         Ok(())
     }
@@ -454,5 +455,5 @@ fn lock(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 }
 
 fn is_remains(name: &OsString) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with(files::REMAINS))
+    name.to_str().is_some_and(|name| name.starts_with(new_files::REMAINS))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::BlobDigest;
 use crate::report::{self, Case, Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 /// A `blobs/sha256` directory: files named by the SHA-256 of their content. Nothing in it is
 /// believed; every reader hashes.
@@ -120,7 +120,7 @@ impl BlobStore {
         let digest = BlobDigest::of(bytes);
         // A blob of this name may be there and damaged: it is replaced unless it is the same.
         if self.read(&digest, None, bytes.len() as u64).is_err() {
-            files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes)
+            new_files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes)
                 .map_err(|e| Refusal::io(self.name(&digest), e))?;
         }
         Ok(digest)
@@ -136,7 +136,7 @@ impl BlobStore {
         }
         let io = |e| Refusal::io(self.name(digest), e);
         let mut source = other.open_blob(digest)?;
-        let mut new = files::NewFile::create(&self.dir, 0o644).map_err(io)?;
+        let mut new = new_files::NewFile::create(&self.dir, 0o644).map_err(io)?;
         let found = hash_through(&mut source, |bytes| new.write_all(bytes)).map_err(io)?;
         if found != *digest {
             return Err(Refusal::new(Case::C04Bytes, other.name(digest), ""));
@@ -180,7 +180,7 @@ impl BlobStore {
     /// # Errors
     /// The kernel's: `CrossesDevices` between two mounts of one filesystem (link(2)).
     pub fn link(&self, source: &File, digest: &BlobDigest) -> std::io::Result<()> {
-        files::replace_link(source, &self.dir, &digest.hex())
+        new_files::replace_link(source, &self.dir, &digest.hex())
     }
 
     /// Whether `file` is the blob itself, under whatever name it was opened.
@@ -195,15 +195,15 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`Case::Io`].
-    pub fn new_blob(&self) -> Result<files::NewFile> {
-        files::NewFile::create(&self.dir, 0o644).map_err(|e| Refusal::io(self.path.display().to_string(), e))
+    pub fn new_blob(&self) -> Result<new_files::NewFile> {
+        new_files::NewFile::create(&self.dir, 0o644).map_err(|e| Refusal::io(self.path.display().to_string(), e))
     }
 
     /// Gives a written file its name; the caller has hashed what it wrote.
     ///
     /// # Errors
     /// [`Case::Io`].
-    pub fn adopt(&self, new: files::NewFile, digest: &BlobDigest) -> Result<()> {
+    pub fn adopt(&self, new: new_files::NewFile, digest: &BlobDigest) -> Result<()> {
         let io = |e| Refusal::io(self.name(digest), e);
         let done = new.finish().map_err(io)?;
         done.sync().map_err(io)?;

@@ -53,7 +53,7 @@ impl Context {
     /// Whether there is a vault.
     ///
     /// # Errors
-    /// [`Case::Io`] where that cannot be told.
+    /// [`crate::report::Case::Io`] where that cannot be told.
     pub fn has_vault(&self) -> Result<bool> {
         self.vault.try_exists().map_err(|e| Refusal::io(self.vault.display().to_string(), e))
     }
@@ -87,7 +87,7 @@ impl Context {
     /// containers-storage is configured to take images from as well.
     ///
     /// # Errors
-    /// [`Case::Io`], and those of reading the configuration.
+    /// [`crate::report::Case::Io`], and those of reading the configuration.
     pub fn stores(&self) -> Result<Vec<PathBuf>> {
         let name = |e| Refusal::io(self.vault.display().to_string(), e);
         let vault = match (std::fs::canonicalize(&self.vault), self.vault.parent(), self.vault.file_name()) {

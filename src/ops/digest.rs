@@ -5,7 +5,7 @@ use crate::digest::{Algorithm, VerityDigest};
 use crate::oci::{Platform, Reference};
 use crate::prepare::digest_of_directory;
 use crate::report::{Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 /// An image whose digests are wanted.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ impl Plan {
         std::fs::create_dir_all(dir).map_err(io)?;
         let open = files::open_dir(dir).map_err(io)?;
         for item in self.items() {
-            files::write_atomic(&open, &item.role.to_string(), 0o644, &item.bytes).map_err(io)?;
-            files::write_atomic(&open, &format!("{}.tosign", item.role), 0o644, &item.to_sign()).map_err(io)?;
+            new_files::write_atomic(&open, &item.role.to_string(), 0o644, &item.bytes).map_err(io)?;
+            new_files::write_atomic(&open, &format!("{}.tosign", item.role), 0o644, &item.to_sign()).map_err(io)?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::policy::{Decision, Fetch, Mode};
 use crate::report::{Case, Refusal, Result};
 use crate::seal::annotations;
 use crate::state::StateDir;
-use crate::sys::{files, process};
+use crate::sys::{files, new_files, process};
 use crate::vault::Vault;
 
 /// For how long it is not asked again: what audit would refuse starts as often as anything, and must not
@@ -164,7 +164,7 @@ impl Asked {
     fn lately(&self) -> bool {
         let noted = files::open_file_at(&self.0, "last").ok().and_then(|file| rustix::fs::fstat(file).ok());
         let lately = noted.is_some_and(|stat| (0..PAUSE).contains(&(process::now() - stat.st_mtime)));
-        if !lately && let Err(e) = files::write_atomic(&self.0, "last", 0o600, b"") {
+        if !lately && let Err(e) = new_files::write_atomic(&self.0, "last", 0o600, b"") {
             log::debug!("{}: {e}", StateDir::Asked);
         }
         lately

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 pub use directories::Directories;
 
@@ -167,7 +167,7 @@ impl Notes {
     /// # Errors
     /// The kernel's.
     pub fn write(&self, name: &str, text: &[u8]) -> std::io::Result<()> {
-        files::write_atomic(&self.0, name, 0o600, text)
+        new_files::write_atomic(&self.0, name, 0o600, text)
     }
 
     /// Removes a note; one that is gone is no error.
@@ -186,7 +186,7 @@ impl Notes {
     /// # Errors
     /// The kernel's.
     pub fn sweep(&self) -> std::io::Result<()> {
-        files::sweep_remains(&self.0)
+        new_files::sweep_remains(&self.0)
     }
 }
 

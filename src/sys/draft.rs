@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
-use super::files::{proc_path, unused_name};
+use super::files::proc_path;
+use super::new_files::unused_name;
 
 /// A name in a directory that goes with this value, unless it was exchanged for another.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ impl Draft {
     /// The kernel's: `EXDEV` unless file and directory were opened in the same mount, `ENOENT` for a file that
     /// has no name (link(2)).
     pub fn of(file: &File, dir: impl AsFd) -> io::Result<Self> {
-        let (name, ()) = unused_name(|name| super::files::linkat(file, &dir, name))?;
+        let (name, ()) = unused_name(|name| super::new_files::linkat(file, &dir, name))?;
         let name = Name { dir: dir.as_fd().try_clone_to_owned()?, name, taken: false };
         let stat = fs::fstat(file)?;
         let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };

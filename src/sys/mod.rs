@@ -10,6 +10,7 @@ pub mod files;
 pub mod key_store;
 pub mod keyring;
 pub mod mounts;
+pub mod new_files;
 pub mod overlays;
 pub mod process;
 pub mod statmount;

@@ -7,7 +7,7 @@ use super::Vault;
 use crate::digest::{Algorithm, VerityDigest};
 use crate::report::{Case, Refusal, Result};
 use crate::sys::draft::{Draft, NewDraft};
-use crate::sys::{files, verity};
+use crate::sys::{new_files, verity};
 
 impl Vault {
     /// Makes `file` of `size` bytes, whose digest was measured or computed through this descriptor, an object:
@@ -17,11 +17,11 @@ impl Vault {
     /// [`Case::Io`], G02.
     pub fn adopt(&self, file: &File, digest: &VerityDigest, size: u64) -> Result<()> {
         let path = digest.object_path();
-        let linked = match files::link(file, self.objects(), &path) {
+        let linked = match new_files::link(file, self.objects(), &path) {
             // The first object whose digest begins so.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {
                 self.object_place(digest)?;
-                files::link(file, self.objects(), &path)
+                new_files::link(file, self.objects(), &path)
             }
             other => other,
         };
@@ -30,7 +30,7 @@ impl Vault {
             Ok(false) if self.holds(digest, size) => Ok(()),
             Ok(false) => {
                 let (dir, name) = self.object_place(digest)?;
-                files::replace_link(file, dir, &name).map_err(|e| Refusal::io(self.object_name(digest), e))
+                new_files::replace_link(file, dir, &name).map_err(|e| Refusal::io(self.object_name(digest), e))
             }
             Err(e) if cannot_link(&e) => self.copy(file, digest, size),
             Err(e) => Err(Refusal::io(self.object_name(digest), e)),

@@ -6,7 +6,7 @@ use crate::image::{ContainerImages, ErofsImages, TreeDigests};
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
 use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::draft::NewDraft;
-use crate::sys::{files, verity};
+use crate::sys::{files, new_files, verity};
 
 /// A name in the vault and what it stands for.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Vault {
     pub fn set_source(&self, image: &BlobDigest, repository: Option<&Repository>) -> Result<()> {
         let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
         let text = repository.map_or_else(|| NOWHERE.to_owned(), ToString::to_string);
-        files::write_atomic(dir, "source", 0o644, format!("{text}\n").as_bytes()).map_err(|e| self.io(e))
+        new_files::write_atomic(dir, "source", 0o644, format!("{text}\n").as_bytes()).map_err(|e| self.io(e))
     }
 
     /// `None` where it was not pulled.
@@ -98,7 +98,7 @@ impl Vault {
     pub fn add_seal(&self, image: &BlobDigest, manifest: &[u8]) -> Result<BlobDigest> {
         let digest = self.store.write(manifest)?;
         let dir = files::make_dir_at(&self.root, &format!("images/{}/seals", image.hex())).map_err(|e| self.io(e))?;
-        files::write_atomic(&dir, &digest.hex(), 0o644, b"").map_err(|e| self.io(e))?;
+        new_files::write_atomic(&dir, &digest.hex(), 0o644, b"").map_err(|e| self.io(e))?;
         Ok(digest)
     }
 
@@ -142,7 +142,7 @@ impl Vault {
     /// [`Case::Io`].
     pub fn mark_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> Result<()> {
         let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &format!("checked.{}", seal.hex()), 0o644, b"").map_err(|e| self.io(e))
+        new_files::write_atomic(dir, &format!("checked.{}", seal.hex()), 0o644, b"").map_err(|e| self.io(e))
     }
 
     /// Keeps the digests of the EROFS images that this host made of the layers, and the images.
@@ -165,7 +165,7 @@ impl Vault {
         images.merged_digest().iter().for_each(|digest| text.push_str(&format!("merged {digest}\n")));
         made.layer_digests.iter().for_each(|digest| text.push_str(&format!("layer {digest}\n")));
         let dir = files::make_dir_at(&self.root, place).map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &format!("digests.{}", images.algorithm), 0o644, text.as_bytes())
+        new_files::write_atomic(dir, &format!("digests.{}", images.algorithm), 0o644, text.as_bytes())
             .map_err(|e| self.io(e))
     }
 
@@ -251,7 +251,7 @@ impl Vault {
         let dir = files::make_dir_at(&self.root, "prepared").map_err(|e| self.io(e))?;
         let name = prepared_name(erofs, enforced);
         if !enforced {
-            return files::write_atomic(dir, &name, 0o644, b"").map_err(|e| self.io(e));
+            return new_files::write_atomic(dir, &name, 0o644, b"").map_err(|e| self.io(e));
         }
         let mut draft = NewDraft::create(&dir, 0o644).map_err(|e| self.io(e))?;
         draft.write_all(format!("{erofs}\n").as_bytes()).map_err(|e| self.io(e))?;
@@ -282,7 +282,7 @@ impl Vault {
     pub fn set_tag(&self, name: &str, digest: &BlobDigest) -> Result<()> {
         let file = tag_file(name)?;
         let dir = files::make_dir_at(&self.root, "tags").map_err(|e| self.io(e))?;
-        files::write_atomic(dir, &file, 0o644, format!("{digest}\n").as_bytes()).map_err(|e| self.io(e))
+        new_files::write_atomic(dir, &file, 0o644, format!("{digest}\n").as_bytes()).map_err(|e| self.io(e))
     }
 
     /// What a name stands for.

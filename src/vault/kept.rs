@@ -14,7 +14,7 @@ use crate::digest::BlobDigest;
 use crate::oci::{BlobStore, Budget};
 use crate::report::{Refusal, Result};
 use crate::state::StateDir;
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 const DIR: StateDir = StateDir::Seals;
 /// Bytes of one blob: signatures and statements have a few thousand, and the EROFS images that some seals carry are made of
@@ -64,7 +64,7 @@ pub fn keep_seal(vault: &Vault, image: &BlobDigest, seal: &BlobDigest) -> Result
     }
     store.write(&raw)?;
     let own = files::make_dir_at(&images, &image.hex()).map_err(io)?;
-    files::write_atomic(own, &seal.hex(), 0o644, b"").map_err(io)
+    new_files::write_atomic(own, &seal.hex(), 0o644, b"").map_err(io)
 }
 
 /// Brings the seals of `image` that are kept into the vault; whether there are any that it did not have.

@@ -4,7 +4,7 @@ use super::Vault;
 use crate::digest::{Algorithm, BlobDigest};
 use crate::image::{ErofsImages, TreeDigests};
 use crate::report::Result;
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 impl Vault {
     /// Keeps the digests of the EROFS images that this host made of the layers beneath `top` and of
@@ -39,6 +39,6 @@ impl Vault {
     pub fn mark_whiteouts(&self, layer: &BlobDigest, aufs: bool) -> Result<()> {
         let dir = files::make_dir_at(&self.root, &format!("layers/{}", layer.hex())).map_err(|e| self.io(e))?;
         let text: &[u8] = if aufs { b"aufs\n" } else { b"none\n" };
-        files::write_atomic(dir, "whiteouts", 0o644, text).map_err(|e| self.io(e))
+        new_files::write_atomic(dir, "whiteouts", 0o644, text).map_err(|e| self.io(e))
     }
 }

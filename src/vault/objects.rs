@@ -14,8 +14,9 @@ use crate::oci::{BlobStore, Layer};
 use crate::pki;
 use crate::report::{Case, Refusal, Result, write_failed};
 use crate::sys::draft::{Draft, NewDraft};
-use crate::sys::files::{self, NewFile};
+use crate::sys::files;
 use crate::sys::keyring::VerityKeyring;
+use crate::sys::new_files::NewFile;
 use crate::sys::verity;
 
 /// Files up to this size are collected in memory first: most are duplicates or smaller, and then

@@ -13,7 +13,8 @@ use super::mark::Marked;
 use super::named::ALGORITHMS;
 use crate::digest::{BlobDigest, VerityDigest};
 use crate::report::{Refusal, Result};
-use crate::sys::files::{self, REMAINS};
+use crate::sys::files;
+use crate::sys::new_files::REMAINS;
 
 /// What was removed, or would be.
 #[derive(Clone, Debug, Default)]

@@ -157,6 +157,39 @@ fn images_and_seals() {
     assert_eq!(gone["removed"]["images"].as_array().unwrap().len(), 1, "{gone}");
 }
 
+/// Of a multi-platform image every instance has a row, and one that cannot be signed does not keep the others from it.
+#[test]
+fn instances() {
+    let bench = Bench::new();
+    bench.signer("signer", signer());
+    let layout = Layout::new(&bench.path("image"), &two_layers());
+    let manifest = layout.manifest.to_string();
+    // A layer of the second is not there.
+    let layer = layout.manifest["layers"][0]["digest"].as_str().unwrap();
+    let second = manifest.replace(layer, &format!("sha256:{}", "0".repeat(64)));
+    let mut entries: Vec<Value> = [manifest, second]
+        .iter()
+        .map(|manifest| layout.descriptor("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes()))
+        .collect();
+    for (entry, architecture) in entries.iter_mut().zip(["amd64", "s390x"]) {
+        entry["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": entries,
+        "mediaType": "application/vnd.oci.image.index.v1+json"});
+    let mut entry = layout.descriptor("application/vnd.oci.image.index.v1+json", index.to_string().as_bytes());
+    entry["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": "latest"});
+    layout.set_index(serde_json::json!([entry]));
+    let run = bench.run(&[&["sign", "oci:image", "--json"][..], &SIGN].concat());
+    let signed = document("sign", false, &run.stdout);
+    let [first, second] = &signed["images"].as_array().unwrap()[..] else { panic!("{signed}") };
+    assert!(first["platform"] == "linux/amd64" && first["seal"].is_string() && first["error"].is_null(), "{signed}");
+    assert_eq!(
+        (&second["platform"], &second["error"]["exit_code"]),
+        (&"linux/s390x".into(), &run.code.into()),
+        "{signed}"
+    );
+}
+
 #[test]
 fn what_is_refused() {
     let bench = Bench::new();

@@ -18,6 +18,7 @@ mod image;
 mod log;
 mod podman;
 mod refusals;
+mod remade;
 mod rollback;
 mod runtime;
 mod stores;

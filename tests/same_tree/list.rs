@@ -1,7 +1,6 @@
 //! A mounted tree as lines, one for each name, and what two of them have that the other has not.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::CStr;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -44,28 +43,12 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
             let group = groups.entry((meta.dev(), meta.ino())).or_insert_with(|| shown.clone());
             line += &format!(" group={group}");
         }
-        line += &attributes(&full);
+        line += &support::tree::xattrs(&full);
         lines.push(format!("{line}\t{}", meta.mtime()));
         if kind.is_dir() {
             visit(root, &path, lines, groups);
         }
     }
-}
-
-fn attributes(path: &Path) -> String {
-    let mut names = vec![0_u8; 65_536];
-    let n = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let mut all: Vec<String> = names[..n]
-        .split_inclusive(|b| *b == 0)
-        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
-        .map(|name| {
-            let mut value = vec![0_u8; 65_536];
-            let n = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap_or(0);
-            format!(" {}={}", name.to_string_lossy(), hex::encode(&value[..n]))
-        })
-        .collect();
-    all.sort();
-    all.concat()
 }
 
 /// # Errors

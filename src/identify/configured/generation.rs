@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::state::RUN;
-use crate::sys::files;
+use crate::sys::{files, new_files};
 
 /// podman's version: major and minor.
 pub(super) type Version = (u32, u32);
@@ -176,7 +176,7 @@ pub(super) fn installed() -> Option<Podman> {
     if let Some(run) = run.filter(|_| rustix::process::geteuid().is_root()) {
         let drop_ins = if podman.drop_ins { "drop-ins" } else { "" };
         // Where it cannot be kept it is asked for again.
-        let _ = files::write_atomic(run, KEPT, 0o600, format!("{key}{}\n{drop_ins}", said.trim()).as_bytes());
+        let _ = new_files::write_atomic(run, KEPT, 0o600, format!("{key}{}\n{drop_ins}", said.trim()).as_bytes());
     }
     Some(podman)
 }

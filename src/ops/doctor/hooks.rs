@@ -28,9 +28,13 @@ pub(super) fn one(name: &'static str, caller: Caller, stage: Stage) -> Check {
         (Found::Nowhere, Stage::Precreate) if mount_program().is_some_and(|p| p.ends_with("/layerseal")) => {
             check(name, State::Ok, "none, and not needed with the mount_program", "")
         }
-        (Found::Nowhere, _) if caller == Caller::Podman && podman_has_it() => {
-            check(name, State::Ok, "none, and not needed where layerseal is the runtime", "")
-        }
+        // What podman keeps of a container says which runtime it was made with.
+        (Found::Nowhere, _) if caller == Caller::Podman && podman_has_it() => check(
+            name,
+            State::Optional,
+            "none: a container that was made with another runtime than layerseal starts with that one, unseen",
+            REMEDY,
+        ),
         (Found::Nowhere, _) => {
             check(name, State::Optional, "none: containers start on roots that nobody verified", REMEDY)
         }

@@ -60,7 +60,8 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
     }
 }
 
-fn xattrs(path: &Path) -> String {
+/// The extended attributes of a file, in order, as a line shows them.
+pub fn xattrs(path: &Path) -> String {
     let mut names = vec![0_u8; 65_536];
     let n = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     let mut all: Vec<String> = names[..n]

@@ -70,7 +70,7 @@ impl Sealed {
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        while layerseal::sys::mounts::unmount_now(&self.bench.path("root")).is_ok() {}
+        while layerseal::sys::mounts::detach(&self.bench.path("root")).is_ok() {}
     }
 }
 

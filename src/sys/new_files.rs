@@ -1,0 +1,158 @@
+//! Files that have no name until they are complete, and names that replace others.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::files::{list, proc_path};
+
+/// A file that has no name until it is complete, so that neither failure nor `SIGKILL` leaves half
+/// of one (`O_TMPFILE`, open(2)).
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    dir: OwnedFd,
+}
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+impl NewFile {
+    /// A nameless file of mode `mode` that is to appear in `dir`.
+    pub fn create(dir: impl AsFd, mode: u32) -> io::Result<Self> {
+        let dir = dir.as_fd().try_clone_to_owned()?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&dir, ".", flags, Mode::from_raw_mode(mode))?);
+        Ok(Self { file, dir })
+    }
+
+    /// Gives the file its name in the place of whatever had it, as it is.
+    pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
+        replace_link(&self.file, dir, name)
+    }
+
+    /// Ends writing and reopens the file read-only, as enabling fs-verity needs (ETXTBSY otherwise).
+    pub fn finish(self) -> io::Result<Finished> {
+        let read_only = fs::openat(CWD, proc_path(&self.file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Finished { file: File::from(read_only), dir: self.dir })
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A complete file that still has no name.
+#[derive(Debug)]
+pub struct Finished {
+    /// The file, open for reading.
+    pub file: File,
+    dir: OwnedFd,
+}
+
+impl Finished {
+    /// Flushes the content to the disk, so that after a power cut the name stands for all of it.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fs::fdatasync(&self.file)?)
+    }
+
+    /// Gives the file its name in the place of whatever had it.
+    pub fn replace(&self, name: &str) -> io::Result<()> {
+        self.replace_in(&self.dir, name)
+    }
+
+    /// Like [`Self::replace`], in another directory of the same filesystem.
+    pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
+        replace_link(&self.file, dir, name)
+    }
+}
+
+/// The name of a file that is about to get another begins with this; after a kill it stays, and means nothing.
+pub const REMAINS: &str = ".new-";
+
+/// Removes what processes were writing to a directory that are gone, to judge by their number: nothing else is at
+/// such a name for longer than a moment.
+///
+/// # Errors
+/// The kernel's.
+pub fn sweep_remains(dir: impl AsFd) -> io::Result<()> {
+    let dir = dir.as_fd();
+    for name in list(dir)? {
+        let Some(process) = name.strip_prefix(REMAINS).and_then(|rest| rest.split('-').next()) else { continue };
+        if !Path::new("/proc").join(process).exists() {
+            match fs::unlinkat(dir, &name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does `make` with a name that nothing has yet, and gives both. Others may be at work in the same directory,
+/// of this process's number too: in another PID namespace, or before the last boot.
+pub(super) fn unused_name<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {
+    loop {
+        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{REMAINS}{}-{serial}", std::process::id());
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            other => return other.map(|made| (name, made)),
+        }
+    }
+}
+
+pub(super) fn linkat(file: &File, dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    match fs::linkat(file, "", &dir, name, AtFlags::EMPTY_PATH) {
+        // Without CAP_DAC_READ_SEARCH (linkat(2)).
+        Err(Errno::NOENT) => fs::linkat(CWD, proc_path(file), &dir, name, AtFlags::SYMLINK_FOLLOW),
+        other => other,
+    }
+}
+
+/// Gives an open file one more name; false when something has that name already.
+///
+/// # Errors
+/// The kernel's: `EXDEV` unless file and directory were opened in the same mount (link(2)).
+pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
+    match linkat(file, dir, name) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives an open file one more name in the place of whatever had it.
+///
+/// # Errors
+/// As [`link`].
+pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if link(file, dir, name)? {
+        return Ok(());
+    }
+    let (temporary, ()) = unused_name(|name| linkat(file, dir, name))?;
+    let renamed = fs::renameat(dir, &temporary, dir, name);
+    // Two names of one file: rename(2) does nothing and says that all is well.
+    let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
+    Ok(renamed?)
+}
+
+/// Writes `bytes` as `name` in `dir`, whole or not at all.
+pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create(dir, mode)?;
+    new.write_all(bytes)?;
+    let done = new.finish()?;
+    done.sync()?;
+    done.replace(name)
+}
