@@ -7,6 +7,7 @@ use support::common;
 
 use common::{Bench, signer, stranger};
 use layerseal::digest::BlobDigest;
+use layerseal::identify::Place;
 use layerseal::pki::Dates;
 use layerseal::policy::{BindingRule, Decision, Directories, Mode, MountSettings, Policy, Top, Upper, Verity};
 use layerseal::report::{Case, Result};
@@ -50,6 +51,11 @@ impl Host {
     fn decide(&self, names: &[&str]) -> Decision {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         self.load().unwrap().decide(&names)
+    }
+
+    fn decide_at(&self, place: &Place, names: &[&str]) -> Decision {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        self.load().unwrap().at(place.clone()).decide(&names)
     }
 
     fn refused(&self) -> Case {
@@ -257,34 +263,39 @@ fn f04_an_alias_chooses_no_trust_store() {
     assert!(trusted(&["a/x", "e"]).is_empty());
 }
 
+/// Each setting, in a form that asks less and in one that asks more.
+const SETTINGS: [(&str, &str, &str); 12] = [
+    ("mode", "\"audit\"", "\"enforce\""),
+    ("binding", "\"local\"", "\"required\""),
+    ("identity", "false", "true"),
+    ("verity", "\"off\"", "\"require\""),
+    ("upper", "\"any\"", "\"empty\""),
+    ("dates", "\"ignore\"", "\"enforce\""),
+    ("rollback", "\"allow\"", "\"refuse\""),
+    ("fetch", "\"on-mount\"", "\"never\""),
+    ("fetch_timeout", "20", "10"),
+    ("fetch_retry", "30", "90"),
+    ("checkpoint", "\"allow\"", "\"refuse\""),
+    ("cover", "[\"/usr\", \"/srv\"]", "[\"/usr/share\", \"/opt\"]"),
+];
+
+/// All of them.
+fn all(strict: bool) -> String {
+    SETTINGS.iter().map(|(key, lax, hard)| format!("{key} = {}\n", if strict { hard } else { lax })).collect()
+}
+
+fn shown(d: &Decision) -> String {
+    let cover: Vec<String> = d.cover.iter().map(ToString::to_string).collect();
+    let timeout = d.fetch_timeout.as_secs();
+    format!(
+        "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {:?} {:?} {cover:?}",
+        d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch, d.fetch_retry, d.checkpoint
+    )
+}
+
 #[test]
 fn f04_every_setting_counts_in_its_strictest_form() {
     let Some(host) = Host::new() else { return };
-    let lenient = [
-        ("mode", "\"audit\"", "\"enforce\""),
-        ("binding", "\"local\"", "\"required\""),
-        ("identity", "false", "true"),
-        ("verity", "\"off\"", "\"require\""),
-        ("upper", "\"any\"", "\"empty\""),
-        ("dates", "\"ignore\"", "\"enforce\""),
-        ("rollback", "\"allow\"", "\"refuse\""),
-        ("fetch", "\"on-mount\"", "\"never\""),
-        ("fetch_timeout", "20", "10"),
-        ("fetch_retry", "30", "90"),
-        ("checkpoint", "\"allow\"", "\"refuse\""),
-        ("cover", "[\"/usr\", \"/srv\"]", "[\"/usr/share\", \"/opt\"]"),
-    ];
-    let shown = |d: &Decision| {
-        let cover: Vec<String> = d.cover.iter().map(ToString::to_string).collect();
-        let timeout = d.fetch_timeout.as_secs();
-        format!(
-            "{:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {timeout} {:?} {:?} {cover:?}",
-            d.mode, d.binding, d.identity, d.verity, d.upper, d.dates, d.rollback, d.fetch, d.fetch_retry, d.checkpoint
-        )
-    };
-    let all = |strict: bool| -> String {
-        lenient.iter().map(|(key, lax, hard)| format!("{key} = {}\n", if strict { hard } else { lax })).collect()
-    };
     let write = |first: &str, second: &str| {
         let text = format!(
             "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"host.example/aaa/whole\"\n{first}\
@@ -303,7 +314,7 @@ fn f04_every_setting_counts_in_its_strictest_form() {
             wanted.cover = vec!["/usr/share".to_owned().try_into().unwrap()];
             assert_eq!(shown(&both), shown(&wanted), "{names:?}");
             let of = if strict_first { "host.example/aaa/whole in " } else { "z.example/* in " };
-            for (key, ..) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+            for (key, ..) in SETTINGS.iter().filter(|(key, ..)| *key != "cover") {
                 assert!(
                     both.sources[key].len() == 1 && both.sources[key][0].starts_with(of),
                     "{key}: {:?}",
@@ -314,7 +325,7 @@ fn f04_every_setting_counts_in_its_strictest_form() {
         }
     }
     // One setting of each.
-    for (key, lax, hard) in lenient.iter().filter(|(key, ..)| *key != "cover") {
+    for (key, lax, hard) in SETTINGS.iter().filter(|(key, ..)| *key != "cover") {
         write(&format!("{key} = {lax}\n"), &format!("{key} = {hard}\n"));
         assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[short])), "{key}");
         assert_ne!(shown(&host.decide(&[whole])), shown(&host.decide(&[short])), "{key}");
@@ -326,6 +337,107 @@ fn f04_every_setting_counts_in_its_strictest_form() {
     assert_eq!(shown(&host.decide(&[whole, short])), shown(&host.decide(&[whole])));
     write("rollback = \"allow\"\n", "mode = \"off\"\nrollback = \"refuse\"\n");
     assert_eq!(host.decide(&[whole, short]).rollback, layerseal::policy::Rollback::Refuse);
+}
+
+/// A namespace of Kubernetes.
+fn of(name: &str) -> Place {
+    Place::Namespace(name.to_owned())
+}
+
+#[test]
+fn f04_rules_of_a_namespace_are_for_its_containers_alone() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, namespace: &str, mode: &str| {
+        format!("[[rule]]\nimage = \"{image}\"\nnamespace = \"{namespace}\"\nmode = \"{mode}\"\n")
+    };
+    let acme = "[[rule]]\nimage = \"quay.io/acme/*\"\nmode = \"enforce\"\n";
+    let audit = "[default]\nmode = \"audit\"\n";
+    host.write("etc/policy.toml", &[audit, &rule("*", "prod", "enforce"), &rule("*", "dev", "off"), acme].concat());
+    for (place, name, mode) in [
+        (Place::Nowhere, "other/x", Mode::Audit),
+        (of("stage"), "other/x", Mode::Audit),
+        (of("prod"), "other/x", Mode::Enforce),
+        // It loosens what the default asks, and there only.
+        (of("dev"), "other/x", Mode::Off),
+        (of("dev"), "quay.io/acme/x", Mode::Enforce),
+        (of("dev-2"), "other/x", Mode::Audit),
+        (of("*"), "other/x", Mode::Audit),
+        (of(""), "other/x", Mode::Audit),
+        // All of them, and what counts without: the rule with "off" takes nothing away.
+        (Place::Unknown, "other/x", Mode::Enforce),
+    ] {
+        assert_eq!(host.decide_at(&place, &[name]).mode, mode, "{place:?} {name}");
+    }
+    let dev = host.decide_at(&of("dev"), &["quay.io/acme/x", "other/y"]);
+    assert_eq!((dev.mode, dev.name.as_deref()), (Mode::Enforce, Some("quay.io/acme/x")));
+    assert!(host.decide_at(&of("prod"), &["x"]).source.starts_with("* (namespace prod) in "));
+    // Without any name, and where nothing but a rule that loosens is for the place.
+    assert_eq!(host.decide_at(&of("dev"), &[]).mode, Mode::Off);
+    host.write("etc/policy.toml", &[audit, &rule("*", "dev", "off")].concat());
+    assert_eq!(host.decide_at(&Place::Unknown, &["x"]).mode, Mode::Audit);
+    assert!(!host.load().unwrap().enforces());
+    // Rules of one place are a list: the most specific one. Those of several combine.
+    let rules = [rule("*", "team-*", "enforce"), rule("a/*", "team-*", "off"), rule("*", "team-b", "audit")];
+    host.write("etc/policy.toml", &(audit.to_owned() + &rules.concat()));
+    for (place, name, mode) in
+        [("team-a", "a/x", Mode::Off), ("team-a", "b/x", Mode::Enforce), ("team-b", "a/x", Mode::Audit)]
+    {
+        assert_eq!(host.decide_at(&of(place), &[name]).mode, mode, "{place} {name}");
+    }
+    // A short name stands for what podman would complete it to, in a place as well.
+    host.write("etc/policy.toml", &[audit, &rule("quay.io/acme/*", "prod", "enforce")].concat());
+    assert_eq!(host.decide_at(&of("prod"), &["localhost/acme/x"]).mode, Mode::Enforce);
+    assert_eq!(host.decide_at(&of("dev"), &["localhost/acme/x"]).mode, Mode::Audit);
+    assert!(host.load().unwrap().enforces(), "what cannot be found out may be of that place");
+    assert!(host.load().unwrap().for_unknown().is_none());
+    // Which lenient defaults somebody can reach by a name: none, where the rule is for every name.
+    assert_eq!(host.load().unwrap().lenient().len(), 1);
+    host.write("etc/policy.toml", &[audit, &rule("*", "prod", "enforce")].concat());
+    assert_eq!(host.load().unwrap().lenient(), [""; 0]);
+    // One rule for an image in a place, wherever it stands.
+    host.write("etc/policy.d/again.toml", &rule("*", "prod-*", "off"));
+    assert!(host.load().is_ok());
+    host.write("etc/policy.d/again.toml", &rule("*", "prod", "off"));
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f04_rules_of_a_place_and_of_a_name_combine_each_setting_to_its_strictest() {
+    let Some(host) = Host::new() else { return };
+    let other = host.certificate("etc", "other", "b.crt", &stranger().cert.to_pem().unwrap());
+    let write = |name: &str, place: &str| {
+        let text = format!(
+            "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"quay.io/acme/app\"\n{name}\
+             [[rule]]\nimage = \"*\"\nnamespace = \"prod\"\n{place}"
+        );
+        host.write("etc/policy.toml", &text);
+    };
+    let (app, prod) = (&["quay.io/acme/app:1"], of("prod"));
+    for strict_name in [true, false] {
+        write(&all(strict_name), &all(!strict_name));
+        let strict = if strict_name { host.decide(app) } else { host.decide_at(&prod, &["x"]) };
+        let mut wanted = strict.clone();
+        wanted.cover = vec!["/usr/share".to_owned().try_into().unwrap()];
+        assert_eq!(shown(&host.decide_at(&prod, app)), shown(&wanted));
+        assert_eq!(shown(&host.decide_at(&Place::Unknown, app)), shown(&wanted));
+        let name_alone = host.decide(app);
+        assert_eq!(shown(&host.decide_at(&of("dev"), app)), shown(&name_alone));
+        assert_eq!(shown(&host.decide_at(&Place::Nowhere, app)), shown(&name_alone));
+    }
+    for (key, lax, hard) in SETTINGS.iter().filter(|(key, ..)| *key != "cover") {
+        for (name, place) in [(lax, hard), (hard, lax)] {
+            write(&format!("{key} = {name}\n"), &format!("{key} = {place}\n"));
+            let both = host.decide_at(&prod, app);
+            write(&format!("{key} = {hard}\n"), &format!("{key} = {hard}\n"));
+            assert_eq!(shown(&both), shown(&host.decide_at(&prod, app)), "{key}");
+            assert_eq!(both.sources[key].len(), 1, "{key}");
+        }
+    }
+    // Trusted is who both trust.
+    write("trust = [\"acme\"]\n", "trust = [\"other\"]\n");
+    assert_eq!(host.decide_at(&prod, app).certificates.len(), 0, "{}", other.display());
+    assert_eq!(host.decide_at(&prod, &["x"]).stores, ["other"]);
+    assert_eq!(host.decide_at(&of("dev"), app).stores, ["acme"]);
 }
 
 #[test]

@@ -1447,12 +1447,16 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__policy__subcmd__check)
-            opts="-v -h --json --vault --verbose --help"
+            opts="-v -h --namespace --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --vault)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -282,6 +282,7 @@ complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and not __fi
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and not __fish_seen_subcommand_from check help" -s h -l help -d 'Print help'
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and not __fish_seen_subcommand_from check help" -f -a "check" -d 'Show which settings apply to an image, and where they come from'
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and not __fish_seen_subcommand_from check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and __fish_seen_subcommand_from check" -l namespace -d 'For a container in this Kubernetes namespace' -r
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and __fish_seen_subcommand_from check" -l vault -d 'Directory of the vault [default: layerseal/ in the graph root of containers-storage]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and __fish_seen_subcommand_from check" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand policy; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Print more; twice for debugging'

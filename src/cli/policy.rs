@@ -1,14 +1,15 @@
 use crate::cli::{args, json, output};
+use crate::identify::Place;
 use crate::pki::Certificate;
 use crate::policy::{Directories, Policy};
 use crate::report::Result;
 
 /// `layerseal policy check`
 pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
-    let policy = Policy::load(&Directories::system())?;
+    let place = args.namespace.clone().map_or(Place::Nowhere, Place::Namespace);
+    let policy = Policy::load(&Directories::system())?.at(place);
     let decision = policy.decide(&args.names);
     let (mount, (denied_certificates, denied_digests)) = (policy.mount(), policy.denied().count());
-    // A denied certificate can stay in a store: it is shown as what it is.
     // A denied certificate can stay in a store: it is shown as what it is.
     let is_denied = |c: &Certificate| policy.denied().signer(c.marks()).is_err();
     if args.json {
@@ -23,6 +24,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
             rules: decision.sources,
             name: decision.name,
             names: decision.names,
+            namespace: args.namespace.clone(),
             mode: decision.mode,
             trust: decision.stores,
             certificates: decision.certificates.iter().map(certificate).collect(),

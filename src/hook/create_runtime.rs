@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::filled::Filled;
+use super::place::place;
 use super::{About, MAX_INPUT, Outcome, cover, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
 use crate::invoke::{self, Bundle, State};
@@ -58,7 +59,9 @@ fn filled(container: &Container, refusal: Refusal) -> Refusal {
 }
 
 fn decide(container: &Container, about: &mut About) -> Result<Outcome> {
-    let policy = Policy::load(&Directories::system())?;
+    let State { manager, namespace, .. } = &container.state;
+    let place = place(container.stored.as_ref(), manager, namespace.as_ref());
+    let policy = Policy::load(&Directories::system())?.at(place);
     if let Some(stored) = &container.stored {
         about.stored(stored);
     }

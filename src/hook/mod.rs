@@ -21,6 +21,7 @@ mod filled;
 mod images;
 mod inject;
 mod installed;
+mod place;
 mod precreate;
 mod refused;
 mod root;

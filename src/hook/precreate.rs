@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
 use super::filled::Filled;
+use super::place::place;
 use super::seen::Seen;
 use super::{About, Outcome, apart, images, inject, names, no_redirection, root};
 use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
@@ -74,14 +75,14 @@ fn decide(
     about: &mut About,
 ) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
-    let policy = Policy::load(&Directories::system())?;
+    let stored = found.as_ref().map(|f| &f.stored);
+    let policy = Policy::load(&Directories::system())?.at(place(stored, &config.manager, config.namespace.as_ref()));
     let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
     if matches!(outcome, Outcome::Allowed) {
         // That was asked with it.
         return Ok(outcome);
     }
     // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own, and may be denied.
-    let stored = found.as_ref().map(|f| &f.stored);
     let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
     let target = found.as_ref().map_or(&config.root, |f| &f.target);
     match (outcome, images::check(&config.mounts, target, &decision, &policy)?) {

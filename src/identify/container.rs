@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::storage::{ContainerRecord, ImageRecord, Store, is_id, is_name};
-use super::{image, is_dir, places};
+use super::{Place, image, is_dir, places};
 use crate::digest::BlobDigest;
 use crate::oci::Facts;
 use crate::oci::name::UNKNOWN;
@@ -20,6 +20,8 @@ pub struct Stored {
     pub made_from: MadeFrom,
     /// What that was asked for by; `None` where nobody says.
     pub asked: Option<Asked>,
+    /// Where it runs.
+    pub place: Place,
     /// The storage driver.
     driver: String,
 }
@@ -146,8 +148,9 @@ fn stored(store: &Store, container: &ContainerRecord, driver: &str, others: &[Pa
             made_from = of(&other, found);
         }
     }
-    let asked = Asked::of(container)?;
-    Ok(Stored { id: container.id.clone(), layer: container.layer.clone(), made_from, asked, driver: driver.to_owned() })
+    let (asked, place) = (Asked::of(container)?, Place::of(store, container)?);
+    let (id, layer, driver) = (container.id.clone(), container.layer.clone(), driver.to_owned());
+    Ok(Stored { id, layer, made_from, asked, place, driver })
 }
 
 /// The store and the layer of a path `ROOT/overlay/ID/merged`; `None` for any other.

@@ -12,6 +12,7 @@ mod container;
 mod image;
 mod layers;
 mod lookup;
+mod place;
 mod places;
 mod records;
 mod root;
@@ -28,6 +29,7 @@ pub use container::{Asked, MadeFrom, Stored, container_of_layer, layer_of, store
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, Tie};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
+pub use place::Place;
 pub use records::{RecordedContainer, RecordedImage, recorded_containers, recorded_images};
 pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
@@ -130,6 +132,8 @@ pub struct Container {
     pub image: String,
     /// What the image was asked for by; `None` where nobody says.
     pub asked: Option<Asked>,
+    /// Where it runs.
+    pub place: Place,
 }
 
 impl From<&Stored> for Container {
@@ -138,17 +142,24 @@ impl From<&Stored> for Container {
             MadeFrom::Image { id, .. } | MadeFrom::Unknown { id } => id.clone(),
             MadeFrom::Nothing => String::new(),
         };
-        Self { id: stored.id.clone(), names: Vec::new(), image, asked: stored.asked.clone() }
+        Self {
+            id: stored.id.clone(),
+            names: Vec::new(),
+            image,
+            asked: stored.asked.clone(),
+            place: stored.place.clone(),
+        }
     }
 }
 
 impl Container {
-    fn of(record: &ContainerRecord) -> Result<Self> {
+    fn of(store: &storage::Store, record: &ContainerRecord) -> Result<Self> {
         Ok(Self {
             id: record.id.clone(),
             names: record.names.clone(),
             image: record.image.clone(),
             asked: Asked::of(record)?,
+            place: Place::of(store, record)?,
         })
     }
 }
@@ -168,7 +179,7 @@ pub fn transient_container(run_root: &Path, layer: &str) -> Result<Option<Contai
         return Ok(None);
     }
     let store = storage::Store::open_without_layers(run_root, "overlay")?;
-    store.container_of(layer)?.map(Container::of).transpose()
+    store.container_of(layer)?.map(|record| Container::of(&store, record)).transpose()
 }
 
 /// Opens the target of a call that [`identify`] found in a store: beneath the store's root and through no
@@ -225,7 +236,8 @@ pub fn identify_with(call: &Call, known: &dyn Fn(&str) -> Result<Option<Containe
     let places = call.lowers.iter().map(|l| places::lower(l, &home)).collect::<Result<Vec<_>>>()?;
     let layers::Chain { links: mut chain, own_shifted, directories } =
         layers::chain(places, &home, call.upper.is_some(), &mut stores)?;
-    let mut container = stores.own().container_of(&home.id)?.map(Container::of).transpose()?;
+    let of = |record| Container::of(stores.own(), record);
+    let mut container = stores.own().container_of(&home.id)?.map(of).transpose()?;
     if container.is_none() && call.upper.is_some() && stores.own().layer(&home.id).is_none() {
         container = known(&home.id)?;
     }

@@ -63,14 +63,22 @@ pub(super) const CONTAINERS: Shape = Shape::Each(&Shape::Struct(&[
     ("flags", &Shape::Any),
 ]));
 
-/// The fields of a container's metadata (podman, libpod/storage.go, `RuntimeContainerMetadata`; CRI-O has these
-/// and more).
+/// The fields of a container's metadata (podman, libpod/storage.go, `RuntimeContainerMetadata`), and those that CRI-O
+/// adds (internal/storage/runtime.go, the same name).
 const METADATA: Shape = Shape::Struct(&[
     ("image-name", &Shape::Any),
     ("image-id", &Shape::Any),
     ("name", &Shape::Any),
     ("created-at", &Shape::Any),
     ("mountlabel", &Shape::Any),
+    ("pod-name", &Shape::Any),
+    ("pod-id", &Shape::Any),
+    ("metadata-name", &Shape::Any),
+    ("uid", &Shape::Any),
+    ("namespace", &Shape::Any),
+    ("attempt", &Shape::Any),
+    ("pod", &Shape::Any),
+    ("privileged", &Shape::Any),
 ]);
 
 /// For Go `null` is no value at all.
@@ -161,7 +169,37 @@ pub(super) struct ContainerRecord {
     metadata: String,
 }
 
+/// What whoever made a container says of it in its record.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Metadata {
+    #[serde(default, rename = "image-name", deserialize_with = "null")]
+    image_name: String,
+    /// CRI-O's: the ID of the pod's sandbox, which is a container too.
+    #[serde(default, rename = "pod-id", deserialize_with = "null")]
+    pub pod_id: String,
+    /// CRI-O's, of a sandbox only.
+    #[serde(default, deserialize_with = "null")]
+    pub namespace: String,
+    /// CRI-O's: it is a sandbox.
+    #[serde(default, deserialize_with = "null")]
+    pub pod: bool,
+}
+
 impl ContainerRecord {
+    /// Its metadata; nothing in it where there is none.
+    ///
+    /// # Errors
+    /// [`Case::B01Records`], [`Case::B13Folded`].
+    pub fn metadata(&self) -> Result<Metadata> {
+        if self.metadata.is_empty() {
+            return Ok(Metadata::default());
+        }
+        let subject = format!("metadata of container {}", self.id);
+        go_json::check(self.metadata.as_bytes(), &METADATA, &subject)?;
+        strict_json::parse(self.metadata.as_bytes(), &subject)
+            .map_err(|r| Refusal::new(Case::B01Records, subject, r.detail()))
+    }
+
     /// The name that the image was asked for by: podman writes it when it makes the container, after it has
     /// resolved short names. For an image that was asked for by its ID it is some name of it, or the ID where it
     /// has none or where `sha256:` stood before it; of a list it is the list's. `None` where whoever made the
@@ -170,19 +208,7 @@ impl ContainerRecord {
     /// # Errors
     /// [`Case::B01Records`], [`Case::B13Folded`].
     pub fn asked(&self) -> Result<Option<String>> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            #[serde(default, rename = "image-name", deserialize_with = "null")]
-            image_name: String,
-        }
-        if self.metadata.is_empty() {
-            return Ok(None);
-        }
-        let subject = format!("metadata of container {}", self.id);
-        go_json::check(self.metadata.as_bytes(), &METADATA, &subject)?;
-        let metadata: Metadata = strict_json::parse(self.metadata.as_bytes(), &subject)
-            .map_err(|r| Refusal::new(Case::B01Records, subject, r.detail()))?;
-        Ok(Some(metadata.image_name).filter(|name| !name.is_empty()))
+        Ok(Some(self.metadata()?.image_name).filter(|name| !name.is_empty()))
     }
 }
 

@@ -28,6 +28,8 @@ pub struct State {
     pub redirection: Option<String>,
     /// Whose container it is, as it says itself: for people, and nothing is decided by it.
     pub manager: String,
+    /// In which Kubernetes namespace it is, as it says itself: see [`Config::namespace`].
+    pub namespace: Option<String>,
 }
 
 /// crun opens the files that these annotations name, as root, and makes them where they are missing, for the
@@ -42,6 +44,12 @@ fn redirection(annotations: &BTreeMap<String, Value>) -> Option<String> {
 fn manager(annotations: &BTreeMap<String, Value>) -> String {
     let said = annotations.get("io.container.manager").and_then(Value::as_str);
     said.filter(|said| said.len() < 64).unwrap_or_default().to_owned()
+}
+
+/// `io.kubernetes.pod.namespace`, which the kubelet sets and CRI-O passes on.
+fn namespace(annotations: &BTreeMap<String, Value>) -> Option<String> {
+    // Anything but a text is no namespace that any record could name.
+    annotations.get("io.kubernetes.pod.namespace").map(|said| said.as_str().unwrap_or_default().to_owned())
 }
 
 #[derive(Deserialize)]
@@ -68,8 +76,8 @@ pub fn state(bytes: &[u8]) -> Result<State> {
         return Err(refuse("it names no container, or no bundle"));
     }
     let annotations = raw.annotations.unwrap_or_default();
-    let (redirection, manager) = (redirection(&annotations), manager(&annotations));
-    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection, manager })
+    let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
+    Ok(State { id: raw.id, pid: raw.pid, bundle: raw.bundle, root: raw.root, redirection, manager, namespace })
 }
 
 /// The bundle and, where the runtime says it, the root: for hooks in the container's namespaces, where crun knows no process.
@@ -110,6 +118,9 @@ pub struct Config {
     pub redirection: Option<String>,
     /// See [`State::manager`].
     pub manager: String,
+    /// In which Kubernetes namespace it is, as it says itself. Nothing is loosened by it: it is compared with the store's
+    /// records.
+    pub namespace: Option<String>,
 }
 
 /// A mount that shows files of the host. podman fills a new volume with what the image holds at its place, and
@@ -221,14 +232,14 @@ pub fn config(bytes: &[u8]) -> Result<Config> {
     };
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
     let annotations = raw.annotations.unwrap_or_default();
-    let (redirection, manager) = (redirection(&annotations), manager(&annotations));
+    let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
     let mounts = raw.mounts.unwrap_or_default();
     let sources = || mounts.iter().filter_map(|m| m.source.as_ref());
     let container = sources().find_map(|source| source.ancestors().find_map(Bundle::of)).map(|b| b.id);
     let mounts = mounts.into_iter().filter_map(|m| Mount::of(m).transpose()).collect::<Result<_>>()?;
     let process = raw.process.unwrap_or_default();
     let (user, directory) = ((process.user.uid, process.user.gid), process.cwd);
-    Ok(Config { root: raw.root.path, uids, gids, container, mounts, user, directory, redirection, manager })
+    Ok(Config { root: raw.root.path, uids, gids, container, mounts, user, directory, redirection, manager, namespace })
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {

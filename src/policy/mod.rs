@@ -11,6 +11,11 @@
 //! image = "localhost/*"     # a name without tag; a star at the end stands for anything
 //! mode = "off"
 //!
+//! [[rule]]
+//! image = "*"
+//! namespace = "dev-*"       # of Kubernetes: only for containers there
+//! mode = "audit"
+//!
 //! [mount]                   # once, for all images
 //! nodev = true
 //!
@@ -21,6 +26,10 @@
 //! An image without any name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one
 //! for `*`, is for it. A root that is no image's (`podman run --rootfs`) goes by `<rootfs>`: not by
 //! `<none>`, which builds need to be lenient with.
+//!
+//! Rules that name a namespace are for the containers that the store's records say are in it ([`Place`]), and for no other:
+//! not for podman's. Rules of one place are a list of their own, of which the most specific counts; lists combine as names
+//! do, each setting to its strictest. So a rule of a place loosens what the default asks there, and no other rule.
 //!
 //! What [`Denied`] reads from `deny.d/` is refused whatever a rule says, in audit and off mode too.
 //!
@@ -38,6 +47,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::identify::Place;
 use crate::oci::Budget;
 use crate::oci::name::{self, UNKNOWN, canonical};
 use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
@@ -49,7 +59,7 @@ pub use combine::Sources;
 pub use config::Directories;
 pub use denied::Denied;
 pub use rule::{BindingRule, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
-use rule::{Pattern, Settings};
+use rule::{Namespace, Pattern, Settings, Subject};
 pub use runtime::real_runtime;
 
 /// Seconds for which a registry that did not answer is not asked again, unless something else is said.
@@ -67,12 +77,14 @@ pub struct Policy {
     rules: Vec<Rule>,
     mount: MountSettings,
     denied: Denied,
+    /// Whose containers are decided about.
+    place: Place,
 }
 
 /// A rule, and what it comes to over the default.
 #[derive(Debug)]
 struct Rule {
-    pattern: Pattern,
+    subject: Subject,
     decision: Decision,
     said: Settings,
 }
@@ -131,18 +143,18 @@ impl Policy {
         let mut default: Option<(Settings, String)> = None;
         let mut mount: Option<(MountSettings, String)> = None;
         let mut rootless: Option<(rule::RootlessSettings, String)> = None;
-        let mut rules: Vec<(Pattern, Settings, String)> = Vec::new();
+        let mut rules: Vec<(Subject, Settings, String)> = Vec::new();
         for (path, text) in files {
             let file = rule::parse(&text, &path)?;
             once(&mut default, file.default, "[default]", &path)?;
             once(&mut mount, file.mount, "[mount]", &path)?;
             once(&mut rootless, file.rootless, "[rootless]", &path)?;
-            for (pattern, settings) in file.rules {
+            for (subject, settings) in file.rules {
                 // Two rules for one pattern would make the order of files decide.
-                if let Some((_, _, other)) = rules.iter().find(|(p, ..)| *p == pattern) {
-                    return Err(refuse(&path, format!("the rule for {pattern} stands in {other} too")));
+                if let Some((_, _, other)) = rules.iter().find(|(s, ..)| *s == subject) {
+                    return Err(refuse(&path, format!("the rule for {subject} stands in {other} too")));
                 }
-                rules.push((pattern, settings, path.clone()));
+                rules.push((subject, settings, path.clone()));
             }
         }
         let mut stores = Stores { directories, loaded: BTreeMap::new() };
@@ -150,13 +162,19 @@ impl Policy {
         let decided = stores.decision(&base, format!("[default] in {path}"))?;
         let rules = rules
             .into_iter()
-            .map(|(pattern, settings, path)| {
-                let decision = stores.decision(&settings.clone().over(&base), format!("{pattern} in {path}"))?;
-                Ok(Rule { pattern, decision, said: settings })
+            .map(|(subject, settings, path)| {
+                let decision = stores.decision(&settings.clone().over(&base), format!("{subject} in {path}"))?;
+                Ok(Rule { subject, decision, said: settings })
             })
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
-        Ok(Self { default: decided, said: base, rules, mount, denied: Denied::load(directories)? })
+        let (denied, place) = (Denied::load(directories)?, Place::Nowhere);
+        Ok(Self { default: decided, said: base, rules, mount, denied, place })
+    }
+
+    /// The same for a container in this place; without it rules that name a namespace do not apply.
+    pub fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// The mode for containers of users other than root, whatever the rules say of their images. Nothing else of the
@@ -183,7 +201,7 @@ impl Policy {
     /// nothing is denied, for which it would have to be known.
     pub fn for_unknown(&self) -> Option<Decision> {
         let any = self.enforces() || !self.denied.is_empty();
-        (!any).then(|| self.decide(&[UNKNOWN.to_owned()]))
+        (!any).then(|| self.decide_at(&Place::Unknown, &[UNKNOWN.to_owned()]))
     }
 
     /// How images are mounted.
@@ -204,25 +222,41 @@ impl Policy {
     ///
     /// A name `localhost/acme/app` is what podman finds first for the short name `acme/app`. So a rule for
     /// `HOST/acme/app` or `HOST/acme/*` is asked too, unless one is for all of `localhost/acme/app`.
+    ///
+    /// Rules that name a namespace count as said in [`Place`]: none outside of pods, those for its namespace in one, and
+    /// all of them where that cannot be told, beside what is asked everywhere.
     pub fn decide(&self, names: &[String]) -> Decision {
+        self.decide_at(&self.place, names)
+    }
+
+    fn decide_at(&self, place: &Place, names: &[String]) -> Decision {
         let mut named: Vec<String> = names.iter().map(|name| canonical(name)).collect();
         named.sort();
         named.dedup();
         let nameless = [NAMELESS.to_owned()];
         let asked = if named.is_empty() { &nameless[..] } else { &named[..] };
         let mut found: Vec<(Option<&Rule>, &String)> = Vec::new();
+        let lists = self.lists(place);
         for name in asked {
-            let best = self.most_specific(|p| p.matches(name));
-            found.push((best, name));
-            let whole = best.is_some_and(|rule| rule.pattern.is_whole());
-            if let Some(short) = name::short(name).filter(|_| !whole)
-                && let Some(rule) = self.most_specific(|p| p.matches_short(short))
-            {
-                found.push((Some(rule), name));
+            let mut by_default = true;
+            for list in &lists {
+                let best = self.most_specific(*list, |p| p.matches(name));
+                // Where it cannot be told that a rule applies, what counts without it counts too.
+                by_default &= best.is_none() || (list.is_some() && *place == Place::Unknown);
+                found.extend(best.map(|rule| (Some(rule), name)));
+                let whole = best.is_some_and(|rule| rule.subject.image.is_whole());
+                if let Some(short) = name::short(name).filter(|_| !whole)
+                    && let Some(rule) = self.most_specific(*list, |p| p.matches_short(short))
+                {
+                    found.push((Some(rule), name));
+                }
+            }
+            if by_default {
+                found.push((None, name));
             }
         }
         let decision = |rule: Option<&Rule>| rule.map_or(&self.default, |r| &r.decision).mode;
-        let rank = |rule: Option<&Rule>| std::cmp::Reverse(rule.map(|r| r.pattern.specificity()));
+        let rank = |rule: Option<&Rule>| std::cmp::Reverse(rule.map(|r| r.subject.image.specificity()));
         found.sort_by(|(p, n), (q, m)| (decision(*p), rank(*p), n).cmp(&(decision(*q), rank(*q), m)));
         let parts = found.iter().map(|(rule, _)| match rule {
             Some(rule) => Part { decision: &rule.decision, said: &rule.said },
@@ -239,8 +273,25 @@ impl Policy {
         self.default.mode
     }
 
-    fn most_specific(&self, matches: impl Fn(&Pattern) -> bool) -> Option<&Rule> {
-        self.rules.iter().filter(|r| matches(&r.pattern)).max_by_key(|r| r.pattern.specificity())
+    /// The lists of rules that have a say in a place: that of the rules that name none, and one for each that is named.
+    fn lists(&self, place: &Place) -> Vec<Option<&Namespace>> {
+        let mut lists = vec![None];
+        for namespace in self.rules.iter().filter_map(|rule| rule.subject.namespace.as_ref()) {
+            let applies = match place {
+                Place::Nowhere => false,
+                Place::Namespace(name) => namespace.matches(name),
+                Place::Unknown => true,
+            };
+            if applies && !lists.contains(&Some(namespace)) {
+                lists.push(Some(namespace));
+            }
+        }
+        lists
+    }
+
+    fn most_specific(&self, list: Option<&Namespace>, matches: impl Fn(&Pattern) -> bool) -> Option<&Rule> {
+        let of_list = self.rules.iter().filter(|r| r.subject.namespace.as_ref() == list);
+        of_list.filter(|r| matches(&r.subject.image)).max_by_key(|r| r.subject.image.specificity())
     }
 
     /// Settings in which the default asks for less than a rule does: whoever can give an image a name that no
@@ -248,7 +299,8 @@ impl Policy {
     pub fn lenient(&self) -> Vec<String> {
         let mut found = Vec::new();
         let default = &self.default;
-        for Rule { decision: rule, .. } in self.rules.iter().filter(|r| r.decision.mode != Mode::Off) {
+        let can_be_missed = |r: &&Rule| r.decision.mode != Mode::Off && !r.subject.image.is_all();
+        for Rule { decision: rule, .. } in self.rules.iter().filter(can_be_missed) {
             let settings = [
                 ("mode", default.mode > rule.mode),
                 ("binding", default.binding > rule.binding),

@@ -261,6 +261,11 @@ impl Pattern {
         !self.prefix
     }
 
+    /// Whether it is for every name, and the default for none.
+    pub(super) fn is_all(&self) -> bool {
+        self.prefix && self.text.is_empty()
+    }
+
     pub(super) fn matches(&self, name: &str) -> bool {
         if self.prefix { name.starts_with(&self.text) } else { name == self.text }
     }
@@ -274,6 +279,55 @@ impl Pattern {
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
+    }
+}
+
+/// Which Kubernetes namespaces a rule is for: one, or all that begin so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Namespace {
+    text: String,
+    prefix: bool,
+}
+
+impl Namespace {
+    fn parse(text: &str) -> std::result::Result<Self, &'static str> {
+        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
+        if text.is_empty() && !prefix {
+            return Err("namespace: it is empty");
+        }
+        // Kubernetes has no others (RFC 1123): a rule that can never apply is a mistake.
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        match text.len() <= 63 && text.bytes().all(known) {
+            true => Ok(Self { text: text.to_owned(), prefix }),
+            false => Err("namespace: lower-case letters, digits and -, 63 at most, and a star at the end"),
+        }
+    }
+
+    pub(super) fn matches(&self, namespace: &str) -> bool {
+        if self.prefix { namespace.starts_with(&self.text) } else { namespace == self.text }
+    }
+}
+
+impl std::fmt::Display for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
+    }
+}
+
+/// What a rule is for: all that it names must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    pub(super) image: Pattern,
+    /// `None` for containers in all namespaces, and in none.
+    pub(super) namespace: Option<Namespace>,
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} (namespace {namespace})", self.image),
+            None => self.image.fmt(f),
+        }
     }
 }
 
@@ -306,6 +360,7 @@ struct Raw {
 #[derive(Deserialize)]
 struct RawRule {
     image: String,
+    namespace: Option<String>,
     // `flatten` would let unknown keys pass: they are collected and read strictly.
     #[serde(flatten)]
     settings: toml::Table,
@@ -316,7 +371,7 @@ pub(super) struct File {
     pub(super) default: Option<Settings>,
     pub(super) mount: Option<MountSettings>,
     pub(super) rootless: Option<RootlessSettings>,
-    pub(super) rules: Vec<(Pattern, Settings)>,
+    pub(super) rules: Vec<(Subject, Settings)>,
 }
 
 /// Reads a policy file.
@@ -333,9 +388,10 @@ pub(super) fn parse(text: &str, path: &str) -> Result<File> {
     let mut rules = Vec::new();
     for rule in raw.rule {
         let named = |why: &dyn std::fmt::Display| refuse(path, format!("rule for {}: {why}", rule.image));
-        let pattern = Pattern::parse(&rule.image).map_err(|e| named(&e))?;
+        let image = Pattern::parse(&rule.image).map_err(|e| named(&e))?;
+        let namespace = rule.namespace.as_deref().map(Namespace::parse).transpose().map_err(|e| named(&e))?;
         let settings = rule.settings.clone().try_into::<Settings>().map_err(|e| named(&e.message()))?;
-        rules.push((pattern, settings));
+        rules.push((Subject { image, namespace }, settings));
     }
     Ok(File { default: raw.default, mount: raw.mount, rootless: raw.rootless, rules })
 }
@@ -361,6 +417,14 @@ mod tests {
             "version = 1\n[[rule]]\nimage = \"a*b\"",
             "version = 1\n[[rule]]\nimage = \"a:tag\"",
             "version = 1\n[[rule]]\nimage = \"\"",
+            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"\"",
+            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"Prod\"",
+            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"p*d\"",
+            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = [\"prod\"]",
+            "version = 1\n[[rule]]\nnamespace = \"prod\"",
+            "version = 1\n[default]\nnamespace = \"prod\"",
+            // The container runtime is not told of it.
+            "version = 1\n[[rule]]\nimage = \"a\"\nservice_account = \"default\"",
             "version = 1\n[default]\ncover = \"/usr\"",
             "version = 1\n[default]\ncover = [\"usr\"]",
             "version = 1\n[default]\ncover = [\"/usr/\"]",

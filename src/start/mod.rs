@@ -102,6 +102,14 @@ fn start(call: &Call) -> Result<()> {
         Ok(target) => target,
         Err(refusal) => return unknown(call, &policy, refusal),
     };
+    // Its namespace is on record before CRI-O has anything mounted.
+    let place = match &target {
+        Target::Image(claimed) => claimed.own.as_ref(),
+        Target::Layers(claimed) => claimed.own.as_ref(),
+        Target::Volume => None,
+    };
+    let place = place.and_then(|own| own.container.as_ref()).map(|container| container.place.clone());
+    let policy = policy.at(place.unwrap_or_default());
     // Until the mount stands and is on record: whoever comes second finds it.
     let (own, root) = match &target {
         Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),

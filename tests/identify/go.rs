@@ -225,7 +225,8 @@ fn b04_a_container_is_made_from_the_image_that_it_names() {
         identify_with(&call, known)
     };
     assert_eq!(ids(image(call(&|_| Ok(None)))).len(), 2);
-    let known = Container { id: random_id("c"), names: vec![], image: twin.id.clone(), asked: None };
+    let known =
+        Container { id: random_id("c"), names: vec![], image: twin.id.clone(), asked: None, place: Default::default() };
     assert_eq!(ids(image(call(&|_| Ok(Some(known.clone()))))), std::slice::from_ref(&twin.id));
     // The run root is one that knows.
     let run = tempfile::tempdir().unwrap();

@@ -251,6 +251,7 @@ fn containers_and_mounts() {
     let fetched = document("fetch", false, &fetched.stdout);
     assert!(fetched["images"].as_array().unwrap().iter().all(|i| i["error"]["case"].is_string()), "{fetched}");
     run("policy check", &["policy", "check", host::APP]);
+    assert_eq!(run("policy check", &["policy", "check", host::APP, "--namespace", "prod"])["namespace"], "prod");
     host.verb(&["hook", "createRuntime"]);
     let last = run("hook explain", &["hook", "explain"]);
     assert!(last["refused"]["case"].is_string() || last["audit"]["case"].is_string(), "{last}");

@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::common;
+use crate::crio::{by_place, in_pod};
 use crate::image::{APP, FRESH};
 use crate::podman::{Podman, Program, default_policy};
 use crate::ready;
@@ -314,4 +315,38 @@ fn o05_what_is_no_call_of_a_runtime_is_refused() {
     // Other stages are nobody's.
     let output = podman.host.shell(&format!("{binary} hook poststop </dev/null"));
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Of a container whose root is mounted, decided by the hook: see crio.rs for the runtime.
+#[test]
+fn f04_rules_of_namespaces_count_for_the_hook() {
+    with_runtimes("rules of namespaces", |podman, runtime| {
+        let sandbox = Bundle::new(podman, runtime, APP);
+        let mut bundle = Bundle::new(podman, runtime, APP);
+        let id = bundle.id.clone();
+        let mut ends = |said: Option<&str>| {
+            let annotations = bundle.config["annotations"].as_object_mut().unwrap();
+            annotations.remove("io.kubernetes.pod.namespace");
+            annotations.extend(said.map(|said| ("io.kubernetes.pod.namespace".to_owned(), said.into())));
+            let output = bundle.run();
+            let (decision, case) = podman.last("createRuntime");
+            assert_eq!(output.status.success(), decision == "off", "{runtime} {decision} {case}");
+            (decision, case)
+        };
+        let off = || ("off".to_owned(), String::new());
+        let refused = || ("refused".to_owned(), "E07".to_owned());
+        in_pod(podman, &id, &sandbox.id, "dev");
+        by_place(podman, "enforce", "dev", "off");
+        assert_eq!((ends(Some("dev")), ends(None), ends(Some("prod"))), (off(), off(), refused()));
+        in_pod(podman, &id, &sandbox.id, "prod");
+        assert_eq!((ends(Some("prod")), ends(None), ends(Some("dev"))), (refused(), refused(), refused()));
+        by_place(podman, "off", "prod", "enforce");
+        assert_eq!((ends(Some("prod")), ends(None), ends(Some("dev"))), (refused(), refused(), refused()));
+        in_pod(podman, &id, &sandbox.id, "dev");
+        assert_eq!((ends(Some("dev")), ends(Some("prod"))), (off(), refused()));
+        podman.policy(&default_policy());
+        podman.run(&["umount", "-f", &sandbox.id]);
+        bundle.remove();
+        sandbox.remove();
+    });
 }

@@ -135,10 +135,132 @@ impl<'a> CriO<'a> {
         println!("refused as it must be: {}: {error}", self.runtime);
     }
 
+    /// What becomes of it: off and started, or refused for a case.
+    #[track_caller]
+    fn ends(&self) -> (String, String) {
+        let output = self.run();
+        let ended = self.podman.last("runtime");
+        assert_eq!(output.status.success(), ended.0 == "off", "{} {ended:?}", self.runtime);
+        ended
+    }
+
     fn remove(self) {
         self.podman.run(&["umount", "-f", &self.id]);
         self.podman.run(&["rm", "-f", "-t", "0", &self.id]);
     }
+}
+
+/// Changes the record that the store has of a container: what is in its metadata.
+pub fn record(podman: &Podman, id: &str, change: impl FnOnce(&mut Value)) {
+    let file = podman.graph_root().join("overlay-containers/containers.json");
+    let mut all: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let own = all.as_array_mut().unwrap().iter_mut().find(|c| c["id"] == id).unwrap();
+    let mut metadata: Value = serde_json::from_str(own["metadata"].as_str().unwrap()).unwrap();
+    change(&mut metadata);
+    own["metadata"] = metadata.to_string().into();
+    std::fs::write(&file, all.to_string()).unwrap();
+}
+
+/// Has the store say of a container and of a sandbox what CRI-O writes (internal/storage/runtime.go).
+pub fn in_pod(podman: &Podman, id: &str, sandbox: &str, namespace: &str) {
+    let pod = format!("k8s_pod_{namespace}_1_0");
+    record(podman, id, |container| {
+        container["pod-name"] = pod.as_str().into();
+        container["pod-id"] = sandbox.into();
+        container["metadata-name"] = "app".into();
+    });
+    record(podman, sandbox, |container| {
+        container["pod-name"] = pod.as_str().into();
+        container["pod-id"] = sandbox.into();
+        container["metadata-name"] = "pod".into();
+        container["uid"] = "1".into();
+        container["namespace"] = namespace.into();
+        container["pod"] = true.into();
+    });
+}
+
+/// A policy whose signers have signed nothing of what is here, and one more rule for all images of a namespace.
+pub fn by_place(podman: &Podman, default: &str, namespace: &str, mode: &str) {
+    let verity = if crate::podman::has_verity() { "require" } else { "off" };
+    podman.host.write("/etc/layerseal/trust.d/other/other.crt", common::stranger().cert.to_pem().unwrap());
+    podman.policy(&format!(
+        "version = 1\n[default]\nmode = \"{default}\"\ntrust = [\"other\"]\nverity = \"{verity}\"\n\
+         [[rule]]\nimage = \"*\"\nnamespace = \"{namespace}\"\nmode = \"{mode}\"\n"
+    ));
+}
+
+#[test]
+fn f04_a_rule_of_a_namespace_counts_by_cri_os_records_alone() {
+    with_layerseal_as_runtime("rules of namespaces", |podman, runtime| {
+        let sandbox = CriO::new(podman, runtime, APP, true);
+        let mut bundle = CriO::new(podman, runtime, APP, false);
+        let says = |bundle: &mut CriO<'_>, namespace: &str| {
+            bundle.config["annotations"]["io.kubernetes.pod.namespace"] = namespace.into();
+        };
+        let off = || ("off".to_owned(), String::new());
+        let refused = || ("refused".to_owned(), "E07".to_owned());
+        in_pod(podman, &bundle.id, &sandbox.id, "dev");
+        says(&mut bundle, "dev");
+        by_place(podman, "enforce", "dev", "off");
+        assert_eq!(bundle.ends(), off());
+        by_place(podman, "off", "prod", "enforce");
+        assert_eq!(bundle.ends(), off());
+        // The same of the sandbox itself, which CRI-O runs where it shares its PID namespace.
+        let mut sandbox = sandbox;
+        says(&mut sandbox, "dev");
+        assert_eq!(sandbox.ends(), off());
+        in_pod(podman, &bundle.id, &sandbox.id, "prod");
+        says(&mut bundle, "prod");
+        says(&mut sandbox, "prod");
+        assert_eq!((bundle.ends(), sandbox.ends()), (refused(), refused()));
+        by_place(podman, "enforce", "dev", "off");
+        assert_eq!((bundle.ends(), sandbox.ends()), (refused(), refused()));
+        // A pod says what it likes: nothing is loosened by it, and where nobody can tell the strictest counts.
+        for (key, value) in [
+            ("io.kubernetes.pod.namespace", "dev"),
+            ("io.kubernetes.cri-o.Namespace", "dev"),
+            ("io.kubernetes.cri-o.Labels", r#"{"io.kubernetes.pod.namespace":"dev"}"#),
+            ("io.kubernetes.cri-o.SandboxID", "2"),
+            ("io.kubernetes.cri-o.SandboxName", "k8s_pod_dev_1_0"),
+            ("io.container.manager", "libpod"),
+        ] {
+            bundle.config["annotations"][key] = value.into();
+            for (default, namespace, mode) in [("enforce", "dev", "off"), ("off", "prod", "enforce")] {
+                by_place(podman, default, namespace, mode);
+                assert_eq!(bundle.ends(), refused(), "{key} with {mode} for {namespace}");
+            }
+        }
+        // Records that contradict what is said, or each other.
+        in_pod(podman, &bundle.id, &sandbox.id, "dev");
+        bundle.config["annotations"] = json!({"io.container.manager": "cri-o"});
+        by_place(podman, "enforce", "dev", "off");
+        assert_eq!(bundle.ends(), off(), "nothing is said besides");
+        for said in [json!("stage"), json!(""), json!(["dev"])] {
+            bundle.config["annotations"]["io.kubernetes.pod.namespace"] = said.clone();
+            assert_eq!(bundle.ends(), refused(), "{said}");
+        }
+        says(&mut bundle, "dev");
+        record(podman, &sandbox.id, |metadata| metadata["pod"] = false.into());
+        assert_eq!(bundle.ends(), refused());
+        by_place(podman, "off", "prod", "enforce");
+        assert_eq!(bundle.ends(), refused());
+        // What CRI-O has no record of, and podman's own.
+        record(podman, &bundle.id, |metadata| {
+            for key in ["pod-id", "pod-name"] {
+                metadata.as_object_mut().unwrap().remove(key);
+            }
+        });
+        assert_eq!(bundle.ends(), refused());
+        says(&mut bundle, "prod");
+        bundle.config["annotations"]["io.container.manager"] = "libpod".into();
+        assert_eq!(bundle.ends(), off());
+        by_place(podman, "enforce", "prod", "off");
+        assert_eq!(bundle.ends(), refused());
+        podman.policy(&default_policy());
+        bundle.remove();
+        sandbox.remove();
+        assert_eq!(podman.container_mounts(), [""; 0]);
+    });
 }
 
 #[test]

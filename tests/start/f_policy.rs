@@ -70,6 +70,47 @@ fn f04_the_most_specific_rule_counts_and_an_alias_loosens_nothing() {
     assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), EVIL);
 }
 
+/// As CRI-O's records say, which its mount program finds in the store: a rule for a namespace is for pods of it.
+#[test]
+fn f04_a_rule_of_a_namespace_is_for_its_pods() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    const CONTAINERS: &str = "overlay-containers/containers.json";
+    let image = host.image(OTHER);
+    let make = |name: &str, namespace: &str| {
+        let (container, pod) = (host.container(name, &image), random_id(&format!("pod {name}")));
+        host.container(&format!("{name}-pod"), &image);
+        host.edit(CONTAINERS, |all| {
+            let of = |value: serde_json::Value| json!(value.to_string());
+            let [.., own, sandbox] = all.as_mut_slice() else { panic!() };
+            own["metadata"] = of(json!({"pod-name": "p", "pod-id": pod, "image-name": OTHER, "name": "c"}));
+            sandbox["id"] = json!(pod);
+            sandbox["metadata"] =
+                of(json!({"pod-name": "p", "pod-id": pod, "name": "c", "namespace": namespace, "pod": true}));
+        });
+        container
+    };
+    let (dev, prod, alone) = (make("dev", "dev"), make("prod", "prod"), host.container("alone", &image));
+    let rule = |namespace: &str, mode: &str| {
+        format!("[[rule]]\nimage = \"*\"\nnamespace = \"{namespace}\"\nmode = \"{mode}\"\n")
+    };
+    host.config("policy.toml", &[ENFORCE, &rule("dev", "off")].concat());
+    host.start_refused(&prod, 3, "C07");
+    host.start_refused(&alone, 3, "C07");
+    host.start(&dev).ok();
+    assert_eq!(host.read(&dev, "usr/bin/tool").unwrap(), EVIL);
+    host.unmount(&dev);
+    host.config("policy.toml", &[OFF, &rule("prod", "enforce")].concat());
+    host.start_refused(&prod, 3, "C07");
+    for container in [&dev, &alone] {
+        host.start(container).ok();
+        host.unmount(container);
+    }
+    // A pod whose sandbox is on no record may be any namespace's.
+    host.edit(CONTAINERS, |all| all.retain(|c| c["id"] != random_id("pod dev")));
+    host.start_refused(&dev, 3, "C07");
+    host.start(&alone).ok();
+}
+
 /// A file of `/etc` hides one of the same name in `/run`, and a link to `/dev/null` takes it away.
 #[test]
 fn f05_files_that_hide_others() {

@@ -469,6 +469,20 @@ fn f04_policy_check_shows_the_rule_of_each_setting() {
     for (setting, pattern) in [("mode", APP), ("rollback", APP), ("upper", "localhost/*"), ("trust", APP)] {
         assert_eq!(shown["rules"][setting], json!([format!("{pattern} in {file}")]), "{setting}");
     }
+    assert_eq!(shown["namespace"], Value::Null);
+    let place = format!("[[rule]]\nimage = \"{APP}\"\nnamespace = \"prod\"\nmode = \"audit\"\nrollback = \"refuse\"\n");
+    host.config("policy.toml", &format!("{ENFORCE}{place}{two}"));
+    for (namespace, mode, by) in
+        [("prod", "audit", format!("{APP} (namespace prod)")), ("dev", "enforce", "[default]".to_owned())]
+    {
+        let args = ["policy", "check", &names[0], "--namespace", namespace];
+        let shown: Value = serde_json::from_str(&host.layerseal(&[&args[..], &["--json"]].concat()).stdout).unwrap();
+        assert_eq!((&shown["namespace"], &shown["mode"]), (&json!(namespace), &json!(mode)));
+        assert_eq!(shown["rules"]["mode"], json!([format!("{by} in {file}")]));
+        let text = host.layerseal(&args).stdout;
+        assert!(text.lines().any(|l| l.starts_with("mode") && l.ends_with(&format!("{by} in {file}"))), "{text}");
+    }
+    host.config("policy.toml", &format!("{ENFORCE}{one}{two}"));
     let text = host.layerseal(&["policy", "check", &names[0], &names[1]]).stdout;
     for (setting, pattern) in [("mode", APP), ("upper", "localhost/*"), ("rollback", APP)] {
         let line = text.lines().find(|l| l.starts_with(setting)).unwrap();

@@ -75,6 +75,9 @@ pub struct PolicyCheck {
     /// Name of the image; all of them if it has several
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
+    /// For a container in this Kubernetes namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -54,6 +54,8 @@ objects! {
         pub name: Option<String>,
         /// All names, as they are compared.
         pub names: Vec<String>,
+        /// The Kubernetes namespace that was asked for.
+        pub namespace: Option<String>,
         /// Whether a seal is needed.
         pub mode: Mode,
         /// The trust stores.
