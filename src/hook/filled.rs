@@ -18,7 +18,7 @@ use super::refused::{DIR, FOLLOW, Note, born, note, notes};
 use super::seen::may_be_filled;
 use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
-use crate::state::{Directories, StateDir};
+use crate::state::{NotedDirectories, StateDir};
 use crate::sys::files::{self, Within};
 use crate::sys::mounts::{self, MountInfo};
 
@@ -107,7 +107,7 @@ impl Filled {
     /// remember has most likely run, and is no worse than it was then.
     pub(super) fn is_first(&self) -> bool {
         let known = self.opened().and_then(|upper| {
-            let started = Directories::of(StateDir::Started)?;
+            let started = NotedDirectories::of(StateDir::Started)?;
             Ok(started.holds(&upper)? || started.predate(&upper)?)
         });
         !known.unwrap_or_else(|e| {
@@ -119,7 +119,7 @@ impl Filled {
     /// Remembers that it was.
     pub(super) fn started(&self) {
         let Some(path) = &self.upper else { return };
-        let noted = self.opened().and_then(|upper| Directories::of(StateDir::Started)?.insert(&upper, path));
+        let noted = self.opened().and_then(|upper| NotedDirectories::of(StateDir::Started)?.insert(&upper, path));
         if let Err(e) = noted {
             log::warn!("{}: {e}", StateDir::Started);
         }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::rule::Settings;
+use super::file::Settings;
 use super::{Cover, Decision, Mode};
 
 /// What one name of an image asks.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{config, refuse};
+use super::{config_dirs, refuse};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
 use crate::oci::{Facts, Image};
 use crate::pki::marks_from_bytes;
@@ -49,13 +49,13 @@ impl Denied {
         let mut denied = Self::nothing();
         for path in directories.denied()? {
             let name = path.display().to_string();
-            if config::is_certificate(&path) {
-                for marks in marks_from_bytes(&config::read_bytes(&path)?, &name)? {
+            if config_dirs::is_certificate(&path) {
+                for marks in marks_from_bytes(&config_dirs::read_bytes(&path)?, &name)? {
                     denied.certificate_count += 1;
                     denied.certificates.extend(marks.into_iter().map(|mark| (mark, name.clone())));
                 }
             } else {
-                denied.list(&config::read(&path)?, &name)?;
+                denied.list(&config_dirs::read(&path)?, &name)?;
             }
         }
         Ok(denied)

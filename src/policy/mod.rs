@@ -38,9 +38,9 @@
 //! why a rule with `mode = "off"` is an opening on a disk that others can write to.
 
 mod combine;
-mod config;
+mod config_dirs;
 mod denied;
-mod rule;
+mod file;
 mod runtime;
 
 use std::collections::BTreeMap;
@@ -56,10 +56,10 @@ use crate::report::{Case, Refusal, Result};
 use combine::{Part, combine};
 
 pub use combine::Sources;
-pub use config::Directories;
+pub use config_dirs::Directories;
 pub use denied::Denied;
-pub use rule::{BindingRule, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
-use rule::{Namespace, Pattern, Settings, Subject};
+pub use file::{BindingRule, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
+use file::{Namespace, Pattern, Settings, Subject};
 pub use runtime::real_runtime;
 
 /// Seconds for which a registry that did not answer is not asked again, unless something else is said.
@@ -142,10 +142,10 @@ impl Policy {
         let files = directories.files()?;
         let mut default: Option<(Settings, String)> = None;
         let mut mount: Option<(MountSettings, String)> = None;
-        let mut rootless: Option<(rule::RootlessSettings, String)> = None;
+        let mut rootless: Option<(file::RootlessSettings, String)> = None;
         let mut rules: Vec<(Subject, Settings, String)> = Vec::new();
         for (path, text) in files {
-            let file = rule::parse(&text, &path)?;
+            let file = file::parse(&text, &path)?;
             once(&mut default, file.default, "[default]", &path)?;
             once(&mut mount, file.mount, "[mount]", &path)?;
             once(&mut rootless, file.rootless, "[rootless]", &path)?;
@@ -184,9 +184,9 @@ impl Policy {
     /// [`Case::F03Policy`] for what cannot be understood. Where there is no policy, or none that this user may read,
     /// nothing is asked.
     pub fn rootless(directories: &Directories) -> Result<Mode> {
-        let mut rootless: Option<(rule::RootlessSettings, String)> = None;
+        let mut rootless: Option<(file::RootlessSettings, String)> = None;
         for (path, text) in directories.readable() {
-            once(&mut rootless, rule::parse(&text, &path)?.rootless, "[rootless]", &path)?;
+            once(&mut rootless, file::parse(&text, &path)?.rootless, "[rootless]", &path)?;
         }
         Ok(rootless.map_or(Mode::Off, |(settings, _)| settings.mode))
     }

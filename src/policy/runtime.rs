@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use serde::Deserialize;
 
 use super::Directories;
-use super::config::read;
+use super::config_dirs::read;
 use crate::report::{Case, Refusal, Result};
 use crate::sys::child::OWN;
 

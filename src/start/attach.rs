@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::made::audit;
+use super::common::audit;
 use super::{Written, uppers};
 use crate::identify::OwnLayer;
 use crate::invoke::Call;

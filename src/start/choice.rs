@@ -1,10 +1,10 @@
 //! Which of the images that may be meant counts, what is asked of it, and whether a seal passes.
 
+use super::common::{vault_of, verity_mode};
 use super::content::{self, Table, any_aufs};
 use super::fetch;
-use super::made::{vault_of, verity_mode};
 use super::prepared::Prepared;
-use super::work::Work;
+use super::verify_and_prepare::Work;
 use crate::digest::BlobDigest;
 use crate::identify::{Asked, Candidate, ClaimedImage};
 use crate::image::Progress;

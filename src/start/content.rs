@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::made::vault_of;
+use super::common::vault_of;
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, Root};
 use crate::oci::Budget;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::silent::Silent;
+use super::registry_backoff::Silent;
 use crate::digest::BlobDigest;
 use crate::fetch::{Options, Session};
 use crate::identify::Candidate;

@@ -2,8 +2,8 @@
 
 use super::attach::{Onto, Ready, Request, Said};
 use super::choice::Choice;
+use super::common::audit;
 use super::layers::{self, AsTheyAre, Lowers};
-use super::made::audit;
 use super::prepared::Prepared;
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedImage, OwnLayer, open_target, open_target_home};

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use super::attach::{Own, Ready, Request, Said, unsealed};
 use super::choice::prepare_lowest;
+use super::common::{ALGORITHMS, UNSIGNED, vault_of, verity_mode};
 use super::content::{Table, any_aufs, content};
-use super::made::{ALGORITHMS, UNSIGNED, vault_of, verity_mode};
 use crate::digest::BlobDigest;
 use crate::identify::{ClaimedLayer, ClaimedLayers, OwnLayer, Root, Tie, images_above};
 use crate::image::Keep;

@@ -8,18 +8,18 @@
 
 mod attach;
 mod choice;
+mod common;
 mod content;
 mod fetch;
 mod image;
+mod kernel_probe;
 mod layers;
-mod made;
 mod prepared;
-mod proof;
-mod silent;
+mod registry_backoff;
 mod swap;
+mod upper_check;
 mod uppers;
-mod work;
-mod written;
+mod verify_and_prepare;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -40,13 +40,13 @@ use crate::verify::Waiver;
 
 use attach::{Onto, Own, Ready, Request, Said, unsealed};
 pub use choice::prepare_image;
+pub use common::vault_of;
 pub use fetch::{fetch_seals, repositories};
 pub use image::Swap;
-pub use made::vault_of;
+pub use kernel_probe::probe_kernel;
 pub use prepared::Prepared;
-pub use proof::prove;
 pub use swap::{asked_of_mounted, swap};
-pub use written::Written;
+pub use upper_check::Written;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.
@@ -146,7 +146,7 @@ fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
         return Err(refusal);
     }
     if audit {
-        made::audit(&refusal, call);
+        common::audit(&refusal, call);
     }
     Ok(())
 }

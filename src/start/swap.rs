@@ -2,8 +2,8 @@
 
 use super::attach::{Onto, Request};
 use super::choice::asked_of;
+use super::common::audit;
 use super::image::Swap;
-use super::made::audit;
 use super::{Written, image, layers, uppers};
 use crate::identify::{Container, Target, further_stores, identify_with, recorded_lowers};
 use crate::invoke::{Call, Native};

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use super::written::{Beside, Written};
+use super::upper_check::{Beside, Written};
 use crate::mount::{self, How, Place, Upper as Writable};
 use crate::policy::{Decision, Mode, Upper};
 use crate::prepare::PreparedImage;
 use crate::report::{Case, Refusal, Result};
-use crate::state::{Directories, StateDir};
+use crate::state::{NotedDirectories, StateDir};
 use crate::sys::files;
 
 /// How long a call waits for another one for the same container: what is long there is done before it is held.
@@ -49,7 +49,7 @@ pub(super) fn check(
     let audited = |refusal| if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) };
     let mut strange = None;
     if decision.upper == Upper::Empty {
-        let seen = Directories::of(StateDir::Uppers).map_err(io)?;
+        let seen = NotedDirectories::of(StateDir::Uppers).map_err(io)?;
         strange = (!seen.holds(&upper.upper).map_err(io)?).then_some(seen);
     }
     let Some(seen) = strange else {

@@ -27,13 +27,13 @@ fn is_before(dir: Option<i64>, notes: Option<i64>) -> bool {
 
 /// A set of directories.
 #[derive(Debug)]
-pub struct Directories {
+pub struct NotedDirectories {
     notes: Notes,
     /// Devices have the same numbers as long as the notes are kept.
     with_device: bool,
 }
 
-impl Directories {
+impl NotedDirectories {
     /// Those of `place`.
     ///
     /// # Errors

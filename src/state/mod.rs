@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::sys::{files, new_files};
 
-pub use directories::Directories;
+pub use directories::NotedDirectories;
 
 /// Gone after a reboot. Whoever is not root may pass through it and list nothing: configuration in it is for all.
 pub const RUN: &str = "/run/layerseal";

@@ -92,13 +92,13 @@ pub(super) fn filesystem(context: &Context) -> Check {
     }
 }
 
-/// What the options and versions of above are worth: see [`crate::start::prove`].
+/// What the options and versions of above are worth: see [`crate::start::probe_kernel`].
 pub(super) fn proof(context: &Context) -> Option<Check> {
     const NAME: &str = "sealed files, tried";
     if !rustix::process::geteuid().is_root() {
         return None;
     }
-    Some(match crate::start::prove(&context.vault) {
+    Some(match crate::start::probe_kernel(&context.vault) {
         Ok(()) => check(NAME, State::Ok, "an object is read, and with another digest or without one it is not", ""),
         // It comes to no mount, which the lines above say why.
         Err(refusal) => check(NAME, State::Missing, refusal.to_string(), ""),

@@ -204,7 +204,7 @@ fn g10_the_kernel_does_what_it_accepts() {
     let bench = crate::common::Bench::new();
     let vault = bench.path("vault");
     std::fs::create_dir(&vault).unwrap();
-    layerseal::start::prove(&vault).unwrap();
+    layerseal::start::probe_kernel(&vault).unwrap();
     // Nothing of it stays, nor does the mount.
     assert_eq!(std::fs::read_dir(&vault).unwrap().count(), 0);
     let vault = vault.to_str().unwrap();

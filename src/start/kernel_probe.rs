@@ -31,7 +31,7 @@ const OTHER: [u8; 9000] = [b'o'; 9000];
 /// # Errors
 /// [`Case::G10Proof`] where the kernel refuses what is right or shows what is not; those of [`prepare`] and [`view`] where it
 /// comes to no mount.
-pub fn prove(vault: &Path) -> Result<()> {
+pub fn probe_kernel(vault: &Path) -> Result<()> {
     let scratch = Scratch::new(vault)?;
     let vault = Vault::create(&scratch.0)?;
     let good = verity_digest(ALGORITHM, &GOOD);

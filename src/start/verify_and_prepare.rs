@@ -1,6 +1,6 @@
 //! Verifying one image with what a vault has, and making of its layers what a start needs.
 
-use super::made::{ALGORITHMS, UNSIGNED};
+use super::common::{ALGORITHMS, UNSIGNED};
 use crate::identify::{Candidate, ClaimedImage};
 use crate::image::{Contents, Keep, Progress};
 use crate::oci::Budget;
