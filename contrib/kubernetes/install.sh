@@ -49,7 +49,9 @@ put() {
 # What was left by a run that died.
 sweep() {
     rm -rf -- "$stage" "$new"
-    find "$etc" "$crio" -name '.*.layerseal-new' -exec rm -f -- {} \;
+    for directory in "$etc" "$crio"; do
+        [ ! -d "$directory" ] || find "$directory" -name '.*.layerseal-new' -exec rm -f -- {} \;
+    done
 }
 
 # place KEY: its file below /etc/layerseal. policy.d is left to the node: two files are not replaced at once.
@@ -99,7 +101,7 @@ install() {
         chmod 755 "$new/$program"
         sync "$new/$program"
     done
-    check || { rm -rf -- "$stage" "$new"; die "the new files cannot be used, see above; what the node has stays as it is"; }
+    check || die "the new files cannot be used, see above; what the node has stays as it is"
 
     for program in layerseal layerseal-runtime; do
         if same "$new/$program" "$into/$program" 755; then continue; fi
@@ -124,7 +126,6 @@ install() {
 
     sed "s|/usr/bin/layerseal-runtime|$bin/layerseal-runtime|" "$programs/$dropin" >"$stage/$dropin"
     if ! same "$stage/$dropin" "$crio/crio.conf.d/$dropin" 644 || [ -e "$pending" ]; then handler; fi
-    rm -rf -- "$stage" "$new"
     say "the node has what it should have"
 }
 
@@ -174,4 +175,5 @@ pending=$crio/.layerseal-restart
 # One at a time; the lock goes with this process.
 exec 9>"$host/run/layerseal-install.lock"
 chroot "$host" flock -w 60 9 || die "another installer is at work"
+trap 'rm -rf -- "$stage" "$new"' EXIT
 "$verb"

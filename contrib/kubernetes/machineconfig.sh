@@ -19,7 +19,9 @@ while [ $# -gt 1 ]; do
     *) die "what is $1?" ;;
     esac
 done
-[ $# = 1 ] && [ -f "$1/policy.toml" ] || die "usage: machineconfig.sh [--role ROLE] [--crio] DIRECTORY, with a policy.toml"
+if [ $# != 1 ] || [ ! -f "$1/policy.toml" ]; then
+    die "usage: machineconfig.sh [--role ROLE] [--crio] DIRECTORY, with a policy.toml"
+fi
 echo "$role" | grep -Eqx '[a-z0-9]([a-z0-9-]*[a-z0-9])?' || die "$role is not the name of a role"
 
 # entry FILE PATH
