@@ -23,9 +23,15 @@ dropin=10-layerseal-runtime.conf
 say() { echo "layerseal: $*"; }
 die() { say "$*" >&2; exit 1; }
 
+# A shell of the node's looks for the node's programs: busybox would take its own.
+on_host() {
+    # shellcheck disable=SC2016  # for that shell
+    chroot "$host" /bin/sh -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin && export PATH && exec "$@"' sh "$@"
+}
+
 # real DIRECTORY: where it is below /host, with links followed as the node follows them.
 real() {
-    path=$(chroot "$host" realpath -m -- "$1") || die "the node has no realpath"
+    path=$(on_host realpath -m -- "$1") || die "the node has no realpath"
     echo "$host$path"
 }
 
@@ -64,7 +70,7 @@ place() {
 
 restart() {
     # systemctl does nothing where it sees a chroot.
-    SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0 chroot "$host" systemctl restart crio
+    SYSTEMD_IGNORE_CHROOT=1 SYSTEMD_IN_CHROOT=0 on_host systemctl restart crio
 }
 
 # In a namespace of its own, the new policy lies where the programs look for it.
@@ -174,6 +180,6 @@ new=$into/.layerseal-new
 pending=$crio/.layerseal-restart
 # One at a time; the lock goes with this process.
 exec 9>"$host/run/layerseal-install.lock"
-chroot "$host" flock -w 60 9 || die "another installer is at work"
+on_host flock -w 60 9 || die "another installer is at work"
 trap 'rm -rf -- "$stage" "$new"' EXIT
 "$verb"
