@@ -5,6 +5,7 @@
 # make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
+# make image    the image that puts layerseal on nodes of Kubernetes (IMAGE)
 # make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
 
 SHELL = /bin/sh
@@ -14,7 +15,7 @@ CARGO ?= cargo
 BINARY ?= target/release/layerseal
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench docs install install-hooks uninstall packages clean
+.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench docs image install install-hooks uninstall packages clean
 
 all: release
 
@@ -69,6 +70,11 @@ bench: packages
 
 docs:
 	$(CARGO) xtask docs
+
+# Needs podman or buildah, and busybox-static; asks no registry.
+IMAGE ?= localhost/layerseal-installer:latest
+image: release
+	@sh contrib/kubernetes/image.sh $(dir $(BINARY)) $(IMAGE)
 
 # What is installed names the program and its hooks where they are.
 INSTALLED = sed -e 's|/usr/bin/layerseal|$(PREFIX)/bin/layerseal|g' -e 's|/usr/share/layerseal|$(PREFIX)/share/layerseal|g'

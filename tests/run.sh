@@ -1,7 +1,7 @@
 #!/bin/sh
 # All tests: unit, vectors, attacks, registries and mounts on this machine, then the suite in the VM.
 # Counts what passed, failed and was skipped; with CI=true a skipped VM suite is a failure, and so are
-# registries that could not be had.
+# registries and schemas that could not be had.
 set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
@@ -36,6 +36,7 @@ fi
 
 tools=there
 sh tests/registry/tools.sh || tools=missing
+sh tests/kubernetes/tools.sh || tools=missing
 
 echo "tests: building, then unit, vector, attack and host tests"
 # Of this system's podman, often an old one, the longest scenarios are left out, and stores of other shapes than one directory:
