@@ -166,8 +166,9 @@ impl Filled {
 
     /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
     pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
-        // Of one that stays refused the first reason counts.
-        if refusal.case() != Case::O13Refused {
+        // Of one that stays refused the first reason counts, whatever it is refused for meanwhile.
+        let stays = self.refused_before().is_ok_and(|before| before.as_ref().is_some_and(|(_, note)| note.anew));
+        if !stays {
             let began = self.since().unwrap_or(self.since);
             let noted = |path: &PathBuf| note(path, refusal.case(), container, Some(began));
             let by = self.upper.iter().chain(&self.bundle).map(noted).find(std::io::Result::is_ok);

@@ -109,3 +109,21 @@ fn read(dir: &Notes) -> std::io::Result<Vec<(String, Note)>> {
     }
     Ok(notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Note;
+
+    #[test]
+    fn o10_a_note_is_read_as_it_is_written() {
+        for (began, anew) in [(None, false), (Some(1_795_896_375_987_533_542), true), (Some(i128::MIN), true)] {
+            let note =
+                Note { path: "/x".into(), inode: 7, born: 5, case: "C07".into(), container: "c".into(), began, anew };
+            let text = serde_json::to_vec_pretty(&note).unwrap();
+            assert_eq!(serde_json::from_slice::<Note>(&text).unwrap(), note);
+        }
+        // As 0.1.0 wrote it.
+        let old = r#"{"path":"/x","inode":7,"born":5,"case":"C07","container":"c"}"#;
+        assert!(!serde_json::from_str::<Note>(old).unwrap().anew);
+    }
+}
