@@ -106,13 +106,16 @@ impl Filled {
     /// its upper directory may be of layers that nobody has verified. One that was there before this host began to
     /// remember has most likely run, and is no worse than it was then.
     pub(super) fn is_first(&self) -> bool {
-        let known = self.opened().and_then(|upper| {
-            let started = NotedDirectories::of(StateDir::Started)?;
-            Ok(started.holds(&upper)? || started.predate(&upper)?)
-        });
-        !known.unwrap_or_else(|e| {
+        let predates = || NotedDirectories::of(StateDir::Started)?.predate(&self.opened()?);
+        self.verified().is_none() && !predates().unwrap_or(false)
+    }
+
+    /// When it was started on a verified image last, in nanoseconds since 1970.
+    pub(super) fn verified(&self) -> Option<i128> {
+        let noted = self.opened().and_then(|upper| NotedDirectories::of(StateDir::Started)?.noted(&upper));
+        noted.unwrap_or_else(|e| {
             log::debug!("{}: {e}", StateDir::Started);
-            false
+            None
         })
     }
 
@@ -157,7 +160,7 @@ impl Filled {
     /// [`Case::O13Refused`].
     pub(super) fn check_refused(&self) -> Result<()> {
         match self.refused_before()? {
-            Some((_, note)) if note.anew && self.is_first() => {
+            Some((_, note)) if note.anew && self.verified().is_none() => {
                 Err(Refusal::new(Case::O13Refused, note.container.as_str(), format!("for {}", note.case)))
             }
             _ => Ok(()),

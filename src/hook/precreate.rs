@@ -52,7 +52,7 @@ pub(super) fn look(
         found.as_ref().ok().and_then(|found| found.as_ref()).map_or(config.root.as_path(), |f| f.target.as_path());
     let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
     let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
-    if ended.is_ok() {
+    if matches!(ended, Ok(Outcome::Allowed)) {
         filled.settled();
     }
     ended.map_err(|refusal| filled.after(refusal, &about.container))
@@ -184,7 +184,7 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
             .and_then(|()| root::is_image_of(&record, &found.stored))
             .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
         let judged = judge(checked, call, &decision);
-        if judged.is_ok() {
+        if matches!(judged, Ok(Outcome::Allowed)) {
             filled.started();
         }
         return judged;
@@ -209,6 +209,7 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
         directory: config.directory.clone(),
         since: filled.since()?,
         is_first: filled.is_first(),
+        verified: filled.verified(),
     };
     let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
         Swap::Done(record) => record,
@@ -222,7 +223,7 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
     let same = Seen::of(target, &config.mounts).and_then(|after| before.same_as(&after));
     let judged = judge(same, call, &decision);
-    if judged.is_ok() {
+    if matches!(judged, Ok(Outcome::Allowed)) && record.kind == Kind::Sealed {
         filled.started();
     }
     match judged {

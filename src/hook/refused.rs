@@ -61,14 +61,18 @@ pub(super) fn note(path: &Path, case: Case, container: &str, began: Option<i128>
     let file = openat(CWD, path, FOLLOW, Mode::empty())?;
     let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
     let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
-    // What this host is to blame for, or no longer denies, says nothing of the image.
-    let of_image = |class| matches!(class, Class::NotSealed | Class::Rejected | Class::Inconclusive);
-    let denied = case == Case::F06Denied.id();
-    let anew = began.is_some() && !denied && Case::ALL.iter().any(|c| c.id() == case && of_image(c.class()));
+    let anew = began.is_some() && Case::ALL.iter().any(|c| c.id() == case && is_of_image(*c));
     let note = Note { path, inode, born, case, container, began, anew };
     let dir = DIR.make()?;
     sweep(&dir);
     dir.write(&name_of(&note), &serde_json::to_vec_pretty(&note)?)
+}
+
+/// Whether a case says that something is wrong with an image. Others are about this host, or about what else the container
+/// was given.
+fn is_of_image(case: Case) -> bool {
+    let class = matches!(case.class(), Class::NotSealed | Class::Rejected | Class::Inconclusive);
+    class && (case.id().starts_with(['B', 'C', 'D', 'E', 'G', 'H']) || case == Case::O09Tampered)
 }
 
 fn name_of(note: &Note) -> String {
@@ -78,7 +82,10 @@ fn name_of(note: &Note) -> String {
 /// Takes away the notes of what is gone.
 fn sweep(dir: &Notes) {
     for (name, note) in read(dir).unwrap_or_default() {
-        if matches!(std::fs::symlink_metadata(&note.path), Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
+        // Where the store is not mounted nothing is gone.
+        let there = Path::new(&note.path).parent().and_then(Path::parent).is_some_and(Path::is_dir);
+        let found = std::fs::symlink_metadata(&note.path);
+        if there && matches!(found, Err(e) if e.kind() == std::io::ErrorKind::NotFound) {
             let _ = dir.remove(&name);
         }
     }

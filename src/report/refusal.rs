@@ -261,7 +261,7 @@ cases! {
     O10Notes = "O10", Policy, "the notes of what was filled for refused containers cannot be used", "/var/lib/layerseal/filled must belong to root and hold only what layerseal wrote";
     O11ImageMount = "O11", NotSealed, "an unverified image is mounted in the container", "let layerseal mount it, as podman's mount_program; or name the path in cover, in [default] or in the image's rule; or add a rule for the mounted image";
     O12Checkpoint = "O12", NotSealed, "the container is restored from a checkpoint, which no seal covers", "start it from its image; a rule with checkpoint = \"allow\" permits it";
-    O13Refused = "O13", Rejected, "the container was refused before, and what podman made of its image then may be in it", "remove it (`podman rm`) and make it anew";
+    O13Refused = "O13", Rejected, "the container was refused before, and what podman made of its image then may be in it", "remove it (`podman rm`) and make it anew from the image";
 }
 
 /// One refusal: the case, and what was being looked at.

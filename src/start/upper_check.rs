@@ -32,6 +32,8 @@ pub struct Written {
     /// The container was never started on a verified image: what is older was written by podman as well, by `podman cp`
     /// or for a start that came to nothing.
     pub is_first: bool,
+    /// When it was started on one last, in nanoseconds since 1970, where that is known.
+    pub verified: Option<i128>,
 }
 
 /// An upper directory beside the image that it is to lie over.
@@ -55,6 +57,8 @@ enum Whose {
     /// Of a container that never ran: what `podman cp` brought may be anything, and what it went through must be the
     /// image's.
     Copied,
+    /// Of a container that ran verified, and younger than that: its own, or brought by `podman cp` since.
+    Since,
     /// The container's own.
     Containers,
 }
@@ -94,17 +98,26 @@ impl Beside<'_> {
                 }
                 (Whose::Podmans, FileType::RegularFile) => self.is_extended(&path, &shown, &stat)?,
                 (Whose::Podmans, _) => false,
-                (Whose::Copied, FileType::Directory) => match self.sealed(&path)? {
-                    Some(sealed) => self.is_as(&path, &stat, &sealed)?,
-                    None => true,
-                },
-                (Whose::Copied, FileType::RegularFile) => {
-                    // Content of another file than the one that is here, which only the layers can have.
+                (whose, FileType::Directory) => {
+                    let native = is_copied_up(files::open_dir_at(self.upper, &path)?)?;
+                    match self.sealed(&path)? {
+                        Some(sealed) if whose == Whose::Copied || native => self.is_as(&path, &stat, &sealed)?,
+                        Some(_) => true,
+                        // Of a directory that the layers had, and the image has not.
+                        None => !native,
+                    }
+                }
+                (whose, FileType::RegularFile) => {
                     let own = files::open_file_at(self.upper, &path)?;
-                    self.sealed(&path)?.is_none()
-                        && !attributes(own)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."))
+                    // A file of several names gets no origin.
+                    let users = fields(&shown).is_some() && (whose == Whose::Copied || is_copied_up(&own)?);
+                    // Content of another file than the one that is here, which only the layers can have.
+                    let elsewhere = attributes(&own)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
+                    let fine = whose == Whose::Since || (self.sealed(&path)?.is_none() && !elsewhere);
+                    fine && (!users || self.is_extended(&path, &shown, &stat)?)
                 }
                 (Whose::Copied, _) => self.sealed(&path)?.is_none(),
+                (Whose::Since, _) => true,
             };
             if !fine {
                 return Ok(Some(shown));
@@ -126,9 +139,11 @@ impl Beside<'_> {
         let at = i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec);
         // What was made in the future was made before the clock was set back.
         let is_new = (since..=process::now_nanoseconds()).contains(&at);
+        let verified = self.written.and_then(|written| written.verified);
         Ok(match (is_new, self.is_first()) {
             (true, _) => Whose::Podmans,
             (false, true) => Whose::Copied,
+            (false, false) if verified.is_some_and(|verified| at > verified) => Whose::Since,
             (false, false) => Whose::Containers,
         })
     }
@@ -202,6 +217,12 @@ impl Beside<'_> {
             Some((uids, gids)) => (map(uids, uid), map(gids, gid)),
         }
     }
+}
+
+/// Whether podman's own overlay copied it up: that writes which file it was of, as far as the filesystem has handles for
+/// files. The verified overlay has an EROFS image there and writes an empty origin, and what is made anew has none.
+fn is_copied_up(file: impl std::os::fd::AsFd) -> io::Result<bool> {
+    Ok(files::xattrs(file)?.iter().any(|(name, value)| name == b"trusted.overlay.origin" && !value.is_empty()))
 }
 
 fn owner(stat: &Stat) -> (u32, u32) {

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::{Notes, StateDir};
+use crate::sys::process;
 
 /// A path and a time.
 const MAX_NOTE: u64 = 8192;
@@ -21,8 +22,9 @@ const LOOKED_AT: usize = 8;
 /// A container may be made, and filled by `podman cp`, some time before the first one of a new host is started.
 const DAY: i64 = 86_400;
 
-fn is_before(dir: Option<i64>, notes: Option<i64>) -> bool {
-    dir.zip(notes).is_some_and(|(dir, notes)| dir.saturating_add(DAY) < notes)
+/// Notes that were made in the future were made when the clock was wrong, and say nothing.
+fn is_before(dir: Option<i64>, notes: Option<i64>, now: i64) -> bool {
+    dir.zip(notes).is_some_and(|(dir, notes)| dir.saturating_add(DAY) < notes && notes <= now)
 }
 
 /// A set of directories.
@@ -48,9 +50,20 @@ impl NotedDirectories {
     /// # Errors
     /// The kernel's.
     pub fn holds(&self, dir: &OwnedFd) -> io::Result<bool> {
-        let Some((name, born)) = self.named(dir)? else { return Ok(false) };
+        self.noted(dir).map(|noted| noted.is_some())
+    }
+
+    /// When this very directory was noted last, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn noted(&self, dir: &OwnedFd) -> io::Result<Option<i128>> {
+        let Some((name, born)) = self.named(dir)? else { return Ok(None) };
         let note = self.notes.read(&name, MAX_NOTE)?;
-        Ok(note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())))
+        match note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())) {
+            true => self.notes.written(&name),
+            false => Ok(None),
+        }
     }
 
     /// Whether the directory is older by a day than these notes, which say nothing of what was before them. A time that
@@ -63,7 +76,7 @@ impl NotedDirectories {
             let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
             Ok::<_, io::Error>((stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime.tv_sec))
         };
-        Ok(is_before(born(dir.as_fd())?, born(self.notes.as_fd())?))
+        Ok(is_before(born(dir.as_fd())?, born(self.notes.as_fd())?, process::now()))
     }
 
     /// Notes the directory, which is at `path`, and takes away some of the notes of directories that are gone.
@@ -109,7 +122,11 @@ impl NotedDirectories {
         let path = Path::new(OsStr::from_bytes(&note[at + 1..]));
         match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME) {
             Ok(stat) => self.numbers(&stat).is_none_or(|(other, born)| other != name || born.as_bytes() != &note[..at]),
-            Err(e) => matches!(e, Errno::NOENT | Errno::NOTDIR),
+            // Where the store is not mounted nothing is gone.
+            Err(e) => {
+                let there = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
+                matches!(e, Errno::NOENT | Errno::NOTDIR) && there
+            }
         }
     }
 }
@@ -122,13 +139,14 @@ mod tests {
     fn what_was_there_a_day_before_the_notes_is_older_than_these() {
         for (dir, notes, before) in [
             (Some(0), Some(86_401), true),
+            (Some(0), Some(1_000_001), false),
             (Some(0), Some(86_400), false),
             (Some(10), Some(5), false),
             (Some(i64::MAX), Some(0), false),
             (None, Some(1 << 40), false),
             (Some(0), None, false),
         ] {
-            assert_eq!(is_before(dir, notes), before, "{dir:?} {notes:?}");
+            assert_eq!(is_before(dir, notes, 1_000_000), before, "{dir:?} {notes:?}");
         }
     }
 }

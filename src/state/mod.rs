@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, unlinkat};
+use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::sys::{files, new_files};
@@ -160,6 +160,18 @@ impl Notes {
         };
         only_root(&file)?;
         files::read_all(&file, max).map(Some)
+    }
+
+    /// When a note was written last, in nanoseconds since 1970; `None` where there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn written(&self, name: &str) -> std::io::Result<Option<i128>> {
+        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Writes a note, whole or not at all.

@@ -208,8 +208,8 @@ fn ours(host: &Host, configuration: &Configuration) -> Result<(Said, Option<Stri
     let output = command.envs(configuration.variables.iter().copied()).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
     let store = &report["store"];
-    if let Some(error) = store.get("error") {
-        return Err(text(error));
+    if !store["error"].is_null() {
+        return Err(store["error"].to_string());
     }
     let said = Said {
         graph_root: text(&store["graphroot"]),

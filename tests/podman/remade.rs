@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::guard::text;
 use crate::image::{APP, FRESH};
-use crate::podman::{Podman, Program};
+use crate::podman::{Podman, Program, default_policy};
 use crate::ready;
 use crate::refusals::in_diff;
 
@@ -79,6 +79,68 @@ fn o09_what_was_copied_up_before_the_first_start_is_the_images() {
             assert_eq!(podman.ok(&["start", "-a", "e"]), "set\n");
         }
         podman.ok(&["rm", "e"]);
+    }
+}
+
+/// The same between two starts of a container, and through directories that the image has not.
+#[test]
+fn o09_what_was_copied_up_between_two_starts_is_the_images() {
+    if !ready("copied between two starts") {
+        return;
+    }
+    for (program, stage) in WAYS {
+        let podman = Podman::new(program);
+        podman.host.write("/var/tmp/settings", "set\n");
+        let change = "chmod 700 /etc; mkdir -p /opt/own; chown 5 /opt; true";
+        let create = |name: &str| podman.ok(&["create", "--name", name, APP, "sh", "-c", change]);
+        // A container that ran has what it made of its directories, and what was brought since.
+        create("c");
+        for place in ["c:/etc/one", "c:/usr/bin/two", "c:/opt/own/three"] {
+            podman.ok(&["start", "-a", "c"]);
+            podman.ok(&["cp", "/var/tmp/settings", place]);
+        }
+        podman.ok(&["start", "-a", "c"]);
+        // What podman copied up for that meanwhile is the image's.
+        create("d");
+        podman.ok(&["start", "-a", "d"]);
+        let bin = in_diff(&podman, "usr/bin");
+        let mode = open(&bin);
+        podman.ok(&["cp", "/var/tmp/settings", "d:/usr/bin/settings"]);
+        close(&bin, mode);
+        podman.not_made_anew("d", stage, &["O09"]);
+        podman.ok(&["rm", "d"]);
+        // A directory that only the unverified layer has.
+        create("e");
+        let planted = in_diff(&podman, "etc").with_file_name("planted");
+        std::fs::create_dir(&planted).unwrap();
+        open(&planted);
+        podman.ok(&["cp", "/var/tmp/settings", "e:/planted/settings"]);
+        std::fs::remove_dir(&planted).unwrap();
+        podman.not_made_anew("e", stage, &["O09"]);
+        podman.ok(&["rm", "e"]);
+        // Users that podman copied up for a start that came to nothing.
+        podman.ok(&["create", "--name", "f", "--user", "nobody-there", APP, "true"]);
+        podman.ok(&["create", "--name", "g", APP, "true"]);
+        let passwd = in_diff(&podman, "etc/passwd");
+        let users = std::fs::read(&passwd).unwrap();
+        std::fs::write(&passwd, [&users[..], b"evil::0:0::/:/bin/sh\n"].concat()).unwrap();
+        podman.ok(&["cp", "/var/tmp/settings", "g:/etc/settings"]);
+        let merged = podman.ok(&["mount", "g"]);
+        podman.host.sh(&format!("chmod 666 {}/etc/passwd", merged.trim()));
+        podman.ok(&["umount", "g"]);
+        std::fs::write(&passwd, &users).unwrap();
+        podman.not_made_anew("g", stage, &["O09"]);
+        podman.ok(&["rm", "g"]);
+        // What audit let pass is not verified.
+        podman.policy(&default_policy().replace("enforce", "audit"));
+        podman.ok(&["create", "--name", "h", APP, "true"]);
+        let etc = in_diff(&podman, "etc");
+        let mode = open(&etc);
+        podman.ok(&["cp", "/var/tmp/settings", "h:/etc/settings"]);
+        podman.ok(&["start", "-a", "h"]);
+        close(&etc, mode);
+        podman.policy(&default_policy());
+        podman.not_made_anew("h", stage, &["O09"]);
     }
 }
 
