@@ -42,6 +42,16 @@ impl Podman {
     }
 }
 
+impl Podman {
+    /// Its mount goes when podman has cleaned up behind it, a moment later.
+    fn cleaned_up(&self, name: &str) {
+        support::eventually("cleaning up", || {
+            self.run(&["container", "cleanup", name]);
+            self.container_mounts().is_empty()
+        });
+    }
+}
+
 const LOOK: [&str; 4] = ["stat", "-c", "%a %u", "/etc"];
 
 /// `podman cp` copies directories up, before anybody has verified what they are copies of.
@@ -103,6 +113,7 @@ fn o09_what_was_copied_up_between_two_starts_is_the_images() {
         // What podman copied up for that meanwhile is the image's.
         create("d");
         podman.ok(&["start", "-a", "d"]);
+        podman.cleaned_up("d");
         let bin = in_diff(&podman, "usr/bin");
         let mode = open(&bin);
         podman.ok(&["cp", "/var/tmp/settings", "d:/usr/bin/settings"]);
@@ -138,6 +149,7 @@ fn o09_what_was_copied_up_between_two_starts_is_the_images() {
         let mode = open(&etc);
         podman.ok(&["cp", "/var/tmp/settings", "h:/etc/settings"]);
         podman.ok(&["start", "-a", "h"]);
+        podman.cleaned_up("h");
         close(&etc, mode);
         podman.policy(&default_policy());
         podman.not_made_anew("h", stage, &["O09"]);
