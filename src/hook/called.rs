@@ -12,7 +12,7 @@ use crate::sys::process;
 const DIR: StateDir = StateDir::Hooks;
 const MAX_NOTE: u64 = 64 << 10;
 /// How CRI-O calls itself in `io.container.manager`.
-const CRI_O: &str = "cri-o";
+pub(super) const CRI_O: &str = "cri-o";
 /// What all others are taken for.
 const PODMAN: &str = "podman";
 

@@ -18,7 +18,7 @@ use super::refused::{DIR, FOLLOW, Note, born, note, notes};
 use super::seen::may_be_filled;
 use crate::invoke::{Config, Mount};
 use crate::report::{Case, Refusal, Result};
-use crate::state::{NotedDirectories, StateDir};
+use crate::start::Ran;
 use crate::sys::files::{self, Within};
 use crate::sys::mounts::{self, MountInfo};
 
@@ -34,8 +34,8 @@ pub(super) struct Filled {
     /// The container's upper directory; by it, or by the bundle where it cannot be told, the container is remembered.
     upper: Option<PathBuf>,
     bundle: Option<PathBuf>,
-    /// The note of it by a start that was refused, once it was looked for.
-    before: OnceCell<Option<(String, Note)>>,
+    /// What is remembered of those that were refused, once it was read.
+    notes: OnceCell<Vec<(String, Note)>>,
     /// What is older was not made for this start.
     since: i128,
     /// The mounts that there were.
@@ -89,7 +89,7 @@ impl Filled {
         let upper = beside(option("upperdir="), "diff");
         let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
         let (places, written) = (places.collect(), written.collect());
-        Self { places, written, upper, bundle, before: OnceCell::new(), since, all }
+        Self { places, written, upper, bundle, notes: OnceCell::new(), since, all }
     }
 
     /// When podman began to write into the upper directory what nobody has compared with the image: for this start, or
@@ -98,33 +98,14 @@ impl Filled {
     /// # Errors
     /// [`Case::O10Notes`].
     pub(super) fn since(&self) -> Result<i128> {
-        let began = self.refused_before()?.as_ref().and_then(|(_, note)| note.began);
+        let began = self.refused_before()?.and_then(|(_, note)| note.began);
         Ok(began.unwrap_or(self.since).min(self.since))
     }
 
-    /// Whether the container was never started on a verified image, as far as this host remembers: then all that is in
-    /// its upper directory may be of layers that nobody has verified. One that was there before this host began to
-    /// remember has most likely run, and is no worse than it was then.
-    pub(super) fn is_first(&self) -> bool {
-        let predates = || NotedDirectories::of(StateDir::Started)?.predate(&self.opened()?);
-        self.verified().is_none() && !predates().unwrap_or(false)
-    }
-
-    /// When it was started on a verified image last, in nanoseconds since 1970.
-    pub(super) fn verified(&self) -> Option<i128> {
-        let noted = self.opened().and_then(|upper| NotedDirectories::of(StateDir::Started)?.noted(&upper));
-        noted.unwrap_or_else(|e| {
-            log::debug!("{}: {e}", StateDir::Started);
-            None
-        })
-    }
-
-    /// Remembers that it was.
+    /// Remembers that the container was started on a verified image.
     pub(super) fn started(&self) {
-        let Some(path) = &self.upper else { return };
-        let noted = self.opened().and_then(|upper| NotedDirectories::of(StateDir::Started)?.insert(&upper, path));
-        if let Err(e) = noted {
-            log::warn!("{}: {e}", StateDir::Started);
+        if let (Some(path), Ok(upper)) = (&self.upper, self.opened()) {
+            Ran::remember(&upper, path);
         }
     }
 
@@ -141,16 +122,24 @@ impl Filled {
         }
     }
 
+    /// All notes, read once.
+    fn notes(&self) -> Result<&[(String, Note)]> {
+        if let Some(read) = self.notes.get() {
+            return Ok(read);
+        }
+        let read = notes()?;
+        Ok(self.notes.get_or_init(|| read))
+    }
+
     /// The note of the container, by a start that was refused.
-    fn refused_before(&self) -> Result<&Option<(String, Note)>> {
-        if let Some(found) = self.before.get() {
-            return Ok(found);
+    fn refused_before(&self) -> Result<Option<&(String, Note)>> {
+        let mut of_containers = self.notes()?.iter().filter(|(_, note)| note.began.is_some()).peekable();
+        if of_containers.peek().is_none() {
+            return Ok(None);
         }
         let bundle = self.bundle.as_ref().and_then(|path| openat(CWD, path, FOLLOW, Mode::empty()).ok());
         let own: Vec<OwnedFd> = self.opened().ok().into_iter().chain(bundle).collect();
-        let same = |note: &Note| note.began.is_some() && own.iter().any(|own| note.is_of(own));
-        let found = notes()?.into_iter().find(|(_, note)| same(note));
-        Ok(self.before.get_or_init(|| found))
+        Ok(of_containers.find(|(_, note)| own.iter().any(|own| note.is_of(own))))
     }
 
     /// A container that was refused at its first start is not started later: podman made its record, with command,
@@ -160,7 +149,7 @@ impl Filled {
     /// [`Case::O13Refused`].
     pub(super) fn check_refused(&self) -> Result<()> {
         match self.refused_before()? {
-            Some((_, note)) if note.anew && self.verified().is_none() => {
+            Some((_, note)) if note.anew && !self.opened().is_ok_and(|own| matches!(Ran::of(&own), Ran::At(_))) => {
                 Err(Refusal::new(Case::O13Refused, note.container.as_str(), format!("for {}", note.case)))
             }
             _ => Ok(()),
@@ -170,7 +159,7 @@ impl Filled {
     /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
     pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
         // Of one that stays refused the first reason counts, whatever it is refused for meanwhile.
-        let stays = self.refused_before().is_ok_and(|before| before.as_ref().is_some_and(|(_, note)| note.anew));
+        let stays = self.refused_before().is_ok_and(|before| before.is_some_and(|(_, note)| note.anew));
         if !stays {
             let began = self.since().unwrap_or(self.since);
             let noted = |path: &PathBuf| note(path, refusal.case(), container, Some(began));
@@ -223,8 +212,7 @@ impl Filled {
     /// [`Case::O10Filled`] for a mount of something that was filled for a container that was refused, for a part of
     /// it, and for what holds it.
     pub(super) fn check(&self, mounts: &[Mount]) -> Result<()> {
-        let mut notes = notes()?;
-        notes.retain(|(_, note)| note.began.is_none());
+        let notes: Vec<&(String, Note)> = self.notes()?.iter().filter(|(_, note)| note.began.is_none()).collect();
         if notes.is_empty() {
             return Ok(());
         }
@@ -236,12 +224,13 @@ impl Filled {
             let same = born(&file) == Some((noted.1.inode, noted.1.born));
             same.then(|| Some((noted, Spot::of(&file, &all)?))).flatten()
         };
-        let live: Vec<(&(String, Note), Spot)> = notes.iter().filter_map(still).collect();
+        let live: Vec<(&(String, Note), Spot)> = notes.iter().copied().filter_map(still).collect();
         let sources = mounts.iter().flat_map(|m| m.sources.iter().cloned());
         for path in sources.chain(self.written.iter().cloned()) {
             let Ok(file) = openat(CWD, &path, FOLLOW, Mode::empty()) else { continue };
             let (it, at) = (born(&file), Spot::of(&file, &all));
-            let found = notes.iter().find(|(_, note)| it == Some((note.inode, note.born))).or_else(|| {
+            let same = |(_, note): &&(String, Note)| it == Some((note.inode, note.born));
+            let found = notes.iter().copied().find(same).or_else(|| {
                 let at = at.as_ref()?;
                 live.iter().find(|(_, spot)| at.touches(spot)).map(|(noted, _)| *noted)
             });

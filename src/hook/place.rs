@@ -1,9 +1,7 @@
 //! In which Kubernetes namespace a container is, where more than the store's records is at hand: its configuration.
 
+use super::called::CRI_O;
 use crate::identify::{Place, Stored};
-
-/// The annotation `io.container.manager` of containers of CRI-O.
-const CRI_O: &str = "cri-o";
 
 /// By the store's record, which only CRI-O writes. What the configuration says besides comes from the kubelet, but whoever
 /// makes a pod can put other annotations over it: where it contradicts the record nobody can tell, and then every place's rules

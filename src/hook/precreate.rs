@@ -204,13 +204,7 @@ fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
     let before = Seen::of(target, &config.mounts)?;
-    let written = Written {
-        user: config.user,
-        directory: config.directory.clone(),
-        since: filled.since()?,
-        is_first: filled.is_first(),
-        verified: filled.verified(),
-    };
+    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since()? };
     let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
         Swap::Done(record) => record,
         Swap::Stays(None) => return Ok(Outcome::Off),

@@ -60,9 +60,9 @@ pub(super) fn born(file: &OwnedFd) -> Option<(u64, i128)> {
 pub(super) fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> std::io::Result<()> {
     let file = openat(CWD, path, FOLLOW, Mode::empty())?;
     let (inode, born) = born(&file).ok_or_else(|| std::io::Error::other("its inode cannot be told"))?;
-    let (path, case, container) = (path.display().to_string(), case.id().to_owned(), container.to_owned());
-    let anew = began.is_some() && Case::ALL.iter().any(|c| c.id() == case && is_of_image(*c));
-    let note = Note { path, inode, born, case, container, began, anew };
+    let (path, container) = (path.display().to_string(), container.to_owned());
+    let anew = began.is_some() && is_of_image(case);
+    let note = Note { path, inode, born, case: case.id().to_owned(), container, began, anew };
     let dir = DIR.make()?;
     sweep(&dir);
     dir.write(&name_of(&note), &serde_json::to_vec_pretty(&note)?)

@@ -15,6 +15,7 @@ mod image;
 mod kernel_probe;
 mod layers;
 mod prepared;
+mod ran;
 mod registry_backoff;
 mod swap;
 mod upper_check;
@@ -45,6 +46,7 @@ pub use fetch::{fetch_seals, repositories};
 pub use image::Swap;
 pub use kernel_probe::probe_kernel;
 pub use prepared::Prepared;
+pub use ran::Ran;
 pub use swap::{asked_of_mounted, swap};
 pub use upper_check::Written;
 

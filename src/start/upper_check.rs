@@ -2,14 +2,17 @@
 //! from layers that nobody has verified: so a directory must be as the image has it, and users and groups must begin
 //! with the image's.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, statat, statx};
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fstat, readlinkat, statx};
+use rustix::io::Errno;
 
+use super::Ran;
 use crate::invoke::IdMapping;
 use crate::sys::{files, process};
 
@@ -29,11 +32,6 @@ pub struct Written {
     pub directory: PathBuf,
     /// What is older is not of this start; in nanoseconds since 1970.
     pub since: i128,
-    /// The container was never started on a verified image: what is older was written by podman as well, by `podman cp`
-    /// or for a start that came to nothing.
-    pub is_first: bool,
-    /// When it was started on one last, in nanoseconds since 1970, where that is known.
-    pub verified: Option<i128>,
 }
 
 /// An upper directory beside the image that it is to lie over.
@@ -45,8 +43,8 @@ pub(super) struct Beside<'a> {
     pub(super) maps: Option<(&'a IdMapping, &'a IdMapping)>,
     /// What podman may have written; nothing where it has not been at it.
     pub(super) written: Option<&'a Written>,
-    /// Only what is as new as this counts.
-    pub(super) since: Option<i128>,
+    /// What is older than this start, and what the container did before; `None` where everything counts.
+    pub(super) age: Option<(i128, Ran)>,
 }
 
 /// Whose an entry of the upper directory is.
@@ -63,145 +61,174 @@ enum Whose {
     Containers,
 }
 
-impl Beside<'_> {
-    fn is_first(&self) -> bool {
-        self.written.is_none_or(|written| written.is_first)
+/// An entry of the upper directory.
+struct Entry<'a> {
+    /// The directory that it is in.
+    dir: &'a OwnedFd,
+    /// The same of the image.
+    beside: &'a Sealed,
+    name: &'a OsStr,
+    /// Its path in the container.
+    path: &'a Path,
+    stat: Statx,
+}
+
+/// What the image has in an entry's place.
+enum Sealed {
+    Directory(OwnedFd),
+    /// A file or a link, or it is beneath one.
+    Other,
+    Nothing,
+}
+
+impl Entry<'_> {
+    fn sealed(&self) -> io::Result<Sealed> {
+        let Sealed::Directory(dir) = self.beside else {
+            return Ok(if matches!(self.beside, Sealed::Other) { Sealed::Other } else { Sealed::Nothing });
+        };
+        match files::open_dir_at(dir, self.name) {
+            Ok(sealed) => Ok(Sealed::Directory(sealed)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Sealed::Nothing),
+            Err(e) => match Errno::from_io_error(&e) {
+                Some(Errno::NOTDIR | Errno::LOOP) => Ok(Sealed::Other),
+                _ => Err(e),
+            },
+        }
     }
 
+    /// Mode and owner.
+    fn metadata(&self) -> (u32, u32, u32) {
+        (self.stat.stx_mode.into(), self.stat.stx_uid, self.stat.stx_gid)
+    }
+
+    fn file(&self) -> io::Result<File> {
+        files::open_file_at(self.dir, self.name)
+    }
+
+    /// When it was made, in nanoseconds since 1970; changed last, where the filesystem keeps no more.
+    fn born(&self) -> i128 {
+        let has = self.stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        let at = if has { self.stat.stx_btime } else { self.stat.stx_ctime };
+        i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)
+    }
+}
+
+impl Beside<'_> {
     /// The first entry that is not as it would be if podman had copied it from `image`, or that it does not make.
     pub(super) fn odd(&self) -> io::Result<Option<PathBuf>> {
-        if self.is_first() {
-            // For reading: a path alone has no attributes.
-            let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
+        // For reading: a path alone has no attributes.
+        let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
+        if self.age.is_none_or(|(_, ran)| ran == Ran::Never) {
             let (root, sealed) = (fstat(&own)?, fstat(&image)?);
             let mode = ROOT_MODES.contains(&(root.st_mode & 0o7777));
-            let owner = [owner(&sealed), self.mapped((0, 0))].contains(&owner(&root));
-            if !mode || !owner || attributes(&own)? != attributes(&image)? {
+            let owners = [(sealed.st_uid, sealed.st_gid), self.mapped((0, 0))];
+            if !mode || !owners.contains(&(root.st_uid, root.st_gid)) || attributes(&own)? != attributes(&image)? {
                 return Ok(Some("/".into()));
             }
         }
-        self.directory(Path::new("."))
+        self.directory(&own, &Sealed::Directory(image), Path::new("/"))
     }
 
-    fn directory(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        for name in files::names(files::open_dir_at(self.upper, path)?)? {
+    fn directory(&self, dir: &OwnedFd, beside: &Sealed, path: &Path) -> io::Result<Option<PathBuf>> {
+        for name in files::names(dir)? {
             let path = path.join(&name);
-            let shown = Path::new("/").join(path.strip_prefix(".").unwrap_or(&path));
-            let stat = statat(self.upper, &path, AtFlags::SYMLINK_NOFOLLOW)?;
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            let fine = match (self.whose(&path)?, kind) {
-                (Whose::Containers, _) => true,
-                (Whose::Podmans, FileType::Directory) => self.is_copied(&path, &shown, &stat)?,
-                (Whose::Podmans, FileType::Symlink) => {
-                    shown == Path::new("/etc/mtab")
-                        && rustix::fs::readlinkat(self.upper, &path, Vec::new())?.as_bytes() == b"/proc/mounts"
+            let stat = statx(dir, &name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+            let kind = FileType::from_raw_mode(stat.stx_mode.into());
+            let entry = Entry { dir, beside, name: &name, path: &path, stat };
+            let whose = self.whose(&entry);
+            if kind == FileType::Directory {
+                let (own, sealed) = (files::open_dir_at(dir, &name)?, entry.sealed()?);
+                if !self.is_fine_directory(whose, &entry, &own, &sealed)? {
+                    return Ok(Some(path));
                 }
-                (Whose::Podmans, FileType::RegularFile) => self.is_extended(&path, &shown, &stat)?,
-                (Whose::Podmans, _) => false,
-                (whose, FileType::Directory) => {
-                    let native = is_copied_up(files::open_dir_at(self.upper, &path)?)?;
-                    match self.sealed(&path)? {
-                        Some(sealed) if whose == Whose::Copied || native => self.is_as(&path, &stat, &sealed)?,
-                        Some(_) => true,
-                        // Of a directory that the layers had, and the image has not.
-                        None => !native,
-                    }
+                if let odd @ Some(_) = self.directory(&own, &sealed, &path)? {
+                    return Ok(odd);
                 }
-                (whose, FileType::RegularFile) => {
-                    let own = files::open_file_at(self.upper, &path)?;
-                    // A file of several names gets no origin.
-                    let users = fields(&shown).is_some() && (whose == Whose::Copied || is_copied_up(&own)?);
-                    // Content of another file than the one that is here, which only the layers can have.
-                    let elsewhere = attributes(&own)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
-                    let fine = whose == Whose::Since || (self.sealed(&path)?.is_none() && !elsewhere);
-                    fine && (!users || self.is_extended(&path, &shown, &stat)?)
-                }
-                (Whose::Copied, _) => self.sealed(&path)?.is_none(),
-                (Whose::Since, _) => true,
-            };
-            if !fine {
-                return Ok(Some(shown));
-            }
-            if kind == FileType::Directory
-                && let odd @ Some(_) = self.directory(&path)?
-            {
-                return Ok(odd);
+            } else if !self.is_fine_file(whose, &entry, kind)? {
+                return Ok(Some(path));
             }
         }
         Ok(None)
     }
 
-    fn whose(&self, path: &Path) -> io::Result<Whose> {
-        let Some(since) = self.since else { return Ok(Whose::Podmans) };
-        let found = statx(self.upper, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME | StatxFlags::CTIME)?;
-        let has = found.stx_mask & StatxFlags::BTIME.bits() != 0;
-        let at = if has { found.stx_btime } else { found.stx_ctime };
-        let at = i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec);
+    fn whose(&self, entry: &Entry<'_>) -> Whose {
+        let Some((since, ran)) = self.age else { return Whose::Podmans };
+        let born = entry.born();
         // What was made in the future was made before the clock was set back.
-        let is_new = (since..=process::now_nanoseconds()).contains(&at);
-        let verified = self.written.and_then(|written| written.verified);
-        Ok(match (is_new, self.is_first()) {
-            (true, _) => Whose::Podmans,
-            (false, true) => Whose::Copied,
-            (false, false) if verified.is_some_and(|verified| at > verified) => Whose::Since,
-            (false, false) => Whose::Containers,
-        })
-    }
-
-    /// The directory that the image has there.
-    fn sealed(&self, path: &Path) -> io::Result<Option<OwnedFd>> {
-        match files::open_dir_at(self.image, path) {
-            Ok(sealed) => Ok(Some(sealed)),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            // A link, say.
-            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Ok(None),
-            Err(e) => Err(e),
+        if (since..=process::now_nanoseconds()).contains(&born) {
+            return Whose::Podmans;
+        }
+        match ran {
+            Ran::Never => Whose::Copied,
+            Ran::At(at) if born > at => Whose::Since,
+            Ran::At(_) | Ran::Before => Whose::Containers,
         }
     }
 
-    /// Whether a directory is as the image's, with nothing else about it.
-    fn is_as(&self, path: &Path, stat: &Stat, sealed: &OwnedFd) -> io::Result<bool> {
-        let (own, wanted) = (files::open_dir_at(self.upper, path)?, fstat(sealed)?);
-        Ok((stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted)) && attributes(&own)? == attributes(sealed)?)
+    fn is_fine_directory(&self, whose: Whose, entry: &Entry<'_>, own: &OwnedFd, sealed: &Sealed) -> io::Result<bool> {
+        match (whose, sealed) {
+            (Whose::Containers, _) => Ok(true),
+            (Whose::Podmans | Whose::Copied, Sealed::Directory(sealed)) => is_as(entry, own, sealed),
+            (Whose::Podmans, Sealed::Nothing) => self.is_made(entry, own),
+            (Whose::Podmans, Sealed::Other) => Ok(false),
+            (Whose::Since, Sealed::Directory(sealed)) => Ok(!is_copied_up(own)? || is_as(entry, own, sealed)?),
+            // Of a directory that the layers had, and the image has not.
+            (Whose::Copied | Whose::Since, _) => Ok(!is_copied_up(own)?),
+        }
     }
 
-    /// A directory of the image with nothing else about it, or one that podman makes where the image has none.
-    fn is_copied(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
-        match files::open_dir_at(self.image, path) {
-            Ok(sealed) => self.is_as(path, stat, &sealed),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let own = files::open_dir_at(self.upper, path)?;
-                let Some(written) = self.written else { return Ok(false) };
-                let owners = [self.mapped((0, 0)), self.mapped(written.user)];
-                // Or the one for what it writes there (libpod, `mountStorage`).
-                let made = clean(&written.directory).starts_with(shown) || shown == Path::new("/etc");
-                Ok(made
-                    && stat.st_mode & 0o7777 == 0o755
-                    && owners.contains(&owner(stat))
-                    && attributes(&own)?.is_empty())
+    fn is_fine_file(&self, whose: Whose, entry: &Entry<'_>, kind: FileType) -> io::Result<bool> {
+        let of_directory = || Ok::<_, io::Error>(matches!(entry.sealed()?, Sealed::Directory(_)));
+        match (whose, kind, fields(entry.path)) {
+            (Whose::Containers, _, _) => Ok(true),
+            (Whose::Podmans, FileType::RegularFile, Some(fields)) => self.is_extended(entry, fields),
+            (Whose::Podmans, FileType::Symlink, _) => Ok(entry.path == Path::new("/etc/mtab")
+                && readlinkat(entry.dir, entry.name, Vec::new())?.as_bytes() == b"/proc/mounts"),
+            (Whose::Podmans, _, _) => Ok(false),
+            // A file of several names gets no origin: of users nothing is let pass before they are the container's.
+            (Whose::Copied, FileType::RegularFile, Some(fields)) => self.is_extended(entry, fields),
+            (Whose::Copied, FileType::RegularFile, None) => {
+                // Content of another file than the one that is here, which only the layers can have.
+                let elsewhere = attributes(entry.file()?)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
+                Ok(!elsewhere && !of_directory()?)
             }
-            Err(_) => Ok(false),
+            (Whose::Copied, _, _) => Ok(!of_directory()?),
+            (Whose::Since, FileType::RegularFile, Some(fields)) => {
+                Ok(!is_copied_up(entry.file()?)? || self.is_extended(entry, fields)?)
+            }
+            (Whose::Since, _, _) => Ok(true),
         }
+    }
+
+    /// A directory that podman makes where the image has none.
+    fn is_made(&self, entry: &Entry<'_>, own: &OwnedFd) -> io::Result<bool> {
+        let Some(written) = self.written else { return Ok(false) };
+        let (mode, uid, gid) = entry.metadata();
+        let owners = [self.mapped((0, 0)), self.mapped(written.user)];
+        // Or the one for what it writes there (libpod, `mountStorage`).
+        let made = clean(&written.directory).starts_with(entry.path) || entry.path == Path::new("/etc");
+        Ok(made && mode & 0o7777 == 0o755 && owners.contains(&(uid, gid)) && attributes(own)?.is_empty())
     }
 
     /// Users or groups of the image, with a line for the container's own.
-    fn is_extended(&self, path: &Path, shown: &Path, stat: &Stat) -> io::Result<bool> {
-        let (Some(written), Some(fields)) = (self.written, fields(shown)) else { return Ok(false) };
-        let own = files::open_file_at(self.upper, path)?;
-        let sealed = match files::open_file_at(self.image, path) {
-            Ok(sealed) => Some(sealed),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(_) => return Ok(false),
+    fn is_extended(&self, entry: &Entry<'_>, fields: usize) -> io::Result<bool> {
+        let Some(written) = self.written else { return Ok(false) };
+        let own = entry.file()?;
+        let sealed = match entry.beside {
+            Sealed::Other => return Ok(false),
+            Sealed::Nothing => None,
+            Sealed::Directory(dir) => match files::open_file_at(dir, entry.name) {
+                Ok(sealed) => Some(sealed),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(_) => return Ok(false),
+            },
         };
         let as_made = match &sealed {
-            Some(sealed) => {
-                let wanted = fstat(sealed)?;
-                (stat.st_mode, owner(stat)) == (wanted.st_mode, owner(&wanted))
-                    && attributes(&own)? == attributes(sealed)?
-            }
+            Some(sealed) => is_as(entry, &own, sealed)?,
             None => {
-                [0o600, 0o644].contains(&(stat.st_mode & 0o7777))
-                    && owner(stat) == self.mapped((0, 0))
+                let (mode, uid, gid) = entry.metadata();
+                [0o600, 0o644].contains(&(mode & 0o7777))
+                    && (uid, gid) == self.mapped((0, 0))
                     && attributes(&own)?.is_empty()
             }
         };
@@ -221,16 +248,18 @@ impl Beside<'_> {
 
 /// Whether podman's own overlay copied it up: that writes which file it was of, as far as the filesystem has handles for
 /// files. The verified overlay has an EROFS image there and writes an empty origin, and what is made anew has none.
-fn is_copied_up(file: impl std::os::fd::AsFd) -> io::Result<bool> {
+fn is_copied_up(file: impl AsFd) -> io::Result<bool> {
     Ok(files::xattrs(file)?.iter().any(|(name, value)| name == b"trusted.overlay.origin" && !value.is_empty()))
 }
 
-fn owner(stat: &Stat) -> (u32, u32) {
-    (stat.st_uid, stat.st_gid)
+/// Whether it is as the image's, with nothing else about it.
+fn is_as(entry: &Entry<'_>, own: impl AsFd, sealed: impl AsFd) -> io::Result<bool> {
+    let wanted = fstat(&sealed)?;
+    Ok(entry.metadata() == (wanted.st_mode, wanted.st_uid, wanted.st_gid) && attributes(own)? == attributes(sealed)?)
 }
 
 /// Without what overlayfs keeps for itself and changes nothing, and what the host's security module gives.
-fn attributes(file: impl std::os::fd::AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn attributes(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     const OWN: [&[u8]; 4] =
         [b"trusted.overlay.impure", b"trusted.overlay.origin", b"trusted.overlay.uuid", b"security.selinux"];
     Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| !OWN.contains(&name.as_slice())).collect())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::Ran;
 use super::upper_check::{Beside, Written};
 use crate::mount::{self, How, Place, Upper as Writable};
 use crate::policy::{Decision, Mode, Upper};
@@ -54,7 +55,8 @@ pub(super) fn check(
     }
     let Some(seen) = strange else {
         let Some(written) = written else { return Ok(None) };
-        let odd = odd(place, upper, image, Some(written), Some(written.since))?;
+        let age = Some((written.since, Ran::of(&upper.upper)));
+        let odd = odd(place, upper, image, Some(written), age)?;
         let refusal =
             |path: PathBuf| Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it");
         return odd.map(refusal).map_or(Ok(None), audited);
@@ -75,7 +77,7 @@ fn odd(
     upper: &Writable,
     image: Option<&PreparedImage>,
     written: Option<&Written>,
-    since: Option<i128>,
+    age: Option<(i128, Ran)>,
 ) -> Result<Option<PathBuf>> {
     let io = |e: std::io::Error| Refusal::io(upper.path.display().to_string(), e);
     let Some(image) = image else {
@@ -87,6 +89,6 @@ fn odd(
     let (how, plain) = (&place.how, How::default());
     let view = mount::view(image, if mapped { how } else { &plain })?;
     let maps = mapped.then_some((&how.uids, &how.gids));
-    let beside = Beside { upper: &upper.upper, image: &view, maps, written, since };
+    let beside = Beside { upper: &upper.upper, image: &view, maps, written, age };
     beside.odd().map_err(io)
 }

@@ -79,13 +79,13 @@ impl NotedDirectories {
         Ok(is_before(born(dir.as_fd())?, born(self.notes.as_fd())?, process::now()))
     }
 
-    /// Notes the directory, which is at `path`, and takes away some of the notes of directories that are gone.
+    /// Notes the directory, which is at `path`. With a new note some of those of directories that are gone are taken away.
     ///
     /// # Errors
     /// The kernel's.
     pub fn insert(&self, dir: &OwnedFd, path: &Path) -> io::Result<()> {
         let Some((name, born)) = self.named(dir)? else { return Ok(()) };
-        let others = self.notes.names()?;
+        let others = if self.notes.has(&name) { Vec::new() } else { self.notes.names()? };
         // From its own place on, which is another each time.
         let at = others.partition_point(|other| *other < name);
         for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {

@@ -98,11 +98,14 @@ impl StateDir {
         let (base, name) = self.parts();
         let base = make_base(base)?;
         let dir = files::make_dir_at(&base, name)?;
-        if fstat(&dir)?.st_uid != 0 {
+        let stat = fstat(&dir)?;
+        if stat.st_uid != 0 {
             return Err(others());
         }
         // A directory that somebody made before with another mode.
-        fchmod(&dir, Mode::RWXU)?;
+        if stat.st_mode & 0o7777 != 0o700 {
+            fchmod(&dir, Mode::RWXU)?;
+        }
         Ok(Notes(dir))
     }
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The demo's part with fs-verity. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/.
 # Works in /data, which is on a filesystem with fs-verity. Ends with a table; exits 1 if anything
 # went otherwise than it must.

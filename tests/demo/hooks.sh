@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The demo's part with OCI hooks, for a guest that is thrown away: podman mounts its containers itself, and no
 # mount program is configured. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/, and
 # installed/, which `make install-hooks DESTDIR=installed` left. Ends with a table; exits 1 if anything went

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The demo's part with podman, for a guest that is thrown away: it writes /etc/containers and
 # /etc/layerseal. Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/. Ends with a
 # table; exits 1 if anything went otherwise than it must.

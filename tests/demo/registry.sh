@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The demo's part with a registry, after podman.sh, for a guest that is thrown away. A host that has nothing
 # but a policy and the publisher's certificate pulls and starts an image: its seal comes from the registry.
 # Needs, in the current directory: table.sh, layerseal, image/ (sealed), keys/, and what podman.sh left in its store.

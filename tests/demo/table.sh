@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the parts of the demo share; they source it.
 set -u
 table=''
