@@ -5,8 +5,11 @@
 # make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
+# make bench-quick  a part of it in ten minutes, with ratios beside those of the page
 # make image    the image that puts layerseal on nodes of Kubernetes (IMAGE)
 # make install  binary, man pages, completions, systemd units, OCI hooks (DESTDIR, PREFIX); uninstall
+# make deb      a package for Debian, in target/package; make rpm: for Fedora and others
+# make packages-test  both, installed, upgraded, removed and purged in roots of Debian 12, 13 and forky
 
 SHELL = /bin/sh
 PREFIX ?= /usr
@@ -15,7 +18,7 @@ CARGO ?= cargo
 BINARY ?= target/release/layerseal
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench docs image install install-hooks uninstall packages clean
+.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench bench-quick docs image install install-hooks uninstall packages clean deb rpm packages-test
 
 all: release
 
@@ -68,6 +71,9 @@ same-tree: packages
 bench: packages
 	@sh benches/run.sh
 
+bench-quick: packages
+	@sh benches/run.sh quick
+
 docs:
 	$(CARGO) xtask docs
 
@@ -93,6 +99,7 @@ install: release
 	install -D -m 0644 contrib/completions/layerseal.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal
 	install -D -m 0644 contrib/completions/layerseal.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish
 	install -D -m 0644 contrib/completions/_layerseal $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
+	install -D -m 0644 contrib/tmpfiles.d/layerseal.conf $(DESTDIR)/usr/lib/tmpfiles.d/layerseal.conf
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/layerseal
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
@@ -125,13 +132,44 @@ install-hooks:
 uninstall:
 	rm -f $(DESTDIR)/etc/containers/containers.conf.d/50-layerseal.conf $(DESTDIR)/etc/crio/crio.conf.d/50-layerseal.conf
 	rm -rf $(DESTDIR)$(PREFIX)/share/layerseal $(DESTDIR)$(PREFIX)/share/doc/layerseal
-	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal-runtime $(DESTDIR)/usr/lib/layerseal/runtime.toml
+	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal-runtime $(DESTDIR)/usr/lib/layerseal/runtime.toml \
+	    $(DESTDIR)/usr/lib/tmpfiles.d/layerseal.conf
 	rm -f $(DESTDIR)$(PREFIX)/bin/layerseal $(DESTDIR)$(PREFIX)/share/man/man1/layerseal*.1 \
 	    $(DESTDIR)$(PREFIX)/share/man/man5/layerseal-*.5 $(DESTDIR)$(PREFIX)/share/man/man7/layerseal-*.7 \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/layerseal \
 	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/layerseal.fish $(DESTDIR)$(ZSH_COMPLETIONS)/_layerseal
 	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.path $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-prepare.service \
-	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal-gc.service \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/layerseal.service
+
+# What makes packages, in these versions; without optimisation it is built in half the time.
+PACKAGING = target/tools/packaging
+$(PACKAGING)/bin/cargo-deb:
+	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked --quiet --root $(PACKAGING) --version =3.8.0 cargo-deb
+$(PACKAGING)/bin/cargo-generate-rpm:
+	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked --quiet --root $(PACKAGING) --version =0.21.1 cargo-generate-rpm
+
+# liblzma without optimisation takes a minute; the system's program has it.
+DEB_OPTIONS ?= --compress-system
+
+# What is installed, for both; Cargo.toml says what of it goes where.
+.PHONY: package-root
+package-root: release
+	rm -rf target/package/root
+	@$(MAKE) --no-print-directory -o release install DESTDIR=target/package/root PREFIX=/usr \
+	    ZSH_COMPLETIONS=/usr/share/zsh/completions BINARY=$(BINARY) >/dev/null
+
+deb: package-root $(PACKAGING)/bin/cargo-deb
+	PATH="$(CURDIR)/$(PACKAGING)/bin:$$PATH" $(CARGO) deb --quiet --no-build --no-strip --locked $(DEB_OPTIONS) --output target/package/
+
+rpm: package-root $(PACKAGING)/bin/cargo-generate-rpm
+	PATH="$(CURDIR)/$(PACKAGING)/bin:$$PATH" $(CARGO) generate-rpm $(RPM_OPTIONS) --output target/package/
+	@ls target/package/*.rpm
+
+packages-test: release
+	@sh tests/vm/packages.sh vm
+	@sh tests/vm/packages.sh rpm
+	@sh tests/packages/run.sh bookworm trixie forky
 
 clean:
 	$(CARGO) clean

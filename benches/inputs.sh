@@ -4,7 +4,7 @@
 # the directories in the lowest layer and the files dealt out to all; and small.count and big.count with
 # inodes and megabytes. What is there stays.
 #
-# usage: inputs.sh OUTDIR
+# usage: inputs.sh OUTDIR [small]
 set -eu
 umask 022
 export LC_ALL=C
@@ -84,7 +84,8 @@ make() {
     for number in 1 2 3 4 5; do rm -rf "${tmp:?}/$number"; done
 }
 
-[ $# -eq 1 ] || { echo "usage: inputs.sh OUTDIR" >&2; exit 2; }
+case $#,${2:-small} in 1,* | 2,small) ;; *) echo "usage: inputs.sh OUTDIR [small]" >&2; exit 2 ;; esac
+only=${2:-}
 mkdir -p "$1/debs"
 out=$(realpath "$1")
 debs=$out/debs
@@ -92,4 +93,4 @@ tmp=$(mktemp -d "$out/make.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
 [ -e "$out/small.count" ] || { echo "bench: making the small image"; make small "$small"; }
-[ -e "$out/big.count" ] || { echo "bench: making the big image"; make big "$big"; }
+[ -n "$only" ] || [ -e "$out/big.count" ] || { echo "bench: making the big image"; make big "$big"; }

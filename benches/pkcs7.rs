@@ -7,7 +7,7 @@ use support::pkcs7::keys::*;
 
 use layerseal::pki::pkcs7::{Certificate, parse, walk};
 
-/// The shortest and the middle of many runs.
+/// Shows the shortest and the middle of many runs.
 fn time(what: &str, mut run: impl FnMut()) {
     let mut times: Vec<Duration> = (0..2000)
         .map(|_| {

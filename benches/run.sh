@@ -3,14 +3,21 @@
 # minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
-# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [vm] [report]
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [vm] [report]
+#        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
+#        of the page. It writes no page.
 # Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- hash pull vault directory growth reading start vm report
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check vm report
 kept=$top/target/bench/results.jsonl
+if [ "$*" = quick ]; then
+    set -- quick
+    kept=$top/target/bench/quick.jsonl
+    export LAYERSEAL_BENCH_IMAGES=small LAYERSEAL_BENCH_RUNS=10 LAYERSEAL_BENCH_CALLS=20 LAYERSEAL_BENCH_AT_ONCE=2
+fi
 work=$top/target/bench/work/$$
 mkdir -p "$work"
 trap 'rm -rf --one-file-system "$top"/target/bench/work' EXIT
@@ -18,7 +25,8 @@ trap 'exit 130' INT TERM
 
 sh tests/vm/packages.sh vm
 sh tests/vm/packages.sh bench
-sh benches/inputs.sh target/bench/inputs
+# shellcheck disable=SC2046  # a word or none
+sh benches/inputs.sh target/bench/inputs $([ "$1" != quick ] || echo small)
 sh benches/tools.sh target/bench/tools
 cargo build -q --release --locked
 benchmark() {
@@ -28,7 +36,10 @@ benchmark() {
 beside=$(benchmark beside)
 start=$(benchmark start)
 
-export LAYERSEAL_BENCH_INPUTS="$top/target/bench/inputs" LAYERSEAL_BENCH_TOOLS="$top/target/bench/tools"
+inputs=$top/target/bench/inputs
+export LAYERSEAL_BENCH_TOOLS="$top/target/bench/tools"
+# Of a short run the first use is left out.
+[ "$1" = quick ] || export LAYERSEAL_BENCH_INPUTS="$inputs"
 export LAYERSEAL_BENCH_DIR="$work" LAYERSEAL_BIN="$top/target/release/layerseal"
 
 # record PLACE TABLE...: what comes after this is put in the place of these tables.
@@ -42,15 +53,16 @@ record() {
     export LAYERSEAL_BENCH_RESULTS="$kept" LAYERSEAL_BENCH_WHERE="$place"
 }
 
-# In a mount namespace of its own, with an /etc/layerseal of its own.
+# In a mount namespace of its own, with an /etc/layerseal of its own; and of which the first process is in it, as on a host.
 start_here() {
     made=''
     [ -d /etc/layerseal ] || { mkdir /etc/layerseal; made=yes; }
-    mkdir -p "$work/etc" /run/layerseal
+    mkdir -p "$work/etc" /run/layerseal /var/lib/layerseal
     # shellcheck disable=SC2016  # expanded inside
-    LAYERSEAL_BENCH_VERITY=off unshare -m --propagation private sh -c '
+    LAYERSEAL_BENCH_VERITY=off unshare -m --pid --fork --mount-proc --propagation private sh -c '
         mount --bind "$1/etc" /etc/layerseal
         mount -t tmpfs -o mode=755 none /run/layerseal
+        mount -t tmpfs -o mode=755 none /var/lib/layerseal
         [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
         "$2"' sh "$work" "$start"
     [ -z "$made" ] || rmdir /etc/layerseal
@@ -110,7 +122,20 @@ for part; do
         growth) record host growth; "$beside" growth ;;
         reading) record host reading; "$beside" reading ;;
         start) record host starts 'first use'; start_here ;;
+        check)
+            record host check
+            export LAYERSEAL_BENCH_CHECK=200
+            start_here
+            unset LAYERSEAL_BENCH_CHECK
+            ;;
         vm) vm ;;
+        quick)
+            record host starts sign mount pull
+            start_here
+            export LAYERSEAL_BENCH_INPUTS="$inputs"
+            "$beside" vault pull
+            "$beside" compare "$kept" docs/benchmarks.md
+            ;;
         report) machine; mkdir -p docs; "$beside" report "$kept" docs ;;
         *) echo "bench: nothing measures $part" >&2; exit 2 ;;
     esac

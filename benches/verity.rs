@@ -50,7 +50,7 @@ fn cached(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::repeat_n(&data[..PIECE], SIZE / PIECE)
 }
 
-/// fs-verity digests of one long file, and of many small ones.
+/// Makes the parts that compute fs-verity digests of one long file, and of many small ones.
 fn digests(algorithm: Algorithm, data: &[u8]) -> Vec<Part<'_>> {
     fn long<'a>(name: String, run: impl Fn() -> VerityDigest + 'a) -> Part<'a> {
         (name, SIZE, Box::new(move || _ = black_box(run())))
@@ -70,7 +70,7 @@ fn digests(algorithm: Algorithm, data: &[u8]) -> Vec<Part<'_>> {
     parts
 }
 
-/// What others make of each block.
+/// Makes the parts in which others hash each block.
 fn plain(data: &[u8]) -> Vec<Part<'_>> {
     fn each<'a, D>(name: &str, data: &'a [u8], hash: impl Fn(&[u8]) -> D + 'a) -> Part<'a> {
         let run = move || cached(data).flat_map(|p| p.chunks(BLOCK)).for_each(|block| _ = black_box(hash(block)));
@@ -84,7 +84,7 @@ fn plain(data: &[u8]) -> Vec<Part<'_>> {
     ]
 }
 
-/// What OpenSSL says of itself, of long messages.
+/// Records what OpenSSL says about its own speed on long messages.
 fn openssl_speed(hash: &str) {
     let speed = Command::new("openssl").args(["speed", "-seconds", "1", "-bytes", "16384", hash]).output();
     let said = speed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the seeds of one target, or of all: make-seeds.sh [artifact_json|binding|pkcs7_der|store_json|tar_import]...
+# Makes the seeds of one target, or of all: make-seeds.sh [artifact_json|binding|pkcs7_der|serve_call|store_json|tar_import]...
 #
 # Needs openssl, GNU tar, gzip, zstd, setcap and, for seals, the binary ($LAYERSEAL, target/debug/layerseal).
 # Run it as root: some tars hold devices. Keys are thrown away and new each time, so new seeds differ
@@ -135,6 +135,27 @@ binding() {
     # Outside of the canonical form.
     sed 's/sequence: 7/sequence: 07/' sha256/binding >"$seeds/leading-zero"
     sed 's/fsverity-sha256-12/fsverity-sha256-16/' sha256/binding >"$seeds/large-blocks"
+}
+
+# --- serve_call: calls to the service for users, and answers.
+
+serve_call() {
+    digest=sha256:$(printf a | sha256sum | cut -c1-64)
+    printf '{"version":1,"names":["registry.example.com/acme/app:1"],"documents":[300,400,500],"seals":["%s"],%s}' "$digest" \
+        '"descriptors":["erofs","objects","layer","upper","work","namespace"],"volatile":true,"nosuid":false,"noexec":false' >"$seeds/writable"
+    printf '{"version":1,"names":["a@%s"],"documents":[2,2],"seals":[],"descriptors":["erofs","objects","above"]}' "$digest" >"$seeds/above"
+    printf '{"version":1,"names":[],"documents":[2,2],"seals":[],"descriptors":[]}' >"$seeds/question"
+    printf '{"version":1,"names":["a"],"documents":[2,18446744073709551615],"seals":[],"descriptors":["erofs","objects"]}' >"$seeds/overflow"
+    printf '{"version":1,"asks":"verdict","names":["a"],"documents":[2,2],"seals":[],"descriptors":[]}' >"$seeds/verdict"
+    printf '{"version":1,"asks":"mounts","names":[],"documents":[],"seals":[],"descriptors":[]}' >"$seeds/mounts"
+    printf '"mounted"' >"$seeds/mounted"
+    vouched=$(printf '{"image":"%s","identities":["a/b"],"seal":null,"signer":"CN=a","certificate":null,"anchor":null,%s}' \
+        "$digest" '"mode":"enforce","rule":"[default]"')
+    printf '{"verified":%s}' "$vouched" >"$seeds/verified"
+    printf '{"mounts":[{"user":1000,"device":[0,50],"source":"composefs:00","vouched":%s,"verity":true,"since":1}]}' \
+        "$vouched" >"$seeds/records"
+    printf '{"refused":{"case":"R03","what":"not a directory that the caller may hand to the service","subject":"upper",%s}}' \
+        '"detail":"user 0 owns it","mode":"enforce"' >"$seeds/refused"
 }
 
 # --- artifact_json: a real seal, and others' dialects about the same image with its real digests.
@@ -274,7 +295,7 @@ tar_import() {
     pack "$seeds/sparse-pax" pax --sparse
 }
 
-[ $# -gt 0 ] || set -- artifact_json binding pkcs7_der store_json tar_import
+[ $# -gt 0 ] || set -- artifact_json binding pkcs7_der serve_call store_json tar_import
 for target; do
     seeds=$here/seeds/$target
     empty "$seeds"

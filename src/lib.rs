@@ -1,8 +1,8 @@
 //! layerseal makes a container start only from a filesystem that somebody you trust has sealed, and
 //! keeps the kernel checking every byte while it runs.
 //!
-//! **The library is no stable API.** It is for the binary and the tests: anything in it may change with any version. What is
-//! stable is in `docs/releasing.md`.
+//! **The library is not a stable API.** It is for the binary and the tests: anything in it may change with any version.
+//! What is stable is in `docs/releasing.md`.
 //!
 //! Data goes one way; a module imports those before it, and never one behind it (`docs/architecture.md`):
 //!
@@ -19,14 +19,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`sha_lanes`] | SHA-2 of many blocks at once; `unsafe` for the processor's instructions |
-//! | [`report`] | refusals: one enum, with exit codes and remedies |
+//! | [`error`] | refusals: one enum, with exit codes and remedies |
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
 //! | [`sys`] | the kernel; `unsafe` for its calls |
 //! | [`state`] | what this host keeps in `/run` and `/var/lib` |
 //! | [`oci`] | references, manifests, layouts, budgets |
 //! | [`pki`] | PKCS#7 and certificates |
-//! | [`invoke`] | what a container runtime asked for |
-//! | [`identify`] | which image of containers-storage that is (claims) |
+//! | [`protocol`] | what a container runtime asked for |
+//! | [`container_store`] | which image of containers-storage that is (claims) |
 //! | [`image`] | layers → trees → EROFS images |
 //! | [`policy`] | what this host asks of images |
 //! | [`seal`] | the formats of seals, read and written |
@@ -35,6 +35,7 @@
 //! | [`vault`] | what this host holds |
 //! | [`mod@prepare`] | files in the vault, with fs-verity, measured |
 //! | [`mod@mount`] | the mount |
+//! | [`mod@serve`] | the service that mounts for users |
 //! | [`start`] | a runtime's call, from its first word to the mount |
 //! | [`hook`] | OCI hooks: a container's root, before it is started |
 //! | [`ops`] | what the verbs do: requests in, results out |
@@ -42,20 +43,21 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+pub mod container_store;
 pub mod digest;
+pub mod error;
 pub mod fetch;
 pub mod hook;
-pub mod identify;
 pub mod image;
-pub mod invoke;
 pub mod mount;
 pub mod oci;
 pub mod ops;
 pub mod pki;
 pub mod policy;
 pub mod prepare;
-pub mod report;
+pub mod protocol;
 pub mod seal;
+pub mod serve;
 pub mod sha_lanes;
 pub mod start;
 pub mod state;

@@ -87,7 +87,7 @@ fn words_for_the_journal_are_roots_alone() {
 #[test]
 fn exit_codes_are_documented_from_the_enum() {
     let help = common::Bench::new().run(&["--help"]).ok().stdout;
-    for class in layerseal::report::Class::ALL {
+    for class in layerseal::error::Class::ALL {
         assert!(help.replace("\n", " ").contains(&format!("{} {}", class.exit_code(), class.describe())), "{class:?}");
     }
 }
@@ -105,7 +105,7 @@ fn what_is_installed_is_found_and_goes_again() {
 }
 
 fn install_and_go(prefix: &str) {
-    use layerseal::hook::{Caller, Found, Stage, installed};
+    use layerseal::hook::{Caller, Installation, Stage, installed};
     let dir = tempfile::tempdir().unwrap();
     let make = |target: &str| {
         let output = std::process::Command::new("make")
@@ -124,7 +124,7 @@ fn install_and_go(prefix: &str) {
         (Caller::CriO, Stage::CreateRuntime),
     ] {
         let found = installed(dir.path(), caller, stage);
-        assert!(matches!(found, Found::Ready(_)), "{caller:?} {stage:?}: {found:?}");
+        assert!(matches!(found, Installation::Ready(_)), "{caller:?} {stage:?}: {found:?}");
     }
     for file in [
         "bin/layerseal",

@@ -7,9 +7,9 @@ use support::common;
 
 use common::{Bench, large_vectors, vectors};
 use layerseal::digest::{Algorithm, verity_digest};
-use layerseal::image::{Contents, Keep, ReadOnly, Writer};
+use layerseal::error::{Case, Result};
+use layerseal::image::{Contents, ContentsRequest, Keep, ReadOnly, Writer};
 use layerseal::oci::{Budget, Image, Layout, Platform};
-use layerseal::report::{Case, Result};
 
 /// Images that have no merged tree, and why.
 const REFUSED: [(&str, Case); 3] =
@@ -20,7 +20,13 @@ fn contents(dir: &Path, image: &str, algorithm: Algorithm) -> Result<Contents> {
     let layout = Layout::open(&dir.join("oci").join(image))?;
     let digest = layout.resolve(Some("latest"), &budget)?;
     let image = Image::read(layout.store(), &digest, &Platform::host(), &budget)?;
-    Contents::read(&image, (algorithm, Keep::Entries), &ReadOnly { store: layout.store(), algorithm }, &budget, &|_| ())
+    Contents::read(
+        &image,
+        ContentsRequest { algorithm, keep: Keep::Entries },
+        &ReadOnly { store: layout.store(), algorithm },
+        &budget,
+        &|_| (),
+    )
 }
 
 fn algorithm(name: &str) -> Algorithm {
@@ -50,7 +56,7 @@ fn h02_merged_digests_in_all_versions() {
             let layers = c.entries()?.iter().map(Vec::as_slice);
             let bytes = Writer::merged_version(c.images.algorithm, layers, version[1..].parse().unwrap())?;
             if version == "v1" {
-                assert_eq!(&bytes, &c.images.merged.as_ref().unwrap().0);
+                assert!(*bytes == *c.images.merged.as_ref().unwrap().0);
             }
             Ok(verity_digest(c.images.algorithm, &bytes).to_hex())
         });

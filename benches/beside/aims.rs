@@ -16,6 +16,16 @@ const VM_KERNEL: Line = ["vm", "first use", "small-5", "FS_IOC_ENABLE_VERITY alo
 const CALL: Line = ["host", "starts", "mount_program call, warm", "layerseal (9 signatures)"];
 const FUSE_CALL: Line = ["host", "starts", "mount_program call, warm", "fuse-overlayfs"];
 
+const CHECK: Line = ["host", "check", "check --all, 200 images", "layerseal, warm"];
+
+const RUN: &str = "podman run --rm";
+const AT_ONCE: &str = "50 × podman run at once";
+
+/// Makes a line of the table of starts.
+const fn start(case: &'static str, way: &'static str) -> Line {
+    ["host", "starts", case, way]
+}
+
 /// What is asked of a number, in its unit.
 #[derive(Clone, Copy)]
 enum Aim {
@@ -28,7 +38,7 @@ enum Aim {
 /// A row: the work, the aim, its unit, what was measured, and others' numbers in the same unit.
 type Row = (&'static str, Aim, &'static str, Option<f64>, Vec<(&'static str, Option<f64>)>);
 
-/// The table of all aims, of the lines of the file of results.
+/// Writes the table of all aims, from the lines of the file of results.
 pub fn table(lines: &[Value]) -> String {
     let mut out = String::from("| work | aim | measured | beside it | |\n|---|---|--:|---|---|\n");
     for (work, aim, unit, found, others) in rows(&|line, key| get(lines, line, key)) {
@@ -121,6 +131,7 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
                 ("cfsctl", wall(directory("cfsctl compute-id"))),
             ],
         ),
+        ("`check --all`, for each of 200 images", AtMost(5.0), "ms", ms(wall(CHECK)).map(|all| all / 200.0), vec![]),
         (
             "fs-verity hashing, sha256",
             AtLeast(3.0),
@@ -134,6 +145,43 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
             "GB/s",
             hashing("fsverity-sha512-12, 1 MiB pieces"),
             vec![("openssl speed", hashing("openssl speed sha512, 16 KiB messages"))],
+        ),
+        (
+            "`podman run` with layerseal as the runtime, of native overlay",
+            AtMost(1.04),
+            "",
+            of(wall(start(RUN, "runtime")), wall(start(RUN, "native"))),
+            vec![],
+        ),
+        (
+            "with the hooks, of two hooks that do nothing",
+            AtMost(1.02),
+            "",
+            of(wall(start(RUN, "hooks")), wall(start(RUN, "idle hooks"))),
+            vec![],
+        ),
+        (
+            "50 at once with the hooks, of native overlay",
+            AtMost(1.1),
+            "",
+            of(wall(start(AT_ONCE, "hooks")), wall(start(AT_ONCE, "native"))),
+            vec![],
+        ),
+        (
+            "the same, processor",
+            AtMost(1.2),
+            "",
+            of(cpu(start(AT_ONCE, "hooks")), cpu(start(AT_ONCE, "native"))),
+            vec![],
+        ),
+        (
+            "both hooks, warm",
+            AtMost(7.0),
+            "ms",
+            ms(wall(start("hooks, warm", "precreate"))
+                .zip(wall(start("hooks, warm", "createRuntime")))
+                .map(|(a, b)| a + b)),
+            vec![],
         ),
         (
             "warm mount_program call, 9 signatures",

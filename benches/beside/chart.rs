@@ -19,11 +19,11 @@ const LEFT: usize = 270;
 const WIDTH: usize = 820;
 const BAR: usize = 16;
 
-/// The picture; shorter bars are better unless the title says otherwise.
+/// Draws the picture; shorter bars are better unless the title says otherwise.
 pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
     let values = || groups.iter().flat_map(|g| &g.bars).map(|b| b.value);
     let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN_POSITIVE, f64::max));
-    // Else one bar would be seen, and no other.
+    // Otherwise one bar would be seen, and no other.
     let logarithmic = least > 0.0 && most / least > 1000.0;
     let share =
         |value: f64| if logarithmic { (2.0 * value / least).ln() / (2.0 * most / least).ln() } else { value / most };

@@ -83,7 +83,7 @@ pub fn all(place: &Place) {
     std::fs::remove_dir_all(grown).unwrap();
 }
 
-/// In a process of its own: a child's `ru_maxrss` begins with that of the process it was forked from.
+/// Makes an image in a separate process: a child's `ru_maxrss` begins with that of the process it was forked from.
 fn make(dir: &Path, layers: usize, files: usize, bytes: usize) {
     let numbers = [layers, files, bytes].map(|n| n.to_string());
     done(Command::new("python3").args(["-c", include_str!("../growth.py")]).arg(dir).args(numbers));

@@ -1,10 +1,12 @@
 //! layerseal beside the tools that do the same or a part of it, on the same images, in turn. `make bench` runs
 //! it by benches/run.sh, which makes the images and gets the tools.
 //!
-//! usage: beside OF... measures; beside report RESULTS DIR writes the document and its pictures
+//! usage: beside OF... measures; beside report RESULTS DIR writes the document and its pictures; beside compare RESULTS
+//! PAGE prints ratios and those of the page
 
 mod aims;
 mod chart;
+mod compare;
 mod growth;
 mod numbers;
 mod reading;
@@ -20,6 +22,11 @@ fn main() {
         && word == "report"
     {
         return report::write(results.as_ref(), dir.as_ref());
+    }
+    if let [word, results, page] = args.as_slice()
+        && word == "compare"
+    {
+        return compare::print(results.as_ref(), page.as_ref());
     }
     // `cargo bench` alone and `cargo test` come by as well.
     let Some(place) = tools::Place::from_environment() else { return };

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::measure::median;
 
-/// The median of one column of a line.
+/// Returns the median of one column of a line.
 pub fn middle(line: &Value, key: &str) -> Option<f64> {
     let values: Vec<f64> = line[key].as_array()?.iter().filter_map(Value::as_f64).collect();
     Some(median(&values))
 }
 
-/// Three digits that count.
+/// Shows a number with three significant digits.
 pub fn number(value: f64) -> String {
     match value {
         v if v >= 100.0 => format!("{v:.0}"),

@@ -69,7 +69,7 @@ fn one(place: &Place, dir: &Path, way: &str, layers: usize) -> [f64; 5] {
 fn mount(place: &Place, dir: &Path, way: &str, layers: usize, target: &Path) {
     // Relative, as mount(2) takes one page of options.
     let lower: Vec<String> = (0..layers).rev().map(|n| n.to_string()).collect();
-    // A single lower layer is no overlay.
+    // A single lower layer is not an overlay.
     std::fs::create_dir_all(dir.join("empty")).unwrap();
     let options = format!("lowerdir=empty:{}", lower.join(":"));
     let mut command = match way {
@@ -93,7 +93,7 @@ fn mount(place: &Place, dir: &Path, way: &str, layers: usize, target: &Path) {
     done(command.current_dir(dir).stdout(Stdio::null()));
 }
 
-/// Every path, and whether it is a regular file.
+/// Lists every path, and whether it is a regular file.
 fn find(top: &Path) -> Vec<(PathBuf, bool)> {
     let (mut found, mut todo) = (Vec::new(), vec![top.to_owned()]);
     while let Some(dir) = todo.pop() {

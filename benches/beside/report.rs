@@ -44,12 +44,12 @@ fn text<'a>(line: &'a Value, key: &str) -> &'a str {
     line[key].as_str().unwrap_or_default()
 }
 
-/// What the bars show: seconds on the clock, or the value of another unit.
+/// Returns what the bars show: seconds on the clock, or the value of another unit.
 fn main_value(line: &Value) -> f64 {
     middle(line, "wall").or_else(|| line["value"].as_f64()).unwrap_or(0.0)
 }
 
-/// A table: of the times with processor, memory and ratio where they were measured.
+/// Writes a table: of the times with processor, memory and ratio where they were measured.
 fn rows(found: &[&Value]) -> String {
     if found[0]["unit"].is_string() {
         let mut out = format!("| | | {} |\n|---|---|--:|\n", text(found[0], "unit"));

@@ -32,7 +32,7 @@ impl Place {
         self.dir.join(name)
     }
 
-    /// Whether the images of this name are to be measured: LAYERSEAL_BENCH_IMAGES leaves some out.
+    /// Returns whether the images of this name are to be measured: LAYERSEAL_BENCH_IMAGES leaves some out.
     pub fn wants(&self, name: &str) -> bool {
         std::env::var("LAYERSEAL_BENCH_IMAGES").map_or(true, |list| list.split(',').any(|word| name.starts_with(word)))
     }
@@ -41,7 +41,7 @@ impl Place {
         format!("oci:{}", self.inputs.join(name).display())
     }
 
-    /// The blobs of an image's layers, lowest first.
+    /// Lists the blobs of an image's layers, lowest first.
     pub fn layers(&self, name: &str) -> Vec<PathBuf> {
         let blobs = self.inputs.join(name).join("blobs/sha256");
         let read =
@@ -52,7 +52,7 @@ impl Place {
         manifest["layers"].as_array().unwrap().iter().map(|layer| blob(&layer["digest"])).collect()
     }
 
-    /// layerseal on a vault in `dir`.
+    /// Makes a command of layerseal on a vault in `dir`.
     pub fn layerseal(&self, dir: &Path) -> Command {
         let mut command = Command::new(std::env::var_os("LAYERSEAL_BIN").unwrap());
         // What it says goes to the terminal only when it is a refusal.
@@ -60,7 +60,7 @@ impl Place {
         command
     }
 
-    /// cfsctl on a repository in `dir`.
+    /// Makes a command of cfsctl on a repository in `dir`.
     pub fn cfsctl(&self, dir: &Path) -> Command {
         let mut command = Command::new(self.tools.join("cfsctl"));
         command.arg("--repo").arg(dir.join("cfs")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -76,7 +76,7 @@ impl Place {
         done(&mut init);
     }
 
-    /// A program of the composefs package, with the C library that it was built for.
+    /// Makes a command of a program of the composefs package, with the C library that it was built for.
     pub fn composefs(&self, program: &str) -> Command {
         let root = self.tools.join("composefs");
         let library = root.join("usr/lib/x86_64-linux-gnu");
@@ -86,7 +86,7 @@ impl Place {
         command
     }
 
-    /// A key and a certificate, `key` and `crt`.
+    /// Makes a key and a certificate, `key` and `crt`.
     pub fn key(&self) {
         if self.path("key").exists() {
             return;

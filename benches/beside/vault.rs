@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use super::measure::{done, flush, forget, in_turn, remember, remove, usage};
 use super::tools::{Place, unmount};
 
-/// From an OCI layout to what can be mounted, on the disk. The floor: unpacking the same tars, which neither
-/// hashes nor waits for the disk.
+/// Measures the way from an OCI layout to what can be mounted, on the disk. The floor: unpacking the same tars, which
+/// neither hashes nor waits for the disk.
 pub fn pull(place: &Place) {
     for name in ["small-1", "small-5", "big-1", "big-5", "big-5-gzip"].into_iter().filter(|name| place.wants(name)) {
         let dir = place.path("pull");
@@ -53,7 +53,7 @@ pub fn pull(place: &Place) {
     }
 }
 
-/// Signing what is in the vault, then verifying and mounting it.
+/// Measures signing what is in the vault, then verifying and mounting it.
 pub fn sign_and_mount(place: &Place) {
     for name in ["small-5", "big-5"].into_iter().filter(|name| place.wants(name)) {
         let dir = place.path("vault");
@@ -109,7 +109,7 @@ pub fn sign_and_mount(place: &Place) {
     }
 }
 
-/// The EROFS image that is mounted of the only image in a vault.
+/// Finds the EROFS image that is mounted of the only image in a vault.
 pub fn merged(vault: &std::path::Path) -> PathBuf {
     let image = std::fs::read_dir(vault.join("images")).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(image.join("digests.fsverity-sha256-12")).unwrap();
@@ -117,7 +117,7 @@ pub fn merged(vault: &std::path::Path) -> PathBuf {
     vault.join("objects").join(&digest[..2]).join(&digest[2..])
 }
 
-/// From a directory to the digest of its EROFS image. layerseal and cfsctl compute the same one.
+/// Measures the way from a directory to the digest of its EROFS image. layerseal and cfsctl compute the same one.
 pub fn directory(place: &Place) {
     for name in ["small-1", "big-1"].into_iter().filter(|name| place.wants(name)) {
         let tree = place.path("tree");

@@ -19,14 +19,14 @@ const ROUNDS: usize = 3;
 pub fn first_use(place: &Place, input: &Path, name: &str) {
     let image = place.path("first");
     done(Command::new("cp").arg("-a").arg(input).arg(&image));
-    place.sign(&image);
-    let [ours, theirs] = ["layerseal", "native"].map(|name| place.store(name));
+    place.sign(&image, IMAGE);
+    let [ours, theirs] = [super::MOUNT_PROGRAM, super::NATIVE].map(|way| place.store(way));
     for store in [&ours, &theirs] {
         done(&mut store.podman(&["rmi", "-a", "-f"]));
         store.load(&image);
     }
     let call = ours.call();
-    let [ours, theirs] = [ours.name, theirs.name].map(|name| Fresh::new(&place.path(name)));
+    let [ours, theirs] = [ours, theirs].map(|store| Fresh::new(&place.root(store.way)));
     let mut parts: Vec<Part<'_>> = Vec::new();
     if place.verity {
         parts.push(("FS_IOC_ENABLE_VERITY alone, 2 threads", Box::new(|_| kernel(ours.again()))));
@@ -45,7 +45,7 @@ pub fn first_use(place: &Place, input: &Path, name: &str) {
         }),
     ));
     parts.push(("layerseal, second mount", Box::new(|_| mounted(&call))));
-    // The names alone, of the files and of the store's own.
+    // Only the names, of the files and of the store's own.
     let floor = |round: usize| {
         let mut names = Command::new("cp");
         usage(names.arg("-al").arg(ours.kept.join("overlay")).arg(place.path(&format!("names.{round}"))))
@@ -54,23 +54,23 @@ pub fn first_use(place: &Place, input: &Path, name: &str) {
     in_turn("first use", name, ROUNDS, parts);
 }
 
-/// A store that nobody has used yet, as often as it is asked for: fs-verity is enabled once for every file.
+/// A store that was not used yet, as often as it is asked for: fs-verity is enabled once for every file.
 struct Fresh {
     root: PathBuf,
     kept: PathBuf,
-    /// Removing what was used would cost whoever writes next.
+    /// The number of used ones: removing them would slow down whoever writes next.
     spent: AtomicUsize,
 }
 
 impl Fresh {
-    /// Of the graph root of the store in `dir`, as it is now.
+    /// Copies the graph root of the store in `dir`, as it is now.
     fn new(dir: &Path) -> Self {
         let (root, kept) = (dir.join("g"), dir.join("kept"));
         done(Command::new("cp").arg("-a").arg(&root).arg(&kept));
         Self { root, kept, spent: AtomicUsize::new(0) }
     }
 
-    /// The graph root, at its place, with files as podman has just unpacked them: on the disk, and in memory.
+    /// Puts the graph root in its place, with files as podman has just unpacked them: on the disk, and in memory.
     fn again(&self) -> &Path {
         let number = self.spent.fetch_add(1, Ordering::Relaxed);
         std::fs::rename(&self.root, self.root.with_extension(format!("spent{number}"))).unwrap();
@@ -86,7 +86,7 @@ fn mounted(call: &Call) -> Usage {
     usage
 }
 
-/// cfsctl's import, into a repository beside the files.
+/// Measures cfsctl's import, into a repository beside the files.
 fn imported(cfsctl: &Path, root: &Path, verity: bool) -> Usage {
     let cfsctl = |args: &[&str]| {
         let mut command = Command::new(cfsctl);

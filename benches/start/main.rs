@@ -3,6 +3,7 @@
 //! kernel's own time for its files. `make bench` runs it by benches/run.sh, which makes the place for it: it
 //! writes /etc/layerseal.
 
+mod check;
 mod first_use;
 
 use std::path::{Path, PathBuf};
@@ -15,8 +16,53 @@ use tempfile::TempDir;
 
 const IMAGE: &str = "registry.example.com/acme/app";
 
-/// Ways to mount containers: `hooks` is native with both hooks, `both` is layerseal with both hooks.
-const STORES: [&str; 5] = ["native", "hooks", "fuse-overlayfs", "layerseal", "both"];
+/// A way to run containers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Way {
+    name: &'static str,
+    program: Program,
+    hooks: Hooks,
+    /// layerseal as the runtime, before crun.
+    runtime: bool,
+}
+
+/// What mounts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// containers-storage by itself.
+    Native,
+    Layerseal,
+    FuseOverlayfs,
+}
+
+/// What podman calls beside the runtime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hooks {
+    None,
+    /// `cat` for both stages: what podman and crun need for calling any.
+    Idle,
+    Ours,
+}
+
+impl Way {
+    const fn new(name: &'static str, program: Program, hooks: Hooks) -> Self {
+        Self { name, program, hooks, runtime: false }
+    }
+
+    fn is_ours(self) -> bool {
+        self.program == Program::Layerseal || self.hooks == Hooks::Ours || self.runtime
+    }
+}
+
+const NATIVE: Way = Way::new("native", Program::Native, Hooks::None);
+const RUNTIME: Way = Way { name: "runtime", program: Program::Native, hooks: Hooks::None, runtime: true };
+const IDLE: Way = Way::new("idle hooks", Program::Native, Hooks::Idle);
+const HOOKS: Way = Way::new("hooks", Program::Native, Hooks::Ours);
+const FUSE_OVERLAYFS: Way = Way::new("fuse-overlayfs", Program::FuseOverlayfs, Hooks::None);
+const MOUNT_PROGRAM: Way = Way::new("mount program", Program::Layerseal, Hooks::None);
+const BOTH: Way = Way::new("mount program and hooks", Program::Layerseal, Hooks::Ours);
+
+const WAYS: [Way; 7] = [NATIVE, RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, MOUNT_PROGRAM, BOTH];
 
 fn main() {
     // `cargo bench` alone and `cargo test` come by as well.
@@ -26,9 +72,14 @@ fn main() {
     let run = tempfile::Builder::new().prefix("bench-").tempdir_in("/run").unwrap();
     let place = Place { dir, run, verity: std::env::var_os("LAYERSEAL_BENCH_VERITY").is_none_or(|v| v != "off") };
     place.configure();
+    if let Ok(images) = std::env::var("LAYERSEAL_BENCH_CHECK") {
+        return check::check(&place, images.parse().unwrap());
+    }
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
+    place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
     place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
+    place.passed_through(number("LAYERSEAL_BENCH_CALLS", 50));
     if let Some(inputs) = std::env::var_os("LAYERSEAL_BENCH_INPUTS") {
         let name = std::env::var("LAYERSEAL_BENCH_FIRST").unwrap_or_else(|_| "big-5".into());
         first_use::first_use(&place, &PathBuf::from(inputs).join(&name), &name);
@@ -47,7 +98,7 @@ struct Place {
 /// One way to mount containers.
 struct Store<'a> {
     place: &'a Place,
-    name: &'static str,
+    way: Way,
 }
 
 impl Place {
@@ -60,33 +111,39 @@ impl Place {
     }
 
     fn configure(&self) {
-        for program in STORES {
-            let line = match program {
-                "native" | "hooks" => String::new(),
-                "layerseal" | "both" => format!("mount_program = \"{}\"\n", Self::layerseal()),
-                other => format!("mount_program = \"/usr/bin/{other}\"\n"),
+        for way in WAYS {
+            let line = match way.program {
+                Program::Native => String::new(),
+                Program::Layerseal => format!("mount_program = \"{}\"\n", Self::layerseal()),
+                Program::FuseOverlayfs => "mount_program = \"/usr/bin/fuse-overlayfs\"\n".to_owned(),
             };
-            let root = self.path(program);
+            let root = self.root(way);
             std::fs::create_dir_all(&root).unwrap();
             let conf = format!(
                 "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}/g\"\nrunroot = \"{}\"\n[storage.options.overlay]\n{line}",
                 root.display(),
-                self.run.path().join(program).display()
+                self.run.path().join(way.name.replace(' ', "-")).display()
             );
             std::fs::write(root.join("storage.conf"), conf).unwrap();
+            std::fs::write(root.join("containers.conf"), self.containers_conf(way)).unwrap();
         }
-        let hooks = self.path("hooks.d");
-        std::fs::create_dir_all(&hooks).unwrap();
-        for (name, text) in [
-            ("precreate", include_str!("../../hooks/podman/layerseal-precreate.json")),
-            ("createRuntime", include_str!("../../hooks/podman/layerseal-createRuntime.json")),
+        let idle = |command: &str, stage: &str| {
+            format!(
+                r#"{{"version":"1.0.0","hook":{{"path":"{command}"}},"when":{{"always":true}},"stages":["{stage}"]}}"#
+            )
+        };
+        let ours = |text: &str| text.replace("/usr/bin/layerseal", &Self::layerseal());
+        for (dir, precreate, create_runtime) in [
+            ("idle.d", idle("/bin/cat", "precreate"), idle("/bin/cat", "createRuntime")),
+            (
+                "hooks.d",
+                ours(include_str!("../../hooks/podman/layerseal-precreate.json")),
+                ours(include_str!("../../hooks/podman/layerseal-createRuntime.json")),
+            ),
         ] {
-            let text = text.replace("/usr/bin/layerseal", &Self::layerseal());
-            std::fs::write(hooks.join(format!("{name}.json")), text).unwrap();
-        }
-        let conf = "[containers]\ncgroups = \"disabled\"\nnetns = \"none\"\npids_limit = 0\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\nruntime = \"crun\"\n";
-        for (name, hooks) in [("containers.conf", self.path("none")), ("hooks.conf", hooks)] {
-            std::fs::write(self.path(name), format!("{conf}hooks_dir = [\"{}\"]\n", hooks.display())).unwrap();
+            std::fs::create_dir_all(self.path(dir)).unwrap();
+            std::fs::write(self.path(dir).join("precreate.json"), precreate).unwrap();
+            std::fs::write(self.path(dir).join("createRuntime.json"), create_runtime).unwrap();
         }
         std::fs::create_dir_all(self.path("none")).unwrap();
         std::fs::write(self.path("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
@@ -112,13 +169,43 @@ impl Place {
         let policy =
             format!("version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"bench\"]\nverity = \"{verity}\"\n");
         std::fs::write("/etc/layerseal/policy.toml", policy).unwrap();
+        std::fs::write("/etc/layerseal/runtime.toml", format!("path = {:?}\n", crun().display())).unwrap();
     }
 
-    fn store(&self, name: &'static str) -> Store<'_> {
-        Store { place: self, name }
+    fn containers_conf(&self, way: Way) -> String {
+        let hooks = self.path(match way.hooks {
+            Hooks::None => "none",
+            Hooks::Idle => "idle.d",
+            Hooks::Ours => "hooks.d",
+        });
+        let runtime = if way.runtime { "layerseal" } else { "crun" };
+        let conf = format!(
+            "[containers]\ncgroups = \"disabled\"\nnetns = \"none\"\npids_limit = 0\nlog_driver = \"k8s-file\"\n\
+             default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\n\
+             events_logger = \"none\"\nruntime = \"{runtime}\"\nhooks_dir = [\"{}\"]\n",
+            hooks.display()
+        );
+        let known = "runtime_supports_json = [\"crun\", \"layerseal\"]\nruntime_supports_nocgroup = [\"crun\", \"layerseal\"]\n";
+        match way.runtime {
+            true => format!("{conf}{known}[engine.runtimes]\nlayerseal = [\"{}\"]\n", Self::before_crun()),
+            false => conf,
+        }
     }
 
-    /// An image of five layers with `files` files of `bytes` bytes in all, sealed: nine signatures.
+    /// Returns the small program that is called in the runtime's place.
+    fn before_crun() -> String {
+        common::binary().with_file_name("layerseal-runtime").display().to_string()
+    }
+
+    fn root(&self, way: Way) -> PathBuf {
+        self.path(&way.name.replace(' ', "-"))
+    }
+
+    fn store(&self, way: Way) -> Store<'_> {
+        Store { place: self, way }
+    }
+
+    /// Makes an image of five layers with `files` files of `bytes` bytes in all, sealed: nine signatures.
     fn image(&self, name: &str, files: usize, bytes: usize) -> PathBuf {
         let path = self.path(name);
         let size = (bytes / files.max(1)).max(100);
@@ -154,12 +241,12 @@ impl Place {
             })
             .collect();
         Layout::new(&path, &layers);
-        self.sign(&path);
+        self.sign(&path, IMAGE);
         path
     }
 
-    fn sign(&self, layout: &Path) {
-        let sign = ["--cert", "crt", "--key", "key", "--identity", IMAGE, "--algorithm", "sha256"];
+    fn sign(&self, layout: &Path, name: &str) {
+        let sign = ["--cert", "crt", "--key", "key", "--identity", name, "--algorithm", "sha256"];
         let mut command = Command::new(Self::layerseal());
         command.arg("sign").arg(format!("oci:{}", layout.display())).args(sign).current_dir(&self.dir);
         done(command.stdout(Stdio::null()));
@@ -167,25 +254,50 @@ impl Place {
 
     fn starts(&self, runs: usize) {
         let image = self.image("small", 200, 2 << 20);
-        let stores = STORES.map(|name| self.store(name));
+        let stores = WAYS.map(|way| self.store(way));
         for store in &stores {
             store.load(&image);
         }
         let run = ["run", "--rm", "--pull", "never", IMAGE, "/bin/true"];
-        // The first of each is not counted: it warms the caches.
+        // The first run of each is not counted: it warms the caches.
         for store in &stores {
             done(&mut store.podman(&run));
         }
         let mut parts: Vec<Part<'_>> = Vec::new();
         for store in &stores {
-            parts.push((store.name, Box::new(move |_| usage(&mut store.podman(&run)))));
+            parts.push((store.way.name, Box::new(move |_| usage(&mut store.podman(&run)))));
         }
         in_turn("starts", "podman run --rm", runs, parts);
     }
 
+    /// Measures fifty containers, as many at a time as podman allows.
+    fn at_once(&self, runs: usize) {
+        let run = |store: &Store<'_>| {
+            let mut command = Command::new("sh");
+            let script = "failed=0; for n in $(seq 50); do podman run --rm --pull never \"$0\" /bin/true & all=\"$all $!\"; done; for n in $all; do wait $n || failed=1; done; exit $failed";
+            store.environment(command.args(["-c", script, IMAGE]).stdout(Stdio::null()));
+            usage(&mut command)
+        };
+        let stores = [NATIVE, RUNTIME, IDLE, HOOKS].map(|way| self.store(way));
+        let parts = stores
+            .iter()
+            .map(|store| (store.way.name, Box::new(move |_| run(store)) as Box<dyn FnMut(usize) -> Usage>));
+        in_turn("starts", "50 × podman run at once", runs, parts.collect());
+    }
+
+    /// Measures what podman asks of a runtime besides running a container.
+    fn passed_through(&self, runs: usize) {
+        let parts =
+            [("crun", crun().display().to_string()), ("layerseal-runtime", Self::before_crun())].map(|(name, path)| {
+                let part = move |_| usage(Command::new(&path).arg("--version").stdout(Stdio::null()));
+                (name, Box::new(part) as Box<dyn FnMut(usize) -> Usage>)
+            });
+        in_turn("starts", "a call that is passed through", runs, parts.into());
+    }
+
     fn calls(&self, runs: usize) {
-        let call = self.store("layerseal").call();
-        let fuse = self.store("fuse-overlayfs").call();
+        let call = self.store(MOUNT_PROGRAM).call();
+        let fuse = self.store(FUSE_OVERLAYFS).call();
         let unmounted = |call: &Call, program: &str| {
             // fuse-overlayfs names the options that it ignores, each time.
             let mut command = Command::new(program);
@@ -211,18 +323,18 @@ impl Place {
         );
     }
 
-    /// The hooks as processes of their own, on what they find when a container starts.
+    /// Measures the hooks as separate processes, on what they find when a container starts.
     fn hooks(&self, runs: usize) {
         let hook = |stage: &str, input: &Path, dir: &Path| {
             let mut command = Command::new("/bin/sh");
-            // The shell is no part of it: it becomes the hook.
+            // The shell is not measured: it becomes the hook.
             command.args(["-c", "exec \"$0\" hook \"$1\" <\"$2\"", &Self::layerseal(), stage]).arg(input);
             usage(command.current_dir(dir).env_clear().stdout(Stdio::null()))
         };
         let record = |tool: &str, runs: &[Usage]| Line { table: "starts", case: "hooks, warm", tool }.record(runs);
         let input = self.path("input.json");
-        // As crun leaves it: the root bound on itself in a mount namespace of its own.
-        let store = self.store("both");
+        // As crun leaves it: the root bound on itself in a new mount namespace.
+        let store = self.store(BOTH);
         let container = store.container();
         let merged = container.mount(&store);
         let script = format!("mount --rbind {merged} {merged} && echo && exec sleep 1000");
@@ -243,7 +355,7 @@ impl Place {
         child.wait().unwrap();
         container.unmount(&store);
         // podman mounts, and the hook replaces that.
-        let store = self.store("hooks");
+        let store = self.store(HOOKS);
         let container = store.container();
         let mut times = Vec::new();
         for run in 0..=runs {
@@ -257,6 +369,14 @@ impl Place {
         }
         record("precreate", &times);
     }
+}
+
+/// Finds the runtime that every way ends with.
+fn crun() -> PathBuf {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|dir| dir.join("crun"))
+        .find(|path| path.exists())
+        .expect("crun is installed")
 }
 
 /// A call as containers-storage makes it.
@@ -284,26 +404,26 @@ impl Container {
 }
 
 impl Store<'_> {
-    fn hooked(&self) -> bool {
-        matches!(self.name, "hooks" | "both")
-    }
-
     fn container(&self) -> Container {
         let create = ["create", "--pull", "never", IMAGE, "/bin/true"];
         let output = self.podman(&create).stdout(Stdio::piped()).output().unwrap();
         let id = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-        let root = self.place.path(self.name);
+        let root = self.place.root(self.way);
         let bundle = format!("{}/g/overlay-containers/{id}/userdata", root.display());
         Container { id, bundle }
     }
 
     fn podman(&self, args: &[&str]) -> Command {
         let mut command = Command::new("podman");
-        command.args(args).stdout(Stdio::null());
+        self.environment(command.args(args).stdout(Stdio::null()));
         command
-            .env("CONTAINERS_STORAGE_CONF", self.place.path(self.name).join("storage.conf"))
-            .env("CONTAINERS_CONF", self.place.path(if self.hooked() { "hooks.conf" } else { "containers.conf" }));
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let root = self.place.root(self.way);
         command
+            .env("CONTAINERS_STORAGE_CONF", root.join("storage.conf"))
+            .env("CONTAINERS_CONF", root.join("containers.conf"));
     }
 
     fn load(&self, image: &Path) {
@@ -313,15 +433,15 @@ impl Store<'_> {
         let listed = self.podman(&["images", "-q"]).stdout(Stdio::piped()).output().unwrap();
         let id = String::from_utf8(listed.stdout).unwrap().lines().next().unwrap().to_owned();
         done(&mut self.podman(&["tag", &id, IMAGE]));
-        if !matches!(self.name, "native" | "fuse-overlayfs") {
+        if self.way.is_ours() {
             // What is measured is the first start, and not what can be done before.
-            let vault = self.place.path(self.name).join("g/layerseal");
+            let vault = self.place.root(self.way).join("g/layerseal");
             let prepare = ["prepare", IMAGE, "--seals-only", "--seal", &oci[..oci.len() - 7]];
             done(Command::new(Place::layerseal()).arg("--vault").arg(vault).args(prepare).stdout(Stdio::null()));
         }
     }
 
-    /// What containers-storage would call for a new container.
+    /// Returns the call that containers-storage would make for a new container.
     fn call(&self) -> Call {
         let create = ["create", "--pull", "never", IMAGE, "/bin/true"];
         let output = self.podman(&create).stdout(Stdio::piped()).output().unwrap();

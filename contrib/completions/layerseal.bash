@@ -19,17 +19,32 @@ _layerseal() {
             layerseal,attach)
                 cmd="layerseal__subcmd__attach"
                 ;;
+            layerseal,audit)
+                cmd="layerseal__subcmd__audit"
+                ;;
+            layerseal,check)
+                cmd="layerseal__subcmd__check"
+                ;;
+            layerseal,deny)
+                cmd="layerseal__subcmd__deny"
+                ;;
             layerseal,digest)
                 cmd="layerseal__subcmd__digest"
                 ;;
             layerseal,doctor)
                 cmd="layerseal__subcmd__doctor"
                 ;;
+            layerseal,enforce)
+                cmd="layerseal__subcmd__enforce"
+                ;;
             layerseal,export-signatures)
                 cmd="layerseal__subcmd__export__subcmd__signatures"
                 ;;
             layerseal,fetch)
                 cmd="layerseal__subcmd__fetch"
+                ;;
+            layerseal,floors)
+                cmd="layerseal__subcmd__floors"
                 ;;
             layerseal,fsck)
                 cmd="layerseal__subcmd__fsck"
@@ -67,11 +82,20 @@ _layerseal() {
             layerseal,push)
                 cmd="layerseal__subcmd__push"
                 ;;
+            layerseal,report)
+                cmd="layerseal__subcmd__report"
+                ;;
             layerseal,runtime)
                 cmd="layerseal__subcmd__runtime"
                 ;;
             layerseal,seal)
                 cmd="layerseal__subcmd__seal"
+                ;;
+            layerseal,serve)
+                cmd="layerseal__subcmd__serve"
+                ;;
+            layerseal,setup)
+                cmd="layerseal__subcmd__setup"
                 ;;
             layerseal,sign)
                 cmd="layerseal__subcmd__sign"
@@ -82,17 +106,50 @@ _layerseal() {
             layerseal,tag)
                 cmd="layerseal__subcmd__tag"
                 ;;
+            layerseal,trust)
+                cmd="layerseal__subcmd__trust"
+                ;;
             layerseal,umount)
                 cmd="layerseal__subcmd__umount"
                 ;;
             layerseal,untag)
                 cmd="layerseal__subcmd__untag"
                 ;;
+            layerseal,vault)
+                cmd="layerseal__subcmd__vault"
+                ;;
             layerseal,verify)
                 cmd="layerseal__subcmd__verify"
                 ;;
+            layerseal__subcmd__floors,help)
+                cmd="layerseal__subcmd__floors__subcmd__help"
+                ;;
+            layerseal__subcmd__floors,list)
+                cmd="layerseal__subcmd__floors__subcmd__list"
+                ;;
+            layerseal__subcmd__floors,reset)
+                cmd="layerseal__subcmd__floors__subcmd__reset"
+                ;;
+            layerseal__subcmd__floors__subcmd__help,help)
+                cmd="layerseal__subcmd__floors__subcmd__help__subcmd__help"
+                ;;
+            layerseal__subcmd__floors__subcmd__help,list)
+                cmd="layerseal__subcmd__floors__subcmd__help__subcmd__list"
+                ;;
+            layerseal__subcmd__floors__subcmd__help,reset)
+                cmd="layerseal__subcmd__floors__subcmd__help__subcmd__reset"
+                ;;
             layerseal__subcmd__help,attach)
                 cmd="layerseal__subcmd__help__subcmd__attach"
+                ;;
+            layerseal__subcmd__help,audit)
+                cmd="layerseal__subcmd__help__subcmd__audit"
+                ;;
+            layerseal__subcmd__help,check)
+                cmd="layerseal__subcmd__help__subcmd__check"
+                ;;
+            layerseal__subcmd__help,deny)
+                cmd="layerseal__subcmd__help__subcmd__deny"
                 ;;
             layerseal__subcmd__help,digest)
                 cmd="layerseal__subcmd__help__subcmd__digest"
@@ -100,11 +157,17 @@ _layerseal() {
             layerseal__subcmd__help,doctor)
                 cmd="layerseal__subcmd__help__subcmd__doctor"
                 ;;
+            layerseal__subcmd__help,enforce)
+                cmd="layerseal__subcmd__help__subcmd__enforce"
+                ;;
             layerseal__subcmd__help,export-signatures)
                 cmd="layerseal__subcmd__help__subcmd__export__subcmd__signatures"
                 ;;
             layerseal__subcmd__help,fetch)
                 cmd="layerseal__subcmd__help__subcmd__fetch"
+                ;;
+            layerseal__subcmd__help,floors)
+                cmd="layerseal__subcmd__help__subcmd__floors"
                 ;;
             layerseal__subcmd__help,fsck)
                 cmd="layerseal__subcmd__help__subcmd__fsck"
@@ -142,11 +205,20 @@ _layerseal() {
             layerseal__subcmd__help,push)
                 cmd="layerseal__subcmd__help__subcmd__push"
                 ;;
+            layerseal__subcmd__help,report)
+                cmd="layerseal__subcmd__help__subcmd__report"
+                ;;
             layerseal__subcmd__help,runtime)
                 cmd="layerseal__subcmd__help__subcmd__runtime"
                 ;;
             layerseal__subcmd__help,seal)
                 cmd="layerseal__subcmd__help__subcmd__seal"
+                ;;
+            layerseal__subcmd__help,serve)
+                cmd="layerseal__subcmd__help__subcmd__serve"
+                ;;
+            layerseal__subcmd__help,setup)
+                cmd="layerseal__subcmd__help__subcmd__setup"
                 ;;
             layerseal__subcmd__help,sign)
                 cmd="layerseal__subcmd__help__subcmd__sign"
@@ -157,14 +229,26 @@ _layerseal() {
             layerseal__subcmd__help,tag)
                 cmd="layerseal__subcmd__help__subcmd__tag"
                 ;;
+            layerseal__subcmd__help,trust)
+                cmd="layerseal__subcmd__help__subcmd__trust"
+                ;;
             layerseal__subcmd__help,umount)
                 cmd="layerseal__subcmd__help__subcmd__umount"
                 ;;
             layerseal__subcmd__help,untag)
                 cmd="layerseal__subcmd__help__subcmd__untag"
                 ;;
+            layerseal__subcmd__help,vault)
+                cmd="layerseal__subcmd__help__subcmd__vault"
+                ;;
             layerseal__subcmd__help,verify)
                 cmd="layerseal__subcmd__help__subcmd__verify"
+                ;;
+            layerseal__subcmd__help__subcmd__floors,list)
+                cmd="layerseal__subcmd__help__subcmd__floors__subcmd__list"
+                ;;
+            layerseal__subcmd__help__subcmd__floors,reset)
+                cmd="layerseal__subcmd__help__subcmd__floors__subcmd__reset"
                 ;;
             layerseal__subcmd__help__subcmd__hook,createContainer)
                 cmd="layerseal__subcmd__help__subcmd__hook__subcmd__createContainer"
@@ -189,6 +273,15 @@ _layerseal() {
                 ;;
             layerseal__subcmd__help__subcmd__policy,check)
                 cmd="layerseal__subcmd__help__subcmd__policy__subcmd__check"
+                ;;
+            layerseal__subcmd__help__subcmd__trust,add)
+                cmd="layerseal__subcmd__help__subcmd__trust__subcmd__add"
+                ;;
+            layerseal__subcmd__help__subcmd__trust,list)
+                cmd="layerseal__subcmd__help__subcmd__trust__subcmd__list"
+                ;;
+            layerseal__subcmd__help__subcmd__vault,create)
+                cmd="layerseal__subcmd__help__subcmd__vault__subcmd__create"
                 ;;
             layerseal__subcmd__hook,createContainer)
                 cmd="layerseal__subcmd__hook__subcmd__createContainer"
@@ -256,6 +349,36 @@ _layerseal() {
             layerseal__subcmd__policy__subcmd__help,help)
                 cmd="layerseal__subcmd__policy__subcmd__help__subcmd__help"
                 ;;
+            layerseal__subcmd__trust,add)
+                cmd="layerseal__subcmd__trust__subcmd__add"
+                ;;
+            layerseal__subcmd__trust,help)
+                cmd="layerseal__subcmd__trust__subcmd__help"
+                ;;
+            layerseal__subcmd__trust,list)
+                cmd="layerseal__subcmd__trust__subcmd__list"
+                ;;
+            layerseal__subcmd__trust__subcmd__help,add)
+                cmd="layerseal__subcmd__trust__subcmd__help__subcmd__add"
+                ;;
+            layerseal__subcmd__trust__subcmd__help,help)
+                cmd="layerseal__subcmd__trust__subcmd__help__subcmd__help"
+                ;;
+            layerseal__subcmd__trust__subcmd__help,list)
+                cmd="layerseal__subcmd__trust__subcmd__help__subcmd__list"
+                ;;
+            layerseal__subcmd__vault,create)
+                cmd="layerseal__subcmd__vault__subcmd__create"
+                ;;
+            layerseal__subcmd__vault,help)
+                cmd="layerseal__subcmd__vault__subcmd__help"
+                ;;
+            layerseal__subcmd__vault__subcmd__help,create)
+                cmd="layerseal__subcmd__vault__subcmd__help__subcmd__create"
+                ;;
+            layerseal__subcmd__vault__subcmd__help,help)
+                cmd="layerseal__subcmd__vault__subcmd__help__subcmd__help"
+                ;;
             *)
                 ;;
         esac
@@ -263,7 +386,7 @@ _layerseal() {
 
     case "${cmd}" in
         layerseal)
-            opts="-v -h -V --vault --verbose --help --version pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook runtime doctor help"
+            opts="-v -h -V --vault --verbose --help --version pull seal sign digest attach verify fetch prepare check mount umount status push export-signatures inspect images tag untag gc fsck vault keyring policy hook setup enforce audit deny floors trust report runtime serve doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -316,6 +439,68 @@ _layerseal() {
                     return 0
                     ;;
                 --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__audit)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__check)
+            opts="-v -h --all --containers --namespace --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__deny)
+            opts="-v -h --reason --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -402,6 +587,24 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__enforce)
+            opts="-v -h --force --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__export__subcmd__signatures)
             opts="-v -h --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -466,6 +669,116 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__floors)
+            opts="-v -h --vault --verbose --help list reset help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__help)
+            opts="list reset help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__help__subcmd__reset)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__list)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__floors__subcmd__reset)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__fsck)
             opts="-v -h --repair --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -519,7 +832,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help)
-            opts="pull seal sign digest attach verify fetch prepare mount umount status push export-signatures inspect images tag untag gc fsck keyring policy hook runtime doctor help"
+            opts="pull seal sign digest attach verify fetch prepare check mount umount status push export-signatures inspect images tag untag gc fsck vault keyring policy hook setup enforce audit deny floors trust report runtime serve doctor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -533,6 +846,48 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__attach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__audit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__deny)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -574,6 +929,20 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__help__subcmd__enforce)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__help__subcmd__export__subcmd__signatures)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -591,6 +960,48 @@ _layerseal() {
         layerseal__subcmd__help__subcmd__fetch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__floors)
+            opts="list reset"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__floors__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__floors__subcmd__reset)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -882,6 +1293,20 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__help__subcmd__report)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__help__subcmd__runtime)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -897,6 +1322,34 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__help__subcmd__seal)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__serve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__setup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -952,6 +1405,48 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__help__subcmd__trust)
+            opts="list add"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__trust__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__trust__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__help__subcmd__umount)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -969,6 +1464,34 @@ _layerseal() {
         layerseal__subcmd__help__subcmd__untag)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__vault)
+            opts="create"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__help__subcmd__vault__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1049,12 +1572,16 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__hook__subcmd__explain)
-            opts="-v -h --all --json --vault --verbose --help"
+            opts="-v -h --last --all --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --last)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --vault)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1363,7 +1890,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__mount)
-            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --merged --algorithm --verity --json --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --require-signature --trust --binding --identity --dates --seal --upper --work --stack --merged --algorithm --context --verity --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1398,6 +1925,10 @@ _layerseal() {
                     return 0
                     ;;
                 --algorithm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --context)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1636,6 +2167,28 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__report)
+            opts="-v -h --since --prometheus --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__runtime)
             opts="-v --vault --verbose"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1692,13 +2245,61 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        layerseal__subcmd__sign)
-            opts="-v -h --cert --key --passphrase-file --algorithm --identity --sequence --format --inline --embed-cert --platform --output --json --tls-verify --authfile --cert-dir --vault --verbose --help"
+        layerseal__subcmd__serve)
+            opts="-v -h --socket --idle --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__setup)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__sign)
+            opts="-v -h --push --cert --key --passphrase-file --algorithm --identity --sequence --format --inline --embed-cert --platform --output --json --tls-verify --authfile --cert-dir --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --push)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --cert)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1794,6 +2395,120 @@ _layerseal() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        layerseal__subcmd__trust)
+            opts="-v -h --vault --verbose --help list add help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__add)
+            opts="-v -h --store --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__help)
+            opts="list add help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__trust__subcmd__list)
+            opts="-v -h --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         layerseal__subcmd__umount)
             opts="-v -h --json --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1823,6 +2538,92 @@ _layerseal() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__vault)
+            opts="-v -h --vault --verbose --help create help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__vault__subcmd__create)
+            opts="-v -h --size --file --json --vault --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vault)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__vault__subcmd__help)
+            opts="create help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__vault__subcmd__help__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        layerseal__subcmd__vault__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

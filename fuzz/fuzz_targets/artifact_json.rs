@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use layerseal::digest::BlobDigest;
-use layerseal::oci::{Budget, Image, Layer, strict_json};
-use layerseal::report::Refusal;
+use layerseal::oci::{BlobStore, Budget, Image, Platform, strict_json};
+use layerseal::error::Refusal;
 use layerseal::seal::{Bytes, Dialect, Parsed, Role, Seal, claims, parse, parse_inline};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -27,30 +27,18 @@ const BUDGET: Budget = Budget::STANDARD;
 
 /// The image that the seeds are about.
 static IMAGE: LazyLock<Image> = LazyLock::new(|| {
-    let read = |bytes| strict_json::value(bytes, "image").unwrap();
-    let digest = |value: &Value| value.as_str().unwrap().parse::<BlobDigest>().unwrap();
-    let (manifest, config) = (read(MANIFEST), read(CONFIG));
-    let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
-    let layers = manifest["layers"].as_array().unwrap().iter().zip(diff_ids).map(|(layer, diff_id)| Layer {
-        digest: digest(&layer["digest"]),
-        size: layer["size"].as_u64().unwrap(),
-        diff_id: digest(diff_id),
-        annotations: BTreeMap::new(),
-    });
-    Image {
-        digest: BlobDigest::of(MANIFEST),
-        manifest: MANIFEST.to_vec(),
-        media_type: manifest["mediaType"].as_str().unwrap().to_owned(),
-        annotations: BTreeMap::new(),
-        config_digest: BlobDigest::of(CONFIG),
-        config: CONFIG.to_vec(),
-        config_annotations: BTreeMap::new(),
-        layers: layers.collect(),
-    }
+    let dir = std::env::temp_dir().join(format!("layerseal-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let store = BlobStore::create(std::fs::File::open(&dir).unwrap(), &dir).unwrap();
+    store.write(CONFIG).unwrap();
+    let digest = store.write(MANIFEST).unwrap();
+    let platform = "linux/amd64".parse::<Platform>().unwrap();
+    let image = Image::read(&store, &digest, &platform, &BUDGET).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    image
 });
 
-/// The image with the annotations that `manifest` has in the places where an image manifest has
-/// them.
+/// Makes the image with the annotations that `manifest` has in the places where an image manifest has them.
 fn annotated(manifest: &Value) -> Image {
     let annotations = |value: &Value| -> BTreeMap<String, String> {
         let all = value["annotations"].as_object().into_iter().flatten();

@@ -10,7 +10,7 @@
 #![no_main]
 
 use layerseal::oci::Budget;
-use layerseal::report::{Case, Refusal};
+use layerseal::error::{Case, Refusal};
 use layerseal::seal::Binding;
 use libfuzzer_sys::fuzz_target;
 
@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     assert!(bytes.len() <= BUDGET.statement && binding.layers.len() <= BUDGET.layers);
     assert!(binding.identities.windows(2).all(|pair| pair[0] < pair[1]));
-    assert!(binding.identities.iter().all(|name| (1..=255).contains(&name.len())));
+    assert!(binding.identities.iter().all(|name| (1..=255).contains(&name.as_str().len())));
     let shorter = Budget { statement: bytes.len() - 1, ..BUDGET };
     refused(&Binding::parse(bytes, &shorter).expect_err("too long"));
     if let Some(fewer) = binding.layers.len().checked_sub(1) {

@@ -5,7 +5,7 @@
 //! 2. What is accepted Go reads as the same: every field that we take has the value that Go's rules give it. A key
 //!    counts by its name or by one that folds to it, the last one wins, `null` changes nothing. The rules are
 //!    written down here a second time, on an ordered list of keys, and share nothing with the reader.
-//! 3. Whoever renames nothing but the case of one known key is refused: with one reading there is no other.
+//! 3. A document in which only the case of one known key was changed is refused: with one reading there is no other.
 //!
 //! With `STORE_JSON_ORACLE=PROGRAM` (`cd fuzz/go && go build`) what Go itself makes of each accepted document is
 //! compared too. That is for a run by hand.
@@ -15,9 +15,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
-use layerseal::identify::{recorded_containers, recorded_images};
+use layerseal::container_store::{recorded_containers, recorded_images};
 use layerseal::oci::named;
-use layerseal::report::{Case, Refusal};
+use layerseal::error::{Case, Refusal};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// As Go compares the names of fields, in either of its readers.
+/// Folds the name of a field as Go does to compare it, in either of its readers.
 fn fold(key: &str) -> String {
     key.chars()
         .map(|c| match c {
@@ -90,7 +90,7 @@ fn fold(key: &str) -> String {
 }
 
 impl Tree {
-    /// The value of a field of a struct; nothing but a map is one.
+    /// Returns the value of a field of a struct; only a map can be one.
     fn field(&self, name: &str) -> Option<&Self> {
         let Self::Map(all) = self else { panic!("{self:?} was taken for a struct") };
         all.iter().filter(|(key, value)| fold(key) == fold(name) && !matches!(value, Self::Null)).map(|(_, v)| v).last()
@@ -138,7 +138,7 @@ fn refused(refusal: &Refusal) {
     assert!(!text.chars().any(char::is_control), "{text:?}");
 }
 
-/// What Go makes of a document, where it is asked: a line of JSON.
+/// Returns what Go makes of a document, where it is asked: a line of JSON.
 fn oracle(kind: &str, bytes: &[u8]) -> Option<serde_json::Value> {
     type Open = Mutex<(Child, ChildStdin, BufReader<ChildStdout>)>;
     static ORACLE: OnceLock<Option<Open>> = OnceLock::new();
@@ -156,7 +156,7 @@ fn oracle(kind: &str, bytes: &[u8]) -> Option<serde_json::Value> {
     Some(serde_json::from_str(&line).unwrap())
 }
 
-/// What Go says is what we say. Records hold more than we look at, and where Go does not take that podman starts
+/// Checks that Go says what we say. Records hold more than we look at, and where Go does not take that podman starts
 /// nothing at all.
 fn asked(kind: &str, bytes: &[u8], ours: serde_json::Value) {
     if let Some(go) = oracle(kind, bytes).filter(|go| kind == "manifest" || go.is_array()) {

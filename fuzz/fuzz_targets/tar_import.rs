@@ -17,9 +17,9 @@
 use std::collections::BTreeSet;
 
 use layerseal::digest::{Algorithm, VerityDigest};
-use layerseal::image::{ContentSink, Entry, HashOnly, Kind, LayerContent, Writer, Written, objects, read_layer, same_meaning};
+use layerseal::image::{ContentSink, TarEntry, HashOnly, EntryKind, LayerContent, Writer, WrittenImages, objects, read_layer, same_meaning};
 use layerseal::oci::Budget;
-use layerseal::report::{Refusal, Result};
+use layerseal::error::{Refusal, Result};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 const BUDGET: Budget = Budget {
@@ -74,15 +74,15 @@ fn read(blob: &[u8]) -> Result<LayerContent> {
     content
 }
 
-fn check(entry: &Entry) {
+fn check(entry: &TarEntry) {
     let parts: Vec<&[u8]> = if entry.path.is_empty() { vec![] } else { entry.path.split(|b| *b == b'/').collect() };
     assert!(parts.len() <= BUDGET.depth && entry.path.len() <= 4095);
     assert!(!parts.iter().any(|part| part.is_empty() || *part == b"." || *part == b".."));
     assert!(!entry.path.contains(&0));
     assert_eq!(entry.stat.st_mode & !0o7777, 0);
     match &entry.kind {
-        Kind::Inline(data) => assert!(data.len() <= 64),
-        Kind::External(digest, size) => {
+        EntryKind::Inline(data) => assert!(data.len() <= 64),
+        EntryKind::External(digest, size) => {
             assert!(*size > 64 && *size <= BUDGET.layer);
             assert_eq!(digest.algorithm(), ALGORITHM);
         }
@@ -90,8 +90,8 @@ fn check(entry: &Entry) {
     }
 }
 
-/// The images of the layers and the trees, where they can be made.
-fn images(layers: &[&[Entry]]) -> Option<Written> {
+/// Makes the images of the layers and the trees, where they can be made.
+fn images(layers: &[&[TarEntry]]) -> Option<WrittenImages> {
     let all = || layers.iter().copied();
     let written = match Writer::all(ALGORITHM, all()) {
         Ok(images) => images,
@@ -108,7 +108,7 @@ fn images(layers: &[&[Entry]]) -> Option<Written> {
     let known: BTreeSet<(VerityDigest, u64)> = all()
         .flatten()
         .filter_map(|entry| match &entry.kind {
-            Kind::External(digest, size) => Some((*digest, *size)),
+            EntryKind::External(digest, size) => Some((*digest, *size)),
             _ => None,
         })
         .collect();
@@ -140,11 +140,11 @@ fuzz_target!(|blob: &[u8]| {
     let entries = content.entries.as_slice();
     let (lower, upper) = entries.split_at(entries.len() / 2);
     let (whole, cut) = (images(&[entries]), images(&[lower, upper]));
-    // composefs' tree is a matter of the entries; in the container's a layer is more than what it holds.
-    let merged = |written: &Option<Written>| written.as_ref().and_then(|w| w.merged.as_ref().ok().cloned());
+    // composefs' tree depends on the entries only; in the container's a layer is more than what it holds.
+    let merged = |written: &Option<WrittenImages>| written.as_ref().and_then(|w| w.merged.as_ref().ok().cloned());
     assert_eq!(merged(&whole), merged(&cut));
     if let Some(merged) = merged(&whole) {
-        assert_eq!(Writer::merged(ALGORITHM, [entries]).as_ref(), Ok(&merged));
+        assert_eq!(Writer::merged(ALGORITHM, [entries]).as_deref(), Ok(&merged[..]));
         assert_eq!(same_meaning(ALGORITHM, &merged, [entries], true), Ok(()));
     }
     if let Ok(bare) = Writer::layer_without_whiteouts(ALGORITHM, entries) {

@@ -1,4 +1,4 @@
-//! The OCI runtime that engines call: a program of its own, because most calls are none of our business, and loading what
+//! The OCI runtime that engines call: a separate program, because most calls do not concern us, and loading what
 //! verifying needs takes longer than crun does. Everything is in the library.
 #![forbid(unsafe_code)]
 

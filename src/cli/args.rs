@@ -1,5 +1,6 @@
 //! What can be typed. Man pages and completions are made from this file.
 
+mod change;
 mod examples;
 mod host;
 mod mount;
@@ -11,24 +12,27 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
 
+use crate::error::Class;
 use crate::oci::{Platform, Reference};
 use crate::pki::Dates;
 use crate::policy::BindingRule;
-use crate::report::Class;
+pub use change::{
+    Audit, Deny, Enforce, FloorsCommand, FloorsList, FloorsReset, Setup, TrustAdd, TrustCommand, TrustList,
+};
 pub use host::{
-    AddCert, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, KeyringRestrict, PolicyCheck, PolicyCommand,
-    Runtime,
+    AddCert, Check, Doctor, Explain, HookCommand, KeyringCommand, KeyringList, KeyringRestrict, PolicyCheck,
+    PolicyCommand, Report, Runtime,
 };
 pub use mount::{Mount, Status, Umount};
 pub use sign::{Attach, Digest, FormatArg, Seal, Sign, StatementArgs};
 pub use transfer::{ExportSignatures, Fetch, Pull, Push, RegistryArgs};
-pub use upkeep::{Fsck, Gc, Images, Tag, Untag};
+pub use upkeep::{Fsck, Gc, Images, Tag, Untag, VaultCommand, VaultCreate};
 
 /// Seal container images, verify them, and mount them so that the kernel checks every byte.
 #[derive(Debug, Parser)]
 #[command(name = "layerseal", version, after_help = exit_codes(), max_term_width = 100)]
 pub struct Args {
-    /// Directory of the vault [default: layerseal/ in the graph root of containers-storage]
+    /// Directory of the vault [default: the policy's, or layerseal/ in the graph root of containers-storage]
     #[arg(long, global = true, value_name = "DIR")]
     pub vault: Option<PathBuf>,
 
@@ -56,7 +60,7 @@ pub enum Command {
     /// Import an image into the vault
     #[command(after_long_help = examples::of("pull"))]
     Pull(Pull),
-    /// Write digests into an image that nobody has signed
+    /// Write an image's digests into the image, without signing them
     #[command(after_long_help = examples::of("seal"))]
     Seal(Seal),
     /// Seal an image and sign the seal
@@ -77,6 +81,9 @@ pub enum Command {
     /// Prepare podman's images, so that their first start is quick
     #[command(after_long_help = examples::of("prepare"))]
     Prepare(Prepare),
+    /// Show which images and containers would start, and why others would not; writes nothing
+    #[command(after_long_help = examples::of("check"))]
+    Check(Check),
     /// Verify an image and mount it
     #[command(after_long_help = examples::of("mount"))]
     Mount(Mount),
@@ -103,23 +110,47 @@ pub enum Command {
     /// Check everything in the vault, and list what is damaged
     #[command(after_long_help = examples::of("fsck"))]
     Fsck(Fsck),
+    /// Create a filesystem for the vault, on hosts whose filesystems have no fs-verity
+    #[command(subcommand)]
+    Vault(VaultCommand),
     /// Manage the kernel's keyring for fs-verity signatures
     #[command(subcommand)]
     Keyring(KeyringCommand),
-    /// Show what this host asks of images
+    /// Show what this host requires of images
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// OCI hooks: called by podman and OCI runtimes when a container starts
     #[command(subcommand)]
     Hook(HookCommand),
-    /// OCI runtime: verify a container's root, then run the runtime of /etc/layerseal/runtime.toml
+    /// Begin in audit mode: write a policy if there is none, and show what is missing
+    #[command(after_long_help = examples::of("setup"))]
+    Setup(Setup),
+    /// From now on, refuse what is not sealed
+    Enforce(Enforce),
+    /// Let everything start again, and log what enforce would refuse
+    Audit(Audit),
+    /// Deny an image, a certificate or a digest, in every mode
+    #[command(after_long_help = examples::of("deny"))]
+    Deny(Deny),
+    /// Manage the lowest sequence accepted for each name
+    #[command(subcommand)]
+    Floors(FloorsCommand),
+    /// Manage whom this host trusts
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// Sum up what was refused, and what enforce would refuse
+    #[command(after_long_help = examples::of("report"))]
+    Report(Report),
+    /// OCI runtime: verify a container's root, then run the runtime named in /etc/layerseal/runtime.toml
     Runtime(Runtime),
+    /// Service: mount sealed images for rootless containers; started by layerseal.socket
+    Serve(Serve),
     /// Show what this host can enforce, and what it lacks
     Doctor(Doctor),
 }
 
 impl Command {
-    /// Whether a script is listening.
+    /// Returns whether a script is to read the output.
     pub fn wants_json(&self) -> bool {
         match self {
             Self::Pull(a) => a.json,
@@ -130,6 +161,7 @@ impl Command {
             Self::Verify(a) => a.json,
             Self::Fetch(a) => a.json,
             Self::Prepare(a) => a.json,
+            Self::Check(a) => a.json,
             Self::Mount(a) => a.json,
             Self::Umount(a) => a.json,
             Self::Status(a) => a.json,
@@ -141,18 +173,28 @@ impl Command {
             Self::Untag(a) => a.json,
             Self::Gc(a) => a.json,
             Self::Fsck(a) => a.json,
+            Self::Vault(VaultCommand::Create(a)) => a.json,
             Self::Keyring(KeyringCommand::AddCert(a)) => a.json,
             Self::Keyring(KeyringCommand::List(a)) => a.json,
             Self::Keyring(KeyringCommand::Restrict(a)) => a.json,
             Self::Policy(PolicyCommand::Check(a)) => a.json,
             Self::Hook(HookCommand::Explain(a)) => a.json,
+            Self::Setup(a) => a.json,
+            Self::Enforce(a) => a.json,
+            Self::Audit(a) => a.json,
+            Self::Deny(a) => a.json,
+            Self::Floors(FloorsCommand::List(a)) => a.json,
+            Self::Floors(FloorsCommand::Reset(a)) => a.json,
+            Self::Trust(TrustCommand::List(a)) => a.json,
+            Self::Trust(TrustCommand::Add(a)) => a.json,
+            Self::Report(a) => a.json,
             Self::Doctor(a) => a.json,
-            // For engines and runtimes, in whose words they answer.
-            Self::Hook(_) | Self::Runtime(_) => false,
+            // These answer engines and runtimes, in their own formats.
+            Self::Hook(_) | Self::Runtime(_) | Self::Serve(_) => false,
         }
     }
 
-    /// How registries are to be reached, for verbs that can.
+    /// Returns how registries are to be reached, for verbs that use them.
     pub fn registry(&self) -> RegistryArgs {
         let args = match self {
             Self::Pull(a) => &a.registry,
@@ -181,7 +223,7 @@ pub struct TrustArgs {
     #[arg(long, value_name = "FILE|DIR")]
     pub trust: Vec<PathBuf>,
 
-    /// What to do with seals that have no binding statement, as those of other tools
+    /// What to do with seals that have no binding statement, such as those of other tools
     #[arg(long, value_enum, default_value_t = BindingRule::Required)]
     pub binding: BindingRule,
 
@@ -221,10 +263,10 @@ pub struct Verify {
 #[derive(Debug, Group)]
 #[group(skip)]
 pub struct Prepare {
-    /// Images of the container store, by name or ID
+    /// Images in the container store, by name or ID
     #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
-    /// All images of the container store; one that would be refused is reported, and not an error
+    /// All images in the container store; fails if any is refused, once the others are done
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
     /// Get seals from this OCI layout or repository first
@@ -255,4 +297,16 @@ pub struct Inspect {
     /// Registries
     #[command(flatten)]
     pub registry: RegistryArgs,
+}
+
+/// `layerseal serve`
+#[derive(Debug, Group)]
+#[group(skip)]
+pub struct Serve {
+    /// Listen on a new socket instead of the one passed by systemd
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Exit after this many seconds without a call
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub idle: u64,
 }

@@ -1,10 +1,10 @@
 use std::path::Path;
 
 use crate::cli::{args, json, output};
+use crate::error::{Case, Refusal, Result};
 use crate::ops::{Context, DigestRequest, digest, directory_digest};
-use crate::report::{Case, Refusal, Result};
 
-/// `layerseal digest`
+/// Runs `layerseal digest`.
 pub(super) fn run(context: &Context, args: args::Digest) -> Result<()> {
     let image = match (&args.directory, args.image) {
         (Some(path), _) => return directory(context, path, &args.statement, args.json),
@@ -18,7 +18,7 @@ pub(super) fn run(context: &Context, args: args::Digest) -> Result<()> {
     }
     let items = plan.items();
     if args.json {
-        let role = |item: &crate::ops::Item<'_>| json::DigestOfRole {
+        let role = |item: &crate::ops::PlanItem<'_>| json::DigestOfRole {
             role: item.role.to_string(),
             digest: item.digest.to_hex(),
             size: item.bytes.len(),

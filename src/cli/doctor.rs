@@ -1,44 +1,53 @@
 use std::process::ExitCode;
 
 use crate::cli::{args, json, output};
-use crate::identify::Configured;
+use crate::container_store::Configured;
+use crate::error::{Class, Result};
 use crate::ops::Context;
-use crate::ops::doctor::{Check, State, examine};
-use crate::report::{Class, Result};
+use crate::ops::doctor::{CheckState, Diagnosis, HostCheck, examine};
 
-/// `layerseal doctor`
+/// Runs `layerseal doctor`.
 pub(super) fn run(context: &Context, args: &args::Doctor) -> ExitCode {
     let found = examine(context);
     let enforces = found.enforces();
     if args.json {
-        let checks = found.checks.into_iter().map(check).collect();
+        let checks = found.checks.into_iter().map(Into::into).collect();
         output::document(json::Diagnosis { enforces, checks, store: store(&found.store) });
     } else {
-        print(&found.checks, enforces);
+        print(&found);
     }
     if enforces { ExitCode::SUCCESS } else { ExitCode::from(Class::CannotEnforce.exit_code()) }
 }
 
-fn print(checks: &[Check], enforces: bool) {
-    let row = |c: &Check| vec![c.state.name().to_owned(), c.name.to_owned(), c.found.clone()];
+fn print(found: &Diagnosis) {
+    let checks = &found.checks;
+    let row = |c: &HostCheck| vec![c.state.name().to_owned(), c.name.to_owned(), c.found.clone()];
     output::table(&checks.iter().map(row).collect::<Vec<_>>());
-    for check in checks.iter().filter(|c| c.state != State::Ok && !c.remedy.is_empty()) {
+    for check in checks.iter().filter(|c| c.state != CheckState::Ok && !c.remedy.is_empty()) {
         output::line(format!("{}: {}", check.name, check.remedy));
     }
-    output::line(if enforces {
-        "this host can enforce sealed images"
-    } else {
+    output::line(if found.has(CheckState::Missing) {
         "this host cannot enforce sealed images"
+    } else if found.has(CheckState::Unknown) {
+        "only root can tell whether this host can enforce sealed images"
+    } else if found.has(CheckState::Weak) {
+        "this host verifies sealed images when they start; what is read while they run is not checked"
+    } else {
+        "this host can enforce sealed images"
     });
 }
 
-fn check(check: Check) -> json::Check {
-    let state = match check.state {
-        State::Ok => json::CheckState::Ok,
-        State::Optional => json::CheckState::Optional,
-        State::Missing => json::CheckState::Missing,
-    };
-    json::Check { check: check.name.to_owned(), state, found: check.found, remedy: check.remedy }
+impl From<HostCheck> for json::Check {
+    fn from(check: HostCheck) -> Self {
+        let state = match check.state {
+            CheckState::Ok => json::CheckState::Ok,
+            CheckState::Optional => json::CheckState::Optional,
+            CheckState::Weak => json::CheckState::Weak,
+            CheckState::Unknown => json::CheckState::Unknown,
+            CheckState::Missing => json::CheckState::Missing,
+        };
+        Self { check: check.name.to_owned(), state, found: check.found, remedy: check.remedy }
+    }
 }
 
 fn store(found: &Result<Configured>) -> json::Store {

@@ -1,9 +1,9 @@
 use crate::cli::{args, json, output};
+use crate::error::{Refusal, Result};
 use crate::ops::{Context, Inspected, InspectedSeal, SealKind, inspect};
-use crate::report::{Refusal, Result};
 use crate::seal::{Binding, Bytes, Seal};
 
-/// `layerseal inspect`: what is there, none of it verified.
+/// Runs `layerseal inspect`: shows what is there, none of it verified.
 pub(super) fn run(context: &Context, args: &args::Inspect) -> Result<()> {
     let inspected = inspect(context, &args.image, args.platform.as_ref())?;
     let document = document(&inspected);
@@ -24,6 +24,8 @@ fn document(inspected: &Inspected) -> json::Inspected {
     };
     json::Inspected {
         image: image.digest.to_string(),
+        names: inspected.names.names.clone(),
+        store_names: inspected.names.store_names.clone(),
         media_type: image.media_type.clone(),
         config: image.config_digest.to_string(),
         layers: image.layers.iter().zip(&inspected.claims).map(layer).collect(),
@@ -85,10 +87,10 @@ fn signatures(seal: &Seal) -> Vec<json::Signature> {
 fn statement(binding: std::result::Result<&Binding, &Refusal>) -> json::Statement {
     match binding {
         Ok(binding) => {
-            // As they are written in a list of what is denied.
+            // As they are written in a deny list.
             let (blob, measured) = binding.marks();
             json::Statement {
-                identities: binding.identities.clone(),
+                identities: binding.identities.iter().map(ToString::to_string).collect(),
                 sequence: binding.sequence,
                 subject: binding.subject.map(|digest| digest.to_string()),
                 digests: vec![blob.to_string(), with_algorithm(&measured)],
@@ -107,6 +109,10 @@ fn statement(binding: std::result::Result<&Binding, &Refusal>) -> json::Statemen
 
 fn print(inspected: &json::Inspected) {
     output::line(format!("image   {}", inspected.image));
+    let others = inspected.store_names.iter().filter(|name| !inspected.names.contains(name));
+    for name in inspected.names.iter().chain(others) {
+        output::line(format!("name    {name}"));
+    }
     output::line(format!("config  {}", inspected.config));
     for (number, layer) in inspected.layers.iter().enumerate() {
         output::line(format!("layer {number} {} {}", layer.digest, output::bytes(layer.size)));
@@ -135,7 +141,7 @@ fn print(inspected: &json::Inspected) {
                 if statement.identities.is_empty() { "any name".into() } else { statement.identities.join(", ") };
             let sequence = statement.sequence.map(|n| format!(", sequence {n}")).unwrap_or_default();
             output::line(format!("  binding: {names}{sequence}"));
-            // What deny.d/ wants to know: the seal itself can be written in other bytes.
+            // What deny.d/ needs: the seal itself can be written in other bytes.
             output::line(format!("  statement: {}", statement.digests[0]));
         }
     }

@@ -1,12 +1,18 @@
 //! What verbs print with `--json`. docs/json.md is made from this file (`make docs`), which is why every field has a
 //! sentence about it.
 
+mod change;
+mod check;
 mod host;
 mod mounts;
+mod report;
 mod vault;
 
+pub use change::*;
+pub use check::*;
 pub use host::*;
 pub use mounts::*;
+pub use report::*;
 pub use vault::*;
 
 use super::schema::{self, Described as _, Page, objects, words, words_of};
@@ -129,6 +135,10 @@ objects! {
     pub struct Verified {
         /// The digest of the image's manifest.
         pub image: String,
+        /// Its names in this host's vault.
+        pub names: Vec<String>,
+        /// Those that it has in the container store.
+        pub store_names: Vec<String>,
         /// The digest of its config.
         pub config: String,
         /// Its layers, lowest first.
@@ -262,7 +272,7 @@ words_of! {
     Mode: "enforce" | "audit" | "off";
 }
 
-/// Every verb and what it prints; the first is what any of them prints that fails.
+/// Lists every verb and what it prints; the first entry is what every verb prints when it fails.
 pub fn pages() -> Vec<Page> {
     macro_rules! pages {
         ($($verb:literal: $type:ty,)*) => { vec![$(Page { verb: $verb, shape: <$type>::shape() },)*] };
@@ -277,6 +287,7 @@ pub fn pages() -> Vec<Page> {
         "verify": Verified,
         "fetch": Fetched,
         "prepare": Prepared,
+        "check": Expectations,
         "mount": Mounted,
         "umount": Unmounted,
         "status": Status,
@@ -288,22 +299,32 @@ pub fn pages() -> Vec<Page> {
         "untag": Untagged,
         "gc": Collected,
         "fsck": Checked,
+        "vault create": MadeVault,
         "keyring add-cert": AddedCertificates,
         "keyring list": Keyring,
         "keyring restrict": RestrictedKeyring,
         "policy check": PolicyDecision,
         "hook explain CODE": Explanation,
         "hook explain": LastCalls,
+        "setup": Setup,
+        "enforce": ModeSet,
+        "audit": ModeSet,
+        "deny": DeniedNow,
+        "floors list": Floors,
+        "floors reset": FloorReset,
+        "trust list": TrustStores,
+        "trust add": TrustAdded,
+        "report": Report,
         "doctor": Diagnosis,
     }
 }
 
-/// What a run that fails prints.
+/// Returns what a failing run prints.
 pub fn failure() -> schema::Shape {
     Failure::shape()
 }
 
-/// docs/json.md.
+/// Returns the text of docs/json.md.
 pub fn page() -> String {
     schema::markdown(HEAD, &failure(), &pages())
 }

@@ -1,6 +1,6 @@
 use crate::cli::{args, json, output};
+use crate::error::{Case, Refusal, Result};
 use crate::pki::{Ownership, TrustStore};
-use crate::report::{Case, Refusal, Result};
 use crate::sys::keyring::VerityKeyring;
 use crate::sys::verity;
 
@@ -11,15 +11,15 @@ fn keyring() -> Result<VerityKeyring> {
     VerityKeyring::find()
 }
 
-/// `layerseal keyring add-cert`
+/// Runs `layerseal keyring add-cert`.
 pub(super) fn add(args: &args::AddCert) -> Result<()> {
-    // All are read before the first goes in: nothing happens by halves.
+    // All are read before the first one is added, so that nothing is half done.
     let store = TrustStore::load(&args.certificates, Ownership::Any)?;
     let keyring = keyring()?;
     let mut certificates = Vec::new();
     for certificate in store.certificates() {
         let serial = keyring.add(certificate.der()).map_err(|r| r.within(certificate.subject()))?;
-        let (subject, sha256) = (certificate.subject().to_owned(), certificate.fingerprint().to_owned());
+        let (subject, sha256) = (certificate.subject().to_owned(), certificate.fingerprint().to_string());
         match args.json {
             true => certificates.push(json::AddedCertificate { serial, subject, sha256 }),
             false => output::line(format!("{serial:x} {sha256} {subject}")),
@@ -31,7 +31,7 @@ pub(super) fn add(args: &args::AddCert) -> Result<()> {
     Ok(())
 }
 
-/// `layerseal keyring list`
+/// Runs `layerseal keyring list`.
 pub(super) fn list(args: &args::KeyringList) -> Result<()> {
     let keys = keyring()?.list()?;
     if args.json {
@@ -43,7 +43,7 @@ pub(super) fn list(args: &args::KeyringList) -> Result<()> {
     Ok(())
 }
 
-/// `layerseal keyring restrict`
+/// Runs `layerseal keyring restrict`.
 pub(super) fn restrict(args: &args::KeyringRestrict) -> Result<()> {
     keyring()?.restrict()?;
     if args.json {

@@ -1,22 +1,25 @@
 use crate::cli::args;
 use crate::cli::{json, output};
-use crate::mount::Record;
-use crate::oci::WrittenFacts;
-use crate::ops::{Context, MountRequest, Mounting, mount};
-use crate::prepare::Shape;
-use crate::report::Result;
+use crate::error::Result;
+use crate::mount::{MountKind, Record};
+use crate::oci::{ContainerId, DenySubjectsText};
+use crate::ops::{Context, HostStatus, MountRequest, Mounting, UnverifiedRoot, mount};
+use crate::policy::Mode;
+use crate::prepare::RootShape;
+use crate::serve::{UserMount, VouchedImage};
 
-/// `layerseal mount`
+/// Runs `layerseal mount`.
 pub(super) fn run(context: &Context, args: args::Mount) -> Result<()> {
     let request = MountRequest {
         target: args.target,
         upper: args.upper.zip(args.work),
         shape: match (args.stack, args.merged) {
-            (true, _) => Shape::Stack,
-            (_, true) => Shape::Merged,
-            _ => Shape::Root,
+            (true, _) => RootShape::Stack,
+            (_, true) => RootShape::Merged,
+            _ => RootShape::Root,
         },
         mode: args.verity,
+        context: args.context,
         algorithm: args.algorithm,
         trust: args.trust.into(),
         image: args.image,
@@ -34,7 +37,7 @@ pub(super) fn run(context: &Context, args: args::Mount) -> Result<()> {
     Ok(())
 }
 
-/// `layerseal umount`
+/// Runs `layerseal umount`.
 pub(super) fn unmount(args: &args::Umount) -> Result<()> {
     crate::mount::unmount(&args.target)?;
     if args.json {
@@ -43,43 +46,109 @@ pub(super) fn unmount(args: &args::Umount) -> Result<()> {
     Ok(())
 }
 
-/// Digits of a digest that tell images of one host apart.
+/// How many digits of a digest tell the images of one host apart.
 const SHORT: usize = 12;
 
-/// `layerseal status`
-pub(super) fn status(args: &args::Status) -> Result<()> {
-    let records = crate::mount::live()?;
+/// How wide each column of `layerseal status` may get; with two spaces between them that makes a hundred.
+const WIDTHS: [usize; 5] = [24, 40, 9, 7, 12];
+
+/// Runs `layerseal status`.
+pub(super) fn status(context: &Context, args: &args::Status) -> Result<()> {
+    let found = crate::ops::status(context)?;
     if args.json {
-        output::document(json::Status { mounts: records.into_iter().map(Into::into).collect() });
+        let unverified = |root: UnverifiedRoot| json::UnverifiedRoot {
+            target: root.target,
+            container: root.container,
+            names: root.names,
+            mode: root.mode,
+        };
+        output::document(json::Status {
+            mounts: found.records.into_iter().map(Into::into).collect(),
+            unverified: found.unverified.into_iter().map(unverified).collect(),
+            users: found.users.into_iter().map(Into::into).collect(),
+        });
         return Ok(());
     }
-    if records.is_empty() {
+    if found.records.is_empty() && found.unverified.is_empty() && found.users.is_empty() {
+        output::note("nothing is mounted by layerseal, and no container of podman's runs");
         return Ok(());
     }
-    let mut table = vec![["TARGET", "IMAGE", "MODE", "VERITY", "UPPER", "SIGNER"].map(str::to_owned).to_vec()];
-    table.extend(records.iter().map(row));
+    let mut table = vec![["TARGET", "IMAGE", "MODE", "VERITY", "SIGNER"].map(str::to_owned).to_vec()];
+    table.extend(found.records.iter().map(|record| row(record, &found)));
+    table.extend(found.unverified.iter().map(|root| {
+        let container = found.containers.get(&root.container).unwrap_or(&root.container);
+        // `layerseal check --containers` tells what its next start would come to.
+        let mode = if root.mode == Mode::Off { "off" } else { "unsealed" };
+        let image = root.names.first().cloned().unwrap_or_else(|| "-".to_owned());
+        vec![container.clone(), image, mode.to_owned(), "off".to_owned(), "-".to_owned()]
+    }));
+    table.extend(found.users.iter().map(|mount| {
+        let image =
+            mount.vouched.identities.first().map_or_else(|| mount.vouched.image.to_string(), ToString::to_string);
+        let (verity, signer) = (verity(mount.verity), common_name(mount.vouched.signer.as_deref()));
+        vec![format!("user {}", mount.user), image, MountKind::Sealed.to_string(), verity, signer]
+    }));
+    for row in &mut table {
+        row.iter_mut().zip(WIDTHS).for_each(|(cell, width)| *cell = fit(cell, width));
+    }
     output::table(&table);
     Ok(())
 }
 
-fn row(record: &Record) -> Vec<String> {
+/// Shortens a text to its two ends: for an ID, a path and a name both ends tell more than the middle.
+fn fit(text: &str, width: usize) -> String {
+    let all: Vec<char> = text.chars().collect();
+    if all.len() <= width {
+        return text.to_owned();
+    }
+    let front = width.div_ceil(2) - 1;
+    let back = width - front - 1;
+    all[..front].iter().chain(&['…']).chain(&all[all.len() - back..]).collect()
+}
+
+fn row(record: &Record, found: &HostStatus) -> Vec<String> {
     let none = || "-".to_owned();
-    let digest = record.image.as_ref().map(|d| d.trim_start_matches("sha256:").chars().take(SHORT).collect());
+    let digest = record.image.map(|d| d.hex().chars().take(SHORT).collect());
+    let name = |id: &ContainerId| {
+        found.containers.get(id.as_str()).cloned().unwrap_or_else(|| id.as_str().chars().take(SHORT).collect())
+    };
+    let mode = match &record.would_refuse {
+        Some(would) => format!("{} {}", record.kind, would.case),
+        None => record.kind.to_string(),
+    };
     vec![
-        record.target.display().to_string(),
+        record.container.as_ref().map_or_else(|| record.target.display().to_string(), name),
         record.names.first().cloned().or(digest).unwrap_or_else(none),
-        record.kind.to_string(),
-        if record.verity { "require" } else { "off" }.to_owned(),
-        record.upper.as_ref().map_or_else(none, |u| u.display().to_string()),
-        match (&record.signer, &record.signed_manifest) {
-            // The same image, which was signed under another manifest.
-            (Some(signer), Some(manifest)) => {
-                let short: String = manifest.trim_start_matches("sha256:").chars().take(SHORT).collect();
-                format!("{signer} (manifest {short})")
-            }
-            (signer, _) => signer.clone().unwrap_or_else(none),
-        },
+        mode,
+        verity(record.verity),
+        common_name(record.signer.as_deref()),
     ]
+}
+
+fn verity(checked: bool) -> String {
+    if checked { "require" } else { "off" }.to_owned()
+}
+
+/// Returns the last name in a subject in OpenSSL's one-line format.
+fn common_name(subject: Option<&str>) -> String {
+    subject.map_or("-", |subject| subject.rsplit("CN=").next().unwrap_or(subject)).to_owned()
+}
+
+impl From<UserMount> for json::UserMount {
+    fn from(mount: UserMount) -> Self {
+        let VouchedImage { image, identities, seal, signer, .. } = mount.vouched;
+        Self {
+            user: mount.user,
+            device: mount.device,
+            source: mount.source,
+            image: image.to_string(),
+            identities: identities.into_iter().map(Into::into).collect(),
+            seal: seal.map(Into::into),
+            signer,
+            verity: mount.verity,
+            since: mount.since,
+        }
+    }
 }
 
 impl From<Record> for json::Mount {
@@ -90,20 +159,20 @@ impl From<Record> for json::Mount {
             target: record.target.display().to_string(),
             source: record.source,
             kind: record.kind,
-            image: record.image,
-            image_id: record.image_id,
-            container: record.container,
+            image: record.image.map(Into::into),
+            image_id: record.image_id.map(Into::into),
+            container: record.container.map(Into::into),
             names: record.names,
-            identities: record.identities,
+            identities: record.identities.into_iter().map(Into::into).collect(),
             facts: record.facts.map(|facts| {
-                let WrittenFacts { blobs, erofs, certificates } = facts.into();
+                let DenySubjectsText { blobs, erofs, certificates } = facts.into();
                 json::Facts { blobs, erofs, certificates }
             }),
-            seal: record.seal,
-            signed_manifest: record.signed_manifest,
+            seal: record.seal.map(Into::into),
+            signed_manifest: record.signed_manifest.map(Into::into),
             signer: record.signer,
-            certificate: record.certificate,
-            anchor: record.anchor,
+            certificate: record.certificate.map(Into::into),
+            anchor: record.anchor.map(Into::into),
             upper: record.upper.map(|upper| upper.display().to_string()),
             verity: record.verity,
             whole: record.whole,

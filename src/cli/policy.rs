@@ -1,29 +1,31 @@
 use crate::cli::{args, json, output};
-use crate::identify::Place;
+use crate::container_store::PodNamespace;
+use crate::error::Result;
 use crate::pki::Certificate;
 use crate::policy::{Directories, Policy};
-use crate::report::Result;
 
-/// `layerseal policy check`
+/// Runs `layerseal policy check`.
 pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
-    let place = args.namespace.clone().map_or(Place::Nowhere, Place::Namespace);
+    // Installers use this to check a policy and its certificates, and the program with the libraries of the host.
+    crate::sys::openssl::load();
+    let place = args.namespace.clone().map_or(PodNamespace::NotInPod, PodNamespace::Namespace);
     let policy = Policy::load(&Directories::system())?.at(place);
     let decision = policy.decide(&args.names);
     let (mount, (denied_certificates, denied_digests)) = (policy.mount(), policy.denied().count());
-    // A denied certificate can stay in a store: it is shown as what it is.
+    // A denied certificate can stay in a store: it is shown as denied.
     let is_denied = |c: &Certificate| policy.denied().signer(c.marks()).is_err();
     if args.json {
         let certificate = |c: &Certificate| json::TrustedCertificate {
             subject: c.subject().to_owned(),
-            sha256: c.fingerprint().to_owned(),
+            sha256: c.fingerprint().to_string(),
             denied: is_denied(c),
         };
-        let anchors = decision.anchors.iter().map(|a| json::Anchor { sha256: a.fingerprint().to_owned() });
+        let anchors = decision.anchors.iter().map(|a| json::Anchor { sha256: a.fingerprint().to_string() });
         output::document(json::PolicyDecision {
             rule: decision.source,
             rules: decision.sources,
-            name: decision.name,
-            names: decision.names,
+            name: decision.name.map(Into::into),
+            names: decision.names.into_iter().map(Into::into).collect(),
             namespace: args.namespace.clone(),
             mode: decision.mode,
             trust: decision.stores,
@@ -43,7 +45,7 @@ pub(super) fn check(args: &args::PolicyCheck) -> Result<()> {
         });
         return Ok(());
     }
-    // All rules for all names have a say, each setting in its strictest form.
+    // All rules for all names count, each setting in its strictest form.
     let by = |setting: &str| decision.sources.get(setting).map(|rules| rules.join("; ")).unwrap_or_default();
     let mut rows = Vec::new();
     let mut row = |setting: &str, value: String| rows.push(vec![setting.to_owned(), value, by(setting)]);

@@ -1,9 +1,9 @@
 use crate::cli::args;
 use crate::cli::{json, output};
+use crate::error::Result;
 use crate::ops::{Context, PullRequest, pull};
-use crate::report::Result;
 
-/// `layerseal pull`
+/// Runs `layerseal pull`.
 pub(super) fn run(context: &Context, args: args::Pull) -> Result<()> {
     let request = PullRequest {
         image: args.image,

@@ -1,8 +1,8 @@
 use crate::cli::{json, output};
+use crate::error::Result;
 use crate::ops::{Context, PushRequest, push};
-use crate::report::Result;
 
-/// `layerseal push` and `layerseal export-signatures`
+/// Runs `layerseal push` and `layerseal export-signatures`.
 pub(super) fn run(context: &Context, request: &PushRequest, json: bool) -> Result<()> {
     let pushed = push(context, request)?;
     let to = request.to.to_string();

@@ -1,4 +1,4 @@
-//! `layerseal runtime`: an OCI runtime that verifies, and is crun or runc from then on.
+//! `layerseal runtime`: an OCI runtime that verifies the root, and then becomes crun or runc.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -11,17 +11,17 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use crate::error::{Case, Refusal, one_line};
 use crate::hook::{Stopped, before_start};
-use crate::invoke::{Log, RuntimeCall, runtime_call, runtime_log};
 use crate::policy::{Directories, real_runtime};
-use crate::report::{Case, Refusal, one_line};
+use crate::protocol::{Log, RuntimeCall, runtime_call, runtime_log};
 use crate::sys::child::OWN;
 use crate::sys::process;
 
-/// The name by which engines call it, which name a runtime by its path alone: a link to this program.
+/// The name of the link to this program for engines that name a runtime only by its path.
 const NAME: &[u8] = b"layerseal-runtime";
 
-/// The runtime's own arguments, where this is a call of it: by the program's name or by the verb.
+/// Returns the runtime's own arguments, if this is a call of the runtime: by the program's name or by the verb.
 pub(super) fn arguments<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<&'a [OsString]> {
     let name = Path::new(program).file_name().unwrap_or_default();
     match argv.split_first() {
@@ -31,7 +31,7 @@ pub(super) fn arguments<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<&'a
     }
 }
 
-/// Becomes the real runtime, where nothing is against it.
+/// Becomes the real runtime, unless the container is refused.
 pub(super) fn run(argv: &[OsString]) -> ExitCode {
     let ready = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| {
         let program = real_runtime(&Directories::system()).map_err(|r| Stopped::from(&r))?;
@@ -47,26 +47,29 @@ pub(super) fn run(argv: &[OsString]) -> ExitCode {
     failed(argv, &stopped)
 }
 
-/// The program `layerseal-runtime`, which engines call for everything that they do with a container: all of it is the real
-/// runtime's but for what has a container run, which is for the program `layerseal` beside it. So the libraries that
-/// verifying needs are loaded for that alone.
+/// Runs the program `layerseal-runtime`, which engines call for everything that they do with a container: all of it is
+/// passed to the real runtime, except what starts a container, which is passed to the program `layerseal` beside it. So
+/// the libraries needed for verifying are loaded only for that.
 pub fn pass() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     let target = runtime_call(&argv).and_then(|call| match call {
         RuntimeCall::Start(_) => {
             let own = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;
-            Ok((own.with_file_name("layerseal"), [&[OsString::from("runtime")], &*argv].concat()))
+            let program = own.with_file_name("layerseal");
+            let error = Command::new(&program).arg("runtime").args(&argv).exec();
+            Err(Refusal::io(program.display().to_string(), error)
+                .and("it verifies, and belongs beside layerseal-runtime"))
         }
-        RuntimeCall::Other => Ok((real_runtime(&Directories::system())?, argv.clone())),
+        RuntimeCall::Other => real_runtime(&Directories::system()),
     });
     let stopped = match target {
-        Ok((program, argv)) => become_program(&program, &argv),
+        Ok(program) => become_program(&program, &argv),
         Err(refusal) => Stopped::from(&refusal),
     };
     failed(&argv, &stopped)
 }
 
-/// Why it did not.
+/// Becomes the program, and returns only if that fails, with the reason.
 fn become_program(program: &Path, argv: &[OsString]) -> Stopped {
     let error = Command::new(program).args(argv).exec();
     Stopped::from(&Refusal::new(Case::F07Runtime, program.display().to_string(), error))
@@ -77,14 +80,14 @@ fn failed(argv: &[OsString], stopped: &Stopped) -> ExitCode {
     ExitCode::from(stopped.code)
 }
 
-/// Says why as runtimes do: on the standard error, and in the file that the caller reads it from.
+/// Reports the reason as runtimes do: on the standard error, and in the file from which the caller reads it.
 fn tell(log: &Log, message: &str) {
     let message = format!("layerseal: {}", one_line(message));
     if let Some(file) = &log.file {
         let time = humantime::format_rfc3339_seconds(SystemTime::now());
         let line = match log.json {
             true => json!({"level": "error", "msg": message, "time": time.to_string()}).to_string(),
-            // As logrus writes it, which is runc's.
+            // As runc's logger, logrus, writes it.
             false => format!("time=\"{time}\" level=error msg={message:?}"),
         };
         let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(file);

@@ -1,10 +1,10 @@
-//! Types of JSON documents that say themselves what they hold: docs/json.md is made from them, and a test compares what
+//! Types of JSON documents that describe themselves: docs/json.md is made from them, and a test compares them with what
 //! the verbs print.
 
 use std::collections::BTreeMap;
 
-/// The version of all documents. A new one takes a field away or changes what one means; fields that are added change
-/// nothing.
+/// The version of all documents. A new version removes a field or changes the meaning of one; an added field does not
+/// change the version.
 pub const VERSION: u32 = 1;
 
 /// What a value may be.
@@ -22,11 +22,11 @@ pub enum Shape {
     List(Box<Shape>),
     /// One of each of these.
     Tuple(Vec<Shape>),
-    /// Texts by names that are not known beforehand.
+    /// Values by names that are not known beforehand.
     Map(Box<Shape>),
-    /// `null`, or that.
+    /// `null`, or this.
     Optional(Box<Shape>),
-    /// An object of that name.
+    /// An object with its name.
     Object(Object),
 }
 
@@ -52,9 +52,9 @@ pub struct Field {
     pub shape: Shape,
 }
 
-/// A type of which the shape is known.
+/// A type whose shape is known.
 pub trait Described {
-    /// What its values may be.
+    /// Returns what its values may be.
     fn shape() -> Shape;
 }
 
@@ -112,7 +112,7 @@ impl<K, T: Described> Described for BTreeMap<K, T> {
     }
 }
 
-/// Objects: structures of which every field has a description, which becomes the documentation of the JSON.
+/// Objects: structures in which every field has a description, which becomes the documentation of the JSON.
 macro_rules! objects {
     ($(
         $(#[doc = $doc:literal])+
@@ -140,7 +140,7 @@ macro_rules! objects {
     )* };
 }
 
-/// Words: enumerations that are one of a few texts.
+/// Words: enumerations whose values are one of a few texts.
 macro_rules! words {
     ($(
         $(#[doc = $doc:literal])+
@@ -162,7 +162,7 @@ macro_rules! words {
     )* };
 }
 
-/// The shape of enumerations that are at home elsewhere, by the words that serde gives them.
+/// The shape of enumerations that are defined elsewhere, by the words that serde gives them.
 macro_rules! words_of {
     ($($type:ty: $($word:literal)|+;)*) => { $(
         impl $crate::cli::schema::Described for $type {
@@ -175,13 +175,13 @@ macro_rules! words_of {
 
 pub(super) use {objects, words, words_of};
 
-/// Lines of a doc comment as one text.
+/// Joins the lines of a doc comment into one text.
 pub(super) fn text(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
 }
 
 impl Shape {
-    /// In words, for a table; objects by their names.
+    /// Describes the shape in words, for a table; objects by their names.
     fn words(&self) -> String {
         match self {
             Self::Boolean => "boolean".into(),
@@ -196,7 +196,7 @@ impl Shape {
         }
     }
 
-    /// The object that it is, or that it holds.
+    /// Returns the object that it is, or that it holds.
     fn object(&self) -> Option<&Object> {
         match self {
             Self::Object(object) => Some(object),
@@ -205,7 +205,8 @@ impl Shape {
         }
     }
 
-    /// Every value in it, one a line, with where it is and what it may be: what a new version of a document is told by.
+    /// Lists every value in it, one per line, with its place and what it may be: comparing these lists shows whether a
+    /// document needs a new version.
     pub fn flat(&self, at: &str, out: &mut Vec<String>) {
         match self {
             Self::List(of) => of.flat(&format!("{at}[]"), out),
@@ -219,7 +220,7 @@ impl Shape {
         }
     }
 
-    /// What of `value` is not as described, with where it is; nothing where all is.
+    /// Compares `value` with the description, and returns each difference with its place; nothing if there is none.
     pub fn differences(&self, value: &serde_json::Value, at: &str) -> Vec<String> {
         use serde_json::Value;
         let each = |of: &Self, values: &mut dyn Iterator<Item = (String, &Value)>| {
@@ -261,7 +262,7 @@ pub struct Page {
     pub shape: Shape,
 }
 
-/// The page about all documents.
+/// Writes the page about all documents.
 pub(super) fn markdown(head: &str, failure: &Shape, pages: &[Page]) -> String {
     let mut out = head.to_owned();
     let mut objects: Vec<&Object> = failure.object().into_iter().collect();

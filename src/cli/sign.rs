@@ -3,22 +3,26 @@ use std::process::ExitCode;
 
 use crate::cli::args::{self, FormatArg};
 use crate::cli::{json, output};
-use crate::ops::{self, AttachRequest, Context, Key, SealRequest, SignRequest, SignedInstance, Statement};
-use crate::report::{Class, Result};
+use crate::error::{Class, Result};
+use crate::ops::{
+    self, AttachRequest, Context, KeyFiles, SealRequest, SignPushRequest, SignRequest, SignedInstance, Statement,
+};
 use crate::seal::Format;
 
-/// `layerseal sign`
+/// Runs `layerseal sign`.
 pub(super) fn run(context: &Context, args: args::Sign) -> Result<ExitCode> {
-    let key = Key {
+    let key = KeyFiles {
         certificate: args.cert,
         key: args.key,
         passphrase_file: args.passphrase_file,
         embed_certificate: args.embed_cert,
     };
-    // The key first: a wrong one should not cost the reading of the layers.
+    // The key comes first: a wrong one should not cost the time of reading the layers.
     let signer = ops::signer(&key, &ask)?;
+    let pushed = args.push.is_some().then(|| args.image.to_string());
+    let options = podman_options(&args.registry);
     let request = SignRequest {
-        image: args.image,
+        image: args.push.unwrap_or(args.image),
         statement: args.statement.into(),
         format: args.format.into(),
         inline: args.inline,
@@ -27,23 +31,33 @@ pub(super) fn run(context: &Context, args: args::Sign) -> Result<ExitCode> {
     };
     let mut images = Vec::new();
     let mut failed: Option<Class> = None;
-    ops::sign(context, &request, &signer, &mut |signed| {
+    let inline = request.inline;
+    let mut each = |signed: SignedInstance| {
         if let Err(refusal) = &signed.result {
             failed = failed.or(Some(refusal.case().class()));
         }
         match &signed.result {
-            _ if args.json => images.push(document(&signed, request.inline)),
-            Ok(digest) if signed.is_instance && !request.inline => {
-                output::line(format!("{digest} {}", signed.platform.as_deref().unwrap_or("no platform")));
+            _ if args.json => images.push(document(&signed, inline)),
+            Ok(digest) if signed.is_instance && !inline => {
+                let platform = signed.platform.as_deref().unwrap_or("no platform");
+                output::line(format!("{digest} {platform} {}", signed.image));
             }
             Ok(digest) => output::line(digest),
             Err(refusal) => output::error_line(refusal),
         }
-    })?;
+    };
+    let names = !request.statement.identities.is_empty() || pushed.is_some();
+    match pushed {
+        Some(image) => {
+            let request = SignPushRequest { image, sign: request, options };
+            ops::sign_and_push(context, request, &signer, &mut each)?;
+        }
+        None => ops::sign(context, &request, &signer, &mut each)?,
+    }
     if args.json {
         output::document(json::Signed { images });
     }
-    if request.statement.identities.is_empty() && failed.is_none() {
+    if !names && failed.is_none() {
         log::warn!(
             "the seal names nobody: it is good for this image under any name, and hosts ask for one; see --identity"
         );
@@ -63,12 +77,21 @@ fn document(signed: &SignedInstance, inline: bool) -> json::SignedImage {
     }
 }
 
-/// Asks for a passphrase, where somebody is there.
+/// Returns how registries are reached, as podman's options.
+fn podman_options(registry: &args::RegistryArgs) -> Vec<String> {
+    let mut options = Vec::new();
+    options.extend(registry.tls_verify.map(|verify| format!("--tls-verify={verify}")));
+    options.extend(registry.authfile.as_ref().map(|file| format!("--authfile={}", file.display())));
+    options.extend(registry.cert_dir.as_ref().map(|dir| format!("--cert-dir={}", dir.display())));
+    options
+}
+
+/// Asks for a passphrase, if somebody is there.
 fn ask(key: &str) -> Option<std::io::Result<String>> {
     std::io::stdin().is_terminal().then(|| rpassword::prompt_password(format!("Passphrase for {key}: ")))
 }
 
-/// `layerseal seal`
+/// Runs `layerseal seal`.
 pub(super) fn seal(context: &Context, args: args::Seal) -> Result<()> {
     let request =
         SealRequest { image: args.image, algorithm: args.algorithm, inline: args.inline, platform: args.platform };
@@ -80,7 +103,7 @@ pub(super) fn seal(context: &Context, args: args::Seal) -> Result<()> {
     Ok(())
 }
 
-/// `layerseal attach`
+/// Runs `layerseal attach`.
 pub(super) fn attach(context: &Context, args: args::Attach) -> Result<()> {
     let request = AttachRequest {
         image: args.image,

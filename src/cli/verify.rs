@@ -1,15 +1,16 @@
 use std::process::ExitCode;
 
 use crate::cli::{args, json, output};
+use crate::error::Result;
 use crate::ops::{Context, Trust, VerifyRequest, verify};
-use crate::report::Result;
 use crate::verify::{CheckedRole, SealReport, Verdict};
 
-/// `layerseal verify`
+/// Runs `layerseal verify`.
 pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
     let request = VerifyRequest { image: args.image, trust: args.trust.into(), platform: args.platform };
     let verified = verify(context, &request)?;
-    let (image, judgement, signed) = (verified.image, verified.judgement, verified.signatures);
+    let (image, names) = (verified.image, verified.names);
+    let (judgement, signed) = (verified.judgement, verified.signatures);
     if args.json {
         let layer =
             |l: &crate::oci::Layer| json::Layer { digest: l.digest.to_string(), diff_id: l.diff_id.to_string() };
@@ -18,6 +19,8 @@ pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
         let refusal = judgement.into_result().err();
         output::document(json::Verified {
             image: image.digest.to_string(),
+            names: names.names,
+            store_names: names.store_names,
             config: image.config_digest.to_string(),
             layers: image.layers.iter().map(layer).collect(),
             accepted,
@@ -28,6 +31,9 @@ pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
         return Ok(refusal.map_or(ExitCode::SUCCESS, |r| ExitCode::from(r.case().class().exit_code())));
     }
     output::line(format!("image {}", image.digest));
+    for name in names.all() {
+        output::line(format!("  {name}"));
+    }
     judgement.reports.iter().for_each(|r| print(r, signed));
     let image = judgement.into_result()?;
     match image.signer() {
@@ -73,7 +79,7 @@ fn document(report: &SealReport) -> json::JudgedSeal {
         signer: row
             .signer
             .as_ref()
-            .map(|s| json::Certificate { subject: s.subject.clone(), sha256: s.fingerprint.clone() }),
+            .map(|s| json::Certificate { subject: s.subject.clone(), sha256: s.fingerprint.to_string() }),
     };
     let (verdict, error) = match &report.verdict {
         Verdict::Accepted => (json::SealVerdict::Accepted, None),

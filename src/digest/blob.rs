@@ -1,34 +1,36 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::report::{Case, Refusal};
+use crate::error::{Case, Refusal};
 
 /// The digest that OCI descriptors use: `sha256:` and 64 lower-case hex digits.
 ///
 /// Parsed at the edge and nowhere else, so that no digest string from a registry or a disk is ever
 /// part of a path (image-spec, descriptor.md; CVE-2024-3727).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BlobDigest([u8; 32]);
 
 impl BlobDigest {
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Lower-case hex without the algorithm, which is also the blob's file name.
+    /// Returns lower-case hex without the algorithm, which is also the blob's file name.
     pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// From 64 lower-case hex digits.
+    /// Parses 64 lower-case hex digits.
     ///
     /// # Errors
     /// [`Case::B07Digest`] for anything else.
@@ -58,6 +60,20 @@ impl FromStr for BlobDigest {
     }
 }
 
+impl TryFrom<String> for BlobDigest {
+    type Error = Refusal;
+
+    fn try_from(text: String) -> Result<Self, Refusal> {
+        text.parse()
+    }
+}
+
+impl From<BlobDigest> for String {
+    fn from(digest: BlobDigest) -> Self {
+        digest.to_string()
+    }
+}
+
 impl fmt::Display for BlobDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", hex::encode(self.0))
@@ -80,7 +96,7 @@ impl BlobHasher {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes taken.
+    /// Returns the digest of all bytes taken.
     pub fn finish(self) -> BlobDigest {
         BlobDigest(self.0.finalize().into())
     }

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
 
-/// Blocks that are hashed together: what the widest of the multi-lane kernels takes.
+/// How many blocks are hashed together: as many as the widest of the multi-lane kernels takes.
 const BATCH: usize = 16;
 const BATCH_SIZE: usize = BATCH * BLOCK_SIZE;
 
@@ -38,7 +38,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The kernel's number (`FS_VERITY_HASH_ALG_*` in `linux/fsverity.h`): 1 or 2.
+    /// Returns the kernel's number (`FS_VERITY_HASH_ALG_*` in `linux/fsverity.h`): 1 or 2.
     pub const fn kernel_id(self) -> u8 {
         match self {
             Self::Sha256 => 1,
@@ -46,7 +46,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes in a digest: 32 or 64.
+    /// Returns how many bytes a digest has: 32 or 64.
     pub const fn digest_size(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -54,8 +54,8 @@ impl Algorithm {
         }
     }
 
-    /// How many bytes of hashes the kernel keeps with a file of `size` bytes: whole blocks, each level's until one is left
-    /// (Documentation/filesystems/fsverity.rst, "Merkle tree").
+    /// Returns how many bytes of hashes the kernel keeps with a file of `size` bytes: whole blocks for each level,
+    /// until one block is left (Documentation/filesystems/fsverity.rst, "Merkle tree").
     pub const fn tree_size(self, size: u64) -> u64 {
         const BLOCK: u64 = 4096;
         let (mut blocks, mut bytes) = (size.div_ceil(BLOCK), 0);
@@ -66,7 +66,7 @@ impl Algorithm {
         bytes
     }
 
-    /// The composefs name; its last part is the binary logarithm of the block size.
+    /// Returns the composefs name; its last part is the binary logarithm of the block size.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "fsverity-sha256-12",
@@ -111,12 +111,12 @@ impl std::error::Error for UnknownAlgorithm {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VerityDigest {
     algorithm: Algorithm,
-    /// Zero after the digest's end, so that the derived comparisons hold.
+    /// Zero beyond the digest, so that the derived comparisons hold.
     bytes: [u8; MAX_DIGEST_SIZE],
 }
 
 impl VerityDigest {
-    /// The digest that consists of `bytes`, if these are as many as the algorithm makes.
+    /// Makes the digest that consists of `bytes`, if these are as many as the algorithm produces.
     pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
         (bytes.len() == algorithm.digest_size()).then(|| Self::padded(algorithm, bytes))
     }
@@ -127,17 +127,17 @@ impl VerityDigest {
         Self { algorithm, bytes }
     }
 
-    /// The algorithm that made it.
+    /// Returns the algorithm that made it.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The raw digest, [`Algorithm::digest_size`] bytes.
+    /// Returns the raw digest, [`Algorithm::digest_size`] bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.algorithm.digest_size()]
     }
 
-    /// The digest in lowercase hexadecimal, without the algorithm.
+    /// Returns the digest in lowercase hexadecimal, without the algorithm.
     pub fn to_hex(&self) -> String {
         hex::encode(self.as_bytes())
     }
@@ -148,13 +148,13 @@ impl VerityDigest {
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return None;
         }
-        // Of another length it is refused.
+        // Text of any other length is refused.
         hex::decode_to_slice(text, &mut bytes[..algorithm.digest_size()]).ok()?;
         Some(Self { algorithm, bytes })
     }
 
-    /// Where a composefs object store keeps the file, relative to its `objects` directory: the
-    /// first byte in hexadecimal, a slash, the other bytes.
+    /// Returns where a composefs object store keeps the file, relative to its `objects` directory: the first byte in
+    /// hexadecimal, a slash, the other bytes.
     pub fn object_path(&self) -> String {
         let mut path = self.to_hex();
         path.insert(2, '/');
@@ -176,13 +176,13 @@ impl fmt::Debug for VerityDigest {
 
 /// Computes the fs-verity digest of a file from its contents in order.
 ///
-/// Whole batches of 64 KiB are hashed where they are; what is less waits in a buffer of that size.
-/// Memory is at most one such buffer for each level of the Merkle tree, whatever the file's size (a
-/// level has 1/128 or 1/64 of the blocks of the level below).
+/// Whole batches of 64 KiB are hashed in place; smaller pieces wait in a buffer of that size. Memory is at most one
+/// such buffer for each level of the Merkle tree, whatever the file's size (a level has 1/128 or 1/64 of the blocks of
+/// the level below).
 #[derive(Clone)]
 pub struct VerityHasher {
     algorithm: Algorithm,
-    /// Bytes of the file so far.
+    /// How many bytes of the file it has seen.
     size: u64,
     /// What is not yet hashed of the file (level 0) and of the levels of the tree above it, always
     /// less than a batch.
@@ -190,7 +190,7 @@ pub struct VerityHasher {
 }
 
 impl VerityHasher {
-    /// A hasher for a file of which it has seen nothing yet.
+    /// Makes a hasher for a file of which it has seen nothing yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self { algorithm, size: 0, levels: vec![Vec::new()] }
     }
@@ -209,7 +209,7 @@ impl VerityHasher {
         self.append(0, tail);
     }
 
-    /// The digest of the file that consists of all bytes so far.
+    /// Returns the digest of the file that consists of all bytes so far.
     pub fn finish(mut self) -> VerityDigest {
         let digest_size = self.algorithm.digest_size();
         let mut blocks = self.size.div_ceil(BLOCK_SIZE as u64);
@@ -230,7 +230,7 @@ impl VerityHasher {
         self.hash_descriptor(&root)
     }
 
-    /// Adds to the bytes of a level, and hashes its blocks if these are a batch now.
+    /// Adds bytes to a level, and hashes its blocks if they make a batch now.
     fn append(&mut self, level: usize, bytes: &[u8]) {
         let buffer = &mut self.levels[level];
         buffer.extend_from_slice(bytes);
@@ -243,7 +243,7 @@ impl VerityHasher {
         }
     }
 
-    /// Hashes whole blocks of a level, which gives bytes of the level above.
+    /// Hashes whole blocks of a level, which yields bytes of the level above.
     fn hash_blocks(&mut self, level: usize, blocks: &[u8]) {
         if self.levels.len() == level + 1 {
             self.levels.push(Vec::new());
@@ -265,7 +265,7 @@ impl VerityHasher {
         }
     }
 
-    /// The hash of `struct fsverity_descriptor`, as `fsverity.rst` lays it out.
+    /// Hashes `struct fsverity_descriptor`, as `fsverity.rst` lays it out.
     fn hash_descriptor(&self, root: &[u8; MAX_DIGEST_SIZE]) -> VerityDigest {
         // What stays zero: salt_size, the reserved words, salt.
         let mut descriptor = [0; 256];
@@ -290,9 +290,9 @@ impl fmt::Debug for VerityHasher {
     }
 }
 
-/// The fs-verity digest of a file with these contents.
+/// Computes the fs-verity digest of a file with these contents.
 ///
-/// Nothing but the last, partial block is copied.
+/// Only the last, partial block is copied.
 pub fn verity_digest(algorithm: Algorithm, data: &[u8]) -> VerityDigest {
     let mut hasher = VerityHasher::new(algorithm);
     let (blocks, tail) = data.as_chunks::<BLOCK_SIZE>();

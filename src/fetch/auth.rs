@@ -1,15 +1,17 @@
-//! Credentials, as containers tools keep them (containers-auth.json(5)): for the one question that skopeo
-//! cannot ask for us.
+//! Credentials, as containers tools keep them (containers-auth.json(5)): for the one question that skopeo cannot ask
+//! for us.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::clock::Clock;
 use super::{Options, skopeo};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, Repository};
-use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
 /// Bytes of an auth.json, or of what a helper prints.
@@ -32,20 +34,20 @@ impl std::fmt::Debug for Credentials {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct File {
-    auths: BTreeMap<String, Entry>,
+struct AuthFile {
+    auths: BTreeMap<String, AuthEntry>,
     #[serde(rename = "credHelpers")]
     helpers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: String,
     identitytoken: String,
 }
 
-/// The credentials for `repository`, where there are any: in each file its most specific entry counts.
+/// Finds the credentials for `repository`, where there are any: in each file its most specific entry is used.
 ///
 /// # Errors
 /// [`Case::C11Auth`] for a file or a helper that cannot be used.
@@ -61,7 +63,8 @@ pub(super) async fn credentials(
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.authfile.is_none() => continue,
             other => other.map_err(|e| Refusal::new(Case::C11Auth, &shown, e))?,
         };
-        let file: File = serde_json::from_slice(&bytes).map_err(|e| Refusal::new(Case::C11Auth, &shown, place(&e)))?;
+        let file: AuthFile =
+            serde_json::from_slice(&bytes).map_err(|e| Refusal::new(Case::C11Auth, &shown, place(&e)))?;
         if let Some(found) = of(&file, repository, &shown, clock, budget).await? {
             return Ok(Some(found));
         }
@@ -69,12 +72,12 @@ pub(super) async fn credentials(
     Ok(None)
 }
 
-/// Where an error is, and not what stands there: it may be a secret.
+/// Says where an error is, and not what is written there: it may be a secret.
 fn place(error: &serde_json::Error) -> String {
     format!("not what it should be, line {}, column {}", error.line(), error.column())
 }
 
-/// Where it is looked for, in order.
+/// Lists the files that may hold credentials, in order.
 fn places(options: &Options) -> Vec<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(file) = options.authfile.clone().or_else(|| variable("REGISTRY_AUTH_FILE")) {
@@ -96,7 +99,7 @@ fn places(options: &Options) -> Vec<PathBuf> {
 }
 
 async fn of(
-    file: &File,
+    file: &AuthFile,
     repository: &Repository,
     shown: &str,
     clock: &Clock,
@@ -125,8 +128,8 @@ async fn of(
     Ok(None)
 }
 
-/// The host that an entry of a whole registry is for. Older docker wrote `https://q.io/v1/`; anything else
-/// with a slash is for one namespace, and goes to no other.
+/// Returns the host that an entry is for where it is for a whole registry. Older docker wrote `https://q.io/v1/`;
+/// anything else with a slash is for one namespace, and is used for no other.
 fn hostname(key: &str) -> Option<&str> {
     let legacy = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let host = match legacy {
@@ -139,7 +142,7 @@ fn hostname(key: &str) -> Option<&str> {
 
 fn decode(auth: &str, shown: &str) -> Result<Credentials> {
     let refuse = || Refusal::new(Case::C11Auth, shown, "an entry is not base64 of NAME:PASSWORD");
-    let bytes = openssl::base64::decode_block(auth.trim()).map_err(|_| refuse())?;
+    let bytes = STANDARD.decode(auth.trim()).map_err(|_| refuse())?;
     let text = String::from_utf8(bytes).map_err(|_| refuse())?;
     let (name, password) = text.split_once(':').ok_or_else(refuse)?;
     Ok(Credentials::Basic(name.to_owned(), password.trim_end_matches('\0').to_owned()))
@@ -182,8 +185,8 @@ mod tests {
     use super::*;
 
     fn find(json: &str, name: &str) -> Option<Credentials> {
-        let file: File = serde_json::from_str(json).unwrap();
-        let (repository, ..) = Repository::parse(name).unwrap();
+        let file: AuthFile = serde_json::from_str(json).unwrap();
+        let repository = Repository::parse(name).unwrap().repository;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(of(&file, &repository, "auth.json", &Clock::open(), &Budget::STANDARD)).unwrap()
     }

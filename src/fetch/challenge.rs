@@ -8,20 +8,20 @@ use ureq::http::HeaderMap;
 pub(super) enum Challenge {
     /// Name and password.
     Basic,
-    /// A token from somewhere else.
+    /// A token from another server.
     Bearer {
-        /// Where.
+        /// The address of that server.
         realm: String,
-        /// For whom.
+        /// The service that the token is for.
         service: Option<String>,
-        /// For what.
+        /// What the token allows.
         scope: Option<String>,
     },
 }
 
 impl Challenge {
-    /// The first one that is understood; a token before a password. A header may hold several, and so may an answer
-    /// headers.
+    /// Chooses the first challenge that is understood; a token before a password. A header may hold several, and so may
+    /// an answer hold several headers.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let texts = headers.get_all("www-authenticate").iter().filter_map(|value| value.to_str().ok());
         let all: Vec<ChallengeRef<'_>> = texts.filter_map(|text| parse_challenges(text).ok()).flatten().collect();
@@ -30,7 +30,7 @@ impl Challenge {
         bearer.or_else(|| all.iter().find(|c| is(c, "basic")).map(|_| Self::Basic))
     }
 
-    /// `None` without a realm, and where something is said twice.
+    /// Reads a challenge that asks for a token; `None` without a realm, and where something is said twice.
     fn bearer(challenge: &ChallengeRef<'_>) -> Option<Self> {
         let said = |name: &str| {
             let mut values = challenge.params.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
@@ -39,18 +39,6 @@ impl Challenge {
         };
         Some(Self::Bearer { realm: said("realm")??, service: said("service")?, scope: said("scope")? })
     }
-}
-
-/// Percent-encoding of everything but what needs none anywhere (RFC 3986, section 2.3).
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -93,6 +81,5 @@ mod tests {
         ] {
             assert_eq!(of(none), None, "{none:?}");
         }
-        assert_eq!(encode("repository:a/b:pull x"), "repository%3Aa%2Fb%3Apull%20x");
     }
 }

@@ -3,24 +3,26 @@
 
 use std::cell::{Cell, RefCell};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Error};
 
-use super::challenge::{Challenge, encode};
+use super::challenge::Challenge;
 use super::registries::{Endpoint, certificates};
-use super::{Context, auth, environment};
+use super::{FetchContext, auth, environment};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Repository;
-use crate::report::{Case, Refusal, Result};
 use crate::sys::files;
 
-/// Redirects that are followed: within the registry, where there is hardly ever one.
+/// The most redirects that are followed: within the registry, where there is hardly ever one.
 const REDIRECTS: usize = 5;
 
 /// The longest that we wait because a registry asks us to (429, `Retry-After`).
 const LONGEST_WAIT: u64 = 5;
 
-/// What answers are of use: lists of referrers, and manifests.
+/// The answers that are of use: lists of referrers, and manifests.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/json;q=0.5";
 
@@ -31,14 +33,14 @@ const MAX_FILE: u64 = 1 << 20;
 const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// One endpoint, and what it has been told about us.
+/// One endpoint, and what is known about it.
 pub(super) struct Client<'a> {
-    context: &'a Context<'a>,
-    /// By whose name credentials are looked up.
+    context: &'a FetchContext<'a>,
+    /// The name under which credentials are looked up.
     repository: Repository,
     endpoint: Endpoint,
     agent: Agent,
-    /// Whether it is spoken to without TLS.
+    /// Whether it is talked to without TLS.
     plain: Cell<bool>,
     /// Whether it has ever answered.
     answered: Cell<bool>,
@@ -46,30 +48,30 @@ pub(super) struct Client<'a> {
 }
 
 /// What a registry answered.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
-    /// What was asked in the end, for relative links.
+    /// The address that was asked in the end, for relative links.
     pub(super) url: String,
 }
 
-impl Answer {
-    /// A header's first value.
+impl Response {
+    /// Returns a header's first value.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(context: &'a Context<'a>, endpoint: Endpoint) -> Result<Self> {
-        let repository = Repository::parse(&endpoint.name)?.0;
+    pub(super) fn new(context: &'a FetchContext<'a>, endpoint: Endpoint) -> Result<Self> {
+        let repository = Repository::parse(&endpoint.name)?.repository;
         let agent = agent(&endpoint, context)?;
         let (plain, answered, authorization) = (Cell::new(false), Cell::new(false), RefCell::new(None));
         Ok(Self { context, repository, endpoint, agent, plain, answered, authorization })
     }
 
-    /// For messages.
+    /// Returns the endpoint's name, for messages.
     pub(super) fn name(&self) -> &str {
         &self.endpoint.name
     }
@@ -77,14 +79,14 @@ impl<'a> Client<'a> {
     /// Asks for `path` beneath the repository.
     ///
     /// # Errors
-    /// C03, C09, C10, C11, C17. A status other than success is none, but for 401, 403 and 429.
-    pub(super) fn get(&self, path: &str) -> Result<Answer> {
+    /// C03, C09, C10, C11, C17. A status other than success is not an error, except for 401, 403 and 429.
+    pub(super) fn get(&self, path: &str) -> Result<Response> {
         let url = |scheme: &str| format!("{scheme}://{}/v2/{}/{path}", self.endpoint.host, self.endpoint.path);
         if self.plain.get() {
             return self.follow(&url("http"));
         }
         match self.follow(&url("https")) {
-            // As containers tools do with a registry that is called insecure. One that has answered has TLS.
+            // As containers tools do with a registry that is called insecure. One that has answered does have TLS.
             Err(refusal)
                 if self.endpoint.insecure
                     && !self.answered.get()
@@ -97,7 +99,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The raw manifest that a tag or digest stands for, where there is one.
+    /// Reads the raw manifest that a tag or digest stands for, where there is one.
     ///
     /// # Errors
     /// As [`Self::get`]; C17 for any other answer.
@@ -117,11 +119,11 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// As [`Self::get`]; C09 for one that leads elsewhere.
-    pub(super) fn link(&self, from: &str, link: &str) -> Result<Answer> {
+    pub(super) fn link(&self, from: &str, link: &str) -> Result<Response> {
         self.follow(&self.within(from, link)?)
     }
 
-    /// The address that `link` leads to, if it is the same registry's by the same scheme.
+    /// Resolves the address that `link` leads to, if it is the same registry's by the same scheme.
     fn within(&self, from: &str, link: &str) -> Result<String> {
         let refuse = |why: &str| Refusal::new(Case::C09Redirect, self.name(), format!("{why}: {link}"));
         let base: Uri = from.parse().map_err(|_| refuse("no address"))?;
@@ -136,11 +138,11 @@ impl<'a> Client<'a> {
         let to: Uri = address.parse().map_err(|_| refuse("no address"))?;
         let same =
             to.scheme_str() == Some(scheme) && to.authority().is_some_and(|a| a.as_str().eq_ignore_ascii_case(host));
-        // Credentials go with the question, and a host inside our network could be meant.
+        // Credentials are sent along, and a host inside our network could be meant.
         if same { Ok(address) } else { Err(refuse("another host or scheme")) }
     }
 
-    fn follow(&self, url: &str) -> Result<Answer> {
+    fn follow(&self, url: &str) -> Result<Response> {
         let mut url = url.to_owned();
         let (mut asked_who, mut waited) = (false, false);
         for _ in 0..REDIRECTS + 2 {
@@ -170,7 +172,7 @@ impl<'a> Client<'a> {
         Err(Refusal::new(Case::C09Redirect, self.name(), "redirects without end"))
     }
 
-    fn wait(&self, answer: &Answer) -> Result<()> {
+    fn wait(&self, answer: &Response) -> Result<()> {
         let seconds = answer.header("retry-after").and_then(|s| s.parse().ok()).unwrap_or(1);
         let why = || format!("too many requests (status 429): it wants us to wait {seconds} s");
         if seconds > LONGEST_WAIT {
@@ -184,7 +186,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn once(&self, url: &str) -> Result<Answer> {
+    fn once(&self, url: &str) -> Result<Response> {
         let mut request = self.agent.get(url);
         if let Some(authorization) = &*self.authorization.borrow() {
             request = request.header("Authorization", authorization);
@@ -192,15 +194,14 @@ impl<'a> Client<'a> {
         self.send(request.header("Accept", ACCEPT), url)
     }
 
-    /// What to put into `Authorization` after a 401 (RFC 7235; distribution, "Token Authentication").
-    fn authorize(&self, answer: &Answer) -> Result<String> {
-        let Context { clock, budget, options, runtime, .. } = *self.context;
+    /// Finds what to put into `Authorization` after a 401 (RFC 7235; distribution, "Token Authentication").
+    fn authorize(&self, answer: &Response) -> Result<String> {
+        let FetchContext { clock, budget, options, runtime, .. } = *self.context;
         let challenge = Challenge::of(&answer.headers)
             .ok_or_else(|| Refusal::new(Case::C11Auth, self.name(), "it does not say how to log in (status 401)"))?;
         let known = runtime.block_on(auth::credentials(&self.repository, options, clock, budget))?;
-        let basic = |name: &str, password: &str| {
-            format!("Basic {}", openssl::base64::encode_block(format!("{name}:{password}").as_bytes()))
-        };
+        let basic =
+            |name: &str, password: &str| format!("Basic {}", STANDARD.encode(format!("{name}:{password}").as_bytes()));
         let (realm, service, scope) = match challenge {
             Challenge::Basic => {
                 return match known {
@@ -226,20 +227,17 @@ impl<'a> Client<'a> {
                     ("scope", &scope),
                     ("refresh_token", token),
                 ];
-                let body: Vec<String> = form.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect();
-                let request = self.agent.post(&realm).content_type("application/x-www-form-urlencoded");
+                let request = self.agent.post(&realm);
                 let left = Some(clock.left(&realm, budget.answer)?);
                 let request = request.config().timeout_global(left).proxy(environment::proxy(&realm)).build();
-                self.read(request.send(body.join("&")), &realm)?
+                self.read(request.send_form(form), &realm)?
             }
             other => {
-                let mark = if realm.contains('?') { '&' } else { '?' };
-                let url = format!("{realm}{mark}service={}&scope={}", encode(&service), encode(&scope));
-                let mut request = self.agent.get(&url);
+                let mut request = self.agent.get(&realm).query("service", &service).query("scope", &scope);
                 if let Some(auth::Credentials::Basic(name, password)) = other {
                     request = request.header("Authorization", basic(name, password));
                 }
-                self.send(request, &url)?
+                self.send(request, &realm)?
             }
         };
         if answer.status != 200 {
@@ -249,7 +247,7 @@ impl<'a> Client<'a> {
         token(&answer.body).ok_or_else(|| Refusal::new(Case::C11Auth, self.name(), format!("{realm} gives no token")))
     }
 
-    fn send(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, url: &str) -> Result<Answer> {
+    fn send(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>, url: &str) -> Result<Response> {
         let left = self.context.clock.left(self.name(), self.context.budget.answer)?;
         self.read(request.config().timeout_global(Some(left)).proxy(environment::proxy(url)).build().call(), url)
     }
@@ -258,17 +256,17 @@ impl<'a> Client<'a> {
         &self,
         response: std::result::Result<ureq::http::Response<ureq::Body>, Error>,
         url: &str,
-    ) -> Result<Answer> {
+    ) -> Result<Response> {
         let max = self.context.budget.manifest;
         let mut response = response.map_err(|e| self.failed(&e, url))?;
         self.answered.set(true);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(max).read_to_vec().map_err(|e| self.failed(&e, url))?;
-        Ok(Answer { status, headers: response.headers().clone(), body, url: url.to_owned() })
+        Ok(Response { status, headers: response.headers().clone(), body, url: url.to_owned() })
     }
 
     fn failed(&self, error: &Error, url: &str) -> Refusal {
-        let Context { clock, budget, .. } = *self.context;
+        let FetchContext { clock, budget, .. } = *self.context;
         let host = url.parse::<Uri>().ok().and_then(|u| u.authority().map(ToString::to_string)).unwrap_or_default();
         let network = |e: &dyn std::fmt::Display| Refusal::new(Case::C17Network, self.name(), format!("{host}: {e}"));
         match error {
@@ -278,7 +276,7 @@ impl<'a> Client<'a> {
             }
             Error::NativeTls(e) => {
                 let text = e.to_string();
-                // OpenSSL's words for an answer that is none of TLS.
+                // OpenSSL's words for an answer that is not TLS.
                 let plain = text.contains("wrong version number") || text.contains("packet length too long");
                 let why = if plain { "it does not speak TLS" } else { text.as_str() };
                 Refusal::new(Case::C10Tls, self.name(), format!("{host}: {why}"))
@@ -290,21 +288,21 @@ impl<'a> Client<'a> {
     }
 }
 
-/// `{"token": …}` or `{"access_token": …}`, the first that is not empty, as it is sent back.
+/// Reads `{"token": …}` or `{"access_token": …}`, the first that is not empty, in the form in which it is sent back.
 fn token(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let said = |name| value.get(name).and_then(|token| token.as_str()).filter(|token| !token.is_empty());
     said("token").or_else(|| said("access_token")).map(|token| format!("Bearer {token}"))
 }
 
-/// What a registry says of an error (distribution-spec, "Error Codes").
+/// Reads what a registry says about an error (distribution-spec, "Error Codes").
 pub(super) fn words(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| value.pointer(&format!("/errors/0/{key}")).and_then(|v| v.as_str()).unwrap_or_default();
     format!("{} {}", text("code"), text("message")).trim().to_owned()
 }
 
-fn agent(endpoint: &Endpoint, context: &Context<'_>) -> Result<Agent> {
+fn agent(endpoint: &Endpoint, context: &FetchContext<'_>) -> Result<Agent> {
     let certificates = certificates(&endpoint.host, context.options);
     let read = |path: &std::path::Path| {
         let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::C10Tls, path.display().to_string(), e);
@@ -316,11 +314,14 @@ fn agent(endpoint: &Endpoint, context: &Context<'_>) -> Result<Agent> {
             .map_err(|e| Refusal::new(Case::C10Tls, path.display().to_string(), e))?;
         Ok(stack.iter().filter_map(|c| c.to_der().ok()).map(|der| Certificate::from_der(&der).to_owned()).collect())
     };
-    let roots = if certificates.authorities.is_empty() {
+    let roots = if endpoint.insecure {
+        // No certificate is checked; reading all that the system trusts takes longer than the question.
+        RootCerts::new_with_certs(&[])
+    } else if certificates.authorities.is_empty() {
         RootCerts::PlatformVerifier
     } else {
         let mut all: Vec<Certificate<'static>> = Vec::new();
-        // Besides the system's, as containers/image has it.
+        // In addition to the system's, as containers/image does.
         if let Some(system) = SYSTEM_ROOTS.iter().map(std::path::Path::new).find(|path| path.exists()) {
             all.extend(pem(system)?);
         }

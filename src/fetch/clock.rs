@@ -1,11 +1,11 @@
-//! Deadlines. A registry, a proxy or a credential helper that hangs must not keep us.
+//! Deadlines. A registry, a proxy or a credential helper that hangs must not hold us up.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
-/// When all of a search must be done, if it must.
+/// When a whole search must be done, if there is a limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     until: Option<Instant>,
@@ -13,17 +13,17 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Everything together may take as long as it does; single steps have limits of their own.
+    /// Makes a clock without a limit for everything together; single steps have limits of their own.
     pub(super) fn open() -> Self {
         Self { until: None, whole: Duration::ZERO }
     }
 
-    /// Everything together may take `whole` from now.
+    /// Makes a clock by which everything together may take `whole` from now.
     pub(super) fn of(whole: Duration) -> Self {
         Self { until: Instant::now().checked_add(whole), whole }
     }
 
-    /// What is left for a step that may take `at_most`.
+    /// Returns what is left for a step that may take `at_most`.
     ///
     /// # Errors
     /// [`Case::C03Slow`] when nothing is.
@@ -32,7 +32,7 @@ impl Clock {
         if left.is_zero() { Err(self.late(subject, at_most)) } else { Ok(left) }
     }
 
-    /// The refusal for a step that took longer than it may.
+    /// Makes the refusal for a step that took longer than it may.
     pub(super) fn late(&self, subject: &str, at_most: Duration) -> Refusal {
         let over = self.until.is_some_and(|until| Instant::now() >= until);
         let limit = if over { self.whole } else { at_most };

@@ -1,10 +1,10 @@
-//! Proxies of the environment, by the rules that skopeo's language has for them
-//! (golang.org/x/net/http/httpproxy).
+//! Proxies of the environment, by the rules that skopeo's language has for them (golang.org/x/net/http/httpproxy).
+//! ureq's own differ: there `example.com` does not cover `a.example.com`, and a space after a comma is part of a name.
 
 use ureq::Proxy;
 use ureq::http::Uri;
 
-/// The proxy for an address, where there is one.
+/// Finds the proxy for an address, where there is one.
 pub(super) fn proxy(url: &str) -> Option<Proxy> {
     let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     choose(url, &variable)
@@ -24,8 +24,8 @@ fn choose(url: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String
     }
 }
 
-/// `example.com` and `.example.com` are for the domain, `*` for everything. Of ranges of addresses nothing
-/// is known here: then the proxy is asked.
+/// Returns whether a host needs no proxy: `example.com` and `.example.com` are for the domain, `*` for everything.
+/// Ranges of addresses are not understood here: then the proxy is asked.
 fn excepted(host: &str, list: &str) -> bool {
     list.split(',').map(|e| e.trim().to_ascii_lowercase()).filter(|e| !e.is_empty()).any(|entry| {
         let entry = entry.split_once(':').map_or(entry.as_str(), |(front, _)| front);

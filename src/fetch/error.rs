@@ -1,9 +1,9 @@
-//! What skopeo says, in our cases. It has no error codes (protocol 0.2.8 tells transient ones apart, no
-//! more), so its words are read; what none of them fits is a registry that could not be asked.
+//! Skopeo's messages, sorted into our cases. It has no error codes (protocol 0.2.8 tells transient ones apart, no
+//! more), so its words are read; where none of them fits, the registry could not be asked.
 
 use containers_image_proxy::Error;
 
-use crate::report::{Case, Refusal};
+use crate::error::{Case, Refusal};
 
 /// Words of containers/image and of Go's network libraries, in the order of what they tell most.
 const WORDS: [(Case, &[&str]); 5] = [
@@ -49,16 +49,16 @@ const WORDS: [(Case, &[&str]); 5] = [
     (Case::C04Bytes, &["Digest did not match", "does not match provided manifest digest", "corrupted"]),
 ];
 
-/// The refusal for a message of skopeo about `subject`.
-pub(super) fn said(subject: &str, text: &str) -> Refusal {
-    // Names and addresses are anybody's: an image called `acme/nginx-tls` has no trouble with TLS.
+/// Makes the refusal for a message of skopeo or podman about `subject`.
+pub fn said(subject: &str, text: &str) -> Refusal {
+    // Names and addresses can be anything: an image called `acme/nginx-tls` has no trouble with TLS.
     let words: Vec<&str> = text.split_whitespace().filter(|word| !word.contains(['/', '@'])).collect();
     let words = words.join(" ");
     let case = WORDS.iter().find(|(_, all)| all.iter().any(|w| words.contains(w))).map(|(case, _)| *case);
     Refusal::new(case.unwrap_or(Case::C17Network), subject, plain(text))
 }
 
-/// The refusal for an error of the proxy.
+/// Makes the refusal for an error of the proxy.
 pub(super) fn proxy(subject: &str, error: &Error) -> Refusal {
     match error {
         Error::SkopeoSpawnError(e) => Refusal::new(Case::C16Skopeo, "skopeo", e),
@@ -71,12 +71,13 @@ pub(super) fn too_old(version: &str) -> Refusal {
     Refusal::new(Case::C16Skopeo, "skopeo", format!("its proxy protocol is {version}, at least 0.2.6 is needed"))
 }
 
-/// `time="…" level=fatal msg="…"`: the message alone. Of several lines the last: what came before are warnings.
+/// Takes the message out of `time="…" level=fatal msg="…"`. Of several lines it is the last: what came before are
+/// warnings.
 fn plain(text: &str) -> String {
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     let message = match line.split_once("msg=\"").and_then(|(_, rest)| rest.rsplit_once('"')) {
         Some((message, _)) => message.replace("\\\"", "\""),
-        None => line.to_owned(),
+        None => line.strip_prefix("Error: ").unwrap_or(line).to_owned(),
     };
     let message = match message.split_once(": ") {
         Some((front, rest)) if front.starts_with("failed to invoke method ") => rest.to_owned(),

@@ -1,9 +1,9 @@
-//! `Link`: where a list goes on (RFC 8288, section 3, and its appendix B for how it is read). Strictly: what cannot be
-//! read is not a list's last page.
+//! `Link`: where a list goes on (RFC 8288, section 3, and its appendix B for how it is read). Strictly: a list does not
+//! end where that cannot be read.
 
 use ureq::http::HeaderMap;
 
-/// The next page that `headers` name, if there is one.
+/// Finds the next page that `headers` name, if there is one.
 ///
 /// # Errors
 /// What is wrong with a header.
@@ -11,11 +11,11 @@ pub(super) fn next(headers: &HeaderMap) -> Result<Option<String>, String> {
     let mut found: Option<String> = None;
     for value in headers.get_all("link") {
         let text = value.to_str().map_err(|_| "a Link header with other bytes than ASCII".to_owned())?;
-        let mut reader = Reader { rest: text };
+        let mut reader = LinkParser { rest: text };
         while let Some(link) =
             reader.link().map_err(|why| format!("a Link header that cannot be read ({why}): {text}"))?
         {
-            // A relation of something else than what was asked for says nothing about this list.
+            // A relation of something other than what was asked for says nothing about this list.
             if !link.is_next || link.has_anchor {
                 continue;
             }
@@ -28,19 +28,19 @@ pub(super) fn next(headers: &HeaderMap) -> Result<Option<String>, String> {
     Ok(found)
 }
 
-struct Link {
+struct WebLink {
     target: String,
     is_next: bool,
     has_anchor: bool,
 }
 
-struct Reader<'a> {
+struct LinkParser<'a> {
     rest: &'a str,
 }
 
-impl<'a> Reader<'a> {
-    /// `<target> *( OWS ";" OWS [ name [ BWS "=" BWS ( token / quoted-string ) ] ] )`, and the comma behind it.
-    fn link(&mut self) -> Result<Option<Link>, &'static str> {
+impl<'a> LinkParser<'a> {
+    /// Parses `<target> *( OWS ";" OWS [ name [ BWS "=" BWS ( token / quoted-string ) ] ] )`, and the comma behind it.
+    fn link(&mut self) -> Result<Option<WebLink>, &'static str> {
         self.rest = self.rest.trim_start_matches([' ', '\t', ',']);
         if self.rest.is_empty() {
             return Ok(None);
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         let (target, rest) =
             self.rest.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or("no target in angle brackets")?;
         self.rest = rest;
-        // The first one counts, and no other (section 3.3).
+        // The first one is used, and no other (section 3.3).
         let mut rel: Option<String> = None;
         let mut has_anchor = false;
         while self.is_next(';') {
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
             return Err("neither a parameter nor another link");
         }
         let is_next = rel.is_some_and(|rel| rel.split_ascii_whitespace().any(|kind| kind.eq_ignore_ascii_case("next")));
-        Ok(Some(Link { target: target.trim().to_owned(), is_next, has_anchor }))
+        Ok(Some(WebLink { target: target.trim().to_owned(), is_next, has_anchor }))
     }
 
     fn space(&mut self) {
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         rest.is_some()
     }
 
-    /// RFC 9110, section 5.6.2.
+    /// Reads a token (RFC 9110, section 5.6.2).
     fn token(&mut self) -> &'a str {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());

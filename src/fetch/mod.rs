@@ -1,6 +1,5 @@
-//! Registries: images, and seals that are kept beside them. The only room that knows the network, and
-//! what it brings is believed by nobody: every byte is compared with its digest on the way, and what a seal
-//! is worth `verify` says.
+//! Registries: images, and seals that are kept beside them. The only module that knows the network, and nothing that it
+//! brings is believed: every byte is compared with its digest on the way, and `verify` says what a seal is worth.
 //!
 //! | asked of | through |
 //! |---|---|
@@ -31,17 +30,18 @@ use tokio::runtime::Runtime;
 use crate::oci::Budget;
 use clock::Clock;
 
-pub use session::Session;
+pub use error::said;
+pub use session::{FetchedDocument, Session};
 pub use staging::{Staging, sweep_staging};
 
 /// How to reach registries; the rest is in the containers tools' own configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether TLS is asked for; without, what registries.conf says of a registry still counts.
+    /// Whether TLS is required; if not, registries.conf still applies.
     pub tls_verify: bool,
-    /// The one file with credentials, in the place of the usual ones (containers-auth.json(5)).
+    /// The one file with credentials, in place of the usual ones (containers-auth.json(5)).
     pub authfile: Option<PathBuf>,
-    /// The one directory with certificates, in the place of `certs.d/HOST` (containers-certs.d(5)).
+    /// The one directory with certificates, in place of `certs.d/HOST` (containers-certs.d(5)).
     pub cert_dir: Option<PathBuf>,
 }
 
@@ -51,8 +51,8 @@ impl Default for Options {
     }
 }
 
-/// What every question needs.
-struct Context<'a> {
+/// What every question to a registry needs.
+struct FetchContext<'a> {
     options: &'a Options,
     budget: &'a Budget,
     clock: &'a Clock,

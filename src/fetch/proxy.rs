@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::clock::Clock;
 use super::{Options, error, skopeo};
 use crate::digest::{BlobDigest, BlobHasher};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Budget, Repository};
-use crate::report::{Case, Refusal, Result};
 
-/// Since this version opening an image asks policy.json (skopeo 1.13).
+/// The first version in which opening an image asks policy.json (skopeo 1.13).
 const LEAST: (u64, u64, u64) = (0, 2, 6);
 
 /// How long a proxy may take to say what went wrong with a blob that went wrong.
@@ -46,7 +46,7 @@ impl Proxy {
         Ok(Self(proxy))
     }
 
-    /// Of the protocol.
+    /// Returns the version of the protocol.
     pub(super) fn version(&self) -> String {
         self.0.protocol_version().to_string()
     }
@@ -77,7 +77,7 @@ impl Proxy {
     ///
     /// # Errors
     /// [`Case::C04Bytes`], and C03, C10, C11, C17.
-    pub(super) async fn blob(&self, from: &Opened, wanted: &Wanted<'_>, into: Into<'_>) -> Result<()> {
+    pub(super) async fn blob(&self, from: &Opened, wanted: &BlobDescriptor<'_>, into: Into<'_>) -> Result<()> {
         let name = wanted.digest.to_string();
         let failed = |e: containers_image_proxy::Error| error::proxy(&name, &e);
         let digest = name.parse().map_err(|e| Refusal::new(Case::Bug, &name, e))?;
@@ -90,7 +90,7 @@ impl Proxy {
             if copied.as_ref().is_err_and(|r| r.case() == Case::C03Slow) {
                 return copied;
             }
-            // What went wrong over there says more than bytes that are missing here; but it is not waited for.
+            // What went wrong in the proxy says more than bytes that are missing here; but we do not wait long for it.
             let patience = if copied.is_ok() { into.clock.left(&name, into.budget.answer)? } else { AFTERWORD };
             match (copied, tokio::time::timeout(patience, driver).await) {
                 (_, Ok(Err(e))) => Err(failed(e.into())),
@@ -108,7 +108,7 @@ impl Proxy {
 
 /// A blob as its descriptor has it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(super) struct BlobDescriptor<'a> {
     pub(super) digest: &'a BlobDigest,
     pub(super) size: u64,
 }
@@ -123,7 +123,7 @@ pub(super) struct Into<'a> {
 }
 
 /// Reads to the end and never past the size: what is longer is another blob, and may be endless.
-async fn copy(mut reader: impl AsyncRead + Unpin, wanted: &Wanted<'_>, into: &Into<'_>) -> Result<()> {
+async fn copy(mut reader: impl AsyncRead + Unpin, wanted: &BlobDescriptor<'_>, into: &Into<'_>) -> Result<()> {
     let name = wanted.digest.to_string();
     let io = |e: std::io::Error| Refusal::io(&name, e);
     let wrong = |why: String| Refusal::new(Case::C04Bytes, &name, why);

@@ -1,22 +1,23 @@
-//! Into a registry: what is pushed is found only when all of it is there.
+//! Pushing to a registry: what is pushed is found only when all of it is there.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 
 use super::client::Client;
 use super::clock::Clock;
-use super::referrers::{self, Candidates};
+use super::referrers::{self, ReferrerCandidates};
 use super::staging::Workplace;
 use super::{Session, Staging, registries, skopeo};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, INDEX, Image, Repository, fallback_tag, referrers_index};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::artifact_descriptor;
 use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Others may write the same fallback tag at the same time: it is looked at again after it was written.
+/// How often the fallback tag is written: others may write it at the same time, so it is read again after it was
+/// written.
 const TRIES: usize = 3;
 
 impl Session {
@@ -38,12 +39,13 @@ impl Session {
         self.copy(&outbox, &repository.tagged(tag), &[])
     }
 
-    /// Pushes a seal of `image`, whose manifest is `artifact` and whose blobs are in `store`: by its digest,
-    /// and, unless the registry lists it by the referrers API then, into the index of the fallback tag.
-    /// What is there already is kept. Again it is the same.
+    /// Pushes a seal of `image`, whose manifest is `artifact` and whose blobs are in `store`: by its digest, and,
+    /// unless the registry then lists it by the referrers API, into the index of the fallback tag. What is there
+    /// already is kept. Pushing again changes nothing.
     ///
     /// # Errors
-    /// As [`Self::push_image`]; [`Case::C17Network`] where others keep writing the tag.
+    /// As [`Self::push_image`]; [`Case::C17Network`] where others keep writing the tag; [`Case::C20NoList`] where the
+    /// registry lists no referrers in any way.
     pub fn push_seal(
         &self,
         repository: &Repository,
@@ -53,7 +55,7 @@ impl Session {
     ) -> Result<()> {
         let digest = BlobDigest::of(artifact);
         self.check_skopeo(&Clock::open())?;
-        // A manifest that is there has its blobs; and some registries list what is pushed twice twice.
+        // Where its manifest is there its blobs are; and some registries list twice what is pushed twice.
         if self.at_origin(repository, &digest.to_string())?.is_none_or(|raw| BlobDigest::of(&raw) != digest) {
             let outbox = Outbox::new(store, MANIFEST, &digest, artifact.len())?;
             self.copy(&outbox, &repository.at(&digest), &[])?;
@@ -61,7 +63,7 @@ impl Session {
         match self.is_listed(repository, image, &digest) {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            // The tag is for whoever cannot use the API.
+            // The tag is for those who cannot use the API.
             Err(refusal) => log::info!("{refusal}"),
         }
         let descriptor = artifact_descriptor(artifact);
@@ -73,6 +75,9 @@ impl Session {
         let tag = fallback_tag(image);
         for _ in 0..TRIES {
             let old = self.at_origin(repository, &tag)?;
+            if old.as_deref().is_some_and(|raw| BlobDigest::of(raw) == *image) {
+                return Err(lists_none(repository, &tag, "the fallback tag is answered with the image itself"));
+            }
             if old.as_deref().is_some_and(lists) {
                 return Ok(());
             }
@@ -84,12 +89,16 @@ impl Session {
         }
         match self.at_origin(repository, &tag)? {
             Some(raw) if lists(&raw) => Ok(()),
+            Some(raw) if BlobDigest::of(&raw) == *image => {
+                Err(lists_none(repository, &tag, "the fallback tag is answered with the image itself"))
+            }
+            None => Err(lists_none(repository, &tag, "the fallback tag was written, and is not there")),
             _ => Err(Refusal::new(Case::C17Network, repository.tagged(&tag), "others write this tag at the same time")),
         }
     }
 
-    /// The raw manifest that a tag or digest has in the place where we write: mirrors know what they know,
-    /// and an index of theirs would take the entries of others away.
+    /// Reads the raw manifest that a tag or digest has in the registry that we write to: mirrors may lag behind, and an
+    /// index of theirs would remove the entries of others.
     fn at_origin(&self, repository: &Repository, reference: &str) -> Result<Option<Vec<u8>>> {
         let clock = Clock::of(self.budget.search);
         let context = self.context(&clock)?;
@@ -97,17 +106,17 @@ impl Session {
         Client::new(&context, endpoint)?.manifest(reference)
     }
 
-    /// Whether the registry lists `artifact` by its API.
+    /// Returns whether the registry lists `artifact` by its API.
     fn is_listed(&self, repository: &Repository, image: &BlobDigest, artifact: &BlobDigest) -> Result<bool> {
         let clock = Clock::of(self.budget.search);
         let context = self.context(&clock)?;
-        let mut found = Candidates::default();
+        let mut found = ReferrerCandidates::default();
         let endpoint = registries::origin(repository, &self.options)?;
         Ok(referrers::of_endpoint(&Client::new(&context, endpoint)?, &context, image, &mut found)?
             && found.digests.contains(artifact))
     }
 
-    /// Nobody waits for a push but the person who asked for it: it may take its time.
+    /// Copies the outbox into the registry. Only the person who asked for a push waits for it: it may take its time.
     fn copy(&self, outbox: &Outbox, to: &str, more: &[&str]) -> Result<()> {
         let mut arguments: Vec<OsString> = vec!["copy".into(), "--quiet".into(), "--preserve-digests".into()];
         arguments.extend(more.iter().map(OsString::from));
@@ -118,6 +127,11 @@ impl Session {
         self.check_skopeo(&clock)?;
         self.runtime()?.block_on(skopeo::run(to, arguments, self.budget.manifest, &clock, None)).map(drop)
     }
+}
+
+/// Makes the refusal for a registry that takes a seal, and would list it for nobody.
+fn lists_none(repository: &Repository, tag: &str, why: &str) -> Refusal {
+    Refusal::new(Case::C20NoList, repository.tagged(tag), why)
 }
 
 /// One document of a store, as a layout that skopeo can read: its blobs are the store's own.

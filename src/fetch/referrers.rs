@@ -1,30 +1,30 @@
-//! Which artifacts say that they are about an image: the referrers API of every endpoint, and the index of
-//! the fallback tag (distribution-spec, "Listing Referrers" and "Referrers Tag Schema"). Claims, all of it.
+//! Which artifacts claim to be about an image: the referrers API of every endpoint, and the index of the fallback tag
+//! (distribution-spec, "Listing Referrers" and "Referrers Tag Schema"). All of it is claims.
 
 use std::collections::BTreeSet;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::Context;
-use super::challenge::encode;
+use super::FetchContext;
 use super::client::{Client, words};
 use super::link;
 use super::registries::Endpoint;
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, strict_json};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::ARTIFACT_TYPES;
 
 /// Digests of the candidates, each once, in the order in which they were met.
 #[derive(Debug, Default)]
-pub(super) struct Candidates {
+pub(super) struct ReferrerCandidates {
     seen: BTreeSet<BlobDigest>,
     pub(super) digests: Vec<BlobDigest>,
     entries: usize,
 }
 
-impl Candidates {
-    /// Takes those that others were found to be.
+impl ReferrerCandidates {
+    /// Adds the candidates that others found.
     ///
     /// # Errors
     /// [`Case::C02TooMany`].
@@ -36,12 +36,12 @@ impl Candidates {
         Ok(())
     }
 
-    /// Takes the entries of one list: seals, and what does not say what it is. Lists may say anything about
-    /// an artifact; what it is and what it is about, its own bytes say. An entry that makes no sense does
-    /// not hide the others.
+    /// Adds the entries of one list: seals, and entries that do not say what they are. Lists may say anything about an
+    /// artifact; its own bytes say what it is and what it is about. An entry that makes no sense does not hide the
+    /// others.
     ///
     /// # Errors
-    /// [`Case::C02TooMany`]; [`Case::D14Json`] for what is no list.
+    /// [`Case::C02TooMany`]; [`Case::D14Json`] for what is not a list.
     pub(super) fn add(&mut self, raw: &[u8], name: &str, budget: &Budget) -> Result<()> {
         let refuse = |why: String| Err(Refusal::new(Case::C02TooMany, name, why));
         let value = strict_json::value(raw, name)?;
@@ -71,22 +71,22 @@ fn may_be_seal(entry: &Value) -> bool {
     kind.is_empty() || ARTIFACT_TYPES.contains(&kind)
 }
 
-/// Asks the API of the repository's endpoints, mirrors first, until one lists a seal, or all of them. What
-/// one of them sends does not keep the others from being asked, and a page that did not come not from taking those
-/// that did. With what went wrong first.
+/// Asks the API of the repository's endpoints, mirrors first, until one lists a seal, or all of them. What one of them
+/// sends does not keep the others from being asked, and a page that is missing does not keep those that came from being
+/// used. Returns the first error too.
 pub(super) fn from_api(
-    context: &Context<'_>,
+    context: &FetchContext<'_>,
     endpoints: &[Endpoint],
     image: &BlobDigest,
     all: bool,
-) -> (Candidates, Option<Refusal>) {
+) -> (ReferrerCandidates, Option<Refusal>) {
     let mut first: Option<Refusal> = None;
-    let mut found = Candidates::default();
+    let mut found = ReferrerCandidates::default();
     for endpoint in endpoints {
-        let mut here = Candidates::default();
+        let mut here = ReferrerCandidates::default();
         let asked = Client::new(context, endpoint.clone())
             .and_then(|client| of_endpoint(&client, context, image, &mut here).map(|_| ()));
-        // Not of a list that goes beyond the budget: nobody knows what it would have come to.
+        // Not from a list that exceeds the budget: it cannot be known what the rest of it holds.
         let came = !matches!(&asked, Err(refusal) if refusal.case() == Case::C02TooMany);
         let joined = if came { found.join(here, context.budget) } else { Ok(()) };
         if let Err(refusal) = asked.and(joined) {
@@ -100,15 +100,16 @@ pub(super) fn from_api(
     (found, first)
 }
 
-/// One endpoint: with the filter, once for each type of artifact, unless it does not filter.
+/// Asks one endpoint: with the filter, once for each type of artifact, unless it does not filter.
 pub(super) fn of_endpoint(
     client: &Client<'_>,
-    context: &Context<'_>,
+    context: &FetchContext<'_>,
     image: &BlobDigest,
-    found: &mut Candidates,
+    found: &mut ReferrerCandidates,
 ) -> Result<bool> {
     for kind in ARTIFACT_TYPES {
-        let mut answer = client.get(&format!("referrers/{image}?artifactType={}", encode(kind)))?;
+        let kind = utf8_percent_encode(kind, NON_ALPHANUMERIC);
+        let mut answer = client.get(&format!("referrers/{image}?artifactType={kind}"))?;
         let filters = answer.header("oci-filters-applied").is_some_and(|f| f.contains("artifactType"));
         let mut pages = 0;
         loop {

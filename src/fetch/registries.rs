@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Options;
+use crate::container_store::drop_in_files;
+use crate::error::{Case, Refusal, Result, in_toml};
 use crate::oci::Repository;
-use crate::report::{Case, Refusal, Result};
 
 /// Bytes of a configuration file.
 const MAX_FILE: u64 = 1 << 20;
@@ -15,18 +16,18 @@ const MAX_FILE: u64 = 1 << 20;
 /// A place where a repository can be asked about: its own registry, or a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// As containers tools call it: credentials are kept by this name, a mirror's by its own.
+    /// Its name in containers tools: credentials are kept by this name, a mirror's by its own.
     pub(super) name: String,
     /// Host and port that answer.
     pub(super) host: String,
     /// The repository's name there.
     pub(super) path: String,
-    /// Whether it may be asked without TLS, or with a certificate that nobody knows.
+    /// Whether it may be asked without TLS, or with a certificate that is not trusted.
     pub(super) insecure: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct File {
+struct RegistriesFile {
     #[serde(default)]
     registry: Vec<Registry>,
 }
@@ -50,7 +51,7 @@ struct Mirror {
     pull_from_mirror: String,
 }
 
-/// Where to ask about `repository`, mirrors first, as containers/image does for a pull by digest.
+/// Lists where to ask about `repository`, mirrors first, as containers/image does for a pull by digest.
 ///
 /// # Errors
 /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
@@ -63,7 +64,7 @@ pub(super) fn endpoints(repository: &Repository, options: &Options) -> Result<Ve
     Ok(endpoints)
 }
 
-/// Where `repository` is written: its own registry. A destination has no mirrors, and no other location.
+/// Returns where `repository` is written: its own registry. A destination has no mirrors, and no other location.
 ///
 /// # Errors
 /// As [`endpoints`].
@@ -74,7 +75,7 @@ pub(super) fn origin(repository: &Repository, options: &Options) -> Result<Endpo
     endpoint(&name, insecure).ok_or_else(|| Refusal::new(Case::Bug, name, "not a repository"))
 }
 
-/// The entry that counts for a name, and how much of the name its prefix is.
+/// Finds the entry that applies to a name, and how much of the name its prefix is.
 fn best<'a>(registries: &'a [Registry], name: &str) -> Option<(usize, &'a Registry)> {
     let matching = registries.iter().filter_map(|r| Some((matched(prefix(r), name)?, r)));
     matching.max_by_key(|(length, _)| *length)
@@ -101,7 +102,7 @@ fn prefix(registry: &Registry) -> &str {
     if registry.prefix.is_empty() { &registry.location } else { &registry.prefix }
 }
 
-/// How much of `name` the prefix stands for, if it matches: whole components, or `*.example.com`.
+/// Returns how much of `name` the prefix stands for, if it matches: whole components, or `*.example.com`.
 fn matched(prefix: &str, name: &str) -> Option<usize> {
     if let Some(domain) = prefix.strip_prefix("*.") {
         let host = name.split('/').next().unwrap_or_default();
@@ -113,13 +114,22 @@ fn matched(prefix: &str, name: &str) -> Option<usize> {
 
 fn endpoint(name: &str, insecure: bool) -> Option<Endpoint> {
     let (host, path) = name.split_once('/')?;
-    // What everybody calls docker.io answers under another name (containers/image, docker_client.go).
+    // What is called docker.io answers under another name (containers/image, docker_client.go).
     let host = if host == "docker.io" { "registry-1.docker.io" } else { host };
     Some(Endpoint { name: name.to_owned(), host: host.to_owned(), path: path.to_owned(), insecure })
 }
 
-/// The registries of the configuration file and of its drop-ins, of which later ones replace earlier ones.
+/// Reads the registries of the configuration file and of its drop-ins, of which later ones replace earlier ones.
 fn configured() -> Result<Vec<Registry>> {
+    let files = match drop_in_files(Path::new("/"), "registries", "CONTAINERS_REGISTRIES_CONF")? {
+        Some(files) => files,
+        None => before_podman_6(),
+    };
+    registries(&files)
+}
+
+/// Lists the files of older versions.
+fn before_podman_6() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/containers"));
     let candidates = home.iter().map(PathBuf::as_path).chain([Path::new("/etc/containers")]);
@@ -127,13 +137,18 @@ fn configured() -> Result<Vec<Registry>> {
     for dir in [Some(PathBuf::from("/etc/containers")), home].into_iter().flatten() {
         files.extend(sorted(&dir.join("registries.conf.d"), "conf"));
     }
+    files
+}
+
+fn registries(files: &[PathBuf]) -> Result<Vec<Registry>> {
     let mut all: Vec<Registry> = Vec::new();
     for file in files {
         let shown = file.display().to_string();
         let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::Usage, &shown, why);
-        let text = std::fs::File::open(&file).and_then(|f| crate::sys::files::read_all(f, MAX_FILE));
+        let text = std::fs::File::open(file).and_then(|f| crate::sys::files::read_all(f, MAX_FILE));
         let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other));
-        let parsed: File = toml::from_str(&text.map_err(|e| refuse(&e))?).map_err(|e| refuse(&e.message()))?;
+        let text = text.map_err(|e| refuse(&e))?;
+        let parsed: RegistriesFile = toml::from_str(&text).map_err(|e| refuse(&in_toml(&text, &e)))?;
         for registry in parsed.registry {
             all.retain(|known| prefix(known) != prefix(&registry));
             all.push(registry);
@@ -149,7 +164,7 @@ fn sorted(dir: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Certificates of a registry: authorities besides the system's, and what we show it.
+/// Certificates for a registry: authorities besides the system's, and what we show it.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     pub(super) authorities: Vec<PathBuf>,
@@ -157,7 +172,7 @@ pub(super) struct Certificates {
     pub(super) client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Those for `host`: of `--cert-dir`, or of the first `certs.d` that knows it.
+/// Finds the certificates for `host`: those of `--cert-dir`, or of the first `certs.d` that has a directory for it.
 pub(super) fn certificates(host: &str, options: &Options) -> Certificates {
     let dir = match &options.cert_dir {
         Some(dir) => Some(dir.clone()),
@@ -177,8 +192,8 @@ mod tests {
     use super::*;
 
     fn hosts(text: &str, name: &str) -> Vec<String> {
-        let file: File = toml::from_str(text).unwrap();
-        let (repository, ..) = Repository::parse(name).unwrap();
+        let file: RegistriesFile = toml::from_str(text).unwrap();
+        let repository = Repository::parse(name).unwrap().repository;
         of(&file.registry, &repository)
             .unwrap()
             .iter()
@@ -216,8 +231,8 @@ mod tests {
 
     #[test]
     fn blocked_registries_are_not_asked() {
-        let file: File = toml::from_str("[[registry]]\nlocation = \"q.io\"\nblocked = true").unwrap();
-        let (repository, ..) = Repository::parse("q.io/x").unwrap();
+        let file: RegistriesFile = toml::from_str("[[registry]]\nlocation = \"q.io\"\nblocked = true").unwrap();
+        let repository = Repository::parse("q.io/x").unwrap().repository;
         assert_eq!(of(&file.registry, &repository).unwrap_err().case(), Case::C17Network);
     }
 }

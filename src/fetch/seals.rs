@@ -1,21 +1,20 @@
-//! Seals beside an image: who says there are some, which of them can be had, and their blobs.
+//! Seals beside an image: who lists some, which of them can be had, and their blobs.
 
 use super::Session;
 use super::client::Client;
 use super::clock::Clock;
-use super::proxy::Wanted;
-use super::referrers::{self, Candidates};
+use super::proxy::BlobDescriptor;
+use super::referrers::{self, ReferrerCandidates};
 use super::registries::{self, Endpoint};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Image, Repository, fallback_tag};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, parse};
 
 impl Session {
-    /// Brings the seals of `image` that the repository has into `store`, and gives the digests of their
-    /// manifests. One that cannot be had does not hide the others, and a mirror that lists none that can be
-    /// had does not hide what the registry has. None at all is an answer only if the repository has the
-    /// image and could be asked.
+    /// Brings the seals of `image` that the repository has into `store`, and returns the digests of their manifests.
+    /// One that cannot be had does not hide the others, and a mirror that lists none that can be had does not hide what
+    /// the registry has. That there are none is an answer only if the repository has the image and could be asked.
     ///
     /// # Errors
     /// [`Case::C18NoImage`], [`Case::C02TooMany`], C03, C04, C09, C10, C11, C16, C17.
@@ -34,7 +33,7 @@ impl Session {
             candidates.retain(|digest| !tried.contains(digest));
             match self.bring(repository, &candidates, image, store, &clock) {
                 Ok(seals) if !seals.is_empty() => return Ok(seals),
-                // What did not come could have been one.
+                // What could not be had may have been a seal.
                 Ok(_) => first = first.or(missing),
                 Err(refusal) => first = first.or(Some(refusal)),
             }
@@ -46,8 +45,8 @@ impl Session {
         }
     }
 
-    /// Brings those of the candidates that are seals of the image, small ones first: what is large is not
-    /// to keep the others from being had.
+    /// Brings those of the candidates that are seals of the image, small ones first: large ones must not keep the
+    /// others from being had.
     fn bring(
         &self,
         repository: &Repository,
@@ -88,8 +87,8 @@ impl Session {
         }
     }
 
-    /// Both lists together: a registry may have learned the API after the tag was written. With `all` every
-    /// place is asked by ourselves, and else skopeo for the tag. With what went wrong, where something was found.
+    /// Collects both lists: a registry may have learned the API after the tag was written. With `all` we ask every
+    /// place ourselves, and otherwise skopeo for the tag. Where something was found, what went wrong is returned too.
     fn discover(
         &self,
         repository: &Repository,
@@ -97,11 +96,11 @@ impl Session {
         image: &BlobDigest,
         all: bool,
         clock: &Clock,
-    ) -> Result<(Candidates, Option<Refusal>)> {
+    ) -> Result<(ReferrerCandidates, Option<Refusal>)> {
         let context = self.context(clock)?;
         let tag = fallback_tag(image);
         let (mut found, missing) = referrers::from_api(&context, endpoints, image, all);
-        // Where another place listed some, it does not count what one made up.
+        // Where another place listed some, the error of one of them is not a refusal.
         let (missing, mut refused) = match found.digests.is_empty() {
             true => (None, missing.into_iter().collect()),
             false => (missing, Vec::new()),
@@ -111,17 +110,19 @@ impl Session {
             let ask = |endpoint: &Endpoint| Client::new(&context, endpoint.clone())?.manifest(&tag);
             lists.extend(endpoints.iter().map(ask));
         } else {
-            lists.push(self.fallback(repository, image, clock));
+            lists.push(self.fallback(repository, endpoints, image, clock));
         }
         for list in lists {
-            let mut tagged = Candidates::default();
+            let mut tagged = ReferrerCandidates::default();
             let read = list.and_then(|raw| match raw {
+                // A registry that takes the tag for the digest in it (GitLab's) answers with the image itself: no list.
+                Some(raw) if BlobDigest::of(&raw) == *image => Ok(()),
                 None => Ok(()),
                 Some(raw) => tagged.add(&raw, &format!("{repository}:{tag}"), &self.budget),
             });
             refused.extend(read.and_then(|()| found.join(tagged, &self.budget)).err());
         }
-        // The first says what is wrong; where anything was found it is only told.
+        // The first says what is wrong; where anything was found it is only reported.
         match refused.into_iter().next() {
             Some(refusal) if found.digests.is_empty() || refusal.case() == Case::C02TooMany => Err(refusal),
             Some(refusal) => {
@@ -132,34 +133,47 @@ impl Session {
         }
     }
 
-    /// The raw index of the fallback tag. Never opened as an image: that gives one referrer or another.
-    fn fallback(&self, repository: &Repository, image: &BlobDigest, clock: &Clock) -> Result<Option<Vec<u8>>> {
+    /// Reads the raw index of the fallback tag. It is never opened as an image: that gives one referrer or another.
+    fn fallback(
+        &self,
+        repository: &Repository,
+        endpoints: &[Endpoint],
+        image: &BlobDigest,
+        clock: &Clock,
+    ) -> Result<Option<Vec<u8>>> {
+        // Where there is one place to ask, skopeo would ask the same, and takes longer to start than we to ask.
+        if let [endpoint] = endpoints
+            && let Ok(list) = Client::new(&self.context(clock)?, endpoint.clone())
+                .and_then(|client| client.manifest(&fallback_tag(image)))
+        {
+            return Ok(list);
+        }
         match self.raw(repository, Some(&fallback_tag(image)), None, clock) {
-            Ok((_, raw)) => Ok(Some(raw)),
+            Ok(document) => Ok(Some(document.raw)),
             Err(refusal) if refusal.case() == Case::C18NoImage => Ok(None),
             Err(refusal) => Err(refusal),
         }
     }
 
-    /// One artifact, if it is a seal of the image; what is none leaves nothing.
+    /// Reads one artifact, if it is a seal of the image; `None` if it is not.
     fn candidate(
         &self,
         repository: &Repository,
         digest: &BlobDigest,
         image: &Image,
         clock: &Clock,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<RemoteSeal>> {
         let (_, raw) = self.manifest(repository, digest, None, clock)?;
         match parse(&raw, digest, image, &self.budget)? {
             Parsed::Seal(seal) => {
-                Ok(Some(Found { repository: repository.clone(), digest: *digest, raw, blobs: seal.blobs() }))
+                Ok(Some(RemoteSeal { repository: repository.clone(), digest: *digest, raw, blobs: seal.blobs() }))
             }
             Parsed::Other(_) => Ok(None),
         }
     }
 
-    /// The blobs of a seal. Only what came is taken from what there is room for.
-    fn blobs(&self, seal: &Found, store: &BlobStore, room: &mut u64, clock: &Clock) -> Result<()> {
+    /// Brings the blobs of a seal. Only what came is subtracted from what there is room for.
+    fn blobs(&self, seal: &RemoteSeal, store: &BlobStore, room: &mut u64, clock: &Clock) -> Result<()> {
         let opened = self.open(&seal.repository, &seal.digest, clock)?;
         for (digest, size) in &seal.blobs {
             if store.holds(digest)? {
@@ -169,7 +183,7 @@ impl Session {
                 let why = format!("{digest} has {size} bytes, allowed are {}", self.budget.erofs.min(*room));
                 return Err(Refusal::new(Case::C03Slow, "", why));
             }
-            self.blob(&opened, &Wanted { digest, size: *size }, store, clock, &|_| ())?;
+            self.blob(&opened, &BlobDescriptor { digest, size: *size }, store, clock, &|_| ())?;
             *room -= size;
         }
         Ok(())
@@ -177,7 +191,7 @@ impl Session {
 }
 
 /// A seal that can be had.
-struct Found {
+struct RemoteSeal {
     repository: Repository,
     digest: BlobDigest,
     raw: Vec<u8>,

@@ -4,25 +4,34 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::clock::Clock;
-use super::proxy::{Into, Opened, Proxy, Wanted};
-use super::{Context, Options, skopeo};
+use super::proxy::{BlobDescriptor, Into, Opened, Proxy};
+use super::{FetchContext, Options, skopeo};
 use crate::digest::BlobDigest;
-use crate::oci::{BlobStore, Budget, Document, Image, Platform, Repository, document};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
+use crate::oci::{BlobStore, Budget, Image, ManifestOrIndex, Platform, Repository, document};
+
+/// A manifest or an index, as a registry gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedDocument {
+    /// The digest of its bytes.
+    pub digest: BlobDigest,
+    /// Its bytes.
+    pub raw: Vec<u8>,
+}
 
 /// A conversation with registries, through one skopeo that is started when it is needed.
 pub struct Session {
     pub(super) options: Options,
     pub(super) budget: Budget,
-    /// What bounds a whole search for seals, or everything together.
-    bound: Bound,
+    /// The limit for a whole search for seals, or for everything together.
+    bound: TimeLimit,
     runtime: Option<Runtime>,
     proxy: RefCell<Option<Proxy>>,
 }
 
 /// How long things may take.
 #[derive(Clone, Copy)]
-enum Bound {
+enum TimeLimit {
     /// The search for the seals of an image.
     Search(Duration),
     /// Everything.
@@ -36,45 +45,46 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Prepares one; nothing is started or asked yet.
+    /// Prepares a session; nothing is started or asked yet.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn new(options: Options, budget: Budget) -> Result<Self> {
-        Self::within(options, budget, Bound::Search(budget.search))
+        Self::within(options, budget, TimeLimit::Search(budget.search))
     }
 
-    /// One that must be done with everything after `whole`.
+    /// Prepares a session that must be done with everything after `whole`.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn hurried(options: Options, budget: Budget, whole: Duration) -> Result<Self> {
-        Self::within(options, budget, Bound::All(Clock::of(whole)))
+        Self::within(options, budget, TimeLimit::All(Clock::of(whole)))
     }
 
-    fn within(options: Options, budget: Budget, bound: Bound) -> Result<Self> {
+    fn within(options: Options, budget: Budget, bound: TimeLimit) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| Refusal::io("tokio", e))?;
         Ok(Self { options, budget, bound, runtime: Some(runtime), proxy: RefCell::new(None) })
     }
 
-    /// For what is begun now.
+    /// Returns the clock for what is begun now.
     pub(super) fn clock(&self) -> Clock {
         match self.bound {
-            Bound::Search(search) => Clock::of(search),
-            Bound::All(clock) => clock,
+            TimeLimit::Search(search) => Clock::of(search),
+            TimeLimit::All(clock) => clock,
         }
     }
 
-    pub(super) fn context<'a>(&'a self, clock: &'a Clock) -> Result<Context<'a>> {
-        Ok(Context { options: &self.options, budget: &self.budget, clock, runtime: self.runtime()? })
+    pub(super) fn context<'a>(&'a self, clock: &'a Clock) -> Result<FetchContext<'a>> {
+        Ok(FetchContext { options: &self.options, budget: &self.budget, clock, runtime: self.runtime()? })
     }
 
     pub(super) fn runtime(&self) -> Result<&Runtime> {
         self.runtime.as_ref().ok_or_else(|| Refusal::new(Case::Bug, "tokio", "no runtime"))
     }
 
-    /// The running proxy, for one piece of work. One that failed in any other way than by saying that there is
-    /// nothing is given up: what it says later would be taken for the answer to the next question.
+    /// Runs one piece of work with the proxy, and starts it where it is not running. A proxy whose work failed in any
+    /// way other than reporting that there is nothing is given up: what it says later would be taken for the answer to
+    /// the next question.
     fn with_proxy<T>(&self, clock: &Clock, work: impl AsyncFnOnce(&Proxy) -> Result<T>) -> Result<T> {
         let runtime = self.runtime()?;
         let proxy = match self.proxy.take() {
@@ -88,12 +98,12 @@ impl Session {
         done
     }
 
-    /// An old skopeo is found out before it does half of what is asked.
+    /// Checks that skopeo is not too old, before it does half of what is asked.
     pub(super) fn check_skopeo(&self, clock: &Clock) -> Result<()> {
         self.with_proxy(clock, async |_| Ok(()))
     }
 
-    /// The version of the proxy protocol that skopeo speaks.
+    /// Returns the version of the proxy protocol that skopeo speaks.
     ///
     /// # Errors
     /// [`Case::C16Skopeo`] where there is none, or one that is too old.
@@ -101,7 +111,7 @@ impl Session {
         self.with_proxy(&self.clock(), async |proxy| Ok(proxy.version()))
     }
 
-    /// The raw document that a tag or digest names, and its digest.
+    /// Reads the raw document that a tag or digest names, and computes its digest.
     ///
     /// # Errors
     /// [`Case::C18NoImage`], [`Case::C04Bytes`], C03, C10, C11, C16, C17.
@@ -110,10 +120,20 @@ impl Session {
         repository: &Repository,
         tag: Option<&str>,
         digest: Option<&BlobDigest>,
-    ) -> Result<(BlobDigest, Vec<u8>)> {
+    ) -> Result<FetchedDocument> {
         let clock = self.clock();
-        self.check_skopeo(&clock)?;
-        self.raw(repository, tag, digest, &clock)
+        if self.proxy.borrow().is_some() {
+            return self.raw(repository, tag, digest, &clock);
+        }
+        // Both start a skopeo; where it is too old, that is the error.
+        let (proxy, document) = self.runtime()?.block_on(async {
+            tokio::join!(
+                Proxy::start(&self.options, &clock, &self.budget),
+                self.ask_raw(repository, tag, digest, &clock)
+            )
+        });
+        self.proxy.replace(Some(proxy?));
+        document
     }
 
     pub(super) fn raw(
@@ -122,19 +142,28 @@ impl Session {
         tag: Option<&str>,
         digest: Option<&BlobDigest>,
         clock: &Clock,
-    ) -> Result<(BlobDigest, Vec<u8>)> {
+    ) -> Result<FetchedDocument> {
+        self.runtime()?.block_on(self.ask_raw(repository, tag, digest, clock))
+    }
+
+    async fn ask_raw(
+        &self,
+        repository: &Repository,
+        tag: Option<&str>,
+        digest: Option<&BlobDigest>,
+        clock: &Clock,
+    ) -> Result<FetchedDocument> {
         let name = digest.map_or_else(|| repository.tagged(tag.unwrap_or("latest")), |d| repository.at(d));
         let mut arguments: Vec<std::ffi::OsString> = vec!["inspect".into(), "--raw".into()];
         arguments.extend(skopeo::access(&self.options, ""));
         arguments.push(name.as_str().into());
-        let work = skopeo::run(&name, arguments, self.budget.manifest, clock, Some(self.budget.answer));
-        let raw = self.runtime()?.block_on(work)?;
+        let raw = skopeo::run(&name, arguments, self.budget.manifest, clock, Some(self.budget.answer)).await?;
         let found = BlobDigest::of(&raw);
         match digest {
             Some(wanted) if *wanted != found => {
                 Err(Refusal::new(Case::C04Bytes, name, format!("they have the digest {found}")))
             }
-            _ => Ok((found, raw)),
+            _ => Ok(FetchedDocument { digest: found, raw }),
         }
     }
 
@@ -146,7 +175,7 @@ impl Session {
     pub fn image(
         &self,
         repository: &Repository,
-        (digest, raw): (BlobDigest, Vec<u8>),
+        FetchedDocument { digest, raw }: FetchedDocument,
         platform: &Platform,
         store: &BlobStore,
     ) -> Result<Image> {
@@ -157,8 +186,8 @@ impl Session {
         store.write(&raw)?;
         let name = format!("manifest {chosen}");
         let config = match document(&raw, &name)? {
-            Document::Manifest(manifest) => manifest.config().clone(),
-            Document::Index(_) => {
+            ManifestOrIndex::Manifest(manifest) => manifest.config().clone(),
+            ManifestOrIndex::Index(_) => {
                 return Err(Refusal::new(
                     Case::B06Ambiguous,
                     name,
@@ -171,7 +200,7 @@ impl Session {
             let why = format!("{} bytes, allowed are {}", config.size(), self.budget.config);
             return Err(Refusal::new(Case::C03TooBig, format!("config {config_digest}"), why));
         }
-        let wanted = Wanted { digest: &config_digest, size: config.size() };
+        let wanted = BlobDescriptor { digest: &config_digest, size: config.size() };
         self.blob(&opened, &wanted, store, &clock, &|_| ())?;
         Image::read(store, &digest, platform, &self.budget)
     }
@@ -182,7 +211,7 @@ impl Session {
         self.with_proxy(clock, async |proxy| proxy.open(repository, digest, clock, &budget).await)
     }
 
-    /// Opens a manifest, and gives its bytes too.
+    /// Opens a manifest, and returns its bytes too.
     pub(super) fn manifest(
         &self,
         repository: &Repository,
@@ -194,7 +223,7 @@ impl Session {
         let raw = match known.or_else(|| opened.raw.take()) {
             Some(raw) => raw,
             // The proxy has converted it: docker's own manifests are not OCI's.
-            None => self.raw(repository, None, Some(digest), clock)?.1,
+            None => self.raw(repository, None, Some(digest), clock)?.raw,
         };
         Ok((opened, raw))
     }
@@ -202,7 +231,7 @@ impl Session {
     pub(super) fn blob(
         &self,
         from: &Opened,
-        wanted: &Wanted<'_>,
+        wanted: &BlobDescriptor<'_>,
         store: &BlobStore,
         clock: &Clock,
         progress: &dyn Fn(u64),
@@ -216,8 +245,7 @@ impl Session {
         self.with_proxy(clock, async |proxy| proxy.blob(from, wanted, into).await)
     }
 
-    /// Brings layers of an image into `store`, but for those that are there: all, or those whose numbers
-    /// are given.
+    /// Brings layers of an image into `store`, except those that are there: all, or those whose numbers are given.
     ///
     /// # Errors
     /// [`Case::C04Bytes`], C03, C10, C11, C17, C18.
@@ -239,7 +267,7 @@ impl Session {
                 let why = format!("{} bytes, allowed are {}", layer.size, self.budget.layer);
                 return Err(Refusal::new(Case::C03TooBig, format!("layer {number}"), why));
             }
-            let wanted = Wanted { digest: &layer.digest, size: layer.size };
+            let wanted = BlobDescriptor { digest: &layer.digest, size: layer.size };
             self.blob(&opened, &wanted, store, &clock, progress).map_err(|r| r.within(format!("layer {number}")))?;
         }
         Ok(())

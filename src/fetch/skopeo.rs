@@ -9,21 +9,21 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::Options;
 use super::clock::Clock;
 use super::error;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
-/// Where programs are looked for when nobody says: a container runtime's call has an empty environment.
+/// Where programs are looked for when `PATH` is not set: a container runtime's call has an empty environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Bytes of what skopeo has to say that are read.
+/// How much of what skopeo prints is read.
 const MAX_WORDS: u64 = 64 << 10;
 
-/// skopeo, ready for arguments. It ends with us, and gets our environment: at the command line proxies and
-/// credentials of the person who calls are to count, and in a runtime's call it is empty.
+/// Makes a command of skopeo, ready for arguments. It ends with us, and gets our environment: at the command line the
+/// caller's proxies and credentials are to be used, and in a runtime's call it is empty.
 pub(super) fn command() -> std::process::Command {
     ready(std::process::Command::new("skopeo"))
 }
 
-/// The same for another program.
+/// Prepares another program like [`command`].
 pub(super) fn ready(mut command: std::process::Command) -> std::process::Command {
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
@@ -32,7 +32,7 @@ pub(super) fn ready(mut command: std::process::Command) -> std::process::Command
     command
 }
 
-/// The options that say how to reach a registry, for a verb that names them with `prefix` (`dest-`).
+/// Lists the options that say how to reach a registry, for a verb that names them with `prefix` (`dest-`).
 pub(super) fn access(options: &Options, prefix: &str) -> Vec<std::ffi::OsString> {
     let mut arguments = Vec::new();
     if !options.tls_verify {
@@ -48,10 +48,10 @@ pub(super) fn access(options: &Options, prefix: &str) -> Vec<std::ffi::OsString>
     arguments
 }
 
-/// Runs skopeo and gives what it prints, at most `max` bytes.
+/// Runs skopeo and returns what it prints, at most `max` bytes.
 ///
 /// # Errors
-/// C03 when it takes or prints too much, C16, and what it says itself.
+/// C03 when it takes or prints too much, C16, and the cases of skopeo's own errors.
 pub(super) async fn run<A: AsRef<OsStr>>(
     subject: &str,
     arguments: impl IntoIterator<Item = A>,
@@ -78,7 +78,7 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     clock.limit(subject, at_most, work).await
 }
 
-/// What a program did.
+/// The result of a program.
 pub(super) struct Output {
     /// `None` where it was ended for printing too much.
     pub(super) status: Option<ExitStatus>,
@@ -95,7 +95,7 @@ pub(super) async fn program(command: std::process::Command, input: &[u8], max: u
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     if let Some(mut pipe) = child.stdin.take() {
-        // One that does not read is found out by what it answers.
+        // A program that does not read shows that by its answer.
         let _ = pipe.write_all(input).await;
     }
     let (Some(out), Some(words)) = (child.stdout.take(), child.stderr.take()) else {

@@ -1,4 +1,4 @@
-//! A place for what is fetched and not to be kept.
+//! A place for what is fetched and not kept.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
+use crate::error::{Refusal, Result};
 use crate::oci::BlobStore;
-use crate::report::{Refusal, Result};
 use crate::sys::files;
 
 const PREFIX: &str = "layerseal-work.";
 
-/// A directory that goes with this value, or, where the process is killed, when the next one is made.
+/// A directory that is removed with this value, or, where the process is killed, when the next one is made.
 #[derive(Debug)]
 pub(super) struct Workplace {
     dir: TempDir,
@@ -23,7 +23,7 @@ pub(super) struct Workplace {
 }
 
 impl Workplace {
-    /// Makes one in `$TMPDIR`, or in `/var/tmp`, as other tools do for layers: `/tmp` may be memory.
+    /// Makes a directory in `$TMPDIR`, or in `/var/tmp`, as other tools do for layers: `/tmp` may be memory.
     pub(super) fn new() -> Result<Self> {
         let base = base();
         let io = |e: std::io::Error| Refusal::io(base.display().to_string(), e);
@@ -39,7 +39,7 @@ impl Workplace {
     }
 }
 
-/// A place for blobs, which goes when this value does.
+/// A place for blobs that is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Staging {
     store: BlobStore,
@@ -47,17 +47,17 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes one.
+    /// Makes a place.
     ///
     /// # Errors
-    /// [`crate::report::Case::Io`].
+    /// [`crate::error::Case::Io`].
     pub fn new() -> Result<Self> {
         let place = Workplace::new()?;
-        let store = BlobStore::create(&place.root, place.path())?;
+        let store = BlobStore::passing(&place.root, place.path())?;
         Ok(Self { store, _place: place })
     }
 
-    /// Its blobs.
+    /// Returns the store of the blobs.
     pub fn store(&self) -> &BlobStore {
         &self.store
     }
@@ -72,8 +72,8 @@ pub fn sweep_staging() {
     sweep(&base());
 }
 
-/// Removes those of ours that nobody holds any more. Those of the last minute may be about to be held, and the clock
-/// may have been set back since.
+/// Removes directories of ours that nobody holds any more. Those of the last minute may be about to be held, and the
+/// clock may have been set back since.
 fn sweep(base: &Path) {
     const YOUNG: i64 = 60;
     let me = rustix::process::getuid().as_raw();

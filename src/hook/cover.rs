@@ -1,17 +1,19 @@
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 
+use crate::error::{Case, Refusal, Result};
 use crate::policy::Cover;
-use crate::report::{Case, Refusal, Result};
+use crate::protocol::BindMount;
 use crate::sys::files;
-use crate::sys::mounts::MountInfo;
+use crate::sys::mountinfo::MountInfo;
 
-/// Where an image keeps what is run: programs, libraries, kernels, and what tells the loader where they
-/// are. Whoever mounts over one of these runs something that nobody sealed. Data and settings are elsewhere,
-/// and there mounts are what containers are made for.
+/// Where an image keeps what is run: programs, libraries, kernels, and the files that tell the loader where they are.
+/// Whoever mounts over one of these runs something that nobody sealed. Data and settings are elsewhere, and there
+/// mounts are what containers are made for.
 const SYSTEM: [&str; 15] = [
     "/bin",
     "/boot",
-    // Which program a name means, where a system lets that be chosen (update-alternatives(1)).
+    // Which program a name means, if a system lets that be chosen (update-alternatives(1)).
     "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
@@ -27,48 +29,99 @@ const SYSTEM: [&str; 15] = [
     "/sbin",
     "/usr",
 ];
-/// musl's loader has a file for each architecture.
-const MUSL: &str = "/etc/ld-musl-";
-/// Directories of `/usr` that an image may have elsewhere, by a link.
+/// Places there that mounts may cover on any host: time zones are data, `-v /etc/localtime:/etc/localtime` and
+/// `--tz=local` end there if the image's /etc/localtime is a link, and no program lies there.
+const OPEN: [&str; 1] = ["/usr/share/zoneinfo"];
+/// musl's loader reads one file per architecture.
+const MUSL: &[u8] = b"/etc/ld-musl-";
+/// Directories of `/usr` that an image may have elsewhere, behind a link.
 const BENEATH_USR: [&str; 6] = ["/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/sbin"];
 
-/// The system paths of the image on `root`: by their names, and where links of the image lead from there.
-pub(super) fn system_paths(root: &Path) -> Result<Vec<String>> {
-    let mut paths: Vec<String> = SYSTEM.map(str::to_owned).into();
-    let root = files::Within::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+/// Lists the system paths of any image, by name.
+pub(super) fn names() -> Vec<PathBuf> {
+    SYSTEM.map(PathBuf::from).into()
+}
+
+/// Lists the system paths of the image on `root`: by name, and where the image's own links lead from there.
+pub(super) fn system_paths(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = names();
+    let root = files::RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
     for real in root.real_paths(SYSTEM.into_iter().chain(BENEATH_USR)) {
-        let real = real.to_str().map(str::to_owned);
-        // A link to the root directory would make everything one.
-        paths.extend(real.filter(|real| real != "/" && !paths.contains(real)));
+        // A link to the root directory would make everything a system path.
+        if real != Path::new("/") && !paths.contains(&real) {
+            paths.push(real);
+        }
     }
     Ok(paths)
 }
 
-/// Looks at all mounts beneath `root`: none may be on a path of `system`, beneath one or above one, unless
-/// `allowed` says so.
-pub(super) fn check(mounts: &[MountInfo], root: &str, system: &[String], allowed: &[Cover]) -> Result<()> {
+/// Checks all mounts beneath `root`: none may be on a path of `system`, beneath one or above one, unless `allowed` says
+/// so.
+pub(super) fn check(mounts: &[MountInfo], root: &Path, system: &[PathBuf], allowed: &[Cover]) -> Result<()> {
     for mount in mounts {
         let Some(path) = beneath(&mount.target, root) else { continue };
-        let covered = system.iter().any(|system| covers(path, system)) || path.starts_with(MUSL);
-        if covered && !allowed.iter().any(|cover| cover.holds(path)) {
-            let what = format!("{} {}", mount.kind, mount.source);
-            return Err(Refusal::new(Case::O04Covered, path, what));
-        }
+        check_one(&path, system, allowed, || mount.describe())?;
     }
     Ok(())
 }
 
-/// `path` as the container sees it; `None` for the root itself and what is elsewhere.
-pub(super) fn beneath<'a>(path: &'a str, root: &str) -> Option<&'a str> {
-    path.strip_prefix(root.trim_end_matches('/')).filter(|rest| rest.len() > 1 && rest.starts_with('/'))
+/// Checks in the same way what is to be mounted on the image at `root`. Of a mount beneath another one the image says nothing.
+pub(super) fn check_wanted(mounts: &[BindMount], root: &Path, allowed: &[Cover]) -> Result<()> {
+    let open = files::RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+    let is_beneath = |path: &Path| mounts.iter().any(|m| m.destination != path && path.starts_with(&m.destination));
+    let mut system = None;
+    for mount in mounts.iter().filter(|mount| !is_beneath(&mount.destination)) {
+        let Some(path) = real(&open, &mount.destination) else { continue };
+        let system = match &mut system {
+            Some(system) => system,
+            none => none.insert(system_paths(root)?),
+        };
+        let what = || mount.sources.first().map_or_else(|| "a mount".to_owned(), |from| from.display().to_string());
+        check_one(&path, system, allowed, what)?;
+    }
+    Ok(())
 }
 
-/// Whether a mount on `path` hides any of `system`.
-fn covers(path: &str, system: &str) -> bool {
-    let within = |inner: &str, outer: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    within(path, system) || within(system, path)
+/// Finds where a mount on `path` comes to lie, if that can be told: links of the image are followed, and missing directories
+/// will be made.
+fn real(root: &files::RootedDir, path: &Path) -> Option<PathBuf> {
+    let mut above = path.ancestors().filter_map(|above| {
+        let real = root.real_paths([above.to_str()?].into_iter()).pop()?;
+        Some((real, path.strip_prefix(above).ok()?))
+    });
+    let (mut real, rest) = above.next()?;
+    let mut parts = rest.components().peekable();
+    // A link to what is not there yet.
+    if parts.peek().is_some_and(|part| root.last(&real.join(part)).is_ok()) {
+        return None;
+    }
+    for part in parts {
+        let Component::Normal(part) = part else { return None };
+        real.push(part);
+    }
+    (real != Path::new("/")).then_some(real)
+}
+
+/// Checks one mount in the same way, whose place the container sees as `path`; `what` says what is mounted.
+pub(super) fn check_one(
+    path: &Path,
+    system: &[PathBuf],
+    allowed: &[Cover],
+    what: impl FnOnce() -> String,
+) -> Result<()> {
+    let hides = |system: &PathBuf| path.starts_with(system) || system.starts_with(path);
+    let covered = system.iter().any(hides) || path.as_os_str().as_bytes().starts_with(MUSL);
+    if covered && !OPEN.iter().any(|open| path.starts_with(open)) && !allowed.iter().any(|cover| cover.holds(path)) {
+        let what = format!("{}; to allow it: cover = [\"{}\"]", what(), path.display());
+        return Err(Refusal::new(Case::O04Covered, path.display().to_string(), what));
+    }
+    Ok(())
+}
+
+/// Returns `path` as the container sees it; `None` for the root itself and for what is not beneath it.
+pub(super) fn beneath(path: &Path, root: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty())?;
+    Some(Path::new("/").join(rest))
 }
 
 #[cfg(test)]
@@ -81,13 +134,42 @@ mod tests {
             parent: 0,
             root: "/".into(),
             device: (0, 1),
-            target: (*target).to_owned(),
+            target: (*target).into(),
             options: vec![],
             kind: "tmpfs".into(),
             source: "tmpfs".into(),
             super_options: vec![],
         };
         targets.iter().map(mount).collect()
+    }
+
+    #[test]
+    fn o04_what_is_to_be_mounted_is_told_as_it_will_be() {
+        let root = tempfile::tempdir().unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, root.path().join(name)).unwrap();
+        for dir in ["usr/share", "srv", "data", "etc"] {
+            std::fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        link("/srv", "usr/elsewhere");
+        link("/srv/none", "usr/dangling");
+        link("/usr/share", "srv/inside");
+        let wanted = |paths: &[&str]| {
+            let mount = |path: &&str| BindMount { destination: path.into(), sources: vec!["/host".into()] };
+            let allowed = [Cover::try_from("/usr/share/nginx/html".to_owned()).unwrap()];
+            check_wanted(&paths.iter().map(mount).collect::<Vec<_>>(), root.path(), &allowed).map_err(|r| r.case())
+        };
+        for refused in
+            ["/usr", "/usr/share/x/y", "/usr/share", "/srv/inside", "/srv/inside/new", "/lib", "/etc/../usr/share"]
+        {
+            assert_eq!(wanted(&["/data", refused]), Err(Case::O04Covered), "{refused}");
+        }
+        // The last ones are for the hook to look at, when they are mounted.
+        for fine in
+            ["/data", "/usr/share/nginx/html/x", "/usr/elsewhere", "/usr/elsewhere/x", "/etc/new", "/usr/dangling", "/"]
+        {
+            assert_eq!(wanted(&[fine]), Ok(()), "{fine}");
+        }
+        assert_eq!(wanted(&["/srv", "/srv/inside/x"]), Ok(()), "not the image's link");
     }
 
     #[test]
@@ -99,8 +181,9 @@ mod tests {
         std::os::unix::fs::symlink("../srv/lib", root.path().join("usr/lib")).unwrap();
         std::os::unix::fs::symlink("/usr/lib/real", root.path().join("lib64")).unwrap();
         let system = system_paths(root.path()).unwrap();
-        let allowed: Vec<Cover> = ["/usr/share/zoneinfo"].map(|p| Cover::try_from(p.to_owned()).unwrap()).into();
-        let check = |target: &str| check(&mounts(&[&format!("/r/merged{target}")]), "/r/merged", &system, &allowed);
+        let allowed: Vec<Cover> = ["/usr/share/nginx/html"].map(|p| Cover::try_from(p.to_owned()).unwrap()).into();
+        let check =
+            |target: &str| check(&mounts(&[&format!("/r/merged{target}")]), Path::new("/r/merged"), &system, &allowed);
         for fine in [
             "",
             "/",
@@ -113,6 +196,8 @@ mod tests {
             "/usrx",
             "/usr/share/zoneinfo",
             "/usr/share/zoneinfo/UTC",
+            "/usr/share/nginx/html",
+            "/usr/share/nginx/html/index.html",
             "/var/lib",
             "/opt/data",
             "/binary",
@@ -131,6 +216,7 @@ mod tests {
             "/etc/ld.so.preload",
             "/etc/ld.so.conf.d/x.conf",
             "/usr/share/zoneinfo2",
+            "/usr/share/nginx",
             "/srv/lib",
             "/srv/lib/real/x",
             "/srv",
@@ -142,10 +228,18 @@ mod tests {
             "/nix",
             "/gnu/store",
         ] {
-            assert_eq!(check(bad).unwrap_err().case(), Case::O04Covered, "{bad}");
+            let refusal = check(bad).unwrap_err();
+            assert_eq!(refusal.case(), Case::O04Covered, "{bad}");
+            assert!(refusal.detail().ends_with(&format!("cover = [\"{bad}\"]")), "{refusal}");
         }
         // Elsewhere on the host.
-        assert_eq!(super::check(&mounts(&["/usr", "/r/merged2/usr", "/other"]), "/r/merged", &system, &[]), Ok(()));
-        assert_eq!(super::check(&mounts(&["/usr"]), "/", &system, &[]).unwrap_err().case(), Case::O04Covered);
+        assert_eq!(
+            super::check(&mounts(&["/usr", "/r/merged2/usr", "/other"]), Path::new("/r/merged"), &system, &[]),
+            Ok(())
+        );
+        assert_eq!(
+            super::check(&mounts(&["/usr"]), Path::new("/"), &system, &[]).unwrap_err().case(),
+            Case::O04Covered
+        );
     }
 }

@@ -1,45 +1,46 @@
-//! `createContainer`: called in the container's own namespaces, when the runtime is done with its mounts and before it changes
-//! the root. crun binds the root on itself and remounts that without the flags that it had, once more for `readonly`: what
-//! layerseal mounted with `nodev` or `nosuid` has neither in the container then. Here it gets them back.
+//! `createContainer`: called in the container's own namespaces, when the runtime is done with its mounts and before it
+//! changes the root. crun binds the root on itself and remounts that without the flags that it had, once more for
+//! `readonly`: what layerseal mounted with `nodev` or `nosuid` then has neither in the container. This hook restores
+//! the flags.
 
 use std::path::Path;
 
 use super::MAX_INPUT;
-use crate::invoke;
-use crate::report::{Case, Refusal, Result};
-use crate::sys::mounts::{self, MountInfo, Restrict};
+use crate::error::{Case, Refusal, Result};
+use crate::protocol;
+use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::mounts::{self, Restrict};
 use crate::sys::{files, process};
 
 pub(super) fn run(input: &[u8]) -> Result<()> {
-    let (bundle, root) = invoke::root_of(input)?;
+    let (bundle, root) = protocol::root_of(input)?;
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, bundle.display().to_string(), e);
     let root = match root {
         Some(root) => root,
-        // runc does not say; it keeps the flags, and the user of a namespace of its own need not see the bundle.
+        // runc does not say; it keeps the flags, and the user of its own namespace need not be able to see the bundle.
         None if !process::is_real_root() => return Ok(()),
         None => {
             let file = files::open_dir(&bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
             let bytes = file.and_then(|file| files::read_all(file, MAX_INPUT)).map_err(|e| refuse(&e))?;
-            invoke::config(&bytes)?.root
+            protocol::config(&bytes)?.root
         }
     };
     let root = std::fs::canonicalize(bundle.join(root)).map_err(|e| refuse(&e))?;
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
-    let shown = root.to_str().ok_or_else(|| refuse(&"its root's path is not UTF-8"))?;
-    match wanted(&all, shown) {
+    let all = mountinfo::own()?;
+    match wanted(&all, &root) {
         Some(restrict) => set(&root, restrict),
         None => Ok(()),
     }
 }
 
-/// What the mount that the root was bound from has, and the one that is to be the root has not. Of mounts of layerseal: others
-/// are nobody's promise.
-fn wanted(all: &[MountInfo], root: &str) -> Option<Restrict> {
-    let top = mounts::topmost(all, root)?;
-    let ours = top.source.starts_with("composefs:") || top.source == crate::mount::PLAIN;
+/// Returns the flags that the mount under the root's binding has and the future root lacks. Only for mounts of
+/// layerseal: nobody promised anything about others.
+fn wanted(all: &[MountInfo], root: &Path) -> Option<Restrict> {
+    let top = mountinfo::topmost(all, root)?;
+    let ours = crate::mount::is_ours(top);
     let has = |flag: &str| {
         let below = |m: &&MountInfo| m.id != top.id && m.target == root && m.device == top.device;
-        all.iter().filter(below).any(|m| m.options.iter().any(|o| o == flag)) && !top.options.iter().any(|o| o == flag)
+        all.iter().filter(below).any(|m| m.has(flag)) && !top.has(flag)
     };
     let restrict = Restrict { nodev: has("nodev"), nosuid: has("nosuid"), noexec: has("noexec") };
     (ours && restrict != Restrict::default()).then_some(restrict)
@@ -61,7 +62,7 @@ mod tests {
             root: "/".into(),
             device: (0, 41),
             target: "/m".into(),
-            options: options.split(',').map(str::to_owned).collect(),
+            options: options.split(',').map(Into::into).collect(),
             kind: "overlay".into(),
             source: source.into(),
             super_options: vec![],
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn the_flags_of_the_mount_below_are_wanted() {
         let of = |source: &str, below: &str, top: &str| {
-            wanted(&[mount(1, 0, source, below), mount(2, 1, source, top)], "/m")
+            wanted(&[mount(1, 0, source, below), mount(2, 1, source, top)], Path::new("/m"))
         };
         let none = Restrict::default();
         assert_eq!(of("composefs:x", "rw,nodev", "rw"), Some(Restrict { nodev: true, ..none }));
@@ -79,6 +80,6 @@ mod tests {
         assert_eq!(of("composefs:x", "rw,nodev", "rw,nodev"), None);
         assert_eq!(of("composefs:x", "rw", "rw"), None);
         assert_eq!(of("overlay", "rw,nodev", "rw"), None);
-        assert_eq!(wanted(&[mount(1, 0, "composefs:x", "rw,nodev")], "/m"), None);
+        assert_eq!(wanted(&[mount(1, 0, "composefs:x", "rw,nodev")], Path::new("/m")), None);
     }
 }

@@ -1,39 +1,49 @@
-//! `createRuntime`: all mounts of the container are made, and its root is not yet changed to. The uppermost
-//! mount on the root's path in the container's mount namespace is what it will see; nothing that happens on
-//! the host afterwards changes it.
+//! `createRuntime`: all mounts of the container are made, but the root has not been changed to its root yet. The
+//! uppermost mount on the root's path in the container's mount namespace is what the container will see; nothing that
+//! happens on the host afterwards changes it.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use super::call_log::let_pass;
 use super::filled::Filled;
-use super::place::place;
-use super::{About, MAX_INPUT, Outcome, cover, names, no_redirection, root};
-use crate::identify::{MadeFrom, Stored, further_stores, layer_of, stored_container};
-use crate::invoke::{self, Bundle, State};
-use crate::mount::{self, Kind, Record};
+use super::namespace::place;
+use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root};
+use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
+use crate::error::{Case, Refusal, Result};
+use crate::mount::{self, MountKind, Record};
 use crate::oci::name::ROOTFS;
 use crate::policy::{self, Directories, Policy};
-use crate::report::{Case, Refusal, Result};
+use crate::protocol::{self, Bundle, ContainerState};
 use crate::sys::files;
-use crate::sys::mounts::{self, MountInfo};
+use crate::sys::mountinfo::{self, MountInfo};
 
-/// A container, as the kernel and the stores show it.
-struct Container {
-    state: State,
+/// A container, as the kernel and the stores describe it.
+struct ObservedContainer {
+    state: ContainerState,
     /// The path of its root, as the kernel writes it.
-    root: String,
+    root: PathBuf,
     mounts: Vec<MountInfo>,
     /// The record of the uppermost mount on it.
     record: Option<Record>,
-    stored: Option<Stored>,
+    stored: Option<StoredContainer>,
 }
 
-pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
-    let state = invoke::state(input)?;
+pub(super) fn run(input: &[u8], about: &mut JournalSubject) -> Result<Outcome> {
+    let state = protocol::state(input)?;
     about.container.clone_from(&state.id);
     about.manager.clone_from(&state.manager);
     no_redirection(state.redirection.as_ref())?;
-    let container = Container::of(state)?;
-    let ended = decide(&container, about);
+    let container = ObservedContainer::of(state)?;
+    let ended = match decide(&container, about) {
+        // That `precreate` left podman's own overlay there is no reason of its own: it said why.
+        Ok(Outcome::Audit(refusal)) if refusal.case() == Case::O01NotOurs => Ok(match let_pass(&about.container) {
+            Some(before) => Outcome::AuditBefore(before),
+            None => Outcome::Audit(refusal),
+        }),
+        ended => ended,
+    };
     // Without `precreate` this is the first to refuse what podman has filled volumes from.
     match container.record {
         Some(_) => ended,
@@ -41,16 +51,15 @@ pub(super) fn run(input: &[u8], about: &mut About) -> Result<Outcome> {
     }
 }
 
-/// What podman had filled by then, as far as the configuration tells; see [`Filled`].
-fn filled(container: &Container, refusal: Refusal) -> Refusal {
-    let State { id, bundle, .. } = &container.state;
+/// Remembers what podman had filled by then, as far as the configuration tells, and returns the refusal; see
+/// [`Filled`].
+fn filled(container: &ObservedContainer, refusal: Refusal) -> Refusal {
+    let ContainerState { id, bundle, .. } = &container.state;
     let read = files::open_dir(bundle)
         .and_then(|dir| files::open_file_at(&dir, "config.json"))
         .and_then(|file| files::read_all(file, MAX_INPUT));
-    match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| invoke::config(&bytes)) {
-        Ok(config) => {
-            Filled::before(&config, Some(Path::new(&container.root)), Some(bundle.clone()), None).after(refusal, id)
-        }
+    match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| protocol::config(&bytes)) {
+        Ok(config) => Filled::before(&config, Some(&container.root), Some(bundle.clone()), None).after(refusal, id),
         Err(e) => {
             log::warn!("{}: what was filled is not known: {e}", bundle.display());
             refusal
@@ -58,8 +67,8 @@ fn filled(container: &Container, refusal: Refusal) -> Refusal {
     }
 }
 
-fn decide(container: &Container, about: &mut About) -> Result<Outcome> {
-    let State { manager, namespace, .. } = &container.state;
+fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<Outcome> {
+    let ContainerState { manager, namespace, .. } = &container.state;
     let place = place(container.stored.as_ref(), manager, namespace.as_ref());
     let policy = Policy::load(&Directories::system())?.at(place);
     if let Some(stored) = &container.stored {
@@ -77,16 +86,16 @@ fn decide(container: &Container, about: &mut About) -> Result<Outcome> {
     Outcome::of(container.check(&decision), &decision)
 }
 
-/// Whether anything is denied of what was mounted, or of the image that the container is made from, whatever is
-/// asked of it otherwise.
-pub(super) fn not_denied(record: Option<&Record>, stored: Option<&Stored>, policy: &Policy) -> Result<()> {
+/// Checks that neither what was mounted nor the image that the container is made from is denied, whatever else is asked
+/// of it.
+pub(super) fn not_denied(record: Option<&Record>, stored: Option<&StoredContainer>, policy: &Policy) -> Result<()> {
     let denied = policy.denied();
     if denied.is_empty() {
         return Ok(());
     }
     match record {
         Some(Record { facts: Some(facts), .. }) => denied.anything(facts)?,
-        Some(record) if record.kind != Kind::Volume => {
+        Some(record) if record.kind != MountKind::Volume => {
             let why = "an earlier layerseal mounted it, and kept no record of what can be denied: unmount it";
             return Err(Refusal::new(Case::F06Denied, record.target.display().to_string(), why));
         }
@@ -95,13 +104,13 @@ pub(super) fn not_denied(record: Option<&Record>, stored: Option<&Stored>, polic
     stored.map_or(Ok(()), |stored| denied.anything(&stored.facts()?))
 }
 
-impl Container {
-    fn of(state: State) -> Result<Self> {
+impl ObservedContainer {
+    fn of(state: ContainerState) -> Result<Self> {
         files::check_proc()?;
         let root = root_path(&state)?;
-        let mounts = mounts::mountinfo_of(state.pid)
+        let mounts = mountinfo::of_process(state.pid)
             .map_err(|e| Refusal::new(Case::O05Call, format!("/proc/{}/mountinfo", state.pid), e))?;
-        let record = match mounts::topmost(&mounts, &root) {
+        let record = match mountinfo::topmost(&mounts, &root) {
             Some(top) => mount::of_device(top.device)?,
             None => None,
         };
@@ -109,18 +118,20 @@ impl Container {
         Ok(Self { state, root, mounts, record, stored })
     }
 
-    /// Whether the root is a layer of a store, by its path or by where its changes go.
-    fn in_store(&self) -> bool {
-        let upper = |option: &String| {
-            let path = PathBuf::from(option.strip_prefix("upperdir=")?);
-            layer_of(&path.parent()?.join("merged"))
-        };
-        let top = mounts::topmost(&self.mounts, &self.root);
-        layer_of(Path::new(&self.root)).is_some()
-            || top.is_some_and(|top| top.super_options.iter().any(|o| upper(o).is_some()))
+    /// Returns the root, for messages.
+    fn shown(&self) -> String {
+        self.root.display().to_string()
     }
 
-    /// Whether the container is in a store, and made from no image there.
+    /// Returns whether the root is a layer of a store, by its path or by where its changes go.
+    fn in_store(&self) -> bool {
+        let upper = |path: Vec<u8>| layer_of(&PathBuf::from(OsString::from_vec(path)).parent()?.join("merged"));
+        let top = mountinfo::topmost(&self.mounts, &self.root);
+        layer_of(&self.root).is_some()
+            || top.is_some_and(|top| top.super_values("upperdir=").any(|o| upper(o).is_some()))
+    }
+
+    /// Returns whether the container is in a store, and was made from no image there.
     fn is_rootfs(&self) -> bool {
         match &self.stored {
             Some(stored) => stored.made_from == MadeFrom::Nothing && !self.in_store(),
@@ -129,12 +140,11 @@ impl Container {
     }
 
     fn check(&self, decision: &policy::Decision) -> Result<()> {
-        let top = mounts::topmost(&self.mounts, &self.root).ok_or_else(|| {
-            Refusal::new(Case::O01NotOurs, self.root.clone(), "a directory, on which nothing is mounted")
-        })?;
+        let top = mountinfo::topmost(&self.mounts, &self.root)
+            .ok_or_else(|| Refusal::new(Case::O01NotOurs, self.shown(), "a directory, on which nothing is mounted"))?;
         let Some(record) = &self.record else {
-            let what = format!("{} {}, of which there is no record", top.kind, top.source);
-            return Err(Refusal::new(Case::O01NotOurs, self.root.clone(), what));
+            let what = format!("{}, of which there is no record", top.describe());
+            return Err(Refusal::new(Case::O01NotOurs, self.shown(), what));
         };
         root::is_recorded(top, record)?;
         self.is_its_own(record)?;
@@ -144,24 +154,24 @@ impl Container {
         cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target)?, &decision.cover)
     }
 
-    /// Whether the mount was made for this container and not for another one.
+    /// Checks that the mount was made for this container and not for another one.
     fn is_its_own(&self, record: &Record) -> Result<()> {
-        let refuse = |why: String| Err(Refusal::new(Case::O03OtherMount, self.root.clone(), why));
+        let refuse = |why: String| Err(Refusal::new(Case::O03OtherMount, self.shown(), why));
         if self.is_rootfs() {
-            return Err(Refusal::new(Case::O01NotOurs, self.root.clone(), "it is no container of an image"));
+            return Err(Refusal::new(Case::O01NotOurs, self.shown(), "it is no container of an image"));
         }
         let mounted_at = layer_of(&record.target);
         if let Some(stored) = &self.stored {
             return match mounted_at {
-                Some((_, layer)) if layer == stored.layer => root::is_image_of(record, stored),
+                Some((_, layer)) if layer.as_str() == stored.layer => root::is_image_of(record, stored),
                 _ => refuse(format!("it was made for {}", record.target.display())),
             };
         }
-        // Who runs a bundle without a store names the root, or, as buildah does, binds it into the bundle.
+        // Whoever runs a bundle without a store names the root, or, like buildah, binds it into the bundle.
         let target = std::fs::canonicalize(&record.target).unwrap_or_else(|_| record.target.clone());
-        match Path::new(&self.root) {
+        match self.root.as_path() {
             // One writable layer is for one container.
-            named if named == target && record.container.as_ref().is_none_or(|c| *c == self.state.id) => Ok(()),
+            named if named == target && record.container.as_ref().is_none_or(|c| c.as_str() == self.state.id) => Ok(()),
             named if named == target => refuse("it was made for another container".into()),
             bound if bound == self.state.bundle.join("mnt/rootfs") && record.container.is_some() => Ok(()),
             _ => refuse(format!("it was mounted on {}", record.target.display())),
@@ -169,8 +179,8 @@ impl Container {
     }
 }
 
-/// The path of the root, as the kernel writes it: without symlinks, `.` and `..`.
-fn root_path(state: &State) -> Result<String> {
+/// Finds the path of the root, as the kernel writes it: without symlinks, `.` and `..`.
+fn root_path(state: &ContainerState) -> Result<PathBuf> {
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, state.bundle.display().to_string(), e);
     let path = match &state.root {
         Some(root) => root.clone(),
@@ -178,23 +188,22 @@ fn root_path(state: &State) -> Result<String> {
         None => {
             let config = files::open_dir(&state.bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
             let bytes = config.and_then(|file| files::read_all(file, MAX_INPUT)).map_err(|e| refuse(&e))?;
-            invoke::config(&bytes)?.root
+            protocol::config(&bytes)?.root
         }
     };
-    let path = std::fs::canonicalize(state.bundle.join(path)).map_err(|e| refuse(&e))?;
-    path.to_str().map(str::to_owned).ok_or_else(|| refuse(&"its root's path is not UTF-8"))
+    std::fs::canonicalize(state.bundle.join(path)).map_err(|e| refuse(&e))
 }
 
-/// The container's record in a store: that of the mount, of the bundle or of the root's path. The first two
-/// are one for podman; CRI-O's bundles are in the run root.
-fn stored(state: &State, root: &str, record: Option<&Record>) -> Result<Option<Stored>> {
+/// Finds the container's record in a store: that of the mount, of the bundle or of the root's path. The first two are
+/// the same for podman; CRI-O's bundles are in the run root.
+fn stored(state: &ContainerState, root: &Path, record: Option<&Record>) -> Result<Option<StoredContainer>> {
     let overlay = |path: &Path| layer_of(path).map(|(root, _)| (root, "overlay".to_owned()));
     let mut places: Vec<(PathBuf, String)> = record.and_then(|r| overlay(&r.target)).into_iter().collect();
     places.extend(Bundle::of(&state.bundle).map(|b| (b.root, b.driver)));
-    places.extend(overlay(Path::new(root)));
+    places.extend(overlay(root));
     places.dedup();
     for (place, driver) in places {
-        // Where the mount says which image it is, no other store is asked for its names.
+        // If the mount says which image it is, no other store is asked for its names.
         let others = if record.is_some() { Vec::new() } else { further_stores()? };
         if let Some(stored) = stored_container(&place, &driver, &state.id, &others)? {
             return Ok(Some(stored));

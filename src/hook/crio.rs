@@ -1,5 +1,6 @@
-//! How CRI-O is configured, as CRI-O reads it: crio.conf, and then each file of crio.conf.d in the order of their names
-//! (cri-o, pkg/config, `UpdateFromFile` and `UpdateFromPath`). What a later file says counts; lists are not added to.
+//! The configuration of CRI-O, read as CRI-O reads it: crio.conf, and then each file of crio.conf.d in the order of
+//! their names (cri-o, pkg/config, `UpdateFromFile` and `UpdateFromPath`). A later file wins; lists are replaced, not
+//! extended.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,24 +9,24 @@ use super::installed::{entries, within};
 
 const FILE: &str = "etc/crio/crio.conf";
 const DROPINS: &str = "etc/crio/crio.conf.d";
-/// What `make install` puts there is no sign of CRI-O.
+/// The file that `make install` puts there says nothing about whether there is a CRI-O.
 const OURS: &str = "50-layerseal.conf";
 const PROGRAMS: [&str; 4] = ["usr/bin/crio", "usr/local/bin/crio", "usr/libexec/crio/crio", "usr/sbin/crio"];
 
-/// What of it concerns layerseal.
+/// The part of it that concerns layerseal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CriO {
-    /// The mount program that it gives containers-storage, besides storage.conf.
+    /// The mount program that CRI-O gives containers-storage, in addition to storage.conf.
     pub mount_program: Option<String>,
-    /// At a start after an unclean end it mounts and unmounts every layer, and removes what fails.
+    /// Whether, when it starts after an unclean end, it mounts and unmounts every layer and removes those that fail.
     pub internal_repair: bool,
     /// The handler for pods that name none.
     pub default_runtime: String,
-    /// The runtime of each handler; empty where CRI-O looks for a program of the handler's name.
+    /// The runtime of each handler; empty if CRI-O looks for a program with the handler's name.
     pub runtimes: BTreeMap<String, String>,
 }
 
-/// Reads it, in the system whose root directory is `root`; `None` where there is no CRI-O.
+/// Reads it, in the system whose root directory is `root`; `None` if there is no CRI-O.
 pub fn crio(root: &Path) -> Option<CriO> {
     let mut files = vec![root.join(FILE)];
     files.extend(entries(&root.join(DROPINS), ""));
@@ -49,7 +50,7 @@ impl CriO {
     fn read(&mut self, table: &toml::Table) {
         let Some(crio) = table.get("crio") else { return };
         if let Some(options) = crio.get("storage_option").and_then(toml::Value::as_array) {
-            // `overlay.mount_program`, `overlay2.mount_program` and the word alone.
+            // `overlay.mount_program`, `overlay2.mount_program` and the bare word.
             let program = |option: &str| {
                 let (key, value) = option.split_once('=')?;
                 (key.trim().rsplit('.').next() == Some("mount_program")).then(|| value.trim().to_owned())
@@ -74,12 +75,12 @@ impl CriO {
         }
     }
 
-    /// Whether pods that name no handler run by layerseal.
+    /// Returns whether pods that name no handler run by layerseal.
     pub fn runs_by_layerseal(&self) -> bool {
         self.runtimes.get(&self.default_runtime).is_some_and(|path| is_ours(path))
     }
 
-    /// The handlers that leave it out.
+    /// Lists the handlers that bypass layerseal.
     pub fn others(&self) -> Vec<&str> {
         let mut others: Vec<&str> =
             self.runtimes.iter().filter(|(_, path)| !is_ours(path)).map(|(name, _)| name.as_str()).collect();
@@ -90,7 +91,7 @@ impl CriO {
     }
 }
 
-/// Whether a program is layerseal as a runtime, by its name.
+/// Tells by its name whether a program is layerseal as a runtime.
 fn is_ours(path: &str) -> bool {
     PathBuf::from(path).file_name().is_some_and(|name| name.to_string_lossy().ends_with("layerseal-runtime"))
 }

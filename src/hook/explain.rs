@@ -1,10 +1,10 @@
 use serde::Serialize;
 
-use super::{Called, last_of};
-use crate::report::journal::Decision;
-use crate::report::{Case, Class};
+use super::{LastCall, last_of};
+use crate::error::journal::JournalDecision;
+use crate::error::{Case, Class};
 
-/// What an exit code of a hook, or the ID of a case, says.
+/// The meaning of a hook's exit code, or of a case's ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The exit code.
@@ -13,9 +13,9 @@ pub struct Explanation {
     pub what: &'static str,
     /// The cases: all with this exit code, or those with the ID that was asked for.
     pub cases: Vec<CaseExplanation>,
-    /// The last calls of a hook on this host that were refused or let pass by `audit`, where it was with this code.
-    pub last: Vec<Called>,
-    /// How to find the record of it.
+    /// The last calls of a hook on this host that were refused or let pass by `audit`, if they had this code.
+    pub last: Vec<LastCall>,
+    /// How to find its record in the journal.
     pub journal: String,
 }
 
@@ -26,18 +26,18 @@ pub struct CaseExplanation {
     pub id: &'static str,
     /// What is wrong.
     pub what: &'static str,
-    /// What can be done; empty where nothing can be said in general.
+    /// What can be done; empty if nothing can be said in general.
     pub remedy: &'static str,
 }
 
-/// Explains `asked`: an exit code (`4`), or the ID of a case (`O03`, `R-O03`). `None` for what is neither.
+/// Explains `asked`: an exit code (`4`), or the ID of a case (`O03`, `R-O03`). `None` for anything else.
 pub fn explain(asked: &str) -> Option<Explanation> {
     let of = |code: u8, cases: Vec<Case>, what: &'static str, filter: &str| Explanation {
         code,
         what,
         cases: cases.iter().map(|c| CaseExplanation { id: c.id(), what: c.what(), remedy: c.remedy() }).collect(),
         last: last(&cases, code),
-        journal: format!("journalctl -t layerseal _UID=0 MESSAGE_ID={}{filter}", Decision::Refused.message_id()),
+        journal: format!("journalctl -t layerseal _UID=0 MESSAGE_ID={}{filter}", JournalDecision::Refused.message_id()),
     };
     if asked == "0" {
         return Some(of(0, Vec::new(), "the container may start", ""));
@@ -53,13 +53,14 @@ pub fn explain(asked: &str) -> Option<Explanation> {
     Some(of(class.exit_code(), cases, class.describe(), &format!(" LAYERSEAL_CASE={id}")))
 }
 
-fn last(cases: &[Case], code: u8) -> Vec<Called> {
-    let calls = [Decision::Refused, Decision::Audit].into_iter().filter_map(last_of);
-    let of = |called: &Called, case: &Case| case.id() == called.case && case.class().exit_code() == code;
+fn last(cases: &[Case], code: u8) -> Vec<LastCall> {
+    let calls = [JournalDecision::Refused, JournalDecision::Audit].into_iter().filter_map(last_of);
+    let of = |called: &LastCall, case: &Case| case.id() == called.case && case.class().exit_code() == code;
     calls.filter(|called| cases.iter().any(|case| of(called, case))).collect()
 }
 
-/// Signing and registries that a person asks for are no business of a hook.
+/// Returns whether a case can occur in a hook. Signing, and registries that a person asks for, are not a hook's
+/// business.
 fn in_a_hook(case: Case) -> bool {
     !matches!(case.id().as_bytes().first(), Some(b'N'))
 }
@@ -80,7 +81,7 @@ mod tests {
         }
         assert_eq!(explain("o03").unwrap().code, 4);
         assert_eq!(explain("0").unwrap().cases, []);
-        for none in ["", "8", "-1", "256", "R-", "Z99", "126"] {
+        for none in ["", "10", "-1", "256", "R-", "Z99", "126"] {
             assert_eq!(explain(none), None, "{none}");
         }
     }

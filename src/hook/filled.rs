@@ -1,76 +1,94 @@
-//! What podman leaves behind when a container is refused. Before `precreate` it has filled the container's new
-//! volumes from a root that nobody had verified, and written users and groups into its upper directory; the volume
-//! stays, and the next container would be given it. So what was first filled for a container that was refused is
-//! remembered, and refused, until a person says otherwise.
+//! What podman leaves behind when a container is refused. Before `precreate` it has filled the container's new volumes
+//! from a root that nobody had verified, and written users and groups into its upper directory. The volume stays, and
+//! the next container would be given it. So what was first filled for a refused container is remembered and refused
+//! until a person says otherwise.
 //!
-//! In `/var/lib/layerseal`, because volumes outlive the boot; beside the rollback floors, and with their limits: not
+//! In `/var/lib/layerseal`, because volumes outlive the boot; beside the rollback floors, and with the same limits: not
 //! in the graph root, which is what an attacker writes.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::refused::{DIR, FOLLOW, Note, born, note, notes};
-use super::seen::may_be_filled;
-use crate::invoke::{Config, Mount};
-use crate::report::{Case, Refusal, Result};
-use crate::start::Ran;
-use crate::sys::files::{self, Within};
-use crate::sys::mounts::{self, MountInfo};
+use super::anonymous_volumes::BeforeStart;
+use super::snapshot::may_be_filled;
+use crate::container_store::StoredContainer;
+use crate::error::{Case, Refusal, Result};
+use crate::mount::{self, MountKind};
+use crate::protocol::{self, BindMount, ContainerConfig, IdMapping};
+use crate::start::LastStart;
+use crate::start::refused::{self, DIR, FOLLOW, RefusedNote, born, changed, note, notes};
+use crate::sys::files::{self, RootedDir};
+use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::{mounts, process};
 
 /// What podman writes into the upper directory for a user that the image does not know (libpod,
 /// `generatePasswdAndGroup`).
 const WRITTEN: [&str; 2] = ["etc/passwd", "etc/group"];
 
-/// What a container was given, as far as podman may just have filled it.
+/// What a container was given, and podman may just have filled.
 pub(super) struct Filled {
-    places: Vec<Place>,
+    places: Vec<FilledDirectory>,
     /// Copies of the image's users and groups.
     written: Vec<PathBuf>,
-    /// The container's upper directory; by it, or by the bundle where it cannot be told, the container is remembered.
+    /// The container's upper directory. The container is remembered by it, or by the bundle if it cannot be found.
     upper: Option<PathBuf>,
     bundle: Option<PathBuf>,
-    /// What is remembered of those that were refused, once it was read.
-    notes: OnceCell<Vec<(String, Note)>>,
-    /// What is older was not made for this start.
+    /// What is remembered of refused containers, once it was read.
+    notes: OnceCell<Vec<(String, RefusedNote)>>,
+    /// What is remembered of the container, once it was read.
+    ran: OnceCell<LastStart>,
+    /// Anything older was not made by podman for this start, from what nobody had verified.
     since: i128,
-    /// The mounts that there were.
+    /// The mounts at that time.
     all: Vec<MountInfo>,
 }
 
-struct Place {
+struct FilledDirectory {
     source: PathBuf,
-    /// What the root has at the mount's place, where that can be told.
+    /// What the root has at the mount's place, if that can be told.
     names: Option<BTreeSet<OsString>>,
+    /// Whether the root has a directory there.
+    is_there: bool,
 }
 
 impl Filled {
-    /// Looks at the mounts of `config` and at `root`, on which nobody has verified anything yet. `started` is when
-    /// podman was, in nanoseconds since 1970, where that is known. Nothing that the store says is needed for it: what is
-    /// refused because that cannot be read is remembered as well.
-    pub(super) fn before(config: &Config, root: Option<&Path>, bundle: Option<PathBuf>, started: Option<i128>) -> Self {
-        let all = mounts::mountinfo().unwrap_or_default();
-        let top = root.and_then(|root| mounts::topmost(&all, std::fs::canonicalize(root).ok()?.to_str()?));
+    /// Looks at the mounts of `config` and at `root`, where nobody has verified anything yet. `started` is when podman
+    /// was started, in nanoseconds since 1970, if that is known. Nothing that the store says is needed: what is refused
+    /// because the store cannot be read is remembered as well.
+    pub(super) fn before(
+        config: &ContainerConfig,
+        root: Option<&Path>,
+        bundle: Option<PathBuf>,
+        started: Option<i128>,
+    ) -> Self {
+        let all = mountinfo::own().unwrap_or_default();
+        let top = root.and_then(|root| mountinfo::topmost(&all, &std::fs::canonicalize(root).ok()?));
         let option = |key: &str| {
-            let option = top?.super_options.iter().find_map(|o| o.strip_prefix(key))?;
-            let path = mounts::unescape(option.as_bytes());
-            let path = PathBuf::from(<OsString as std::os::unix::ffi::OsStringExt>::from_vec(path));
-            // podman 4 mounts many layers from within the directory of the store, by names that begin there.
+            let path = top?.super_values(key).next()?;
+            let path = PathBuf::from(OsString::from_vec(path));
+            // podman 4 mounts many layers from within the directory of the store, by names relative to it.
             path.is_absolute().then_some(path)
         };
-        // Where containers-storage has it, for what is not an overlay either.
+        // The place that containers-storage uses, even for something that is not an overlay.
         let home = root.filter(|root| root.ends_with("merged")).and_then(Path::parent);
         let beside = |option: Option<PathBuf>, name: &str| option.or_else(|| Some(home?.join(name)));
-        // Overlayfs makes its own directory when it is mounted, and podman was started before it fills anything.
+        // Overlayfs makes its own directory when it is mounted, and podman was started before it filled anything.
         let mounted = beside(option("workdir="), "work")
             .and_then(|work| born(&openat(CWD, work.join("work"), PATH, Mode::empty()).ok()?));
-        // Where it cannot be told everything is new.
-        let since = mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MIN);
-        let within = root.and_then(|root| Within::open(root).ok());
+        let since = match top.is_some_and(is_verified) {
+            // It was not unmounted since it ran: what podman makes comes from the verified image, and the mount is as
+            // old as everything that the container wrote itself.
+            true => process::now_nanoseconds(),
+            // If it cannot be told, everything is new.
+            false => mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MIN),
+        };
+        let within = root.and_then(|root| RootedDir::open(root).ok());
         let names = |place: &Path| -> Option<BTreeSet<OsString>> {
             let dir = match within.as_ref()?.dir(place) {
                 Ok(_) => within.as_ref()?.read(place).ok()?,
@@ -79,21 +97,24 @@ impl Filled {
             files::names(dir).ok().map(BTreeSet::from_iter)
         };
         let places = config.mounts.iter().filter(|m| may_be_filled(m)).flat_map(|mount| {
-            let place = |source: &PathBuf| Place { source: source.clone(), names: names(&mount.destination) };
+            let is_there = within.as_ref().is_some_and(|within| within.dir(&mount.destination).is_ok());
+            let names = names(&mount.destination);
+            let place =
+                move |source: &PathBuf| FilledDirectory { source: source.clone(), names: names.clone(), is_there };
             mount.sources.iter().map(place).collect::<Vec<_>>()
         });
-        // Where the root is read-only podman mounts copies.
+        // If the root is read-only, podman mounts copies.
         let copies =
             config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
         let copies = copies.flat_map(|mount| mount.sources.clone());
         let upper = beside(option("upperdir="), "diff");
         let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
         let (places, written) = (places.collect(), written.collect());
-        Self { places, written, upper, bundle, notes: OnceCell::new(), since, all }
+        Self { places, written, upper, bundle, notes: OnceCell::new(), ran: OnceCell::new(), since, all }
     }
 
-    /// When podman began to write into the upper directory what nobody has compared with the image: for this start, or
-    /// for one before that was refused.
+    /// Returns when podman began to write into the upper directory what nobody has compared with the image: for this
+    /// start, or for an earlier one that was refused.
     ///
     /// # Errors
     /// [`Case::O10Notes`].
@@ -105,8 +126,19 @@ impl Filled {
     /// Remembers that the container was started on a verified image.
     pub(super) fn started(&self) {
         if let (Some(path), Ok(upper)) = (&self.upper, self.opened()) {
-            Ran::remember(&upper, path);
+            LastStart::remember(&upper, path);
         }
+    }
+
+    /// Returns what was remembered of the container before this start; it is read once.
+    pub(super) fn ran(&self) -> LastStart {
+        *self.ran.get_or_init(|| self.opened().map_or(LastStart::Never, |own| LastStart::of(&own)))
+    }
+
+    /// Returns what tells the content of a volume from before this start from that of this start.
+    pub(super) fn before_start(&self, config: &ContainerConfig) -> BeforeStart {
+        let mapped = (&config.uids, &config.gids) != (&IdMapping::None, &IdMapping::None);
+        BeforeStart { upper: self.opened().ok(), since: self.since, mapped }
     }
 
     fn opened(&self) -> std::io::Result<OwnedFd> {
@@ -114,7 +146,7 @@ impl Filled {
         Ok(openat(CWD, upper, FOLLOW, Mode::empty())?)
     }
 
-    /// The start was not refused: what is in the upper directory by now is the container's own.
+    /// Forgets the refusal of a container that has now started: from here on what is in the upper directory is its own.
     pub(super) fn settled(&self) {
         let Ok(Some((name, _))) = self.refused_before() else { return };
         if let Err(e) = DIR.open().and_then(|dir| dir.map_or(Ok(()), |dir| dir.remove(name))) {
@@ -122,8 +154,8 @@ impl Filled {
         }
     }
 
-    /// All notes, read once.
-    fn notes(&self) -> Result<&[(String, Note)]> {
+    /// Returns all notes, which are read once.
+    fn notes(&self) -> Result<&[(String, RefusedNote)]> {
         if let Some(read) = self.notes.get() {
             return Ok(read);
         }
@@ -131,34 +163,34 @@ impl Filled {
         Ok(self.notes.get_or_init(|| read))
     }
 
-    /// The note of the container, by a start that was refused.
-    fn refused_before(&self) -> Result<Option<&(String, Note)>> {
-        let mut of_containers = self.notes()?.iter().filter(|(_, note)| note.began.is_some()).peekable();
-        if of_containers.peek().is_none() {
+    /// Finds the note that a refused start left of the container.
+    fn refused_before(&self) -> Result<Option<&(String, RefusedNote)>> {
+        let notes = self.notes()?;
+        if notes.is_empty() {
             return Ok(None);
         }
         let bundle = self.bundle.as_ref().and_then(|path| openat(CWD, path, FOLLOW, Mode::empty()).ok());
         let own: Vec<OwnedFd> = self.opened().ok().into_iter().chain(bundle).collect();
-        Ok(of_containers.find(|(_, note)| own.iter().any(|own| note.is_of(own))))
+        let paths: Vec<&Path> = self.upper.iter().chain(&self.bundle).map(PathBuf::as_path).collect();
+        Ok(refused::of_container(notes, &own, &paths))
     }
 
-    /// A container that was refused at its first start is not started later: podman made its record, with command,
-    /// user and environment, from an image that was not what it should be.
+    /// Checks that the container was not refused at its first start, see [`refused::check`].
     ///
     /// # Errors
-    /// [`Case::O13Refused`].
-    pub(super) fn check_refused(&self) -> Result<()> {
-        match self.refused_before()? {
-            Some((_, note)) if note.anew && !self.opened().is_ok_and(|own| matches!(Ran::of(&own), Ran::At(_))) => {
-                Err(Refusal::new(Case::O13Refused, note.container.as_str(), format!("for {}", note.case)))
-            }
-            _ => Ok(()),
-        }
+    /// [`Case::O13Refused`], with the container's name as well as its ID: `podman rm` accepts both, and people know
+    /// names.
+    pub(super) fn check_refused(&self, stored: &StoredContainer) -> Result<()> {
+        let ran = self.ran();
+        let note = self.refused_before()?.map(|(_, note)| note);
+        let name = stored.names.first().filter(|_| note.is_some_and(|note| stored.id == note.container));
+        refused::check(note, ran, name.map(String::as_str))
     }
 
-    /// Remembers what was filled for a container that is refused for `refusal`, which then names it.
+    /// Remembers what was filled for a container that is now refused with `refusal`, and returns that refusal, which
+    /// then names the container.
     pub(super) fn after(&self, refusal: Refusal, container: &str) -> Refusal {
-        // Of one that stays refused the first reason counts, whatever it is refused for meanwhile.
+        // If the container is refused again, the first reason counts, whatever the later ones are.
         let stays = self.refused_before().is_ok_and(|before| before.is_some_and(|(_, note)| note.anew));
         if !stays {
             let began = self.since().unwrap_or(self.since);
@@ -187,97 +219,135 @@ impl Filled {
 
     fn filled(&self) -> Vec<PathBuf> {
         let is_new = |file: &OwnedFd| born(file).is_some_and(|(_, born)| born >= self.since);
-        let holds_new = |dir: &Path, names: Option<&BTreeSet<OsString>>| {
+        let holds_new = |dir: &Path, place: &FilledDirectory| {
+            let names = place.names.as_ref();
             let Ok(dir) = openat(CWD, dir, FOLLOW | OFlags::DIRECTORY, Mode::empty()) else { return false };
             let Ok(entries) = openat(&dir, ".", READ, Mode::empty()).map_err(Into::into).and_then(files::names) else {
                 return true;
             };
+            // An empty directory of the image: podman gives the volume its mode and owner, and nothing else.
+            if entries.is_empty() && place.is_there {
+                return changed(&dir).is_some_and(|changed| changed >= self.since);
+            }
             let mut copies = entries.iter().filter(|name| names.is_none_or(|names| names.contains(*name)));
             copies.any(|name| openat(&dir, name, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)))
         };
         let volumes = self.places.iter().flat_map(|place| {
-            // A part of a volume is mounted by another path, and what is filled is the volume.
-            let part = Spot::open(&place.source, &self.all).filter(|spot| spot.is_mount);
+            // Part of a volume is mounted by another path, but it is the volume that is filled.
+            let part = FileLocation::open(&place.source, &self.all).filter(|spot| spot.is_mount);
             let whole = part.and_then(|spot| spot.stable(&self.all)).filter(|whole| *whole != place.source);
             let above = whole.iter().flat_map(|whole| whole.ancestors().map(Path::to_owned)).collect::<Vec<_>>();
             let candidates = above.into_iter().chain((whole.is_none()).then(|| place.source.clone()));
-            candidates.filter(|dir| holds_new(dir, place.names.as_ref())).collect::<Vec<_>>()
+            candidates.filter(|dir| holds_new(dir, place)).collect::<Vec<_>>()
         });
         let written = self.written.iter().cloned();
         let written = written.filter(|path| openat(CWD, path, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)));
         volumes.chain(written).collect()
     }
 
+    /// Checks that none of the mounts shows anything that podman filled for a refused container.
+    ///
     /// # Errors
-    /// [`Case::O10Filled`] for a mount of something that was filled for a container that was refused, for a part of
-    /// it, and for what holds it.
-    pub(super) fn check(&self, mounts: &[Mount]) -> Result<()> {
-        let notes: Vec<&(String, Note)> = self.notes()?.iter().filter(|(_, note)| note.began.is_none()).collect();
-        if notes.is_empty() {
-            return Ok(());
-        }
-        let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
-        // Those that are still what they were.
-        let still = |noted| -> Option<(&(String, Note), Spot)> {
-            let noted: &(String, Note) = noted;
-            let file = openat(CWD, noted.1.path.as_str(), FOLLOW, Mode::empty()).ok()?;
-            let same = born(&file) == Some((noted.1.inode, noted.1.born));
-            same.then(|| Some((noted, Spot::of(&file, &all)?))).flatten()
-        };
-        let live: Vec<(&(String, Note), Spot)> = notes.iter().copied().filter_map(still).collect();
+    /// [`Case::O10Filled`] for a mount of something that was filled for a refused container, of a part of it, or of
+    /// what contains it.
+    pub(super) fn check(&self, mounts: &[BindMount]) -> Result<()> {
         let sources = mounts.iter().flat_map(|m| m.sources.iter().cloned());
-        for path in sources.chain(self.written.iter().cloned()) {
-            let Ok(file) = openat(CWD, &path, FOLLOW, Mode::empty()) else { continue };
-            let (it, at) = (born(&file), Spot::of(&file, &all));
-            let same = |(_, note): &&(String, Note)| it == Some((note.inode, note.born));
-            let found = notes.iter().copied().find(same).or_else(|| {
-                let at = at.as_ref()?;
-                live.iter().find(|(_, spot)| at.touches(spot)).map(|(noted, _)| *noted)
-            });
-            if let Some((name, note)) = found {
-                let why = format!(
-                    "{} was refused ({}) when podman had filled it; {DIR}/{name}",
-                    if note.container.is_empty() { "a container" } else { note.container.as_str() },
-                    note.case
-                );
-                return Err(Refusal::new(Case::O10Filled, path.display().to_string(), why));
-            }
-        }
-        Ok(())
+        check_sources(self.notes()?, sources.chain(self.written.iter().cloned()))
     }
+}
+
+/// Checks these sources like [`Filled::check`].
+///
+/// # Errors
+/// As for [`Filled::check`].
+pub(super) fn check_sources(notes: &[(String, RefusedNote)], sources: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+    let notes: Vec<&(String, RefusedNote)> = notes.iter().filter(|(_, note)| note.began.is_none()).collect();
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let all = mountinfo::own()?;
+    // The notes whose files are still what they were.
+    let still = |noted| -> Option<(&(String, RefusedNote), FileLocation)> {
+        let noted: &(String, RefusedNote) = noted;
+        let file = openat(CWD, noted.1.path.as_str(), FOLLOW, Mode::empty()).ok()?;
+        let same = born(&file) == Some((noted.1.inode, noted.1.born));
+        same.then(|| Some((noted, FileLocation::of(&file, &all)?))).flatten()
+    };
+    let live: Vec<(&(String, RefusedNote), FileLocation)> = notes.iter().copied().filter_map(still).collect();
+    for path in sources.into_iter().flat_map(|path| shown(path, &all)) {
+        let Ok(file) = openat(CWD, &path, FOLLOW, Mode::empty()) else { continue };
+        let (it, at) = (born(&file), FileLocation::of(&file, &all));
+        let same = |(_, note): &&(String, RefusedNote)| it == Some((note.inode, note.born));
+        let found = notes.iter().copied().find(same).or_else(|| {
+            let at = at.as_ref()?;
+            live.iter().find(|(_, spot)| at.touches(spot)).map(|(noted, _)| *noted)
+        });
+        if let Some((name, note)) = found {
+            let why = format!(
+                "{} was refused ({}) when podman had filled it; {DIR}/{name}",
+                if note.container.is_empty() { "a container" } else { note.container.as_str() },
+                note.case
+            );
+            return Err(Refusal::new(Case::O10Filled, path.display().to_string(), why));
+        }
+    }
+    Ok(())
+}
+
+/// Returns what a mount of `path` shows: itself, what is mounted beneath it, and, if it is on an overlay that somebody made,
+/// the directories of that, as podman makes one for a local volume with its own options.
+fn shown(path: PathBuf, all: &[MountInfo]) -> Vec<PathBuf> {
+    let Ok(real) = std::fs::canonicalize(&path) else { return vec![path] };
+    let beneath = all.iter().map(|mount| &mount.target).filter(|target| **target != real && target.starts_with(&real));
+    let on = real.ancestors().find_map(|above| mountinfo::topmost(all, above));
+    let overlay = on.filter(|mount| mount.kind == "overlay" && !mount::is_ours(mount));
+    let of_overlay = overlay.iter().flat_map(|mount| {
+        let lowers = mount.super_values("lowerdir=").filter_map(|list| protocol::lowers(&list).ok());
+        let others = ["upperdir=", "lowerdir+=", "datadir+="].into_iter().flat_map(|key| mount.super_values(key));
+        lowers.flat_map(|(lowers, data)| [lowers, data].concat()).chain(others).collect::<Vec<_>>()
+    });
+    // podman mounts from the root directory.
+    let of_overlay = of_overlay.map(|dir| Path::new("/").join(OsString::from_vec(dir)));
+    beneath.cloned().chain(of_overlay).chain([path]).collect()
+}
+
+/// Returns whether the mount is of an image that was verified when it was mounted.
+fn is_verified(top: &MountInfo) -> bool {
+    top.is_overlay_of("composefs:")
+        && mount::of_device(top.device).is_ok_and(|record| record.is_some_and(|r| r.kind == MountKind::Sealed))
 }
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Where a file is in its filesystem, whatever part of that is mounted where.
-struct Spot {
+/// Where a file is in its filesystem, regardless of which part of that is mounted where.
+struct FileLocation {
     device: (u32, u32),
     path: PathBuf,
-    /// It is where a mount begins.
+    /// Whether a mount begins there.
     is_mount: bool,
 }
 
-impl Spot {
+impl FileLocation {
     fn open(path: &Path, all: &[MountInfo]) -> Option<Self> {
         Self::of(&openat(CWD, path, FOLLOW, Mode::empty()).ok()?, all)
     }
 
-    /// The path of it by the mount that shows most of its filesystem: others may be gone soon.
+    /// Finds the file's path by the mount that shows most of its filesystem: other mounts may be gone soon.
     fn stable(&self, all: &[MountInfo]) -> Option<PathBuf> {
         let shows = |m: &&MountInfo| m.device == self.device && self.path.starts_with(&m.root);
-        let mount = all.iter().filter(shows).min_by_key(|m| (m.root.len(), m.target.len()))?;
-        let path = Path::new(&mount.target).join(self.path.strip_prefix(&mount.root).ok()?);
+        let mount = all.iter().filter(shows).min_by_key(|m| (m.root.as_os_str().len(), m.target.as_os_str().len()))?;
+        let path = mount.target.join(self.path.strip_prefix(&mount.root).ok()?);
         Self::open(&path, all).filter(|found| found.path == self.path).map(|_| path)
     }
 
     fn of(file: &OwnedFd, all: &[MountInfo]) -> Option<Self> {
         let identity = mounts::identify(file).ok()?;
         let mount = all.iter().find(|m| m.id == identity.mountinfo)?;
-        // The kernel's own word for it.
+        // The kernel itself says so.
         let path = std::fs::read_link(files::proc_path(file)).ok()?;
         let rest = path.strip_prefix(&mount.target).ok()?;
-        Some(Self { device: mount.device, path: Path::new(&mount.root).join(rest), is_mount: identity.is_root })
+        Some(Self { device: mount.device, path: mount.root.join(rest), is_mount: identity.is_root })
     }
 
     fn touches(&self, other: &Self) -> bool {

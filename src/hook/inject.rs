@@ -1,23 +1,23 @@
-//! Hooks of this program in a container's configuration, where nobody else has put them.
+//! Hooks of this program in a container's configuration, if nobody else has put them there.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::Stage;
-use crate::invoke::{Config, IdMapping};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::strict_json;
-use crate::report::{Case, Refusal, Result};
+use crate::protocol::{ContainerConfig, IdMapping};
 use crate::sys::child::OWN;
 
-/// The hook that a container needs for its flags; none for one with user IDs of its own: there the kernel keeps them, and crun
-/// runs the hook in a bundle that it cannot change to.
-pub(super) fn for_flags(config: &Config) -> &'static [Stage] {
+/// Returns the hook that a container needs for its flags; none for a container with its own user IDs: there the kernel
+/// keeps the flags, and crun runs the hook in a bundle whose directory it cannot enter.
+pub(super) fn for_flags(config: &ContainerConfig) -> &'static [Stage] {
     if config.uids == IdMapping::None { &[Stage::CreateContainer] } else { &[] }
 }
 
-/// The configuration with the hooks of this very program behind all others of their stages: what those mounted is looked at
-/// too. `None` where they are there.
+/// Adds the hooks of this very program to the configuration, behind all others of their stages, so that what those
+/// mount is looked at too. `None` if they are there already.
 pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8>>> {
     let own = own_path()?;
     let mut config = strict_json::value(input, "config.json")?;
@@ -37,7 +37,7 @@ pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8
         if list.last().is_some_and(|hook| is_own(hook, stage, &own)) {
             continue;
         }
-        // One of ours before others is none that sees everything.
+        // A hook of ours before others does not see everything.
         list.retain(|hook| !is_own(hook, stage, &own));
         list.push(json!({"path": own, "args": ["layerseal", "hook", stage.name()]}));
         changed = true;
@@ -54,7 +54,7 @@ fn is_own(hook: &Value, stage: Stage, own: &Path) -> bool {
         && hook["path"].as_str().is_some_and(|path| std::fs::canonicalize(path).is_ok_and(|path| path == own))
 }
 
-/// Where this program is. Where it was replaced while it ran: the new one.
+/// Returns where this program is; if it was replaced while it ran, where the new one is.
 fn own_path() -> Result<PathBuf> {
     let path = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;
     let shown = path.display().to_string();

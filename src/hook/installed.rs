@@ -1,6 +1,6 @@
-//! Which hooks podman and CRI-O are configured to run. A hook whose program is missing is passed over without a
-//! word, and so is one that a file of the same name in a later directory hides (containers-storage's common
-//! library, pkg/hooks): somebody has to look.
+//! Which hooks podman and CRI-O are configured to run. A hook whose program is missing is silently skipped, and so is
+//! one that a file of the same name in a later directory hides (containers-storage's common library, pkg/hooks):
+//! somebody has to check.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Stage;
+use crate::container_store::{drop_in_files, own_config_dir};
 
 /// Who runs hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,19 @@ const SHARED: &str = "/usr/share/containers/oci/hooks.d";
 const ALSO_SHARED: &str = "/etc/containers/oci/hooks.d";
 
 impl Caller {
-    /// Its files of configuration, in the order in which they are read.
+    /// Lists its configuration files, in the order in which they are read.
     fn files(self, root: &Path) -> Vec<PathBuf> {
+        // podman 6 reads only the first file, and drop-ins from more directories. It does not start with a file that it
+        // cannot read.
+        if self == Self::Podman
+            && let Ok(Some(files)) = drop_in_files(root, "containers", "CONTAINERS_CONF")
+        {
+            return files;
+        }
+        self.files_before_podman_6(root)
+    }
+
+    fn files_before_podman_6(self, root: &Path) -> Vec<PathBuf> {
         let (files, dropins): (&[&str], &str) = match self {
             Self::Podman => (
                 &["usr/share/containers/containers.conf", "etc/containers/containers.conf"],
@@ -36,10 +48,14 @@ impl Caller {
         };
         let mut all: Vec<PathBuf> = files.iter().map(|f| root.join(f)).collect();
         all.extend(entries(&root.join(dropins), ""));
+        if let Some(own) = own_config_dir(root).filter(|_| self == Self::Podman) {
+            all.push(own.join("containers.conf"));
+            all.extend(entries(&own.join("containers.conf.d"), ""));
+        }
         all
     }
 
-    /// `hooks_dir` of one file.
+    /// Returns `hooks_dir` of one file.
     fn hooks_dir(self, table: &toml::Table) -> Option<&Vec<toml::Value>> {
         let table = match self {
             Self::Podman => table.get("engine")?,
@@ -48,7 +64,7 @@ impl Caller {
         table.get("hooks_dir")?.as_array()
     }
 
-    /// The directories that it reads hooks from.
+    /// Lists the directories that it reads hooks from.
     fn directories(self, root: &Path) -> Vec<PathBuf> {
         let mut directories = vec![PathBuf::from(SHARED)];
         for file in self.files(root) {
@@ -56,7 +72,7 @@ impl Caller {
                 continue;
             };
             let Some(list) = self.hooks_dir(&table) else { continue };
-            // `{append = true}` among them adds to those before (containers.conf(5)).
+            // `{append = true}` among them adds to the earlier ones (containers.conf(5)).
             let append = list.iter().any(|v| v.get("append").and_then(toml::Value::as_bool) == Some(true));
             if !append {
                 directories.clear();
@@ -67,8 +83,8 @@ impl Caller {
     }
 }
 
-/// The program that podman runs containers by, where containers.conf names one: by a path, or by a name with a path of its own
-/// (containers.conf(5), `runtime` and `[engine.runtimes]`).
+/// Finds the program that podman runs containers by, if containers.conf names one: by a path, or by a name with its own
+/// path (containers.conf(5), `runtime` and `[engine.runtimes]`).
 pub fn podman_runtime(root: &Path) -> Option<String> {
     let (mut name, mut paths) = (None, BTreeMap::new());
     for file in Caller::Podman.files(root) {
@@ -84,19 +100,19 @@ pub fn podman_runtime(root: &Path) -> Option<String> {
     Some(if name.starts_with('/') { name } else { paths.get(&name)?.clone() })
 }
 
-/// What is found of a hook.
+/// How a hook is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Installation {
     /// It is called for every container.
     Ready(PathBuf),
     /// There is none.
-    Nowhere,
-    /// There is one, and containers start without it, or none start.
+    NotInPod,
+    /// There is one, but containers start without it, or none start at all.
     Broken(String),
 }
 
 /// Looks for the hook of `stage` as `caller` would, in the system whose root directory is `root`.
-pub fn installed(root: &Path, caller: Caller, stage: Stage) -> Found {
+pub fn installed(root: &Path, caller: Caller, stage: Stage) -> Installation {
     let directories = caller.directories(root);
     let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut hidden = None;
@@ -112,25 +128,25 @@ pub fn installed(root: &Path, caller: Caller, stage: Stage) -> Found {
     }
     if let Some(ours) = files.values().find(|f| is_ours(f, stage)) {
         return match why_not(root, ours, stage) {
-            None => Found::Ready(ours.clone()),
-            Some(why) => Found::Broken(format!("{}: {why}", ours.display())),
+            None => Installation::Ready(ours.clone()),
+            Some(why) => Installation::Broken(format!("{}: {why}", ours.display())),
         };
     }
     match hidden {
-        Some((ours, by)) => Found::Broken(format!("{} is hidden by {}", ours.display(), by.display())),
-        None => Found::Nowhere,
+        Some((ours, by)) => Installation::Broken(format!("{} is hidden by {}", ours.display(), by.display())),
+        None => Installation::NotInPod,
     }
 }
 
-/// Whether a file is a hook of ours for this stage.
+/// Returns whether a file is a hook of ours for this stage.
 fn is_ours(file: &Path, stage: Stage) -> bool {
     let Some(json) = read(file) else { return false };
     let args: Vec<&str> =
         json.pointer("/hook/args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    matches!(args.as_slice(), [_, "hook", name] if *name == stage.name())
+    matches!(args.as_slice(), [_, "hook", name] | [_, "hook", name, Stage::SEE] if *name == stage.name())
 }
 
-/// Why a hook of ours is not called for every container.
+/// Returns why a hook of ours is not called for every container.
 fn why_not(root: &Path, file: &Path, stage: Stage) -> Option<String> {
     let json = read(file)?;
     let stages = json.get("stages").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -159,12 +175,12 @@ fn read(file: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// `path`, absolute, in the system at `root`.
+/// Returns `path`, which is absolute, in the system at `root`.
 pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The files of a directory with this ending, in the order of their names.
+/// Lists the files of a directory with this ending, in the order of their names.
 pub(super) fn entries(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
@@ -185,7 +201,7 @@ mod tests {
     struct System(tempfile::TempDir);
 
     impl System {
-        /// As `make install` leaves it.
+        /// Makes a system as `make install` leaves it.
         fn new() -> Self {
             let system = Self(tempfile::tempdir().unwrap());
             system.write("usr/bin/layerseal", "#!/bin/sh\n");
@@ -212,14 +228,14 @@ mod tests {
             std::fs::set_permissions(self.0.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
         }
 
-        fn podman(&self, stage: Stage) -> Found {
+        fn podman(&self, stage: Stage) -> Installation {
             installed(self.0.path(), Caller::Podman, stage)
         }
 
         #[track_caller]
         fn broken(&self, stage: Stage, why: &str) {
             let found = self.podman(stage);
-            assert!(matches!(&found, Found::Broken(text) if text.contains(why)), "{found:?}");
+            assert!(matches!(&found, Installation::Broken(text) if text.contains(why)), "{found:?}");
         }
     }
 
@@ -230,11 +246,14 @@ mod tests {
         }
         let system = System::new();
         for stage in [Stage::CreateRuntime, Stage::Precreate] {
-            assert!(matches!(system.podman(stage), Found::Ready(_)), "{:?}", system.podman(stage));
+            assert!(matches!(system.podman(stage), Installation::Ready(_)), "{:?}", system.podman(stage));
         }
-        assert!(matches!(installed(system.0.path(), Caller::CriO, Stage::CreateRuntime), Found::Ready(_)));
-        assert_eq!(installed(system.0.path(), Caller::CriO, Stage::Precreate), Found::Nowhere);
-        assert_eq!(installed(&system.0.path().join("usr"), Caller::Podman, Stage::CreateRuntime), Found::Nowhere);
+        assert!(matches!(installed(system.0.path(), Caller::CriO, Stage::CreateRuntime), Installation::Ready(_)));
+        assert_eq!(installed(system.0.path(), Caller::CriO, Stage::Precreate), Installation::NotInPod);
+        assert_eq!(
+            installed(&system.0.path().join("usr"), Caller::Podman, Stage::CreateRuntime),
+            Installation::NotInPod
+        );
     }
 
     #[test]
@@ -260,13 +279,13 @@ mod tests {
         let system = System::new();
         // Hidden by a file of the same name.
         system.write("etc/containers/containers.conf", "[engine]\nhooks_dir = [\"/other\"]\n");
-        assert!(matches!(system.podman(stage), Found::Ready(_)), "drop-ins come last");
+        assert!(matches!(system.podman(stage), Installation::Ready(_)), "drop-ins come last");
         system
             .write("etc/containers/containers.conf.d/99.conf", "[engine]\nhooks_dir = [\"/other\", {append = true}]\n");
         system.write("other/layerseal-createRuntime.json", "{}");
         system.broken(stage, "hidden by");
         system.write("etc/containers/containers.conf.d/99.conf", "[engine]\nhooks_dir = [\"/other\"]\n");
-        assert_eq!(system.podman(stage), Found::Nowhere);
+        assert_eq!(system.podman(stage), Installation::NotInPod);
         let system = System::new();
         let file = "usr/share/layerseal/hooks/podman/layerseal-createRuntime.json";
         system.write(file, &CREATE_RUNTIME.replace("{ \"always\": true }", "{ \"commands\": [\"x\"] }"));

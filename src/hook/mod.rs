@@ -1,4 +1,4 @@
-//! OCI hooks: what a container is started on, looked at by whoever starts it.
+//! OCI hooks: whoever starts a container has its root checked here.
 //!
 //! ```text
 //! createRuntime: the runtime's state ─► the mount that becomes the root ─┬─► its record ─► the policy
@@ -7,48 +7,61 @@
 //! runtime:       a call of crun or runc ─► the same as precreate ─► createRuntime into the configuration ─► crun, runc
 //! ```
 //!
-//! crun shows nothing of a hook but its exit code, podman nothing of `precreate` but that: the class of the
-//! refusal is the exit code, and the journal has all of it.
+//! crun shows nothing of a hook but its exit code, and neither does podman of `precreate`: the class of the refusal is
+//! the exit code, and the journal has everything.
 
-mod apart;
-mod called;
+mod anonymous_volumes;
+mod call_log;
+mod copied_users;
 mod cover;
 mod create_container;
 mod create_runtime;
 mod crio;
+mod dry_run;
 mod explain;
 mod filled;
+mod foretold;
+mod given;
 mod images;
 mod inject;
 mod installed;
-mod place;
+mod last_call;
+mod namespace;
+mod other_namespace;
 mod precreate;
-mod refused;
 mod root;
 mod runtime;
-mod seen;
+mod snapshot;
+mod users;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
-pub use called::{Called, Since, last_call, last_of, since};
+pub use call_log::{about, latest};
 pub use crio::{CriO, crio};
+pub use dry_run::expect_container;
 pub use explain::{CaseExplanation, Explanation, explain};
-pub use installed::{Caller, Found, installed, podman_runtime};
+pub use foretold::{expect_new_container, had_mount_program, not_by_fuse_overlayfs};
+pub use given::{GivenContainer, GivenImage, GivenMount};
+pub use installed::{Caller, Installation, installed, podman_runtime};
+pub use last_call::{CallStatus, LastCall, last_call, last_of, since};
 pub use runtime::{Stopped, before_start};
 
-use crate::identify::{MadeFrom, Stored};
-use crate::mount::Record;
+use crate::container_store::{MadeFrom, RequestedBy, StoredContainer};
+use crate::error::journal::{self, JournalDecision};
+use crate::error::{Case, Refusal, Result};
+use crate::mount::{Record, WouldRefuse};
 use crate::oci::name::{ROOTFS, UNKNOWN};
+use crate::pki;
 use crate::policy::{self, Directories, Mode, Policy};
-use crate::report::journal::{self, Decision};
-use crate::report::{Case, Refusal, Result};
-use crate::sys::process::{self, Openssl, User};
+use crate::state::{Event, append_event};
+use crate::sys::openssl::{self, Openssl};
+use crate::sys::process;
 
-/// Bytes of a state or a configuration: several times what the largest of them have.
+/// The largest state or configuration that is read, in bytes: several times the size of the largest real ones.
 const MAX_INPUT: u64 = 16 << 20;
 
-/// When we are called (runtime-spec, config.md "POSIX-platform Hooks"; oci-hooks(5)).
+/// The stages at which we are called (runtime-spec, config.md "POSIX-platform Hooks"; oci-hooks(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// By the OCI runtime, when all mounts of the container are made.
@@ -57,12 +70,12 @@ pub enum Stage {
     CreateContainer,
     /// By podman, before it hands the configuration to the runtime.
     Precreate,
-    /// As the runtime, before the real one: no hook, and not called by this name.
+    /// In the place of the runtime, before the real one: this is no hook, and not called by this name.
     Runtime,
 }
 
 impl Stage {
-    /// Its name in the specifications, and on the command line.
+    /// Returns its name in the specifications, and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateRuntime => "createRuntime",
@@ -72,16 +85,22 @@ impl Stage {
         }
     }
 
-    /// The stage that a hook of this name is for.
+    /// What follows the stage in the configuration of a hook whose message is shown to people: podman's message about a
+    /// failed hook contains only these words and an exit code.
+    pub const SEE: &'static str = "see: layerseal hook explain";
+
+    /// Finds the stage that a hook of this name is for.
     pub fn of(name: &str) -> Option<Self> {
         [Self::CreateRuntime, Self::CreateContainer, Self::Precreate].into_iter().find(|s| s.name() == name)
     }
 }
 
-/// What is known of the container, for the journal; filled in as it is found out.
+/// What is known about the container, for the journal; filled in as it is found out.
 #[derive(Debug, Default)]
-struct About {
+struct JournalSubject {
     container: String,
+    /// What people call it.
+    name: String,
     /// Whose it is, as its annotations say: `libpod`, `cri-o`.
     manager: String,
     names: Vec<String>,
@@ -89,11 +108,18 @@ struct About {
     certificate: String,
 }
 
-impl About {
-    fn stored(&mut self, stored: &Stored) {
-        self.container.clone_from(&stored.id);
+impl JournalSubject {
+    fn stored(&mut self, stored: &StoredContainer) {
+        self.container = stored.id.to_string();
+        self.name = stored.names.first().cloned().unwrap_or_default();
         if let MadeFrom::Image { id, names, manifest, .. } = &stored.made_from {
-            self.names = if names.is_empty() { vec![id.clone()] } else { names.clone() };
+            self.names = if names.is_empty() { vec![id.to_string()] } else { names.clone() };
+            // Whoever asked for it looks for the name that they gave.
+            if let Some(asked) = stored.asked.as_ref().and_then(RequestedBy::name)
+                && let Some(at) = self.names.iter().position(|name| name == asked)
+            {
+                self.names.swap(0, at);
+            }
             self.manifest = manifest.map(|m| m.to_string()).unwrap_or_default();
         }
     }
@@ -102,27 +128,30 @@ impl About {
         if self.names.is_empty() {
             self.names.clone_from(&record.names);
         }
-        self.manifest = record.image.clone().unwrap_or_default();
-        self.certificate = record.certificate.clone().unwrap_or_default();
+        self.manifest = record.image.map(|image| image.to_string()).unwrap_or_default();
+        self.certificate = record.certificate.map(|c| c.to_string()).unwrap_or_default();
     }
 }
 
+/// What comes before a refusal that stopped nothing.
+const WOULD_REFUSE: &str = "audit: would refuse: ";
+
 /// How it ended, where it did not end with a refusal.
 enum Outcome {
-    /// All that was asked is there.
+    /// Everything that was asked is there.
     Allowed,
-    /// Let pass.
+    /// Let pass despite this refusal.
     Audit(Refusal),
-    /// Let pass by [`crate::start`], which said why; the case.
-    AuditBefore(String),
+    /// Let pass by [`crate::start`] despite this.
+    AuditBefore(WouldRefuse),
     /// Nothing is asked.
     Off,
-    /// Another user's, of which nothing is asked: as if nobody had been called.
+    /// Another user's container, of which nothing is asked: as if the hook had not been called.
     NotCalled,
 }
 
 impl Outcome {
-    /// What the policy makes of a check.
+    /// Returns what the policy makes of a check.
     fn of(checked: Result<()>, decision: &policy::Decision) -> Result<Self> {
         match (checked, decision.mode) {
             // What is denied is denied in every mode.
@@ -135,34 +164,35 @@ impl Outcome {
     }
 }
 
-/// Runs as a hook: reads what the runtime says, decides, and says so to the journal.
+/// Runs as a hook: reads what the runtime says, decides, and tells the journal.
 pub fn run(stage: Stage) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
     if stage == Stage::CreateContainer {
-        // Nothing is decided, and nothing of it is to be seen where it was done.
+        // Nothing is decided here, and nothing is reported once it is done.
         return match input().and_then(|input| create_container::run(&input)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(refusal) => end(stage, &About::default(), Err(refusal)),
+            Err(refusal) => end(stage, &JournalSubject::default(), Err(refusal)),
         };
     }
-    process::start_openssl(match stage {
+    openssl::start(match stage {
         Stage::CreateRuntime | Stage::CreateContainer => Openssl::Read,
         Stage::Precreate | Stage::Runtime => Openssl::Verify,
     });
+    pki::keep_facts();
     let bundle = std::env::current_dir().unwrap_or_default();
-    // Nothing is to be found by the caller's working directory.
+    // Nothing may be found by way of the caller's working directory.
     let moved = std::env::set_current_dir("/");
-    let mut about = About::default();
+    let mut about = JournalSubject::default();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
-        let (outcome, edited) = match (rootless(), stage) {
+        let (outcome, edited) = match (users::rootless(stage, || Ok(input.clone())), stage) {
             (Some(decided), _) => (decided?, None),
             (None, Stage::CreateRuntime) => (create_runtime::run(&input, &mut about).or_else(unknown)?, None),
             (None, _) => precreate::run(&input, &bundle, &mut about).or_else(|r| Ok((unknown(r)?, None)))?,
         };
         if stage == Stage::Precreate {
-            // podman takes it for what is to be run.
+            // podman takes it for the configuration that is to be run.
             let input = edited.unwrap_or(input);
             let stdout = std::io::stdout();
             let mut stdout = stdout.lock();
@@ -174,22 +204,7 @@ pub fn run(stage: Stage) -> ExitCode {
     end(stage, &about, ended)
 }
 
-/// What becomes of a container of another user than root, in whose user namespace nothing can be mounted that the kernel
-/// checks; `None` for one of root's, which is looked at.
-fn rootless() -> Option<Result<Outcome>> {
-    let refusal = Refusal::new(Case::Rootless, "", "");
-    match process::user() {
-        User::Root => None,
-        User::Unknown => Some(Err(refusal)),
-        User::Rootless => Some(Policy::rootless(&Directories::system()).and_then(|mode| match mode {
-            Mode::Off => Ok(Outcome::NotCalled),
-            Mode::Audit => Ok(Outcome::Audit(refusal)),
-            Mode::Enforce => Err(refusal),
-        })),
-    }
-}
-
-/// What cannot be found out of a container stops it only where it could be one that must be sealed.
+/// Refuses a container that cannot be identified only if it could be one that must be sealed.
 fn unknown(refusal: Refusal) -> Result<Outcome> {
     if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation) {
         return Err(refusal);
@@ -214,11 +229,11 @@ fn input() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
+fn end(stage: Stage, about: &JournalSubject, ended: Result<Outcome>) -> ExitCode {
     match settle(stage, about, ended) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // runc shows it, and whoever tries by hand sees it. Not into a file: there are names in it that
+            // runc shows it, and whoever tries by hand sees it. It does not go into a file: it contains names that
             // others chose, and crun lets them choose the file too.
             if !process::tells_a_file() {
                 process::tell(&format!("layerseal: {refusal}"));
@@ -228,22 +243,23 @@ fn end(stage: Stage, about: &About, ended: Result<Outcome>) -> ExitCode {
     }
 }
 
-/// Says to the journal how it ended, and whether it goes on.
-fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
+/// Tells the journal how it ended, and returns whether the start goes on.
+fn settle(stage: Stage, about: &JournalSubject, ended: Result<Outcome>) -> Result<()> {
     let (decision, case, message) = match &ended {
         Ok(Outcome::NotCalled) => return Ok(()),
-        Ok(Outcome::Allowed) => (Decision::Allowed, "", "the container's root is what was sealed".to_owned()),
-        Ok(Outcome::Off) => (Decision::Off, "", "nothing is asked of the container's root".to_owned()),
-        Ok(Outcome::AuditBefore(case)) => {
-            (Decision::Audit, case.as_str(), "mounted, and not as the policy asks".to_owned())
+        Ok(Outcome::Allowed) => (JournalDecision::Allowed, "", "the container's root is what was sealed".to_owned()),
+        Ok(Outcome::Off) => (JournalDecision::Off, "", "nothing is asked of the container's root".to_owned()),
+        Ok(Outcome::AuditBefore(would)) => {
+            (JournalDecision::Audit, would.case.as_str(), format!("{WOULD_REFUSE}{}", would.message))
         }
         Ok(Outcome::Audit(refusal)) => {
-            (Decision::Audit, refusal.case().id(), format!("audit: would refuse: {refusal}"))
+            (JournalDecision::Audit, refusal.case().id(), format!("{WOULD_REFUSE}{refusal}"))
         }
-        Err(refusal) => (Decision::Refused, refusal.case().id(), refusal.to_string()),
+        Err(refusal) => (JournalDecision::Refused, refusal.case().id(), refusal.to_string()),
     };
     let (subject, remedy) = match &ended {
         Ok(Outcome::Audit(refusal)) | Err(refusal) => (refusal.subject(), refusal.case().remedy()),
+        Ok(Outcome::AuditBefore(would)) => (would.subject.clone(), would.remedy.as_str()),
         _ => (String::new(), ""),
     };
     let image = about.names.first().map_or("", String::as_str);
@@ -260,14 +276,27 @@ fn settle(stage: Stage, about: &About, ended: Result<Outcome>) -> Result<()> {
         ("STAGE", stage.name()),
     ];
     journal::record(decision, &message, &fields);
-    called::note(stage, about, decision, case, &message);
+    last_call::note(stage, about, decision, case, &message);
+    append_event(Event {
+        decision: decision.word().to_owned(),
+        stage: stage.name().to_owned(),
+        case: case.to_owned(),
+        remedy: remedy.to_owned(),
+        image: image.to_owned(),
+        container: about.container.clone(),
+        name: about.name.clone(),
+        manager: about.manager.clone(),
+        subject,
+        message,
+        ..Event::default()
+    });
     ended.map(|_| ())
 }
 
-/// The names by which the policy decides: those of the image at the mount, those that the container's image has
-/// now, and the one that it was asked for by. What is no image's goes by `<rootfs>`; a container of a store whose image is not on record
-/// goes by `<unknown>`, for a record that somebody damaged must not make it one of those.
-fn names(record: Option<&Record>, stored: Option<&Stored>, in_store: bool) -> Vec<String> {
+/// Collects the names by which the policy decides: those of the image when it was mounted, those that the container's
+/// image has now, and the one that was asked for. A root that is no image's goes by `<rootfs>`. A container of a store
+/// whose image is not on record goes by `<unknown>`: a record that somebody damaged must not turn it into a `<rootfs>`.
+fn names(record: Option<&Record>, stored: Option<&StoredContainer>, in_store: bool) -> Vec<String> {
     let mut names = Vec::new();
     let its_own = record.is_some_and(|r| r.container.is_some() && r.container.as_ref() == stored.map(|s| &s.id));
     match (record, stored.map(|s| &s.made_from)) {
@@ -277,12 +306,13 @@ fn names(record: Option<&Record>, stored: Option<&Stored>, in_store: bool) -> Ve
         _ => {}
     }
     names.extend(record.into_iter().flat_map(|r| r.names.iter().cloned()));
-    // What podman was asked for, which no record of the image need say.
+    // The name that podman was asked for, which need not be in any record of the image.
     names.extend(stored.and_then(|s| s.asked.as_ref()?.name()).cloned());
     names
 }
 
-/// Whatever the policy says of the image: a file of the host is at stake, and not the container.
+/// Refuses the annotation that redirects a hook's output, whatever the policy says about the image: a file of the host
+/// is at stake, and not the container.
 fn no_redirection(redirection: Option<&String>) -> Result<()> {
     match redirection {
         Some(annotation) => Err(Refusal::new(Case::O08Annotation, annotation.as_str(), "")),

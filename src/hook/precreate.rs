@@ -5,27 +5,33 @@ use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
 use super::filled::Filled;
-use super::place::place;
-use super::seen::Seen;
-use super::{About, Outcome, apart, images, inject, names, no_redirection, root};
-use crate::identify::{MadeFrom, Stored, configured, container_of_layer, further_stores, layer_of, stored_container};
-use crate::invoke::{self, Bundle, Config, Native, Start, Verb};
-use crate::mount::{self, Kind, Record};
+use super::last_call::CRI_O;
+use super::namespace::place;
+use super::snapshot::Snapshot;
+use super::{
+    JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
+    other_namespace, root,
+};
+use crate::container_store::{
+    MadeFrom, StoredContainer, configured, container_of_layer, further_stores, layer_of, stored_container,
+};
+use crate::error::{Case, Refusal, Result};
+use crate::mount::{self, MountKind, Record, WouldRefuse};
 use crate::policy::{Checkpoint, Decision, Directories, Mode, Policy};
-use crate::report::{Case, Refusal, Result};
-use crate::start::{Swap, Written};
-use crate::sys::mounts::MountInfo;
+use crate::protocol::{self, Bundle, ContainerConfig, Native, Start, Verb};
+use crate::start::{PodmanWrites, Swap, Writer};
+use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::{files, mounts, process};
 
 /// A container, and where its root is mounted.
-struct Found {
-    stored: Stored,
+struct MountedContainer {
+    stored: StoredContainer,
     target: PathBuf,
 }
 
-/// With the configuration, where it got the hook that keeps the root's flags.
-pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<(Outcome, Option<Vec<u8>>)> {
-    let config = invoke::config(input)?;
+/// Decides about a container, and returns the configuration if the hook that keeps the root's flags was added to it.
+pub(super) fn run(input: &[u8], bundle: &Path, about: &mut JournalSubject) -> Result<(Outcome, Option<Vec<u8>>)> {
+    let config = protocol::config(input)?;
     let outcome = look(&config, bundle, process::parent_started(), None, about)?;
     let edited = match outcome {
         Outcome::Off => None,
@@ -34,31 +40,41 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut About) -> Result<(Out
     Ok((outcome, edited))
 }
 
-/// The same for whoever else runs containers. `started` is when podman was, where that is known, and `runtime` what an OCI
-/// runtime is called for.
+/// Decides about a container, whichever engine runs it. `started` is when podman was started, if that is known, and
+/// `runtime` is what an OCI runtime is called for.
 pub(super) fn look(
-    config: &Config,
+    config: &ContainerConfig,
     bundle: &Path,
     started: Option<i128>,
     runtime: Option<&Start>,
-    about: &mut About,
+    about: &mut JournalSubject,
 ) -> Result<Outcome> {
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
     about.manager.clone_from(&config.manager);
-    // Somebody else's root is nobody's image here: `--rootfs` of a container that is mounted.
-    let found = find(config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| *id == f.stored.id)));
+    // Somebody else's root is no image's here: a container's mounted root given to `--rootfs`.
+    let found =
+        find(config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| id == f.stored.id.as_str())));
     let root =
         found.as_ref().ok().and_then(|found| found.as_ref()).map_or(config.root.as_path(), |f| f.target.as_path());
     let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
     let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
-    if matches!(ended, Ok(Outcome::Allowed)) {
+    let is_verified = match &ended {
+        Ok(outcome) => matches!(outcome, Outcome::Allowed),
+        Err(refusal) => refusal.case() == Case::O04Covered,
+    };
+    if is_verified {
         filled.settled();
     }
-    ended.map_err(|refusal| filled.after(refusal, &about.container))
+    ended.map_err(|refusal| match refusal.case() {
+        // Everything that podman has made of the image was compared by then.
+        Case::O04Covered => refusal,
+        _ => filled.after(refusal, &about.container),
+    })
 }
 
-/// The container's own directory in its store, where that can be told: podman 4.3 runs its hooks wherever it is itself.
+/// Finds the container's own directory in its store, if that can be told: podman 4.3 runs its hooks in its own working
+/// directory.
 fn own_directory(bundle: &Path, id: Option<&str>) -> Option<PathBuf> {
     let by_id = || {
         let directory = configured().ok()?.graph_root.join("overlay-containers").join(id?).join("userdata");
@@ -68,21 +84,22 @@ fn own_directory(bundle: &Path, id: Option<&str>) -> Option<PathBuf> {
 }
 
 fn decide(
-    config: &Config,
-    found: Option<Found>,
+    config: &ContainerConfig,
+    found: Option<MountedContainer>,
     filled: &Filled,
     runtime: Option<&Start>,
-    about: &mut About,
+    about: &mut JournalSubject,
 ) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
     let stored = found.as_ref().map(|f| &f.stored);
     let policy = Policy::load(&Directories::system())?.at(place(stored, &config.manager, config.namespace.as_ref()));
     let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
     if matches!(outcome, Outcome::Allowed) {
-        // That was asked with it.
+        // It was judged together with the root.
         return Ok(outcome);
     }
-    // Nothing was asked of the root, or not enforced; what is mounted besides it has rules of its own, and may be denied.
+    // Nothing was asked of the root, or not enforced; other things that are mounted have rules of their own, and may be
+    // denied.
     let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
     let target = found.as_ref().map_or(&config.root, |f| &f.target);
     match (outcome, images::check(&config.mounts, target, &decision, &policy)?) {
@@ -91,20 +108,20 @@ fn decide(
     }
 }
 
-/// What becomes of the root.
+/// Decides about the root.
 fn root_of(
-    config: &Config,
-    found: Option<&Found>,
+    config: &ContainerConfig,
+    found: Option<&MountedContainer>,
     filled: &Filled,
     runtime: Option<&Start>,
     policy: &Policy,
-    about: &mut About,
+    about: &mut JournalSubject,
 ) -> Result<Outcome> {
     let Some(found) = found else {
         if let Some(start) = runtime
-            && let Some(record) = record_of(&config.root)?
+            && let Some((top, record)) = record_of(&config.root)?
         {
-            return by_record(config, record, start, policy, about);
+            return by_record(config, &top, &record, start, policy, about);
         }
         let decision = policy.decide(&names(None, None, layer_of(&config.root).is_some()));
         let why = "it is no container of an image in an overlay store";
@@ -112,35 +129,40 @@ fn root_of(
     };
     about.stored(&found.stored);
     not_denied(None, Some(&found.stored), policy)?;
-    if matches!(found.stored.made_from, MadeFrom::Image { .. })
+    let decision = policy.decide(&names(None, Some(&found.stored), true));
+    if decision.mode == Mode::Off
+        && matches!(found.stored.made_from, MadeFrom::Image { .. })
         && !policy.denied().names_blobs()
         && !policy.denied().names_erofs()
     {
-        let decision = policy.decide(&names(None, Some(&found.stored), true));
-        if decision.mode == Mode::Off {
-            return Ok(Outcome::Off);
-        }
+        return Ok(Outcome::Off);
     }
-    let restore = runtime.is_some_and(|start| start.verb == Verb::Restore);
-    let call = Call { config, found, filled, policy, restore };
+    if decision.mode == Mode::Enforce {
+        // Before the mount: what a checkpoint brought into the writable layer is no image's, and says less.
+        no_checkpoint(runtime, &decision, &config.root)?;
+    }
+    let call = ContainerCreation { config, found, filled, policy, runtime };
     match runtime {
-        Some(_) => apart::at_home(&found.target, || replace(&call, about)),
+        Some(_) => other_namespace::at_home(&found.target, || replace(&call, about)),
         None => replace(&call, about),
     }
 }
 
-/// What the policy makes of what was found of the root, and then of what the container was given besides it.
-fn judge(root: Result<()>, call: &Call<'_>, decision: &Decision) -> Result<Outcome> {
-    let Call { config, found, filled, policy, restore } = call;
-    besides(root, decision, || {
-        no_checkpoint(*restore, decision, &config.root)?;
+/// Returns what the policy makes of the root as it was found, and then of what else the container was given.
+fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) -> Result<Outcome> {
+    let ContainerCreation { config, found, filled, policy, runtime } = call;
+    let outcome = besides(root, decision, || {
+        no_checkpoint(*runtime, decision, &config.root)?;
         filled.check(&config.mounts)?;
-        filled.check_refused()?;
+        filled.check_refused(&found.stored)?;
+        copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
+        anonymous_volumes::check(&config.mounts, &found.target, &filled.before_start(config), || filled.ran())?;
         images::check(&config.mounts, &found.target, decision, policy)
-    })
+    })?;
+    covered(outcome, config, &found.target, *runtime, decision)
 }
 
-/// What the policy makes of a root, and of what is besides it, of which a rule of its own may let pass what it is.
+/// Returns what the policy makes of a root and of what else was given; a rule of its own may let pass the latter.
 fn besides(root: Result<()>, decision: &Decision, given: impl FnOnce() -> Result<Option<Refusal>>) -> Result<Outcome> {
     let mut by_rule = None;
     let checked = root.and_then(|()| given()).map(|refusal| by_rule = refusal);
@@ -150,140 +172,171 @@ fn besides(root: Result<()>, decision: &Decision, given: impl FnOnce() -> Result
     })
 }
 
-/// What is looked at.
+/// What is decided about.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    config: &'a Config,
-    found: &'a Found,
+struct ContainerCreation<'a> {
+    config: &'a ContainerConfig,
+    found: &'a MountedContainer,
     filled: &'a Filled,
     policy: &'a Policy,
-    /// It comes back from a checkpoint.
-    restore: bool,
+    /// What an OCI runtime is called for.
+    runtime: Option<&'a Start>,
 }
 
-/// Puts the verified mount in the place of the native one, unless it is there.
-fn replace(call: &Call<'_>, about: &mut About) -> Result<Outcome> {
-    let Call { config, found, filled, policy, .. } = *call;
+/// Puts the verified mount in the place of the native one, unless it is there already.
+fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<Outcome> {
+    let ContainerCreation { config, found, filled, policy, .. } = *call;
     let target = &found.target;
     files::check_proc()?;
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::O06Swap, target.display().to_string(), why);
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let all = mountinfo::own()?;
     let canonical = std::fs::canonicalize(target).map_err(|e| refuse(&e))?;
-    let shown = canonical.to_str().ok_or_else(|| refuse(&"its path is not UTF-8"))?;
-    let Some(top) = mounts::topmost(&all, shown) else { return Err(refuse(&"nothing is mounted there")) };
+    let shown = canonical.display().to_string();
+    let Some(top) = mountinfo::topmost(&all, &canonical) else { return Err(refuse(&"nothing is mounted there")) };
     if let Some(record) = mount::of_device(top.device)? {
         about.record(&record);
         let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
         let its_own = || match layer_of(&record.target) {
-            Some((_, layer)) if layer == found.stored.layer => Ok(()),
-            _ => Err(Refusal::new(Case::O03OtherMount, shown, format!("made for {}", record.target.display()))),
+            Some((_, layer)) if layer.as_str() == found.stored.layer => Ok(()),
+            _ => Err(Refusal::new(Case::O03OtherMount, &shown, format!("made for {}", record.target.display()))),
         };
         not_denied(Some(&record), None, policy)?;
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
             .and_then(|()| root::is_image_of(&record, &found.stored))
             .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
-        let judged = judge(checked, call, &decision);
-        if matches!(judged, Ok(Outcome::Allowed)) {
-            filled.started();
-        }
-        return judged;
+        return settle_start(judge(checked, call, &decision), &record, filled);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
     if identity.mountinfo != top.id || !identity.is_root {
-        return Err(Refusal::new(Case::O03OtherMount, shown, "it was mounted again meanwhile"));
+        return Err(Refusal::new(Case::O03OtherMount, &shown, "it was mounted again meanwhile"));
     }
     if top.kind == "fuse.fuse-overlayfs" {
         let decision = policy.decide(&names(None, Some(&found.stored), true));
         if decision.mode == Mode::Off && !policy.denied().names_erofs() {
             return Ok(Outcome::Off);
         }
-        let why = "it is fuse-overlayfs: podman takes that where there was a mount_program once; without one remove \
-                   GRAPHROOT/overlay/.has-mount-program";
-        return Err(refuse(&why));
+        return Outcome::of(Err(Refusal::new(Case::O14FuseOverlay, &shown, "")), &decision);
     }
     let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Seen::of(target, &config.mounts)?;
-    let written = Written { user: config.user, directory: config.directory.clone(), since: filled.since()? };
+    let before = Snapshot::of(target, &config.mounts)?;
+    let by = match call.runtime {
+        Some(start) if is_restore(start) => Writer::Checkpoint,
+        Some(_) if config.manager == CRI_O => Writer::CriO,
+        _ => Writer::Podman,
+    };
+    let directory = config.directory.clone();
+    let written = PodmanWrites { user: config.user, directory, since: filled.since()?, by };
     let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
         Swap::Done(record) => record,
         Swap::Stays(None) => return Ok(Outcome::Off),
-        Swap::Stays(Some(refusal)) => return Ok(Outcome::AuditBefore(refusal.case().id().to_owned())),
+        Swap::Stays(Some(refusal)) => return Ok(Outcome::AuditBefore((&refusal).into())),
     };
     about.record(&record);
-    if matches!(record.kind, Kind::Off | Kind::Volume) {
+    if matches!(record.kind, MountKind::Off | MountKind::Volume) {
         return Ok(Outcome::Off);
     }
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
-    let same = Seen::of(target, &config.mounts).and_then(|after| before.same_as(&after));
-    let judged = judge(same, call, &decision);
-    if matches!(judged, Ok(Outcome::Allowed)) && record.kind == Kind::Sealed {
-        filled.started();
+    let same = Snapshot::of(target, &config.mounts).and_then(|after| before.same_as(&after));
+    let judged = settle_start(judge(same, call, &decision), &record, filled);
+    if judged.is_err() {
+        // The container is refused: nothing of it stays.
+        mount::unmount(target)?;
     }
+    judged
+}
+
+/// Returns the outcome of a start on the mount of `record`, and remembers it: nobody has verified anything that audit
+/// let pass, neither when it was mounted nor now.
+fn settle_start(judged: Result<Outcome>, record: &Record, filled: &Filled) -> Result<Outcome> {
     match judged {
-        Ok(Outcome::Allowed) if record.kind == Kind::Audit => {
-            let case = record.would_refuse.as_ref().map(|refusal| refusal.case.clone());
-            Ok(Outcome::AuditBefore(case.unwrap_or_default()))
+        Ok(Outcome::Allowed) if record.kind == MountKind::Sealed => {
+            filled.started();
+            Ok(Outcome::Allowed)
         }
-        Err(refusal) => {
-            // No container: nothing of it stays.
-            mount::unmount(target)?;
-            Err(refusal)
+        Ok(Outcome::Allowed) if record.kind == MountKind::Audit => {
+            let unknown = || WouldRefuse::from(&Refusal::new(Case::C07NoSeal, "", ""));
+            Ok(Outcome::AuditBefore(record.would_refuse.clone().unwrap_or_else(unknown)))
         }
-        outcome => outcome,
+        judged => judged,
     }
 }
 
-fn no_checkpoint(restore: bool, decision: &Decision, root: &Path) -> Result<()> {
-    match restore && decision.checkpoint == Checkpoint::Refuse {
+/// Checks what will be mounted over system paths of a verified root, as far as the configuration tells. `createRuntime` sees
+/// all of it and refuses it too, but crun shows only the exit code of that, and its `restore` calls no hook.
+fn covered(
+    outcome: Outcome,
+    config: &ContainerConfig,
+    root: &Path,
+    runtime: Option<&Start>,
+    decision: &Decision,
+) -> Result<Outcome> {
+    let Some(start) = runtime.filter(|_| matches!(outcome, Outcome::Allowed)) else { return Ok(outcome) };
+    match cover::check_wanted(&config.mounts, root, &decision.cover) {
+        Err(refusal) if decision.mode == Mode::Enforce || is_restore(start) => Outcome::of(Err(refusal), decision),
+        // What audit lets pass is told once, by the hook.
+        _ => Ok(outcome),
+    }
+}
+
+fn is_restore(start: &Start) -> bool {
+    start.verb == Verb::Restore
+}
+
+fn no_checkpoint(runtime: Option<&Start>, decision: &Decision, root: &Path) -> Result<()> {
+    match runtime.is_some_and(is_restore) && decision.checkpoint == Checkpoint::Refuse {
         true => Err(Refusal::new(Case::O12Checkpoint, root.display().to_string(), "")),
         false => Ok(()),
     }
 }
 
-/// The record of what is mounted on the root of a bundle that is in no store.
+/// Finds the record of what is mounted on the root of a bundle that is in no store.
 fn record_of(root: &Path) -> Result<Option<(MountInfo, Record)>> {
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let all = mountinfo::own()?;
     let canonical =
         std::fs::canonicalize(root).map_err(|e| Refusal::new(Case::O05Call, root.display().to_string(), e))?;
-    let Some(top) = canonical.to_str().and_then(|shown| mounts::topmost(&all, shown)) else { return Ok(None) };
+    let Some(top) = mountinfo::topmost(&all, &canonical) else { return Ok(None) };
     Ok(mount::of_device(top.device)?.map(|record| (top.clone(), record)))
 }
 
-/// A root that layerseal mounted, by hand or as the mount program of a build.
+/// Decides about a root that layerseal mounted, by hand or as the mount program of a build.
 fn by_record(
-    config: &Config,
-    (top, record): (MountInfo, Record),
+    config: &ContainerConfig,
+    top: &MountInfo,
+    record: &Record,
     start: &Start,
     policy: &Policy,
-    about: &mut About,
+    about: &mut JournalSubject,
 ) -> Result<Outcome> {
-    about.record(&record);
-    not_denied(Some(&record), None, policy)?;
-    let decision = policy.decide(&names(Some(&record), None, layer_of(&config.root).is_some()));
+    about.record(record);
+    not_denied(Some(record), None, policy)?;
+    let decision = policy.decide(&names(Some(record), None, layer_of(&config.root).is_some()));
     let its_own = || match &record.container {
-        // buildah binds it into the bundle, which has a name of its own.
-        Some(container) if *container != start.id && !config.root.ends_with("mnt/rootfs") => {
-            Err(Refusal::new(Case::O03OtherMount, top.target.clone(), "it was made for another container"))
-        }
+        // buildah binds it into the bundle, which has a different name.
+        Some(container) if container.as_str() != start.id && !config.root.ends_with("mnt/rootfs") => Err(Refusal::new(
+            Case::O03OtherMount,
+            top.target.display().to_string(),
+            "it was made for another container",
+        )),
         _ => Ok(()),
     };
-    let checked = root::is_recorded(&top, &record)
+    let checked = root::is_recorded(top, record)
         .and_then(|()| its_own())
-        .and_then(|()| root::satisfies(&record, &decision, None))
-        .and_then(|()| no_checkpoint(start.verb == Verb::Restore, &decision, &config.root));
-    besides(checked, &decision, || images::check(&config.mounts, &config.root, &decision, policy))
+        .and_then(|()| root::satisfies(record, &decision, None))
+        .and_then(|()| no_checkpoint(Some(start), &decision, &config.root));
+    let outcome = besides(checked, &decision, || images::check(&config.mounts, &config.root, &decision, policy))?;
+    covered(outcome, config, &config.root, Some(start), &decision)
 }
 
-/// The container of the layer that the configuration names, or of the bundle that podman runs us in: for other
-/// user IDs the configuration names a directory on which the root will be mounted later, and a transient store
-/// has its containers elsewhere than its layers. Podman 4.3 runs us wherever its caller is.
-fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
+/// Finds the container whose layer the configuration names, or whose bundle podman runs us in: for other user IDs the
+/// configuration names a directory on which the root will be mounted later, and a transient store keeps its containers
+/// elsewhere than its layers. Podman 4.3 runs us in its caller's directory.
+fn find(config: &ContainerConfig, bundle: &Path) -> Result<Option<MountedContainer>> {
     let mut others = further_stores()?;
     let named = layer_of(&config.root);
     if let Some((root, layer)) = &named {
         if let Some(stored) = container_of_layer(root, layer, &others)? {
-            return Ok(Some(Found { stored, target: config.root.clone() }));
+            return Ok(Some(MountedContainer { stored, target: config.root.clone() }));
         }
         others.push(root.clone());
     }
@@ -292,19 +345,21 @@ fn find(config: &Config, bundle: &Path) -> Result<Option<Found>> {
     others.push(store.clone());
     let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else { return Ok(None) };
     match named {
-        Some((_, layer)) if layer == stored.layer => Ok(Some(Found { stored, target: config.root.clone() })),
+        Some((_, layer)) if layer.as_str() == stored.layer => {
+            Ok(Some(MountedContainer { stored, target: config.root.clone() }))
+        }
         Some(_) => Ok(None),
         None => {
             let target = store.join("overlay").join(&stored.layer).join("merged");
             // podman keeps a layer for a container with `--rootfs` too, and never mounts it.
             let rootfs = stored.made_from == MadeFrom::Nothing && !is_mounted(&target)?;
-            Ok((!rootfs).then_some(Found { stored, target }))
+            Ok((!rootfs).then_some(MountedContainer { stored, target }))
         }
     }
 }
 
-/// The store that has the layers of the bundle's container: that of the bundle, unless that is the run root, where a
-/// transient store keeps its containers.
+/// Returns the store that has the layers of the bundle's container: the bundle's own, unless that is the run root,
+/// where a transient store keeps its containers.
 fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
     let configured = configured()?;
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -315,7 +370,7 @@ fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
 }
 
 fn is_mounted(target: &Path) -> Result<bool> {
-    let all = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let all = mountinfo::own()?;
     let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-    Ok(target.to_str().is_some_and(|target| mounts::topmost(&all, target).is_some()))
+    Ok(mountinfo::topmost(&all, &target).is_some())
 }

@@ -1,17 +1,19 @@
-//! As the OCI runtime, in front of crun or runc: `create`, `run` and `restore` come to what `precreate` decides, for every
-//! engine and for every kind of container, and the configuration gets the hooks `createRuntime` and `createContainer` where it has none.
-//! Whoever calls holds no lock of the store by now.
+//! layerseal as the OCI runtime, in front of crun or runc: `create`, `run` and `restore` are decided as `precreate`
+//! decides, for every engine and for every kind of container, and the configuration gets the hooks `createRuntime` and
+//! `createContainer` if it has none. By now the caller holds no lock of the store.
 
 use std::path::{Path, PathBuf};
 
-use super::{About, MAX_INPUT, Outcome, Stage, inject, precreate, rootless, settle, unknown};
-use crate::invoke::{self, Config, Start};
-use crate::report::{Case, Refusal, Result};
+use super::{JournalSubject, MAX_INPUT, Outcome, Stage, inject, precreate, settle, unknown, users};
+use crate::error::{Case, Refusal, Result};
+use crate::pki;
+use crate::protocol::{self, ContainerConfig, Start};
 use crate::sys::child::in_child;
-use crate::sys::process::{self, Openssl};
+use crate::sys::openssl::{self, Openssl};
+use crate::sys::process;
 use crate::sys::{files, new_files};
 
-/// No container, and why.
+/// Why there is no container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// The exit code.
@@ -26,11 +28,11 @@ impl From<&Refusal> for Stopped {
     }
 }
 
-/// Decides about a container that the runtime is asked to have run. All of it happens in a child: this process is the
-/// runtime's to be, with its environment, its descriptors and its place.
+/// Decides about a container that the runtime is asked to start. All of it happens in a child: this process is about to
+/// become the runtime, with its environment, its descriptors and its working directory.
 ///
 /// # Errors
-/// Why there is to be no container.
+/// Why there must be no container.
 pub fn before_start(start: &Start) -> std::result::Result<(), Stopped> {
     let broken = |why: &str| Stopped::from(&Refusal::new(Case::Bug, "verifying the container's root", why));
     let answer = in_child(|| answer(start)).map_err(|e| Stopped::from(&Refusal::io("fork", e)))?;
@@ -41,17 +43,19 @@ pub fn before_start(start: &Start) -> std::result::Result<(), Stopped> {
     }
 }
 
-/// The exit code, and the message where that is not 0.
+/// Returns the exit code, and the message unless that is 0.
 fn answer(start: &Start) -> Vec<u8> {
     process::clear_environment();
     process::keep_descriptors();
-    process::start_openssl(Openssl::Verify);
-    let mut about = About { container: start.id.clone(), ..About::default() };
+    openssl::start(Openssl::Verify);
+    pki::keep_facts();
+    let mut about = JournalSubject { container: start.id.clone(), ..JournalSubject::default() };
     let ended = bundle(start).and_then(|(bundle, file)| {
-        if let Some(decided) = rootless() {
+        let read = || std::fs::read(&file).map_err(|e| Refusal::io(file.display().to_string(), e));
+        if let Some(decided) = users::rootless(Stage::Runtime, read) {
             return decided;
         }
-        // Nothing is to be found by the caller's working directory.
+        // Nothing may be found by way of the caller's working directory.
         std::env::set_current_dir("/").map_err(|e| Refusal::io("/", e))?;
         run(start, &bundle, &file, &mut about)
     });
@@ -64,7 +68,7 @@ fn answer(start: &Start) -> Vec<u8> {
     }
 }
 
-/// The bundle and the file of its configuration, without symlinks.
+/// Finds the bundle and the file of its configuration, without symlinks.
 fn bundle(start: &Start) -> Result<(PathBuf, PathBuf)> {
     let real = |path: &Path| {
         std::fs::canonicalize(path).map_err(|e| Refusal::new(Case::O05Call, path.display().to_string(), e))
@@ -77,18 +81,18 @@ fn bundle(start: &Start) -> Result<(PathBuf, PathBuf)> {
     Ok((bundle, file))
 }
 
-fn run(start: &Start, bundle: &Path, file: &Path, about: &mut About) -> Result<Outcome> {
+fn run(start: &Start, bundle: &Path, file: &Path, about: &mut JournalSubject) -> Result<Outcome> {
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, file.display().to_string(), e);
     let name = file.file_name().ok_or_else(|| refuse(&"no file"))?;
     let dir = files::open_dir(file.parent().unwrap_or(Path::new("/"))).map_err(|e| refuse(&e))?;
     let config = files::open_file_at(&dir, name).map_err(|e| refuse(&e))?;
     let stat = rustix::fs::fstat(&config).map_err(|e| refuse(&e))?;
     let input = files::read_all(config, MAX_INPUT).map_err(|e| refuse(&e))?;
-    let read = invoke::config(&input)?;
-    let read = Config { root: bundle.join(&read.root), ..read };
+    let read = protocol::config(&input)?;
+    let read = ContainerConfig { root: bundle.join(&read.root), ..read };
     let outcome = precreate::look(&read, bundle, None, Some(start), about).or_else(unknown)?;
     let stages = [&[Stage::CreateRuntime], inject::for_flags(&read)].concat();
-    // Where nothing is asked nothing is changed.
+    // If nothing is asked, nothing is changed.
     if !matches!(outcome, Outcome::Off)
         && let Some(text) = inject::with_hooks(&input, &stages).map_err(|e| refuse(&e))?
     {

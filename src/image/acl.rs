@@ -1,6 +1,6 @@
-//! POSIX access control lists as they lie in extended attributes (`linux/posix_acl_xattr.h`), and what the
-//! kernel makes of them where a file is unpacked: its mode and its list are two views of one thing, and a list
-//! that is lost leaves the mask in the place of the group's bits.
+//! POSIX access control lists as they lie in extended attributes (`linux/posix_acl_xattr.h`), and what the kernel makes
+//! of them where a file is unpacked: its mode and its list are two views of one thing, and a list that is lost leaves
+//! the mask in the group's bits.
 
 /// `POSIX_ACL_XATTR_VERSION`.
 const VERSION: u32 = 2;
@@ -12,7 +12,7 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
-/// `ACL_UNDEFINED_ID`: what entries have that are about nobody in particular.
+/// `ACL_UNDEFINED_ID`: the ID of entries that name no user and no group.
 const NOBODY: u32 = u32::MAX;
 
 /// The attribute that says who may do what.
@@ -21,18 +21,18 @@ pub(super) const ACCESS: &[u8] = b"system.posix_acl_access";
 pub(super) const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct AclEntry {
     tag: u16,
     permissions: u16,
     id: u32,
 }
 
-/// A list that the kernel takes: entries in its order, a mask where anybody is named.
+/// A list that the kernel takes: entries in its order, and a mask where a user or group is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Acl(Vec<Entry>);
+pub(super) struct Acl(Vec<AclEntry>);
 
 impl Acl {
-    /// Reads the value of an attribute. `None` for an empty one, which takes a list away.
+    /// Reads the value of an attribute. `None` for an empty one, which removes a list.
     ///
     /// # Errors
     /// Why the kernel does not take it (`posix_acl_valid`).
@@ -51,7 +51,7 @@ impl Acl {
             let tag = u16::from_le_bytes([bytes[0], bytes[1]]);
             let named = matches!(tag, USER | GROUP);
             let id = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-            Entry { tag, permissions: u16::from_le_bytes([bytes[2], bytes[3]]), id: if named { id } else { NOBODY } }
+            AclEntry { tag, permissions: u16::from_le_bytes([bytes[2], bytes[3]]), id: if named { id } else { NOBODY } }
         };
         let list = Self(rest.chunks_exact(8).map(entry).collect());
         if list.valid() { Ok(Some(list)) } else { Err("an access control list that the kernel does not take") }
@@ -77,10 +77,10 @@ impl Acl {
         next == 0
     }
 
-    /// The value of an attribute.
+    /// Encodes the list as the value of an attribute.
     pub(super) fn value(&self) -> Box<[u8]> {
         let mut out = VERSION.to_le_bytes().to_vec();
-        for Entry { tag, permissions, id } in &self.0 {
+        for AclEntry { tag, permissions, id } in &self.0 {
             out.extend_from_slice(&tag.to_le_bytes());
             out.extend_from_slice(&permissions.to_le_bytes());
             out.extend_from_slice(&id.to_le_bytes());
@@ -88,10 +88,10 @@ impl Acl {
         out.into()
     }
 
-    /// The permission bits that it comes to, and whether these say everything (`posix_acl_equiv_mode`).
+    /// Returns the permission bits that the list comes to, and whether these say everything (`posix_acl_equiv_mode`).
     pub(super) fn mode(&self) -> (u32, bool) {
         let (mut mode, mut all) = (0, true);
-        for Entry { tag, permissions, .. } in &self.0 {
+        for AclEntry { tag, permissions, .. } in &self.0 {
             let bits = u32::from(*permissions);
             match *tag {
                 USER_OBJ => mode |= bits << 6,
@@ -107,7 +107,7 @@ impl Acl {
         (mode, all)
     }
 
-    /// After chmod(2) (`__posix_acl_chmod_masq`).
+    /// Changes the list as chmod(2) does (`__posix_acl_chmod_masq`).
     pub(super) fn set_mode(&mut self, mode: u32) {
         let masked = self.0.iter().any(|e| e.tag == MASK);
         for entry in &mut self.0 {
@@ -122,8 +122,8 @@ impl Acl {
         }
     }
 
-    /// What a file begins with that is made with `mode` in a directory of which this is the default list, and
-    /// the mode that it then has (`posix_acl_create_masq`). No list where the mode says it all.
+    /// Returns the mode of a file that is made with `mode` in a directory of which this is the default list, and the
+    /// list that the file begins with (`posix_acl_create_masq`): `None` where the mode says it all.
     pub(super) fn create(&self, mode: u32) -> (u32, Option<Self>) {
         let mut list = self.clone();
         let masked = list.0.iter().any(|e| e.tag == MASK);

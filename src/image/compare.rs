@@ -9,31 +9,31 @@ use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
 use super::erofs::{on_deep_stack, read};
-use super::tar::Entry;
+use super::tar::TarEntry;
 use super::tree::Images;
 use crate::digest::Algorithm;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
-/// Whether the EROFS image `image` holds the tree of `layers`: all of them for a merged image, one for
-/// a layer image. Same paths, types, modes, owners, link groups, sizes, contents, devices, link
-/// targets and whole seconds; every xattr of the image is in the layers with the same value.
+/// Checks that the EROFS image `image` holds the tree of `layers`: all of them for a merged image, one for a layer
+/// image. Same paths, types, modes, owners, link groups, sizes, contents, devices, link targets and whole seconds;
+/// every xattr of the image is in the layers with the same value.
 ///
 /// # Errors
 /// [`Case::H08View`] naming the first path that differs; H09 when the image cannot be read.
 pub fn same_meaning<'a>(
     algorithm: Algorithm,
     image: &[u8],
-    layers: impl IntoIterator<Item = &'a [Entry]>,
+    layers: impl IntoIterator<Item = &'a [TarEntry]>,
     merged: bool,
 ) -> Result<()> {
-    let layers: Vec<&[Entry]> = layers.into_iter().collect();
+    let layers: Vec<&[TarEntry]> = layers.into_iter().collect();
     on_deep_stack(|| match algorithm {
         Algorithm::Sha256 => compare::<Sha256HashValue>(image, layers, merged),
         Algorithm::Sha512 => compare::<Sha512HashValue>(image, layers, merged),
     })
 }
 
-fn compare<H: FsVerityHashValue>(image: &[u8], layers: Vec<&[Entry]>, merged: bool) -> Result<()> {
+fn compare<H: FsVerityHashValue>(image: &[u8], layers: Vec<&[TarEntry]>, merged: bool) -> Result<()> {
     let found = read::<H>(image)?;
     let expected = if merged {
         Images::<H>::build(layers)?.merged_with_xattrs()?
@@ -42,8 +42,8 @@ fn compare<H: FsVerityHashValue>(image: &[u8], layers: Vec<&[Entry]>, merged: bo
         // for stacking, and are never stacked by us.
         Images::<H>::bare_layer(&layers.concat())?
     };
-    let mut walk = Walk { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
-    // A layer image's root has whatever metadata its maker chose; the layer need not say.
+    let mut walk = TreeComparison { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
+    // A layer image's root has whatever metadata its maker chose; the layer need not give any.
     if merged {
         stat(&expected.root.stat, &found.root.stat).map_err(|why| differs(b"/", why))?;
     }
@@ -54,15 +54,15 @@ fn differs(path: &[u8], why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Case::H08View, format!("/{}", String::from_utf8_lossy(path)), why)
 }
 
-struct Walk<'a, H: FsVerityHashValue> {
+struct TreeComparison<'a, H: FsVerityHashValue> {
     expected: &'a FileSystem<H>,
     found: &'a FileSystem<H>,
-    /// Leaves that were met, from either side to the other: link groups must be the same.
+    /// Leaves that were met, from either side to the other: link groups must agree.
     links: HashMap<usize, usize>,
     back: HashMap<usize, usize>,
 }
 
-impl<H: FsVerityHashValue> Walk<'_, H> {
+impl<H: FsVerityHashValue> TreeComparison<'_, H> {
     fn directory(&mut self, path: &[u8], expected: &Directory<H>, found: &Directory<H>) -> Result<()> {
         let child = |name: &OsStr| {
             if path.is_empty() { name.as_bytes().to_vec() } else { [path, b"/", name.as_bytes()].concat() }
@@ -108,7 +108,7 @@ impl<H: FsVerityHashValue> Walk<'_, H> {
     }
 }
 
-/// A device 0:0 of the tar, in the form in which V0 and V1 images show it.
+/// Returns whether `found` is a device 0:0 of the tar, in the form in which V0 and V1 images show it.
 fn shown_whiteout<H: FsVerityHashValue>(expected: &LeafContent<H>, found: &composefs::tree::Leaf<H>) -> bool {
     matches!(expected, LeafContent::CharacterDevice(0))
         && matches!(&found.content, LeafContent::Regular(RegularFile::Inline(data)) if data.is_empty())
@@ -141,7 +141,7 @@ fn stat(a: &Stat, b: &Stat) -> std::result::Result<(), &'static str> {
     Ok(())
 }
 
-/// What V0 and V1 writers add to directories that hold a device 0:0.
+/// Returns whether V0 and V1 writers add this attribute to directories that hold a device 0:0.
 fn written_by_format(name: &[u8]) -> bool {
     matches!(
         name,

@@ -1,21 +1,22 @@
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::in_order::InOrder;
 use super::layer::{ContentSink, HashOnly, read_layer};
-use super::tar::Entry;
-use super::{Writer, Written};
-use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use super::ordered::InOrder;
+use super::tar::TarEntry;
+use super::{Writer, WrittenImages};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Budget, Image, Layer};
-use crate::report::{Case, Refusal, Result};
+use crate::sys::scratch::Scratch;
+use crate::sys::workers;
 
-/// What the layers of an image really hold, read from their blobs: the EROFS images that we make of them,
-/// and where they are wanted the entries.
+/// What the layers of an image really hold, read from their blobs: the EROFS images that we make of them, and the
+/// entries where they are wanted.
 #[derive(Debug)]
 pub struct Contents {
     count: usize,
-    entries: Option<Vec<Vec<Entry>>>,
+    entries: Option<Vec<Vec<TarEntry>>>,
     /// The EROFS images.
     pub images: ErofsImages,
 }
@@ -29,34 +30,48 @@ pub enum Keep {
     Entries,
 }
 
-/// The EROFS images of one image, and their fs-verity digests. One of the two trees there is.
+/// What the layers are read for.
+#[derive(Clone, Copy, Debug)]
+pub struct ContentsRequest {
+    /// The algorithm of all digests.
+    pub algorithm: Algorithm,
+    /// What is left in the end.
+    pub keep: Keep,
+}
+
+/// The EROFS images of one image, and their fs-verity digests. At least one of the two trees exists.
 #[derive(Debug)]
 pub struct ErofsImages {
     /// The algorithm of all digests.
     pub algorithm: Algorithm,
-    /// Of the container's tree, or why the image has none that podman shows: then it cannot be sealed by us.
-    /// Others may have sealed the other tree.
+    /// The images of the container's tree, or why the image has none that podman shows: then we cannot seal it. Others
+    /// may have sealed the other tree.
     pub container: Result<ContainerImages>,
     /// composefs' canonical tree with its digest, or why there is none.
-    pub merged: Result<(Vec<u8>, VerityDigest)>,
+    pub merged: Result<(Scratch, VerityDigest)>,
 }
 
 /// The images of the container's tree.
 #[derive(Debug)]
 pub struct ContainerImages {
-    /// That of each layer, lowest first: a stack of them shows the tree.
-    pub layers: Vec<Vec<u8>>,
-    /// Their digests.
+    /// The image of each layer, lowest first: a stack of them shows the tree.
+    pub layers: Vec<Scratch>,
+    /// The layers' digests.
     pub layer_digests: Vec<VerityDigest>,
-    /// The tree.
-    pub rootfs: Vec<u8>,
+    /// The image of the whole tree.
+    pub rootfs: Scratch,
     /// Its digest.
     pub rootfs_digest: VerityDigest,
 }
 
 impl ErofsImages {
-    fn new(algorithm: Algorithm, Written { container, merged }: Written) -> Self {
-        let digest = |image: &Vec<u8>| verity_digest(algorithm, image);
+    fn new(algorithm: Algorithm, WrittenImages { container, merged }: WrittenImages) -> Self {
+        let digest = |image: &Scratch| {
+            let mut hasher = VerityHasher::new(algorithm);
+            image.pieces().for_each(|piece| hasher.update(piece));
+            image.forget();
+            hasher.finish()
+        };
         Self {
             algorithm,
             container: container.map(|(layers, rootfs)| ContainerImages {
@@ -72,7 +87,7 @@ impl ErofsImages {
         }
     }
 
-    /// Those of the container's tree.
+    /// Returns the images of the container's tree.
     ///
     /// # Errors
     /// H03–H07: why the image has none.
@@ -80,12 +95,12 @@ impl ErofsImages {
         self.container.as_ref().map_err(Clone::clone)
     }
 
-    /// The digest of the merged image, where there is one.
+    /// Returns the digest of the merged image, where there is one.
     pub fn merged_digest(&self) -> Option<VerityDigest> {
         self.merged.as_ref().ok().map(|(_, digest)| *digest)
     }
 
-    /// What they are, without the images.
+    /// Returns the digests without the images.
     ///
     /// # Errors
     /// As [`Self::container`].
@@ -94,8 +109,8 @@ impl ErofsImages {
         Ok(TreeDigests { rootfs: made.rootfs_digest, merged: self.merged_digest(), layers: made.layer_digests.clone() })
     }
 
-    /// Digests and images, the layers' first.
-    pub fn all(&self) -> impl Iterator<Item = (&VerityDigest, &Vec<u8>)> {
+    /// Lists digests and images, the layers' first.
+    pub fn all(&self) -> impl Iterator<Item = (&VerityDigest, &Scratch)> {
         let container = self.container.iter().flat_map(|made| {
             made.layer_digests.iter().zip(&made.layers).chain(Some((&made.rootfs_digest, &made.rootfs)))
         });
@@ -106,42 +121,42 @@ impl ErofsImages {
 /// The digests of one image's EROFS images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeDigests {
-    /// Of the container's tree.
+    /// The digest of the container's tree.
     pub rootfs: VerityDigest,
-    /// Of composefs' canonical tree, where it makes one.
+    /// The digest of composefs' canonical tree, where it makes one.
     pub merged: Option<VerityDigest>,
-    /// Of each layer, lowest first.
+    /// The digest of each layer, lowest first.
     pub layers: Vec<VerityDigest>,
 }
 
 impl TreeDigests {
-    /// All of them, the layers' first.
+    /// Lists all digests, the layers' first.
     pub fn all(&self) -> impl Iterator<Item = &VerityDigest> {
         self.layers.iter().chain(Some(&self.rootfs)).chain(&self.merged)
     }
 }
 
-/// Told about progress from several threads: the number of bytes of tar read since the last call.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+/// Is told of the progress by several threads: the number of bytes of tar read since the last call.
+pub type ReadProgress<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// Takes the entries of a layer, by its number, from several threads.
-pub type Take<'a> = &'a (dyn Fn(usize, Vec<Entry>) + Sync);
+pub type TakeEntries<'a> = &'a (dyn Fn(usize, Vec<TarEntry>) + Sync);
 
-/// Takes part in reading a layer, one for each.
+/// Takes part in reading layers, with one blob for each.
 pub trait LayerVisitor: Sync {
-    /// Where the files' content goes.
+    /// Makes the sink for the files' content.
     fn sink(&self) -> Box<dyn ContentSink + '_>;
 
     /// Opens the layer's blob; what is read through it is what is judged.
     ///
     /// # Errors
-    /// Whatever the store has to say.
+    /// The store's own.
     fn open(&self, layer: &Layer) -> Result<Box<dyn LayerBlob + '_>>;
 }
 
 /// A layer blob that is being read.
 pub trait LayerBlob: std::io::Read + Send {
-    /// It was read to its end, and is the one that manifest and config name.
+    /// Keeps the layer: it was read to its end, and is the one that manifest and config name.
     ///
     /// # Errors
     /// Whatever keeps the visitor from keeping it.
@@ -172,20 +187,20 @@ impl LayerVisitor for ReadOnly<'_> {
 }
 
 impl Contents {
-    /// Entries of each layer, lowest first.
+    /// Returns the entries of each layer, lowest first.
     ///
     /// # Errors
     /// [`Case::Bug`] when they were not kept.
-    pub fn entries(&self) -> Result<&[Vec<Entry>]> {
+    pub fn entries(&self) -> Result<&[Vec<TarEntry>]> {
         self.entries.as_deref().ok_or_else(|| Refusal::new(Case::Bug, "layers", "their entries were not kept"))
     }
 
-    /// How many layers there are.
+    /// Returns how many layers there are.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether this is what somebody wants to be kept, or more.
+    /// Returns whether what was kept is enough for `keep`.
     pub fn has(&self, keep: Keep) -> bool {
         keep == Keep::Images || self.entries.is_some()
     }
@@ -198,16 +213,16 @@ impl Contents {
     /// content that cannot be sealed; C03 over budget.
     pub fn read(
         image: &Image,
-        (algorithm, keep): (Algorithm, Keep),
+        wanted: ContentsRequest,
         visitor: &dyn LayerVisitor,
         budget: &Budget,
-        progress: Progress<'_>,
+        progress: ReadProgress<'_>,
     ) -> Result<Self> {
-        let read = |take: Take<'_>| read_layers(&image.layers, visitor, budget, progress, take);
-        Self::from_layers((algorithm, keep), image.layers.len(), read)
+        let read = |take: TakeEntries<'_>| read_layers(&image.layers, visitor, budget, progress, take);
+        Self::from_layers(wanted, image.layers.len(), read)
     }
 
-    /// Reads some layers of an image, by their numbers, for what the visitor makes of them.
+    /// Reads some layers of an image, by their numbers, for the visitor's sake.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -216,26 +231,27 @@ impl Contents {
         numbers: &[usize],
         visitor: &dyn LayerVisitor,
         budget: &Budget,
-        progress: Progress<'_>,
+        progress: ReadProgress<'_>,
     ) -> Result<()> {
         let layers: Vec<Layer> = numbers.iter().filter_map(|n| image.layers.get(*n)).cloned().collect();
         read_layers(&layers, visitor, budget, progress, &|_, _| ())
     }
 
-    /// From the entries of each of `count` layers, which `read` hands on in any order. Trees and EROFS images
-    /// are made meanwhile, as far as there is something to make them of.
+    /// Makes the contents from the entries of each of `count` layers, which `read` hands on in any order. Trees and
+    /// EROFS images are made meanwhile, as soon as there is something to make them of.
     ///
     /// # Errors
     /// Those of `read`; H03–H12: what cannot be sealed.
     pub fn from_layers(
-        (algorithm, keep): (Algorithm, Keep),
+        wanted: ContentsRequest,
         count: usize,
-        read: impl FnOnce(Take<'_>) -> Result<()>,
+        read: impl FnOnce(TakeEntries<'_>) -> Result<()>,
     ) -> Result<Self> {
+        let ContentsRequest { algorithm, keep } = wanted;
         let layers = InOrder::new(count);
         let mut kept = (keep == Keep::Entries).then(Vec::new);
         let made = std::thread::scope(|scope| {
-            let entries = layers.iter().inspect(|entries: &Vec<Entry>| {
+            let entries = layers.iter().inspect(|entries: &Vec<TarEntry>| {
                 if let Some(kept) = &mut kept {
                     kept.push(entries.clone());
                 }
@@ -245,7 +261,7 @@ impl Contents {
                 .map_err(|e| Refusal::io("thread", e))?;
             let read = layers.during(|| read(&|number, entries| layers.put(number, entries)));
             let made = writer.join().unwrap_or_else(|_| Err(Refusal::new(Case::Bug, "tree", "it cannot be handled")));
-            // What was not read is why something could not be made.
+            // What could not be read is the reason where something could not be made.
             read.and(made)
         });
         let made = made?;
@@ -260,45 +276,24 @@ fn read_layers(
     layers: &[Layer],
     visitor: &dyn LayerVisitor,
     budget: &Budget,
-    progress: Progress<'_>,
-    take: Take<'_>,
+    progress: ReadProgress<'_>,
+    take: TakeEntries<'_>,
 ) -> Result<()> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len()).max(1);
-    let next = AtomicUsize::new(0);
     let kept = AtomicU64::new(0);
-    let refused: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let number = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < layers.len());
-                while let Some(number) = number() {
-                    let entries = read_one(&layers[number], visitor, budget, progress)
-                        .and_then(|entries| within_memory(entries, &kept, budget));
-                    match entries {
-                        Ok(entries) => take(number, entries),
-                        Err(refusal) => {
-                            // The others need not go on: one refusal is enough.
-                            next.store(layers.len(), Ordering::Relaxed);
-                            let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
-                            if first.as_ref().is_none_or(|(n, _)| *n > number) {
-                                *first = Some((number, refusal));
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    });
-    // The first refusal in layer order, so that the same image gives the same message.
-    match refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((number, refusal)) => Err(refusal.within(format!("layer {number}"))),
-        None => Ok(()),
-    }
+    let read = |(): &mut (), number: usize| {
+        let entries = read_one(&layers[number], visitor, budget, progress)
+            .and_then(|entries| within_memory(entries, &kept, budget))
+            .map_err(|refusal| refusal.within(format!("layer {number}")))?;
+        take(number, entries);
+        Ok(())
+    };
+    workers::each(workers::processors(), layers.len(), || (), read).map(drop)
 }
 
-/// The budget is the image's: one blob can be listed five hundred times.
-fn within_memory(entries: Vec<Entry>, kept: &AtomicU64, budget: &Budget) -> Result<Vec<Entry>> {
-    let weight: u64 = entries.iter().map(Entry::weight).sum();
+/// Counts the memory of a layer's entries, and refuses too much of it. The budget is the image's: one blob can be
+/// listed five hundred times.
+fn within_memory(entries: Vec<TarEntry>, kept: &AtomicU64, budget: &Budget) -> Result<Vec<TarEntry>> {
+    let weight: u64 = entries.iter().map(TarEntry::weight).sum();
     if kept.fetch_add(weight, Ordering::Relaxed) + weight > budget.kept {
         let why = format!("names and attributes need more than {} bytes", budget.kept);
         return Err(Refusal::new(Case::H07Budget, "", why));
@@ -306,7 +301,12 @@ fn within_memory(entries: Vec<Entry>, kept: &AtomicU64, budget: &Budget) -> Resu
     Ok(entries)
 }
 
-fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress: Progress<'_>) -> Result<Vec<Entry>> {
+fn read_one(
+    layer: &Layer,
+    visitor: &dyn LayerVisitor,
+    budget: &Budget,
+    progress: ReadProgress<'_>,
+) -> Result<Vec<TarEntry>> {
     let mut reader = visitor.open(layer)?;
     let mut sink = visitor.sink();
     let content = read_layer(&mut reader, budget, sink.as_mut(), &mut |n| progress(n))?;
@@ -329,7 +329,7 @@ fn read_one(layer: &Layer, visitor: &dyn LayerVisitor, budget: &Budget, progress
     drop(sink);
     reader.keep()?;
     let mut entries = content.entries;
-    // They may wait long for the layers beneath.
+    // The entries may wait long for the layers beneath.
     entries.shrink_to_fit();
     Ok(entries)
 }

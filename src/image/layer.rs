@@ -4,28 +4,28 @@ use composefs::INLINE_CONTENT_MAX_V0;
 use tar_core::parse::{Limits, ParseEvent, ParsedEntry, Parser};
 use tar_core::{EntryType, SparseEntry};
 
-use super::ahead::{TreeDigests, read_ahead};
+use super::read_ahead::{StreamDigests, read_ahead};
 use super::stream::{PIECE, TarBytes};
-use super::tar::{Entry, Head, Kind, counts_pieces, head, pieces};
+use super::tar::{EntryKind, Head, TarEntry, counts_pieces, head, pieces};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 
 /// Takes the content of the files that become objects, one after the other.
 pub trait ContentSink {
-    /// A file of `size` bytes follows.
+    /// Begins a file of `size` bytes.
     ///
     /// # Errors
     /// Whatever keeps the sink from taking it.
     fn begin(&mut self, size: u64) -> Result<()>;
 
-    /// The next bytes of the file.
+    /// Takes the next bytes of the file.
     ///
     /// # Errors
     /// Whatever keeps the sink from taking them.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// The file is complete; gives its fs-verity digest.
+    /// Ends the file, which is complete, and returns its fs-verity digest.
     ///
     /// # Errors
     /// Whatever keeps the sink from keeping it.
@@ -72,11 +72,11 @@ pub struct LayerContent {
     /// Digest of the uncompressed tar.
     pub diff_id: BlobDigest,
     /// The entries in tar order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TarEntry>,
 }
 
-/// Reads a layer blob once: hashes it, decompresses it, hashes the tar, on a thread of its own; parses it,
-/// and hands the content of larger files to `sink` while it is in the cache. `progress` gets the number of tar
+/// Reads a layer blob once: on another thread it hashes and decompresses it and hashes the tar; on this one it parses
+/// the tar, and hands the content of larger files to `sink` while it is in the cache. `progress` gets the number of tar
 /// bytes since the last call.
 ///
 /// The digests are returned, not judged: the caller compares them with the descriptor and config.
@@ -95,19 +95,21 @@ pub fn read_layer(
         stream.rest()?;
         Ok(entries)
     };
-    let (entries, TreeDigests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
+    let (entries, StreamDigests { blob, size, tar }) = read_ahead(blob, budget, parse)?;
     Ok(LayerContent { digest: blob, size, diff_id: tar, entries })
 }
 
-/// A file of which the tar holds pieces (GNU tar's manual, "Storing Sparse Files", PAX formats).
+/// A file whose content the tar holds in pieces (GNU tar's manual, "Storing Sparse Files", PAX formats).
 struct Sparse {
     map: Vec<SparseEntry>,
-    /// Of the whole file.
+    /// Bytes of the pieces as the tar holds them.
+    stored: u64,
+    /// Bytes of the whole file.
     size: u64,
 }
 
 impl Sparse {
-    /// If podman unpacks it: regular files are, and GNU's own type is not.
+    /// Checks that podman unpacks it: it does so with regular files, and not with GNU's own type.
     fn checked(self, entry: &ParsedEntry<'_>, budget: &Budget, shown: String) -> Result<Self> {
         if entry.entry_type != EntryType::Regular {
             return Err(Refusal::new(Case::H06Entry, shown, "a sparse file of GNU tar's old format"));
@@ -135,14 +137,14 @@ fn zeros(mut left: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>
 
 pub(super) struct TarStream<'a, S: TarBytes> {
     pub(super) tar: S,
-    /// All of it is initialised; [`Self::unused`] is what counts.
+    /// All of it is initialised; only [`Self::unused`] has bytes of the tar that are still to be parsed.
     buffer: Vec<u8>,
     /// Where the unused bytes begin and end.
     at: usize,
     end: usize,
     budget: &'a Budget,
     progress: &'a mut dyn FnMut(u64),
-    /// Entries, by number, whose content is elsewhere, and its size.
+    /// The entries whose content is elsewhere: number and size.
     pub(super) elsewhere: Vec<(usize, u64)>,
 }
 
@@ -155,21 +157,21 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
         &self.buffer[self.at..self.end]
     }
 
-    pub(super) fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<Entry>> {
+    pub(super) fn entries(&mut self, sink: &mut dyn ContentSink) -> Result<Vec<TarEntry>> {
         let limits =
             Limits { max_metadata_size: self.budget.tar_metadata, max_path_len: Some(4096), ..Limits::default() };
         let mut parser = Parser::new(limits);
         // "./" is the root in many tars, and some write it as "".
         parser.set_allow_empty_path(true);
-        // It takes no time before 1970; the numbers are looked at in `head`.
+        // The parser takes no time before 1970; the numbers are looked at in `head`.
         parser.set_ignore_pax_errors(true);
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<TarEntry> = Vec::new();
         let mut kept = 0;
         loop {
             let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::H11Layer, "tar", e);
             let (consumed, head) = match parser.parse(self.unused()).map_err(|e| refuse(&e))? {
                 ParseEvent::NeedData { min_bytes } => {
-                    // The parser may ask for no more than it has, and would ask for ever.
+                    // The parser must not ask for more than it has: it would ask for ever.
                     let unused = self.unused().len();
                     if unused > 2 * self.budget.tar_metadata as usize {
                         return Err(refuse(&"a header that does not end"));
@@ -192,7 +194,7 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                 ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
                     let shown = String::from_utf8_lossy(&entry.path).into_owned();
                     let head = head(&entry, self.budget)?;
-                    let sparse = Sparse { map: sparse_map, size: real_size };
+                    let sparse = Sparse { map: sparse_map, stored: entry.size, size: real_size };
                     (consumed, Some((head, Some(sparse.checked(&entry, self.budget, shown)?))))
                 }
                 ParseEvent::GlobalExtensions { consumed, .. } => (consumed, None),
@@ -201,8 +203,8 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
             self.at += consumed;
             if let Some((head, sparse)) = head {
                 let entry = match (head, sparse) {
-                    (Head::File(entry, size), Some(sparse)) => {
-                        self.sparse(entry, (size, sparse), entries.len(), sink)?
+                    (Head::File(entry, stored), Some(sparse)) => {
+                        self.sparse(entry, Sparse { stored, ..sparse }, entries.len(), sink)?
                     }
                     (head, _) => self.body(head, entries.len(), sink)?,
                 };
@@ -223,7 +225,7 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
     }
 
     /// Reads the content that follows the header of entry `number`.
-    fn body(&mut self, head: Head, number: usize, sink: &mut dyn ContentSink) -> Result<Entry> {
+    fn body(&mut self, head: Head, number: usize, sink: &mut dyn ContentSink) -> Result<TarEntry> {
         match head {
             Head::Complete(entry) => Ok(entry),
             Head::Skip { entry, size } => {
@@ -241,39 +243,39 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
                     inline.extend_from_slice(bytes);
                     Ok(())
                 })?;
-                Ok(Entry { kind: Kind::Inline(inline.into()), ..entry })
+                Ok(TarEntry { kind: EntryKind::Inline(inline.into()), ..entry })
             }
             Head::File(entry, size) => {
                 sink.begin(size)?;
                 self.content(size, size, &mut |bytes| sink.write(bytes))?;
-                Ok(Entry { kind: Kind::External(sink.end()?, size), ..entry })
+                Ok(TarEntry { kind: EntryKind::External(sink.end()?, size), ..entry })
             }
         }
     }
 
-    fn filled_elsewhere(&mut self, entry: Entry, number: usize, size: u64) -> Entry {
+    fn filled_elsewhere(&mut self, entry: TarEntry, number: usize, size: u64) -> TarEntry {
         if size > 0 {
             self.elsewhere.push((number, size));
         }
         entry
     }
 
-    /// Reads the pieces of a sparse file, `content` bytes together, with zeros where none is.
+    /// Reads the pieces of a sparse file, and puts zeros between them.
     fn sparse(
         &mut self,
-        entry: Entry,
-        (content, sparse): (u64, Sparse),
+        entry: TarEntry,
+        sparse: Sparse,
         number: usize,
         sink: &mut dyn ContentSink,
-    ) -> Result<Entry> {
-        let entry = Entry { beyond: entry.beyond.or(Some("a sparse file")), ..entry };
-        // The table of a layer has what was unpacked.
+    ) -> Result<TarEntry> {
+        let entry = TarEntry { beyond: entry.beyond.or(Some("a sparse file")), ..entry };
+        // The table of a layer describes the file as it was unpacked.
         if self.is_elsewhere(sparse.size)? {
-            self.content(0, content, &mut |_| Ok(()))?;
+            self.content(0, sparse.stored, &mut |_| Ok(()))?;
             return Ok(self.filled_elsewhere(entry, number, sparse.size));
         }
         let refuse = |why| Refusal::new(Case::H11Layer, String::from_utf8_lossy(&entry.path), why);
-        pieces(&sparse.map, sparse.size, content).map_err(refuse)?;
+        pieces(&sparse.map, sparse.size, sparse.stored).map_err(refuse)?;
         let small = sparse.size <= INLINE_CONTENT_MAX_V0 as u64;
         let mut inline = Vec::new();
         if !small {
@@ -293,13 +295,14 @@ impl<'a, S: TarBytes> TarStream<'a, S> {
             at = piece.offset + piece.length;
         }
         zeros(sparse.size - at, &mut take)?;
-        self.content(0, content, &mut |_| Ok(()))?;
-        let kind = if small { Kind::Inline(inline.into()) } else { Kind::External(sink.end()?, sparse.size) };
-        Ok(Entry { kind, ..entry })
+        self.content(0, sparse.stored, &mut |_| Ok(()))?;
+        let kind = if small { EntryKind::Inline(inline.into()) } else { EntryKind::External(sink.end()?, sparse.size) };
+        Ok(TarEntry { kind, ..entry })
     }
 
-    /// The map of a sparse file that begins with its content (PAX, 1.0) is not in a layer's table: tar-split
-    /// leaves it out. One of no pieces lets the header be read; the content is that of the unpacked file.
+    /// Puts an empty sparse map into the buffer. The map of a sparse file that begins with its content (PAX, 1.0) is
+    /// not in a layer's table: tar-split leaves it out. One without pieces lets the header be read; the content is that
+    /// of the unpacked file.
     fn put_map(&mut self) {
         let mut map = [0; 512];
         map[..2].copy_from_slice(b"0\n");

@@ -7,12 +7,12 @@ use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
 use super::erofs::{on_deep_stack, read};
 use crate::digest::{Algorithm, VerityDigest};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// A file whose content is an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct External {
-    /// Its path, without a slash at the front.
+    /// Its path, without a leading slash.
     pub path: Vec<u8>,
     /// The object.
     pub object: VerityDigest,
@@ -20,8 +20,7 @@ pub struct External {
     pub size: u64,
 }
 
-/// All names of all files of the EROFS image `image` whose content is an object, in the order of the
-/// tree.
+/// Lists all names of all files of the EROFS image `image` whose content is an object, in the order of the tree.
 ///
 /// # Errors
 /// [`Case::H09Erofs`].

@@ -9,11 +9,11 @@ use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent};
 
-use super::tar::Entry;
-use super::unpack::{Id, Node, Unpacked, root_stat};
-use crate::report::Result;
+use super::tar::TarEntry;
+use super::unpack::{Id, Unpacked, UnpackedNode, root_stat};
+use crate::error::Result;
 
-/// The attribute of a directory in which nothing lower shows. In the tree of a layer it can only be ours:
+/// The attribute of a directory in which nothing of lower layers shows. In the tree of a layer it can only be ours:
 /// `trusted.*` of the tar is refused.
 const OPAQUE: &str = "trusted.overlay.opaque";
 
@@ -34,22 +34,22 @@ pub struct Stack<H: FsVerityHashValue> {
 }
 
 impl<H: FsVerityHashValue> Default for Stack<H> {
-    /// That of no layers: a root.
+    /// Makes the stack without layers: a root only.
     fn default() -> Self {
         Self { tree: FileSystem::new(root_stat()) }
     }
 }
 
 impl<H: FsVerityHashValue> Stack<H> {
-    /// Puts a layer on top, and gives its own tree.
+    /// Puts a layer on top, and returns its own tree.
     ///
     /// # Errors
     /// H03, H05: what podman refuses, and `trusted.*`.
-    pub fn add(&mut self, entries: &[Entry]) -> Result<LayerTree<H>> {
+    pub fn add(&mut self, entries: &[TarEntry]) -> Result<LayerTree<H>> {
         let unpacked = Unpacked::new(entries)?;
         let whiteout = unused_device(&unpacked);
         let mut layer = FileSystem::new(root_stat());
-        // Their own, so that the trees' leaves can be added to meanwhile.
+        // Roots apart from their trees, so that the trees' leaves can be added to meanwhile.
         let mut root = std::mem::replace(&mut self.tree.root, Directory::new(root_stat()));
         let mut own = std::mem::replace(&mut layer.root, Directory::new(root_stat()));
         let mut merge = Merge {
@@ -64,27 +64,27 @@ impl<H: FsVerityHashValue> Stack<H> {
         Ok(LayerTree { tree: layer, whiteout })
     }
 
-    /// The tree.
+    /// Returns the tree.
     pub fn into_tree(mut self) -> FileSystem<H> {
         self.tree.compact();
         self.tree
     }
 }
 
-/// A device number that no file of the layer has.
+/// Finds a device number that no file of the layer has.
 fn unused_device<H: FsVerityHashValue>(layer: &Unpacked<H>) -> u64 {
     let used: HashSet<u64> = layer
         .nodes
         .iter()
         .filter_map(|node| match node {
-            Node::Leaf(_, LeafContent::CharacterDevice(number)) => Some(*number),
+            UnpackedNode::Leaf(_, LeafContent::CharacterDevice(number)) => Some(*number),
             _ => None,
         })
         .collect();
     (1..=u64::from(u32::MAX)).rev().find(|n| !used.contains(n)).unwrap_or(u64::from(u32::MAX))
 }
 
-/// A tree that the layer's files go to, and which of its leaves is which of them.
+/// A tree that the layer's files are added to, and which of its leaves stands for which of them.
 struct Side<'a, H: FsVerityHashValue> {
     tree: &'a mut FileSystem<H>,
     ids: HashMap<Id, LeafId>,
@@ -109,11 +109,11 @@ impl<H: FsVerityHashValue> Merge<'_, H> {
     /// form in the layer's tree.
     fn directory(&mut self, id: Id, below: &mut Directory<H>, own: &mut Directory<H>) {
         let unpacked = self.unpacked;
-        let Node::Directory(dir) = &unpacked.nodes[id] else { return };
+        let UnpackedNode::Directory(dir) = &unpacked.nodes[id] else { return };
         let stat = if id == 0 { root_stat() } else { dir.stat.clone() };
         below.stat = stat.clone();
         own.stat = stat;
-        // Overlayfs looks at no such attribute of the root.
+        // Overlayfs ignores this attribute on the root.
         if dir.opaque && id != 0 && below.entries().next().is_some() {
             below.clear();
             own.stat.xattrs.insert(OsStr::new(OPAQUE).into(), (*b"y").into());
@@ -122,18 +122,18 @@ impl<H: FsVerityHashValue> Merge<'_, H> {
             let name = OsStr::from_bytes(name);
             let lower = below.pop(name);
             if unpacked.is_whiteout(*child) {
-                // Where it hides nothing, overlayfs would list it.
+                // Where the device hides nothing, overlayfs would list it.
                 if lower.is_some() {
                     own.insert(name, self.marker(&dir.stat));
                 }
                 continue;
             }
             match (&unpacked.nodes[*child], lower) {
-                (Node::Leaf(stat, content), _) => {
+                (UnpackedNode::Leaf(stat, content), _) => {
                     below.insert(name, self.stack.leaf(*child, stat, content));
                     own.insert(name, self.layer.leaf(*child, stat, content));
                 }
-                (Node::Directory(upper), lower) => {
+                (UnpackedNode::Directory(upper), lower) => {
                     let mut shows = match lower {
                         Some(Inode::Directory(lower)) => lower,
                         _ => Box::new(Directory::new(upper.stat.clone())),
@@ -147,7 +147,8 @@ impl<H: FsVerityHashValue> Merge<'_, H> {
         }
     }
 
-    /// Its directory's time keeps the image's inodes compact (one common time per image is free).
+    /// Makes a whiteout. With the time of its directory the image's inodes stay compact (one common time per image is
+    /// free).
     fn marker(&mut self, dir: &Stat) -> Inode<H> {
         let stat = Stat { st_mtim_sec: dir.st_mtim_sec, st_mtim_nsec: dir.st_mtim_nsec, ..Stat::uninitialized() };
         Inode::leaf(self.layer.tree.push_leaf(stat, LeafContent::CharacterDevice(self.whiteout)))

@@ -1,16 +1,16 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::digest::{BlobDigest, BlobHasher};
+use crate::error::{Case, Refusal, Result, is_of_write};
 use crate::oci::{Budget, Compression};
-use crate::report::{Case, Refusal, Result, is_of_write};
 
 /// Reads in pieces that stay in the second-level cache between decompressor, hashes and parser.
 pub(super) const PIECE: usize = 256 << 10;
 
-/// What an error of reading a layer says.
+/// Turns an error of reading a layer into a refusal.
 pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
     match e.kind() {
-        // The copy that is made on the way.
+        // The copy that is made while reading.
         _ if is_of_write(&e) => Refusal::io("", e),
         std::io::ErrorKind::FileTooLarge => Refusal::new(Case::C03TooBig, "", e),
         std::io::ErrorKind::Unsupported => Refusal::new(Case::H14Compression, "", e),
@@ -20,22 +20,22 @@ pub(super) fn refuse_read(e: std::io::Error) -> Refusal {
 
 /// Where the bytes of a tar come from.
 pub(super) trait TarBytes {
-    /// Puts the next bytes, at most [`PIECE`], at their place in `buffer`, which has room for so many,
-    /// and says how many they were: none at the end. With `at` zero the buffer may come back as another one,
-    /// initialised and no shorter than what is in it.
+    /// Puts the next bytes, at most [`PIECE`], at their place in `buffer`, which has room for that many, and returns
+    /// how many they were: 0 at the end. With `at` zero the buffer may come back as another one, initialised and at
+    /// least as long as what is in it.
     ///
     /// # Errors
     /// [`Case::H11Layer`] when they cannot be read, [`Case::C03TooBig`] when more came out than may.
     fn next(&mut self, buffer: &mut Vec<u8>, at: usize) -> Result<usize>;
 
-    /// Whether the content of a file of `size` bytes, which begins here, is not in the stream but
-    /// somewhere else. What follows is its padding.
+    /// Returns whether the content of a file of `size` bytes, which begins here, is not in the stream but somewhere
+    /// else. What follows is its padding.
     ///
     /// # Errors
     /// [`Case::H11Layer`] when the stream has something else in this place.
     fn elsewhere(&mut self, size: u64) -> Result<bool>;
 
-    /// Whether the stream has come to a file whose content is somewhere else.
+    /// Returns whether the stream has come to a file whose content is somewhere else.
     fn at_file(&self) -> bool {
         false
     }
@@ -44,19 +44,19 @@ pub(super) trait TarBytes {
 /// Passes bytes on and hashes them on the way.
 pub(super) struct Hashing<R> {
     inner: R,
-    /// Without one, somebody beneath hashes the same bytes.
+    /// `None` where a reader beneath hashes the same bytes.
     hasher: Option<BlobHasher>,
     count: u64,
     limit: u64,
 }
 
 impl<R: Read> Hashing<R> {
-    /// Counts at most `limit` bytes, then fails with `FileTooLarge`.
+    /// Makes a reader that counts and hashes at most `limit` bytes, then fails with `FileTooLarge`.
     pub(super) fn new(inner: R, limit: u64) -> Self {
         Self { inner, hasher: Some(BlobHasher::default()), count: 0, limit }
     }
 
-    /// Counts and does not hash.
+    /// Makes a reader that counts and does not hash.
     fn counting(inner: R, limit: u64) -> Self {
         Self { inner, hasher: None, count: 0, limit }
     }
@@ -76,7 +76,7 @@ impl<R: Read> Hashing<R> {
         &self.inner
     }
 
-    /// The reader beneath, and the digest of what was read from it, unless that reader has it.
+    /// Returns the reader beneath, and the digest of what was read from it, unless that reader has it.
     pub(super) fn split(self) -> (R, Option<BlobDigest>) {
         (self.inner, self.hasher.map(BlobHasher::finish))
     }
@@ -96,7 +96,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// The tar of a layer, hashed; where the blob is the tar, it is hashed once.
+/// Decompresses a layer's blob to its tar, which is hashed; where the blob is the tar, it is hashed once.
 pub(super) fn tar_of<R: Read>(blob: R, limit: u64) -> io::Result<Hashing<Decompress<R>>> {
     let source = Decompress::new(Hashing::new(blob, limit))?;
     Ok(match source {
@@ -131,7 +131,7 @@ impl<R: Read> Decompress<R> {
         })
     }
 
-    /// The compressed source, to be drained and finished.
+    /// Returns the compressed source, to be drained and finished.
     pub(super) fn into_source(self) -> Hashing<R> {
         match self {
             Self::None(r) => r.into_inner(),
@@ -148,7 +148,7 @@ impl<R: Read> Decompress<R> {
         }
     }
 
-    /// How many bytes may have come out, given how many went in.
+    /// Returns how many bytes may have come out, given how many went in.
     pub(super) fn allowed(&self, budget: &Budget) -> u64 {
         let by_ratio = self.source().count().saturating_mul(budget.expansion);
         by_ratio.max(budget.expansion_floor).min(budget.layer)
@@ -165,7 +165,7 @@ impl<R: Read> Read for Decompress<R> {
     }
 }
 
-/// What podman reads and the image specification does not know.
+/// Names a compression that podman reads and the image specification does not know.
 fn other_compression(head: &[u8]) -> Option<&'static str> {
     match head {
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => Some("bzip2"),

@@ -6,28 +6,28 @@ use tar_core::parse::ParsedEntry;
 use tar_core::{EntryType, PaxExtensions, SparseEntry};
 
 use crate::digest::VerityDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 
 /// One entry of a layer, canonical: the only view of a tar that anything behind this file has
 /// (CVE-2025 class: seal and mount must use the same view).
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct TarEntry {
     /// Components joined by `/`, neither leading nor trailing; empty for the root.
     pub path: Box<[u8]>,
-    /// What is there.
-    pub kind: Kind,
+    /// What the entry is.
+    pub kind: EntryKind,
     /// Mode (permission bits only), owner, mtime and all extended attributes of the tar.
     pub stat: Stat,
-    /// Why composefs' importers do not take it, where they do not: then the image has no merged tree.
+    /// Why composefs' importers refuse it; `None` where they do not. If they do, the image has no merged tree.
     pub beyond: Option<&'static str>,
 }
 
-impl Entry {
-    /// About how many bytes of memory it takes.
+impl TarEntry {
+    /// Estimates how many bytes of memory the entry takes.
     pub(super) fn weight(&self) -> u64 {
         let own = match &self.kind {
-            Kind::Inline(bytes) | Kind::Hardlink(bytes) | Kind::Symlink(bytes) => bytes.len(),
+            EntryKind::Inline(bytes) | EntryKind::Hardlink(bytes) | EntryKind::Symlink(bytes) => bytes.len(),
             _ => 0,
         };
         let xattrs: usize = self.stat.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
@@ -37,11 +37,11 @@ impl Entry {
 
 /// What an entry of a layer is.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory.
     Directory,
-    /// The root, by another name than `.`: podman gives it these metadata while it unpacks. They do not show, and
-    /// directories that come into being in it inherit from them.
+    /// The root, by another name than `.`: podman gives it these metadata while it unpacks. They do not show, but
+    /// directories that are made in it inherit from them.
     Root,
     /// A regular file of at most 64 bytes, kept in the EROFS image.
     Inline(Box<[u8]>),
@@ -65,12 +65,12 @@ pub enum Kind {
 
 /// The part of an entry that its header gives; a regular file's content follows.
 pub(super) enum Head {
-    Complete(Entry),
+    Complete(TarEntry),
     /// A regular file: an entry whose kind is still to be filled in, and the bytes of its content.
-    File(Entry, u64),
+    File(TarEntry, u64),
     /// An entry whose content is skipped: a whiteout with bytes in it.
     Skip {
-        entry: Entry,
+        entry: TarEntry,
         size: u64,
     },
 }
@@ -85,7 +85,7 @@ pub(super) fn head(parsed: &ParsedEntry<'_>, budget: &Budget) -> Result<Head> {
     let (path, mut beyond) = canonical(&parsed.path, budget).map_err(|(case, why)| refuse(case, why))?;
     let (stat, early) = stat(parsed, &shown)?;
     beyond = beyond.or(early);
-    // Go's reader, and so podman: content has what is a file, whatever the size says.
+    // As in Go's reader, and so in podman: only a file has content, whatever the size says.
     let entry_type = file_type(parsed);
     let content = matches!(entry_type, EntryType::Regular | EntryType::Continuous);
     let size = parsed.size;
@@ -99,7 +99,7 @@ pub(super) fn head(parsed: &ParsedEntry<'_>, budget: &Budget) -> Result<Head> {
         return Err(refuse(Case::H06Entry, "a name longer than 255 bytes"));
     }
     if let Some((path, kind)) = marker {
-        let entry = Entry { path, kind, stat, beyond };
+        let entry = TarEntry { path, kind, stat, beyond };
         return Ok(if content { Head::Skip { entry, size } } else { Head::Complete(entry) });
     }
     let kind = match entry_type {
@@ -110,33 +110,33 @@ pub(super) fn head(parsed: &ParsedEntry<'_>, budget: &Budget) -> Result<Head> {
             if parsed.path.ends_with(b"/") {
                 beyond = beyond.or(Some("a file whose name ends in a slash"));
             }
-            return Ok(Head::File(Entry { path, kind: Kind::Inline(Box::default()), stat, beyond }, size));
+            return Ok(Head::File(TarEntry { path, kind: EntryKind::Inline(Box::default()), stat, beyond }, size));
         }
         EntryType::Directory => {
             if parsed.entry_type != EntryType::Directory {
                 beyond = beyond.or(Some("a file whose name ends in a slash"));
             }
-            if path.is_empty() && !is_dot(&parsed.path) { Kind::Root } else { Kind::Directory }
+            if path.is_empty() && !is_dot(&parsed.path) { EntryKind::Root } else { EntryKind::Directory }
         }
         EntryType::Link => {
             let target = link_target(parsed).ok_or_else(|| refuse(Case::H06Entry, "a hard link to nothing"))?;
             let (target, outside) = canonical(target, budget).map_err(|(case, why)| refuse(case, why))?;
             beyond = beyond.or(outside);
-            Kind::Hardlink(target)
+            EntryKind::Hardlink(target)
         }
-        EntryType::Symlink => Kind::Symlink(symlink(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
-        EntryType::Char => Kind::CharacterDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
-        EntryType::Block => Kind::BlockDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
-        EntryType::Fifo => Kind::Fifo,
+        EntryType::Symlink => EntryKind::Symlink(symlink(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
+        EntryType::Char => EntryKind::CharacterDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
+        EntryType::Block => EntryKind::BlockDevice(device(parsed).map_err(|why| refuse(Case::H06Entry, why))?),
+        EntryType::Fifo => EntryKind::Fifo,
         other => return Err(refuse(Case::H06Entry, &format!("entry type {:?}", char::from(other.to_byte())))),
     };
-    if path.is_empty() && !matches!(kind, Kind::Directory | Kind::Root) {
+    if path.is_empty() && !matches!(kind, EntryKind::Directory | EntryKind::Root) {
         return Err(refuse(Case::H03Path, "the root is no directory"));
     }
-    Ok(Head::Complete(Entry { path, kind, stat, beyond }))
+    Ok(Head::Complete(TarEntry { path, kind, stat, beyond }))
 }
 
-/// Whether Go's `filepath.Clean` makes `.` of the name of a root.
+/// Returns whether Go's `filepath.Clean` makes `.` of the name of a root.
 fn is_dot(path: &[u8]) -> bool {
     let mut depth = 0_usize;
     !path.starts_with(b"/")
@@ -151,7 +151,8 @@ fn is_dot(path: &[u8]) -> bool {
         })
 }
 
-/// Where the type is NUL, a slash at the end of the name makes a directory (archive/tar, "Legacy archives").
+/// Returns the type of an entry. Where the header's type is NUL, a slash at the end of the name makes a directory
+/// (archive/tar, "Legacy archives").
 fn file_type(parsed: &ParsedEntry<'_>) -> EntryType {
     const TYPE: usize = 156;
     match parsed.entry_type {
@@ -178,7 +179,7 @@ fn symlink(parsed: &ParsedEntry<'_>) -> std::result::Result<Box<[u8]>, &'static 
     Ok(target.into())
 }
 
-/// Device numbers as Linux encodes them in 32 bits: 12 bits major, 20 bits minor.
+/// Encodes a device number as Linux does, in 32 bits: 12 bits major, 20 bits minor.
 fn device(parsed: &ParsedEntry<'_>) -> std::result::Result<u64, &'static str> {
     let (major, minor) = (parsed.dev_major.unwrap_or(0), parsed.dev_minor.unwrap_or(0));
     if major > 0xfff || minor > 0xf_ffff {
@@ -187,12 +188,12 @@ fn device(parsed: &ParsedEntry<'_>) -> std::result::Result<u64, &'static str> {
     Ok(rustix::fs::makedev(major, minor))
 }
 
-/// A path, and why composefs' importers refuse it where they do.
+/// A path, and why composefs' importers refuse it, where they do.
 type Cleaned = (Box<[u8]>, Option<&'static str>);
 
-/// Drops leading and trailing slashes and `.` parts; `..` goes up, inside the root, as podman cleans names
-/// before it looks at the disk. Says so where composefs' importers refuse the path.
-pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Cleaned, Bad> {
+/// Drops leading and trailing slashes and `.` parts; `..` goes up, inside the root, as podman cleans names before it
+/// looks at the disk. The second value says so where composefs' importers refuse the path.
+pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Cleaned, EntryFault> {
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
     let mut beyond = None;
     let mut depth = 0;
@@ -208,7 +209,7 @@ pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Cle
                 depth = usize::saturating_sub(depth, 1);
                 continue;
             }
-            // A whiteout's is longer than the name that it takes away.
+            // The name of a whiteout is longer than the name that it takes away.
             _ if part.len() > 255 + b".wh.".len() => return Err((Case::H06Entry, "a name longer than 255 bytes")),
             _ => {}
         }
@@ -224,7 +225,7 @@ pub(super) fn canonical(path: &[u8], budget: &Budget) -> std::result::Result<Cle
     Ok((out.into(), beyond))
 }
 
-type Marker = Option<(Box<[u8]>, Kind)>;
+type Marker = Option<(Box<[u8]>, EntryKind)>;
 
 fn whiteout(path: &[u8]) -> std::result::Result<Marker, &'static str> {
     let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
@@ -233,15 +234,15 @@ fn whiteout(path: &[u8]) -> std::result::Result<Marker, &'static str> {
     };
     let Some(victim) = name.strip_prefix(b".wh.") else { return Ok(None) };
     match victim {
-        b".wh..opq" => Ok(Some((parent.into(), Kind::Opaque))),
+        b".wh..opq" => Ok(Some((parent.into(), EntryKind::Opaque))),
         b"" => Err("a whiteout of nothing"),
         b"." | b".." => Err("a whiteout of . or .."),
-        _ if parent.is_empty() => Ok(Some((victim.into(), Kind::Whiteout))),
-        _ => Ok(Some(([parent, b"/", victim].concat().into(), Kind::Whiteout))),
+        _ if parent.is_empty() => Ok(Some((victim.into(), EntryKind::Whiteout))),
+        _ => Ok(Some(([parent, b"/", victim].concat().into(), EntryKind::Whiteout))),
     }
 }
 
-/// The metadata of an entry, and why composefs does not take them where it does not.
+/// Reads the metadata of an entry; the second value says why composefs does not take them, where it does not.
 fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<(Stat, Option<&'static str>)> {
     let refuse = |case, why: &str| Refusal::new(case, shown, why);
     let id = |n: u64| u32::try_from(n).map_err(|_| refuse(Case::H06Entry, "an owner beyond 32 bits"));
@@ -268,7 +269,7 @@ fn stat(parsed: &ParsedEntry<'_>, shown: &str) -> Result<(Stat, Option<&'static 
     Ok((stat, early))
 }
 
-/// Whether Go's reader takes the PAX header of a sparse file with `pieces` pieces: the formats before 1.0 count
+/// Returns whether Go's reader takes the PAX header of a sparse file with `pieces` pieces: the formats before 1.0 count
 /// them.
 pub(super) fn counts_pieces(pax: Option<&[u8]>, pieces: usize) -> bool {
     let (mut major, mut count) = (None, None);
@@ -283,7 +284,7 @@ pub(super) fn counts_pieces(pax: Option<&[u8]>, pieces: usize) -> bool {
     major == Some(1) || count == Some(pieces)
 }
 
-/// Where the pieces of a sparse file are that its content consists of, in their order, as Go's reader takes
+/// Checks where the pieces of a sparse file are that its content consists of, in their order, as Go's reader takes
 /// them: one after the other, within `size`, and together as long as the content.
 ///
 /// # Errors
@@ -303,11 +304,11 @@ pub(super) fn pieces(map: &[SparseEntry], size: u64, content: u64) -> std::resul
     Ok(())
 }
 
-type Bad = (Case, &'static str);
+type EntryFault = (Case, &'static str);
 
-/// The time of a PAX header, and whether its numbers are numbers: the parser passes over those that are not,
-/// and knows no fractions and no time before 1970.
-fn pax(pax: Option<&[u8]>) -> std::result::Result<Option<(i64, u32)>, Bad> {
+/// Reads the time of a PAX header, and checks that its numbers are numbers: the parser ignores those that are not, and
+/// knows no fractions and no time before 1970.
+fn pax(pax: Option<&[u8]>) -> std::result::Result<Option<(i64, u32)>, EntryFault> {
     let mut time = None;
     for extension in PaxExtensions::new(pax.unwrap_or_default()) {
         let extension = extension.map_err(|_| (Case::H11Layer, "a damaged PAX header"))?;
@@ -334,8 +335,8 @@ fn pax(pax: Option<&[u8]>) -> std::result::Result<Option<(i64, u32)>, Bad> {
     Ok(time)
 }
 
-/// Decimal seconds, with a sign and a fraction where it has them (pax(1), "mtime").
-fn seconds(text: &str) -> std::result::Result<(i64, u32), Bad> {
+/// Parses decimal seconds, with a sign and a fraction where there are some (pax(1), "mtime").
+fn seconds(text: &str) -> std::result::Result<(i64, u32), EntryFault> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return Err((Case::H06Entry, "a PAX mtime that is no number"));
@@ -381,9 +382,9 @@ mod tests {
 
     #[test]
     fn h04_whiteouts_are_read_by_name() {
-        assert!(matches!(whiteout(b"etc/.wh.x"), Ok(Some((p, Kind::Whiteout))) if *p == *b"etc/x"));
-        assert!(matches!(whiteout(b".wh.x"), Ok(Some((p, Kind::Whiteout))) if *p == *b"x"));
-        assert!(matches!(whiteout(b"etc/.wh..wh..opq"), Ok(Some((p, Kind::Opaque))) if *p == *b"etc"));
+        assert!(matches!(whiteout(b"etc/.wh.x"), Ok(Some((p, EntryKind::Whiteout))) if *p == *b"etc/x"));
+        assert!(matches!(whiteout(b".wh.x"), Ok(Some((p, EntryKind::Whiteout))) if *p == *b"x"));
+        assert!(matches!(whiteout(b"etc/.wh..wh..opq"), Ok(Some((p, EntryKind::Opaque))) if *p == *b"etc"));
         assert!(matches!(whiteout(b"etc/x.wh."), Ok(None)));
         for bad in [&b"etc/.wh."[..], b".wh..", b"a/.wh..."] {
             assert!(whiteout(bad).is_err());

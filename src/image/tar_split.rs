@@ -1,21 +1,23 @@
-//! The table of a layer's tar that containers-storage keeps (`ID.tar-split.gz`,
-//! github.com/vbatts/tar-split, `tar/storage`): every byte of the tar but the content of its files,
-//! which lie in the layer's directory.
+//! The table of a layer's tar that containers-storage keeps (`ID.tar-split.gz`, github.com/vbatts/tar-split,
+//! `tar/storage`): every byte of the tar except the content of its files, which lie in the layer's directory.
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use composefs::fsverity::Sha256HashValue;
 use serde::Deserialize;
 
 use super::layer::{HashOnly, TarStream};
 use super::stream::{PIECE, TarBytes};
-use super::tar::{Entry, Kind};
+use super::tar::{EntryKind, TarEntry};
 use super::unpack::Unpacked;
 use crate::digest::{Algorithm, BlobDigest, BlobHasher, VerityDigest};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 
-/// What an honest table has beyond [`Pieces::is_fair`]: the blocks at the end of an archive, and what follows them.
+/// What an honest table has beyond [`TablePieces::is_fair`]: the blocks at the end of an archive, and what follows
+/// them.
 const SPARE_LINES: u64 = 64;
 const SPARE_BYTES: u64 = 64 << 10;
 /// Bytes of a tar header.
@@ -43,28 +45,28 @@ struct Line<'a> {
 /// CRC-64 of no bytes, in base64.
 const NOTHING: &str = "AAAAAAAAAAA=";
 
-enum Piece {
+enum TablePiece {
     Segment(Vec<u8>),
     File(u64),
-    /// A header with a size that has no content.
+    /// A header with a size that is not followed by content.
     Passed,
 }
 
 /// The pieces of a table, one after the other.
-struct Pieces<R: Read> {
+struct TablePieces<R: Read> {
     lines: BufReader<flate2::read::MultiGzDecoder<R>>,
     line: Vec<u8>,
     /// Lines so far, their bytes, and those of the segments in them.
     count: u64,
     read: u64,
     bytes: u64,
-    /// Of `bytes`.
+    /// The limit of `bytes`.
     limit: u64,
-    /// The last one was a file: its successor has a header first.
+    /// Whether the last one was a file: a header must come before the next.
     after_file: bool,
 }
 
-impl<R: Read> Pieces<R> {
+impl<R: Read> TablePieces<R> {
     fn new(table: R, budget: &Budget) -> Self {
         Self {
             lines: BufReader::with_capacity(256 << 10, flate2::read::MultiGzDecoder::new(table)),
@@ -77,23 +79,24 @@ impl<R: Read> Pieces<R> {
         }
     }
 
-    /// Whether there are no more lines, and no longer ones, than the headers in them account for. Words without
-    /// content compress to nothing, and each of them costs time: by their number alone nobody is told.
+    /// Returns whether there are no more lines, and no longer ones, than the headers in them account for. Words without
+    /// content compress to nothing, and each of them costs time: a limit on their number alone would not tell them from
+    /// honest ones.
     fn is_fair(&self) -> bool {
         let lines = LINES * self.bytes / HEADER + SPARE_LINES;
         // A name stands in its header too, and here at most as six characters for each byte.
         self.count <= lines && self.read <= 8 * self.bytes + HEADER * self.count + SPARE_BYTES
     }
 
-    fn next(&mut self) -> Result<Option<Piece>> {
+    fn next(&mut self) -> Result<Option<TablePiece>> {
         let piece = self.read_one().map_err(unreadable)?;
         let refuse = |case, why: &str| Err(Refusal::new(case, "tar-split", why));
         match &piece {
-            Some(Piece::File(_) | Piece::Passed) if self.after_file => {
+            Some(TablePiece::File(_) | TablePiece::Passed) if self.after_file => {
                 return refuse(Case::H11Layer, "a file without a header");
             }
-            Some(Piece::File(_) | Piece::Passed) => self.after_file = true,
-            Some(Piece::Segment(bytes)) => {
+            Some(TablePiece::File(_) | TablePiece::Passed) => self.after_file = true,
+            Some(TablePiece::Segment(bytes)) => {
                 self.bytes += bytes.len() as u64;
                 self.after_file &= bytes.is_empty();
             }
@@ -109,7 +112,7 @@ impl<R: Read> Pieces<R> {
         Ok(piece)
     }
 
-    fn read_one(&mut self) -> io::Result<Option<Piece>> {
+    fn read_one(&mut self) -> io::Result<Option<TablePiece>> {
         let bad = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         self.line.clear();
         let n = (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut self.line)?;
@@ -124,13 +127,12 @@ impl<R: Read> Pieces<R> {
         let line: Line<'_> = serde_json::from_slice(&self.line).map_err(|e| bad(e.to_string()))?;
         match line.kind {
             // A header that has a size and no content: a hard link of old tars. The checksum is that of nothing.
-            FILE if line.size > 0 && line.payload.as_deref() == Some(NOTHING) => Ok(Some(Piece::Passed)),
-            FILE => Ok(Some(Piece::File(line.size))),
+            FILE if line.size > 0 && line.payload.as_deref() == Some(NOTHING) => Ok(Some(TablePiece::Passed)),
+            FILE => Ok(Some(TablePiece::File(line.size))),
             SEGMENT => {
                 let text = line.payload.unwrap_or_default();
-                let bytes =
-                    openssl::base64::decode_block(&text).map_err(|_| bad("a segment that is no base64".into()))?;
-                Ok(Some(Piece::Segment(bytes)))
+                let bytes = STANDARD.decode(&*text).map_err(|_| bad("a segment that is no base64".into()))?;
+                Ok(Some(TablePiece::Segment(bytes)))
             }
             other => Err(bad(format!("an entry of type {other}"))),
         }
@@ -139,7 +141,7 @@ impl<R: Read> Pieces<R> {
 
 /// The table as a stream, without the files. A read stops where a file's content would be.
 struct Stream<R: Read> {
-    pieces: Pieces<R>,
+    pieces: TablePieces<R>,
     segment: Vec<u8>,
     at: usize,
     /// The size of the file that the stream has come to.
@@ -155,9 +157,9 @@ impl<R: Read> Stream<R> {
             match self.pieces.next()? {
                 None => return Ok(0),
                 // Directories and links have an entry too.
-                Some(Piece::File(0) | Piece::Passed) => {}
-                Some(Piece::File(size)) => self.file = Some(size),
-                Some(Piece::Segment(bytes)) => (self.segment, self.at) = (bytes, 0),
+                Some(TablePiece::File(0) | TablePiece::Passed) => {}
+                Some(TablePiece::File(size)) => self.file = Some(size),
+                Some(TablePiece::Segment(bytes)) => (self.segment, self.at) = (bytes, 0),
             }
         }
         let ready = &self.segment[self.at..];
@@ -183,9 +185,9 @@ impl<R: Read> TarBytes for Stream<R> {
         }
         let refuse = |why: String| Err(Refusal::new(Case::H11Layer, "tar-split", why));
         if self.at == self.segment.len() && self.file.is_none() {
-            // The entry of the file follows its header at once.
+            // A file's own line follows its header at once.
             match self.pieces.next()? {
-                Some(Piece::File(found)) => self.file = Some(found),
+                Some(TablePiece::File(found)) => self.file = Some(found),
                 _ => return refuse("a file has no entry".into()),
             }
         }
@@ -204,7 +206,7 @@ fn unreadable(e: io::Error) -> Refusal {
 /// A layer as its table describes it; the content of its files is still to be filled in.
 #[derive(Debug)]
 pub struct Skeleton {
-    entries: Vec<Entry>,
+    entries: Vec<TarEntry>,
     /// Entries whose content is in the layer's directory, and its size.
     files: Vec<(usize, u64)>,
 }
@@ -219,13 +221,13 @@ pub enum FileContent {
 }
 
 impl Skeleton {
-    /// Reads a table. It may be an attacker's.
+    /// Reads a table, which may be an attacker's.
     ///
     /// # Errors
-    /// H03–H07 for its entries, [`Case::H11Layer`] for what is no table, [`Case::C03TooBig`] for one that costs more
-    /// to read than what it says is worth.
+    /// H03–H07 for its entries, [`Case::H11Layer`] for what is not a table, [`Case::C03TooBig`] for one that costs more
+    /// to read than it is worth.
     pub fn read(table: impl Read, budget: &Budget) -> Result<Self> {
-        let stream = Stream { pieces: Pieces::new(table, budget), segment: Vec::new(), at: 0, file: None };
+        let stream = Stream { pieces: TablePieces::new(table, budget), segment: Vec::new(), at: 0, file: None };
         let mut ignored = |_| ();
         let mut tar = TarStream::new(stream, budget, &mut ignored);
         // Nothing is handed to the sink: no content is in the stream.
@@ -237,14 +239,14 @@ impl Skeleton {
         Ok(Self { entries, files: tar.elsewhere })
     }
 
-    /// The files to be filled in: path and size, in the order of the tar.
+    /// Lists the files that are still to be filled in: path and size, in the order of the tar.
     pub fn files(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.files.iter().map(|(number, size)| (&*self.entries[*number].path, *size))
     }
 
-    /// Where the files lie, in the order of [`Self::files`]: an entry's path may lead through a symlink of the
-    /// layer, and a later entry may have taken away what it made; then it is `None`, and nothing needs its content.
-    /// For a layer that podman cannot have unpacked, where the entries say.
+    /// Finds where the files lie, in the order of [`Self::files`]: an entry's path may lead through a symlink of the
+    /// layer, and a later entry may have taken away what it made; then it is `None`, and nothing needs its content. For
+    /// a layer that podman cannot have unpacked, the paths are those of the entries.
     pub fn places(&self) -> Vec<Option<Box<[u8]>>> {
         let mut places = match Unpacked::<Sha256HashValue>::new(&self.entries) {
             Ok(unpacked) => unpacked.places(),
@@ -253,36 +255,36 @@ impl Skeleton {
         self.files.iter().map(|(number, _)| places.get_mut(*number).and_then(Option::take)).collect()
     }
 
-    /// How many files there are.
+    /// Returns how many files there are.
     pub fn count(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether the layer takes something away from the layers below it.
+    /// Returns whether the layer takes something away from the layers below it.
     pub fn takes_away(&self) -> bool {
-        self.entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque))
+        self.entries.iter().any(|e| matches!(e.kind, EntryKind::Whiteout | EntryKind::Opaque))
     }
 
-    /// The entries, with the content of every file, in the order of [`Self::files`].
+    /// Fills in the content of every file, in the order of [`Self::files`], and returns the entries.
     ///
     /// # Errors
     /// [`Case::Bug`] when it is not one for each.
-    pub fn fill(mut self, contents: Vec<FileContent>) -> Result<Vec<Entry>> {
+    pub fn fill(mut self, contents: Vec<FileContent>) -> Result<Vec<TarEntry>> {
         if contents.len() != self.files.len() {
             return Err(Refusal::new(Case::Bug, "layer", "not one content for each file"));
         }
         for ((number, size), content) in self.files.iter().zip(contents) {
             self.entries[*number].kind = match content {
-                FileContent::Inline(bytes) => Kind::Inline(bytes),
-                FileContent::Object(digest) => Kind::External(digest, *size),
+                FileContent::Inline(bytes) => EntryKind::Inline(bytes),
+                FileContent::Object(digest) => EntryKind::External(digest, *size),
             };
         }
         Ok(self.entries)
     }
 }
 
-/// The diff_id of a layer: the digest of its tar, put together from the table and its files, which
-/// `open` is asked for in their order.
+/// Computes the diff_id of a layer: the digest of its tar, put together from the table and its files, which `open` is
+/// asked for in their order.
 ///
 /// # Errors
 /// [`Case::H11Layer`], [`Case::C03TooBig`]; those of `open`.
@@ -291,14 +293,14 @@ pub fn diff_id(
     budget: &Budget,
     open: &mut dyn FnMut(u64) -> Result<Box<dyn Read>>,
 ) -> Result<BlobDigest> {
-    let mut pieces = Pieces::new(table, budget);
+    let mut pieces = TablePieces::new(table, budget);
     let mut hasher = BlobHasher::default();
     let mut buffer = vec![0; 1 << 20];
     while let Some(piece) = pieces.next()? {
         match piece {
-            Piece::Segment(bytes) => hasher.update(&bytes),
-            Piece::File(0) | Piece::Passed => {}
-            Piece::File(size) => {
+            TablePiece::Segment(bytes) => hasher.update(&bytes),
+            TablePiece::File(0) | TablePiece::Passed => {}
+            TablePiece::File(size) => {
                 let mut file = open(size)?.take(size);
                 loop {
                     match file.read(&mut buffer).map_err(unreadable)? {
@@ -313,89 +315,4 @@ pub fn diff_id(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn table(lines: impl Iterator<Item = String>) -> Vec<u8> {
-        let text: String = lines.map(|line| line + "\n").collect();
-        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        out.write_all(text.as_bytes()).unwrap();
-        out.finish().unwrap()
-    }
-
-    fn segment(bytes: &[u8]) -> String {
-        format!(r#"{{"type":2,"payload":"{}"}}"#, openssl::base64::encode_block(bytes))
-    }
-
-    fn refused(lines: impl Iterator<Item = String>, cases: &[Case]) {
-        let gzip = table(lines);
-        let skeleton = Skeleton::read(&*gzip, &Budget::STANDARD).unwrap_err().case();
-        let digest = diff_id(&*gzip, &Budget::STANDARD, &mut |_| Ok(Box::new(io::empty()))).unwrap_err().case();
-        assert!(cases.contains(&skeleton) && cases.contains(&digest), "{skeleton:?} {digest:?}");
-    }
-
-    /// Two lines of a table can stand for a million in a few kilobytes of gzip.
-    #[test]
-    fn c03_lines_and_bytes_of_a_table_are_counted() {
-        let many = || 0..2_000;
-        refused(many().map(|_| r#"{"type":1,"size":0}"#.to_owned()), &[Case::H11Layer]);
-        refused(many().map(|_| r#"{"type":2,"payload":""}"#.to_owned()), &[Case::C03TooBig]);
-        let turns = |n: i32| if n % 2 == 0 { segment(b"") } else { r#"{"type":1}"#.to_owned() };
-        refused(many().map(turns), &[Case::C03TooBig, Case::H11Layer]);
-        // A byte in each, and a header in each that is followed by crumbs.
-        refused(many().map(|_| segment(&[0])), &[Case::C03TooBig]);
-        let crumbs = |n: i32| if n % 100 == 0 { segment(&[0; 512]) } else { segment(&[0; 2]) };
-        refused(many().map(crumbs), &[Case::C03TooBig]);
-        // White space, and words that nobody knows.
-        refused((0..4).map(|_| format!("{}{}", " ".repeat(1 << 20), segment(&[0; 512]))), &[Case::C03TooBig]);
-        let word = format!(r#"{{"type":2,"x":"{}","payload":""}}"#, "x".repeat(1 << 20));
-        refused((0..4).map(|_| word.clone()), &[Case::C03TooBig]);
-    }
-
-    #[test]
-    fn x02_contents_and_files_are_as_many() {
-        let lines = || [segment(&tar_header(b"f", 1)), r#"{"type":1,"size":1}"#.to_owned(), segment(&[0; 511])];
-        let skeleton = || Skeleton::read(&*table(lines().into_iter()), &Budget::STANDARD).unwrap();
-        let one = || FileContent::Inline([7].into());
-        assert_eq!(skeleton().fill(vec![one()]).unwrap().len(), 1);
-        for wrong in [vec![], vec![one(), one()]] {
-            assert_eq!(skeleton().fill(wrong).unwrap_err().case(), Case::Bug);
-        }
-    }
-
-    #[test]
-    fn tables_of_small_files_are_honest() {
-        // The shortest that there are: a header, an empty file and nothing behind it; or a byte and its padding.
-        let mut header = tar_header(b"f", 1);
-        let one = |n: usize, header: &[u8]| match n % 3 {
-            0 => segment(header),
-            1 => r#"{"type":1,"size":1,"name":"f","position":7,"payload":"AAAAAAAAAAE="}"#.to_owned(),
-            _ => segment(&[0; 511]),
-        };
-        let end = [segment(&[0; 512]), segment(&[0; 512])];
-        let lines = (0..3 * 500).map(|n| one(n, &header)).chain(end.clone());
-        assert_eq!(Skeleton::read(&*table(lines), &Budget::STANDARD).unwrap().count(), 500);
-        header = tar_header(b"f", 0);
-        let lines = (0..2 * 500).map(|n| if n % 2 == 0 { segment(&header) } else { r#"{"type":1}"#.to_owned() });
-        // Blocks of an archive end with more of nothing.
-        let lines = lines.chain(end).chain((0..19).map(|_| segment(&[0; 512])));
-        assert_eq!(Skeleton::read(&*table(lines), &Budget::STANDARD).unwrap().entries.len(), 500);
-    }
-
-    fn tar_header(name: &[u8], size: u64) -> Vec<u8> {
-        let mut header = vec![0; 512];
-        header[..name.len()].copy_from_slice(name);
-        for (at, text) in [(100, "0000644\0"), (108, "0000000\0"), (116, "0000000\0"), (136, "00000000000\0")] {
-            header[at..at + text.len()].copy_from_slice(text.as_bytes());
-        }
-        header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-        header[156] = b'0';
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        header
-    }
-}
+mod tests;

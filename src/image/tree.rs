@@ -14,8 +14,8 @@ use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::{ImageError, LeafId, OciTransformOptions, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
-use super::tar::{Entry, Kind};
-use crate::report::{Case, Refusal, Result};
+use super::tar::{EntryKind, TarEntry};
+use crate::error::{Case, Refusal, Result};
 
 /// The tree of one image: all layers on top of each other, before root's metadata and xattrs are made
 /// canonical.
@@ -25,12 +25,12 @@ pub struct Images<H: FsVerityHashValue> {
 }
 
 impl<H: FsVerityHashValue> Images<H> {
-    /// That of no layers.
+    /// Makes the tree without layers.
     pub fn new() -> Self {
         Self::on(Stat { st_mode: 0o755, ..Stat::uninitialized() })
     }
 
-    /// With the root's metadata before the first layer.
+    /// Makes the tree that has this metadata at its root before the first layer.
     fn on(root: Stat) -> Self {
         Self { merged: FileSystem::new(root) }
     }
@@ -40,7 +40,7 @@ impl<H: FsVerityHashValue> Images<H> {
     /// # Errors
     /// [`Case::H03Path`] for missing parents and hard links to nothing, [`Case::H06Entry`] for what
     /// composefs does not take.
-    pub fn add(&mut self, entries: Vec<Entry>) -> Result<()> {
+    pub fn add(&mut self, entries: Vec<TarEntry>) -> Result<()> {
         entries.into_iter().try_for_each(|entry| self.apply(entry))
     }
 
@@ -48,7 +48,7 @@ impl<H: FsVerityHashValue> Images<H> {
     ///
     /// # Errors
     /// As [`Self::add`]; the layer's number is part of the message.
-    pub fn build<L: Into<Vec<Entry>>>(layers: impl IntoIterator<Item = L>) -> Result<Self> {
+    pub fn build<L: Into<Vec<TarEntry>>>(layers: impl IntoIterator<Item = L>) -> Result<Self> {
         let mut this = Self::new();
         for (number, entries) in layers.into_iter().enumerate() {
             this.add(entries.into()).map_err(|r| r.within(format!("layer {number}")))?;
@@ -56,21 +56,21 @@ impl<H: FsVerityHashValue> Images<H> {
         Ok(this)
     }
 
-    /// One layer by itself, its whiteouts left out, every extended attribute kept, and root's metadata
-    /// unset where the layer does not give it: the form that others sign.
+    /// Makes the tree of one layer by itself, its whiteouts left out, every extended attribute kept, and root's
+    /// metadata unset where the layer does not give it: the form that others sign.
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub(super) fn bare_layer(entries: &[Entry]) -> Result<FileSystem<H>> {
+    pub(super) fn bare_layer(entries: &[TarEntry]) -> Result<FileSystem<H>> {
         let mut this = Self::on(Stat::uninitialized());
-        let kept = entries.iter().filter(|e| !matches!(e.kind, Kind::Whiteout | Kind::Opaque));
+        let kept = entries.iter().filter(|e| !matches!(e.kind, EntryKind::Whiteout | EntryKind::Opaque));
         this.add(kept.cloned().collect())?;
         this.merged.compact();
         Ok(this.merged)
     }
 
-    /// The merged tree with every extended attribute that the layers gave it, root's metadata
-    /// canonical: what other tools' images are compared with.
+    /// Returns the merged tree with every extended attribute that the layers gave it, root's metadata canonical: what
+    /// other tools' images are compared with.
     ///
     /// # Errors
     /// [`Case::H12NoUsr`].
@@ -81,7 +81,7 @@ impl<H: FsVerityHashValue> Images<H> {
         Ok(self.merged)
     }
 
-    /// The merged tree as it is sealed.
+    /// Returns the merged tree as it is sealed.
     ///
     /// # Errors
     /// [`Case::H12NoUsr`].
@@ -90,27 +90,27 @@ impl<H: FsVerityHashValue> Images<H> {
         Ok(self.merged)
     }
 
-    fn apply(&mut self, entry: Entry) -> Result<()> {
-        let Entry { path, kind, stat, beyond } = entry;
+    fn apply(&mut self, entry: TarEntry) -> Result<()> {
+        let TarEntry { path, kind, stat, beyond } = entry;
         if let Some(why) = beyond {
             return Err(Refusal::new(Case::H06Entry, shown(&path), why));
         }
         let content = match kind {
-            Kind::Directory | Kind::Root => return self.directory(&path, stat),
-            Kind::Whiteout => return self.parent(&path).map(|(parent, name)| parent.remove(name)),
-            Kind::Opaque => return self.clear(&path),
-            Kind::Hardlink(target) => return self.link(&path, &target),
-            Kind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data)),
-            Kind::External(digest, size) => {
+            EntryKind::Directory | EntryKind::Root => return self.directory(&path, stat),
+            EntryKind::Whiteout => return self.parent(&path).map(|(parent, name)| parent.remove(name)),
+            EntryKind::Opaque => return self.clear(&path),
+            EntryKind::Hardlink(target) => return self.link(&path, &target),
+            EntryKind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data)),
+            EntryKind::External(digest, size) => {
                 let id = H::read_from_bytes(digest.as_bytes()).map_err(|_| {
                     Refusal::new(Case::D09Algorithm, shown(&path), "digests of two algorithms in one tree")
                 })?;
                 LeafContent::Regular(RegularFile::External(id, size))
             }
-            Kind::Symlink(target) => LeafContent::Symlink(OsStr::from_bytes(&target).into()),
-            Kind::CharacterDevice(number) => LeafContent::CharacterDevice(number),
-            Kind::BlockDevice(number) => LeafContent::BlockDevice(number),
-            Kind::Fifo => LeafContent::Fifo,
+            EntryKind::Symlink(target) => LeafContent::Symlink(OsStr::from_bytes(&target).into()),
+            EntryKind::CharacterDevice(number) => LeafContent::CharacterDevice(number),
+            EntryKind::BlockDevice(number) => LeafContent::BlockDevice(number),
+            EntryKind::Fifo => LeafContent::Fifo,
         };
         let id = self.merged.push_leaf(stat, content);
         self.put(&path, id)
@@ -164,7 +164,7 @@ fn no_usr(e: ImageError) -> Refusal {
     Refusal::new(Case::H12NoUsr, "merged tree", e)
 }
 
-/// A composefs dumpfile of the tree, for people and tests.
+/// Writes a composefs dumpfile of the tree, for people and tests.
 ///
 /// # Errors
 /// [`Case::Bug`] when the crate cannot write one.
@@ -178,7 +178,7 @@ fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// External files of a tree: object digest and size, each digest once.
+/// Collects the external files of a tree: object digest and size, each digest once.
 pub(super) fn external_files<H: FsVerityHashValue>(tree: &FileSystem<H>) -> BTreeMap<Vec<u8>, u64> {
     tree.leaves
         .iter()

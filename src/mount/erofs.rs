@@ -4,27 +4,32 @@ use composefs_ioctls::loop_device::{flags, loopify_with_flags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use crate::error::{Case, Refusal, Result};
 use crate::prepare::MeasuredErofs;
-use crate::report::{Case, Refusal, Result};
 use crate::sys::files::proc_path;
 use crate::sys::mounts::{Configure, is_unsupported};
 
 /// `COMPOSEFS_FLAGS_HAS_ACL`, bit 0 of the flags word of the composefs header.
 const HAS_ACL: u32 = 1;
 
-/// Mounts the measured descriptor, read-only and attached nowhere.
-pub(super) fn mount(image: &MeasuredErofs) -> Result<OwnedFd> {
-    match from_file(image, &proc_path(image.file())) {
+/// Mounts the measured descriptor, read-only and attached nowhere. Everything in it has the given SELinux label: the
+/// image has none.
+pub(super) fn mount(image: &MeasuredErofs, label: Option<&str>) -> Result<OwnedFd> {
+    match from_file(image, &proc_path(image.file()), label) {
         // Linux before 6.12 mounts block devices only; so does 6.12 for files on some filesystems.
         Err((Errno::NOTBLK, _)) => {
             let device = loop_device(image)?;
-            from_file(image, &proc_path(&device)).map_err(|(e, log)| refuse(e, &log))
+            from_file(image, &proc_path(&device), label).map_err(|(e, log)| refuse(e, &log))
         }
         other => other.map_err(|(e, log)| refuse(e, &log)),
     }
 }
 
-fn from_file(image: &MeasuredErofs, source: &str) -> std::result::Result<OwnedFd, (Errno, String)> {
+fn from_file(
+    image: &MeasuredErofs,
+    source: &str,
+    label: Option<&str>,
+) -> std::result::Result<OwnedFd, (Errno, String)> {
     let erofs = Configure::open("erofs").map_err(|e| (e, String::new()))?;
     let configure = || {
         erofs.flag("ro")?;
@@ -32,6 +37,9 @@ fn from_file(image: &MeasuredErofs, source: &str) -> std::result::Result<OwnedFd
         if !has_acl(image) {
             // Without ACLs in the image the kernel need not look for them at every access.
             erofs.flag("noacl")?;
+        }
+        if let Some(label) = label {
+            erofs.string("context", label)?;
         }
         erofs.create()?;
         erofs.mount(
@@ -41,7 +49,8 @@ fn from_file(image: &MeasuredErofs, source: &str) -> std::result::Result<OwnedFd
     configure().map_err(|e| (e, erofs.log()))
 }
 
-/// The composefs header stands before the EROFS superblock: magic, version, flags.
+/// Returns whether a file of the image has an ACL, by the flags of the composefs header. That header stands before the
+/// EROFS superblock: magic, version, flags.
 fn has_acl(image: &MeasuredErofs) -> bool {
     use std::os::unix::fs::FileExt as _;
     let mut flags = [0; 4];
@@ -57,7 +66,7 @@ fn loop_device(image: &MeasuredErofs) -> Result<OwnedFd> {
 fn refuse(e: Errno, log: &str) -> Refusal {
     let why = if log.is_empty() { e.to_string() } else { format!("{e}: {log}") };
     let case = match e {
-        // The superblock's block is not what fs-verity expects; the digest measures right all the same.
+        // The superblock's block is not what fs-verity expects, although the file still measures right.
         Errno::IO => Case::G05Damaged,
         e if is_unsupported(e) => Case::I09Kernel,
         _ => Case::I04Erofs,

@@ -11,21 +11,22 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::layers::Layers;
+use super::label::label;
+use super::layers::OverlayLayers;
 use super::overlay::{self, Recipe};
 use super::private::Private;
-use super::{Mounted, Place, Shows};
-use crate::invoke::IdMapping;
-use crate::report::{Case, Refusal, Result};
+use super::{MountSpec, MountSummary, Mounted};
+use crate::error::{Case, Refusal, Result};
+use crate::protocol::IdMapping;
 use crate::sys::mounts;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PROGRAM: &str = "fuse-overlayfs";
-/// More than it ever says.
+/// More than the program ever says.
 const MAX_MESSAGE: u64 = 4096;
 
-/// Mounts both; the kernel's overlay keeps no name.
-pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Result<Mounted> {
+/// Mounts the kernel's overlay, which keeps no name, and fuse-overlayfs over it.
+pub(super) fn mount(layers: OverlayLayers, recipe: &Recipe<'_>, place: &MountSpec) -> Result<Mounted> {
     let shown = place.target.display().to_string();
     let beneath = overlay::make(&layers, recipe, place)?;
     let private = Private::new()?;
@@ -41,12 +42,12 @@ pub(super) fn mount(layers: Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
     start(&options, before, place)
 }
 
-/// Whether fuse-overlayfs is where we look for it.
+/// Returns whether fuse-overlayfs is where we look for it.
 pub fn is_installed() -> bool {
     PATH.split(':').any(|dir| std::path::Path::new(dir).join(PROGRAM).is_file())
 }
 
-/// Becomes fuse-overlayfs, with these arguments; returns where that cannot be.
+/// Becomes fuse-overlayfs, with these arguments; returns only where that fails.
 pub fn hand_on(arguments: &[OsString]) -> Refusal {
     use std::os::unix::process::CommandExt as _;
     let error = Command::new(PROGRAM).args(arguments).env_clear().env("PATH", PATH).exec();
@@ -58,7 +59,7 @@ pub fn hand_on(arguments: &[OsString]) -> Refusal {
 
 /// Mounts directories as they are, uppermost first, by fuse-overlayfs alone: it knows whiteouts that the kernel's
 /// overlay does not (`.wh.NAME`), which containers-storage writes where it has a mount program.
-pub(super) fn plain(lowers: &[OwnedFd], place: &Place) -> Result<Mounted> {
+pub(super) fn plain(lowers: &[OwnedFd], place: &MountSpec) -> Result<Mounted> {
     let shown = place.target.display().to_string();
     let copy = |fd: &OwnedFd| rustix::io::dup(fd).map_err(|e| Refusal::io(&shown, e));
     let before = identify(place)?;
@@ -72,12 +73,12 @@ pub(super) fn plain(lowers: &[OwnedFd], place: &Place) -> Result<Mounted> {
     start(&options, before, place)
 }
 
-fn start(options: &str, before: mounts::Identity, place: &Place) -> Result<Mounted> {
+fn start(options: &str, before: mounts::MountId, place: &MountSpec) -> Result<Mounted> {
     let shown = place.target.display().to_string();
     let ran = run(options, place);
     let after = identify(place)?;
     match ran {
-        Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after, Shows::FUSE)),
+        Ok(()) if after != before && after.is_root => Ok(Mounted::new(true, after, MountSummary::FUSE)),
         Ok(()) => Err(Refusal::new(Case::I11Fuse, shown, "it ended well, and nothing is mounted")),
         Err(refusal) => {
             if after != before && after.is_root {
@@ -88,16 +89,16 @@ fn start(options: &str, before: mounts::Identity, place: &Place) -> Result<Mount
     }
 }
 
-fn identify(place: &Place) -> Result<mounts::Identity> {
+fn identify(place: &MountSpec) -> Result<mounts::MountId> {
     let refuse = |e| Refusal::new(Case::I05Attach, place.target.display().to_string(), e);
     mounts::identify(mounts::open_target(&place.target).map_err(refuse)?).map_err(refuse)
 }
 
-fn options(place: &Place, lower: &str, inherited: &[OwnedFd]) -> Result<String> {
+fn options(place: &MountSpec, lower: &str, inherited: &[OwnedFd]) -> Result<String> {
     let how = &place.how;
     let mut options = vec![format!("lowerdir={lower}")];
     if let [upper, work] = inherited {
-        // Of the program's own: it resolves them once.
+        // A name in the program's own `/proc/self`: it resolves it once.
         options.push(format!("upperdir=/proc/self/fd/{}", upper.as_raw_fd()));
         options.push(format!("workdir=/proc/self/fd/{}", work.as_raw_fd()));
     } else {
@@ -105,7 +106,7 @@ fn options(place: &Place, lower: &str, inherited: &[OwnedFd]) -> Result<String> 
     }
     options.extend(ids("uid", &how.uids));
     options.extend(ids("gid", &how.gids));
-    let label = overlay::label(how).map_err(|e| Refusal::new(Case::Usage, "context", e))?;
+    let label = label(how.context.as_deref())?;
     options.extend(label.map(|label| format!("context=\"{label}\"")));
     let flags = [("volatile", how.volatile && place.upper.is_some()), ("nosuid", how.nosuid), ("noexec", how.noexec)];
     options.extend(flags.iter().filter(|(_, set)| *set).map(|(flag, _)| (*flag).to_owned()));
@@ -118,7 +119,7 @@ fn ids(kind: &str, mapping: &IdMapping) -> Option<String> {
         IdMapping::None => None,
         IdMapping::Map(extents) if extents.is_empty() => None,
         IdMapping::Map(extents) => {
-            // With the first colon that containers-storage writes, and every version knows.
+            // The first colon is the one that containers-storage writes; every version knows it.
             let text: String = extents.iter().map(|e| format!(":{}:{}:{}", e.container, e.host, e.size)).collect();
             Some(format!("{kind}mapping={text}"))
         }
@@ -126,9 +127,9 @@ fn ids(kind: &str, mapping: &IdMapping) -> Option<String> {
     }
 }
 
-fn run(options: &str, place: &Place) -> Result<()> {
+fn run(options: &str, place: &MountSpec) -> Result<()> {
     let io = |e: &dyn std::fmt::Display| Refusal::new(Case::I11Fuse, PROGRAM, e);
-    // A file and no pipe: what stays in the background keeps it, and nobody waits for its end.
+    // A file and not a pipe: what stays in the background keeps it open, and nobody waits for its end.
     let target = std::path::absolute(&place.target).map_err(|e| io(&e))?;
     let mut said = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC).map_err(|e| io(&e))?);
     let status = Command::new(PROGRAM)

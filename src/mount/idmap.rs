@@ -1,9 +1,9 @@
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::How;
-use crate::invoke::{Extent, IdMapping};
-use crate::report::{Case, Refusal, Result};
+use super::MountOptions;
+use crate::error::{Case, Refusal, Result};
+use crate::protocol::{Extent, IdMapping};
 use crate::sys::mounts;
 use crate::sys::userns;
 
@@ -15,13 +15,13 @@ pub(super) struct IdMap {
 }
 
 impl IdMap {
-    /// `None` where IDs are shown as they are.
-    pub(super) fn new(how: &How) -> Result<Option<Self>> {
+    /// Makes the map of IDs that `how` asks for; `None` where IDs are shown as they are.
+    pub(super) fn new(how: &MountOptions) -> Result<Option<Self>> {
         let (uids, gids) = (extents(&how.uids), extents(&how.gids));
         if uids.is_empty() && gids.is_empty() {
             return Ok(None);
         }
-        // One kind alone: the other stays as it is.
+        // Where only user or only group IDs are mapped, the other kind stays as it is.
         let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
         let map = |option, extents: &[Extent]| lines(option, &with_root(extents));
         let (uid_map, gid_map) = (map("uidmapping", &uids)?, map("gidmapping", &gids)?);
@@ -35,7 +35,7 @@ impl IdMap {
         mounts::map_ids(mount, &self.namespace).map_err(|e| Refusal::new(Case::A13Cannot, shown, e))
     }
 
-    /// A mount of the directory alone, with its IDs mapped.
+    /// Makes a mount of the directory alone, with its IDs mapped.
     pub(super) fn clone_of(&self, dir: impl AsFd, shown: &str) -> Result<OwnedFd> {
         let clone = mounts::clone_mount(dir).map_err(|e| Refusal::new(Case::A13Cannot, shown, e))?;
         self.apply(&clone, shown)?;
@@ -43,10 +43,19 @@ impl IdMap {
     }
 }
 
-/// Every ID as itself. The last, (uid_t) -1, is none.
+/// Makes a user namespace with the IDs that `how` says, for a mount that another process makes; `None` where IDs are
+/// shown as they are.
+///
+/// # Errors
+/// A13, [`Case::J03Proc`].
+pub(crate) fn namespace(how: &MountOptions) -> Result<Option<OwnedFd>> {
+    IdMap::new(how).map(|map| map.map(|map| map.namespace))
+}
+
+/// The map of every ID to itself, except the last, (uid_t) -1, which is not an ID.
 const ALL: Extent = Extent { container: 0, host: 0, size: u32::MAX };
 
-/// The ranges, those that continue each other joined: `/proc/PID/uid_map` has room for few.
+/// Returns the ranges of a map, joined where one continues another: `/proc/PID/uid_map` has room for few.
 fn extents(mapping: &IdMapping) -> Vec<Extent> {
     let mut extents = match mapping {
         IdMapping::None => Vec::new(),
@@ -70,16 +79,16 @@ fn extents(mapping: &IdMapping) -> Vec<Extent> {
 /// `nobody`, which fuse-overlayfs takes for every ID of the host that the container does not have.
 const NOBODY: u32 = 65_534;
 
-/// The ranges, and one for root of the host where they have none: podman itself, as root, makes links and
-/// directories in a container's root, and could not (EOVERFLOW). In the container they belong to nobody,
-/// and on the disk to an ID that the container does not have.
+/// Adds a range for the host's root where the ranges do not have it: podman itself, as root, makes links and
+/// directories in a container's root, and could not (EOVERFLOW). In the container they belong to no user, and on the
+/// disk to an ID that the container does not have.
 fn with_root(extents: &[Extent]) -> Vec<Extent> {
     let mut all = extents.to_vec();
     if extents.iter().any(|e| e.host == 0) {
         return all;
     }
     let free = |id: &u32| extents.iter().all(|e| *id < e.container || *id - e.container >= e.size);
-    // The last ID is none.
+    // The last number is not an ID.
     let ends = extents.iter().filter_map(|e| e.container.checked_sub(1));
     let spare = std::iter::once(NOBODY).chain(std::iter::once(u32::MAX - 1)).chain(ends).find(free);
     all.extend(spare.map(|container| Extent { container, host: 0, size: 1 }));
@@ -98,7 +107,7 @@ fn lines(option: &str, extents: &[Extent]) -> Result<String> {
     Ok(text)
 }
 
-/// The host's ID of the container's root, or of its first ID where it has no root.
+/// Returns the host's ID of the container's root, or of its first ID where it has no root.
 fn root(extents: &[Extent]) -> u32 {
     extents.first().map_or(0, |e| e.host)
 }

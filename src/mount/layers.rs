@@ -4,23 +4,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, Stat, fstat};
 
 use super::idmap::IdMap;
-use super::{Place, Top, Upper, erofs};
+use super::label::label;
+use super::{MountSpec, RootDriver, UpperDir, erofs};
+use crate::error::{Case, Refusal, Result};
 use crate::prepare::PreparedImage;
-use crate::report::{Case, Refusal, Result};
-use crate::sys::mounts::MountInfo;
+use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::{files, mounts};
 
 /// Everything that the overlay is to be made of.
-pub(super) struct Layers {
-    /// Uppermost first.
+pub(super) struct OverlayLayers {
+    /// The lower layers, uppermost first.
     pub(super) lowers: Vec<Lower>,
     /// The objects that the lowers' metadata point to.
     pub(super) data: Option<OwnedFd>,
+    /// The mount that the objects are on, where it is attached nowhere.
+    pub(super) data_mount: Option<OwnedFd>,
     /// Upper and work directory.
     pub(super) upper: Option<(OwnedFd, OwnedFd)>,
     /// The mount that those two are on, where it is attached nowhere.
     pub(super) upper_mount: Option<OwnedFd>,
-    /// Under which IDs overlayfs makes its own files, where they are not ours.
+    /// The IDs under which overlayfs makes its own files, where they are not ours.
     pub(super) owner: Option<(u32, u32)>,
 }
 
@@ -40,14 +43,14 @@ impl AsFd for Lower {
     }
 }
 
-impl Layers {
-    /// Those of a sealed image.
-    pub(super) fn sealed(image: &PreparedImage, place: &Place) -> Result<Self> {
+impl OverlayLayers {
+    /// Mounts and collects the layers of a sealed image.
+    pub(super) fn sealed(image: &PreparedImage, place: &MountSpec) -> Result<Self> {
         let map = map(place)?;
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
         for one in image.erofs() {
-            let mount = erofs::mount(one)?;
+            let mount = erofs::mount(one, label(place.how.store_label.as_deref())?)?;
             if let Some(map) = &map {
                 map.apply(&mount, "EROFS image")?;
             }
@@ -57,34 +60,41 @@ impl Layers {
         Self::with_upper(lowers, Some(data), place, map)
     }
 
-    /// Directories as they are.
-    pub(super) fn plain(directories: Vec<OwnedFd>, place: &Place) -> Result<Self> {
+    /// Lays the directories over one another, as they are.
+    pub(super) fn plain(directories: Vec<OwnedFd>, place: &MountSpec) -> Result<Self> {
         let map = map(place)?;
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
-        let all = if map.is_some() { mountinfo()? } else { Vec::new() };
+        let all = if map.is_some() { mountinfo::own()? } else { Vec::new() };
         for dir in directories {
             lowers.push(lower(dir, map.as_ref(), &all)?);
         }
-        if lowers.len() == 1 && (place.upper.is_none() || place.how.top == Top::FuseOverlayfs) {
+        if lowers.len() == 1 && (place.upper.is_none() || place.how.top == RootDriver::FuseOverlayfs) {
             // Overlayfs wants two layers at least.
             lowers.push(Lower::Detached(empty()?));
         }
         Self::with_upper(lowers, None, place, map)
     }
 
-    fn with_upper(lowers: Vec<Lower>, data: Option<OwnedFd>, place: &Place, map: Option<IdMap>) -> Result<Self> {
+    fn with_upper(lowers: Vec<Lower>, data: Option<OwnedFd>, place: &MountSpec, map: Option<IdMap>) -> Result<Self> {
         // containers-storage itself keeps in the upper directory the IDs that are seen on the host.
         let map = map.filter(|_| place.instead.is_none());
-        let mut layers = Self { lowers, data, upper: None, upper_mount: None, owner: map.as_ref().map(|m| m.owner) };
+        let mut layers = Self {
+            lowers,
+            data,
+            data_mount: None,
+            upper: None,
+            upper_mount: None,
+            owner: map.as_ref().map(|m| m.owner),
+        };
         match (&place.upper, place.how.top, map) {
             // fuse-overlayfs has the upper directory, and the kernel's overlay is read-only.
-            (None, ..) | (_, Top::FuseOverlayfs, _) => {}
-            (Some(upper), Top::Kernel, None) => {
+            (None, ..) | (_, RootDriver::FuseOverlayfs, _) => {}
+            (Some(upper), RootDriver::Kernel, None) => {
                 let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| Refusal::io(upper.path.display().to_string(), e));
                 layers.upper = Some((copy(&upper.upper)?, copy(&upper.work)?));
             }
-            (Some(upper), Top::Kernel, Some(map)) => {
+            (Some(upper), RootDriver::Kernel, Some(map)) => {
                 let (mount, directories) = mapped_upper(upper, &map)?;
                 layers.upper = Some(directories);
                 layers.upper_mount = Some(mount);
@@ -94,46 +104,43 @@ impl Layers {
     }
 }
 
-impl Layers {
-    /// What `make` makes of the lower layers alone, and the upper directory over that.
+impl OverlayLayers {
+    /// Replaces the lower layers by the one mount that `make` makes of them; the upper directory stays.
     pub(super) fn over(mut self, make: impl FnOnce(&Self) -> Result<OwnedFd>) -> Result<Self> {
         let (upper, upper_mount) = (self.upper.take(), self.upper_mount.take());
         let lowers = vec![Lower::Detached(make(&self)?)];
-        Ok(Self { lowers, data: None, upper, upper_mount, owner: self.owner })
+        Ok(Self { lowers, data: None, data_mount: None, upper, upper_mount, owner: self.owner })
     }
 }
 
-/// fuse-overlayfs maps IDs itself; mapped twice they would be somebody else's.
-fn map(place: &Place) -> Result<Option<IdMap>> {
+/// Makes the map of IDs for the kernel's overlay. There is none for fuse-overlayfs, which maps IDs itself: mapped twice
+/// they would be somebody else's.
+fn map(place: &MountSpec) -> Result<Option<IdMap>> {
     match place.how.top {
-        Top::Kernel => IdMap::new(&place.how),
-        Top::FuseOverlayfs => Ok(None),
+        RootDriver::Kernel => IdMap::new(&place.how),
+        RootDriver::FuseOverlayfs => Ok(None),
     }
 }
 
-fn above(place: &Place, map: Option<&IdMap>) -> Result<Option<Lower>> {
+fn above(place: &MountSpec, map: Option<&IdMap>) -> Result<Option<Lower>> {
     let Some(above) = &place.above else { return Ok(None) };
     let copy = above.try_clone().map_err(|e| Refusal::io("the container's changes", e))?;
-    let all = if map.is_some() { mountinfo()? } else { Vec::new() };
+    let all = if map.is_some() { mountinfo::own()? } else { Vec::new() };
     lower(copy, map, &all).map(Some)
 }
 
-/// A directory with its IDs mapped, unless the caller has done that: containers-storage hands in
-/// idmapped mounts and the map as well, and the kernel maps nothing twice. `all` are the mounts there are.
+/// Maps the IDs of a directory, unless the caller has done that: containers-storage hands in idmapped mounts and the
+/// map as well, and the kernel maps nothing twice. `all` are the mounts there are.
 fn lower(dir: OwnedFd, map: Option<&IdMap>, all: &[MountInfo]) -> Result<Lower> {
     let Some(map) = map else { return Ok(Lower::Directory(dir)) };
     let id = mounts::identify(&dir).map_err(|e| Refusal::io("lower directory", e))?.mountinfo;
-    if all.iter().any(|m| m.id == id && m.options.iter().any(|o| o == "idmapped")) {
+    if all.iter().any(|m| m.id == id && m.has("idmapped")) {
         return Ok(Lower::Directory(dir));
     }
     map.clone_of(&dir, "lower directory").map(Lower::Detached)
 }
 
-fn mountinfo() -> Result<Vec<MountInfo>> {
-    mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))
-}
-
-/// An empty filesystem.
+/// Makes an empty filesystem.
 fn empty() -> Result<OwnedFd> {
     use rustix::mount::MountAttrFlags;
     let make = || {
@@ -145,9 +152,9 @@ fn empty() -> Result<OwnedFd> {
     make().map_err(|e| Refusal::new(Case::I11Overlay, "empty layer", e))
 }
 
-/// Upper and work directory on one mount with mapped IDs, which overlayfs wants them to share: so the
-/// directory is mapped that both lie in.
-fn mapped_upper(upper: &Upper, map: &IdMap) -> Result<(OwnedFd, (OwnedFd, OwnedFd))> {
+/// Puts the upper and the work directory on one mount with mapped IDs, which overlayfs wants them to share: so the
+/// directory that both lie in is mapped.
+fn mapped_upper(upper: &UpperDir, map: &IdMap) -> Result<(OwnedFd, (OwnedFd, OwnedFd))> {
     let shown = upper.path.display().to_string();
     let io = |e: rustix::io::Errno| Refusal::io(&shown, e);
     let parent = |of: &OwnedFd| {
@@ -167,7 +174,7 @@ fn mapped_upper(upper: &Upper, map: &IdMap) -> Result<(OwnedFd, (OwnedFd, OwnedF
     Ok((mount, directories))
 }
 
-/// The directory `name` of `mount`, if it is the wanted one.
+/// Opens the directory `name` of `mount`, if it is the wanted one.
 fn is(mount: &OwnedFd, name: &OsStr, wanted: &Stat) -> Option<OwnedFd> {
     let dir = files::open_dir_at(mount, name.to_str()?).ok()?;
     same(&fstat(&dir).ok()?, wanted).then_some(dir)

@@ -6,19 +6,21 @@
 //! upper, work ──────────────────────────────────┘
 //! ```
 //!
-//! Where the container has a map of IDs, EROFS, upper and work are idmapped mounts: on the disk are the
-//! container's own IDs, as fuse-overlayfs leaves them.
+//! Where the container has a map of IDs, EROFS, upper and work are idmapped mounts: the disk has the container's own
+//! IDs, as fuse-overlayfs leaves them.
 
-mod again;
 mod erofs;
+mod existing;
 mod fuse;
+mod handed;
 mod idmap;
+mod label;
 mod layers;
 mod overlay;
 mod private;
 mod record;
 mod replace;
-mod shows;
+mod summary;
 mod volatile;
 
 use std::ffi::OsString;
@@ -27,55 +29,59 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-pub use crate::policy::Top;
+pub use crate::policy::RootDriver;
 pub use fuse::{hand_on, is_installed as has_fuse_overlayfs};
-pub use record::{AboutImage, Kind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
-pub use replace::Instead;
-pub use shows::Shows;
+pub use handed::{Handed, HandedUpper, handed};
+pub(crate) use idmap::namespace;
+pub use record::{AboutImage, MountKind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
+pub use replace::ReplacedMount;
+pub use summary::MountSummary;
+pub(crate) use volatile::clear as clear_volatile;
 
-use crate::invoke::IdMapping;
+use crate::error::{Case, Refusal, Result};
 use crate::policy::Verity;
 use crate::prepare::PreparedImage;
-use crate::report::{Case, Refusal, Result};
-use crate::sys::files::check_proc;
-use crate::sys::mounts::{self, Identity};
+use crate::protocol::IdMapping;
+use crate::sys::files::{check_proc, proc_path};
+use crate::sys::mounts::{self, MountId};
 use crate::verify::Waiver;
-use again::OnTop;
-use layers::Layers;
+use existing::OnTop;
+pub use existing::is_ours;
+use layers::OverlayLayers;
 use overlay::Recipe;
 
 /// The source of a plain overlay, as mountinfo shows it.
 pub const PLAIN: &str = "layerseal:plain";
 
-/// Where and how.
+/// Where an image is mounted, and how.
 #[derive(Debug)]
-pub struct Place {
+pub struct MountSpec {
     /// The directory to mount on; no symlink.
     pub target: PathBuf,
-    /// The same directory, open, where its path is not to be gone again: what lies on that path may have
-    /// been changed since.
+    /// The same directory, open, where its path must not be looked up again: what lies on that path may have changed
+    /// since.
     pub at: Option<OwnedFd>,
     /// Where changes go; without it the mount is read-only.
-    pub upper: Option<Upper>,
+    pub upper: Option<UpperDir>,
     /// A directory shown read-only above the image: the changes of a container whose differences to
     /// its image are asked for. Only without [`Self::upper`].
     pub above: Option<OwnedFd>,
     /// What the mount is to be like.
-    pub how: How,
-    /// An overlay that lies there, and that this one is to take the place of.
-    pub instead: Option<Instead>,
+    pub how: MountOptions,
+    /// An overlay that lies there, which this one is to replace.
+    pub instead: Option<ReplacedMount>,
 }
 
-impl Place {
-    /// A read-only mount on `target`, without anything particular.
+impl MountSpec {
+    /// Describes a read-only mount on `target`, with every option at its default.
     pub fn read_only(target: impl Into<PathBuf>) -> Self {
-        Self { target: target.into(), at: None, upper: None, above: None, how: How::default(), instead: None }
+        Self { target: target.into(), at: None, upper: None, above: None, how: MountOptions::default(), instead: None }
     }
 }
 
 /// The writable part.
 #[derive(Debug)]
-pub struct Upper {
+pub struct UpperDir {
     /// The directory of changes, open.
     pub upper: OwnedFd,
     /// Overlayfs's own directory, open: beside the other, on the same filesystem.
@@ -86,13 +92,17 @@ pub struct Upper {
 
 /// What a mount is to be like.
 #[derive(Debug, Default)]
-pub struct How {
-    /// Under which user IDs files are shown.
+pub struct MountOptions {
+    /// The user IDs under which files are shown.
     pub uids: IdMapping,
-    /// Under which group IDs.
+    /// The group IDs under which files are shown.
     pub gids: IdMapping,
     /// The SELinux label of everything, where SELinux is enabled.
     pub context: Option<OsString>,
+    /// The SELinux label of what the image holds, where SELinux is enabled: EROFS keeps none, and no confined process
+    /// may touch what has none. It is the label of the store's own directories, for mounts that have no
+    /// [`Self::context`] of their own.
+    pub store_label: Option<OsString>,
     /// Changes need not survive a power cut.
     pub volatile: bool,
     /// Device nodes work; they do not unless this is set.
@@ -102,7 +112,7 @@ pub struct How {
     /// Nothing can be executed.
     pub noexec: bool,
     /// What is mounted on the target.
-    pub top: Top,
+    pub top: RootDriver,
     /// Directories that are shown as they are hold whiteouts that the kernel's overlay does not know (`.wh.NAME`):
     /// fuse-overlayfs is to show them, where there is one.
     pub aufs: bool,
@@ -111,18 +121,18 @@ pub struct How {
 /// A mount that is in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Mounted {
-    /// False when the same image was mounted there already.
+    /// Whether this call mounted it: false when the same image was mounted there already.
     pub fresh: bool,
     /// Major and minor number of the filesystem.
     pub device: (u32, u32),
-    /// The mount's number: never given twice since Linux 6.8, that of mountinfo before.
+    /// The mount's number: since Linux 6.8 one that is never given twice, before that the one of mountinfo.
     pub id: u64,
-    /// What mountinfo shows of what it is made of.
-    pub shows: Shows,
+    /// What mountinfo shows of the mount's layers.
+    pub shows: MountSummary,
 }
 
 impl Mounted {
-    fn new(fresh: bool, identity: Identity, shows: Shows) -> Self {
+    fn new(fresh: bool, identity: MountId, shows: MountSummary) -> Self {
         Self { fresh, device: identity.device, id: identity.id, shows }
     }
 }
@@ -131,27 +141,62 @@ impl Mounted {
 ///
 /// # Errors
 /// A08, A13, I04–I11, J03.
-pub fn mount(image: &PreparedImage, place: &Place) -> Result<Mounted> {
+pub fn mount(image: &PreparedImage, place: &MountSpec) -> Result<Mounted> {
     let target = open(place)?;
     if let Some(instead) = &place.instead {
         return replace::put(image, place, instead);
     }
     if let Some(top) = already(image, place, &target)? {
-        return Ok(Mounted::new(false, top.identity, Shows::of(&top.info)));
+        return Ok(Mounted::new(false, top.identity, MountSummary::of(&top.info)));
     }
-    let layers = Layers::sealed(image, place)?;
+    let layers = OverlayLayers::sealed(image, place)?;
     put(layers, &Recipe::sealed(image), place, &target)
 }
 
-/// The image alone, to be looked at: read-only, attached nowhere, under the IDs that `how` says.
+/// Mounts the image alone, to be looked at: read-only, attached nowhere, under the IDs that `how` says.
 ///
 /// # Errors
 /// As [`mount`].
-pub fn view(image: &PreparedImage, how: &How) -> Result<OwnedFd> {
-    check_proc()?;
+pub fn view(image: &PreparedImage, how: &MountOptions) -> Result<OwnedFd> {
     let (uids, gids) = (how.uids.clone(), how.gids.clone());
-    let place = Place { how: How { uids, gids, ..How::default() }, ..Place::read_only(image.description()) };
-    overlay::make(&Layers::sealed(image, &place)?, &Recipe::sealed(image), &place)
+    let how = MountOptions { uids, gids, store_label: how.store_label.clone(), ..MountOptions::default() };
+    detached(image, &MountSpec { how, ..MountSpec::read_only(image.description()) })
+}
+
+/// Makes what [`mount()`] would put on the target, attached nowhere; no record is kept of it.
+///
+/// # Errors
+/// As [`mount()`].
+pub fn detached(image: &PreparedImage, place: &MountSpec) -> Result<OwnedFd> {
+    check_proc()?;
+    overlay::make(&OverlayLayers::sealed(image, place)?, &Recipe::sealed(image), place)
+}
+
+/// The options of somebody's directories: a layer's own attributes must not make overlayfs look anywhere else.
+const PLAIN_OPTIONS: &[(&str, &str)] = &[("metacopy", "off"), ("redirect_dir", "nofollow")];
+
+/// Directories that nobody vouches for, to be compared with what is sealed: there is a path to read by, and nothing that could
+/// be attached.
+#[derive(Debug)]
+pub struct UnverifiedView(OwnedFd);
+
+impl UnverifiedView {
+    /// Somebody's directories, `lowers`, uppermost first, with `above` over them: read-only, and attached nowhere.
+    ///
+    /// # Errors
+    /// As [`plain`].
+    pub fn of(lowers: Vec<OwnedFd>, above: Option<OwnedFd>) -> Result<Self> {
+        check_proc()?;
+        let how = MountOptions { nosuid: true, noexec: true, ..MountOptions::default() };
+        let place = MountSpec { above, how, ..MountSpec::read_only(PLAIN) };
+        let recipe = Recipe { source: PLAIN, options: PLAIN_OPTIONS };
+        Ok(Self(overlay::make(&OverlayLayers::plain(lowers, &place)?, &recipe, &place)?))
+    }
+
+    /// Returns the path by which this process can read it, as long as this value lives.
+    pub fn path(&self) -> PathBuf {
+        proc_path(&self.0).into()
+    }
 }
 
 /// Mounts somebody's directories, `lowers`, uppermost first, as they are: nobody vouches for them, and
@@ -159,9 +204,9 @@ pub fn view(image: &PreparedImage, how: &How) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// A08, A13, I05–I11, J03.
-pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mounted> {
+pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &MountSpec) -> Result<Mounted> {
     let target = open(place)?;
-    if let Some(there) = again::on_top(&target, &place.target)? {
+    if let Some(there) = existing::on_top(&target, &place.target)? {
         return Err(there.refuse());
     }
     log::debug!("{}: a plain overlay: {}", place.target.display(), waiver.why());
@@ -173,23 +218,22 @@ pub fn plain(waiver: &Waiver, lowers: Vec<OwnedFd>, place: &Place) -> Result<Mou
             done => return done,
         }
     }
-    let layers = Layers::plain(lowers, place)?;
-    // A layer's own attributes must not make overlayfs look anywhere else.
-    let recipe = Recipe { source: PLAIN, options: &[("metacopy", "off"), ("redirect_dir", "nofollow")] };
+    let layers = OverlayLayers::plain(lowers, place)?;
+    let recipe = Recipe { source: PLAIN, options: PLAIN_OPTIONS };
     put(layers, &recipe, place, &target)
 }
 
-/// Where our mount is on `target` already, puts a read-only clone of it on top, and says so. The caller
-/// takes it for a mount of its own and unmounts it, and the live mount stays. Nothing is done where
-/// nothing is mounted. `at` is the directory where it is open already, see [`Place::at`].
+/// Puts a read-only clone of our mount on top of it, where `target` has one already, and returns whether it has. The
+/// caller takes the clone for a mount of its own and unmounts it, and the live mount stays. Where nothing is mounted
+/// nothing is done. `at` is the directory where it is open already, see [`MountSpec::at`].
 ///
 /// # Errors
 /// [`Case::I06Mounted`] where something else is mounted, A08, I05, J03.
 pub fn again(target: &Path, at: Option<&OwnedFd>) -> Result<bool> {
     check_proc()?;
     match at {
-        Some(at) => again::clone_on_top(at, target),
-        None => again::clone_on_top(&open_target(target)?, target),
+        Some(at) => existing::clone_on_top(at, target),
+        None => existing::clone_on_top(&open_target(target)?, target),
     }
 }
 
@@ -201,7 +245,7 @@ pub fn again(target: &Path, at: Option<&OwnedFd>) -> Result<bool> {
 pub fn unmount(target: &Path) -> Result<()> {
     check_proc()?;
     let shown = target.display().to_string();
-    let top = again::on_top(&open_target(target)?, target)?;
+    let top = existing::on_top(&open_target(target)?, target)?;
     let top = top.ok_or_else(|| Refusal::new(Case::I06Nothing, &shown, ""))?;
     if !top.is_ours() && !record::holds(&top.identity)? {
         return Err(top.refuse());
@@ -211,15 +255,15 @@ pub fn unmount(target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open(place: &Place) -> Result<OwnedFd> {
+fn open(place: &MountSpec) -> Result<OwnedFd> {
     check_proc()?;
     if place.above.is_some() && place.upper.is_some() {
         return Err(Refusal::new(Case::Bug, place.target.display().to_string(), "above and upper"));
     }
-    // Before anything is mounted: a mount that cannot be put on record does not stay.
+    // Before anything is mounted: a mount that cannot be recorded does not stay.
     record::directory()?;
-    // A container store's upper directory is its target's own, and that is looked at: nobody has to read the
-    // records of all containers for it.
+    // A container store's upper directory belongs to its target, and the target is looked at: the records of all
+    // containers need not be read for it.
     if place.at.is_none()
         && let Some(upper) = &place.upper
         && let Some(other) = record::with_upper(&upper.upper)?
@@ -242,30 +286,29 @@ fn open_target(target: &Path) -> Result<OwnedFd> {
     })
 }
 
-fn put(layers: Layers, recipe: &Recipe<'_>, place: &Place, target: &OwnedFd) -> Result<Mounted> {
-    if place.how.top == Top::FuseOverlayfs {
+fn put(layers: OverlayLayers, recipe: &Recipe<'_>, place: &MountSpec, target: &OwnedFd) -> Result<Mounted> {
+    if place.how.top == RootDriver::FuseOverlayfs {
         return fuse::mount(layers, recipe, place);
     }
     let overlay = overlay::make(&layers, recipe, place)?;
     let shown = || place.target.display().to_string();
     let identity = mounts::identify(&overlay).map_err(|e| Refusal::new(Case::I09Kernel, shown(), e))?;
     mounts::attach(&overlay, target).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;
-    Ok(Mounted::new(true, identity, Shows::expected(&layers, recipe)))
+    Ok(Mounted::new(true, identity, MountSummary::expected(&layers, recipe)))
 }
 
-/// Whether the same read-only image is mounted there.
-fn already(image: &PreparedImage, place: &Place, target: &OwnedFd) -> Result<Option<OnTop>> {
-    let Some(top) = again::on_top(target, &place.target)? else { return Ok(None) };
-    let has = |list: &[String], option: &str| list.iter().any(|o| o == option);
+/// Returns the mount that is there, if it is the same read-only image; `None` where nothing is mounted.
+fn already(image: &PreparedImage, place: &MountSpec, target: &OwnedFd) -> Result<Option<OnTop>> {
+    let Some(top) = existing::on_top(target, &place.target)? else { return Ok(None) };
     let how = &place.how;
-    // Another upper directory is another container: never shared by accident.
-    let upper = place.upper.is_some() || top.info.super_options.iter().any(|o| o.starts_with("upperdir="));
+    // Another upper directory means another container: a mount is never shared by accident.
+    let upper = place.upper.is_some() || top.info.super_values("upperdir=").next().is_some();
     let mapped = how.uids != IdMapping::None || how.gids != IdMapping::None;
-    let particular = upper || mapped || place.above.is_some() || how.context.is_some() || how.top != Top::Kernel;
-    let verity = has(&top.info.super_options, "verity=require") == (image.mode() == Verity::Require);
+    let particular = upper || mapped || place.above.is_some() || how.context.is_some() || how.top != RootDriver::Kernel;
+    let verity = top.info.super_has("verity=require") == (image.mode() == Verity::Require);
     let flags = [("nodev", !how.dev), ("nosuid", how.nosuid), ("noexec", how.noexec)];
-    let strict = flags.iter().all(|(flag, wanted)| has(&top.info.options, flag) == *wanted);
-    let same = top.info.kind == "overlay" && top.info.source == image.description();
+    let strict = flags.iter().all(|(flag, wanted)| top.info.has(flag) == *wanted);
+    let same = top.info.kind == "overlay" && top.info.source == *image.description();
     if same && verity && strict && !particular {
         return Ok(Some(top));
     }

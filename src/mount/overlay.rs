@@ -3,28 +3,29 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use super::layers::{Layers, Lower};
+use super::label::label;
+use super::layers::{Lower, OverlayLayers};
 use super::private::Private;
-use super::{How, Place, Top, volatile};
+use super::{MountOptions, MountSpec, RootDriver, volatile};
+use crate::error::{Case, Refusal, Result};
 use crate::policy::Verity;
 use crate::prepare::PreparedImage;
-use crate::report::{Case, Refusal, Result};
 use crate::sys::files::proc_path;
 use crate::sys::mounts::{Configure, is_unsupported};
 use crate::sys::userns;
 
 /// What all overlays of one kind have in common.
 pub(super) struct Recipe<'a> {
-    /// What mountinfo shows as the source.
+    /// The source that mountinfo shows.
     pub(super) source: &'a str,
     /// Options of overlayfs.
     pub(super) options: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Recipe<'a> {
-    /// That of a sealed image.
+    /// Returns the recipe for a sealed image.
     pub(super) fn sealed(image: &'a PreparedImage) -> Self {
-        // Linux 6.12 refuses verity=require without metacopy, later ones imply it or not.
+        // Linux 6.12 refuses verity=require without metacopy; some later versions imply it.
         let options: &[(&str, &str)] = match image.mode() {
             Verity::Require => &[("metacopy", "on"), ("redirect_dir", "on"), ("verity", "require")],
             Verity::Off => &[("metacopy", "on"), ("redirect_dir", "on")],
@@ -34,17 +35,17 @@ impl<'a> Recipe<'a> {
 }
 
 /// Makes the overlay, attached nowhere.
-pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Result<OwnedFd> {
+pub(super) fn make(layers: &OverlayLayers, recipe: &Recipe<'_>, place: &MountSpec) -> Result<OwnedFd> {
     // The directory as it was given, not one with mapped IDs.
     let upper = place.upper.as_ref().filter(|_| layers.upper.is_some());
     if let Some(upper) = upper.filter(|_| place.how.volatile) {
         volatile::clear(&upper.work)?;
     }
-    let overlay = match assemble(layers, recipe, &place.how, Names::Descriptors) {
+    let overlay = match assemble(layers, recipe, &place.how, LayerNaming::Descriptors) {
         // Linux 6.12 takes no descriptors, and no mount as a layer that is attached nowhere.
         Err((Errno::INVAL | Errno::BADF, _)) => {
             let _attached = attach(layers)?;
-            assemble(layers, recipe, &place.how, Names::Paths)
+            assemble(layers, recipe, &place.how, LayerNaming::Paths)
         }
         other => other,
     };
@@ -52,7 +53,7 @@ pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
         Some(upper) if e == Errno::INVAL && volatile::is_left(&upper.work) => {
             Refusal::new(Case::I11Volatile, upper.path.display().to_string(), e)
         }
-        // It makes directories in the work directory.
+        // The kernel makes directories in the work directory.
         Some(upper) if matches!(e, Errno::NOSPC | Errno::DQUOT | Errno::ROFS) => {
             Refusal::io(upper.path.display().to_string(), e)
         }
@@ -61,27 +62,27 @@ pub(super) fn make(layers: &Layers, recipe: &Recipe<'_>, place: &Place) -> Resul
 }
 
 /// Gives every mount a path until the overlay is made.
-fn attach(layers: &Layers) -> Result<Private> {
+fn attach(layers: &OverlayLayers) -> Result<Private> {
     let private = Private::new()?;
     let detached = layers.lowers.iter().filter_map(|l| match l {
         Lower::Detached(mount) => Some(mount),
         Lower::Directory(_) => None,
     });
-    for mount in detached.chain(&layers.upper_mount) {
+    for mount in detached.chain(&layers.upper_mount).chain(&layers.data_mount) {
         private.attach(mount)?;
     }
     Ok(private)
 }
 
-/// How overlayfs is told of its layers.
+/// How overlayfs is told which layers it has.
 #[derive(Clone, Copy)]
-enum Names {
+enum LayerNaming {
     Descriptors,
-    /// Of the same descriptors, in `/proc/self/fd`.
+    /// By paths of the same descriptors, in `/proc/self/fd`.
     Paths,
 }
 
-impl Names {
+impl LayerNaming {
     fn add(self, overlay: &Configure, key: &str, fd: impl std::os::fd::AsFd) -> rustix::io::Result<()> {
         let fd = fd.as_fd();
         match self {
@@ -93,7 +94,8 @@ impl Names {
 
 type Attempt<T> = std::result::Result<T, (Errno, String)>;
 
-fn assemble(layers: &Layers, recipe: &Recipe<'_>, how: &How, names: Names) -> Attempt<OwnedFd> {
+fn assemble(layers: &OverlayLayers, recipe: &Recipe<'_>, how: &MountOptions, names: LayerNaming) -> Attempt<OwnedFd> {
+    let label = label(how.context.as_deref()).map_err(|r| (Errno::ILSEQ, r.to_string()))?;
     let overlay = Configure::open("overlay").map_err(|e| (e, String::new()))?;
     let configure = || {
         overlay.string("source", recipe.source)?;
@@ -107,7 +109,7 @@ fn assemble(layers: &Layers, recipe: &Recipe<'_>, how: &How, names: Names) -> At
                 overlay.flag("volatile")?;
             }
         }
-        if let Some(label) = label(how)? {
+        if let Some(label) = &label {
             overlay.string("context", label)?;
         }
         create(&overlay, layers)?;
@@ -116,32 +118,24 @@ fn assemble(layers: &Layers, recipe: &Recipe<'_>, how: &How, names: Names) -> At
     configure().map_err(|e| (e, overlay.log()))
 }
 
-/// Overlayfs keeps our credentials, and makes its own files under our IDs: where those are nobody's on
-/// the upper directory, it must be the container's root.
-fn create(overlay: &Configure, layers: &Layers) -> rustix::io::Result<()> {
+/// Makes the overlay's filesystem. Overlayfs keeps our credentials, and makes its own files under our IDs: where these
+/// IDs belong to no user on the upper directory, the container's root must take their place.
+///
+/// Without the right to open files by their handles it does not note of a file that it copies up which file that was,
+/// and so never writes what it writes for containers-storage (fs/overlayfs, `ovl_can_decode_fh`).
+fn create(overlay: &Configure, layers: &OverlayLayers) -> rustix::io::Result<()> {
+    let of = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::PERM);
+    let create = || userns::without_handles(|| overlay.create()).map_err(of)?;
     match layers.owner {
-        Some((uid, gid)) if layers.upper.is_some() => {
-            let as_owner = userns::with_file_owner(uid, gid, || overlay.create());
-            as_owner.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::PERM))?
-        }
-        _ => overlay.create(),
+        Some((uid, gid)) if layers.upper.is_some() => userns::with_file_owner(uid, gid, create).map_err(of)?,
+        _ => create(),
     }
 }
 
-/// The SELinux label of everything, where there is SELinux.
-pub(super) fn label(how: &How) -> rustix::io::Result<Option<&str>> {
-    let Some(label) = &how.context else { return Ok(None) };
-    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
-        log::debug!("SELinux is not enabled: the context of the mount is left out");
-        return Ok(None);
-    }
-    label.to_str().map(Some).ok_or(Errno::ILSEQ)
-}
-
-fn attributes(how: &How, read_only: bool) -> MountAttrFlags {
+fn attributes(how: &MountOptions, read_only: bool) -> MountAttrFlags {
     let mut flags = MountAttrFlags::empty();
-    // Beneath fuse-overlayfs nobody but it sees the mount.
-    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, !how.dev || how.top == Top::FuseOverlayfs);
+    // Beneath fuse-overlayfs only that program sees the mount.
+    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, !how.dev || how.top == RootDriver::FuseOverlayfs);
     flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, how.nosuid);
     flags.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, how.noexec);
     flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountAttrFlags;
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 use crate::state::{self, RUN};
 use crate::sys::mounts::{self, Configure};
 
@@ -35,11 +35,11 @@ impl Private {
         tmpfs.create()?;
         let mount = tmpfs.mount(MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
         mounts::attach(&mount, mounts::open_target(self.dir.path())?)?;
-        // On a shared parent it has just become shared itself.
+        // On a shared parent the mount has just become shared itself.
         mounts::make_private(&mount)
     }
 
-    /// Attaches the detached `mount`, and says where.
+    /// Attaches the detached `mount`, and returns its path.
     pub(super) fn attach(&self, mount: impl AsFd) -> Result<PathBuf> {
         let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::I05Attach, "temporary mount point", e);
         let path = self.dir.path().join(self.count.get().to_string());
@@ -53,7 +53,7 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        // What still uses the mounts holds them; their names in the tree are no longer needed.
+        // Users of the mounts hold them; their names in the tree are no longer needed.
         match mounts::detach(self.dir.path()) {
             // It was never mounted.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
@@ -62,7 +62,7 @@ impl Drop for Private {
     }
 }
 
-/// Takes away what a process that was killed in between has left.
+/// Takes away what a process has left that was killed meanwhile.
 fn sweep() {
     for entry in std::fs::read_dir(RUN).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

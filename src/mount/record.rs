@@ -1,5 +1,5 @@
-//! What is mounted, and by whose word: one file for each mount, for the hook that looks at a container
-//! before it starts and for people. A record is believed only while its mount exists.
+//! What is mounted, and who vouches for it: one file for each mount, for people and for the hook that looks at a
+//! container before it starts. A record is believed only while its mount exists.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,24 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Mounted, Place, Shows};
-use crate::digest::BlobDigest;
-use crate::oci::Facts;
+use super::{MountSpec, MountSummary, Mounted};
+use crate::digest::{BlobDigest, Fingerprint};
+use crate::error::{Refusal, Result};
+use crate::oci::{ContainerId, DenySubjects, ImageId};
 use crate::policy::Verity;
 use crate::prepare::PreparedImage;
-use crate::report::{Refusal, Result};
-use crate::state::{Notes, StateDir};
+use crate::seal::Identity;
+use crate::state::{Notes, StateDir, device_note, sweep_devices};
 use crate::sys::files;
-use crate::sys::mounts::{self, Identity, MountInfo};
+use crate::sys::mount_namespaces;
+use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::mounts::MountId;
 use crate::sys::process::now;
-use crate::sys::{overlays, statmount};
+use crate::sys::statmount;
 use crate::verify::SignedBy;
 
 const DIR: StateDir = StateDir::Mounts;
-/// A name of every tag of an image would fit.
+/// There is room for a name of every tag of an image.
 const MAX_RECORD: u64 = 1 << 20;
 /// The first of the numbers that the kernel never gives twice (fs/namespace.c).
 const FIRST_UNIQUE: u64 = 1 << 31;
@@ -30,18 +33,18 @@ const FIRST_UNIQUE: u64 = 1 << 31;
 /// Whether somebody vouches for what is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum MountKind {
     /// A seal that passed what the policy asks.
     Sealed,
-    /// Nobody does, or not as the policy asks, and it lets that pass with a word in the journal.
+    /// Nobody vouches for it, or not as the policy asks, and the policy lets that pass with a message in the journal.
     Audit,
     /// The policy asks for nothing.
     Off,
-    /// Somebody's own directories, which are no container's root.
+    /// Somebody's own directories, which are not the root of a container.
     Volume,
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for MountKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.serialize(f)
     }
@@ -60,38 +63,39 @@ pub struct Record {
     /// `composefs:…` or `layerseal:plain`.
     pub source: String,
     /// Whether somebody vouches for it.
-    pub kind: Kind,
+    pub kind: MountKind,
     /// The manifest's digest.
-    pub image: Option<String>,
+    pub image: Option<BlobDigest>,
     /// The image's ID in the store.
     #[serde(default)]
-    pub image_id: Option<String>,
+    pub image_id: Option<ImageId>,
     /// The container's ID.
-    pub container: Option<String>,
+    pub container: Option<ContainerId>,
     /// The image's names.
     pub names: Vec<String>,
     /// The names that the seal is for.
     #[serde(default)]
-    pub identities: Vec<String>,
-    /// All by which what is mounted can be denied; `None` for volumes, and where an earlier version mounted it.
+    pub identities: Vec<Identity>,
+    /// Everything by which what is mounted can be denied; `None` for volumes, and where an earlier version mounted it.
     #[serde(default)]
-    pub facts: Option<Facts>,
+    pub facts: Option<DenySubjects>,
     /// The digest of the seal's manifest.
-    pub seal: Option<String>,
+    pub seal: Option<BlobDigest>,
     /// Who signed it.
     pub signer: Option<String>,
     /// SHA-256 of the signer's certificate.
     #[serde(default)]
-    pub certificate: Option<String>,
-    /// The same of the anchor that vouches for it, where it is not trusted itself.
+    pub certificate: Option<Fingerprint>,
+    /// SHA-256 of the certificate of the anchor that vouches for the signer's, where that is not trusted itself.
     #[serde(default)]
-    pub anchor: Option<String>,
+    pub anchor: Option<Fingerprint>,
     /// Where changes go.
     #[serde(serialize_with = "lossy_option")]
     pub upper: Option<PathBuf>,
     /// Whether the kernel checks every byte.
     pub verity: bool,
-    /// It is all of an image with nothing shown above it but a container's own changes: it can be a root.
+    /// Whether it is all of an image, with nothing shown above it except a container's own changes: then it can be a
+    /// root.
     #[serde(default)]
     pub whole: bool,
     /// What an audit let pass.
@@ -99,10 +103,10 @@ pub struct Record {
     pub would_refuse: Option<WouldRefuse>,
     /// The manifest that was signed, where the store has the same image under another one.
     #[serde(default)]
-    pub signed_manifest: Option<String>,
+    pub signed_manifest: Option<BlobDigest>,
     /// What mountinfo shows of its layers.
     #[serde(default)]
-    pub shows: Shows,
+    pub shows: MountSummary,
     /// When it was mounted, in seconds since 1970.
     pub since: i64,
 }
@@ -131,19 +135,19 @@ impl From<&Refusal> for WouldRefuse {
     }
 }
 
-/// What a record says of the image that is mounted, and of who vouches for it.
+/// What a record says about the image that is mounted, and about who vouches for it.
 #[derive(Clone, Debug, Default)]
 pub struct AboutImage<'a> {
     /// The manifest's digest.
     pub manifest: Option<&'a BlobDigest>,
     /// The image's ID in the store.
-    pub id: Option<&'a str>,
+    pub id: Option<&'a ImageId>,
     /// The image's names.
     pub names: &'a [String],
     /// The names that the seal is for.
-    pub identities: &'a [String],
-    /// All by which what is mounted can be denied.
-    pub facts: Facts,
+    pub identities: &'a [Identity],
+    /// Everything by which what is mounted can be denied.
+    pub facts: DenySubjects,
     /// The digest of the seal's manifest.
     pub seal: Option<&'a BlobDigest>,
     /// The manifest that was signed, where it is another one.
@@ -153,28 +157,27 @@ pub struct AboutImage<'a> {
 }
 
 impl Record {
-    /// The same record, of a mount of `image`.
+    /// Fills in what is known about `image`, which was mounted.
     #[must_use]
     pub fn describing(self, image: &PreparedImage, about: &AboutImage<'_>) -> Self {
         Self {
-            image: about.manifest.map(ToString::to_string),
-            image_id: about.id.map(str::to_owned),
+            image: about.manifest.copied(),
+            image_id: about.id.cloned(),
             names: about.names.to_vec(),
             identities: about.identities.to_vec(),
             facts: Some(about.facts.clone()),
-            seal: about.seal.map(ToString::to_string),
-            signed_manifest: about.signed_manifest.map(|digest| digest.to_string()),
+            seal: about.seal.copied(),
+            signed_manifest: about.signed_manifest,
             signer: about.signer.map(|s| s.subject.clone()),
-            certificate: about.signer.map(|s| s.fingerprint.clone()),
-            anchor: about.signer.and_then(|s| s.anchor.clone()),
+            certificate: about.signer.map(|s| s.fingerprint),
+            anchor: about.signer.and_then(|s| s.anchor),
             verity: image.mode() == Verity::Require,
             ..self
         }
     }
 
-    /// A record of which only the particulars of the image are missing; `source` is what the mount calls
-    /// itself.
-    pub fn new(mounted: &Mounted, place: &Place, source: &str, kind: Kind) -> Self {
+    /// Makes a record that still lacks the particulars of the image; `source` is what the mount calls itself.
+    pub fn new(mounted: &Mounted, place: &MountSpec, source: &str, kind: MountKind) -> Self {
         Self {
             device: mounted.device,
             mount_id: mounted.id,
@@ -202,7 +205,7 @@ impl Record {
     }
 }
 
-/// Paths are for people: one that is no UTF-8 is shown as well as may be.
+/// Writes a path as text, for people: one that is not UTF-8 is shown as well as may be.
 fn lossy<S: serde::Serializer>(path: &Path, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
 }
@@ -211,11 +214,10 @@ fn lossy_option<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> std::res
     path.as_ref().map(|p| p.to_string_lossy()).serialize(to)
 }
 
-/// Keeps `record`, or takes the mount away again: the hooks would have to refuse one that nobody can account
-/// for.
+/// Keeps `record`, or takes the mount away again: the hooks would have to refuse a mount that has no record.
 ///
 /// # Errors
-/// [`crate::report::Case::Io`].
+/// [`crate::error::Case::Io`].
 pub fn keep(record: &Record) -> Result<()> {
     let written = write(record);
     if written.is_err() {
@@ -224,19 +226,26 @@ pub fn keep(record: &Record) -> Result<()> {
     written
 }
 
-/// Keeps `record` as `/run/layerseal/mounts/MAJOR:MINOR.json`, whole or not at all, in the place of
-/// that of an earlier mount whose numbers were given again.
+/// Keeps `record` as `/run/layerseal/mounts/MAJOR:MINOR.json`, whole or not at all, in place of the record of an
+/// earlier mount whose numbers were given again.
 ///
 /// # Errors
-/// [`crate::report::Case::Io`].
+/// [`crate::error::Case::Io`].
 pub fn write(record: &Record) -> Result<()> {
     let dir = directory()?;
     let text = serde_json::to_vec_pretty(record).map_err(|e| io(e.into()))?;
-    let (major, minor) = record.device;
-    dir.write(&format!("{major}:{minor}.json"), &text).map_err(io)
+    // A record that could not be read again would be in the way of whoever gets the number next.
+    if text.len() as u64 > MAX_RECORD {
+        let names = record.names.len();
+        return Err(io(std::io::Error::other(format!(
+            "{} bytes, of an image with {names} names: `podman untag` takes some away",
+            text.len()
+        ))));
+    }
+    dir.write(&device_note(record.device), &text).map_err(io)
 }
 
-/// The directory of records, made where it is missing.
+/// Opens the directory of records, and makes it where it is missing.
 pub(super) fn directory() -> Result<Notes> {
     DIR.make().map_err(io)
 }
@@ -245,27 +254,26 @@ fn io(e: std::io::Error) -> Refusal {
     Refusal::io(DIR.to_string(), e)
 }
 
-/// The records whose mounts exist in this mount namespace, by target. One that cannot be read, or that
-/// others than root could have written, counts for nothing.
+/// Lists the records whose mounts exist in this mount namespace, by target. A record that cannot be read, or that
+/// others than root could have written, is left out.
 ///
 /// # Errors
-/// [`crate::report::Case::Io`], J03.
+/// [`crate::error::Case::Io`], J03.
 pub fn live() -> Result<Vec<Record>> {
     files::check_proc()?;
     let Some(dir) = DIR.open().map_err(io)? else { return Ok(Vec::new()) };
     let mut records = all(&dir)?;
-    let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+    let mounts = mountinfo::own()?;
     records.retain(|r| exists(r, &mounts));
     records.sort_by(|a, b| a.target.cmp(&b.target));
     Ok(records)
 }
 
-/// The record of the filesystem `device`, where its mount exists in this namespace or in that of the
-/// machine's first process. A container for other user IDs is started in a mount namespace of its own, in
-/// which the mount has another number.
+/// Finds the record of the filesystem `device`, where its mount exists in this mount namespace or in another one. A
+/// container for other user IDs is started in a namespace of its own, in which the mount has another number.
 ///
 /// # Errors
-/// [`crate::report::Case::Io`], J03.
+/// [`crate::error::Case::Io`], J03.
 pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
     files::check_proc()?;
     let Some(dir) = DIR.open().map_err(io)? else { return Ok(None) };
@@ -273,62 +281,50 @@ pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
     let found = read(&dir, &name).map_err(|e| Refusal::io(format!("{DIR}/{name}"), e))?;
     let Some(record) = found else { return Ok(None) };
     let here = if record.mount_id < FIRST_UNIQUE {
-        let mounts = mounts::mountinfo().map_err(|e| Refusal::io("/proc/self/mountinfo", e))?;
+        let mounts = mountinfo::own()?;
         exists(&record, &mounts)
     } else {
         exists(&record, &[])
     };
-    Ok(Some(record).filter(|r| here || exists_outside(r)))
+    Ok(Some(record).filter(|r| here || exists_elsewhere(r)))
 }
 
-/// Whether the mount lies on its target in the namespace of the machine's first process.
-fn exists_outside(record: &Record) -> bool {
-    let found =
-        files::Within::open(Path::new("/proc/1/root")).and_then(|root| root.dir(&record.target)).and_then(|target| {
-            let identity = mounts::identify(&target)?;
-            Ok((identity.device, identity.id) == (record.device, record.mount_id) && identity.is_root)
-        });
+/// Returns whether the mount lies on its target in another namespace.
+fn exists_elsewhere(record: &Record) -> bool {
+    let found = mount_namespaces::elsewhere(&record.target, record.device)
+        .map(|mut found| found.any(|there| there.mount.id == record.mount_id));
     found.unwrap_or_else(|e| {
-        log::debug!("{} of the first process: {e}", record.target.display());
+        log::debug!("{}: {e}", record.target.display());
         false
     })
 }
 
-/// Whether there is a record of this very mount.
-pub(super) fn holds(mount: &Identity) -> Result<bool> {
+/// Returns whether there is a record of this very mount.
+pub(super) fn holds(mount: &MountId) -> Result<bool> {
     Ok(live()?.iter().any(|r| (r.device, r.mount_id) == (mount.device, mount.id)))
 }
 
-/// Removes the record of a mount that is gone. One that stays does no harm: it counts for nothing.
-pub(super) fn forget(mount: &Identity) {
+/// Removes the record of a mount that is gone. One that stays does no harm: it is ignored.
+pub(super) fn forget(mount: &MountId) {
     let (major, minor) = mount.device;
     let Ok(Some(dir)) = DIR.open() else { return };
     let about_it = |r: &Record| (r.device, r.mount_id) == (mount.device, mount.id);
     if all(&dir).is_ok_and(|records| records.iter().any(about_it)) {
-        let _ = dir.remove(&format!("{major}:{minor}.json"));
+        let _ = dir.remove(&device_note((major, minor)));
     }
 }
 
 /// Removes the records of mounts that are gone from every namespace, and what killed processes were writing. Where not
-/// all can be seen nothing is removed: such a record counts for nothing in any case.
+/// everything can be seen nothing is removed: such a record is ignored in any case.
 ///
 /// # Errors
-/// [`crate::report::Case::Io`].
+/// [`crate::error::Case::Io`].
 pub fn sweep() -> Result<()> {
-    let Some(dir) = DIR.open().map_err(io)? else { return Ok(()) };
-    dir.sweep().map_err(io)?;
-    if !overlays::sees_all() {
-        return Ok(());
-    }
-    // Names first: who mounts meanwhile is not among them.
-    let names = dir.names().map_err(io)?;
-    let devices = overlays::devices().map_err(|e| Refusal::io("/proc", e))?;
-    let gone = |name: &&String| name.strip_suffix(".json").is_some_and(|device| !devices.contains(device));
-    names.iter().filter(gone).try_for_each(|name| dir.remove(name)).map_err(io)
+    sweep_devices(DIR).map_err(io)
 }
 
-/// The live mount whose changes go to the directory `upper` already. Two overlays over one upper
-/// directory damage it, and the kernel refuses that only where its index is on.
+/// Finds the live mount whose changes go to the directory `upper` already. Two overlays over one upper directory damage
+/// it, and the kernel refuses that only where its index is on.
 pub(super) fn with_upper(upper: &OwnedFd) -> Result<Option<Record>> {
     let wanted = fstat(upper).map_err(|e| Refusal::io("upper directory", e))?;
     let same = |r: &Record| {
@@ -349,8 +345,7 @@ fn all(dir: &Notes) -> Result<Vec<Record>> {
 fn read(dir: &Notes, name: &str) -> std::io::Result<Option<Record>> {
     let Some(text) = dir.read(name, MAX_RECORD)? else { return Ok(None) };
     let record: Record = serde_json::from_slice(&text)?;
-    let (major, minor) = record.device;
-    if *name != format!("{major}:{minor}.json") {
+    if *name != device_note(record.device) {
         return Err(std::io::Error::other("it is about another mount than its name says"));
     }
     Ok(Some(record))
@@ -370,3 +365,6 @@ fn exists(record: &Record, mounts: &[MountInfo]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 /// What we are willing to spend on input that nobody has vouched for yet.
 ///
-/// Every number has a reason; none of them is met by an honest image.
+/// Every number has a reason; no honest image reaches any of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     /// Bytes of a manifest or index. Registries accept at most 4 MiB (distribution-spec, "Pushing
     /// Manifests").
     pub manifest: u64,
-    /// Bytes of all documents that are looked at for whether they list an image: a thousand images have a few MiB.
+    /// Bytes of all documents that are searched for lists of an image: those of a thousand images have a few MiB.
     pub lists: u64,
     /// Bytes of an image config. The history of a 500-layer image is under 1 MiB.
     pub config: u64,
@@ -24,12 +24,12 @@ pub struct Budget {
     pub seal_bytes: u64,
     /// How long a registry may take to answer one question.
     pub answer: Duration,
-    /// How long all that has to be asked for the seals of one image may take, at the command line.
+    /// How long all questions about the seals of one image may take, on the command line.
     pub search: Duration,
-    /// The same where a container waits to be started; policy can say otherwise.
+    /// The same while a container waits to be started; the policy can say otherwise.
     pub on_mount: Duration,
-    /// What must have come within [`Self::answer`] of a blob that is being read, in bytes: a slower sender
-    /// is taken for one that means to keep us.
+    /// How many bytes of a blob that is being read must have arrived within [`Self::answer`]: a slower sender is taken
+    /// for one that wants to hold us up.
     pub trickle: u64,
     /// Bytes of one PKCS#7 signature: the kernel's `FS_VERITY_MAX_SIGNATURE_SIZE`.
     pub signature: u64,
@@ -37,7 +37,7 @@ pub struct Budget {
     pub erofs: u64,
     /// Bytes of a binding statement; 500 layers with sha512 need 140 KiB.
     pub statement: usize,
-    /// Bytes of one layer, uncompressed. Larger single layers are not seen in the field.
+    /// Bytes of one layer, uncompressed. Larger single layers are not seen in practice.
     pub layer: u64,
     /// Bytes that one compressed byte may become: deflate cannot exceed 1032, and a real root
     /// filesystem stays under 20.
@@ -45,10 +45,10 @@ pub struct Budget {
     /// Bytes of decompressed data that are always allowed, whatever the ratio, so that small layers
     /// of zeros pass.
     pub expansion_floor: u64,
-    /// Entries of one layer's tar.
+    /// How many entries one layer's tar may have.
     pub entries: usize,
-    /// Bytes of names, attributes, links and inline files that are kept of one image while it is read:
-    /// a million files with long names need half of it.
+    /// Bytes of names, attributes, links and inline files that are kept while an image is read: a million files with
+    /// long names need half of it.
     pub kept: u64,
     /// Depth of a path in components: the EROFS reader of composefs stops at 2048, and the kernel's
     /// `PATH_MAX` of 4096 allows no more.

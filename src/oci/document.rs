@@ -4,10 +4,10 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde_json::Value;
 
 use super::{go_json, strict_json};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
-/// A manifest or an index, and never both (CVE-2021-41190).
-pub(crate) enum Document {
+/// A manifest or an index, but never both (CVE-2021-41190).
+pub(crate) enum ManifestOrIndex {
     /// An image or artifact manifest.
     Manifest(Box<ImageManifest>),
     /// An index.
@@ -18,7 +18,7 @@ pub(crate) enum Document {
 ///
 /// # Errors
 /// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
-pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
+pub(crate) fn document(raw: &[u8], name: &str) -> Result<ManifestOrIndex> {
     let mut value = strict_json::value(raw, name)?;
     go_json::check_value(&value, &go_json::MANIFEST, name)?;
     let has = |key: &str| value.get(key).is_some_and(|v| !v.is_null());
@@ -37,16 +37,16 @@ pub(crate) fn document(raw: &[u8], name: &str) -> Result<Document> {
         *layers = Value::Array(Vec::new());
     }
     let document = match is_index {
-        true => Document::Index(Box::new(serde_json::from_value(value).map_err(shape)?)),
-        false => Document::Manifest(Box::new(serde_json::from_value(value).map_err(shape)?)),
+        true => ManifestOrIndex::Index(Box::new(serde_json::from_value(value).map_err(shape)?)),
+        false => ManifestOrIndex::Manifest(Box::new(serde_json::from_value(value).map_err(shape)?)),
     };
-    // Go has none beyond.
+    // Go knows no larger sizes.
     let size = document.descriptors().map(Descriptor::size).find(|size| i64::try_from(*size).is_err());
     size.map_or(Ok(document), |size| Err(Refusal::new(Case::D14Json, name, format!("a size of {size}"))))
 }
 
-impl Document {
-    /// The descriptors of what it is made of.
+impl ManifestOrIndex {
+    /// Iterates over the descriptors of its parts.
     fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
         let (one, more) = match self {
             Self::Manifest(manifest) => (Some(manifest.config()), manifest.layers()),
@@ -56,29 +56,31 @@ impl Document {
     }
 }
 
-/// The digests that a manifest or an index names, as they stand there.
+/// The digests that a manifest or an index names, as they are written there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
-    /// That of the config; an index has none.
+pub struct NamedDigests {
+    /// The digest of the config; an index has none.
     pub config: Option<String>,
-    /// Those of the layers.
+    /// The digests of the layers.
     pub layers: Vec<String>,
-    /// Those of the manifests in an index.
+    /// The digests of the manifests in an index.
     pub manifests: Vec<String>,
 }
 
-/// What a raw manifest or index names, for whoever compares readers.
+/// Returns what a raw manifest or index names, for tests that compare readers.
 ///
 /// # Errors
 /// [`Case::B06Ambiguous`], [`Case::B13Folded`], [`Case::D14Json`].
-pub fn named(raw: &[u8]) -> Result<Named> {
+pub fn named(raw: &[u8]) -> Result<NamedDigests> {
     let digests = |all: &[Descriptor]| all.iter().map(|d| d.digest().to_string()).collect();
     Ok(match document(raw, "manifest")? {
-        Document::Manifest(manifest) => Named {
+        ManifestOrIndex::Manifest(manifest) => NamedDigests {
             config: Some(manifest.config().digest().to_string()),
             layers: digests(manifest.layers()),
             manifests: Vec::new(),
         },
-        Document::Index(index) => Named { manifests: digests(index.manifests()), ..Named::default() },
+        ManifestOrIndex::Index(index) => {
+            NamedDigests { manifests: digests(index.manifests()), ..NamedDigests::default() }
+        }
     })
 }

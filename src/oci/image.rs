@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 
-use super::document::{Document, document};
+use super::document::{ManifestOrIndex, document};
 use super::{BlobStore, Budget, Platform, go_json, strict_json};
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// How a layer blob is compressed, read from its bytes and not from its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Layer {
     pub size: u64,
     /// Digest of the uncompressed tar (image-spec, config.md, `rootfs.diff_ids`).
     pub diff_id: BlobDigest,
+    /// Whether its blob is compressed, by its media type.
+    pub compressed: bool,
     /// The descriptor's annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -44,7 +46,7 @@ pub struct Image {
     pub manifest: Vec<u8>,
     /// The manifest's media type.
     pub media_type: String,
-    /// Whether podman takes it for one of Docker: see [`Self::differs_by_kind`].
+    /// Whether podman takes it for an image of Docker: see [`Self::differs_by_kind`].
     docker: bool,
     /// The manifest's own annotations.
     pub annotations: BTreeMap<String, String>,
@@ -58,9 +60,9 @@ pub struct Image {
     pub layers: Vec<Layer>,
 }
 
-/// What of the config matters here; the rest is the container engine's.
+/// The parts of the config that matter here; the rest is the container engine's.
 #[derive(Deserialize)]
-struct Config {
+struct ImageConfig {
     rootfs: RootFs,
     os: Option<String>,
     architecture: Option<String>,
@@ -73,6 +75,12 @@ struct RootFs {
 }
 
 impl Image {
+    /// Returns whether none of its layers is compressed: podman keeps what it builds and loads in this form, and what
+    /// it pulls as it was pushed, which is compressed.
+    pub fn is_uncompressed(&self) -> bool {
+        !self.layers.is_empty() && self.layers.iter().all(|layer| !layer.compressed)
+    }
+
     /// Reads the image whose manifest has `digest`; through an index, the instance for `platform`.
     ///
     /// # Errors
@@ -81,41 +89,41 @@ impl Image {
         let raw = store.read(digest, None, budget.manifest)?;
         let name = format!("manifest {digest}");
         match document(&raw, &name)? {
-            Document::Manifest(manifest) => Self::from_manifest(store, *digest, raw, &manifest, budget),
-            Document::Index(index) => {
+            ManifestOrIndex::Manifest(manifest) => Self::from_manifest(store, *digest, raw, &manifest, budget),
+            ManifestOrIndex::Index(index) => {
                 let instance = instance(&index, digest, platform)?;
                 let digest = blob_digest(instance)?;
                 let raw = store.read(&digest, Some(instance.size()), budget.manifest)?;
                 match document(&raw, &format!("manifest {digest}"))? {
-                    Document::Manifest(manifest) => {
+                    ManifestOrIndex::Manifest(manifest) => {
                         let image = Self::from_manifest(store, digest, raw, &manifest, budget)?;
                         image.check_platform(platform)?;
                         Ok(image)
                     }
-                    Document::Index(_) => Err(index_in_index(&digest)),
+                    ManifestOrIndex::Index(_) => Err(index_in_index(&digest)),
                 }
             }
         }
     }
 
-    /// The image that a raw document of `digest` stands for: its own digest, or through an index that of the
-    /// instance for `platform`, by which the caller then fetches it.
+    /// Returns the digest of the image that a raw document with `digest` stands for: `digest` itself, or for an index
+    /// that of the instance for `platform`, by which the caller then fetches it.
     ///
     /// # Errors
     /// [`Case::D13Platform`], B06, B07, D14.
     pub fn choose(raw: &[u8], digest: &BlobDigest, platform: &Platform) -> Result<BlobDigest> {
         match document(raw, &format!("manifest {digest}"))? {
-            Document::Manifest(_) => Ok(*digest),
-            Document::Index(index) => blob_digest(instance(&index, digest, platform)?),
+            ManifestOrIndex::Manifest(_) => Ok(*digest),
+            ManifestOrIndex::Index(index) => blob_digest(instance(&index, digest, platform)?),
         }
     }
 
-    /// The images of an index, for whatever platform, and what else is in it; `None` for the manifest of an image.
+    /// Lists the images of an index, for all platforms, and what else is in it; `None` for the manifest of an image.
     ///
     /// # Errors
     /// B06, B07, D14.
     pub fn instances(raw: &[u8], digest: &BlobDigest) -> Result<Option<Vec<Instance>>> {
-        let Document::Index(index) = document(raw, &format!("manifest {digest}"))? else { return Ok(None) };
+        let ManifestOrIndex::Index(index) = document(raw, &format!("manifest {digest}"))? else { return Ok(None) };
         let instances: Vec<Instance> = index.manifests().iter().map(Instance::of).collect::<Result<_>>()?;
         if instances.iter().all(|instance| instance.passed_over.is_some()) && nested(&index).is_some() {
             return Err(index_in_index(digest));
@@ -123,14 +131,14 @@ impl Image {
         Ok(Some(instances))
     }
 
-    /// What podman makes another thing of where the manifest is of the other kind, OCI's or Docker's: of an image of
-    /// Docker it takes the health check and no annotations, of one of OCI the annotations and no health check
-    /// (libimage, `Inspect`; libpod, `addHealthCheck`).
+    /// Returns what podman would treat differently if the manifest were of the other kind, OCI's or Docker's: from an
+    /// image of Docker it takes the health check and no annotations, from one of OCI the annotations and no health
+    /// check (libimage, `Inspect`; libpod, `addHealthCheck`).
     pub fn differs_by_kind(&self) -> Option<&'static str> {
         if self.docker && !self.annotations.is_empty() {
             return Some("annotations");
         }
-        // As Go reads it, which takes other cases for the same.
+        // Read as Go reads it, which ignores case.
         let config = strict_json::value(&self.config, "config").ok();
         let keys = config.as_ref().and_then(|c| c.get("config")?.as_object());
         let any =
@@ -138,12 +146,12 @@ impl Image {
         any.then_some("a health check")
     }
 
-    /// Whether podman takes it for an image of Docker.
+    /// Returns whether podman takes it for an image of Docker.
     pub fn is_docker(&self) -> bool {
         self.docker
     }
 
-    /// The platform that the config names, this host's where it names none.
+    /// Returns the platform that the config names, or this host's if it names none.
     pub fn platform(&self) -> Platform {
         let config = read_config(&self.config, "config").ok();
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -153,12 +161,12 @@ impl Image {
         }
     }
 
-    /// Whether the config agrees with the index that the image was chosen from. An index is not signed:
-    /// without this it could have one platform's sealed image run in the place of another's.
+    /// Checks that the config agrees with the index from which the image was chosen. An index is not signed: without
+    /// this check it could make one platform's sealed image run in the place of another's.
     fn check_platform(&self, platform: &Platform) -> Result<()> {
         let name = format!("config {}", self.config_digest);
         let config = read_config(&self.config, &name)?;
-        // What says nothing contradicts nothing: Go writes an empty string for what was never set.
+        // An empty field contradicts nothing: Go writes an empty string for what was never set.
         let differs =
             |found: &Option<String>, wanted: &str| found.as_ref().is_some_and(|f| !f.is_empty() && f != wanted);
         if differs(&config.os, platform.os()) || differs(&config.architecture, platform.architecture()) {
@@ -168,9 +176,8 @@ impl Image {
         Ok(())
     }
 
-    /// The image of a raw manifest and a raw config that were found together somewhere, such as in
-    /// containers-storage: the digest is the manifest's own, and the config must be the one that
-    /// the manifest names.
+    /// Builds the image of a raw manifest and a raw config that were found together somewhere, such as in
+    /// containers-storage: the digest is the manifest's own, and the config must be the one that the manifest names.
     ///
     /// # Errors
     /// `C03`, `C04`, `B06`, `B07`, `D14` and the like, as for [`Self::read`].
@@ -184,8 +191,8 @@ impl Image {
             }
         }
         let parsed = match document(&manifest, &name)? {
-            Document::Manifest(parsed) => parsed,
-            Document::Index(_) => {
+            ManifestOrIndex::Manifest(parsed) => parsed,
+            ManifestOrIndex::Index(_) => {
                 return Err(Refusal::new(Case::B06Ambiguous, name, "an index in the place of a manifest"));
             }
         };
@@ -207,8 +214,7 @@ impl Image {
         Self::assemble(digest, raw, manifest, config, budget)
     }
 
-    /// Puts together what was compared with its digests: `raw` with `digest`, `config` with its
-    /// descriptor.
+    /// Puts together what was compared with its digests: `raw` with `digest`, `config` with its descriptor.
     fn assemble(
         digest: BlobDigest,
         raw: Vec<u8>,
@@ -254,8 +260,8 @@ impl Image {
     }
 }
 
-/// As containers/image guesses it (manifest, `GuessMIMEType`): by what the manifest says it is, and where it says
-/// nothing by what it says of its config.
+/// Guesses the kind as containers/image does (manifest, `GuessMIMEType`): by what the manifest says it is, or, if it
+/// says nothing, by what it says about its config.
 fn is_docker(manifest: &ImageManifest) -> bool {
     let media = manifest.media_type().as_ref().map(ToString::to_string).filter(|media| !media.is_empty());
     match media {
@@ -267,11 +273,11 @@ fn is_docker(manifest: &ImageManifest) -> bool {
 /// One entry of an index.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// Of its manifest.
+    /// The digest of its manifest.
     pub digest: BlobDigest,
-    /// The platform that the index says.
+    /// The platform that the index states.
     pub platform: Option<String>,
-    /// Why it is no image that can be sealed, where it is none.
+    /// Why it is not an image that can be sealed, if it is not one.
     pub passed_over: Option<&'static str>,
 }
 
@@ -279,7 +285,7 @@ impl Instance {
     fn of(descriptor: &Descriptor) -> Result<Self> {
         let platform = descriptor.platform().as_ref();
         let os = platform.map(|p| p.os().to_string()).unwrap_or_default();
-        // BuildKit's, of an unknown platform.
+        // BuildKit's attestations, for an unknown platform.
         let about = descriptor.annotations().iter().flatten().any(|(key, _)| key == "vnd.docker.reference.type");
         let passed_over = match () {
             () if about || os == "unknown" => Some("an attestation"),
@@ -305,7 +311,7 @@ fn nested(index: &ImageIndex) -> Option<&Descriptor> {
     index.manifests().iter().find(|d| is_index(d))
 }
 
-/// podman takes none either.
+/// Makes the refusal for an index within an index: podman does not accept one either.
 fn index_in_index(digest: &BlobDigest) -> Refusal {
     Refusal::new(Case::B06Ambiguous, format!("index {digest}"), "an index lies in an index, and no tool looks there")
 }
@@ -322,7 +328,7 @@ fn instance<'a>(index: &'a ImageIndex, digest: &BlobDigest, platform: &Platform)
 
 fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
     let media = descriptor.media_type().to_string();
-    // Encrypted and foreign layers have media types of their own; a tar layer names tar.
+    // Encrypted and foreign layers have their own media types; a tar layer's contains "tar".
     if !media.contains("tar") || media.contains("encrypted") {
         return Err(Refusal::new(
             Case::H11Layer,
@@ -334,6 +340,7 @@ fn layer(descriptor: &Descriptor, diff_id: BlobDigest) -> Result<Layer> {
         digest: blob_digest(descriptor)?,
         size: descriptor.size(),
         diff_id,
+        compressed: !media.ends_with("tar"),
         annotations: sorted(descriptor.annotations()),
     })
 }
@@ -344,14 +351,14 @@ fn diff_ids(config: &[u8], digest: &BlobDigest) -> Result<Vec<BlobDigest>> {
     config.rootfs.diff_ids.iter().flatten().map(|d| d.parse::<BlobDigest>().map_err(|r| r.within(&name))).collect()
 }
 
-/// The config, as Go reads it too.
-fn read_config(config: &[u8], name: &str) -> Result<Config> {
+/// Reads the config as Go reads it too.
+fn read_config(config: &[u8], name: &str) -> Result<ImageConfig> {
     let value = strict_json::value(config, name)?;
     go_json::check_value(&value, &go_json::CONFIG, name)?;
     serde_json::from_value(value).map_err(|e| Refusal::new(Case::D14Json, name, e))
 }
 
-/// The digest of a descriptor, in the one form that we accept.
+/// Returns the digest of a descriptor, in the only form that we accept.
 ///
 /// # Errors
 /// [`Case::B07Digest`].
@@ -359,65 +366,10 @@ pub(crate) fn blob_digest(descriptor: &Descriptor) -> Result<BlobDigest> {
     descriptor.digest().to_string().parse()
 }
 
-/// Annotations in a fixed order.
+/// Sorts annotations into a fixed order.
 pub(crate) fn sorted(annotations: &Option<std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
     annotations.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oci::named;
-
-    fn documents() -> (String, Vec<u8>) {
-        let diff_id = BlobDigest::of(b"tar");
-        let config = format!(r#"{{"os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#).into_bytes();
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}",
-            "size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{diff_id}",
-            "size":3}}]}}"#,
-            BlobDigest::of(&config),
-            config.len()
-        );
-        (manifest, config)
-    }
-
-    fn case(manifest: &str, config: &[u8]) -> Case {
-        Image::from_bytes(manifest.into(), config.to_vec(), &Budget::STANDARD).unwrap_err().case()
-    }
-
-    #[test]
-    fn b05_manifest_and_config_belong_together() {
-        let (manifest, config) = documents();
-        let image = Image::from_bytes(manifest.clone().into(), config.clone(), &Budget::STANDARD).unwrap();
-        assert_eq!(image.digest, BlobDigest::of(manifest.as_bytes()));
-        assert_eq!(image.config_digest, BlobDigest::of(&config));
-        assert_eq!(image.layers[0].diff_id, BlobDigest::of(b"tar"));
-
-        let edited = String::from_utf8(config.clone()).unwrap().replace("linux", "linus");
-        assert_eq!(case(&manifest, edited.as_bytes()), Case::C04Bytes);
-        let size = format!("\"size\":{}", config.len());
-        assert_eq!(case(&manifest.replace(&size, "\"size\":1"), &config), Case::C04Bytes);
-        let (wide, long) = (" ".repeat(5 << 20), vec![b' '; 5 << 20]);
-        assert_eq!(case(&wide, &config), Case::C03TooBig);
-        assert_eq!(case(&manifest, &long), Case::C03TooBig);
-    }
-
-    #[test]
-    fn b06_an_index_is_no_manifest() {
-        let (manifest, config) = documents();
-        assert_eq!(case(r#"{"schemaVersion":2,"manifests":[]}"#, &config), Case::B06Ambiguous);
-        assert_eq!(case(&manifest.replacen('{', r#"{"manifests":[],"#, 1), &config), Case::B06Ambiguous);
-    }
-
-    #[test]
-    fn d14_a_size_that_go_cannot_hold_is_none() {
-        let (manifest, config) = documents();
-        assert_eq!(named(manifest.as_bytes()).unwrap().layers.len(), 1);
-        for size in ["9223372036854775808", "18446744073709551615", "-1", "3.0"] {
-            let edited = manifest.replacen("\"size\":3}", &format!("\"size\":{size}}}"), 1);
-            assert_ne!(edited, manifest);
-            assert_eq!(case(&edited, &config), Case::D14Json, "{size}");
-        }
-    }
-}
+mod tests;

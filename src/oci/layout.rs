@@ -1,38 +1,37 @@
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex};
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
-use super::document::{Document, document};
+use super::document::{ManifestOrIndex, document};
 use super::image::blob_digest;
 use super::{BlobStore, Budget, Platform, strict_json};
 use crate::digest::BlobDigest;
-use crate::report::{Case, Class, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 use crate::sys::{files, new_files};
 
-/// How long a change of a layout waits for another one; each takes moments.
+/// How long a change of a layout waits for another one; each takes a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const TAG: &str = "org.opencontainers.image.ref.name";
+pub(super) const TAG: &str = "org.opencontainers.image.ref.name";
 
 /// An OCI image layout on disk (image-spec, image-layout.md).
 #[derive(Debug)]
 pub struct Layout {
     root: OwnedFd,
-    path: PathBuf,
-    store: BlobStore,
+    pub(super) path: PathBuf,
+    pub(super) store: BlobStore,
 }
 
 impl Layout {
     /// Opens an existing layout.
     ///
     /// # Errors
-    /// [`Case::NotFound`] when the directory is missing, [`Case::LayoutBroken`] when it is no layout.
+    /// [`Case::NotFound`] if the directory is missing, [`Case::LayoutBroken`] if it is not a layout.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let root = files::open_dir(path).map_err(|e| match files::no_file(&e) {
@@ -49,7 +48,7 @@ impl Layout {
         Ok(Self { root, path: path.to_owned(), store })
     }
 
-    /// Opens a layout, and makes an empty one where there is nothing, or what was left when somebody was killed over
+    /// Opens a layout, and makes an empty one if there is nothing, or only what somebody left who was killed while
     /// making it.
     ///
     /// # Errors
@@ -58,7 +57,7 @@ impl Layout {
         let io = |e: std::io::Error| Refusal::io(path.display().to_string(), e);
         std::fs::create_dir_all(path).map_err(io)?;
         let root = files::open_dir(path).map_err(io)?;
-        // Of two that make it the second opens it.
+        // If two processes make it at once, the second one opens it.
         let lock = lock(&root, path)?;
         let names = files::names(&root).map_err(io)?;
         let has = |name: &str| names.iter().any(|n| n == name);
@@ -88,7 +87,7 @@ impl Layout {
         Ok(Self { root, path: path.to_owned(), store })
     }
 
-    /// The layout's blobs.
+    /// Returns the layout's blobs.
     pub fn store(&self) -> &BlobStore {
         &self.store
     }
@@ -99,15 +98,15 @@ impl Layout {
             .map_err(|e| Refusal::new(Case::LayoutBroken, self.path.display().to_string(), format!("index.json: {e}")))
     }
 
-    fn index(&self, budget: &Budget) -> Result<ImageIndex> {
+    pub(super) fn index(&self, budget: &Budget) -> Result<ImageIndex> {
         let name = self.path.join("index.json").display().to_string();
         match document(&self.index_raw(budget)?, &name)? {
-            Document::Index(index) => Ok(*index),
-            Document::Manifest(_) => Err(Refusal::new(Case::LayoutBroken, name, "it is no index")),
+            ManifestOrIndex::Index(index) => Ok(*index),
+            ManifestOrIndex::Manifest(_) => Err(Refusal::new(Case::LayoutBroken, name, "it is no index")),
         }
     }
 
-    /// The manifest that `tag` names; without a tag, the only image there is.
+    /// Resolves `tag` to the manifest that it names; without a tag, returns the only image there is.
     ///
     /// # Errors
     /// [`Case::NotFound`], naming the tags that exist; C03, C04 when the manifest does not fit its
@@ -139,12 +138,12 @@ impl Layout {
             },
         }?;
         let digest = blob_digest(found)?;
-        // The size is part of the descriptor; the caller gets the digest alone.
+        // The size is part of the descriptor, but the caller only gets the digest.
         self.store.read(&digest, Some(found.size()), budget.manifest)?;
         Ok(digest)
     }
 
-    /// The tags of this layout with the digests they stand for, fallback tags excluded.
+    /// Lists the tags of this layout with the digests they stand for, except fallback tags.
     ///
     /// # Errors
     /// [`Case::LayoutBroken`].
@@ -158,87 +157,7 @@ impl Layout {
         Ok(tags)
     }
 
-    /// Digests of the artifacts whose `subject` is `image`, and of those in the fallback tag's index; in
-    /// the order of `index.json`, each once, seals before all others. Their bytes are not judged here.
-    ///
-    /// # Errors
-    /// [`Case::C02TooMany`] for more seals than the budget allows.
-    pub fn referrers(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        self.search(budget, Some(image))
-    }
-
-    /// Every artifact of the layout, whatever it says it is about, and all entries of fallback
-    /// indexes: for `--seal oci:DIR`, where the person says "this is the seal".
-    ///
-    /// # Errors
-    /// [`Case::C02TooMany`] for more seals than the budget allows.
-    pub fn artifacts(&self, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        self.search(budget, None)
-    }
-
-    fn search(&self, budget: &Budget, image: Option<&BlobDigest>) -> Result<Vec<BlobDigest>> {
-        let index = self.index(budget)?;
-        if index.manifests().len() > budget.index_entries {
-            let why =
-                format!("index.json has {} entries, allowed are {}", index.manifests().len(), budget.index_entries);
-            return Err(Refusal::new(Case::C02TooMany, self.path.display().to_string(), why));
-        }
-        let mut found = Candidates::default();
-        for descriptor in index.manifests() {
-            let Ok(digest) = blob_digest(descriptor) else { continue };
-            let tag = descriptor.annotations().as_ref().and_then(|a| a.get(TAG));
-            let fallback = tag.is_some_and(|t| is_fallback_tag(t) && image.is_none_or(|i| *t == fallback_tag(i)));
-            if fallback {
-                for digest in self.index_entries(&digest, budget)? {
-                    found.add(digest, || Ok(Some(self.peek(&digest, budget)?.unwrap_or_default())))?;
-                }
-            } else if image != Some(&digest) && *descriptor.media_type() == MediaType::ImageManifest {
-                // A seal whose bytes are gone is to be named too, where the index calls it one.
-                let claimed =
-                    descriptor.artifact_type().as_ref().map(ToString::to_string).filter(|t| t.contains("composefs"));
-                found.add(digest, || {
-                    Ok(match (self.peek(&digest, budget)?, claimed) {
-                        (Some(peek), _) => {
-                            image.map_or(peek.is_artifact(), |image| peek.subject == Some(*image)).then_some(peek)
-                        }
-                        (None, claimed) => claimed.map(|artifact_type| Peek { subject: None, artifact_type }),
-                    })
-                })?;
-            }
-        }
-        found.limited(budget, &self.path)
-    }
-
-    fn index_entries(&self, digest: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        let Some(raw) = self.readable(digest, budget)? else { return Ok(Vec::new()) };
-        Ok(match document(&raw, &digest.to_string()) {
-            Ok(Document::Index(index)) => index.manifests().iter().filter_map(|d| blob_digest(d).ok()).collect(),
-            _ => Vec::new(),
-        })
-    }
-
-    /// A blob, where it is here and what its name says. That one cannot be read is no answer: a seal that the disk does
-    /// not give back is not one that nobody made.
-    fn readable(&self, digest: &BlobDigest, budget: &Budget) -> Result<Option<Vec<u8>>> {
-        match self.store.read(digest, None, budget.manifest) {
-            Ok(raw) => Ok(Some(raw)),
-            Err(refusal) if refusal.case().class() == Class::Rejected => Ok(None),
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    /// Not strict: a bad artifact is to be found and named by the verifier, not lost here.
-    fn peek(&self, digest: &BlobDigest, budget: &Budget) -> Result<Option<Peek>> {
-        let Some(raw) = self.readable(digest, budget)? else { return Ok(None) };
-        let Ok(value) = serde_json::from_slice::<Value>(&raw) else { return Ok(None) };
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        Ok(Some(Peek {
-            subject: text("/subject/digest").and_then(|d| d.parse().ok()),
-            artifact_type: text("/artifactType").unwrap_or_default().to_owned(),
-        }))
-    }
-
-    /// Adds an image under a tag, in the place of what had the tag.
+    /// Adds an image under a tag, which moves if it named something else.
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::LayoutBroken`].
@@ -269,11 +188,11 @@ impl Layout {
         })
     }
 
-    /// Puts another manifest in the place of image `old`: wherever `index.json` names that, or only where it
-    /// does so under `tag`.
+    /// Puts another manifest in the place of image `old`: wherever `index.json` names it, or only where it does so
+    /// under `tag`.
     ///
     /// # Errors
-    /// [`Case::NotFound`] where it is not named there itself: the instance of a multi-platform image is not;
+    /// [`Case::NotFound`] if `index.json` itself does not name it, as for an instance of a multi-platform image;
     /// [`Case::Io`], [`Case::LayoutBroken`].
     pub fn replace_image(&self, old: &BlobDigest, tag: Option<&str>, new: &[u8]) -> Result<BlobDigest> {
         let digest = self.store.write(new)?;
@@ -295,13 +214,13 @@ impl Layout {
         Ok(digest)
     }
 
-    /// Where it is.
+    /// Returns where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the tag `latest` to the only image of a layout, if it has none; says whether it did. A layout with one
-    /// entry needs no tag. With a seal there are more, and tools such as skopeo ask which is meant.
+    /// Gives the tag `latest` to the only image of a layout, if it has none, and returns whether it did. A layout with
+    /// one entry needs no tag. With a seal there are more, and tools such as skopeo ask which is meant.
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::LayoutBroken`].
@@ -323,8 +242,8 @@ impl Layout {
         Ok(named)
     }
 
-    /// Makes `artifact` a referrer of `image`: an entry of its own and one in the index of the
-    /// fallback tag (distribution-spec, "Referrers Tag Schema"), both merged with what is there.
+    /// Makes `artifact` a referrer of `image`: adds an entry for it, and one in the index of the fallback tag
+    /// (distribution-spec, "Referrers Tag Schema"), both merged with what is there.
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::LayoutBroken`].
@@ -351,7 +270,7 @@ impl Layout {
         })
     }
 
-    /// Changes the entries of `index.json`, keeping everything else in it, under a lock.
+    /// Changes the entries of `index.json` under a lock, and keeps everything else in it.
     fn edit(&self, change: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<()> {
         let name = self.path.join("index.json").display().to_string();
         let io = |e: std::io::Error| Refusal::io(&name, e);
@@ -370,7 +289,7 @@ impl Layout {
     }
 }
 
-/// The index of a fallback tag with `artifact` in it: the one that is there, `old`, and one entry more
+/// Builds the index of a fallback tag with `artifact` in it: the existing one, `old`, and one more entry
 /// (distribution-spec, "Referrers Tag Schema"). The same entries give the same bytes.
 ///
 /// # Errors
@@ -386,67 +305,16 @@ pub(crate) fn referrers_index(old: Option<&[u8]>, artifact: &Value, name: &str) 
 
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// The tag under which registries without the referrers API list the referrers of `image`.
+/// Returns the tag under which registries without the referrers API list the referrers of `image`.
 pub(crate) fn fallback_tag(image: &BlobDigest) -> String {
     format!("sha256-{}", image.hex())
 }
 
-fn is_fallback_tag(tag: &str) -> bool {
+pub(super) fn is_fallback_tag(tag: &str) -> bool {
     tag.strip_prefix("sha256-").is_some_and(|hex| BlobDigest::from_hex(hex).is_ok())
 }
 
-/// What a look at a manifest tells, before anything about it is believed.
-#[derive(Default)]
-struct Peek {
-    subject: Option<BlobDigest>,
-    artifact_type: String,
-}
-
-impl Peek {
-    fn is_artifact(&self) -> bool {
-        self.subject.is_some() || !self.artifact_type.is_empty()
-    }
-
-    /// Seals, and what cannot be read as anything: the verifier is to name it.
-    fn may_be_seal(&self) -> bool {
-        self.artifact_type.is_empty() || self.artifact_type.contains("composefs")
-    }
-}
-
-/// What a search has met: each digest once, so that an index that repeats itself costs no more.
-#[derive(Default)]
-struct Candidates {
-    seen: HashSet<BlobDigest>,
-    seals: Vec<BlobDigest>,
-    others: Vec<BlobDigest>,
-}
-
-impl Candidates {
-    fn add(&mut self, digest: BlobDigest, peek: impl FnOnce() -> Result<Option<Peek>>) -> Result<()> {
-        if !self.seen.insert(digest) {
-            return Ok(());
-        }
-        match peek()? {
-            Some(peek) if peek.may_be_seal() => self.seals.push(digest),
-            Some(_) => self.others.push(digest),
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Others are kept for the report, as far as there is room: they never push a seal out.
-    fn limited(mut self, budget: &Budget, path: &Path) -> Result<Vec<BlobDigest>> {
-        if self.seals.len() > budget.seals {
-            let why = format!("{}, allowed are {}", self.seals.len(), budget.seals);
-            return Err(Refusal::new(Case::C02TooMany, path.display().to_string(), why));
-        }
-        self.others.truncate(budget.seals - self.seals.len());
-        self.seals.append(&mut self.others);
-        Ok(self.seals)
-    }
-}
-
-/// The directory's own `flock`: no lock file is left in a layout that others read. It ends with the value.
+/// Takes the directory's own `flock`: no lock file is left in a layout that others read. The lock ends with the value.
 fn lock(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let name = || path.display().to_string();
     let lock = files::lock(root, FlockOperation::NonBlockingLockExclusive, PATIENCE);

@@ -1,12 +1,14 @@
-//! OCI documents and where they lie: references, repositories, manifests, blob stores, layouts. Bytes
-//! against descriptors, nothing more: what is read here is a claim until `verify` says otherwise.
+//! OCI documents and where they are: references, repositories, manifests, blob stores, layouts. Bytes are compared with
+//! descriptors, nothing more: what is read here is a claim until `verify` says otherwise.
 
 mod budget;
+mod deny_subjects;
 mod document;
-mod facts;
 pub mod go_json;
+mod id;
 mod image;
 mod layout;
+mod layout_search;
 pub mod name;
 mod platform;
 mod reference;
@@ -15,14 +17,15 @@ mod store;
 pub mod strict_json;
 
 pub use budget::Budget;
-pub(crate) use document::{Document, document};
-pub use document::{Named, named};
-pub use facts::{Facts, WrittenFacts};
+pub use deny_subjects::{DenySubjects, DenySubjectsText};
+pub(crate) use document::{ManifestOrIndex, document};
+pub use document::{NamedDigests, named};
+pub use id::{ContainerId, ImageId, LayerId, is_id};
 pub use image::{Compression, Image, Instance, Layer};
 pub(crate) use image::{blob_digest, sorted};
 pub use layout::Layout;
 pub(crate) use layout::{INDEX, fallback_tag, referrers_index};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use repository::Repository;
+pub use repository::{RegistryName, Repository};
 pub use store::BlobStore;

@@ -1,13 +1,13 @@
-//! The grammar of image names, and the one form in which they are compared.
+//! The grammar of image names, and the form in which they are compared.
 
-/// The name of a root that is no image's: `podman run --rootfs`, and what no record says anything about.
+/// The name of a root that is no image's: `podman run --rootfs`, and what no record mentions.
 pub const ROOTFS: &str = "<rootfs>";
 
-/// The name of a container of a store whose image is not on record there, or of an image with a name that none
-/// can have.
+/// The name of a container of a store whose image is not on record there, or of an image whose recorded name is not a
+/// possible one.
 pub const UNKNOWN: &str = "<unknown>";
 
-/// An image name without tag and digest.
+/// Returns an image name without tag and digest.
 pub fn repository(name: &str) -> &str {
     let name = name.split('@').next().unwrap_or(name);
     match name.rsplit_once(':') {
@@ -17,13 +17,54 @@ pub fn repository(name: &str) -> &str {
     }
 }
 
-/// The same in the one form in which names are compared, see [`one_host`].
-pub fn canonical(name: &str) -> String {
-    one_host(repository(name))
+/// The name of an image without tag and digest, in the form in which names are compared, see [`one_host`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageName(String);
+
+impl ImageName {
+    /// Makes the name from one as people write it, with or without a tag and a digest.
+    pub fn of(name: &str) -> Self {
+        Self(one_host(repository(name)))
+    }
+
+    /// Makes the name from what somebody says is the whole name: with a tag it matches no image.
+    pub fn whole(name: &str) -> Self {
+        Self(one_host(name))
+    }
+
+    /// Makes the names from several, sorted, each once.
+    pub fn all<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Vec<Self> {
+        let mut all: Vec<Self> = names.into_iter().map(|name| Self::of(name.as_ref())).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Returns its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Lists several of them for people.
+    pub fn list(names: &[Self]) -> String {
+        names.iter().map(Self::as_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
-/// A name with its host in lower case, without a final dot and without the port that is meant anyway. For a registry
-/// these are one, and so they are for whoever chose a rule or a seal's name.
+impl std::fmt::Display for ImageName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<ImageName> for String {
+    fn from(name: ImageName) -> Self {
+        name.0
+    }
+}
+
+/// Returns a name with its host in lower case, without a final dot and without the default port. A registry treats
+/// these as the same, and so did whoever chose a rule or a seal's name.
 pub fn one_host(name: &str) -> String {
     match name.split_once('/') {
         Some((first, rest)) if is_host(first) => format!("{}/{rest}", host(first)),
@@ -31,12 +72,12 @@ pub fn one_host(name: &str) -> String {
     }
 }
 
-/// Whether the first part of a name is a host (distribution/reference, "Grammar", and `splitDockerDomain`).
+/// Returns whether the first part of a name is a host (distribution/reference, "Grammar", and `splitDockerDomain`).
 fn is_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-/// A host in its one form.
+/// Returns a host in its normal form.
 pub fn host(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let (name, port) = match lower.rsplit_once(':') {
@@ -50,13 +91,13 @@ pub fn host(text: &str) -> String {
     }
 }
 
-/// What a name can be meant by where no host is given: podman looks for a short name in its store as it is, and then
-/// beneath `localhost/`. So whoever adds `acme/app` or `localhost/acme/app` answers to `acme/app`.
+/// Returns the short name by which this name can be meant: podman looks for a short name in its store as it is, and
+/// then beneath `localhost/`. So whoever adds `acme/app` or `localhost/acme/app` answers to `acme/app`.
 pub fn short(name: &str) -> Option<&str> {
     match name.split_once('/') {
         Some(("localhost", rest)) => Some(rest),
         Some((first, _)) if is_host(first) => None,
-        // No image's: `<none>`.
+        // Not an image's name: `<none>`.
         _ if name.starts_with('<') => None,
         _ => Some(name),
     }
@@ -80,12 +121,12 @@ mod tests {
             ("LocalHost/app", "localhost/app"),
             ("[::1]:443/app", "[::1]/app"),
             ("[::1]/app", "[::1]/app"),
-            // No hosts.
+            // Without a host.
             ("acme/app:1", "acme/app"),
             ("app.example.com.", "app.example.com."),
             ("<none>", "<none>"),
         ] {
-            assert_eq!(canonical(name), same, "{name}");
+            assert_eq!(ImageName::of(name).as_str(), same, "{name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use oci_spec::image::Descriptor;
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// `os/architecture[/variant]`, as in `--platform`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform this binary was built for, in Go's words, which OCI uses.
+    /// Returns the platform this binary was built for, in Go's terms, which OCI uses.
     pub fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -25,12 +25,12 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: None }
     }
 
-    /// The operating system, `linux`.
+    /// Returns the operating system, `linux`.
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// The architecture in Go's words, such as `amd64`.
+    /// Returns the architecture in Go's terms, such as `amd64`.
     pub fn architecture(&self) -> &str {
         &self.architecture
     }

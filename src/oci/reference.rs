@@ -2,9 +2,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Repository;
+use super::{RegistryName, Repository};
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal};
+use crate::error::{Case, Refusal};
 
 /// How a person names an image, the same in every verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,18 +13,18 @@ pub enum Reference {
     Layout {
         /// The directory that holds `index.json`.
         dir: PathBuf,
-        /// The tag, where one was given.
+        /// The tag, if one was given.
         tag: Option<String>,
-        /// The manifest's digest, where one was given.
+        /// The manifest's digest, if one was given.
         digest: Option<BlobDigest>,
     },
     /// `docker://HOST/NAME[:TAG|@sha256:HEX]`: an image in a registry.
     Registry {
         /// The repository.
         repository: Repository,
-        /// The tag; `latest` where nothing is said.
+        /// The tag; `latest` if neither a tag nor a digest was given.
         tag: Option<String>,
-        /// The digest of its manifest or index, in the place of the tag.
+        /// The digest of its manifest or index, instead of the tag.
         digest: Option<BlobDigest>,
     },
     /// A tag in the vault.
@@ -45,7 +45,7 @@ impl FromStr for Reference {
             return Ok(Self::Digest(digest.parse()?));
         }
         if let Some(rest) = text.strip_prefix("docker://") {
-            let (repository, tag, digest) = Repository::parse(rest)?;
+            let RegistryName { repository, tag, digest } = Repository::parse(rest)?;
             if tag.is_some() && digest.is_some() {
                 return refuse("name a tag or a digest, not both");
             }
@@ -75,7 +75,7 @@ fn layout(rest: &str) -> Result<Reference, &'static str> {
         let digest = digest.parse().map_err(|_| "the digest is not sha256: and 64 lower-case hex digits")?;
         return Ok(Reference::Layout { dir: path(dir)?, tag: None, digest: Some(digest) });
     }
-    // As skopeo does: the directory ends at the first colon, the tag may hold further ones.
+    // As skopeo does: the directory ends at the first colon, and the tag may contain more.
     let (dir, tag) = match rest.split_once(':') {
         Some((dir, tag)) => (dir, Some(tag)),
         None => (rest, None),
@@ -90,7 +90,7 @@ fn path(dir: &str) -> Result<PathBuf, &'static str> {
     if dir.is_empty() { Err("the directory is missing") } else { Ok(PathBuf::from(dir)) }
 }
 
-/// Tags are names of files in the vault and of lines in messages: short, printable, no way out.
+/// Checks a tag. Tags are names of files in the vault and are shown in messages: short, printable, and never a path.
 fn check_tag(tag: &str) -> Result<(), &'static str> {
     if tag.is_empty() {
         return Err("it is empty");

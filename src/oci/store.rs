@@ -4,45 +4,62 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::digest::BlobDigest;
-use crate::report::{self, Case, Refusal, Result};
+use crate::error::{self, Case, Refusal, Result};
 use crate::sys::{files, new_files};
 
-/// A `blobs/sha256` directory: files named by the SHA-256 of their content. Nothing in it is
-/// believed; every reader hashes.
+/// A `blobs/sha256` directory: files named by the SHA-256 of their content. Nothing in it is believed; every reader
+/// hashes.
 #[derive(Debug)]
 pub struct BlobStore {
     dir: OwnedFd,
     path: PathBuf,
+    /// Whether it ends with this process: nothing in it needs to survive a power cut.
+    passing: bool,
 }
 
 impl BlobStore {
     /// Opens `blobs/sha256` beneath the directory `root`, which `path` names in messages.
     ///
     /// # Errors
-    /// [`Case::LayoutBroken`] when there is none.
+    /// [`Case::LayoutBroken`] if there is none.
     pub fn open(root: impl AsFd, path: &Path) -> Result<Self> {
         let dir = files::open_dir_at(root, "blobs/sha256")
             .map_err(|e| Refusal::new(Case::LayoutBroken, path.display().to_string(), format!("blobs/sha256: {e}")))?;
-        Ok(Self { dir, path: path.join("blobs/sha256") })
+        Ok(Self { dir, path: path.join("blobs/sha256"), passing: false })
     }
 
-    /// Opens it, and makes it first where it is missing.
+    /// Opens it, and makes it first if it is missing.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn create(root: impl AsFd, path: &Path) -> Result<Self> {
         let dir = files::make_dir_at(root, "blobs/sha256").map_err(|e| Refusal::io(path.display().to_string(), e))?;
-        Ok(Self { dir, path: path.join("blobs/sha256") })
+        Ok(Self { dir, path: path.join("blobs/sha256"), passing: false })
     }
 
-    /// A path to the directory for other programs, as long as this process lives: it leads where the
-    /// descriptor does, whatever becomes of names.
+    /// Makes a store that ends with this process: waiting for the disk would take longer than fetching its content.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn passing(root: impl AsFd, path: &Path) -> Result<Self> {
+        Ok(Self { passing: true, ..Self::create(root, path)? })
+    }
+
+    fn name_it(&self, done: &new_files::Finished, digest: &BlobDigest) -> std::io::Result<()> {
+        if !self.passing {
+            done.sync()?;
+        }
+        done.replace(&digest.hex())
+    }
+
+    /// Returns a path to the directory for other programs, as long as this process lives: it leads where the descriptor
+    /// does, even if directories are renamed.
     pub(crate) fn path_for_others(&self) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.dir.as_raw_fd()))
     }
 
-    /// The blob's path, for messages only.
+    /// Returns the blob's path, for messages only.
     pub fn name(&self, digest: &BlobDigest) -> String {
         self.path.join(digest.hex()).display().to_string()
     }
@@ -50,7 +67,7 @@ impl BlobStore {
     /// Opens a blob; its bytes are not yet compared with the digest.
     ///
     /// # Errors
-    /// [`Case::C04Missing`], [`Case::C04Bytes`] when it is no regular file, [`Case::Io`].
+    /// [`Case::C04Missing`], [`Case::C04Bytes`] if it is not a regular file, [`Case::Io`].
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File> {
         files::open_file_at(&self.dir, digest.hex()).map_err(|e| match files::no_file(&e) {
             Some(files::NoFile::Missing) => Refusal::new(Case::C04Missing, self.name(digest), e),
@@ -59,12 +76,12 @@ impl BlobStore {
         })
     }
 
-    /// How large a blob is here, whatever anybody says of it; `None` where it cannot be read.
+    /// Returns how large a blob is here, whatever anybody says about it; `None` if it cannot be read.
     pub fn size(&self, digest: &BlobDigest) -> Option<u64> {
         self.open_blob(digest).ok()?.metadata().ok().map(|found| found.len())
     }
 
-    /// Whether blobs of these sizes can be written: those that are not here yet.
+    /// Checks that there is room for blobs of these sizes, except those that are already here.
     ///
     /// # Errors
     /// [`Case::NoRoom`], with what is needed.
@@ -74,13 +91,13 @@ impl BlobStore {
         missing.dedup();
         missing.retain(|(digest, _)| !matches!(self.has_blob(digest), Ok(true)));
         let bytes = missing.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-        report::check_room(&self.dir, &self.path, bytes, missing.len() as u64)
+        error::check_room(&self.dir, &self.path, bytes, missing.len() as u64)
     }
 
-    /// Whether there is a file of this name; its bytes are not looked at.
+    /// Returns whether there is a file of this name; its bytes are not looked at.
     ///
     /// # Errors
-    /// [`Case::C04Bytes`] when it is no regular file, [`Case::Io`] when it cannot be opened.
+    /// [`Case::C04Bytes`] if it is not a regular file, [`Case::Io`] if it cannot be opened.
     pub fn has_blob(&self, digest: &BlobDigest) -> Result<bool> {
         match self.open_blob(digest) {
             Ok(_) => Ok(true),
@@ -89,8 +106,7 @@ impl BlobStore {
         }
     }
 
-    /// Reads a blob of at most `max` bytes and compares it with its digest and, where the
-    /// descriptor gives one, its size.
+    /// Reads a blob of at most `max` bytes and compares it with its digest and, if the descriptor gives one, its size.
     ///
     /// # Errors
     /// [`Case::C03TooBig`], [`Case::C04Bytes`].
@@ -118,10 +134,12 @@ impl BlobStore {
     /// [`Case::Io`].
     pub fn write(&self, bytes: &[u8]) -> Result<BlobDigest> {
         let digest = BlobDigest::of(bytes);
-        // A blob of this name may be there and damaged: it is replaced unless it is the same.
+        // A blob of this name may be there but damaged: it is replaced unless it is the same.
         if self.read(&digest, None, bytes.len() as u64).is_err() {
-            new_files::write_atomic(&self.dir, &digest.hex(), 0o644, bytes)
-                .map_err(|e| Refusal::io(self.name(&digest), e))?;
+            let io = |e| Refusal::io(self.name(&digest), e);
+            let mut new = self.new_blob()?;
+            new.write_all(bytes).map_err(io)?;
+            new.finish().and_then(|done| self.name_it(&done, &digest)).map_err(io)?;
         }
         Ok(digest)
     }
@@ -142,12 +160,11 @@ impl BlobStore {
             return Err(Refusal::new(Case::C04Bytes, other.name(digest), ""));
         }
         let done = new.finish().map_err(io)?;
-        done.sync().map_err(io)?;
-        done.replace(&digest.hex()).map_err(io)
+        self.name_it(&done, digest).map_err(io)
     }
 
-    /// Whether the blob is there, byte for byte. One that the disk does not give back is not: whoever asks makes it
-    /// again, or says that it is damaged.
+    /// Returns whether the blob is there, byte for byte. A blob that the disk does not give back counts as missing: the
+    /// caller makes it again, or says that it is damaged.
     ///
     /// # Errors
     /// [`Case::Io`] for every other fault.
@@ -161,8 +178,8 @@ impl BlobStore {
         }
     }
 
-    /// Whether a blob of another store may have a name in this one as well, instead of a copy: nobody else
-    /// can write to it, and it is of this filesystem.
+    /// Returns whether a blob of another store may be given a name in this one as well, instead of being copied: nobody
+    /// else can write to it, and it is on this filesystem.
     ///
     /// # Errors
     /// [`Case::Io`].
@@ -174,16 +191,15 @@ impl BlobStore {
         Ok(found.dev() == dir.st_dev && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0)
     }
 
-    /// Gives an open blob of another store, which the caller has read and compared with `digest`, a name in
-    /// this one.
+    /// Gives an open blob of another store, which the caller has read and compared with `digest`, a name in this one.
     ///
     /// # Errors
-    /// The kernel's: `CrossesDevices` between two mounts of one filesystem (link(2)).
+    /// Errors of the kernel: `CrossesDevices` between two mounts of one filesystem (link(2)).
     pub fn link(&self, source: &File, digest: &BlobDigest) -> std::io::Result<()> {
         new_files::replace_link(source, &self.dir, &digest.hex())
     }
 
-    /// Whether `file` is the blob itself, under whatever name it was opened.
+    /// Returns whether `file` is the blob itself, by whatever name it was opened.
     pub fn is_blob(&self, file: &File, digest: &BlobDigest) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let id = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
@@ -191,7 +207,7 @@ impl BlobStore {
         matches!((id(&blob), id(file)), (Ok(a), Ok(b)) if a == b)
     }
 
-    /// A file that is to become a blob of this store.
+    /// Creates a file that is to become a blob of this store.
     ///
     /// # Errors
     /// [`Case::Io`].
@@ -206,8 +222,7 @@ impl BlobStore {
     pub fn adopt(&self, new: new_files::NewFile, digest: &BlobDigest) -> Result<()> {
         let io = |e| Refusal::io(self.name(digest), e);
         let done = new.finish().map_err(io)?;
-        done.sync().map_err(io)?;
-        done.replace(&digest.hex()).map_err(io)
+        self.name_it(&done, digest).map_err(io)
     }
 }
 

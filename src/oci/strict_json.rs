@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// Reads `bytes` as a `T`, refusing what two readers could understand in two ways: duplicate keys,
 /// byte order marks, invalid UTF-8, trailing bytes (RFC 8259 section 4; CVE-2021-41190's class).
@@ -17,7 +17,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], subject: &str) -> Result<T> {
     serde_json::from_value(value).map_err(|e| Refusal::new(Case::D14Json, subject, e))
 }
 
-/// Like [`parse`], as an untyped value.
+/// Reads `bytes` like [`parse`], as an untyped value.
 ///
 /// # Errors
 /// [`Case::D14Json`] if it is not strict JSON.

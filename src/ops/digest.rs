@@ -2,9 +2,9 @@ use std::path::Path;
 
 use super::{Context, Plan, Statement, Task};
 use crate::digest::{Algorithm, VerityDigest};
+use crate::error::{Refusal, Result};
 use crate::oci::{Platform, Reference};
 use crate::prepare::digest_of_directory;
-use crate::report::{Refusal, Result};
 use crate::sys::{files, new_files};
 
 /// An image whose digests are wanted.
@@ -14,23 +14,23 @@ pub struct DigestRequest {
     pub image: Reference,
     /// What the statement says.
     pub statement: Statement,
-    /// Which instance; else this host's.
+    /// Which instance; otherwise this host's.
     pub platform: Option<Platform>,
 }
 
-/// Everything that a seal of an image would sign.
+/// Computes everything that a seal of an image would sign.
 ///
 /// # Errors
-/// Those of finding and reading the image.
+/// Errors of finding and reading the image.
 pub fn digest(context: &Context, request: &DigestRequest) -> Result<Plan> {
     let located = context.locate(&request.image, request.platform.as_ref())?;
     Plan::new(context, located, &request.statement, false)
 }
 
-/// The merged digest of a directory that an image was unpacked or mounted to.
+/// Computes the merged digest of a directory that an image was unpacked or mounted to.
 ///
 /// # Errors
-/// Those of [`digest_of_directory`].
+/// The errors of [`digest_of_directory`].
 pub fn directory_digest(context: &Context, path: &Path, algorithm: Algorithm) -> Result<VerityDigest> {
     let _step = context.begin(Task::Waiting(&format!("reading {}", path.display())));
     digest_of_directory(path, algorithm, &context.budget)
@@ -40,7 +40,7 @@ impl Plan {
     /// Writes what is to be signed into `dir`, for tools that sign files: `ROLE` and `ROLE.tosign`.
     ///
     /// # Errors
-    /// [`crate::report::Case::Io`].
+    /// [`crate::error::Case::Io`].
     pub fn write(&self, dir: &Path) -> Result<()> {
         let io = |e: std::io::Error| Refusal::io(dir.display().to_string(), e);
         std::fs::create_dir_all(dir).map_err(io)?;

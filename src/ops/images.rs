@@ -1,24 +1,24 @@
-use super::Context;
+use super::{Context, ImageNames};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Reference;
-use crate::report::{Case, Refusal, Result};
 
 /// An image in the vault.
 #[derive(Clone, Debug)]
 pub struct ListedImage {
-    /// Its names.
-    pub names: Vec<String>,
+    /// What it is called.
+    pub names: ImageNames,
     /// Its digest.
     pub digest: BlobDigest,
-    /// How many layers it has; 0 where it is damaged.
+    /// How many layers it has; 0 if it is damaged.
     pub layers: usize,
-    /// Their bytes.
+    /// The size of its layers in bytes.
     pub size: u64,
     /// How many seals it has.
     pub seals: usize,
 }
 
-/// Lists the images in the vault. Before the first pull there is none, and that is no error.
+/// Lists the images in the vault. Before the first pull there are none, and that is no error.
 ///
 /// # Errors
 /// [`Case::Io`], [`Case::C02TooMany`].
@@ -27,19 +27,18 @@ pub fn images(context: &Context) -> Result<Vec<ListedImage>> {
         return Ok(Vec::new());
     }
     let vault = context.open_vault()?;
-    let tags = vault.tags()?;
+    let names = context.host_names();
     let one = |digest: BlobDigest| {
-        let names = tags.iter().filter(|t| t.digest == digest).map(|t| t.name.clone()).collect();
         let seals = vault.seals(&digest, &context.budget)?.len();
-        // A damaged image is listed too, with what is known of it.
+        // A damaged image is listed too, with what is known about it.
         let image = vault.image(&Reference::Digest(digest), &context.budget);
         let (layers, size) = image.as_ref().map_or((0, 0), |i| (i.layers.len(), i.layers.iter().map(|l| l.size).sum()));
-        Ok(ListedImage { names, digest, layers, size, seals })
+        Ok(ListedImage { names: names.of(&digest), digest, layers, size, seals })
     };
     vault.images()?.into_iter().map(one).collect()
 }
 
-/// Gives an image in the vault one more name; its digest.
+/// Gives an image in the vault one more name, and returns its digest.
 ///
 /// # Errors
 /// [`Case::Usage`] for an image of another place, [`Case::NotFound`], [`Case::Reference`].
@@ -53,7 +52,7 @@ pub fn tag(context: &Context, image: &Reference, name: &str) -> Result<BlobDiges
     Ok(digest)
 }
 
-/// Takes a name away.
+/// Removes a name.
 ///
 /// # Errors
 /// [`Case::NotFound`].

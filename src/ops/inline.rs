@@ -1,10 +1,10 @@
 //! Seals in the image itself: a new manifest, and so a new image, under the old one's tag.
 
-use super::{Context, Item, Located, Place, Plan};
+use super::{Context, ImageLocation, Located, Plan, PlanItem};
 use crate::digest::{Algorithm, BlobDigest};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Layout, Platform, Reference};
-use crate::report::{Case, Refusal, Result};
-use crate::seal::{Binding, Part, Role, other_annotations, write_inline, write_label};
+use crate::seal::{ArtifactRole, Binding, Role, other_annotations, write_inline, write_label};
 
 /// An image that is to hold digests of itself.
 #[derive(Clone, Debug)]
@@ -13,16 +13,16 @@ pub struct SealRequest {
     pub image: Reference,
     /// The algorithm of the digests.
     pub algorithm: Algorithm,
-    /// Annotations of the manifest instead of a label of the config.
+    /// Whether it goes into annotations of the manifest instead of a label of the config.
     pub inline: bool,
-    /// Which instance; else this host's.
+    /// Which instance; otherwise this host's.
     pub platform: Option<Platform>,
 }
 
-/// Writes digests into an image that nobody has signed; the digest of the image that it is now.
+/// Writes digests into an image that nobody has signed, and returns the digest of the resulting image.
 ///
 /// # Errors
-/// [`Case::Usage`] for an image that is in no layout; those of reading it.
+/// [`Case::Usage`] for an image that is in no layout; errors of reading it.
 pub fn seal(context: &Context, request: &SealRequest) -> Result<BlobDigest> {
     let located = context.locate(&request.image, request.platform.as_ref())?;
     in_layout(&located)?;
@@ -33,18 +33,18 @@ pub fn seal(context: &Context, request: &SealRequest) -> Result<BlobDigest> {
         located.store().write(&config)?;
         return replace(&located, &request.image, &manifest);
     }
-    let binding = Binding::new(&located.image, &images.digests()?, &[], None)?;
+    let binding = Binding::new(&located.image, &images.digests()?, &[], None);
     let plan = Plan { located, images, binding };
-    let unsigned: Vec<Part> = plan.items().into_iter().map(|item| part(item, Vec::new())).collect();
+    let unsigned: Vec<ArtifactRole> = plan.items().into_iter().map(|item| part(item, Vec::new())).collect();
     let manifest = write_inline(&plan.located.image, &unsigned, None)?;
     replace(&plan.located, &request.image, &manifest)
 }
 
-/// Signs a seal in the image itself; the digest of the image that it is now.
+/// Signs a seal in the image itself, and returns the digest of the resulting image.
 pub(super) fn sign_inline(
     plan: Plan,
     reference: &Reference,
-    der: impl Fn(&Item<'_>) -> Result<Vec<u8>>,
+    der: impl Fn(&PlanItem<'_>) -> Result<Vec<u8>>,
 ) -> Result<BlobDigest> {
     in_layout(&plan.located)?;
     // The manifest that holds the statement is the one that it is about.
@@ -63,14 +63,14 @@ pub(super) fn sign_inline(
     replace(&plan.located, reference, &manifest)
 }
 
-fn part(item: Item<'_>, der: Vec<u8>) -> Part<'_> {
-    Part { role: item.role, digest: item.digest, der, erofs: None }
+fn part(item: PlanItem<'_>, der: Vec<u8>) -> ArtifactRole<'_> {
+    ArtifactRole { role: item.role, digest: item.digest, der, erofs: None }
 }
 
-/// The layout that the image is in.
+/// Returns the layout that the image is in.
 fn in_layout(located: &Located) -> Result<&Layout> {
     match &located.place {
-        Place::Layout(layout) => Ok(layout),
+        ImageLocation::Layout(layout) => Ok(layout),
         _ => {
             let why = "a seal in the image itself is a new image: copy it into a layout (oci:DIR) first, and push that";
             Err(Refusal::new(Case::Usage, located.image.digest.to_string(), why))

@@ -1,7 +1,7 @@
-use super::Context;
+use super::{Context, ImageNames};
 use crate::digest::VerityDigest;
+use crate::error::Result;
 use crate::oci::{Image, Platform, Reference};
-use crate::report::Result;
 use crate::seal::{Binding, Parsed, Seal, claims, label, parse, parse_inline};
 
 /// An image and its seals, none of it verified.
@@ -9,9 +9,11 @@ use crate::seal::{Binding, Parsed, Seal, claims, label, parse, parse_inline};
 pub struct Inspected {
     /// The image.
     pub image: Image,
-    /// What its annotations claim of each layer.
+    /// What it is called on this host, wherever it was looked at.
+    pub names: ImageNames,
+    /// What its annotations claim about each layer.
     pub claims: Vec<Vec<VerityDigest>>,
-    /// What its config claims of the merged tree.
+    /// What its config claims about the merged tree.
     pub label: Option<VerityDigest>,
     /// Its seals, the one in the image first.
     pub seals: Vec<InspectedSeal>,
@@ -22,7 +24,7 @@ pub struct Inspected {
 pub struct InspectedSeal {
     /// The artifact's digest, or `inline`.
     pub origin: String,
-    /// What it is, or why that cannot be said.
+    /// What it is, or why that cannot be told.
     pub what: Result<SealKind>,
 }
 
@@ -31,16 +33,16 @@ pub struct InspectedSeal {
 pub enum SealKind {
     /// A seal, and what its statement says, if it has one.
     Seal(Box<Seal>, Option<Result<Box<Binding>>>),
-    /// No seal, but an artifact of this type.
+    /// Not a seal, but an artifact of this type.
     Other(String),
 }
 
 /// Shows an image and its seals.
 ///
 /// # Errors
-/// Those of finding the image.
+/// Errors of finding the image.
 pub fn inspect(context: &Context, image: &Reference, platform: Option<&Platform>) -> Result<Inspected> {
-    let located = context.locate(image, platform)?;
+    let located = context.locate(&context.in_own_words(image)?, platform)?;
     let (image, budget) = (&located.image, &context.budget);
     let seal = |seal: Box<Seal>| {
         let binding = seal.binding.as_ref().map(|(text, _)| Binding::parse(text, budget).map(Box::new));
@@ -68,5 +70,6 @@ pub fn inspect(context: &Context, image: &Reference, platform: Option<&Platform>
         seals.push(InspectedSeal { origin, what });
     }
     let (claims, label) = (claims(image)?, label(image));
-    Ok(Inspected { claims, label, seals, image: located.image })
+    let names = context.host_names().of(&image.digest);
+    Ok(Inspected { claims, label, seals, names, image: located.image })
 }

@@ -4,35 +4,35 @@ use std::rc::Rc;
 
 use super::{Context, Task};
 use crate::digest::{Algorithm, BlobDigest};
-use crate::fetch::{Session, Staging};
-use crate::image::{Contents, ErofsImages, Keep, LayerVisitor, ReadOnly};
+use crate::error::{Case, Refusal, Result};
+use crate::fetch::{FetchedDocument, Session, Staging};
+use crate::image::{Contents, ContentsRequest, ErofsImages, Keep, LayerVisitor, ReadOnly};
 use crate::oci::{BlobStore, Image, Instance, Layout, Platform, Reference, Repository};
-use crate::report::{Case, Refusal, Result};
 use crate::vault::{Import, Vault};
 
 /// An image and the place where it was found.
 #[derive(Debug)]
 pub struct Located {
     /// The place.
-    pub place: Place,
+    pub place: ImageLocation,
     /// The image.
     pub image: Image,
 }
 
-/// Where images are.
+/// Where an image is.
 #[derive(Debug)]
-pub enum Place {
+pub enum ImageLocation {
     /// An OCI layout.
     Layout(Layout),
     /// This host's vault.
     Vault(Vault),
     /// A registry.
-    Registry(Remote),
+    Registry(RemoteImage),
 }
 
-/// An image in a registry. What is fetched of it goes with this value.
+/// An image in a registry. What is fetched of it is removed with this value.
 #[derive(Debug)]
-pub struct Remote {
+pub struct RemoteImage {
     /// Where it is.
     pub repository: Repository,
     /// How the registry is spoken to.
@@ -44,7 +44,7 @@ impl Context {
     /// Finds an image.
     ///
     /// # Errors
-    /// C01 and others where it is not there or cannot be read.
+    /// C01 and others if it does not exist or cannot be read.
     pub fn locate(&self, reference: &Reference, platform: Option<&Platform>) -> Result<Located> {
         let within = |r: Refusal| r.within_once("", reference);
         match reference {
@@ -57,7 +57,7 @@ impl Context {
                 };
                 let image =
                     Image::read(layout.store(), &digest, platform.unwrap_or(&host), &self.budget).map_err(within)?;
-                Ok(Located { place: Place::Layout(layout), image })
+                Ok(Located { place: ImageLocation::Layout(layout), image })
             }
             Reference::Registry { repository, tag, digest } => {
                 let session = self.session()?;
@@ -67,23 +67,25 @@ impl Context {
                 let image =
                     session.image(repository, document, platform.unwrap_or(&host), staging.store()).map_err(within)?;
                 Ok(Located {
-                    place: Place::Registry(Remote { repository: repository.clone(), session, staging }),
+                    place: ImageLocation::Registry(RemoteImage { repository: repository.clone(), session, staging }),
                     image,
                 })
             }
             _ => {
-                let vault = self.open_vault()?;
-                let image = vault.image(reference, &self.budget).map_err(within)?;
-                Ok(Located { place: Place::Vault(vault), image })
+                let found = self.open_vault().and_then(|vault| {
+                    let image = vault.image(reference, &self.budget).map_err(within)?;
+                    Ok(Located { place: ImageLocation::Vault(vault), image })
+                });
+                found.map_err(|refusal| self.or_podmans(reference, refusal))
             }
         }
     }
 
-    /// The images that a reference stands for where no platform is named: of an index everything that is in it,
-    /// each by its digest. `None` for one image.
+    /// Lists the images that a reference stands for if no platform is named: for an index everything in it, each by its
+    /// digest. `None` for a single image.
     ///
     /// # Errors
-    /// [`Case::D13Platform`] for an index without any image, and those of reading it.
+    /// [`Case::D13Platform`] for an index without any image, and errors of reading it.
     pub fn instances(&self, reference: &Reference) -> Result<Option<Vec<(Reference, Instance)>>> {
         let instances = match reference {
             Reference::Layout { dir, tag, digest } => {
@@ -93,7 +95,8 @@ impl Context {
                 Image::instances(&raw, &digest)?
             }
             Reference::Registry { repository, tag, digest } => {
-                let (digest, raw) = self.session()?.document(repository, tag.as_deref(), digest.as_ref())?;
+                let FetchedDocument { digest, raw } =
+                    self.session()?.document(repository, tag.as_deref(), digest.as_ref())?;
                 Image::instances(&raw, &digest)?
             }
             _ => None,
@@ -114,54 +117,54 @@ impl Context {
 }
 
 impl Located {
-    /// Where its blobs are.
+    /// Returns the store with its blobs.
     pub fn store(&self) -> &BlobStore {
         match &self.place {
-            Place::Layout(layout) => layout.store(),
-            Place::Vault(vault) => vault.store(),
-            Place::Registry(remote) => remote.staging.store(),
+            ImageLocation::Layout(layout) => layout.store(),
+            ImageLocation::Vault(vault) => vault.store(),
+            ImageLocation::Registry(remote) => remote.staging.store(),
         }
     }
 
-    /// The seals that are beside the image.
+    /// Lists the seals that are beside the image.
     ///
     /// # Errors
-    /// Those of reading the place.
+    /// Errors of reading the place.
     pub fn seals(&self, context: &Context) -> Result<Vec<BlobDigest>> {
         match &self.place {
-            Place::Layout(layout) => layout.referrers(&self.image.digest, &context.budget),
-            Place::Vault(vault) => vault.seals(&self.image.digest, &context.budget),
-            Place::Registry(remote) => {
+            ImageLocation::Layout(layout) => layout.referrers(&self.image.digest, &context.budget),
+            ImageLocation::Vault(vault) => vault.seals(&self.image.digest, &context.budget),
+            ImageLocation::Registry(remote) => {
                 let _step = context.begin(Task::Waiting(&format!("looking for seals in {}", remote.repository)));
                 remote.session.seals(&remote.repository, &self.image, remote.staging.store())
             }
         }
     }
 
-    /// Brings the layers, where they are still in a registry, into `store`.
+    /// Fetches the layers into `store`, if they are still in a registry.
     pub(super) fn fetch_layers(&self, context: &Context, store: &BlobStore) -> Result<()> {
-        let Place::Registry(remote) = &self.place else { return Ok(()) };
+        let ImageLocation::Registry(remote) = &self.place else { return Ok(()) };
         let step = context.begin_transfer("fetching", self.image.layers.iter().map(|l| l.size).sum());
         remote.session.layers(&remote.repository, &self.image, None, store, &|n| step.done(n))
     }
 
-    /// Reads the layers and makes the EROFS images, and keeps nothing.
-    pub(super) fn contents(&self, context: &Context, wanted: (Algorithm, Keep)) -> Result<Contents> {
-        self.read(context, &ReadOnly { store: self.store(), algorithm: wanted.0 }, wanted)
+    /// Reads the layers and makes the EROFS images, but keeps nothing.
+    pub(super) fn contents(&self, context: &Context, wanted: ContentsRequest) -> Result<Contents> {
+        self.read(context, &ReadOnly { store: self.store(), algorithm: wanted.algorithm }, wanted)
     }
 
-    /// The same; of an image in the vault, its objects are kept there.
-    pub(super) fn import(&self, context: &Context, wanted: (Algorithm, Keep)) -> Result<Contents> {
-        let Place::Vault(vault) = &self.place else { return self.contents(context, wanted) };
-        self.read(context, &Import::new(vault, vault.store(), wanted.0), wanted)
+    /// Reads the layers and makes the EROFS images; if the image is in the vault, its objects are kept there.
+    pub(super) fn import(&self, context: &Context, wanted: ContentsRequest) -> Result<Contents> {
+        let ImageLocation::Vault(vault) = &self.place else { return self.contents(context, wanted) };
+        self.read(context, &Import::new(vault, vault.store(), wanted.algorithm), wanted)
     }
 
-    /// The EROFS images, for signing. Of an image in the vault those that this host made when it pulled the
-    /// image: who has written to the vault since can have another tree signed, which every host refuses
-    /// when it first compares it with the layers (H08, D07).
+    /// Returns the EROFS images, for signing. For an image in the vault these are the ones that this host made when it
+    /// pulled the image: whoever has written to the vault since then can get another tree signed, but every host
+    /// refuses that tree when it first compares it with the layers (H08, D07).
     pub(super) fn images(&self, context: &Context, algorithm: Algorithm, keep: bool) -> Result<ErofsImages> {
-        let wanted = (algorithm, Keep::Images);
-        let Place::Vault(vault) = &self.place else { return self.contents(context, wanted).map(|c| c.images) };
+        let wanted = ContentsRequest { algorithm, keep: Keep::Images };
+        let ImageLocation::Vault(vault) = &self.place else { return self.contents(context, wanted).map(|c| c.images) };
         let whole =
             |made: &ErofsImages| made.container.as_ref().is_ok_and(|made| made.layers.len() == self.image.layers.len());
         match vault.kept_images(&self.image.digest, algorithm, &context.budget).filter(whole) {
@@ -175,7 +178,7 @@ impl Located {
         }
     }
 
-    fn read(&self, context: &Context, visitor: &dyn LayerVisitor, wanted: (Algorithm, Keep)) -> Result<Contents> {
+    fn read(&self, context: &Context, visitor: &dyn LayerVisitor, wanted: ContentsRequest) -> Result<Contents> {
         self.fetch_layers(context, self.store())?;
         let step = context.begin_layers("reading", &self.image);
         Contents::read(&self.image, wanted, visitor, &context.budget, &|n| step.done(n))

@@ -1,45 +1,49 @@
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use super::pull::Incoming;
 use super::trust::denied;
-use super::{Context, Located, Place, SealSources, Trust};
+use super::{Context, ImageLocation, Located, SealSources, Trust};
 use crate::digest::Algorithm;
-use crate::image::Keep;
-use crate::mount::{AboutImage, Kind, Record, Upper, keep};
+use crate::error::{Case, Class, Refusal, Result};
+use crate::image::{ContentsRequest, Keep};
+use crate::mount::{AboutImage, MountKind, MountOptions, Record, UpperDir, keep};
 use crate::oci::Reference;
 use crate::policy::Verity;
-use crate::prepare::{Acceptance, Shape, accept, can_enforce, made_once, prepare};
-use crate::report::{Case, Class, Refusal, Result};
-use crate::seal::About;
+use crate::prepare::{Acceptance, RootShape, accept, can_enforce, made_once};
+use crate::seal::ArtifactSubject;
+use crate::start::prepare_proven;
 use crate::sys::mounts::open_target;
 use crate::vault::Vault;
-use crate::verify::{JudgeRequest, Layers, Requirements, VerifiedImage, Wanted, unsigned};
+use crate::verify::{JudgeRequest, LayerReader, ReadOptions, Requirements, VerifiedImage, unsigned};
 
 /// An image that is to be mounted.
 #[derive(Clone, Debug)]
 pub struct MountRequest {
     /// The image.
     pub image: Reference,
-    /// Where: a directory that is there.
+    /// Where: an existing directory.
     pub target: PathBuf,
-    /// A directory for changes, and overlayfs's own beside it; without them the mount is read-only.
+    /// A directory for changes, and overlayfs's own beside it; without these the mount is read-only.
     pub upper: Option<(PathBuf, PathBuf)>,
-    /// What of it.
-    pub shape: Shape,
-    /// Whether the kernel is to check.
+    /// The SELinux label of all files.
+    pub context: Option<OsString>,
+    /// Which part of it.
+    pub shape: RootShape,
+    /// Whether the kernel is to check files.
     pub mode: Verity,
-    /// The algorithm, where no seal names one.
+    /// The algorithm, if no seal names one.
     pub algorithm: Algorithm,
-    /// Whose seal it must have; nobody's, where no certificate is named.
+    /// Whose seal it must have; no seal is needed if no certificate is named.
     pub trust: Trust,
 }
 
 /// What has become of a mount.
 #[derive(Clone, Debug)]
 pub enum Mounting {
-    /// It stands, and this is on record of it.
+    /// It is mounted, and this is its record.
     Fresh(Box<Record>),
     /// The same image was mounted there already.
     Standing,
@@ -48,16 +52,16 @@ pub enum Mounting {
 /// Verifies an image and mounts it.
 ///
 /// # Errors
-/// Those of finding, judging and preparing it, and group I.
+/// Errors of finding, judging and preparing it, and group I.
 pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
     let place = place(request)?;
     let requirements = request.trust.demands()?;
     if request.mode == Verity::Off {
-        // Loud, and not only where somebody watches.
+        // A warning, so that it is seen later too.
         log::warn!(
             "--verity off: the kernel checks nothing of {} while it is mounted; whoever can write to {} changes it unseen",
             request.image,
-            context.vault.display()
+            context.vault()?.display()
         );
     }
     if requirements.is_none() {
@@ -65,8 +69,8 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
     }
     let verified = verified(context, request, requirements.as_ref())?;
     let vault = context.open_vault()?;
-    let prepared = prepare(&vault, &verified, request.shape, request.mode, &context.budget)?;
-    let facts = verified.facts()?;
+    let prepared = prepare_proven(&vault, &verified, request.shape, request.mode, &context.budget)?;
+    let facts = verified.facts();
     let mounted = crate::mount::mount(&prepared, &place)?;
     if !mounted.fresh {
         return Ok(Mounting::Standing);
@@ -85,15 +89,15 @@ pub fn mount(context: &Context, request: &MountRequest) -> Result<Mounting> {
         signed_manifest: verified.signed_manifest(),
         signer: verified.signer(),
     };
-    let kind = if requirements.is_some() { Kind::Sealed } else { Kind::Off };
+    let kind = if requirements.is_some() { MountKind::Sealed } else { MountKind::Off };
     let record = Record::new(&mounted, &place, prepared.description(), kind);
     let record = Record { whole: true, ..record.describing(&prepared, &about) };
     keep(&record)?;
     Ok(Mounting::Fresh(Box::new(record)))
 }
 
-/// Where it is to go, before anything is read or imported.
-fn place(request: &MountRequest) -> Result<crate::mount::Place> {
+/// Opens the place where it is to go, before anything is read or imported.
+fn place(request: &MountRequest) -> Result<crate::mount::MountSpec> {
     let open = |path: &Path| {
         open_target(path).map_err(|e| {
             let case = if matches!(e, Errno::LOOP | Errno::NOTDIR) { Case::A08Target } else { Case::Usage };
@@ -102,24 +106,26 @@ fn place(request: &MountRequest) -> Result<crate::mount::Place> {
     };
     drop(open(&request.target)?);
     let upper = match &request.upper {
-        Some((upper, work)) => Some(Upper { upper: open(upper)?, work: open(work)?, path: absolute(upper)? }),
+        Some((upper, work)) => Some(UpperDir { upper: open(upper)?, work: open(work)?, path: absolute(upper)? }),
         None => None,
     };
-    Ok(crate::mount::Place { upper, ..crate::mount::Place::read_only(absolute(&request.target)?) })
+    let label = || request.context.clone();
+    let how = MountOptions { context: label(), store_label: label(), ..MountOptions::default() };
+    Ok(crate::mount::MountSpec { upper, how, ..crate::mount::MountSpec::read_only(absolute(&request.target)?) })
 }
 
-/// The record of a mount is read elsewhere.
+/// Makes a path absolute: the record of a mount is read elsewhere.
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Refusal::io(path.display().to_string(), e))
 }
 
-/// The image, by its seals or, where no signature is asked for, as the vault knows it.
+/// Returns the image by its seals, or, if no signature is required, as the vault knows it.
 fn verified(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<VerifiedImage> {
     let located = match &request.image {
         Reference::Layout { .. } | Reference::Registry { .. } => into_vault(context, request, requirements)?,
         _ => context.locate(&request.image, None)?,
     };
-    let Place::Vault(vault) = &located.place else {
+    let ImageLocation::Vault(vault) = &located.place else {
         return Err(Refusal::new(Case::Bug, request.image.to_string(), "not in the vault"));
     };
     match requirements {
@@ -128,12 +134,12 @@ fn verified(context: &Context, request: &MountRequest, requirements: Option<&Req
     }
 }
 
-/// An image of a layout or a registry goes into the vault first, without a name.
+/// Brings an image of a layout or a registry into the vault first, without a name.
 fn into_vault(context: &Context, request: &MountRequest, requirements: Option<&Requirements>) -> Result<Located> {
     let source = context.locate(&request.image, None)?;
     let vault = context.create_vault()?;
     if request.mode == Verity::Require {
-        // Asked before gigabytes are imported; an image that is there already is measured anyway.
+        // Asked before gigabytes are imported; an image that is already there is measured anyway.
         can_enforce(&vault)?;
     }
     let reference = Reference::Digest(source.image.digest);
@@ -165,12 +171,12 @@ fn by_seals(
         home: located.store(),
         requirements,
         budget: &context.budget,
-        about: About::Manifest,
+        about: ArtifactSubject::Manifest,
     };
-    // Left to be found out how the objects are: on this filesystem they may have no fs-verity.
+    // Left open, so that the state of the objects is found out: on this filesystem they may have no fs-verity.
     let acceptance = Acceptance { vault, request: judge, shape: Some(request.shape), measured: &|| None };
-    let read = |Wanted { algorithm, keep, .. }| located.import(context, (algorithm, keep));
-    accept(&acceptance, &mut Layers::new(read))
+    let read = |ReadOptions { algorithm, keep, .. }| located.import(context, ContentsRequest { algorithm, keep });
+    accept(&acceptance, &mut LayerReader::new(read))
 }
 
 fn by_layers(context: &Context, request: &MountRequest, vault: &Vault, located: &Located) -> Result<VerifiedImage> {
@@ -178,7 +184,7 @@ fn by_layers(context: &Context, request: &MountRequest, vault: &Vault, located: 
     let noted = |algorithm| vault.contents(&image.digest, algorithm);
     let algorithms = [request.algorithm, Algorithm::Sha512, Algorithm::Sha256];
     let digests = made_once(vault, &image.digest, &algorithms, request.shape, noted, || {
-        let contents = located.import(context, (request.algorithm, Keep::Images))?;
+        let contents = located.import(context, ContentsRequest { algorithm: request.algorithm, keep: Keep::Images })?;
         vault.keep_images(&image.digest, &contents.images)?;
         Ok(contents.images)
     })?;

@@ -1,13 +1,13 @@
 //! The parts of a seal, before they are signed.
 
-use super::{Context, Located, Place, Task};
+use super::{Context, ImageLocation, Located, Task};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::error::{Case, Refusal, Result};
 use crate::fetch::{Session, Staging};
 use crate::image::ErofsImages;
 use crate::oci::{BlobStore, Layout, Reference, Repository};
 use crate::pki::formatted_digest;
-use crate::report::{Case, Refusal, Result};
-use crate::seal::{Artifact, Binding, Format, Part, Role, artifact_descriptor};
+use crate::seal::{Artifact, ArtifactRole, Binding, Format, Role, artifact_descriptor};
 
 /// What goes into a binding statement.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Plan {
 
 /// One thing to be signed: role, fs-verity digest, and the file that has this digest.
 #[derive(Debug)]
-pub struct Item<'a> {
+pub struct PlanItem<'a> {
     /// Its role.
     pub role: Role,
     /// Its digest.
@@ -39,78 +39,83 @@ pub struct Item<'a> {
     pub bytes: std::borrow::Cow<'a, [u8]>,
 }
 
-impl Item<'_> {
-    /// The bytes that the signature is over.
+impl PlanItem<'_> {
+    /// Returns the bytes that the signature is over.
     pub fn to_sign(&self) -> Vec<u8> {
         formatted_digest(self.digest.algorithm().kernel_id(), self.digest.as_bytes())
     }
 }
 
 impl Plan {
-    /// Reads the image; `keep` when the seal is to be stored, and so its objects with it.
+    /// Reads the image; `keep` when the seal is to be stored, and therefore its objects as well.
     pub(super) fn new(context: &Context, located: Located, statement: &Statement, keep: bool) -> Result<Self> {
+        let identity = |name: &String| {
+            let why = "an identity is an image name such as registry.example.com/acme/app, without a tag";
+            name.parse().map_err(|_| Refusal::new(Case::Usage, name, why))
+        };
+        let identities = statement.identities.iter().map(identity).collect::<Result<Vec<_>>>()?;
         let images = located.images(context, statement.algorithm, keep)?;
-        let binding = Binding::new(&located.image, &images.digests()?, &statement.identities, statement.sequence)?;
+        let binding = Binding::new(&located.image, &images.digests()?, &identities, statement.sequence);
         Ok(Self { located, images, binding })
     }
 
-    /// With a statement that exists already; it must be about this image and what its layers hold.
+    /// Makes a plan with a statement that exists already; it must be about this image and what its layers hold.
     pub(super) fn with_statement(context: &Context, located: Located, text: &[u8]) -> Result<Self> {
         let binding = Binding::parse(text, &context.budget)?;
         let images = located.images(context, binding.algorithm, true)?;
-        let ours = Binding::new(&located.image, &images.digests()?, &binding.identities, binding.sequence)?;
+        let ours = Binding::new(&located.image, &images.digests()?, &binding.identities, binding.sequence);
         if ours != binding {
             return Err(Refusal::new(Case::D04Replay, "binding", "it does not describe this image"));
         }
         Ok(Self { located, images, binding })
     }
 
-    /// The image's digest.
+    /// Returns the image's digest.
     pub fn image(&self) -> &BlobDigest {
         &self.located.image.digest
     }
 
-    /// The statement, as it is signed.
+    /// Returns the statement as it is signed.
     pub fn statement(&self) -> String {
         self.binding.text()
     }
 
-    /// The algorithm of all digests.
+    /// Returns the algorithm of all digests.
     pub fn algorithm(&self) -> Algorithm {
         self.images.algorithm
     }
 
-    /// All items, in the order of the format, the statement last.
-    pub fn items(&self) -> Vec<Item<'_>> {
+    /// Lists all items in the order of the format, the statement last.
+    pub fn items(&self) -> Vec<PlanItem<'_>> {
         let (image, images) = (&self.located.image, &self.images);
         let hash = |bytes: &[u8]| verity_digest(self.algorithm(), bytes);
         let item = |role, bytes: &'_ [u8]| (role, hash(bytes));
         let mut items = Vec::new();
         for (role, bytes) in [(Role::Manifest, &image.manifest), (Role::Config, &image.config)] {
             let (role, digest) = item(role, bytes);
-            items.push(Item { role, digest, bytes: bytes.into() });
+            items.push(PlanItem { role, digest, bytes: bytes.into() });
         }
         let made = images.container.as_ref().ok();
         let layers = made.into_iter().flat_map(|made| made.layer_digests.iter().zip(&made.layers));
         for (number, (digest, bytes)) in layers.enumerate() {
-            items.push(Item { role: Role::Layer(number), digest: *digest, bytes: bytes.into() });
+            items.push(PlanItem { role: Role::Layer(number), digest: *digest, bytes: (&**bytes).into() });
         }
         if let Ok((bytes, digest)) = &images.merged {
-            items.push(Item { role: Role::Merged, digest: *digest, bytes: bytes.into() });
+            items.push(PlanItem { role: Role::Merged, digest: *digest, bytes: (&**bytes).into() });
         }
         if let Some(made) = made {
-            items.push(Item { role: Role::Rootfs, digest: made.rootfs_digest, bytes: (&made.rootfs).into() });
+            items.push(PlanItem { role: Role::Rootfs, digest: made.rootfs_digest, bytes: (&*made.rootfs).into() });
         }
         let text = self.binding.text().into_bytes();
-        items.push(Item { role: Role::Binding, digest: hash(&text), bytes: text.into() });
+        items.push(PlanItem { role: Role::Binding, digest: hash(&text), bytes: text.into() });
         items
     }
 
-    /// The artifact, once every item has its signature; `der` gives it.
+    /// Builds the artifact from the signatures of all items, which `der` provides.
     pub(super) fn artifact(
         &self,
         format: Format,
-        mut der: impl FnMut(&Item<'_>) -> Result<Vec<u8>>,
+        mut der: impl FnMut(&PlanItem<'_>) -> Result<Vec<u8>>,
     ) -> Result<Artifact<'_>> {
         let mut parts = Vec::new();
         let mut statement = Vec::new();
@@ -119,9 +124,14 @@ impl Plan {
             match item.role {
                 Role::Binding => statement = signature,
                 Role::Layer(_) | Role::Merged | Role::Rootfs => {
-                    parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: Some(item.bytes) });
+                    parts.push(ArtifactRole {
+                        role: item.role,
+                        digest: item.digest,
+                        der: signature,
+                        erofs: Some(item.bytes),
+                    });
                 }
-                _ => parts.push(Part { role: item.role, digest: item.digest, der: signature, erofs: None }),
+                _ => parts.push(ArtifactRole { role: item.role, digest: item.digest, der: signature, erofs: None }),
             }
         }
         Ok(Artifact::new(format, &self.located.image, &parts, &self.binding.text(), &statement))
@@ -144,7 +154,7 @@ impl Plan {
             (Some(other), _) => {
                 Err(Refusal::new(Case::Usage, other.to_string(), "--output takes oci:DIR or docker://HOST/NAME"))
             }
-            (None, Place::Layout(layout)) => {
+            (None, ImageLocation::Layout(layout)) => {
                 if layout.name_only_image()? {
                     log::warn!(
                         "{}: the layout has more than one entry from now on, so the image has got a tag: copy it as \
@@ -154,10 +164,10 @@ impl Plan {
                 }
                 into_layout(layout, image, artifact)
             }
-            (None, Place::Registry(remote)) => {
+            (None, ImageLocation::Registry(remote)) => {
                 into_registry(context, &remote.session, &remote.repository, image, artifact)
             }
-            (None, Place::Vault(vault)) => {
+            (None, ImageLocation::Vault(vault)) => {
                 put(artifact, vault.store())?;
                 vault.add_seal(image, &artifact.manifest)
             }

@@ -1,25 +1,25 @@
-/// Where work says how far it has come.
+/// Where work reports its progress.
 pub trait Progress {
-    /// Something begins, and ends when the step is dropped.
+    /// Begins a task, which ends when the step is dropped.
     fn begin(&self, task: Task<'_>) -> Box<dyn Step>;
 }
 
-/// Something that goes on. It is told by several threads.
+/// A task in progress. Several threads report to it.
 pub trait Step: Sync {
-    /// So many bytes more are to come.
+    /// Expects so many more bytes.
     fn expect(&self, bytes: u64);
-    /// So many bytes more are done.
+    /// Counts so many more bytes as done.
     fn done(&self, bytes: u64);
 }
 
 /// What is being done.
 #[derive(Clone, Copy, Debug)]
 pub enum Task<'a> {
-    /// So many layers are read: how many bytes they hold is not known before.
+    /// So many layers are read: how many bytes they hold is not known beforehand.
     Layers(&'static str, usize),
-    /// Files are read, or something is transferred: how many bytes that is is told on the way.
+    /// Files are read, or something is transferred: how many bytes are involved is reported on the way.
     Bytes(&'static str),
-    /// Nothing is known but that it goes on.
+    /// Nothing is known except that it goes on.
     Waiting(&'a str),
 }
 

@@ -1,8 +1,8 @@
 use super::seals::left_behind;
 use super::{Context, Located, Task};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Layout, Reference, Repository};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::{Parsed, Seal, artifact_descriptor, parse};
 
 /// What is to be copied, and where to.
@@ -12,9 +12,9 @@ pub struct PushRequest {
     pub image: Reference,
     /// A repository or a layout.
     pub to: Reference,
-    /// Whether the image itself is.
+    /// Whether to copy the image itself.
     pub content: bool,
-    /// Whether its seals are.
+    /// Whether to copy its seals.
     pub signatures: bool,
 }
 
@@ -30,12 +30,12 @@ pub struct Pushed {
 /// Copies an image, its seals, or both.
 ///
 /// # Errors
-/// [`Case::Usage`] for a target that takes none; [`Case::C07NoSeal`] where seals are wanted and there are none; those
+/// [`Case::Usage`] for a target that accepts none; [`Case::C07NoSeal`] if seals are wanted and there are none; errors
 /// of reading and writing.
 pub fn push(context: &Context, request: &PushRequest) -> Result<Pushed> {
     let PushRequest { image, to, content, signatures } = request;
-    let target = Target::of(to)?;
-    if let (false, Target::Registry { tag: Some(tag), .. }) = (*content, &target)
+    let target = PushTarget::of(to)?;
+    if let (false, PushTarget::Registry { tag: Some(tag), .. }) = (*content, &target)
         && *tag != "latest"
     {
         return Err(Refusal::new(Case::Usage, to.to_string(), "seals have no tag: name the repository alone"));
@@ -49,24 +49,25 @@ pub fn push(context: &Context, request: &PushRequest) -> Result<Pushed> {
         located.fetch_layers(context, located.store())?;
     }
     match target {
-        Target::Layout { layout, tag } => {
+        PushTarget::Layout { layout, tag } => {
             let tag = tag.or(tag_of(image)).unwrap_or("latest");
             into_layout(&located, &Layout::open_or_create(layout)?, content.then_some(tag), &seals)?;
         }
-        Target::Registry { repository, tag } => {
-            into_registry(context, &located, repository, (*content, tag), &seals)?;
+        PushTarget::Registry { repository, tag } => {
+            let with = if *content { PushedContent::Image { tag } } else { PushedContent::SealsOnly };
+            into_registry(context, &located, repository, with, &seals)?;
         }
     }
     let seals = seals.iter().map(|(raw, _)| BlobDigest::of(raw)).collect();
     Ok(Pushed { image: located.image.digest, seals })
 }
 
-enum Target<'a> {
+enum PushTarget<'a> {
     Layout { layout: &'a std::path::Path, tag: Option<&'a str> },
     Registry { repository: &'a Repository, tag: Option<&'a str> },
 }
 
-impl<'a> Target<'a> {
+impl<'a> PushTarget<'a> {
     fn of(to: &'a Reference) -> Result<Self> {
         match to {
             Reference::Layout { dir, tag, digest: None } => Ok(Self::Layout { layout: dir, tag: tag.as_deref() }),
@@ -107,7 +108,7 @@ fn readable_seals(context: &Context, located: &Located) -> Result<Vec<RawSeal>> 
     Ok(seals)
 }
 
-/// Blobs first, the entry in the index last: what is half copied is not found.
+/// Copies blobs first, and the entry in the index last: a partial copy is not found.
 fn into_layout(located: &Located, layout: &Layout, tag: Option<&str>, seals: &[RawSeal]) -> Result<()> {
     let image = &located.image;
     let sealed = seals.iter().flat_map(|(_, seal)| seal.blobs());
@@ -133,24 +134,31 @@ fn into_layout(located: &Located, layout: &Layout, tag: Option<&str>, seals: &[R
     Ok(())
 }
 
-/// The image without a name, its seals, the name: who finds it by its name finds it sealed.
+/// What a registry gets in addition to seals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PushedContent<'a> {
+    SealsOnly,
+    Image { tag: Option<&'a str> },
+}
+
+/// Pushes the image without a name, then its seals, then the name: whoever finds it by its name finds it sealed.
 fn into_registry(
     context: &Context,
     located: &Located,
     repository: &Repository,
-    (content, tag): (bool, Option<&str>),
+    with: PushedContent<'_>,
     seals: &[RawSeal],
 ) -> Result<()> {
     let session = context.session()?;
     let _step = context.begin(Task::Waiting(&format!("pushing to {repository}")));
-    if content {
+    if with != PushedContent::SealsOnly {
         session.push_image(repository, &located.image, located.store())?;
     }
     for (raw, _) in seals {
         session.push_seal(repository, &located.image.digest, raw, located.store())?;
     }
-    match tag.filter(|_| content) {
-        Some(tag) => session.push_tag(repository, tag, &located.image, located.store()),
-        None => Ok(()),
+    match with {
+        PushedContent::Image { tag: Some(tag) } => session.push_tag(repository, tag, &located.image, located.store()),
+        PushedContent::Image { tag: None } | PushedContent::SealsOnly => Ok(()),
     }
 }

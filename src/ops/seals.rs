@@ -1,43 +1,43 @@
-//! Seals beside an image and in other places, and bringing them from one to another.
+//! Seals beside an image and in other places, and copying them from one to another.
 
-use super::{Context, Located, Remote};
+use super::{Context, Located, RemoteImage};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Class, Refusal, Result};
 use crate::fetch::Staging;
 use crate::oci::{Budget, Image, Layout, Reference};
-use crate::report::{Case, Class, Refusal, Result};
-use crate::seal::{About, Parsed, parse_about};
+use crate::seal::{ArtifactSubject, Parsed, parse_about};
 use crate::vault::Vault;
 use crate::verify::SealCandidate;
 
-/// Places named by `--seal`, kept open while their seals are judged.
+/// Places named by `--seal`, kept open while the seals there are judged.
 pub struct SealSources(Vec<Source>);
 
 enum Source {
     Layout(Layout),
-    Registry(Remote),
+    Registry(RemoteImage),
 }
 
 impl SealSources {
     /// Opens them.
     ///
     /// # Errors
-    /// [`Case::Usage`] for what can hold no seals, and those of opening it.
+    /// [`Case::Usage`] for a place that cannot hold seals, and errors of opening it.
     pub fn open(context: &Context, seals: &[Reference]) -> Result<Self> {
         let source = |reference: &Reference| match reference {
             Reference::Layout { dir, .. } => Layout::open(dir).map(Source::Layout),
             Reference::Registry { repository, .. } => {
                 let (session, staging) = (context.session()?, Staging::new()?);
-                Ok(Source::Registry(Remote { repository: repository.clone(), session, staging }))
+                Ok(Source::Registry(RemoteImage { repository: repository.clone(), session, staging }))
             }
             other => Err(Refusal::new(Case::Usage, other.to_string(), "--seal takes oci:DIR or docker://HOST/NAME")),
         };
         seals.iter().map(source).collect::<Result<_>>().map(Self)
     }
 
-    /// Those that say they are about `image`, under whatever manifest.
+    /// Finds the seals that say they are about `image`, under whichever manifest.
     ///
     /// # Errors
-    /// Those of looking for them.
+    /// Errors of looking for them.
     pub fn about(&self, image: &Image, budget: &Budget) -> Result<Vec<SealCandidate<'_>>> {
         self.search(image, &|layout| {
             let is_about = |digest: &BlobDigest| -> Result<bool> {
@@ -45,7 +45,7 @@ impl SealSources {
                     Err(refusal) if refusal.case().class() == Class::Rejected => return Ok(false),
                     other => other?,
                 };
-                Ok(matches!(parse_about(About::Image, &raw, digest, image, budget), Ok(Parsed::Seal(_))))
+                Ok(matches!(parse_about(ArtifactSubject::Image, &raw, digest, image, budget), Ok(Parsed::Seal(_))))
             };
             let mut found = layout.referrers(&image.digest, budget)?;
             for digest in layout.artifacts(budget)? {
@@ -57,15 +57,15 @@ impl SealSources {
         })
     }
 
-    /// These seals and those beside the image. Of a layout every artifact: the person says "this is the
-    /// seal".
+    /// Finds the seals in these places and beside the image. In a layout every artifact counts: the person said "this
+    /// is the seal".
     ///
     /// # Errors
-    /// Those of looking for them.
+    /// Errors of looking for them.
     pub fn found<'a>(&'a self, context: &Context, located: &'a Located) -> Result<Vec<SealCandidate<'a>>> {
         let named = self.search(&located.image, &|layout| layout.artifacts(&context.budget))?;
         let beside = located.seals(context)?.into_iter().map(|digest| SealCandidate { digest, store: located.store() });
-        // The same artifact in two places is tried in both: one copy may be damaged.
+        // If the same artifact is in two places, both are tried: one copy may be damaged.
         Ok(named.into_iter().chain(beside).collect())
     }
 
@@ -89,13 +89,13 @@ impl SealSources {
     }
 }
 
-/// Brings a seal along, whether it is any good or not: verifying says so, each time. What cannot
-/// even be read stays behind.
+/// Copies a seal, whether it is good or not: verifying says so every time. A seal that cannot even be read stays
+/// behind.
 pub(super) fn copy_seal(
     vault: &Vault,
     image: &Image,
     found: &SealCandidate<'_>,
-    about: About,
+    about: ArtifactSubject,
     budget: &Budget,
 ) -> Result<()> {
     let raw = match found.store.read(&found.digest, None, budget.manifest) {
@@ -118,7 +118,7 @@ pub(super) fn copy_seal(
     vault.add_seal(&image.digest, &raw).map(drop)
 }
 
-/// A seal that is wrong stays where it is; that one cannot be read for a fault of the disk ends the work.
+/// Leaves behind a seal that is wrong. If it could not be read because of a fault of the disk, the work ends.
 pub(super) fn left_behind(refusal: Refusal) -> Result<()> {
     if refusal.case().class() == Class::Internal {
         return Err(refusal);

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use super::inline::sign_inline;
 use super::key::SMALL_FILE;
-use super::{Context, Item, Plan, Statement};
+use super::{Context, Plan, PlanItem, Statement};
 use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Platform, Reference};
 use crate::pki::{Dates, Ownership, Signer, TrustStore, parse_signature, verify_signature};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::Format;
 use crate::sys::files;
 use crate::sys::process::now;
@@ -22,13 +22,13 @@ pub struct SignRequest {
     pub format: Format,
     /// Whether it goes into the image's own manifest.
     pub inline: bool,
-    /// Which instance; else every one.
+    /// Which instance; otherwise every one.
     pub platform: Option<Platform>,
-    /// Where the seal goes; else beside the image.
+    /// Where the seal goes; otherwise beside the image.
     pub output: Option<Reference>,
 }
 
-/// What has become of an image, or of one instance of it, that was to be sealed.
+/// What has become of an image that was to be sealed, or of one instance of it.
 #[derive(Debug)]
 pub struct SignedInstance {
     /// The digest of its manifest.
@@ -37,15 +37,15 @@ pub struct SignedInstance {
     pub is_instance: bool,
     /// The platform of an instance that names one.
     pub platform: Option<String>,
-    /// The digest of the seal, or, for one in the image itself, of the image that it is now.
+    /// The digest of the seal, or, for a seal in the image itself, of the resulting image.
     pub result: Result<BlobDigest>,
 }
 
-/// Seals an image, or every instance of a multi-platform one, and signs that. One instance that cannot be sealed does
-/// not keep the others from it; `each` is told of every one that was tried.
+/// Seals an image, or every instance of a multi-platform one, and signs the seal. If one instance cannot be sealed, the
+/// others still are; `each` is told about every one that was tried.
 ///
 /// # Errors
-/// Those of finding the image; where it is one, those of reading, signing and storing.
+/// Errors of finding the image; for a single image also errors of reading, signing and storing.
 pub fn sign(
     context: &Context,
     request: &SignRequest,
@@ -75,7 +75,7 @@ pub fn sign(
     Ok(())
 }
 
-/// The image's digest, and what [`SignedInstance::result`] is.
+/// Seals one image, and returns its digest and the digest for [`SignedInstance::result`].
 fn one(
     context: &Context,
     request: &SignRequest,
@@ -85,7 +85,7 @@ fn one(
     let located = context.locate(image, request.platform.as_ref())?;
     let digest = located.image.digest;
     let plan = Plan::new(context, located, &request.statement, true)?;
-    let der = |item: &Item<'_>| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role));
+    let der = |item: &PlanItem<'_>| signer.sign(&item.to_sign()).map_err(|r| r.within(item.role));
     if request.inline {
         return Ok((digest, sign_inline(plan, image, der)?));
     }
@@ -93,7 +93,7 @@ fn one(
     Ok((digest, plan.store(context, &artifact, request.output.as_ref())?))
 }
 
-/// Signatures that a seal is to be made of.
+/// Signatures from which a seal is to be made.
 #[derive(Clone, Debug)]
 pub struct AttachRequest {
     /// The image.
@@ -102,11 +102,11 @@ pub struct AttachRequest {
     pub signatures: PathBuf,
     /// How the seal is written down.
     pub format: Format,
-    /// Certificates, one of which must have made each; nobody is asked for where there are none.
+    /// Certificates, one of which must have made each signature; if there are none, anybody may have.
     pub trust: Vec<PathBuf>,
-    /// Where the seal goes; else beside the image.
+    /// Where the seal goes; otherwise beside the image.
     pub output: Option<Reference>,
-    /// Which instance; else this host's.
+    /// Which instance; otherwise this host's.
     pub platform: Option<Platform>,
 }
 
@@ -115,15 +115,15 @@ pub struct AttachRequest {
 pub struct Attached {
     /// The digest of the image's manifest.
     pub image: BlobDigest,
-    /// The digest of the seal's.
+    /// The digest of the seal's manifest.
     pub seal: BlobDigest,
 }
 
 /// Makes a seal from signatures that were made elsewhere.
 ///
 /// # Errors
-/// [`Case::D03Coverage`] and [`Case::D16Binding`] for files that are missing, those of group E for signatures that
-/// are none, and those of finding the image and of storing the seal.
+/// [`Case::D03Coverage`] and [`Case::D16Binding`] for missing files, group E for signatures that are not valid ones,
+/// and errors of finding the image and of storing the seal.
 pub fn attach(context: &Context, request: &AttachRequest) -> Result<Attached> {
     let trusted = match request.trust.as_slice() {
         [] => None,

@@ -1,31 +1,32 @@
 //! What the operations on images of the container store share.
 
-use std::path::Path;
-
 use super::Context;
-use crate::identify::{ClaimedImage, StoredImage, configured, stored_images};
-use crate::report::{Case, Class, Refusal, Result};
+use crate::container_store::{ClaimedImage, StoredImage, configured, stored_images};
+use crate::error::{Case, Refusal, Result};
+use crate::vault::NAME;
 
 /// Which images of the container stores are meant.
 #[derive(Clone, Debug)]
-pub enum Choice {
-    /// Those of these names or IDs.
+pub enum ImageSelection {
+    /// The images with these names or IDs.
     Named(Vec<String>),
-    /// All.
+    /// All images.
     All,
 }
 
 /// What has become of one of them.
 #[derive(Debug)]
-pub struct Outcome<'a, T> {
+pub struct StoredOutcome<'a, T> {
     /// The image, as the store has it.
     pub stored: &'a StoredImage,
     /// What was done, or why not.
     pub result: Result<T>,
+    /// Whether it is no failure that this was not done: all images were meant, and nothing is asked of this one.
+    pub excused: bool,
 }
 
-impl<T> Outcome<'_, T> {
-    /// What to call it.
+impl<T> StoredOutcome<'_, T> {
+    /// Returns what to call it.
     pub fn name(&self) -> &str {
         name(self.stored)
     }
@@ -35,45 +36,63 @@ fn name(stored: &StoredImage) -> &str {
     stored.names.first().unwrap_or(&stored.id)
 }
 
-impl Choice {
-    /// Does `work` for each, and tells `each`. One that is refused does not keep the others. The first refusal is
-    /// what came of them all: unless all that are there were meant, of which some may well be refused.
+impl ImageSelection {
+    /// Does `work` for each, and reports to `each`. If one is refused, the others are still done. The first refusal is
+    /// the result for all of them; if all images were meant, `excused` says which refusals do not count.
     ///
     /// # Errors
-    /// [`Case::NotStored`] and [`Case::Usage`] for names that are none of the store's, and those of reading it.
+    /// [`Case::NotStored`] and [`Case::Usage`] for names that the store does not have, and errors of reading it.
     pub(super) fn each<T>(
         &self,
         context: &Context,
         mut work: impl FnMut(&ClaimedImage, &str) -> Result<T>,
-        each: &mut dyn FnMut(Outcome<'_, T>),
+        excused: impl Fn(&StoredImage, &Refusal) -> bool,
+        each: &mut dyn FnMut(StoredOutcome<'_, T>),
     ) -> Result<Option<Refusal>> {
         let mut first: Option<Refusal> = None;
         for stored in &self.images(context)? {
             let image = stored.image.as_ref().map_err(Clone::clone);
             let result = image.and_then(|image| work(image, name(stored)));
-            if let Err(refusal) = &result {
-                first.get_or_insert(refusal.clone());
-            }
-            each(Outcome { stored, result });
+            let excused = match &result {
+                Err(refusal) if matches!(self, Self::All) && excused(stored, refusal) => true,
+                Err(refusal) => {
+                    first.get_or_insert(refusal.clone());
+                    false
+                }
+                Ok(_) => false,
+            };
+            each(StoredOutcome { stored, result, excused });
         }
-        let all = matches!(self, Self::All);
-        Ok(first.filter(|refusal| !all || refusal.case().class() == Class::Internal))
+        Ok(first)
     }
 
     fn images(&self, context: &Context) -> Result<Vec<StoredImage>> {
-        graph_root(&context.vault)?;
-        let Self::Named(names) = self else { return stored_images(&context.stores()?, None) };
+        Ok(self.by_word(context)?.into_iter().map(|(_, image)| image).collect())
+    }
+
+    /// Lists them, each with the word that named it.
+    pub(super) fn by_word(&self, context: &Context) -> Result<Vec<(Option<String>, StoredImage)>> {
+        of_a_store(context)?;
+        let Self::Named(names) = self else {
+            let all = stored_images(&context.stores()?, None)?;
+            return Ok(all.into_iter().map(|image| (None, image)).collect());
+        };
         if let Some(name) = names.iter().find(|name| name.contains("://") || name.starts_with("oci:")) {
             let why = "this is for images of podman, by their names there; `layerseal pull` is for all others";
             return Err(Refusal::new(Case::Usage, name, why));
         }
         let roots = context.stores()?;
-        let found = names.iter().map(|name| stored_images(&roots, Some(name)).map_err(with_driver));
-        Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let mut found = Vec::new();
+        for name in names {
+            let images = stored_images(&roots, Some(name)).map_err(with_driver)?;
+            found.extend(images.into_iter().map(|image| (Some(name.clone()), image)));
+        }
+        Ok(found)
     }
 }
 
-/// Of another driver than overlay no image is found, although podman lists it.
+/// Adds a hint to a refusal if the store has a driver other than overlay: then no image is found, although podman lists
+/// it.
 fn with_driver(refusal: Refusal) -> Refusal {
     let driver = configured().ok().and_then(|found| found.driver()).filter(|driver| driver != "overlay");
     match driver {
@@ -86,12 +105,14 @@ fn with_driver(refusal: Refusal) -> Refusal {
     }
 }
 
-/// The vault that mount programs use is that of a container store.
-fn graph_root(vault: &Path) -> Result<()> {
+/// Checks that the vault is one that mount programs use: that of a container store, or the one that the policy names.
+fn of_a_store(context: &Context) -> Result<()> {
+    let vault = context.vault()?;
     match (vault.file_name(), vault.parent()) {
-        (Some(name), Some(_)) if name == "layerseal" => Ok(()),
+        (Some(name), Some(_)) if name == NAME => Ok(()),
+        _ if context.is_elsewhere()? => Ok(()),
         _ => {
-            let why = "the vault of a container store is GRAPHROOT/layerseal";
+            let why = "the vault of a container store is GRAPHROOT/layerseal, or the one of the policy's [store]";
             Err(Refusal::new(Case::Usage, vault.display().to_string(), why))
         }
     }

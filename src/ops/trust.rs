@@ -1,34 +1,35 @@
 use std::path::PathBuf;
 
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Reference;
+use crate::oci::name::ImageName;
 use crate::pki::{Dates, Ownership, TrustStore};
 use crate::policy::BindingRule;
 use crate::policy::{Denied, Directories};
-use crate::report::{Case, Refusal, Result};
 use crate::sys::process::now;
-use crate::verify::{Floors, Requirements};
+use crate::verify::{Requirements, RollbackFloors};
 
 /// Whom a person trusts, and what they ask of a seal.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// Files of certificates, or directories of them; none, and only digests are compared.
+    /// Files of certificates, or directories of them; if there are none, only digests are compared.
     pub certificates: Vec<PathBuf>,
-    /// Whether a statement is asked for.
+    /// Whether a statement is required.
     pub binding: BindingRule,
     /// The name that the seal must be for.
     pub identity: Option<String>,
     /// Whether certificates outside their dates count.
     pub dates: Dates,
-    /// Where seals are looked for besides the image's own place.
+    /// Where seals are looked for, in addition to the image's own place.
     pub seals: Vec<Reference>,
 }
 
 impl Trust {
-    /// What is asked where something is to be mounted or imported: `None` when nobody is named. A companion of
-    /// `--trust` alone would be a demand that nobody checks.
+    /// Returns what is asked of something to be mounted or imported: `None` if nobody is named. A companion of
+    /// `--trust` on its own would be a demand that nobody checks.
     ///
     /// # Errors
-    /// [`Case::Usage`] for a companion without `--trust`; those of [`Self::requirements`].
+    /// [`Case::Usage`] for a companion without `--trust`; the errors of [`Self::requirements`].
     pub fn demands(&self) -> Result<Option<Requirements>> {
         let companions = [
             ("--identity", self.identity.is_some()),
@@ -43,10 +44,10 @@ impl Trust {
         }
     }
 
-    /// What is asked of a seal.
+    /// Returns what is asked of a seal.
     ///
     /// # Errors
-    /// F01 and F02 for what is to be trusted, and for what this host denies.
+    /// F01 and F02 for what is to be trusted, and errors of reading what this host denies.
     pub fn requirements(&self) -> Result<Requirements> {
         let certificates = match self.certificates.as_slice() {
             [] => None,
@@ -58,14 +59,14 @@ impl Trust {
             dates: self.dates,
             now: now(),
             binding: self.binding,
-            identities: self.identity.iter().cloned().collect(),
+            identities: self.identity.as_deref().map(ImageName::whole).into_iter().collect(),
             denied: denied()?,
-            floors: Floors::none(),
+            floors: RollbackFloors::none(),
         })
     }
 }
 
-/// What this host denies, which holds for a person at the command line too.
+/// Reads what this host denies, which applies to a person at the command line too.
 pub(super) fn denied() -> Result<Denied> {
     Denied::load(&Directories::system())
 }

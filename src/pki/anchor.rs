@@ -1,22 +1,24 @@
-//! Anchors: authorities for signers that nobody named before. A signature may carry its signer's own
-//! certificate, and an anchor can vouch for it, directly and for this purpose.
+//! Anchors: authorities for signers that are not named beforehand. A signature may carry its signer's own certificate,
+//! and an anchor can vouch for it, directly and for this purpose.
 //!
-//! This is no general path building. There is one step, from the anchor to the leaf; everything that
-//! could make it mean more or less than it says is refused. The kernel goes by its own keyring: a leaf that
-//! counts here is no key there.
+//! This is not general path building. There is one step, from the anchor to the leaf; everything that could make it
+//! mean more or less than it says is refused. The kernel goes by its own keyring: a leaf that is accepted here is not a
+//! key there.
 
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::x509::X509;
 
-use super::certificate::{self, Certificate, Extension, Outline};
+use super::bundle;
+use super::certificate::{self, BASIC_CONSTRAINTS, Certificate, Extension, Outline};
+use super::pem::Beside;
 use super::pkcs7::Dates;
 use super::profile::walk;
 use super::{der, low_s};
-use crate::report::{Case, Refusal, Result};
+use crate::digest::Fingerprint;
+use crate::error::{Case, Refusal, Result};
 
-/// `id-ce-basicConstraints`, `id-ce-keyUsage`, `id-ce-extKeyUsage` (RFC 5280 section 4.2.1).
-const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+/// `id-ce-keyUsage`, `id-ce-extKeyUsage` (RFC 5280 section 4.2.1).
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// `id-kp-codeSigning` and `anyExtendedKeyUsage` (RFC 5280 section 4.2.1.12).
@@ -50,8 +52,8 @@ pub struct Anchor {
     x509: X509,
     /// The subject's DER, which leaves must name as their issuer, byte for byte.
     name: Vec<u8>,
-    fingerprint: String,
-    marks: Vec<String>,
+    fingerprint: Fingerprint,
+    marks: Vec<Fingerprint>,
     not_before: i64,
     not_after: i64,
 }
@@ -63,13 +65,13 @@ impl std::fmt::Debug for Anchor {
 }
 
 impl Anchor {
-    /// All anchors in `bytes`: one in DER, or any number in PEM. `name` is what refusals call them.
+    /// Reads all anchors in `bytes`: one in DER, or any number in PEM. `name` is what refusals call them.
     ///
     /// # Errors
-    /// [`Case::F02Certificate`] for what is no certificate, [`Case::E12Weak`] for a weak key,
-    /// [`Case::E10Usage`] for one that is no authority, or one with limits that we do not know to keep.
+    /// [`Case::F02Certificate`] for what is not a certificate, [`Case::E12Weak`] for a weak key, [`Case::E10Usage`] for
+    /// a certificate that is not an authority's, or one with limits that we cannot keep.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Self>> {
-        certificate::ders(bytes, name)?.iter().map(|der| Self::from_der(der, name)).collect()
+        bundle::ders(bytes, name, Beside::Text)?.iter().map(|der| Self::from_der(der, name)).collect()
     }
 
     fn from_der(der: &[u8], name: &str) -> Result<Self> {
@@ -78,14 +80,16 @@ impl Anchor {
         let x509 = certificate::openssl(der).map_err(|e| malformed(&e))?;
         certificate::key_family(&outline, &x509).map_err(|why| Refusal::new(Case::E12Weak, name, why))?;
         let refuse = |why: &str| Refusal::new(Case::E10Usage, name, why);
-        if !is_authority(&outline).map_err(|e| malformed(&e))? {
-            return Err(refuse("it is no certificate authority (basicConstraints CA:TRUE)"));
+        if !outline.is_authority().map_err(|e| malformed(&e))? {
+            return Err(refuse(
+                "it is no certificate authority (basicConstraints CA:TRUE); a signer's own certificate belongs beside ca/",
+            ));
         }
         if !certificate::may_sign_certificates(&x509) {
             return Err(refuse("its key usage has no keyCertSign"));
         }
         known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE]).map_err(|why| refuse(&why))?;
-        if let Some((_, what)) = LIMITS.iter().find(|(oid, _)| find(&outline, oid).is_some()) {
+        if let Some((_, what)) = LIMITS.iter().find(|(oid, _)| outline.find(oid).is_some()) {
             return Err(refuse(&format!("it has {what}, which layerseal does not keep")));
         }
         let purposes = purposes(&outline).map_err(|e| malformed(&e))?;
@@ -95,7 +99,7 @@ impl Anchor {
         let (not_before, not_after) = certificate::dates(&x509).map_err(|e| malformed(&e))?;
         Ok(Self {
             name: outline.subject.to_vec(),
-            fingerprint: certificate::fingerprint(der),
+            fingerprint: Fingerprint::of(der),
             marks: outline.marks(der),
             x509,
             not_before,
@@ -103,23 +107,22 @@ impl Anchor {
         })
     }
 
-    /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// Returns the SHA-256 of the certificate's bytes, in lower-case hexadecimal.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
-    /// By what it can be denied, as [`Certificate::marks`].
-    pub fn marks(&self) -> &[String] {
+    /// Returns the digests by which the anchor can be denied, as [`Certificate::marks`].
+    pub fn marks(&self) -> &[Fingerprint] {
         &self.marks
     }
 }
 
-/// The certificate in the signature `der`, where one of `anchors` vouches for it: the only one in it, named
-/// as its signer, issued by the anchor itself, no authority, for code signing, and within its dates; and
-/// that anchor. `None`
-/// where it carries none that says it comes from one of them.
+/// Finds the certificate in the signature `der`, where one of `anchors` vouches for it, and that anchor. It is the only
+/// certificate in the signature, named as its signer, issued by the anchor itself, no authority, for code signing, and
+/// within its dates. `None` where the signature carries no certificate that says it comes from one of them.
 ///
-/// That it signed is not looked at here: it is one more certificate to try.
+/// Whether it signed is not checked here: it is one more certificate to try.
 ///
 /// # Errors
 /// Those of [`walk`]; [`Case::E09Chain`] for a leaf of an anchor that may not sign, and
@@ -150,13 +153,13 @@ pub fn leaf<'a>(
     if !SIGNATURES.contains(&x509.signature_algorithm().object().nid()) {
         return Err(refuse("it is issued with a weak or unknown algorithm"));
     }
-    // Anybody can write the one for the other: bytes that can be chosen are not looked up in a list.
+    // Anybody can turn the one into the other: a list of denied bytes is no use where bytes can be chosen.
     if has_high_s(&x509, anchor).map_err(|e| refuse(&e.to_string()))? {
         return Err(refuse(
             "its issuer's ECDSA signature is in the higher of its two forms: sign again, which writes the other",
         ));
     }
-    if is_authority(&outline).map_err(|e| refuse(&e.to_string()))? {
+    if outline.is_authority().map_err(|e| refuse(&e.to_string()))? {
         return Err(refuse("an authority may not sign itself"));
     }
     known_limits(&outline, &[BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE]).map_err(|why| refuse(&why))?;
@@ -171,20 +174,10 @@ pub fn leaf<'a>(
     Certificate::from_der(embedded, subject).map(|leaf| Some((leaf, *anchor)))
 }
 
-fn find<'a>(outline: &Outline<'a>, oid: &[u8]) -> Option<&'a [u8]> {
-    outline.extensions.iter().flatten().find(|e| e.oid == oid).map(|e| e.value)
-}
-
-/// `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, … }`.
-fn is_authority(outline: &Outline<'_>) -> der::Result<bool> {
-    let Some(value) = find(outline, BASIC_CONSTRAINTS) else { return Ok(false) };
-    let mut constraints = der::only(value, der::tag::SEQUENCE)?.reader();
-    Ok(constraints.optional(der::tag::BOOLEAN)?.is_some_and(|element| element.content == [0xff]))
-}
-
-/// `ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER`; `None` where there is no such extension.
+/// Reads the purposes of a certificate, `ExtKeyUsageSyntax ::= SEQUENCE OF OBJECT IDENTIFIER`; `None` where it has no
+/// such extension.
 fn purposes<'a>(outline: &Outline<'a>) -> der::Result<Option<Vec<&'a [u8]>>> {
-    let Some(value) = find(outline, EXTENDED_KEY_USAGE) else { return Ok(None) };
+    let Some(value) = outline.find(EXTENDED_KEY_USAGE) else { return Ok(None) };
     let mut usages = der::only(value, der::tag::SEQUENCE)?.reader();
     let mut found = Vec::new();
     while !usages.is_empty() {
@@ -193,7 +186,7 @@ fn purposes<'a>(outline: &Outline<'a>) -> der::Result<Option<Vec<&'a [u8]>>> {
     Ok(Some(found))
 }
 
-/// Whether it carries the form of its issuer's ECDSA signature that is not read.
+/// Returns whether the certificate carries the form of its issuer's ECDSA signature that is not read.
 fn has_high_s(x509: &X509, issuer: &Anchor) -> std::result::Result<bool, ErrorStack> {
     match issuer.x509.public_key()?.ec_key() {
         Ok(key) => low_s::is_high(x509, key.group()),
@@ -201,8 +194,8 @@ fn has_high_s(x509: &X509, issuer: &Anchor) -> std::result::Result<bool, ErrorSt
     }
 }
 
-/// An extension that is critical and not known limits the certificate in a way that we would pass over;
-/// one that occurs twice says two things.
+/// Refuses extensions that we cannot honour: one that is critical and not known limits the certificate in a way that we
+/// would ignore; one that occurs twice says two things.
 fn known_limits(outline: &Outline<'_>, known: &[&[u8]]) -> std::result::Result<(), String> {
     let Some(extensions) = &outline.extensions else { return Err("its extensions cannot be read".into()) };
     let unknown = |e: &&Extension<'_>| e.critical && !known.contains(&e.oid);

@@ -1,17 +1,18 @@
-//! Certificates that are trusted to sign, each for itself: no chain is built, no other certificate
-//! vouches for it.
+//! Certificates that are trusted to sign, each by itself: no chain is built, no other certificate vouches for it.
+
+use std::sync::OnceLock;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
-use openssl::base64;
 use openssl::bn::BigNumRef;
 use openssl::error::ErrorStack;
-use openssl::sha::sha256;
 use openssl::x509::{X509, X509KeyUsage, X509Ref};
 
 use super::der::{self, tag};
+use super::facts::Facts;
 use super::name;
 use super::profile::{Family, signer_text};
-use crate::report::{Case, Refusal, Result};
+use crate::digest::Fingerprint;
+use crate::error::{Case, Refusal, Result};
 
 /// Bytes that a file of certificates may have.
 pub const MAX_FILE: usize = 1 << 20;
@@ -24,6 +25,9 @@ const RSA_BITS: [i32; 3] = [2048, 3072, 4096];
 const RSA_EXPONENT_BITS: i32 = 64;
 
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// `id-ce-basicConstraints` (RFC 5280 section 4.2.1.9).
+pub(super) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 
 /// P-256, P-384 and P-521, as whole OBJECT IDENTIFIERs.
@@ -32,27 +36,26 @@ const CURVES: [&[u8]; 3] =
 
 /// A certificate that may sign: its key is strong enough and its key usage allows it.
 ///
-/// Its dates are facts, checked when a signature is; its extended key usage, its basic constraints
-/// and its own signature are not looked at, because it is trusted for being this very certificate
-/// and not for anything in it. The kernel treats the certificates in its keyring in the same way,
-/// save that it adds none whose signature by itself is false (x509_check_for_self_signed()).
+/// Its dates are checked when a signature is; its extended key usage, its basic constraints and its own signature are
+/// not looked at, because it is trusted for being this very certificate and not for anything in it. The kernel treats
+/// the certificates in its keyring in the same way, except that it adds none whose own signature is false where it
+/// signed itself (x509_check_for_self_signed()).
 #[derive(Clone)]
 pub struct Certificate {
-    x509: X509,
+    /// OpenSSL's form, made when it is needed.
+    x509: OnceLock<X509>,
     der: Vec<u8>,
     issuer: Vec<u8>,
     serial: Vec<u8>,
     issuer_text: String,
     subject: String,
-    fingerprint: String,
-    marks: Vec<String>,
-    not_before: i64,
-    not_after: i64,
-    family: Family,
+    fingerprint: Fingerprint,
+    marks: Vec<Fingerprint>,
+    facts: Facts,
 }
 
 impl Certificate {
-    /// The certificate `der`; `name` is what refusals call it.
+    /// Reads the certificate `der`; `name` is what refusals call it.
     ///
     /// # Errors
     /// [`Case::F02Certificate`] if it is not the DER of a certificate, and nothing else;
@@ -62,6 +65,19 @@ impl Certificate {
     /// without digitalSignature. (nonRepudiation alone is not enough: it says that the key makes
     /// commitments, which no one makes about a file system. The kernel looks at neither.)
     pub fn from_der(der: &[u8], name: &str) -> Result<Self> {
+        Self::read(der, name, false)
+    }
+
+    /// Reads a certificate like [`Self::from_der`], of a trust store of the host, which only root can write to: what
+    /// was found out about it is noted.
+    ///
+    /// # Errors
+    /// As [`Self::from_der`].
+    pub(super) fn of_host(der: &[u8], name: &str) -> Result<Self> {
+        Self::read(der, name, true)
+    }
+
+    fn read(der: &[u8], name: &str, of_host: bool) -> Result<Self> {
         let malformed = |detail: &dyn std::fmt::Display| Refusal::new(Case::F02Certificate, name, detail.to_string());
         if der.len() > MAX_FILE {
             return Err(malformed(&"larger than 1 MiB"));
@@ -69,76 +85,89 @@ impl Certificate {
         let outline = outline(der).map_err(|e| malformed(&e))?;
         let issuer_text = name::text(outline.issuer).map_err(|e| malformed(&e))?;
         let subject = name::text(outline.subject).map_err(|e| malformed(&e))?;
-
-        let x509 = openssl(der).map_err(|e| malformed(&e))?;
-        let refuse = |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
-        let family = key_family(&outline, &x509).map_err(|why| refuse(Case::E12Weak, why))?;
-        may_sign(&x509).map_err(|why| refuse(Case::E10Usage, why.to_owned()))?;
-        let (not_before, not_after) = dates(&x509).map_err(|e| malformed(&e))?;
+        let fingerprint = Fingerprint::of(der);
+        let read = OnceLock::new();
+        let facts = match Facts::noted(&fingerprint).filter(|_| of_host) {
+            Some(facts) => facts,
+            None => {
+                let x509 = openssl(der).map_err(|e| malformed(&e))?;
+                let refuse = |case, detail: String| Refusal::new(case, name, format!("{subject}: {detail}"));
+                let family = key_family(&outline, &x509).map_err(|why| refuse(Case::E12Weak, why))?;
+                may_sign(&x509).map_err(|why| refuse(Case::E10Usage, why.to_owned()))?;
+                let (not_before, not_after) = dates(&x509).map_err(|e| malformed(&e))?;
+                read.get_or_init(|| x509);
+                Facts { not_before, not_after, family }
+            }
+        };
+        if of_host && read.get().is_some() {
+            facts.note(&fingerprint);
+        }
         Ok(Self {
-            not_before,
-            not_after,
+            facts,
             der: der.to_vec(),
             issuer: outline.issuer.to_vec(),
             serial: outline.serial.to_vec(),
-            fingerprint: fingerprint(der),
+            fingerprint,
             marks: outline.marks(der),
-            x509,
+            x509: read,
             issuer_text,
             subject,
-            family,
         })
     }
 
-    /// The certificate's bytes.
+    /// Returns the certificate's bytes.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The subject as text, for messages.
+    /// Returns the subject as text, for messages.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// Issuer and serial number as text, for messages.
+    /// Returns issuer and serial number as text, for messages.
     pub fn issuer_and_serial(&self) -> String {
         signer_text(&self.issuer_text, &self.serial)
     }
 
-    /// SHA-256 of the certificate's bytes, in lower-case hexadecimal.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    /// Returns the SHA-256 of the certificate's bytes.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
-    /// By what it can be denied; see [`marks_from_bytes`].
-    pub fn marks(&self) -> &[String] {
+    /// Returns the digests by which the certificate can be denied; see [`super::marks_from_bytes`].
+    pub fn marks(&self) -> &[Fingerprint] {
         &self.marks
     }
 
-    /// Start of validity, in seconds since 1970 (UTC).
+    /// Returns the start of validity, in seconds since 1970 (UTC).
     pub fn not_before(&self) -> i64 {
-        self.not_before
+        self.facts.not_before
     }
 
-    /// End of validity, in seconds since 1970 (UTC); that second is still inside.
+    /// Returns the end of validity, in seconds since 1970 (UTC); that second is still inside.
     pub fn not_after(&self) -> i64 {
-        self.not_after
+        self.facts.not_after
     }
 
-    /// What kind of key it certifies.
+    /// Returns what kind of key the certificate is for.
     pub fn family(&self) -> Family {
-        self.family
+        self.facts.family
     }
 
-    /// Whether a signature that names `issuer` (DER) and `serial` (content octets) names this
-    /// certificate. Byte for byte, as the kernel does; OpenSSL would fold case and spaces.
+    /// Returns whether a signature that names `issuer` (DER) and `serial` (content octets) names this certificate. Byte
+    /// for byte, as the kernel does; OpenSSL would fold case and spaces.
     pub(crate) fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
         self.issuer == issuer && self.serial == serial
     }
 
-    /// The certificate as OpenSSL holds it.
-    pub(crate) fn x509(&self) -> &X509Ref {
-        &self.x509
+    /// Returns the certificate as OpenSSL holds it.
+    pub(crate) fn x509(&self) -> std::result::Result<&X509Ref, ErrorStack> {
+        if let Some(x509) = self.x509.get() {
+            return Ok(x509);
+        }
+        let read = X509::from_der(&self.der)?;
+        Ok(self.x509.get_or_init(|| read))
     }
 }
 
@@ -148,92 +177,13 @@ impl std::fmt::Debug for Certificate {
         f.debug_struct("Certificate")
             .field("subject", &self.subject)
             .field("fingerprint", &self.fingerprint)
-            .field("not_before", &self.not_before)
-            .field("not_after", &self.not_after)
+            .field("not_before", &self.facts.not_before)
+            .field("not_after", &self.facts.not_after)
             .finish_non_exhaustive()
     }
 }
 
-/// All certificates in `bytes`: one in DER, or any number in PEM. `name` is what refusals call it.
-///
-/// PEM is read strictly (RFC 7468 section 3): between the certificates only white space, no other
-/// kind of block, no headers, and every one of them must be usable.
-///
-/// # Errors
-/// [`Case::F02Certificate`] if there is none, or anything else; otherwise as
-/// [`Certificate::from_der`].
-pub fn certificates_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Certificate>> {
-    ders(bytes, name)?.iter().map(|der| Certificate::from_der(der, name)).collect()
-}
-
-/// What tells each certificate in `bytes` from others, for those that are to be denied: SHA-256, in hexadecimal, of
-/// its bytes, of what its issuer signed (TBSCertificate), of its key (SubjectPublicKeyInfo), and of issuer and serial
-/// number. The bytes alone would not do: nobody signed the issuer's signature, and one of ECDSA has two forms. A key
-/// that is too weak to be trusted is no reason not to read its name.
-///
-/// # Errors
-/// [`Case::F02Certificate`] as [`certificates_from_bytes`].
-pub fn marks_from_bytes(bytes: &[u8], name: &str) -> Result<Vec<Vec<String>>> {
-    let marks = |der: &Vec<u8>| match outline(der) {
-        Ok(outline) => Ok(outline.marks(der)),
-        Err(e) => Err(Refusal::new(Case::F02Certificate, name, e)),
-    };
-    ders(bytes, name)?.iter().map(marks).collect()
-}
-
-/// The DER of every certificate in `bytes`; at least one.
-pub(super) fn ders(bytes: &[u8], name: &str) -> Result<Vec<Vec<u8>>> {
-    let refuse = |detail: String| Refusal::new(Case::F02Certificate, name, detail);
-    if bytes.len() > MAX_FILE {
-        return Err(refuse("larger than 1 MiB".into()));
-    }
-    if bytes.first() == Some(&tag::SEQUENCE) {
-        return Ok(vec![bytes.to_vec()]);
-    }
-    let blocks = pem_blocks(bytes).map_err(refuse)?;
-    if blocks.is_empty() {
-        return Err(refuse("there is none in it".into()));
-    }
-    Ok(blocks)
-}
-
-/// The DER of every block of a PEM file that holds certificates and nothing else.
-fn pem_blocks(bytes: &[u8]) -> std::result::Result<Vec<Vec<u8>>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "neither PEM nor DER".to_owned())?;
-    let mut blocks = Vec::new();
-    let mut open: Option<String> = None;
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim_ascii_end();
-        open = match (open.take(), line) {
-            (None, "") => None,
-            (None, "-----BEGIN CERTIFICATE-----") => Some(String::new()),
-            (None, begin) if begin.starts_with("-----BEGIN ") => {
-                return Err(format!("line {number}: not a CERTIFICATE block"));
-            }
-            (None, _) => return Err(format!("line {number}: outside of a certificate")),
-            (Some(body), "-----END CERTIFICATE-----") => {
-                let der = decode(&body).ok_or(format!("the base64 before line {number} is damaged"))?;
-                blocks.push(der);
-                None
-            }
-            (Some(body), line) => Some(body + line),
-        };
-    }
-    match open {
-        None => Ok(blocks),
-        Some(_) => Err("the last certificate has no end".into()),
-    }
-}
-
-/// Base64 with its padding, and nothing else. OpenSSL's decoder alone lets white space pass.
-fn decode(body: &str) -> Option<Vec<u8>> {
-    let digits = body.strip_suffix("==").or_else(|| body.strip_suffix('=')).unwrap_or(body);
-    let strict =
-        body.len().is_multiple_of(4) && digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
-    strict.then(|| base64::decode_block(body).ok()).flatten()
-}
-
-/// Where the facts stand in a certificate; everything else is left to OpenSSL.
+/// Where in a certificate the parts are that we read; everything else is left to OpenSSL.
 pub(super) struct Outline<'a> {
     /// What its issuer signed.
     signed: &'a [u8],
@@ -249,12 +199,25 @@ pub(super) struct Outline<'a> {
     pub(super) extensions: Option<Vec<Extension<'a>>>,
 }
 
-impl Outline<'_> {
-    /// See [`marks_from_bytes`]; `der` is the certificate.
-    pub(super) fn marks(&self, der: &[u8]) -> Vec<String> {
-        // The issuer says itself where it ends.
+impl<'a> Outline<'a> {
+    /// Computes the digests of [`super::marks_from_bytes`]; `der` is the certificate.
+    pub(super) fn marks(&self, der: &[u8]) -> Vec<Fingerprint> {
+        // The encoding of the issuer has its own end.
         let named = [self.issuer, self.serial].concat();
-        [der, self.signed, self.key_info, &named].map(|bytes| hex::encode(sha256(bytes))).into()
+        [der, self.signed, self.key_info, &named].map(Fingerprint::of).into()
+    }
+
+    /// Finds the value of the extension `oid`.
+    pub(super) fn find(&self, oid: &[u8]) -> Option<&'a [u8]> {
+        self.extensions.iter().flatten().find(|e| e.oid == oid).map(|e| e.value)
+    }
+
+    /// Returns whether the certificate is an authority's: `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, …
+    /// }`.
+    pub(super) fn is_authority(&self) -> der::Result<bool> {
+        let Some(value) = self.find(BASIC_CONSTRAINTS) else { return Ok(false) };
+        let mut constraints = der::only(value, tag::SEQUENCE)?.reader();
+        Ok(constraints.optional(tag::BOOLEAN)?.is_some_and(|element| element.content == [0xff]))
     }
 }
 
@@ -295,7 +258,7 @@ fn extensions<'a>(tbs: &mut der::Reader<'a>) -> der::Result<Vec<Extension<'a>>> 
     if tbs.is_empty() {
         return Ok(found);
     }
-    // Unique identifiers before them are of another century, and then nothing here is known.
+    // Unique identifiers before them have long been obsolete; where they occur nothing here is known.
     let outer = tbs.expect(tag::CONTEXT_3)?;
     let mut list = outer.reader().enter(tag::SEQUENCE)?;
     while !list.is_empty() {
@@ -309,36 +272,30 @@ fn extensions<'a>(tbs: &mut der::Reader<'a>) -> der::Result<Vec<Extension<'a>>> 
     Ok(found)
 }
 
-/// The certificate as OpenSSL holds it, if it means the same bytes.
+/// Reads the certificate with OpenSSL, and checks that it means the same bytes.
 pub(super) fn openssl(der: &[u8]) -> std::result::Result<X509, String> {
     let x509 = X509::from_der(der).map_err(|_| "OpenSSL cannot read it".to_owned())?;
     if x509.to_der().is_ok_and(|again| again == der) { Ok(x509) } else { Err("OpenSSL writes it differently".into()) }
 }
 
-/// Start and end of validity, in seconds since 1970.
+/// Returns start and end of validity, in seconds since 1970.
 pub(super) fn dates(x509: &X509) -> std::result::Result<(i64, i64), String> {
     let time = |at| unix_time(at).map_err(|_| "a date cannot be read".to_owned());
     Ok((time(x509.not_before())?, time(x509.not_after())?))
 }
 
-/// SHA-256 of a certificate's bytes, in lower-case hexadecimal.
-pub(super) fn fingerprint(der: &[u8]) -> String {
-    hex::encode(sha256(der))
-}
-
-/// Whether the key usage, if the certificate has one, allows to issue certificates.
+/// Returns whether the key usage, if the certificate has one, allows issuing certificates.
 pub(super) fn may_sign_certificates(x509: &X509) -> bool {
     x509.key_usage().is_none_or(|usage| usage.contains(X509KeyUsage::KEY_CERT_SIGN))
 }
 
-/// Issuer (DER) and serial number (content octets) of the certificate `der`, which OpenSSL never
-/// sees.
+/// Reads issuer (DER) and serial number (content octets) of the certificate `der`, which OpenSSL never sees.
 pub(super) fn issuer_and_serial(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
     let outline = outline(der)?;
     Ok((outline.issuer, outline.serial))
 }
 
-/// The key's family, if the key is one that may sign; otherwise what is wrong with it.
+/// Returns the key's family, if the key is one that may sign; otherwise what is wrong with it.
 pub(super) fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Result<Family, String> {
     let unreadable = |_: ErrorStack| "OpenSSL cannot read its key".to_owned();
     match outline.key_algorithm {
@@ -371,24 +328,25 @@ pub(super) fn key_family(outline: &Outline<'_>, x509: &X509) -> std::result::Res
     }
 }
 
-/// Odd, above 1, and small enough that verifying stays cheap.
+/// Returns whether an exponent is odd, above 1, and small enough that verifying stays cheap.
 fn is_usable_exponent(e: &BigNumRef) -> bool {
     !e.is_negative() && e.is_bit_set(0) && (2..=RSA_EXPONENT_BITS).contains(&e.num_bits())
 }
 
-/// Whether the key usage, if the certificate has one, allows to sign.
+/// Checks that the key usage, if the certificate has one, allows signing.
 fn may_sign(x509: &X509) -> std::result::Result<(), &'static str> {
     match x509.key_usage() {
         None => Ok(()),
         Some(usage) if usage.contains(X509KeyUsage::DIGITAL_SIGNATURE) => Ok(()),
-        Some(usage) if usage.contains(X509KeyUsage::KEY_CERT_SIGN) => {
-            Err("it signs certificates only: use the certificate of the signer itself")
-        }
+        Some(usage) if usage.contains(X509KeyUsage::KEY_CERT_SIGN) => Err(
+            "it signs certificates only: use the signer's own; to trust all signers that it certifies, put it into ca/ \
+                 of the trust store",
+        ),
         Some(_) => Err("its key usage has no digitalSignature"),
     }
 }
 
-/// Seconds since 1970.
+/// Converts a time to seconds since 1970.
 fn unix_time(time: &Asn1TimeRef) -> std::result::Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))

@@ -96,7 +96,7 @@ pub struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// A reader over the content.
+    /// Makes a reader over the content.
     pub fn reader(&self) -> Reader<'a> {
         Reader::new(self.content)
     }
@@ -109,22 +109,22 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader over `bytes`, which are a sequence of elements.
+    /// Makes a reader over `bytes`, which are a sequence of elements.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// The identifier octet of the next element; `None` at the end.
+    /// Returns the identifier octet of the next element; `None` at the end.
     pub fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next element, whatever it is.
+    /// Reads the next element, whatever it is.
     ///
     /// # Errors
     /// Any of the reasons of [`DerError`] that concern identifier and length.
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         Ok(Element { tag, content, encoded })
     }
 
-    /// The next element, which must carry `expected`.
+    /// Reads the next element, which must carry `expected`.
     ///
     /// # Errors
     /// [`DerError::Tag`] for another element, and the reasons of [`Reader::any`].
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next element if it carries `wanted`; otherwise nothing is read.
+    /// Reads the next element if it carries `wanted`; otherwise nothing is read.
     ///
     /// # Errors
     /// The reasons of [`Reader::any`].
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         if self.peek() == Some(wanted) { self.any().map(Some) } else { Ok(None) }
     }
 
-    /// A reader over the content of the next element, which must carry `expected`.
+    /// Makes a reader over the content of the next element, which must carry `expected`.
     ///
     /// # Errors
     /// The reasons of [`Reader::expect`].
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         Ok(self.expect(expected)?.reader())
     }
 
-    /// The content of the next element, an INTEGER in minimal two's complement (X.690 section 8.3.2).
+    /// Reads the content of the next element, an INTEGER in minimal two's complement (X.690 section 8.3.2).
     ///
     /// # Errors
     /// [`DerError::Integer`], and the reasons of [`Reader::expect`].
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The content of the next element, an INTEGER above zero.
+    /// Reads the content of the next element, an INTEGER above zero.
     ///
     /// # Errors
     /// [`DerError::Integer`] for zero and below too, and the reasons of [`Reader::expect`].
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The content of the next element, an OBJECT IDENTIFIER (X.690 section 8.19).
+    /// Reads the content of the next element, an OBJECT IDENTIFIER (X.690 section 8.19).
     ///
     /// # Errors
     /// [`DerError::Oid`], and the reasons of [`Reader::expect`].
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
         Ok(content)
     }
 
-    /// The octets of the next element, a BIT STRING of whole octets.
+    /// Reads the octets of the next element, a BIT STRING of whole octets.
     ///
     /// # Errors
     /// [`DerError::BitString`], and the reasons of [`Reader::expect`].
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Says that nothing may follow.
+    /// Checks that nothing follows.
     ///
     /// # Errors
     /// [`DerError::Trailing`] if something does.
@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The only element of `bytes`, which must carry `expected`.
+/// Reads the only element of `bytes`, which must carry `expected`.
 ///
 /// # Errors
 /// [`DerError::Trailing`] when something follows, and the reasons of [`Reader::expect`].
@@ -268,8 +268,8 @@ fn length(bytes: &[u8]) -> Result<(usize, &[u8])> {
     Ok((value, rest))
 }
 
-/// The content of an OBJECT IDENTIFIER in dotted decimal, for messages. Arcs beyond 64 bits are
-/// shown as `?`, and no more than 32 arcs are shown.
+/// Shows the content of an OBJECT IDENTIFIER in dotted decimal, for messages. Arcs beyond 64 bits are shown as `?`, and
+/// no more than 32 arcs are shown.
 pub fn oid_text(content: &[u8]) -> String {
     let mut text = String::new();
     for (position, arc) in content.split_inclusive(|byte| byte & 0x80 == 0).take(32).enumerate() {

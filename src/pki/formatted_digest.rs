@@ -3,8 +3,8 @@
 /// The first bytes of every formatted digest.
 pub const MAGIC: &[u8; 8] = b"FSVerity";
 
-/// The formatted digest: `"FSVerity"`, the kernel's number of the hash algorithm and the digest's
-/// size in bytes, both as 16 bits little-endian, then the fs-verity file digest.
+/// Makes the formatted digest: `"FSVerity"`, the kernel's number of the hash algorithm and the digest's size in bytes,
+/// both as 16 bits little-endian, then the fs-verity file digest.
 ///
 /// `kernel_id` is 1 for SHA-256 and 2 for SHA-512. This is `struct fsverity_formatted_digest` of
 /// the kernel's Documentation/filesystems/fsverity.rst, "Built-in signature verification". A digest
@@ -20,7 +20,7 @@ pub fn formatted_digest(kernel_id: u8, digest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Whether `bytes` are a formatted digest of an algorithm that fs-verity knows.
+/// Returns whether `bytes` are a formatted digest of an algorithm that fs-verity knows.
 ///
 /// More than the magic is compared, so that nothing but a formatted digest can be signed or
 /// verified: another magic that begins alike, swapped byte order, a digest of another size.

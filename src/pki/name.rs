@@ -2,7 +2,7 @@
 
 use super::der::{self, DerError, Element, Reader, Result, tag};
 
-/// A message shows no more characters of a name than this.
+/// The most characters of a name that a message shows.
 const SHOWN: usize = 200;
 
 /// Attribute types that have a short name (RFC 4514 section 3, and the usual emailAddress).
@@ -18,7 +18,7 @@ const SHORT_NAMES: [(&[u8], &str); 9] = [
     (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "email"),
 ];
 
-/// The name `encoded` as text, in the order of the encoding: `C=DE, O=Example, CN=seals`.
+/// Shows the name `encoded` as text, in the order of the encoding: `C=DE, O=Example, CN=seals`.
 ///
 /// The text is for people only: certificates are compared by the bytes of their names. Characters
 /// that could make one name look like two, or reorder the line, are escaped or replaced.
@@ -56,8 +56,8 @@ pub fn text(encoded: &[u8]) -> Result<String> {
     })
 }
 
-/// The text of an attribute's value. The types are those that OpenSSL takes in a name, so that
-/// what is read here can be read there.
+/// Decodes the text of an attribute's value. The types are those that OpenSSL takes in a name, so that what is read
+/// here can be read there.
 fn value_text(value: &Element<'_>) -> Result<String> {
     let bytes = value.content;
     match value.tag {
@@ -78,7 +78,7 @@ fn value_text(value: &Element<'_>) -> Result<String> {
     }
 }
 
-/// Big-endian characters of `width` bytes each.
+/// Decodes big-endian characters of `width` bytes each.
 fn wide_text<'a>(chunks: impl Iterator<Item = &'a [u8]>, width: usize) -> Result<String> {
     chunks
         .map(|chunk| {

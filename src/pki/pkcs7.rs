@@ -1,4 +1,4 @@
-//! Signatures over formatted digests, by certificates that are trusted one by one.
+//! Signatures over formatted digests, by certificates that are trusted individually.
 
 use clap::ValueEnum;
 use openssl::asn1::Asn1Time;
@@ -9,13 +9,15 @@ use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 use serde::{Deserialize, Serialize};
 
-pub use super::certificate::{Certificate, certificates_from_bytes};
-pub use super::profile::{Digest, Family, MAX_SIZE, Profile, parse, walk};
+pub use super::bundle::certificates_from_bytes;
+pub use super::certificate::Certificate;
+pub use super::profile::{Family, MAX_SIZE, Profile, SignatureDigest, parse, walk};
 
 use super::formatted_digest::is_formatted_digest;
 use super::profile::same_in_openssl;
+use super::verified::Verification;
 use super::{certificate, der, low_s};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// What becomes of a signature by a certificate that has expired or is not yet valid; the stricter is the smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
@@ -34,8 +36,8 @@ impl std::fmt::Display for Dates {
     }
 }
 
-/// Serial number and issuer of the certificate that a signature names: the content octets of both, which is what
-/// the kernel looks certificates up by (crypto/asymmetric_keys/pkcs7_parser.c).
+/// Returns serial number and issuer of the certificate that a signature names: the content octets of both, by which the
+/// kernel looks certificates up (crypto/asymmetric_keys/pkcs7_parser.c).
 ///
 /// # Errors
 /// Those of [`parse`].
@@ -46,7 +48,7 @@ pub fn signer_id(der: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
 }
 
 /// Why one candidate did not verify.
-struct Failure<'a> {
+struct CandidateFailure<'a> {
     certificate: &'a Certificate,
     case: Case,
     detail: String,
@@ -92,7 +94,11 @@ pub fn verify(
         }
         match verify_one(der, content, &profile, certificate, subject)? {
             Ok(()) if dates == Dates::Enforce && !is_valid(certificate, now) => {
-                failures.push(Failure { certificate, case: Case::E11Dates, detail: dates_text(certificate, now) });
+                failures.push(CandidateFailure {
+                    certificate,
+                    case: Case::E11Dates,
+                    detail: dates_text(certificate, now),
+                });
             }
             Ok(()) => return Ok(index),
             Err(failure) => failures.push(failure),
@@ -101,18 +107,19 @@ pub fn verify(
     Err(most_telling(&failures, &profile, subject))
 }
 
-/// Whether `certificate` signed. The outer error is a signature that no certificate could verify.
+/// Verifies that `certificate` signed; the inner error says why it did not. The outer error is about a signature that
+/// no certificate could verify.
 fn verify_one<'a>(
     der: &[u8],
     content: &[u8],
     profile: &Profile,
     certificate: &'a Certificate,
     subject: &str,
-) -> Result<std::result::Result<(), Failure<'a>>> {
-    let fail = |case, detail: String| Ok(Err(Failure { certificate, case, detail }));
+) -> Result<std::result::Result<(), CandidateFailure<'a>>> {
+    let fail = |case, detail: String| Ok(Err(CandidateFailure { certificate, case, detail }));
     for embedded in &profile.certificates {
-        // With the issuer's signature in whichever of its two forms, which nothing here rests on.
-        if embedded == certificate.der() || low_s::is_other_form(embedded, certificate.x509()) {
+        // The issuer's signature may have either of its two forms: nothing here depends on it.
+        if embedded == certificate.der() || certificate.x509().is_ok_and(|x509| low_s::is_other_form(embedded, x509)) {
             continue;
         }
         let (issuer, serial) = certificate::issuer_and_serial(embedded)
@@ -120,19 +127,26 @@ fn verify_one<'a>(
         let case = if certificate.is_named(issuer, serial) { Case::E08SameName } else { Case::E09Chain };
         return fail(case, "an embedded certificate is not the signer's".into());
     }
-    // OpenSSL goes by the kind of key, whatever the signature says of itself.
+    // OpenSSL goes by the kind of key, whatever the signature says about itself.
     if profile.family != certificate.family() {
         let (signature, key) = (profile.family.name(), certificate.family().name());
         return fail(Case::E01Signature, format!("{signature} signature, {key} key"));
     }
+    let verification = Verification::of(der, content, &certificate.fingerprint());
+    if verification.is_noted() {
+        return Ok(Ok(()));
+    }
     let pkcs7 = same_in_openssl(der, subject)?;
     match openssl_verify(&pkcs7, content, certificate) {
-        Ok(()) => Ok(Ok(())),
+        Ok(()) => {
+            verification.note();
+            Ok(Ok(()))
+        }
         Err(_) => fail(Case::E01Signature, String::new()),
     }
 }
 
-/// The signature itself, by OpenSSL.
+/// Verifies the signature itself with OpenSSL.
 ///
 /// NOVERIFY: no chain and no purpose, whose default would be S/MIME's. NOINTERN: never a key from
 /// within the signature. NO_DUAL_CONTENT: no content but ours. BINARY: no line ends changed. The
@@ -140,19 +154,19 @@ fn verify_one<'a>(
 fn openssl_verify(pkcs7: &Pkcs7, content: &[u8], certificate: &Certificate) -> std::result::Result<(), ErrorStack> {
     let flags = Pkcs7Flags::BINARY | Pkcs7Flags::NOVERIFY | Pkcs7Flags::NOINTERN | Pkcs7Flags::NO_DUAL_CONTENT;
     let mut signer = Stack::<X509>::new()?;
-    signer.push(certificate.x509().to_owned())?;
+    signer.push(certificate.x509()?.to_owned())?;
     let nobody = X509StoreBuilder::new()?.build();
     pkcs7.verify(&signer, &nobody, Some(content), None, flags)
 }
 
-/// Whether `now` is within the dates; both ends are (RFC 5280 section 4.1.2.5).
+/// Returns whether `now` is within the dates; both ends are (RFC 5280 section 4.1.2.5).
 fn is_valid(certificate: &Certificate, now: i64) -> bool {
     (certificate.not_before()..=certificate.not_after()).contains(&now)
 }
 
-/// The date that `now` is beyond. Both clock and certificate may be what is wrong.
+/// Shows the date that `now` is beyond. Both clock and certificate may be what is wrong.
 fn dates_text(certificate: &Certificate, now: i64) -> String {
-    let x509 = certificate.x509();
+    let Ok(x509) = certificate.x509() else { return String::new() };
     let clock = Asn1Time::from_unix(now).map_or_else(|_| now.to_string(), |time| time.to_string());
     if now < certificate.not_before() {
         format!("valid from {}, and the clock says {clock}", x509.not_before())
@@ -161,9 +175,9 @@ fn dates_text(certificate: &Certificate, now: i64) -> String {
     }
 }
 
-/// The refusal when no certificate verified: the same whatever the order of the certificates.
-fn most_telling(failures: &[Failure<'_>], profile: &Profile, subject: &str) -> Refusal {
-    let rank = |failure: &Failure<'_>| match failure.case {
+/// Chooses the refusal when no certificate verified: the same whatever the order of the certificates.
+fn most_telling(failures: &[CandidateFailure<'_>], profile: &Profile, subject: &str) -> Refusal {
+    let rank = |failure: &CandidateFailure<'_>| match failure.case {
         Case::E11Dates => 0,
         Case::E08SameName => 1,
         Case::E09Chain => 2,
@@ -180,7 +194,7 @@ fn most_telling(failures: &[Failure<'_>], profile: &Profile, subject: &str) -> R
     }
 }
 
-/// A trusted certificate as a refusal names it.
+/// Names a trusted certificate as a refusal does.
 fn signer_of(certificate: &Certificate) -> String {
     format!("certificate {}, SHA-256 {}", certificate.subject(), certificate.fingerprint())
 }

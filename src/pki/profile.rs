@@ -33,7 +33,7 @@ use openssl::pkcs7::Pkcs7;
 
 use super::der::{self, DerError, Element, Reader, tag};
 use super::name;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// Bytes that a signature may have: `FS_VERITY_MAX_SIGNATURE_SIZE` of the kernel's
 /// fs/verity/fsverity_private.h.
@@ -47,7 +47,7 @@ const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
 
 /// A digest algorithm that a signature may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digest {
+pub enum SignatureDigest {
     /// SHA-256.
     Sha256,
     /// SHA-384.
@@ -66,7 +66,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The family's name, for messages.
+    /// Returns the family's name, for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rsa => "RSA",
@@ -75,23 +75,23 @@ impl Family {
     }
 }
 
-const DIGESTS: [(&[u8], Digest); 3] = [
-    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1], Digest::Sha256),
-    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2], Digest::Sha384),
-    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3], Digest::Sha512),
+const DIGESTS: [(&[u8], SignatureDigest); 3] = [
+    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1], SignatureDigest::Sha256),
+    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 2], SignatureDigest::Sha384),
+    (&[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 3], SignatureDigest::Sha512),
 ];
 
 /// Signature algorithms; ECDSA names the digest a second time. sha256WithRSAEncryption and its like,
 /// and ecPublicKey, are missing although OpenSSL takes them (it reads nothing from this field): the
 /// kernel's pkcs7_sig_note_pkey_algo() answers ENOPKG, and we accept nothing that it rejects.
-const SIGNATURES: [(&[u8], Family, Option<Digest>); 4] = [
+const SIGNATURES: [(&[u8], Family, Option<SignatureDigest>); 4] = [
     (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1], Family::Rsa, None),
-    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], Family::Ecdsa, Some(Digest::Sha256)),
-    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3], Family::Ecdsa, Some(Digest::Sha384)),
-    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4], Family::Ecdsa, Some(Digest::Sha512)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2], Family::Ecdsa, Some(SignatureDigest::Sha256)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3], Family::Ecdsa, Some(SignatureDigest::Sha384)),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4], Family::Ecdsa, Some(SignatureDigest::Sha512)),
 ];
 
-/// The facts of one acceptable signature. That it has them says nothing about who made it.
+/// The facts of one acceptable signature. They say nothing about who made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
@@ -102,7 +102,7 @@ pub struct Profile {
     /// The serial number of the signer's certificate: the content octets of its INTEGER.
     pub serial: Vec<u8>,
     /// The digest algorithm.
-    pub digest: Digest,
+    pub digest: SignatureDigest,
     /// The kind of key that signed.
     pub family: Family,
     /// The signature: an RSA block, or the DER of an ECDSA-Sig-Value.
@@ -112,36 +112,36 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The signer as messages name it: `issuer CN=x, serial 0x01ab`.
+    /// Returns the signer as messages name it: `issuer CN=x, serial 0x01ab`.
     pub fn signer(&self) -> String {
         signer_text(&self.issuer_text, &self.serial)
     }
 }
 
-/// How messages name a certificate by issuer and serial.
+/// Names a certificate by issuer and serial, as messages do.
 pub(super) fn signer_text(issuer: &str, serial: &[u8]) -> String {
     format!("issuer {issuer}, serial 0x{}", hex::encode(serial))
 }
 
 /// Why a signature is outside the profile.
-struct Outside {
+struct ProfileError {
     case: Case,
     detail: String,
 }
 
-impl Outside {
+impl ProfileError {
     fn new(case: Case, detail: impl Into<String>) -> Self {
         Self { case, detail: detail.into() }
     }
 }
 
-impl From<DerError> for Outside {
+impl From<DerError> for ProfileError {
     fn from(error: DerError) -> Self {
         Self::new(Case::E02Der, error.to_string())
     }
 }
 
-type Walk<T> = std::result::Result<T, Outside>;
+type ProfileResult<T> = std::result::Result<T, ProfileError>;
 
 /// Reads the PKCS#7 signature `der`; `subject` names it in refusals.
 ///
@@ -159,7 +159,7 @@ pub fn parse(der: &[u8], subject: &str) -> Result<Profile> {
     Ok(profile)
 }
 
-/// Like [`parse`], without OpenSSL: no byte of a signature reaches a C parser before this.
+/// Reads a signature like [`parse`], without OpenSSL: no byte of a signature reaches a C parser before this.
 ///
 /// # Errors
 /// Those of [`parse`].
@@ -167,7 +167,7 @@ pub fn walk(der: &[u8], subject: &str) -> Result<Profile> {
     signature(der).map_err(|outside| Refusal::new(outside.case, subject, outside.detail))
 }
 
-/// OpenSSL's reading of `der`, which must write itself back as `der`.
+/// Reads `der` with OpenSSL, which must write it back as `der`.
 pub(super) fn same_in_openssl(der: &[u8], subject: &str) -> Result<Pkcs7> {
     let refuse = |detail: &str| Refusal::new(Case::E02Der, subject, detail);
     let pkcs7 = Pkcs7::from_der(der).map_err(|_| refuse("OpenSSL cannot read it"))?;
@@ -178,10 +178,10 @@ pub(super) fn same_in_openssl(der: &[u8], subject: &str) -> Result<Pkcs7> {
     Ok(pkcs7)
 }
 
-/// The whole signature.
-fn signature(der: &[u8]) -> Walk<Profile> {
+/// Reads the whole signature.
+fn signature(der: &[u8]) -> ProfileResult<Profile> {
     if der.len() > MAX_SIZE {
-        return Err(Outside::new(Case::E15TooBig, format!("{} bytes, of {MAX_SIZE}", der.len())));
+        return Err(ProfileError::new(Case::E15TooBig, format!("{} bytes, of {MAX_SIZE}", der.len())));
     }
     let mut info = der::only(der, tag::SEQUENCE)?.reader();
     let kind = info.oid()?;
@@ -205,7 +205,7 @@ fn signature(der: &[u8]) -> Walk<Profile> {
 
     let [signer] = signers.as_slice() else {
         let count = signers.len();
-        return Err(Outside::new(Case::E04Signers, format!("{count} signers")));
+        return Err(ProfileError::new(Case::E04Signers, format!("{count} signers")));
     };
     if signer.tag != tag::SEQUENCE {
         return Err(unexpected(signer, tag::SEQUENCE));
@@ -213,8 +213,8 @@ fn signature(der: &[u8]) -> Walk<Profile> {
     signer_info(signer.reader(), &digests, certificates)
 }
 
-/// SignerInfo; `digests` are the elements of SignedData's digestAlgorithms.
-fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<Vec<u8>>) -> Walk<Profile> {
+/// Reads SignerInfo; `digests` are the elements of SignedData's digestAlgorithms.
+fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<Vec<u8>>) -> ProfileResult<Profile> {
     version_one(&mut info, "SignerInfo")?;
     if info.peek().is_some_and(|found| found & 0xdf == 0x80) {
         return Err(unused("the signer is named by key identifier".into()));
@@ -238,7 +238,7 @@ fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<
         ecdsa_value(signature)?;
     }
     if signature.is_empty() {
-        return Err(Outside::new(Case::E02Der, "the signature is empty"));
+        return Err(ProfileError::new(Case::E02Der, "the signature is empty"));
     }
     Ok(Profile {
         issuer: issuer.to_vec(),
@@ -251,38 +251,38 @@ fn signer_info(mut info: Reader<'_>, digests: &[Element<'_>], certificates: Vec<
     })
 }
 
-/// The version, which is 1 in PKCS#7 and 3 or more where CMS is needed.
-fn version_one(reader: &mut Reader<'_>, of: &str) -> Walk<()> {
+/// Checks the version, which is 1 in PKCS#7 and 3 or more where CMS is needed.
+fn version_one(reader: &mut Reader<'_>, of: &str) -> ProfileResult<()> {
     match reader.integer()? {
         [1] => Ok(()),
         other => Err(unused(format!("{of} of version 0x{}", hex::encode(other)))),
     }
 }
 
-/// The encapsulated ContentInfo: of type data, and without it.
-fn no_content(mut content: Reader<'_>) -> Walk<()> {
+/// Checks the encapsulated ContentInfo: of type data, and without content.
+fn no_content(mut content: Reader<'_>) -> ProfileResult<()> {
     let kind = content.oid()?;
     if kind != DATA {
         return Err(unused(format!("encapsulated content type {}", der::oid_text(kind))));
     }
     if content.peek() == Some(tag::CONTEXT_0) {
-        return Err(Outside::new(Case::E03Attached, ""));
+        return Err(ProfileError::new(Case::E03Attached, ""));
     }
     Ok(content.finish()?)
 }
 
-/// The embedded certificates, if any.
-fn certificates(parts: &mut Reader<'_>) -> Walk<Vec<Vec<u8>>> {
+/// Reads the embedded certificates, if any.
+fn certificates(parts: &mut Reader<'_>) -> ProfileResult<Vec<Vec<u8>>> {
     let Some(list) = parts.optional(tag::CONTEXT_0)? else {
         return Ok(Vec::new());
     };
     let list = elements(list.reader())?;
     if list.is_empty() {
-        // None is said by leaving the list out.
+        // Having none is expressed by leaving the list out.
         return Err(unused("an empty list of certificates".into()));
     }
     if list.len() > MAX_CERTIFICATES {
-        return Err(Outside::new(Case::E15TooBig, format!("{} certificates, of {MAX_CERTIFICATES}", list.len())));
+        return Err(ProfileError::new(Case::E15TooBig, format!("{} certificates, of {MAX_CERTIFICATES}", list.len())));
     }
     list.iter()
         .map(|certificate| {
@@ -296,30 +296,32 @@ fn certificates(parts: &mut Reader<'_>) -> Walk<Vec<Vec<u8>>> {
 }
 
 /// Refuses attributes, which would be what is signed instead of the content.
-fn no_attributes(info: &Reader<'_>, which: &str, tags: [u8; 2]) -> Walk<()> {
+fn no_attributes(info: &Reader<'_>, which: &str, tags: [u8; 2]) -> ProfileResult<()> {
     match info.peek() {
-        Some(found) if tags.contains(&found) => Err(Outside::new(Case::E05Attributes, format!("{which} attributes"))),
+        Some(found) if tags.contains(&found) => {
+            Err(ProfileError::new(Case::E05Attributes, format!("{which} attributes")))
+        }
         _ => Ok(()),
     }
 }
 
-/// The signer's digest algorithm, which must be the only one that SignedData lists.
-fn digest(of_signer: &Element<'_>, listed: &[Element<'_>]) -> Walk<Digest> {
+/// Reads the signer's digest algorithm, which must be the only one that SignedData lists.
+fn digest(of_signer: &Element<'_>, listed: &[Element<'_>]) -> ProfileResult<SignatureDigest> {
     let oid = algorithm(of_signer)?;
     let digest = DIGESTS
         .iter()
         .find(|(known, _)| *known == oid)
         .map(|(_, digest)| *digest)
-        .ok_or_else(|| Outside::new(Case::E12Weak, format!("digest {}", der::oid_text(oid))))?;
+        .ok_or_else(|| ProfileError::new(Case::E12Weak, format!("digest {}", der::oid_text(oid))))?;
     let [listed] = listed else {
-        return Err(Outside::new(
+        return Err(ProfileError::new(
             Case::E13DigestMismatch,
             format!("{} digest algorithms for one signer", listed.len()),
         ));
     };
     let listed = algorithm(listed)?;
     if listed != oid {
-        return Err(Outside::new(
+        return Err(ProfileError::new(
             Case::E13DigestMismatch,
             format!("{} and {}", der::oid_text(listed), der::oid_text(oid)),
         ));
@@ -327,21 +329,21 @@ fn digest(of_signer: &Element<'_>, listed: &[Element<'_>]) -> Walk<Digest> {
     Ok(digest)
 }
 
-/// The family of the signature algorithm, which must agree with `digest` where it names one.
-fn family(element: &Element<'_>, digest: Digest) -> Walk<Family> {
+/// Returns the family of the signature algorithm, which must agree with `digest` where it names one.
+fn family(element: &Element<'_>, digest: SignatureDigest) -> ProfileResult<Family> {
     let oid = algorithm(element)?;
     let (_, family, names) = SIGNATURES
         .iter()
         .find(|(known, ..)| *known == oid)
-        .ok_or_else(|| Outside::new(Case::E12Weak, format!("signature algorithm {}", der::oid_text(oid))))?;
+        .ok_or_else(|| ProfileError::new(Case::E12Weak, format!("signature algorithm {}", der::oid_text(oid))))?;
     if names.is_some_and(|named| named != digest) {
-        return Err(Outside::new(Case::E13DigestMismatch, format!("{} over {digest:?}", der::oid_text(oid))));
+        return Err(ProfileError::new(Case::E13DigestMismatch, format!("{} over {digest:?}", der::oid_text(oid))));
     }
     Ok(*family)
 }
 
-/// An AlgorithmIdentifier's OID; its parameters must be NULL or absent.
-fn algorithm<'a>(element: &Element<'a>) -> Walk<&'a [u8]> {
+/// Returns an AlgorithmIdentifier's OID; its parameters must be NULL or absent.
+fn algorithm<'a>(element: &Element<'a>) -> ProfileResult<&'a [u8]> {
     if element.tag != tag::SEQUENCE {
         return Err(unexpected(element, tag::SEQUENCE));
     }
@@ -354,22 +356,21 @@ fn algorithm<'a>(element: &Element<'a>) -> Walk<&'a [u8]> {
     parts.finish()?;
     if parameters.encoded != [tag::NULL, 0] {
         // RSASSA-PSS is the algorithm that has parameters; say so rather than call it malformed.
-        return Err(Outside::new(Case::E12Weak, format!("{} with parameters", der::oid_text(oid))));
+        return Err(ProfileError::new(Case::E12Weak, format!("{} with parameters", der::oid_text(oid))));
     }
     Ok(oid)
 }
 
-/// ECDSA-Sig-Value of RFC 3279 section 2.2.3: two positive integers. OpenSSL is as strict, the
-/// kernel is not.
-fn ecdsa_value(signature: &[u8]) -> Walk<()> {
+/// Checks an ECDSA-Sig-Value of RFC 3279 section 2.2.3: two positive integers. OpenSSL is as strict, the kernel is not.
+fn ecdsa_value(signature: &[u8]) -> ProfileResult<()> {
     let mut value = der::only(signature, tag::SEQUENCE)?.reader();
     value.positive_integer()?;
     value.positive_integer()?;
     Ok(value.finish()?)
 }
 
-/// All elements of a level. Their number is bounded by the input's size.
-fn elements(mut reader: Reader<'_>) -> Walk<Vec<Element<'_>>> {
+/// Reads all elements of a level. Their number is bounded by the input's size.
+fn elements(mut reader: Reader<'_>) -> ProfileResult<Vec<Element<'_>>> {
     let mut all = Vec::new();
     while !reader.is_empty() {
         all.push(reader.any()?);
@@ -377,12 +378,12 @@ fn elements(mut reader: Reader<'_>) -> Walk<Vec<Element<'_>>> {
     Ok(all)
 }
 
-/// A construct that the standards know and seals do not use.
-fn unused(detail: String) -> Outside {
-    Outside::new(Case::E16Cms, detail)
+/// Makes the error for a construct that the standards know and seals do not use.
+fn unused(detail: String) -> ProfileError {
+    ProfileError::new(Case::E16Cms, detail)
 }
 
-/// An element where another belongs.
-fn unexpected(element: &Element<'_>, expected: u8) -> Outside {
+/// Makes the error for an element where another belongs.
+fn unexpected(element: &Element<'_>, expected: u8) -> ProfileError {
     DerError::Tag { expected, found: element.tag }.into()
 }

@@ -11,11 +11,21 @@ use openssl::pkey::{PKey, Private};
 use openssl::provider::Provider;
 use openssl::stack::Stack;
 
+use crate::error::{Case, Refusal, Result};
+use crate::pki::bundle;
 use crate::pki::formatted_digest::is_formatted_digest;
 use crate::pki::low_s;
-use crate::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, verify};
-use crate::report::{Case, Refusal, Result};
+use crate::pki::pkcs7::{Certificate, Dates, verify};
 use crate::sys::key_store;
+
+/// A file that somebody named: what is in it, and its name for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// What is in it.
+    pub bytes: &'a [u8],
+    /// What refusals call it.
+    pub name: &'a str,
+}
 
 /// A key and the certificate that belongs to it.
 pub struct Signer {
@@ -25,28 +35,37 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer from the one certificate in `certificate` (PEM or DER) and the private key in `key`
-    /// (PEM; PKCS#8, or OpenSSL's older forms). `passphrase` is for an encrypted key; nobody is ever
-    /// asked for one. `name` is what refusals call the pair.
+    /// Makes a signer like [`Self::from_files`], where both files have one name in refusals.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn new(certificate: &[u8], key: &[u8], passphrase: Option<&[u8]>, name: &str) -> Result<Self> {
+        Self::from_files(Named { bytes: certificate, name }, Named { bytes: key, name }, passphrase)
+    }
+
+    /// Makes a signer from the certificate in `certificate` (PEM or DER) that belongs to the private key in `key` (PEM;
+    /// PKCS#8, or OpenSSL's older forms). Others there are its chain, and are not looked at. `passphrase` is for an
+    /// encrypted key; nobody is ever asked for one.
     ///
     /// The dates of the certificate are not checked: [`Certificate::not_after`] tells them.
     ///
     /// # Errors
-    /// [`Case::KeyMismatch`] if the key cannot be read or belongs to another certificate, or if
-    /// there are several certificates; otherwise as [`certificates_from_bytes`].
-    pub fn new(certificate: &[u8], key: &[u8], passphrase: Option<&[u8]>, name: &str) -> Result<Self> {
-        let key = private_key(key, passphrase).map_err(|why| unusable(name, &why))?;
-        Self::with_key(certificate, key, name)
+    /// [`Case::KeyMismatch`] if the key cannot be read or belongs to no certificate there, or to several;
+    /// [`Case::F02Certificate`] and others of [`Certificate::from_der`] about the certificate.
+    pub fn from_files(certificate: Named<'_>, key: Named<'_>, passphrase: Option<&[u8]>) -> Result<Self> {
+        let private = private_key(key.bytes, passphrase).map_err(|why| unusable(key.name, &why))?;
+        Self::with_key(certificate, private, key.name)
     }
 
-    /// A signer whose key OpenSSL finds by a URI, such as `pkcs11:` (RFC 7512): the key stays where it is. The
+    /// Makes a signer whose key OpenSSL finds by a URI, such as `pkcs11:` (RFC 7512): the key stays where it is. The
     /// provider of the URI's scheme is loaded, where there is one.
     ///
     /// # Errors
-    /// As for [`Self::new`].
-    pub fn by_uri(certificate: &[u8], uri: &str) -> Result<Self> {
+    /// As for [`Self::from_files`].
+    pub fn by_uri(certificate: Named<'_>, uri: &str) -> Result<Self> {
         let scheme = uri.split(':').next().unwrap_or_default();
-        // Whoever loads one, or tries to, has to load the default one too. They stay as long as their keys.
+        // Loading one provider, or trying to, means that the default one must be loaded too. They stay as long as their
+        // keys.
         let load = |name: &str| Provider::load(None, name).map(std::mem::forget);
         let loaded = load("default").and_then(|()| load(scheme));
         match loaded {
@@ -62,35 +81,31 @@ impl Signer {
         Self::with_key(certificate, key, uri)
     }
 
-    fn with_key(certificate: &[u8], key: PKey<Private>, name: &str) -> Result<Self> {
-        let mut certificates = certificates_from_bytes(certificate, name)?;
-        let count = certificates.len();
-        let certificate = certificates
-            .pop()
-            .filter(|_| count == 1)
-            .ok_or_else(|| unusable(name, &format!("{count} certificates: one signs")))?;
-        let belongs = certificate.x509().public_key().is_ok_and(|certified| key.public_eq(&certified));
-        if !belongs {
-            let detail = format!("it is not the key of {}", certificate.subject());
-            return Err(unusable(name, &detail));
+    fn with_key(certificate: Named<'_>, key: PKey<Private>, name: &str) -> Result<Self> {
+        match bundle::certificate_of(&key, certificate.bytes, certificate.name)? {
+            Ok(certificate) => Ok(Self { certificate, key, embed: false }),
+            Err(subjects) => {
+                let others = subjects.join("; ");
+                Err(unusable(name, &format!("it is not the key of {others}, in {}", certificate.name)))
+            }
         }
-        Ok(Self { certificate, key, embed: false })
     }
 
-    /// The same, whose signatures carry the certificate: for hosts that trust an anchor and not the signer
-    /// itself ([`crate::pki::leaf`]).
+    /// Sets whether signatures carry the certificate: for hosts that trust an anchor and not the signer itself
+    /// ([`crate::pki::leaf`]).
     #[must_use]
     pub fn embedding(self, embed: bool) -> Self {
         Self { embed, ..self }
     }
 
-    /// The certificate that signatures name.
+    /// Returns the certificate that signatures name.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// A signature over the formatted digest `content`: PKCS#7 in DER, detached, without attributes
-    /// and, unless [`Self::embedding`] asks for it, certificates, SHA-256. With an RSA key the same content gives the same bytes.
+    /// Signs the formatted digest `content`: the signature is PKCS#7 in DER, detached, with SHA-256, without attributes
+    /// and, unless [`Self::embedding`] asks for them, without certificates. With an RSA key the same content gives the
+    /// same bytes.
     ///
     /// Nothing leaves that [`verify`] would not accept.
     ///
@@ -116,9 +131,10 @@ impl Signer {
         let mut flags = Pkcs7Flags::DETACHED | Pkcs7Flags::BINARY | Pkcs7Flags::NOATTR;
         flags.set(Pkcs7Flags::NOCERTS, !self.embed);
         let no_others = Stack::new()?;
-        // It travels in the one of its two encodings that is read.
-        let lowered = if self.embed { low_s::lowered(self.certificate.x509())? } else { None };
-        let certificate = lowered.as_deref().unwrap_or(self.certificate.x509());
+        // The certificate travels in that of its two encodings that is read.
+        let certificate = self.certificate.x509()?;
+        let lowered = if self.embed { low_s::lowered(certificate)? } else { None };
+        let certificate = lowered.as_deref().unwrap_or(certificate);
         Pkcs7::sign(certificate, &self.key, &no_others, content, flags)?.to_der()
     }
 }
@@ -134,7 +150,7 @@ fn unusable(name: &str, detail: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(Case::KeyMismatch, name, detail)
 }
 
-/// The private key in `pem`, or why there is none.
+/// Reads the private key in `pem`; the error says why there is none.
 ///
 /// OpenSSL asks the terminal for a passphrase unless it is given a callback, so it always is.
 fn private_key(pem: &[u8], passphrase: Option<&[u8]>) -> std::result::Result<PKey<Private>, String> {
@@ -167,16 +183,16 @@ fn private_key(pem: &[u8], passphrase: Option<&[u8]>) -> std::result::Result<PKe
     }
 }
 
-/// The last of OpenSSL's reasons.
+/// Returns the last of OpenSSL's reasons.
 fn reason(stack: &ErrorStack) -> &'static str {
     stack.errors().last().and_then(openssl::error::Error::reason).unwrap_or("no reason given")
 }
 
-/// What to warn about when a file of a private key can be read or written by others than its owner;
-/// `metadata` is that of the opened file.
+/// Returns a warning when a file of a private key can be read or written by others than its owner; `metadata` is that
+/// of the opened file.
 pub fn key_file_mode_warning(path: &Path, metadata: &Metadata) -> Option<String> {
     let mode = metadata.permissions().mode() & 0o7777;
-    // A pipe or a terminal has no secret lying around.
+    // The secret does not stay in a pipe or a terminal.
     (metadata.is_file() && mode & 0o066 != 0).then(|| {
         format!("{}: the key has mode {mode:04o}, so others than its owner can use it; chmod 600", path.display())
     })

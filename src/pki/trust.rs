@@ -12,8 +12,9 @@ use rustix::fs::{self, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::anchor::Anchor;
-use super::certificate::{Certificate, MAX_FILE, certificates_from_bytes};
-use crate::report::{Case, Refusal, Result};
+use super::bundle::{certificates_from_bytes, certificates_of_host};
+use super::certificate::{Certificate, MAX_FILE};
+use crate::error::{Case, Refusal, Result};
 
 /// Names of files in a directory that are certificates; everything else in it is ignored.
 const EXTENSIONS: [&str; 4] = ["crt", "pem", "der", "cer"];
@@ -39,7 +40,7 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// All certificates of `paths`.
+    /// Loads all certificates of `paths`.
     ///
     /// A path is a file (PEM with any number of certificates, or DER) or a directory. Of a directory
     /// the files named `*.crt`, `*.pem`, `*.der` and `*.cer` count, in the order of their names;
@@ -61,21 +62,21 @@ impl TrustStore {
         Self::new(certificates, &shown.join(", "))
     }
 
-    /// A store of `certificates`; those that occur twice are kept once, where they are first.
-    /// `name` is what refusals call it.
+    /// Makes a store of `certificates`; those that occur twice are kept once, where they are first. `name` is what
+    /// refusals call it.
     ///
     /// # Errors
     /// [`Case::F01Store`] if there are none.
     pub fn new(mut certificates: Vec<Certificate>, name: &str) -> Result<Self> {
         let mut seen = HashSet::new();
-        certificates.retain(|c| seen.insert(c.fingerprint().to_owned()));
+        certificates.retain(|c| seen.insert(c.fingerprint()));
         if certificates.is_empty() {
             return Err(unusable(name, "there is no certificate in it"));
         }
         Ok(Self { certificates })
     }
 
-    /// The certificates; at least one.
+    /// Returns the certificates; at least one.
     pub fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
@@ -91,7 +92,7 @@ fn load_path(path: &Path, ownership: Ownership, into: &mut Vec<Certificate>) -> 
     let fd = open_path(path, ownership)?;
     let stat = examine(&fd, ownership, &name)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => load_file(fd, &name, into),
+        FileType::RegularFile => load_file(fd, &name, ownership, into),
         FileType::Directory => load_directory(fd.as_fd(), path, ownership, into),
         _ => Err(unusable(&name, "neither a file nor a directory")),
     }
@@ -103,7 +104,7 @@ fn open_path(path: &Path, ownership: Ownership) -> Result<OwnedFd> {
     let (Ownership::RootOnly, Some(last)) = (ownership, path.file_name()) else {
         return fs::openat(CWD, path, flags(), Mode::empty()).map_err(|e| unusable(&name, e));
     };
-    // Whoever can write the directory around a store can put another in its place.
+    // Anybody who can write to the directory around a store can put another in its place.
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -130,12 +131,12 @@ fn load_directory(
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(unusable(&name, "not a file"));
         }
-        load_file(fd, &name, into)?;
+        load_file(fd, &name, ownership, into)?;
     }
     Ok(())
 }
 
-/// The names in `directory` that count, sorted.
+/// Lists the names in `directory` that are those of certificates, sorted.
 fn certificate_names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
@@ -161,12 +162,12 @@ fn open_in(directory: BorrowedFd<'_>, name: &OsStr, ownership: Ownership) -> rus
     }
 }
 
-/// For reading; a fifo or a terminal in the place of a file must neither hang nor capture us.
+/// Returns the flags for reading; a fifo or a terminal in place of a file must neither hang nor capture us.
 fn flags() -> OFlags {
     OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY
 }
 
-/// What the kernel's refusal to resolve a name means here.
+/// Explains what the kernel's refusal to resolve a name means here.
 fn explain(errno: Errno) -> String {
     match errno {
         Errno::XDEV => "a symbolic link leads out of its directory".into(),
@@ -174,7 +175,7 @@ fn explain(errno: Errno) -> String {
     }
 }
 
-/// The metadata of what is open, if `ownership` is met.
+/// Returns the metadata of what is open, if `ownership` is met.
 fn examine(fd: impl AsFd, ownership: Ownership, name: &str) -> Result<Stat> {
     let stat = fs::fstat(fd).map_err(|e| unusable(name, e))?;
     if ownership == Ownership::RootOnly {
@@ -189,7 +190,7 @@ fn examine(fd: impl AsFd, ownership: Ownership, name: &str) -> Result<Stat> {
     Ok(stat)
 }
 
-/// All anchors of `paths`, which are files.
+/// Loads all anchors of `paths`, which are files.
 ///
 /// # Errors
 /// [`Case::F01Store`] if something cannot be read, or if `ownership` is not met; otherwise as
@@ -209,13 +210,17 @@ pub fn anchors(paths: &[PathBuf], ownership: Ownership) -> Result<Vec<Anchor>> {
 }
 
 /// Adds the certificates of an open file.
-fn load_file(fd: OwnedFd, name: &str, into: &mut Vec<Certificate>) -> Result<()> {
-    into.append(&mut certificates_from_bytes(&read_file(fd, name)?, name)?);
+fn load_file(fd: OwnedFd, name: &str, ownership: Ownership, into: &mut Vec<Certificate>) -> Result<()> {
+    let bytes = read_file(fd, name)?;
+    into.append(&mut match ownership {
+        Ownership::Any => certificates_from_bytes(&bytes, name)?,
+        Ownership::RootOnly => certificates_of_host(&bytes, name)?,
+    });
     Ok(())
 }
 
 fn read_file(fd: OwnedFd, name: &str) -> Result<Vec<u8>> {
-    // One byte more than is allowed, so that what is too large is seen to be.
+    // One byte more than is allowed, so that a file that is too large shows as such.
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     File::from(fd).take(limit).read_to_end(&mut bytes).map_err(|e| unusable(name, e))?;

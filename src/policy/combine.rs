@@ -1,28 +1,29 @@
-//! What is asked of an image by all rules for its names together: each setting in its strictest form.
+//! What all rules for an image's names ask together: each setting in its strictest form.
 
+use crate::digest::Fingerprint;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::file::Settings;
+use super::file::RuleSettings;
 use super::{Cover, Decision, Mode};
 
-/// What one name of an image asks.
+/// What is asked under one of an image's names.
 #[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
-    /// All of it.
+pub(super) struct NamedDecision<'a> {
+    /// Everything that is asked.
     pub decision: &'a Decision,
-    /// What the rule says itself; the rest is the default's.
-    pub said: &'a Settings,
+    /// What the rule itself says; everything else comes from the default.
+    pub said: &'a RuleSettings,
 }
 
-/// The rules that had a say in each setting.
+/// The rules that contributed to each setting.
 pub type Sources = BTreeMap<&'static str, Vec<String>>;
 
-/// Combines the parts, of which there is one at least; `first` is the one that decides what is left.
+/// Combines the parts, at least one; `first` decides what is left.
 ///
-/// A rule with `mode = "off"` asks for nothing. Where another name asks for more, only what it says itself
-/// counts, and not what it has from the default.
-pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
+/// A rule with `mode = "off"` asks for nothing. If another name asks for more, only what the rule itself says counts,
+/// and not what it has from the default.
+pub(super) fn combine(first: &Decision, parts: &[NamedDecision<'_>]) -> Decision {
     let mode = parts.iter().map(|p| p.decision.mode).min().unwrap_or(first.mode);
     let mut all = Combined { mode, parts, sources: Sources::new() };
     let deciding: Vec<&Decision> = parts.iter().map(|p| p.decision).filter(|d| d.mode == mode).collect();
@@ -34,7 +35,7 @@ pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
         anchors,
         stores,
         binding: all.strictest("binding", first.binding, |s| s.binding.is_some(), |d| d.binding),
-        // True is the stricter one.
+        // True is stricter.
         identity: !all.strictest("identity", !first.identity, |s| s.identity.is_some(), |d| !d.identity),
         verity: all.strictest("verity", first.verity, |s| s.verity.is_some(), |d| d.verity),
         upper: all.strictest("upper", first.upper, |s| s.upper.is_some(), |d| d.upper),
@@ -46,7 +47,7 @@ pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
             |s| s.fetch_timeout.is_some(),
             |d| d.fetch_timeout,
         ),
-        // Who waits longest asks least.
+        // Whoever waits longest asks for least.
         fetch_retry: all
             .strictest(
                 "fetch_retry",
@@ -67,23 +68,23 @@ pub(super) fn combine(first: &Decision, parts: &[Part<'_>]) -> Decision {
 
 struct Combined<'a> {
     mode: Mode,
-    parts: &'a [Part<'a>],
+    parts: &'a [NamedDecision<'a>],
     sources: Sources,
 }
 
 impl<'a> Combined<'a> {
-    /// The parts that have a say in a setting.
-    fn asking(&self, says: impl Fn(&Settings) -> bool) -> Vec<&'a Decision> {
-        let counts = |p: &&Part<'_>| p.decision.mode != Mode::Off || self.mode == Mode::Off || says(p.said);
+    /// Lists the parts that contribute to a setting.
+    fn asking(&self, says: impl Fn(&RuleSettings) -> bool) -> Vec<&'a Decision> {
+        let counts = |p: &&NamedDecision<'_>| p.decision.mode != Mode::Off || self.mode == Mode::Off || says(p.said);
         self.parts.iter().filter(counts).map(|p| p.decision).collect()
     }
 
-    /// Values are in the order of strictness, the strictest first.
+    /// Picks the strictest value: values are in the order of strictness, the strictest first.
     fn strictest<T: Ord + Copy>(
         &mut self,
         setting: &'static str,
         default: T,
-        says: impl Fn(&Settings) -> bool,
+        says: impl Fn(&RuleSettings) -> bool,
         value: impl Fn(&Decision) -> T,
     ) -> T {
         let asking = self.asking(says);
@@ -100,13 +101,13 @@ impl<'a> Combined<'a> {
         self.sources.insert(setting, sources);
     }
 
-    /// Whom all of them trust.
+    /// Returns whom all of them trust.
     fn trust(&mut self) -> (Vec<crate::pki::Certificate>, Vec<crate::pki::Anchor>, Vec<String>) {
         let asking = self.asking(|s| s.trust.is_some());
         self.set("trust", &asking);
         let Some((first, rest)) = asking.split_first() else { return (Vec::new(), Vec::new(), Vec::new()) };
-        let signer = |f: &str| rest.iter().all(|d| d.certificates.iter().any(|c| c.fingerprint() == f));
-        let anchor = |f: &str| rest.iter().all(|d| d.anchors.iter().any(|a| a.fingerprint() == f));
+        let signer = |f: Fingerprint| rest.iter().all(|d| d.certificates.iter().any(|c| c.fingerprint() == f));
+        let anchor = |f: Fingerprint| rest.iter().all(|d| d.anchors.iter().any(|a| a.fingerprint() == f));
         let mut stores: Vec<String> = asking.iter().flat_map(|d| d.stores.iter().cloned()).collect();
         if !rest.is_empty() {
             let by_all = |s: &String| asking.iter().all(|d| d.stores.contains(s));
@@ -121,7 +122,7 @@ impl<'a> Combined<'a> {
         )
     }
 
-    /// What may be covered by all of them: of two places that are in one another the inner one.
+    /// Returns what all of them allow to be covered: if one place contains another, the inner one.
     fn cover(&mut self) -> Vec<Cover> {
         let asking = self.asking(|s| s.cover.is_some());
         self.set("cover", &asking);

@@ -1,4 +1,7 @@
-//! Where configuration lies: `/usr/lib/layerseal` < `/run/layerseal` < `/etc/layerseal`.
+//! Where the configuration is: `/usr/lib/layerseal` < `/run/layerseal` < `/etc/layerseal`.
+//!
+//! liboverdrop reads such directories too. It skips files with other endings and files that it cannot read, and does
+//! not check who owns a file; here each of these is a refusal.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,53 +10,61 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, statat};
 
 use super::refuse;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
+use crate::pki::{Anchor, Certificate};
+use crate::pki::{Ownership, TrustStore, anchors};
 use crate::sys::files;
+use crate::sys::process::{self, User};
 
-/// Bytes of a policy file: far more than a person writes.
+/// Why there are no rules, and everything is refused.
+const NO_POLICY: &str = "there is none";
+
+/// How many bytes a policy file may have: far more than a person writes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The directories of the configuration, the lowest first. A file of one hides the file of the same
-/// name in those before it; a link to `/dev/null` takes it away.
+/// The directories of the configuration, the lowest first. A file in one hides the file of the same name in earlier
+/// ones; a link to `/dev/null` removes it.
 #[derive(Clone, Debug)]
 pub struct Directories(Vec<PathBuf>);
 
 impl Directories {
-    /// Those of this host.
+    /// Returns the directories of this host.
     pub fn system() -> Self {
         Self(["/usr/lib/layerseal", "/run/layerseal", "/etc/layerseal"].map(PathBuf::from).to_vec())
     }
 
-    /// Others, the lowest first; for tests and images of hosts.
+    /// Takes other directories, the lowest first; for tests and images of hosts.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self(paths)
     }
 
-    /// The file `name` of the highest directory that has one, or where it would be.
+    /// Returns the file `name` of the highest directory that has one, or the path where it would be.
     pub(super) fn highest(&self, name: &str) -> PathBuf {
         let files = || self.0.iter().rev().map(|directory| directory.join(name));
         files().find(|file| std::fs::symlink_metadata(file).is_ok()).or_else(|| files().next()).unwrap_or_default()
     }
 
-    /// `policy.toml` and the drop-ins of `policy.d/`, in the order of their names, each with its path.
+    /// Reads `policy.toml` and the drop-ins of `policy.d/`, in the order of their names, each with its path.
     pub(super) fn files(&self) -> Result<Vec<(String, String)>> {
-        let found = self.paths(names)?;
-        if let Some(other) = found.iter().find(|path| !has_ending(path, &["toml"])) {
-            return Err(refuse(&other.display().to_string(), "policy.d/ holds policies (.toml)"));
-        }
-        let mut files = Vec::new();
-        for path in found {
-            files.push((path.display().to_string(), read(&path)?));
-        }
+        let files = self.any_files()?;
         if files.is_empty() {
             let last = self.0.last().map(|d| d.join("policy.toml").display().to_string()).unwrap_or_default();
-            return Err(refuse(&last, "there is none"));
+            return Err(refuse(&last, NO_POLICY));
         }
         Ok(files)
     }
 
-    /// The same as a user sees them who is not root, and for whom nothing rests on them: whose they are is not asked,
-    /// since in a user namespace they are nobody's, and what cannot be read is passed over.
+    /// Reads the same; there may be none.
+    pub(super) fn any_files(&self) -> Result<Vec<(String, String)>> {
+        let found = self.paths(names)?;
+        if let Some(other) = found.iter().find(|path| !has_ending(path, &["toml"])) {
+            return Err(refuse(&other.display().to_string(), "policy.d/ holds policies (.toml)"));
+        }
+        found.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect()
+    }
+
+    /// Reads the same for a user other than root, when nothing depends on it: the owner is not checked, since in a user
+    /// namespace the files are nobody's, and a file that cannot be read is skipped.
     pub(super) fn readable(&self) -> Vec<(String, String)> {
         let names = |directory: &Path| {
             let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -65,7 +76,7 @@ impl Directories {
         found.into_iter().filter_map(text).collect()
     }
 
-    /// The paths of policy files that count, by their names and those in `policy.d/`.
+    /// Lists the paths of the policy files that count, by their names and those in `policy.d/`.
     fn paths(&self, names: impl Fn(&Path) -> Result<Vec<String>>) -> Result<Vec<PathBuf>> {
         let mut found: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
         for directory in &self.0 {
@@ -76,8 +87,36 @@ impl Directories {
         Ok(found.into_values().filter(|path| !is_leftover(path) && !is_mask(path)).collect())
     }
 
-    /// The certificate files of trust store `name`, from `trust.d/<name>/` of all directories: those of
-    /// signers, and those of anchors, which are in `ca/`.
+    /// Returns whether there is any policy, even an unusable one.
+    pub fn has_policy(&self) -> bool {
+        self.files().map_or_else(|refusal| refusal.detail() != NO_POLICY, |_| true)
+    }
+
+    /// Lists the names of all trust stores.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] for a directory that is not root's, or cannot be read.
+    pub fn trust_stores(&self) -> Result<Vec<String>> {
+        let mut found = std::collections::BTreeSet::new();
+        for directory in &self.0 {
+            let place = directory.join("trust.d");
+            let names = names(&place)?;
+            found.extend(names.into_iter().filter(|name| !name.starts_with('.') && place.join(name).is_dir()));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Reads a trust store: certificates of signers, and of authorities.
+    ///
+    /// # Errors
+    /// F01 and F02 for one that cannot be used.
+    pub fn store(&self, name: &str) -> Result<(Vec<Certificate>, Vec<Anchor>)> {
+        let (signers, authorities) = self.trust(name)?;
+        load(&signers, &authorities)
+    }
+
+    /// Lists the certificate files of trust store `name`, from `trust.d/<name>/` of all directories: those of signers,
+    /// and those of anchors, which are in `ca/`.
     pub(super) fn trust(&self, name: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
             return Err(Refusal::new(Case::F01Store, name, "not a name of a trust store"));
@@ -102,7 +141,7 @@ impl Directories {
         Ok((signers, anchors))
     }
 
-    /// The files of `deny.d/` of all directories: certificates, and lists of digests (`*.list`).
+    /// Lists the files of `deny.d/` of all directories: certificates, and lists of digests (`*.list`).
     ///
     /// # Errors
     /// F03 for a file of any other kind: whoever put it there believes that something is denied.
@@ -117,8 +156,8 @@ impl Directories {
         }
     }
 
-    /// The files of the directory `name` beneath each of the directories, one for each file name: the
-    /// highest, and none where that is a mask. Without leftovers.
+    /// Lists the files of the directory `name` beneath each of the directories, one for each file name: the highest
+    /// one, and none if that is a mask. Leftovers are omitted.
     fn beneath(&self, name: &str) -> Result<Vec<PathBuf>> {
         let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
         for directory in &self.0 {
@@ -135,7 +174,7 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e))
 }
 
-/// Whether a file holds certificates, by its name.
+/// Tells by its name whether a file holds certificates.
 pub(super) fn is_certificate(path: &Path) -> bool {
     has_ending(path, &["crt", "pem", "der", "cer"])
 }
@@ -144,8 +183,8 @@ fn is_list(path: &Path) -> bool {
     has_ending(path, &["list"])
 }
 
-/// Hidden files, and what editors and package managers put beside a file while they replace it: by how the name
-/// ends, for whoever calls a list `denied.rpm.list` means it.
+/// Tells by its name whether a file is hidden, or left behind by an editor or package manager that was replacing a
+/// file. Only the ending counts: whoever calls a list `denied.rpm.list` means it.
 fn is_leftover(path: &Path) -> bool {
     const ENDINGS: [&str; 12] = [
         "~",
@@ -177,7 +216,7 @@ fn insert(
         match std::fs::symlink_metadata(&path) {
             Ok(_) => drop(found.insert((dropin, name.clone()), path)),
             Err(e) if matches!(e.kind(), NotFound | NotADirectory) => {}
-            // A policy that cannot be read is not one that nobody made.
+            // A policy that cannot be read still exists.
             Err(e) => return Err(refuse(&path.display().to_string(), e)),
         }
     }
@@ -188,8 +227,8 @@ fn is_mask(path: &Path) -> bool {
     std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
-/// Names in a directory that is root's; none where there is no directory. One that is no UTF-8 is refused: whoever put
-/// it there means something by it.
+/// Lists the names in a directory that is root's; none if there is no directory. A name that is not UTF-8 is refused:
+/// whoever put the file there wanted something by it.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let fd = match files::open_dir(directory) {
         Ok(fd) => fd,
@@ -205,7 +244,7 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     names.into_iter().map(text).collect()
 }
 
-/// Reads a file of text that only root can have written.
+/// Reads a text file that only root can have written.
 pub(super) fn read(path: &Path) -> Result<String> {
     String::from_utf8(read_bytes(path)?).map_err(|_| refuse(&path.display().to_string(), "it is not UTF-8"))
 }
@@ -224,7 +263,22 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 fn owned_by_root(fd: &impl std::os::fd::AsFd, name: &str) -> Result<()> {
     let stat = statat(fd, "", AtFlags::EMPTY_PATH).map_err(|e| refuse(name, e))?;
     if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
-        return Err(refuse(name, "it must belong to root and be writable for root only; chown root and chmod go-w"));
+        // There it belongs to nobody, whoever made it.
+        let why = match process::user() {
+            User::Rootless if rustix::process::geteuid().is_root() => {
+                "whose it is cannot be told in a user namespace; run this outside of `podman unshare`"
+            }
+            _ => "it must belong to root and be writable for root only; chown root and chmod go-w",
+        };
+        return Err(refuse(name, why));
     }
     Ok(())
+}
+/// Reads the certificates in these files: those of signers, and those of authorities.
+pub(super) fn load(signers: &[PathBuf], authorities: &[PathBuf]) -> Result<(Vec<Certificate>, Vec<Anchor>)> {
+    let signers = match signers {
+        [] => Vec::new(),
+        paths => TrustStore::load(paths, Ownership::RootOnly)?.certificates().to_vec(),
+    };
+    Ok((signers, anchors(authorities, Ownership::RootOnly)?))
 }

@@ -1,40 +1,40 @@
-//! `deny.d/`: what this host refuses, whatever a seal or a rule says of it.
+//! `deny.d/`: what this host refuses, whatever a seal or a rule says about it.
 
 use std::collections::BTreeMap;
 
 use super::{config_dirs, refuse};
-use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::oci::{Facts, Image};
+use crate::digest::{Algorithm, BlobDigest, Fingerprint, VerityDigest, verity_digest};
+use crate::error::{Case, Refusal, Result};
+use crate::oci::{DenySubjects, Image};
 use crate::pki::marks_from_bytes;
-use crate::report::{Case, Refusal, Result};
 
-/// Certificates and digests that are refused, each with the place that says so.
+/// Certificates and digests that are refused, each with the file that says so.
 ///
-/// A certificate is denied for being this very one, in whatever bytes, and so is every other of its key.
-/// A list has one digest a line, and comments after `#`:
+/// A certificate is denied itself, however it is encoded, and so is every other one with its key. A list has one digest
+/// per line, and comments after `#`:
 ///
 /// ```text
 /// sha256:HEX               # a manifest, an index, a config, a layer blob or its diff_id, a seal, or its statement
 /// fsverity-sha512-12:HEX   # the EROFS image of a layer or of a tree, or a statement; fsverity-sha256-12 too
 /// ```
 ///
-/// A seal's own digest is that of bytes around what was signed, and anybody can write those in another way: its
-/// statement has one form.
+/// A seal's own digest is the digest of bytes around what was signed, and anybody can write those differently: its
+/// statement has only one form.
 ///
 /// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.
 #[derive(Clone, Debug)]
 pub struct Denied {
-    /// By every mark of each.
-    certificates: BTreeMap<String, String>,
+    /// By each mark of every certificate.
+    certificates: BTreeMap<Fingerprint, String>,
     certificate_count: usize,
     blobs: BTreeMap<BlobDigest, String>,
     images: BTreeMap<VerityDigest, String>,
-    /// Some of them can be nothing but fs-verity digests.
+    /// Whether some of them can only be fs-verity digests.
     only_erofs: bool,
 }
 
 impl Denied {
-    /// Nothing is denied. For tests, and for tools that judge for no host.
+    /// Denies nothing. For tests, and for tools that do not judge for a host.
     pub fn nothing() -> Self {
         let (blobs, images) = (BTreeMap::new(), BTreeMap::new());
         Self { certificates: BTreeMap::new(), certificate_count: 0, blobs, images, only_erofs: false }
@@ -43,9 +43,17 @@ impl Denied {
     /// Reads `deny.d/` of the configuration.
     ///
     /// # Errors
-    /// [`Case::F03Policy`] for what cannot be read or understood, or is not root's;
+    /// [`Case::F03Denied`] for what cannot be read or understood, or is not root's;
     /// [`Case::F02Certificate`].
     pub fn load(directories: &super::Directories) -> Result<Self> {
+        // The policy's file is not mentioned: it is not at fault.
+        Self::read(directories).map_err(|refusal| match refusal.case() {
+            Case::F03Policy => Refusal::new(Case::F03Denied, refusal.subject(), refusal.detail()),
+            _ => refusal,
+        })
+    }
+
+    fn read(directories: &super::Directories) -> Result<Self> {
         let mut denied = Self::nothing();
         for path in directories.denied()? {
             let name = path.display().to_string();
@@ -78,25 +86,25 @@ impl Denied {
         Ok(())
     }
 
-    /// Whether the image is denied: its manifest, its config, a layer's blob or diff_id.
+    /// Checks that the image is not denied: its manifest, its config, a layer's blob or diff_id.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
     pub fn image(&self, image: &Image) -> Result<()> {
-        self.anything(&Facts::of(image))
+        self.anything(&DenySubjects::of(image))
     }
 
-    /// Whether anything about this is denied. Every way to a container asks here.
+    /// Checks that nothing about this is denied. Every way to a container asks here.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
-    pub fn anything(&self, facts: &Facts) -> Result<()> {
+    pub fn anything(&self, facts: &DenySubjects) -> Result<()> {
         facts.blobs().iter().try_for_each(|(what, digest)| self.blob(digest, what))?;
         facts.erofs_images().iter().try_for_each(|(what, digest)| self.erofs(digest, what))?;
-        facts.certificates().iter().try_for_each(|fingerprint| self.certificate(fingerprint))
+        facts.certificates().iter().try_for_each(|fingerprint| self.certificate(*fingerprint))
     }
 
-    /// Whether a blob is denied; `what` names it in the refusal.
+    /// Checks that a blob is not denied; `what` names it in the refusal.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
@@ -104,7 +112,7 @@ impl Denied {
         said(self.blobs.get(digest), || format!("{what} {digest}"))
     }
 
-    /// Whether an EROFS image is denied, by its fs-verity digest.
+    /// Checks that an EROFS image is not denied, by its fs-verity digest.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
@@ -112,15 +120,15 @@ impl Denied {
         said(self.images.get(digest), || format!("{what} {}:{digest}", digest.algorithm()))
     }
 
-    /// Whether a signer is denied, by any mark of the certificate; see [`crate::pki::Certificate::marks`].
+    /// Checks that a signer is not denied, by any mark of the certificate; see [`crate::pki::Certificate::marks`].
     ///
     /// # Errors
     /// [`Case::F06Denied`].
-    pub fn signer(&self, marks: &[String]) -> Result<()> {
-        marks.iter().try_for_each(|mark| self.certificate(mark))
+    pub fn signer(&self, marks: &[Fingerprint]) -> Result<()> {
+        marks.iter().try_for_each(|mark| self.certificate(*mark))
     }
 
-    /// Whether a seal's statement is denied.
+    /// Checks that a seal's statement is not denied.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
@@ -129,10 +137,10 @@ impl Denied {
         self.erofs(&verity_digest(algorithm, text), "statement")
     }
 
-    /// Whether a digest is denied that is written as in a list; `what` names it in the refusal.
+    /// Checks that a digest, written as in a list, is not denied; `what` names it in the refusal.
     ///
     /// # Errors
-    /// [`Case::F06Denied`], and for what is no digest.
+    /// [`Case::F06Denied`], also for text that is not a digest.
     pub fn named(&self, entry: &str, what: &str) -> Result<()> {
         let not_one = || Refusal::new(Case::F06Denied, format!("{what} {entry}"), "not a digest");
         let (blob, image) = digest(entry).ok_or_else(not_one)?;
@@ -140,30 +148,30 @@ impl Denied {
         self.erofs(&image, what)
     }
 
-    /// Whether a certificate is denied, by one of its marks in lower-case hex: the SHA-256 of its DER, and others.
+    /// Checks that a certificate is not denied, by one of its marks: the SHA-256 of its DER, and others.
     ///
     /// # Errors
     /// [`Case::F06Denied`].
-    pub fn certificate(&self, fingerprint: &str) -> Result<()> {
-        said(self.certificates.get(fingerprint), || format!("certificate, SHA-256 {fingerprint}"))
+    pub fn certificate(&self, fingerprint: Fingerprint) -> Result<()> {
+        said(self.certificates.get(&fingerprint), || format!("certificate, SHA-256 {fingerprint}"))
     }
 
-    /// Whether EROFS images are denied by digests that only they have: then it takes the image to tell.
+    /// Returns whether EROFS images are denied by digests that only they have: then the EROFS image is needed to tell.
     pub fn names_erofs(&self) -> bool {
         self.only_erofs
     }
 
-    /// Whether blobs are denied: then it takes the documents of an image, and its layers, to tell.
+    /// Returns whether blobs are denied: then the documents of an image, and its layers, are needed to tell.
     pub fn names_blobs(&self) -> bool {
         !self.blobs.is_empty()
     }
 
-    /// Whether nothing at all is denied.
+    /// Returns whether nothing at all is denied.
     pub fn is_empty(&self) -> bool {
         self.certificates.is_empty() && self.images.is_empty()
     }
 
-    /// How many certificates and how many digests are denied.
+    /// Returns how many certificates and how many digests are denied.
     pub fn count(&self) -> (usize, usize) {
         (self.certificate_count, self.images.len())
     }
@@ -173,7 +181,7 @@ fn said(place: Option<&String>, what: impl FnOnce() -> String) -> Result<()> {
     place.map_or(Ok(()), |place| Err(Refusal::new(Case::F06Denied, what(), format!("in {place}"))))
 }
 
-/// A digest of a list: what may be a blob's, and what may be fs-verity's.
+/// Parses a digest of a list: as a blob's if it may be one, and as an fs-verity digest.
 fn digest(entry: &str) -> Option<(Option<BlobDigest>, VerityDigest)> {
     let (algorithm, hex) = entry.split_once(':')?;
     let image = VerityDigest::from_hex(algorithm.parse::<Algorithm>().ok()?, hex)?;
@@ -198,7 +206,7 @@ mod tests {
         for (algorithm, hex) in [(Algorithm::Sha256, &short), (Algorithm::Sha512, &long)] {
             assert!(denied.erofs(&VerityDigest::from_hex(algorithm, hex).unwrap(), "merged").is_err());
         }
-        // One hex in both forms: what only fs-verity can mean is still there.
+        // One hex in both forms: the one that only fs-verity can mean is still there.
         let mut denied = Denied::nothing();
         denied.list(&format!("sha256:{short}\n"), "x.list").unwrap();
         assert!(denied.names_blobs() && !denied.names_erofs());

@@ -1,12 +1,14 @@
-//! The file's words.
+//! A policy file: its settings and their values.
+
+use std::path::{Component, Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::pattern::{NamePattern, NamespacePattern, Subject};
 use super::refuse;
-use crate::oci::name;
+use crate::error::{Result, in_toml};
 use crate::pki::Dates;
-use crate::report::Result;
 
 /// Whether a seal is needed; the stricter is the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,9 +16,9 @@ use crate::report::Result;
 pub enum Mode {
     /// No valid seal: no container.
     Enforce,
-    /// Mounted, and logged what would have been refused.
+    /// Mounted, and what would have been refused is logged.
     Audit,
-    /// Not looked at.
+    /// Images are not looked at.
     Off,
 }
 
@@ -42,17 +44,17 @@ pub enum Verity {
     Off,
 }
 
-/// What the upper directory may hold (the stricter is the smaller) when a container is mounted for the first time since the host was
-/// started.
+/// What the upper directory may hold when a container is mounted for the first time since the host was started; the
+/// stricter is the smaller.
 ///
-/// What is in it covers verified files, and it is not sealed: who can write to the disk while the host is
-/// off can put anything there. With [`Self::Empty`] a container begins with nothing, and may then be
-/// stopped and started as long as the host runs, which remembers it in `/run/layerseal/uppers`. After a
-/// reboot it must be made again. `audit` lets the rest pass with a word in the journal, `off` does not look.
+/// Its content covers verified files, and is not sealed: whoever can write to the disk while the host is off can put
+/// anything there. With [`Self::Empty`] a container begins with nothing, and may then be stopped and started as long as
+/// the host runs, which remembers it in `/run/layerseal/uppers`. After a reboot it must be made again. `audit` lets
+/// anything else pass and logs it, `off` does not look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Upper {
-    /// Nothing, or what it got since this host mounted it empty in this boot.
+pub enum UpperRule {
+    /// Nothing, or what it received since this host mounted it empty in this boot.
     Empty,
     /// Anything: what is in it covers verified files.
     Any,
@@ -61,8 +63,8 @@ pub enum Upper {
 /// Whether seals may be fetched when a container starts; the stricter is the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fetch {
-    /// They must be there.
+pub enum FetchRule {
+    /// They must already be there.
     Never,
     /// Once, under a deadline.
     OnMount,
@@ -73,14 +75,14 @@ pub enum Fetch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rollback {
-    /// It may not, by the sequence in its statement; one without a sequence is older than any with.
+    /// It may not, going by the sequence in its statement; a seal without a sequence counts as older than any with one.
     Refuse,
-    /// It may; nobody keeps count.
+    /// It may; nobody keeps track.
     Allow,
 }
 
-/// Whether a container may come back from a checkpoint, of which nobody sealed what was in its memory and in its writable
-/// layer; the stricter is the smaller.
+/// Whether a container may be restored from a checkpoint: nobody sealed what was in its memory and in its writable
+/// layer. The stricter is the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checkpoint {
@@ -90,7 +92,7 @@ pub enum Checkpoint {
     Allow,
 }
 
-/// A setting is shown in the word that the file has for it.
+/// A setting is shown as the word that the file uses for it.
 macro_rules! shown {
     ($($setting:ty)*) => { $(
         impl std::fmt::Display for $setting {
@@ -101,51 +103,50 @@ macro_rules! shown {
     )* };
 }
 
-shown!(Mode BindingRule Verity Upper Fetch Rollback Checkpoint Top);
+shown!(Mode BindingRule Verity UpperRule FetchRule Rollback Checkpoint RootDriver);
 
 /// What containers see as their root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Top {
+pub enum RootDriver {
     /// The kernel's overlay.
     #[default]
     Kernel,
-    /// fuse-overlayfs over a verified read-only mount: for hosts that need `diff` and `commit` of
-    /// running containers.
+    /// fuse-overlayfs over a verified read-only mount: for hosts that need `diff` and `commit` of running containers.
     FuseOverlayfs,
 }
 
-/// How images are mounted on this host; containers-storage loses what its own configuration says of
-/// these.
+/// How images are mounted on this host. When layerseal mounts, what containers-storage's own configuration says about
+/// these is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MountSettings {
-    /// Device files are not honoured.
+    /// Whether device files are ignored.
     pub nodev: bool,
-    /// Set-user-ID bits and file capabilities are not honoured.
+    /// Whether set-user-ID bits and file capabilities are ignored.
     pub nosuid: bool,
     /// What lies on top.
-    pub top: Top,
+    pub top: RootDriver,
 }
 
 impl Default for MountSettings {
     fn default() -> Self {
-        Self { nodev: true, nosuid: false, top: Top::Kernel }
+        Self { nodev: true, nosuid: false, top: RootDriver::Kernel }
     }
 }
 
-/// What a rule or the default says; the rest is said elsewhere.
+/// What a rule or the default says; what they leave out is said elsewhere.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
+pub(super) struct RuleSettings {
     pub(super) mode: Option<Mode>,
     pub(super) trust: Option<Vec<String>>,
     pub(super) binding: Option<BindingRule>,
     pub(super) identity: Option<bool>,
     pub(super) verity: Option<Verity>,
-    pub(super) upper: Option<Upper>,
+    pub(super) upper: Option<UpperRule>,
     pub(super) dates: Option<Dates>,
-    pub(super) fetch: Option<Fetch>,
+    pub(super) fetch: Option<FetchRule>,
     pub(super) cover: Option<Vec<Cover>>,
     pub(super) rollback: Option<Rollback>,
     pub(super) checkpoint: Option<Checkpoint>,
@@ -155,8 +156,8 @@ pub(super) struct Settings {
     pub(super) fetch_retry: Option<u16>,
 }
 
-impl Settings {
-    /// These settings, and those of `base` where these say nothing.
+impl RuleSettings {
+    /// Returns these settings, filled up with those of `base`.
     pub(super) fn over(self, base: &Self) -> Self {
         Self {
             mode: self.mode.or(base.mode),
@@ -176,7 +177,7 @@ impl Settings {
     }
 }
 
-/// A path of an image that mounts of its containers may cover, and all that is beneath it.
+/// A path of an image that mounts of its containers may cover, together with everything beneath it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Cover(String);
@@ -189,7 +190,7 @@ impl TryFrom<String> for Cover {
             return Err("cover: no star: a path stands for itself and all that is beneath it");
         }
         let mut parts = text.strip_prefix('/').ok_or("cover: paths begin with /")?.split('/');
-        // One word for one place: what is compared with it is the kernel's.
+        // One spelling for one place: it is compared with the kernel's.
         if text != "/" && parts.any(|part| matches!(part, "" | "." | "..")) {
             return Err("cover: a path without . and .., and no / twice or at its end");
         }
@@ -198,14 +199,14 @@ impl TryFrom<String> for Cover {
 }
 
 impl Cover {
-    /// The place itself.
+    /// Returns the place itself.
     pub(super) fn path(&self) -> &str {
         &self.0
     }
 
-    /// Whether `path`, absolute and as the kernel writes it, is that path or beneath it.
-    pub fn holds(&self, path: &str) -> bool {
-        self.0 == "/" || path.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// Returns whether `path`, absolute and as the kernel writes it, is that path or beneath it.
+    pub fn holds(&self, path: impl AsRef<Path>) -> bool {
+        path.as_ref().starts_with(&self.0)
     }
 }
 
@@ -215,129 +216,40 @@ impl std::fmt::Display for Cover {
     }
 }
 
-/// Which images a rule is for: a name without tag, or one that ends in a star.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
-    text: String,
-    prefix: bool,
-}
-
-impl Pattern {
-    fn parse(text: &str) -> std::result::Result<Self, &'static str> {
-        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
-        if text.contains('*') {
-            return Err("a star can only stand at the end");
-        }
-        if text.is_empty() && !prefix {
-            return Err("the pattern is empty");
-        }
-        if !prefix && name::repository(text) != text {
-            return Err("the pattern has a tag or digest: rules are for names without");
-        }
-        let text = match text.split_once('/') {
-            Some(_) if !prefix => name::canonical(text),
-            Some((first, rest)) => format!("{}{rest}", name::canonical(&format!("{first}/"))),
-            // All of it is of a host.
-            None if prefix => text.to_ascii_lowercase(),
-            None => text.to_owned(),
-        };
-        Ok(Self { text, prefix })
-    }
-
-    /// Whether a short name that podman completes to one of this pattern's is `name`: for patterns that say more
-    /// than the host.
-    pub(super) fn matches_short(&self, name: &str) -> bool {
-        let Some((_, path)) = self.text.split_once('/') else { return false };
-        let matches = |path: &str| match self.prefix {
-            true => path.contains('/') && name.starts_with(path),
-            false => name == path,
-        };
-        // docker.io/library/app is app.
-        matches(path) || self.text.strip_prefix("docker.io/library/").is_some_and(|app| !app.is_empty() && matches(app))
-    }
-
-    /// Whether it is one name, and says nothing of others.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.prefix
-    }
-
-    /// Whether it is for every name, and the default for none.
-    pub(super) fn is_all(&self) -> bool {
-        self.prefix && self.text.is_empty()
-    }
-
-    pub(super) fn matches(&self, name: &str) -> bool {
-        if self.prefix { name.starts_with(&self.text) } else { name == self.text }
-    }
-
-    /// A whole name is more than any prefix; a longer prefix is more than a shorter one.
-    pub(super) fn specificity(&self) -> (bool, usize) {
-        (!self.prefix, self.text.len())
-    }
-}
-
-impl std::fmt::Display for Pattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
-    }
-}
-
-/// Which Kubernetes namespaces a rule is for: one, or all that begin so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Namespace {
-    text: String,
-    prefix: bool,
-}
-
-impl Namespace {
-    fn parse(text: &str) -> std::result::Result<Self, &'static str> {
-        let (text, prefix) = text.strip_suffix('*').map_or((text, false), |text| (text, true));
-        if text.is_empty() && !prefix {
-            return Err("namespace: it is empty");
-        }
-        // Kubernetes has no others (RFC 1123): a rule that can never apply is a mistake.
-        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        match text.len() <= 63 && text.bytes().all(known) {
-            true => Ok(Self { text: text.to_owned(), prefix }),
-            false => Err("namespace: lower-case letters, digits and -, 63 at most, and a star at the end"),
-        }
-    }
-
-    pub(super) fn matches(&self, namespace: &str) -> bool {
-        if self.prefix { namespace.starts_with(&self.text) } else { namespace == self.text }
-    }
-}
-
-impl std::fmt::Display for Namespace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", self.text, if self.prefix { "*" } else { "" })
-    }
-}
-
-/// What a rule is for: all that it names must match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
-    pub(super) image: Pattern,
-    /// `None` for containers in all namespaces, and in none.
-    pub(super) namespace: Option<Namespace>,
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{} (namespace {namespace})", self.image),
-            None => self.image.fmt(f),
-        }
-    }
-}
-
-/// What counts for containers of users other than root, whose images nothing can mount for them.
+/// The settings for containers of users other than root, whose images nothing can mount for them.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RootlessSettings {
-    /// `off` where the policy does not say: their containers are as they were before layerseal was installed.
+    /// `off` if the policy does not say: then these containers run as they did before layerseal was installed.
     #[serde(default = "RootlessSettings::off")]
     pub(super) mode: Mode,
+}
+
+/// Where this host keeps what it prepares.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StoreSettings {
+    /// `None` for a vault in each graph root.
+    pub(super) vault: Option<VaultDir>,
+}
+
+/// The vault's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PathBuf")]
+pub(super) struct VaultDir(pub(super) PathBuf);
+
+impl TryFrom<PathBuf> for VaultDir {
+    type Error = &'static str;
+
+    fn try_from(path: PathBuf) -> std::result::Result<Self, Self::Error> {
+        let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+        // The root directory itself would be covered by what a vault holds.
+        if !path.is_absolute() || path.parent().is_none() || !path.components().all(plain) {
+            return Err("vault: an absolute path of a directory, without ..");
+        }
+        // One spelling for one place: it is compared with how others name it.
+        Ok(Self(path.components().collect()))
+    }
 }
 
 impl RootlessSettings {
@@ -350,9 +262,10 @@ impl RootlessSettings {
 #[serde(deny_unknown_fields)]
 struct Raw {
     version: Option<i64>,
-    default: Option<Settings>,
+    default: Option<RuleSettings>,
     mount: Option<MountSettings>,
     rootless: Option<RootlessSettings>,
+    store: Option<StoreSettings>,
     #[serde(default)]
     rule: Vec<RawRule>,
 }
@@ -361,25 +274,26 @@ struct Raw {
 struct RawRule {
     image: String,
     namespace: Option<String>,
-    // `flatten` would let unknown keys pass: they are collected and read strictly.
+    // `flatten` would let unknown keys pass, so they are collected and read strictly.
     #[serde(flatten)]
     settings: toml::Table,
 }
 
-/// One file, read.
-pub(super) struct File {
-    pub(super) default: Option<Settings>,
+/// The content of one file.
+pub(super) struct PolicyFile {
+    pub(super) default: Option<RuleSettings>,
     pub(super) mount: Option<MountSettings>,
     pub(super) rootless: Option<RootlessSettings>,
-    pub(super) rules: Vec<(Subject, Settings)>,
+    pub(super) store: Option<StoreSettings>,
+    pub(super) rules: Vec<(Subject, RuleSettings)>,
 }
 
 /// Reads a policy file.
 ///
 /// # Errors
 /// F03: not TOML, unknown keys or values, another version.
-pub(super) fn parse(text: &str, path: &str) -> Result<File> {
-    let raw: Raw = toml::from_str(text).map_err(|e| refuse(path, e.message()))?;
+pub(super) fn parse(text: &str, path: &str) -> Result<PolicyFile> {
+    let raw: Raw = toml::from_str(text).map_err(|e| refuse(path, in_toml(text, &e)))?;
     match raw.version {
         Some(1) => {}
         Some(other) => return Err(refuse(path, format!("version {other} is not known, this is 1"))),
@@ -388,77 +302,13 @@ pub(super) fn parse(text: &str, path: &str) -> Result<File> {
     let mut rules = Vec::new();
     for rule in raw.rule {
         let named = |why: &dyn std::fmt::Display| refuse(path, format!("rule for {}: {why}", rule.image));
-        let image = Pattern::parse(&rule.image).map_err(|e| named(&e))?;
-        let namespace = rule.namespace.as_deref().map(Namespace::parse).transpose().map_err(|e| named(&e))?;
-        let settings = rule.settings.clone().try_into::<Settings>().map_err(|e| named(&e.message()))?;
+        let image = NamePattern::parse(&rule.image).map_err(|e| named(&e))?;
+        let namespace = rule.namespace.as_deref().map(NamespacePattern::parse).transpose().map_err(|e| named(&e))?;
+        let settings = rule.settings.clone().try_into::<RuleSettings>().map_err(|e| named(&e.message()))?;
         rules.push((Subject { image, namespace }, settings));
     }
-    Ok(File { default: raw.default, mount: raw.mount, rootless: raw.rootless, rules })
+    Ok(PolicyFile { default: raw.default, mount: raw.mount, rootless: raw.rootless, store: raw.store, rules })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f03_only_what_is_known_is_read() {
-        assert!(
-            parse("version = 1\n[default]\nmode = \"audit\"\n[[rule]]\nimage = \"a/*\"\nfetch = \"on-mount\"", "p")
-                .is_ok()
-        );
-        for bad in [
-            "",
-            "version = 2",
-            "version = 1\nextra = 1",
-            "version = 1\n[default]\nmodes = \"off\"",
-            "version = 1\n[default]\nmode = \"Off\"",
-            "version = 1\n[[rule]]\nmode = \"off\"",
-            "version = 1\n[[rule]]\nimage = \"a\"\nmdoe = \"off\"",
-            "version = 1\n[[rule]]\nimage = \"a*b\"",
-            "version = 1\n[[rule]]\nimage = \"a:tag\"",
-            "version = 1\n[[rule]]\nimage = \"\"",
-            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"\"",
-            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"Prod\"",
-            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = \"p*d\"",
-            "version = 1\n[[rule]]\nimage = \"a\"\nnamespace = [\"prod\"]",
-            "version = 1\n[[rule]]\nnamespace = \"prod\"",
-            "version = 1\n[default]\nnamespace = \"prod\"",
-            // The container runtime is not told of it.
-            "version = 1\n[[rule]]\nimage = \"a\"\nservice_account = \"default\"",
-            "version = 1\n[default]\ncover = \"/usr\"",
-            "version = 1\n[default]\ncover = [\"usr\"]",
-            "version = 1\n[default]\ncover = [\"/usr/\"]",
-            "version = 1\n[default]\ncover = [\"/usr/share/*\"]",
-            "version = 1\n[default]\ncover = [\"/usr/../etc\"]",
-            "version = 1\nversion = 1",
-            "version = 1\n[mount]\nnoexec = true",
-            "version = 1\n[mount]\ntop = \"fuse\"",
-            "version = 1\n[[mount]]\nnodev = true",
-            "version = 1\n[rootless]\nmode = \"no\"",
-            "version = 1\n[rootless]\nidentity = false",
-            "version = 1\n[default]\nnodev = true",
-            "{",
-        ] {
-            assert_eq!(parse(bad, "p").err().map(|r| r.case()), Some(crate::report::Case::F03Policy), "{bad}");
-        }
-    }
-
-    #[test]
-    fn o04_a_cover_is_a_place_and_what_is_beneath_it() {
-        let cover = |text: &str| Cover::try_from(text.to_owned()).unwrap();
-        assert!(cover("/usr/lib").holds("/usr/lib") && cover("/usr/lib").holds("/usr/lib/x"));
-        assert!(!cover("/usr/lib").holds("/usr/lib64") && !cover("/usr/lib").holds("/usr"));
-        assert!(cover("/").holds("/usr"));
-    }
-
-    #[test]
-    fn f04_patterns_match_and_rank() {
-        let pattern = |text: &str| Pattern::parse(text).unwrap();
-        assert!(pattern("localhost/*").matches("localhost/x/y"));
-        assert!(!pattern("localhost/*").matches("localhost"));
-        assert!(pattern("*").matches("anything"));
-        assert!(pattern("a/b").matches("a/b") && !pattern("a/b").matches("a/bc"));
-        assert!(pattern("a/b").specificity() > pattern("a/bcdef*").specificity());
-        assert!(pattern("a/b*").specificity() > pattern("a/*").specificity());
-    }
-}
+mod tests;

@@ -19,74 +19,83 @@
 //! [mount]                   # once, for all images
 //! nodev = true
 //!
+//! [store]
+//! vault = "/srv/vault"      # elsewhere than in the graph root
+//!
 //! [rootless]                # containers of users other than root
 //! mode = "off"
 //! ```
 //!
-//! An image without any name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one
-//! for `*`, is for it. A root that is no image's (`podman run --rootfs`) goes by `<rootfs>`: not by
-//! `<none>`, which builds need to be lenient with.
+//! An image without a name goes by the name `<none>`, as podman shows it; a rule for `<none>`, or one for `*`, applies
+//! to it. A root that is no image's (`podman run --rootfs`) goes by `<rootfs>`: not by `<none>`, for which builds need
+//! lenient rules.
 //!
-//! Rules that name a namespace are for the containers that the store's records say are in it ([`Place`]), and for no other:
-//! not for podman's. Rules of one place are a list of their own, of which the most specific counts; lists combine as names
-//! do, each setting to its strictest. So a rule of a place loosens what the default asks there, and no other rule.
+//! Rules that name a namespace apply only to containers that are in it according to the store's records
+//! ([`PodNamespace`]), so never to podman's. The rules for one place form a list of their own, in which the most
+//! specific counts; lists combine like names, each setting to its strictest. So a rule for a place can loosen what the
+//! default asks there, but no other rule.
 //!
-//! What [`Denied`] reads from `deny.d/` is refused whatever a rule says, in audit and off mode too.
+//! What [`Denied`] reads from `deny.d/` is refused whatever a rule says, even in the modes audit and off.
 //!
-//! The names of an image are not bound by anything but the binding statement: whoever can change the
-//! store's files can rename an image. That is why `identity` is on unless a rule says otherwise, and
-//! why a rule with `mode = "off"` is an opening on a disk that others can write to.
+//! Nothing but the binding statement binds the names of an image: whoever can change the store's files can rename an
+//! image. That is why `identity` is on unless a rule says otherwise, and why a rule with `mode = "off"` is a hole on a
+//! disk that others can write to.
 
+mod change;
 mod combine;
 mod config_dirs;
 mod denied;
 mod file;
+mod pattern;
+mod resolve;
 mod runtime;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::identify::Place;
-use crate::oci::Budget;
-use crate::oci::name::{self, UNKNOWN, canonical};
-use crate::pki::{Anchor, Certificate, Dates, Ownership, TrustStore, anchors};
-use crate::report::{Case, Refusal, Result};
+use crate::container_store::PodNamespace;
+use crate::error::{Case, Refusal, Result};
+use crate::oci::name::{self, ImageName, UNKNOWN};
+use crate::pki::{Anchor, Certificate, Dates};
 
-use combine::{Part, combine};
+use combine::{NamedDecision, combine};
 
+pub use change::{ConfigWriter, ETC, ModeChange};
 pub use combine::Sources;
 pub use config_dirs::Directories;
 pub use denied::Denied;
-pub use file::{BindingRule, Checkpoint, Cover, Fetch, Mode, MountSettings, Rollback, Top, Upper, Verity};
-use file::{Namespace, Pattern, Settings, Subject};
+use file::RuleSettings;
+pub use file::{
+    BindingRule, Checkpoint, Cover, FetchRule, Mode, MountSettings, Rollback, RootDriver, UpperRule, Verity,
+};
+use pattern::{NamePattern, NamespacePattern, Subject};
+use resolve::TrustStores;
 pub use runtime::real_runtime;
-
-/// Seconds for which a registry that did not answer is not asked again, unless something else is said.
-const RETRY: u16 = 60;
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";
 
 /// The policy of this host: one consistent snapshot, read once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     default: Decision,
-    /// What `[default]` says itself.
-    said: Settings,
+    /// What `[default]` itself says.
+    said: RuleSettings,
     rules: Vec<Rule>,
     mount: MountSettings,
+    vault: Option<PathBuf>,
     denied: Denied,
-    /// Whose containers are decided about.
-    place: Place,
+    /// Where the containers run that are decided about.
+    place: PodNamespace,
 }
 
-/// A rule, and what it comes to over the default.
-#[derive(Debug)]
+/// A rule, and what it amounts to on top of the default.
+#[derive(Clone, Debug)]
 struct Rule {
     subject: Subject,
     decision: Decision,
-    said: Settings,
+    said: RuleSettings,
 }
 
 /// What is asked of one image.
@@ -96,7 +105,7 @@ pub struct Decision {
     pub mode: Mode,
     /// Whom to trust: the certificates of all trust stores that the rule names.
     pub certificates: Vec<Certificate>,
-    /// Whom to trust to vouch for signers whose certificates travel in their signatures.
+    /// Whom to trust to vouch for signers whose certificates are in their signatures.
     pub anchors: Vec<Anchor>,
     /// The names of those stores.
     pub stores: Vec<String>,
@@ -107,82 +116,89 @@ pub struct Decision {
     /// Whether the kernel must check every byte.
     pub verity: Verity,
     /// What the upper directory may hold at the first mount.
-    pub upper: Upper,
+    pub upper: UpperRule,
     /// Whether a certificate outside its dates counts.
     pub dates: Dates,
     /// Whether seals may be fetched when they are needed.
-    pub fetch: Fetch,
+    pub fetch: FetchRule,
     /// How long that may take.
     pub fetch_timeout: Duration,
     /// How long a registry that did not answer is not asked again.
     pub fetch_retry: Duration,
-    /// Which system paths of the image its containers may cover by mounts of their own.
+    /// Which system paths of the image its containers may cover by their own mounts.
     pub cover: Vec<Cover>,
     /// Whether a seal may be older than one that was accepted before.
     pub rollback: Rollback,
-    /// Whether a container may come back from a checkpoint.
+    /// Whether a container may be restored from a checkpoint.
     pub checkpoint: Checkpoint,
     /// Where the mode was decided: the pattern and its file.
     pub source: String,
     /// The same for each setting.
     pub sources: Sources,
     /// All names of the image, as they are compared.
-    pub names: Vec<String>,
+    pub names: Vec<ImageName>,
     /// The name of the image that decided the mode; `None` for an image without any name.
-    pub name: Option<String>,
+    pub name: Option<ImageName>,
 }
 
 impl Policy {
     /// Reads the policy of `directories`.
     ///
     /// # Errors
-    /// [`Case::F03Policy`] when there is none, when it cannot be read or is not root's; F01 and F02 for
-    /// its trust stores and for certificates that are denied.
+    /// [`Case::F03Policy`] if there is none, if it cannot be read or is not root's; F01 and F02 for its trust stores
+    /// and for certificates that are denied.
     pub fn load(directories: &Directories) -> Result<Self> {
-        let files = directories.files()?;
-        let mut default: Option<(Settings, String)> = None;
+        Self::of_files(directories, directories.files()?)
+    }
+
+    /// Reads the policy of these files, each with its path.
+    fn of_files(directories: &Directories, files: Vec<(String, String)>) -> Result<Self> {
+        let mut default: Option<(RuleSettings, String)> = None;
         let mut mount: Option<(MountSettings, String)> = None;
         let mut rootless: Option<(file::RootlessSettings, String)> = None;
-        let mut rules: Vec<(Subject, Settings, String)> = Vec::new();
+        let mut store: Option<(file::StoreSettings, String)> = None;
+        let mut rules: Vec<(Subject, RuleSettings, String)> = Vec::new();
         for (path, text) in files {
             let file = file::parse(&text, &path)?;
             once(&mut default, file.default, "[default]", &path)?;
             once(&mut mount, file.mount, "[mount]", &path)?;
             once(&mut rootless, file.rootless, "[rootless]", &path)?;
+            once(&mut store, file.store, "[store]", &path)?;
             for (subject, settings) in file.rules {
-                // Two rules for one pattern would make the order of files decide.
+                // With two rules for one pattern, the order of files would decide.
                 if let Some((_, _, other)) = rules.iter().find(|(s, ..)| *s == subject) {
                     return Err(refuse(&path, format!("the rule for {subject} stands in {other} too")));
                 }
                 rules.push((subject, settings, path.clone()));
             }
         }
-        let mut stores = Stores { directories, loaded: BTreeMap::new() };
-        let (base, path) = default.unwrap_or((Settings::default(), "built in".into()));
-        let decided = stores.decision(&base, format!("[default] in {path}"))?;
+        let mut stores = TrustStores { directories, loaded: BTreeMap::new() };
+        let (base, path) = default.unwrap_or((RuleSettings::default(), "built in".into()));
+        let decided = stores.resolve(&base, format!("[default] in {path}"))?;
         let rules = rules
             .into_iter()
             .map(|(subject, settings, path)| {
-                let decision = stores.decision(&settings.clone().over(&base), format!("{subject} in {path}"))?;
+                let decision = stores.resolve(&settings.clone().over(&base), format!("{subject} in {path}"))?;
                 Ok(Rule { subject, decision, said: settings })
             })
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
-        let (denied, place) = (Denied::load(directories)?, Place::Nowhere);
-        Ok(Self { default: decided, said: base, rules, mount, denied, place })
+        let vault = vault_dir(store);
+        let (denied, place) = (Denied::load(directories)?, PodNamespace::NotInPod);
+        Ok(Self { default: decided, said: base, rules, mount, vault, denied, place })
     }
 
-    /// The same for a container in this place; without it rules that name a namespace do not apply.
-    pub fn at(self, place: Place) -> Self {
+    /// Returns the policy for a container in this place; without a place, rules that name a namespace do not apply.
+    pub fn at(self, place: PodNamespace) -> Self {
         Self { place, ..self }
     }
 
-    /// The mode for containers of users other than root, whatever the rules say of their images. Nothing else of the
-    /// policy is read: trust stores may be root's alone to read.
+    /// Reads the mode for containers of users other than root, whatever the rules say about their images. Nothing else
+    /// of the policy is read: perhaps only root may read the trust stores.
     ///
     /// # Errors
-    /// [`Case::F03Policy`] for what cannot be understood. Where there is no policy, or none that this user may read,
-    /// nothing is asked.
+    /// [`Case::F03Policy`] for a policy that cannot be understood. If there is no policy, or none that this user may
+    /// read, nothing is asked.
     pub fn rootless(directories: &Directories) -> Result<Mode> {
         let mut rootless: Option<(file::RootlessSettings, String)> = None;
         for (path, text) in directories.readable() {
@@ -191,61 +207,89 @@ impl Policy {
         Ok(rootless.map_or(Mode::Off, |(settings, _)| settings.mode))
     }
 
-    /// Whether there is an image, of whatever name, that must be sealed. Where there is none no container is to be
-    /// stopped by what cannot be found out of it.
+    /// Reads where the vault is, for callers that need nothing else of the policy; `None` for the one in the graph
+    /// root, also if there is no policy.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] for a policy that cannot be read, since the place is then unknown.
+    pub fn configured_vault(directories: &Directories) -> Result<Option<PathBuf>> {
+        let mut store: Option<(file::StoreSettings, String)> = None;
+        for (path, text) in directories.any_files()? {
+            once(&mut store, file::parse(&text, &path)?.store, "[store]", &path)?;
+        }
+        Ok(vault_dir(store))
+    }
+
+    /// Returns where the vault is; `None` for the one in each graph root.
+    pub fn vault(&self) -> Option<&Path> {
+        self.vault.as_deref()
+    }
+
+    /// Returns whether any image, of whatever name, must be sealed. If none must, no container is stopped because
+    /// something about it cannot be found out.
     pub fn enforces(&self) -> bool {
         self.default.mode == Mode::Enforce || self.rules.iter().any(|rule| rule.decision.mode == Mode::Enforce)
     }
 
-    /// The least that a root is asked of which nobody can say what it is: nothing is where no image must be sealed, and
-    /// nothing is denied, for which it would have to be known.
+    /// Returns what is asked of a root that nobody can identify; `None` if it must not start: because some image must
+    /// be sealed, or because something is denied, which it might be.
     pub fn for_unknown(&self) -> Option<Decision> {
         let any = self.enforces() || !self.denied.is_empty();
-        (!any).then(|| self.decide_at(&Place::Unknown, &[UNKNOWN.to_owned()]))
+        (!any).then(|| self.decide_at(&PodNamespace::Unknown, &[UNKNOWN.to_owned()]))
     }
 
-    /// How images are mounted.
+    /// Lists the rules that set a different mode themselves: the default does not apply to their images.
+    pub fn rules_with_mode(&self, mode: Mode) -> Vec<String> {
+        let said = self.rules.iter().filter(|rule| rule.said.mode == Some(mode));
+        said.map(|rule| rule.decision.source.clone()).collect()
+    }
+
+    /// Returns the trust stores that the default or any rule names.
+    pub fn stores(&self) -> std::collections::BTreeSet<&str> {
+        let rules = self.rules.iter().map(|rule| &rule.decision);
+        rules.chain(Some(&self.default)).flat_map(|d| d.stores.iter().map(String::as_str)).collect()
+    }
+
+    /// Returns how images are mounted.
     pub fn mount(&self) -> &MountSettings {
         &self.mount
     }
 
-    /// What is refused whatever the rules say. [`Self::decide`] does not ask: verifying does, and
+    /// Returns what is refused whatever the rules say. [`Self::decide`] does not consult it: verifying does, and
     /// whoever mounts what nobody vouches for must.
     pub fn denied(&self) -> &Denied {
         &self.denied
     }
 
-    /// What is asked of an image that goes by `names` (tags and digests are dropped); without any it
-    /// goes by `<none>`. Each name has its most specific rule, the default where none matches, and of what all
-    /// of them ask each setting counts in its strictest form: an alias loosens nothing that another name asks
-    /// for, whom to trust included.
+    /// Decides what is asked of an image that goes by `names` (tags and digests are dropped); without any it goes by
+    /// `<none>`. Each name has its most specific rule, or the default if none matches, and of what all of them ask each
+    /// setting counts in its strictest form: an alias loosens nothing that another name asks for, including whom to
+    /// trust.
     ///
-    /// A name `localhost/acme/app` is what podman finds first for the short name `acme/app`. So a rule for
-    /// `HOST/acme/app` or `HOST/acme/*` is asked too, unless one is for all of `localhost/acme/app`.
+    /// podman looks for the short name `acme/app` first as `localhost/acme/app`. So for that name a rule for
+    /// `HOST/acme/app` or `HOST/acme/*` counts too, unless one is for all of `localhost/acme/app`.
     ///
-    /// Rules that name a namespace count as said in [`Place`]: none outside of pods, those for its namespace in one, and
-    /// all of them where that cannot be told, beside what is asked everywhere.
+    /// Rules that name a namespace count as [`PodNamespace`] says: outside of pods none of them, in a pod those for its
+    /// namespace, and all of them if the namespace cannot be told; always in addition to what is asked everywhere.
     pub fn decide(&self, names: &[String]) -> Decision {
         self.decide_at(&self.place, names)
     }
 
-    fn decide_at(&self, place: &Place, names: &[String]) -> Decision {
-        let mut named: Vec<String> = names.iter().map(|name| canonical(name)).collect();
-        named.sort();
-        named.dedup();
-        let nameless = [NAMELESS.to_owned()];
+    fn decide_at(&self, place: &PodNamespace, names: &[String]) -> Decision {
+        let named = ImageName::all(names);
+        let nameless = [ImageName::of(NAMELESS)];
         let asked = if named.is_empty() { &nameless[..] } else { &named[..] };
-        let mut found: Vec<(Option<&Rule>, &String)> = Vec::new();
+        let mut found: Vec<(Option<&Rule>, &ImageName)> = Vec::new();
         let lists = self.lists(place);
         for name in asked {
             let mut by_default = true;
             for list in &lists {
-                let best = self.most_specific(*list, |p| p.matches(name));
-                // Where it cannot be told that a rule applies, what counts without it counts too.
-                by_default &= best.is_none() || (list.is_some() && *place == Place::Unknown);
+                let best = self.most_specific(*list, |p| p.matches(name.as_str()));
+                // If it cannot be told whether a rule applies, what counts without it counts too.
+                by_default &= best.is_none() || (list.is_some() && *place == PodNamespace::Unknown);
                 found.extend(best.map(|rule| (Some(rule), name)));
                 let whole = best.is_some_and(|rule| rule.subject.image.is_whole());
-                if let Some(short) = name::short(name).filter(|_| !whole)
+                if let Some(short) = name::short(name.as_str()).filter(|_| !whole)
                     && let Some(rule) = self.most_specific(*list, |p| p.matches_short(short))
                 {
                     found.push((Some(rule), name));
@@ -259,28 +303,34 @@ impl Policy {
         let rank = |rule: Option<&Rule>| std::cmp::Reverse(rule.map(|r| r.subject.image.specificity()));
         found.sort_by(|(p, n), (q, m)| (decision(*p), rank(*p), n).cmp(&(decision(*q), rank(*q), m)));
         let parts = found.iter().map(|(rule, _)| match rule {
-            Some(rule) => Part { decision: &rule.decision, said: &rule.said },
-            None => Part { decision: &self.default, said: &self.said },
+            Some(rule) => NamedDecision { decision: &rule.decision, said: &rule.said },
+            None => NamedDecision { decision: &self.default, said: &self.said },
         });
-        let parts: Vec<Part<'_>> = parts.collect();
+        let parts: Vec<NamedDecision<'_>> = parts.collect();
         let first = parts.first().map_or(&self.default, |p| p.decision);
         let name = found.first().map(|(_, name)| (*name).clone()).filter(|_| !named.is_empty());
         Decision { name, names: named, ..combine(first, &parts) }
     }
 
-    /// The mode of names that no rule is for.
+    /// Returns the mode for names that no rule is for.
     pub fn default_mode(&self) -> Mode {
         self.default.mode
     }
 
-    /// The lists of rules that have a say in a place: that of the rules that name none, and one for each that is named.
-    fn lists(&self, place: &Place) -> Vec<Option<&Namespace>> {
+    /// Returns whether the kernel must check every byte if no rule says otherwise.
+    pub fn default_verity(&self) -> Verity {
+        self.default.verity
+    }
+
+    /// Returns the lists of rules that apply in a place: that of the rules without a namespace, and one for each
+    /// namespace pattern.
+    fn lists(&self, place: &PodNamespace) -> Vec<Option<&NamespacePattern>> {
         let mut lists = vec![None];
         for namespace in self.rules.iter().filter_map(|rule| rule.subject.namespace.as_ref()) {
             let applies = match place {
-                Place::Nowhere => false,
-                Place::Namespace(name) => namespace.matches(name),
-                Place::Unknown => true,
+                PodNamespace::NotInPod => false,
+                PodNamespace::Namespace(name) => namespace.matches(name),
+                PodNamespace::Unknown => true,
             };
             if applies && !lists.contains(&Some(namespace)) {
                 lists.push(Some(namespace));
@@ -289,14 +339,14 @@ impl Policy {
         lists
     }
 
-    fn most_specific(&self, list: Option<&Namespace>, matches: impl Fn(&Pattern) -> bool) -> Option<&Rule> {
+    fn most_specific(&self, list: Option<&NamespacePattern>, matches: impl Fn(&NamePattern) -> bool) -> Option<&Rule> {
         let of_list = self.rules.iter().filter(|r| r.subject.namespace.as_ref() == list);
         of_list.filter(|r| matches(&r.subject.image)).max_by_key(|r| r.subject.image.specificity())
     }
 
-    /// Settings in which the default asks for less than a rule does: whoever can give an image a name that no
-    /// rule is for has it go by the default.
-    pub fn lenient(&self) -> Vec<String> {
+    /// Lists settings in which the default asks for less than a rule does: whoever can give an image a name that no
+    /// rule is for makes it go by the default.
+    pub fn weaker_defaults(&self) -> Vec<String> {
         let mut found = Vec::new();
         let default = &self.default;
         let can_be_missed = |r: &&Rule| r.decision.mode != Mode::Off && !r.subject.image.is_all();
@@ -318,7 +368,11 @@ impl Policy {
     }
 }
 
-/// Keeps what may stand in one file only: two would make the order of files decide.
+fn vault_dir(store: Option<(file::StoreSettings, String)>) -> Option<PathBuf> {
+    store.and_then(|(store, _)| store.vault).map(|dir| dir.0)
+}
+
+/// Keeps something that may only be in one file: with two, the order of files would decide.
 fn once<T>(kept: &mut Option<(T, String)>, found: Option<T>, table: &str, path: &str) -> Result<()> {
     match (&*kept, found) {
         (_, None) => Ok(()),
@@ -332,62 +386,4 @@ fn once<T>(kept: &mut Option<(T, String)>, found: Option<T>, table: &str, path: 
 
 fn refuse(path: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Case::F03Policy, path, why)
-}
-
-fn load(signers: &[PathBuf], authorities: &[PathBuf]) -> Result<(Vec<Certificate>, Vec<Anchor>)> {
-    let signers = match signers {
-        [] => Vec::new(),
-        paths => TrustStore::load(paths, Ownership::RootOnly)?.certificates().to_vec(),
-    };
-    Ok((signers, anchors(authorities, Ownership::RootOnly)?))
-}
-
-/// Trust stores, each read once.
-struct Stores<'a> {
-    directories: &'a Directories,
-    loaded: BTreeMap<String, (Vec<Certificate>, Vec<Anchor>)>,
-}
-
-impl Stores<'_> {
-    fn decision(&mut self, settings: &Settings, source: String) -> Result<Decision> {
-        let mode = settings.mode.unwrap_or(Mode::Enforce);
-        let stores = settings.trust.clone().unwrap_or_default();
-        let (mut certificates, mut anchors) = (Vec::new(), Vec::new());
-        for store in &stores {
-            if !self.loaded.contains_key(store) {
-                let paths = self.directories.trust(store).map_err(|r| r.within(&source))?;
-                self.loaded.insert(store.clone(), load(&paths.0, &paths.1)?);
-            }
-            if let Some((signers, authorities)) = self.loaded.get(store) {
-                certificates.extend(signers.iter().cloned());
-                anchors.extend(authorities.iter().cloned());
-            }
-        }
-        if certificates.is_empty() && anchors.is_empty() && mode == Mode::Enforce && settings.trust.is_some() {
-            return Err(refuse(&source, "trust names no store"));
-        }
-        Ok(Decision {
-            mode,
-            certificates,
-            anchors,
-            stores,
-            binding: settings.binding.unwrap_or(BindingRule::Required),
-            identity: settings.identity.unwrap_or(true),
-            verity: settings.verity.unwrap_or(Verity::Require),
-            upper: settings.upper.unwrap_or(Upper::Any),
-            dates: settings.dates.unwrap_or_default(),
-            fetch: settings.fetch.unwrap_or(Fetch::Never),
-            cover: settings.cover.clone().unwrap_or_default(),
-            rollback: settings.rollback.unwrap_or(Rollback::Allow),
-            checkpoint: settings.checkpoint.unwrap_or(Checkpoint::Refuse),
-            fetch_timeout: settings
-                .fetch_timeout
-                .map_or(Budget::STANDARD.on_mount, |seconds| Duration::from_secs(u64::from(seconds.get()))),
-            fetch_retry: Duration::from_secs(settings.fetch_retry.unwrap_or(RETRY).into()),
-            source,
-            sources: Sources::new(),
-            names: Vec::new(),
-            name: None,
-        })
-    }
 }

@@ -1,5 +1,5 @@
-//! The OCI runtime that layerseal stands before: `runtime.toml`, a file of its own. Whoever breaks the policy must still be
-//! able to have containers stopped, so what every verb needs depends on nothing else.
+//! The OCI runtime behind layerseal: `runtime.toml`, a file of its own. Whoever breaks the policy must still be able to
+//! stop containers, so what every verb needs depends on nothing else.
 //!
 //! ```toml
 //! path = "/usr/bin/crun"
@@ -13,17 +13,17 @@ use serde::Deserialize;
 
 use super::Directories;
 use super::config_dirs::read;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result, in_toml};
 use crate::sys::child::OWN;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct RuntimeFile {
     path: PathBuf,
 }
 
-/// The runtime's path, as the highest `runtime.toml` says. Only root can have written it and the program, and neither is
-/// this program.
+/// Returns the runtime's path, as the highest `runtime.toml` says. Only root can have written that file and the
+/// program, and the program is not layerseal itself.
 ///
 /// # Errors
 /// [`Case::F07Runtime`].
@@ -32,7 +32,7 @@ pub fn real_runtime(directories: &Directories) -> Result<PathBuf> {
     let shown = file.display().to_string();
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::F07Runtime, shown.as_str(), why);
     let text = read(&file).map_err(|r| refuse(&r.detail()))?;
-    let File { path } = toml::from_str(&text).map_err(|e| refuse(&e.message()))?;
+    let RuntimeFile { path } = toml::from_str(&text).map_err(|e| refuse(&in_toml(&text, &e)))?;
     check(&path).map_err(|why| refuse(&format!("{}: {why}", path.display())))?;
     Ok(path)
 }
@@ -55,7 +55,7 @@ fn check(path: &Path) -> std::result::Result<(), String> {
     }
     let own = std::fs::metadata(OWN).map_err(|e| format!("{OWN}: {e}"))?;
     let at = std::fs::read_link(OWN).map_err(|e| format!("{OWN}: {e}"))?;
-    // Each of them calls the other.
+    // Each would call the other.
     let beside = ["layerseal", "layerseal-runtime"].map(|name| std::fs::metadata(at.with_file_name(name)).ok());
     if beside.into_iter().flatten().chain([own]).any(|own| (own.dev(), own.ino()) == (stat.st_dev, stat.st_ino)) {
         return Err("that is layerseal itself".into());

@@ -1,5 +1,5 @@
-//! A directory tree as it lies on a filesystem, as the entries of one layer: to compare it with what a seal
-//! says. Nothing is mounted from it.
+//! A directory tree on a filesystem, read as the entries of one layer: to compare it with what a seal says. Nothing is
+//! mounted from it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -8,43 +8,43 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use composefs::INLINE_CONTENT_MAX_V0;
 use composefs::generic_tree::{Stat, is_allowed_container_xattr};
 use rustix::fs::{AtFlags, Dir, FileType, fgetxattr, flistxattr, readlinkat, statat};
 
 use crate::digest::{Algorithm, VerityDigest, VerityHasher, verity_digest};
-use crate::image::{Entry, Kind, Writer};
+use crate::error::{Case, Refusal, Result};
+use crate::image::{EntryKind, TarEntry, Writer};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
-use crate::sys::files;
+use crate::sys::{files, workers};
 
-/// Files up to this size are read whole: hashing is fastest when it has several blocks at once.
+/// Files up to this size are read as a whole: hashing is fastest when it gets several blocks at once.
 const WHOLE: usize = 1 << 20;
 
-/// The fs-verity digest of the EROFS image that the tree at `path` makes: the merged image of a container
+/// Computes the fs-verity digest of the EROFS image that the tree at `path` makes: the merged image of a container
 /// image that unpacks to it.
 ///
 /// # Errors
 /// H03–H12: what cannot be sealed; [`Case::Io`].
 pub fn digest_of_directory(path: &Path, algorithm: Algorithm, budget: &Budget) -> Result<VerityDigest> {
     let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
-    let tree = Tree { path, root, algorithm, budget, work: Mutex::default(), more: Condvar::new() };
+    let tree = DirectoryWalk { path, root, algorithm, budget };
     let mut found = tree.walk()?;
-    // A directory precedes what is in it, and the first name of a file its others.
+    // A directory precedes its contents, and the first name of a file its other names.
     found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
     let entries = link(found);
     Ok(verity_digest(algorithm, &Writer::merged(algorithm, [entries])?))
 }
 
-/// Files with several names get one, and links to it.
-fn link(found: Vec<Found>) -> Vec<Entry> {
+/// Turns all but the first name of a file with several names into links to that.
+fn link(found: Vec<DirectoryEntry>) -> Vec<TarEntry> {
     let mut first: HashMap<(u64, u64), Box<[u8]>> = HashMap::new();
-    let link = |Found { mut entry, links }: Found| {
+    let link = |DirectoryEntry { mut entry, links }: DirectoryEntry| {
         if let Some(inode) = links {
             match first.get(&inode) {
-                Some(target) => entry.kind = Kind::Hardlink(target.clone()),
+                Some(target) => entry.kind = EntryKind::Hardlink(target.clone()),
                 None => _ = first.insert(inode, entry.path.clone()),
             }
         }
@@ -53,105 +53,53 @@ fn link(found: Vec<Found>) -> Vec<Entry> {
     found.into_iter().map(link).collect()
 }
 
-struct Found {
-    entry: Entry,
+struct DirectoryEntry {
+    entry: TarEntry,
     /// Device and inode of a file that has several names.
     links: Option<(u64, u64)>,
 }
 
-struct Tree<'a> {
+struct DirectoryWalk<'a> {
     /// Where it is, for messages.
     path: &'a Path,
     root: OwnedFd,
     algorithm: Algorithm,
     budget: &'a Budget,
-    work: Mutex<Work>,
-    more: Condvar,
 }
 
-/// What is still to do: directories by their paths, as descriptors would run out.
-#[derive(Default)]
-struct Work {
-    waiting: Vec<Box<[u8]>>,
-    at_work: usize,
-    found: usize,
-    failed: Option<Refusal>,
-}
-
-impl Tree<'_> {
-    fn walk(&self) -> Result<Vec<Found>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+impl DirectoryWalk<'_> {
+    fn walk(&self) -> Result<Vec<DirectoryEntry>> {
         let stat = rustix::fs::fstat(&self.root).map_err(|e| self.io(b"", e))?;
-        let root = Entry {
+        let root = TarEntry {
             path: Box::default(),
-            kind: Kind::Directory,
+            kind: EntryKind::Directory,
             stat: self.stat(&stat, &self.root, b"", &mut vec![0; WHOLE])?,
             beyond: None,
         };
-        self.work().waiting.push(Box::default());
-        let mut all = std::thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.worker())).collect();
-            let mut all = self.worker();
-            workers.into_iter().for_each(|worker| all.extend(worker.join().unwrap_or_default()));
-            all
-        });
-        if let Some(refusal) = self.work().failed.take() {
-            return Err(refusal);
+        let mut all = vec![DirectoryEntry { entry: root, links: None }];
+        let count = AtomicUsize::new(0);
+        // Directories by their paths, since descriptors would run out; those of one depth at once.
+        let mut depth: Vec<Box<[u8]>> = vec![Box::default()];
+        while !depth.is_empty() {
+            let read = |buffer: &mut Vec<u8>, number: usize| {
+                let entries = self.directory(&depth[number], buffer)?;
+                if count.fetch_add(entries.len(), Ordering::Relaxed) + entries.len() > self.budget.entries {
+                    let why = format!("more than {} entries", self.budget.entries);
+                    return Err(Refusal::new(Case::H07Budget, "directory", why));
+                }
+                Ok(entries)
+            };
+            let found = workers::each(workers::processors(), depth.len(), || vec![0; WHOLE], read)?;
+            let first = all.len();
+            all.extend(found.into_iter().flatten());
+            let below = all[first..].iter().filter(|f| matches!(f.entry.kind, EntryKind::Directory));
+            depth = below.map(|f| f.entry.path.clone()).collect();
         }
-        all.push(Found { entry: root, links: None });
         Ok(all)
     }
 
-    fn work(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next directory, once there is one; nothing when nobody is left who could find more.
-    fn next(&self) -> Option<Box<[u8]>> {
-        let mut work = self.work();
-        loop {
-            if work.failed.is_some() {
-                return None;
-            }
-            if let Some(path) = work.waiting.pop() {
-                work.at_work += 1;
-                return Some(path);
-            }
-            if work.at_work == 0 {
-                return None;
-            }
-            work = self.more.wait(work).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn worker(&self) -> Vec<Found> {
-        let mut all = Vec::new();
-        let mut buffer = vec![0; WHOLE];
-        while let Some(path) = self.next() {
-            let done = self.directory(&path, &mut buffer);
-            let mut work = self.work();
-            work.at_work -= 1;
-            match done {
-                Ok(found) => {
-                    work.found += found.len();
-                    let below = found.iter().filter(|f| matches!(f.entry.kind, Kind::Directory));
-                    work.waiting.extend(below.map(|f| f.entry.path.clone()));
-                    all.extend(found);
-                    if work.found > self.budget.entries {
-                        let why = format!("more than {} entries", self.budget.entries);
-                        work.failed = Some(Refusal::new(Case::H07Budget, "directory", why));
-                    }
-                }
-                Err(refusal) => work.failed = Some(refusal),
-            }
-            drop(work);
-            self.more.notify_all();
-        }
-        all
-    }
-
-    /// What is in one directory.
-    fn directory(&self, path: &[u8], buffer: &mut [u8]) -> Result<Vec<Found>> {
+    /// Reads what is in one directory.
+    fn directory(&self, path: &[u8], buffer: &mut [u8]) -> Result<Vec<DirectoryEntry>> {
         let mut found = Vec::new();
         let open = |path| files::open_dir_at(&self.root, OsStr::from_bytes(path));
         let dir = if path.is_empty() { self.root.try_clone() } else { open(path) };
@@ -172,42 +120,42 @@ impl Tree<'_> {
         Ok(found)
     }
 
-    fn file(&self, dir: &OwnedFd, name: &OsStr, path: Box<[u8]>, buffer: &mut [u8]) -> Result<Found> {
+    fn file(&self, dir: &OwnedFd, name: &OsStr, path: Box<[u8]>, buffer: &mut [u8]) -> Result<DirectoryEntry> {
         let file = files::open_file_at(dir, name).map_err(|e| Refusal::io(self.name(&path), e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| self.io(&path, e))?;
         let attributes = self.stat(&stat, &file, &path, buffer)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let kind = self.content(file, size, buffer).map_err(|e| Refusal::io(self.name(&path), e))?;
         let links = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-        Ok(Found { entry: Entry { path, kind, stat: attributes, beyond: None }, links })
+        Ok(DirectoryEntry { entry: TarEntry { path, kind, stat: attributes, beyond: None }, links })
     }
 
-    /// What is no regular file.
-    fn other(&self, dir: &OwnedFd, name: &OsStr, path: Box<[u8]>, buffer: &mut [u8]) -> Result<Found> {
+    /// Reads an entry that is not a regular file.
+    fn other(&self, dir: &OwnedFd, name: &OsStr, path: Box<[u8]>, buffer: &mut [u8]) -> Result<DirectoryEntry> {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| self.io(&path, e))?;
         let mut attributes = plain(&stat);
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let sub = files::open_dir_at(dir, name).map_err(|e| Refusal::io(self.name(&path), e))?;
                 attributes = self.stat(&stat, &sub, &path, buffer)?;
-                Kind::Directory
+                EntryKind::Directory
             }
-            FileType::Symlink => {
-                Kind::Symlink(readlinkat(dir, name, Vec::new()).map_err(|e| self.io(&path, e))?.into_bytes().into())
-            }
-            FileType::CharacterDevice => Kind::CharacterDevice(stat.st_rdev),
-            FileType::BlockDevice => Kind::BlockDevice(stat.st_rdev),
-            FileType::Fifo => Kind::Fifo,
+            FileType::Symlink => EntryKind::Symlink(
+                readlinkat(dir, name, Vec::new()).map_err(|e| self.io(&path, e))?.into_bytes().into(),
+            ),
+            FileType::CharacterDevice => EntryKind::CharacterDevice(stat.st_rdev),
+            FileType::BlockDevice => EntryKind::BlockDevice(stat.st_rdev),
+            FileType::Fifo => EntryKind::Fifo,
             _ => {
                 return Err(Refusal::new(Case::H06Entry, self.name(&path), "no image holds a socket: remove it"));
             }
         };
-        let links = (stat.st_nlink > 1 && !matches!(kind, Kind::Directory)).then_some((stat.st_dev, stat.st_ino));
-        Ok(Found { entry: Entry { path, kind, stat: attributes, beyond: None }, links })
+        let links = (stat.st_nlink > 1 && !matches!(kind, EntryKind::Directory)).then_some((stat.st_dev, stat.st_ino));
+        Ok(DirectoryEntry { entry: TarEntry { path, kind, stat: attributes, beyond: None }, links })
     }
 
-    /// Reads `size` bytes, or to the end of a file that has fewer by now.
-    fn content(&self, file: File, size: u64, buffer: &mut [u8]) -> std::io::Result<Kind> {
+    /// Reads `size` bytes, or to the end of a file that has become shorter.
+    fn content(&self, file: File, size: u64, buffer: &mut [u8]) -> std::io::Result<EntryKind> {
         let mut hasher = VerityHasher::new(self.algorithm);
         let mut file = file.take(size);
         let mut done = 0;
@@ -221,20 +169,20 @@ impl Tree<'_> {
             }
             let (piece, whole) = (&buffer[..filled], done == 0 && filled < buffer.len());
             if whole && filled <= INLINE_CONTENT_MAX_V0 {
-                return Ok(Kind::Inline(piece.into()));
+                return Ok(EntryKind::Inline(piece.into()));
             }
             if whole {
-                return Ok(Kind::External(verity_digest(self.algorithm, piece), filled as u64));
+                return Ok(EntryKind::External(verity_digest(self.algorithm, piece), filled as u64));
             }
             hasher.update(piece);
             done += filled as u64;
             if filled < buffer.len() {
-                return Ok(Kind::External(hasher.finish(), done));
+                return Ok(EntryKind::External(hasher.finish(), done));
             }
         }
     }
 
-    /// With the extended attributes that a seal covers. `names` has room for a list of any length
+    /// Reads the metadata, with the extended attributes that a seal covers. `names` has room for a list of any length
     /// (`XATTR_LIST_MAX`).
     fn stat(&self, stat: &rustix::fs::Stat, file: impl AsFd, path: &[u8], names: &mut [u8]) -> Result<Stat> {
         let mut found = plain(stat);

@@ -1,41 +1,38 @@
-//! Layers of a container store, as the store unpacked them: their files become objects by one more
-//! name, and the kernel computes their digests. What came out is compared with the seal by whoever
-//! asked; until then it is content that nobody vouched for, under its own digest.
+//! Layers of a container store, as the store unpacked them: their files get one more name, as objects, and the kernel
+//! computes their digests. Whoever asked compares the result with the seal; until then it is content that nobody
+//! vouched for, under its own digest.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use composefs::INLINE_CONTENT_MAX_V0;
 
+use crate::container_store::ClaimedLayer;
 use crate::digest::{Algorithm, VerityDigest};
-use crate::identify::ClaimedLayer;
-use crate::image::{Contents, Entry, FileContent, Keep, Progress, Skeleton, diff_id};
+use crate::error::{Case, Refusal, Result};
+use crate::image::{Contents, ContentsRequest, FileContent, Keep, ReadProgress, Skeleton, TarEntry, diff_id};
 use crate::oci::Budget;
 use crate::policy::Verity;
-use crate::report::{Case, Refusal, Result};
-use crate::sys::{files, verity};
+use crate::sys::{files, verity, workers};
 use crate::vault::Vault;
 
-/// Files are worked on side by side, two for each processor where fs-verity is enabled: that waits for the
+/// How many files are worked on side by side: two for each processor if fs-verity is enabled, since that waits for the
 /// disk. More threads than this make an ext4 journal no faster.
 const MAX_THREADS: usize = 8;
 
 /// How layers are to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportRules<'a> {
-    /// Of the digests.
+    /// The algorithm of the digests.
     pub algorithm: Algorithm,
     /// Whether every file must get fs-verity.
     pub mode: Verity,
-    /// Whether the tars are put together and hashed. Needed where nothing but the config's diff_ids
-    /// says which layers an image has.
+    /// Whether the tars are reassembled and hashed. Needed if only the config's diff_ids say which layers an image has.
     pub diff_ids: bool,
-    /// What is needed of them afterwards.
+    /// What is needed afterwards.
     pub keep: Keep,
-    /// What may be spent.
+    /// The limits on what may be spent.
     pub budget: &'a Budget,
 }
 
@@ -48,44 +45,64 @@ pub fn import(
     vault: &Vault,
     layers: &[ClaimedLayer],
     rules: &ImportRules<'_>,
-    progress: Progress<'_>,
+    progress: ReadProgress<'_>,
 ) -> Result<Contents> {
-    let contents = Contents::from_layers((rules.algorithm, rules.keep), layers.len(), |take| {
-        for (number, layer) in layers.iter().enumerate() {
-            let read = Layer::open(vault, layer, rules).and_then(|l| l.read(progress));
-            take(number, read.map_err(|r| r.within(format!("layer {number}")))?);
-        }
-        Ok(())
-    })?;
+    let contents = Contents::from_layers(
+        ContentsRequest { algorithm: rules.algorithm, keep: rules.keep },
+        layers.len(),
+        |take| {
+            for (number, layer) in layers.iter().enumerate() {
+                let read = LayerImport::open(Some(vault), layer, rules).and_then(|l| l.read(progress));
+                take(number, read.map_err(|r| r.within(format!("layer {number}")))?);
+            }
+            Ok(())
+        },
+    )?;
     // Names of objects are on the disk before anything says that they are complete.
     vault.sync()?;
     Ok(contents)
 }
 
-/// Whether the content of a layer is what its diff_id says: its tar is put together and hashed, and nothing is kept.
+/// Reads them as [`import`] does, and keeps nothing: files stay as they are, and those without fs-verity are hashed
+/// here.
 ///
 /// # Errors
-/// [`Case::C04Bytes`] where it is not, and those of reading it, as for [`import`].
-pub fn check_content(vault: &Vault, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
+/// As for [`import`], except for what only writing can find out.
+pub fn read(layers: &[ClaimedLayer], rules: &ImportRules<'_>, progress: ReadProgress<'_>) -> Result<Contents> {
+    Contents::from_layers(ContentsRequest { algorithm: rules.algorithm, keep: rules.keep }, layers.len(), |take| {
+        for (number, layer) in layers.iter().enumerate() {
+            let read = LayerImport::open(None, layer, rules).and_then(|l| l.read(progress));
+            take(number, read.map_err(|r| r.within(format!("layer {number}")))?);
+        }
+        Ok(())
+    })
+}
+
+/// Checks that the content of a layer is what its diff_id says: its tar is reassembled and hashed, and nothing is kept.
+///
+/// # Errors
+/// [`Case::C04Bytes`] if it is not, and errors of reading it, as for [`import`].
+pub fn check_content(vault: Option<&Vault>, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
     let (algorithm, mode) = (Algorithm::Sha256, Verity::Off);
     let rules = ImportRules { algorithm, mode, diff_ids: true, keep: Keep::Images, budget };
     let skeleton = Skeleton::read(layer.tar_split()?, budget)?;
-    Layer::open(vault, layer, &rules)?.check_diff_id(&skeleton)
+    LayerImport::open(vault, layer, &rules)?.check_diff_id(&skeleton)
 }
 
-struct Layer<'a> {
-    vault: &'a Vault,
+struct LayerImport<'a> {
+    /// Where what is read is kept; `None` to keep nothing.
+    vault: Option<&'a Vault>,
     layer: &'a ClaimedLayer,
     rules: &'a ImportRules<'a>,
     dir: OwnedFd,
 }
 
-impl<'a> Layer<'a> {
-    fn open(vault: &'a Vault, layer: &'a ClaimedLayer, rules: &'a ImportRules<'a>) -> Result<Self> {
+impl<'a> LayerImport<'a> {
+    fn open(vault: Option<&'a Vault>, layer: &'a ClaimedLayer, rules: &'a ImportRules<'a>) -> Result<Self> {
         Ok(Self { vault, layer, rules, dir: content_dir(vault, layer)? })
     }
 
-    fn read(&self, progress: Progress<'_>) -> Result<Vec<Entry>> {
+    fn read(&self, progress: ReadProgress<'_>) -> Result<Vec<TarEntry>> {
         let skeleton = Skeleton::read(self.layer.tar_split()?, self.rules.budget)?;
         let contents = self.files(&skeleton, progress)?;
         if self.rules.diff_ids {
@@ -94,63 +111,35 @@ impl<'a> Layer<'a> {
         skeleton.fill(contents)
     }
 
-    /// The content of every file, worked on side by side.
-    fn files(&self, skeleton: &Skeleton, progress: Progress<'_>) -> Result<Vec<FileContent>> {
+    /// Reads the content of every file, several at a time.
+    fn files(&self, skeleton: &Skeleton, progress: ReadProgress<'_>) -> Result<Vec<FileContent>> {
         let sizes = skeleton.files().map(|(_, size)| size);
         let files: Vec<(Option<Box<[u8]>>, u64)> = skeleton.places().into_iter().zip(sizes).collect();
-        if self.rules.mode == Verity::Require {
-            self.check_room(&files)?;
+        if let Some(vault) = self.vault.filter(|_| self.rules.mode == Verity::Require) {
+            self.check_room(vault, &files)?;
         }
         let each = if self.rules.mode == Verity::Require { 2 } else { 1 };
-        let threads = (each * std::thread::available_parallelism().map_or(1, usize::from)).min(MAX_THREADS);
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<(usize, Refusal)>> = Mutex::new(None);
-        let work = || {
-            let mut done = Vec::new();
-            while let Some((number, (path, size))) = Some(next.fetch_add(1, Ordering::Relaxed))
-                .and_then(|number| files.get(number).map(|(path, size)| (number, (path, *size))))
-            {
-                let content = match path {
-                    Some(path) => self.file(path, size),
-                    // A later entry of the layer took it away.
-                    None => Ok(FileContent::Inline(Box::default())),
-                };
-                match content {
-                    Ok(content) => done.push((number, content)),
-                    Err(refusal) => {
-                        next.store(files.len(), Ordering::Relaxed);
-                        let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        if first.as_ref().is_none_or(|(n, _)| *n > number) {
-                            *first = Some((number, refusal));
-                        }
-                    }
-                }
-                progress(size);
-            }
-            done
+        let threads = (each * workers::processors()).min(MAX_THREADS);
+        let read = |(): &mut (), number: usize| {
+            let (path, size): &(Option<Box<[u8]>>, u64) = &files[number];
+            let content = match path {
+                Some(path) => self.file(path, *size),
+                // A later entry of the layer removed it.
+                None => Ok(FileContent::Inline(Box::default())),
+            };
+            progress(*size);
+            content
         };
-        let mut all: Vec<(usize, FileContent)> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
-            for worker in workers {
-                all.extend(worker.join().unwrap_or_default());
-            }
-            all
-        });
-        if let Some((_, refusal)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(refusal);
-        }
-        all.sort_unstable_by_key(|(number, _)| *number);
-        Ok(all.into_iter().map(|(_, content)| content).collect())
+        workers::each(threads, files.len(), || (), read)
     }
 
-    /// Whether there is room for what the kernel keeps with each file that gets fs-verity. Those that have it already need
-    /// none: they are told apart only where it matters.
-    fn check_room(&self, files: &[(Option<Box<[u8]>>, u64)]) -> Result<()> {
+    /// Checks that there is room for what the kernel keeps with each file that gets fs-verity. Files that already have
+    /// it need none: they are told apart only if it matters.
+    fn check_room(&self, vault: &Vault, files: &[(Option<Box<[u8]>>, u64)]) -> Result<()> {
         let large = |(path, size): &(Option<Box<[u8]>>, u64)| path.is_some() && *size > INLINE_CONTENT_MAX_V0 as u64;
         let tree = |size: &u64| self.rules.algorithm.tree_size(*size);
         let all = files.iter().filter(|file| large(file)).map(|(_, size)| tree(size)).sum();
-        if self.vault.check_room(all, 0).is_ok() {
+        if vault.check_room(all, 0).is_ok() {
             return Ok(());
         }
         let mut needed = 0;
@@ -160,7 +149,7 @@ impl<'a> Layer<'a> {
                 needed += tree(size);
             }
         }
-        self.vault.check_room(needed, 0)
+        vault.check_room(needed, 0)
     }
 
     fn file(&self, path: &[u8], size: u64) -> Result<FileContent> {
@@ -169,27 +158,45 @@ impl<'a> Layer<'a> {
             let bytes = files::read_all(file, size).map_err(|e| verity::read_refusal(e, &self.name(path)))?;
             return Ok(FileContent::Inline(bytes.into()));
         }
-        // A name that is needed for messages alone costs as much as a system call.
+        // A name that is only needed for messages costs as much as a system call.
         let named = |r: Refusal| r.within(self.name(path));
         self.object(&file, size).map(FileContent::Object).map_err(named)
     }
 
-    /// Makes the file an object, under the digest that the kernel enforces from now on, or, where it
-    /// need not, under the one that the content has.
+    /// Makes the file an object, under the digest that the kernel enforces from now on, or, if the kernel need not,
+    /// under the digest of its content.
     fn object(&self, file: &File, size: u64) -> Result<VerityDigest> {
         let (algorithm, name) = (self.rules.algorithm, "");
-        let digest = match verity::measure(file, algorithm, name) {
+        let hash = || {
+            let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
+            crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))
+        };
+        let measured = verity::measure(file, algorithm, name);
+        let Some(vault) = self.vault else {
+            return match measured {
+                Err(r) if matches!(r.case(), Case::G01Missing | Case::G01Other) => hash(),
+                Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == Verity::Off => hash(),
+                other => other,
+            };
+        };
+        let digest = match measured {
             Ok(digest) => digest,
-            Err(r) if r.case() == Case::G01Missing => return self.vault.protect_and_adopt(file, algorithm),
-            // Another seal or another tool chose before, and for a file that is for good.
-            Err(r) if r.case() == Case::G01Other => return self.vault.copy_as(file, algorithm),
-            Err(r) if r.case() == Case::G06Unsupported && self.rules.mode == Verity::Off => {
-                let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
-                crate::vault::hash(copy, algorithm).map_err(|e| Refusal::io(name, e))?
+            Err(r) if r.case() == Case::G01Missing && vault.is_beside(file) => {
+                return vault.protect_and_adopt(file, algorithm, self.rules.mode);
+            }
+            // Another seal or another tool chose first, and for a file that is final.
+            Err(r) if r.case() == Case::G01Other => return vault.copy_as(file, algorithm, self.rules.mode),
+            // Layers can be on a filesystem without fs-verity while the vault is on one with it: what is already there
+            // is not copied again.
+            Err(r)
+                if matches!(r.case(), Case::G01Missing | Case::G06Unsupported)
+                    && (self.rules.mode == Verity::Off || !vault.is_beside(file)) =>
+            {
+                hash()?
             }
             Err(r) => return Err(r),
         };
-        self.vault.adopt(file, &digest, size)?;
+        vault.adopt(file, &digest, size, self.rules.mode)?;
         Ok(digest)
     }
 
@@ -229,19 +236,19 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The layer's directory, in the same mount as the vault where they are of one store, so that files can
-/// be linked; else they are copied.
-fn content_dir(vault: &Vault, layer: &ClaimedLayer) -> Result<OwnedFd> {
+/// Opens the layer's directory, in the same mount as the vault if they belong to one store, so that files can be
+/// linked; otherwise they are copied.
+fn content_dir(vault: Option<&Vault>, layer: &ClaimedLayer) -> Result<OwnedFd> {
     let io = |e| Refusal::io(layer.path.display().to_string(), e);
     let wanted = identity(&layer.diff).map_err(io)?;
     let name = format!("overlay/{}/diff", layer.id);
-    match vault.tree().map(|tree| files::open_dir_at(tree, name)) {
+    match vault.and_then(Vault::tree).map(|tree| files::open_dir_at(tree, name)) {
         Some(Ok(dir)) if identity(&dir).map_err(io)? == wanted => Ok(dir),
         _ => layer.diff.try_clone().map_err(io),
     }
 }
 
-/// Device and inode.
+/// Returns device and inode.
 fn identity(dir: &OwnedFd) -> std::io::Result<(u64, u64)> {
     let stat = rustix::fs::fstat(dir)?;
     Ok((stat.st_dev, stat.st_ino))

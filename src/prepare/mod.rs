@@ -3,28 +3,30 @@
 
 mod accept;
 mod directory;
+mod handed;
 mod import;
 
 use std::fs::File;
 
 use crate::digest::VerityDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::image::objects;
 use crate::oci::Budget;
 use crate::policy::Verity;
-use crate::report::{Case, Refusal, Result};
 use crate::sys::draft::NewDraft;
 use crate::sys::{files, verity};
 use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
-pub use accept::{Acceptance, Measured, accept, keep_contents, made_once};
+pub use accept::{Acceptance, Measured, accept, is_lost, keep_contents, made_once};
 pub use directory::digest_of_directory;
-pub use import::{ImportRules, check_content, import};
+pub use handed::handed;
+pub use import::{ImportRules, check_content, import, read};
 
 /// Which EROFS images make the root filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// The one that containers are started from.
+pub enum RootShape {
+    /// The one from which containers are started.
     Root,
     /// composefs' canonical tree.
     Merged,
@@ -45,18 +47,18 @@ pub struct MeasuredErofs {
 }
 
 impl MeasuredErofs {
-    /// The descriptor that was measured, and is to be mounted.
+    /// Returns the descriptor that was measured, and is to be mounted.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// What it measures.
+    /// Returns its measured digest.
     pub fn digest(&self) -> &VerityDigest {
         &self.digest
     }
 }
 
-/// An image that can be mounted. Only this room makes one, from a [`VerifiedImage`].
+/// An image that can be mounted. Only this module makes one, from a [`VerifiedImage`].
 #[derive(Debug)]
 pub struct PreparedImage {
     erofs: Vec<MeasuredErofs>,
@@ -66,22 +68,22 @@ pub struct PreparedImage {
 }
 
 impl PreparedImage {
-    /// The EROFS images, uppermost first, as overlayfs counts.
+    /// Returns the EROFS images, uppermost first, as overlayfs counts.
     pub fn erofs(&self) -> &[MeasuredErofs] {
         &self.erofs
     }
 
-    /// The directory of objects.
+    /// Returns the directory of objects.
     pub fn objects(&self) -> &std::os::fd::OwnedFd {
         &self.objects
     }
 
-    /// Whether the kernel is to check.
+    /// Returns whether the kernel is to check files.
     pub fn mode(&self) -> Verity {
         self.mode
     }
 
-    /// What the mount's source says: `composefs:` and what identifies the EROFS images.
+    /// Returns the mount's source: `composefs:` and what identifies the EROFS images.
     pub fn description(&self) -> &str {
         &self.description
     }
@@ -90,20 +92,20 @@ impl PreparedImage {
 /// Brings everything that `image` needs into the vault and measures it.
 ///
 /// # Errors
-/// G01–G06 when the kernel cannot or does not protect a file, I02 for missing objects, I13 for a
-/// stack that would show deleted files, H15 where composefs makes no tree.
+/// G01–G06 if the kernel cannot or does not protect a file, I02 for missing objects, I13 for a stack that would show
+/// deleted files, H15 if composefs makes no tree.
 pub fn prepare(
     vault: &Vault,
     image: &VerifiedImage,
-    shape: Shape,
+    shape: RootShape,
     mode: Verity,
     budget: &Budget,
 ) -> Result<PreparedImage> {
     let wanted = match shape {
-        Shape::Root => vec![image.root()],
-        Shape::Merged => vec![image.merged().ok_or_else(|| Refusal::new(Case::H15NoMerged, "", ""))?],
-        Shape::Stack => stack(image, image.layers().len())?,
-        Shape::Lowest(count) => stack(image, count)?,
+        RootShape::Root => vec![image.root()],
+        RootShape::Merged => vec![image.merged().ok_or_else(|| Refusal::new(Case::H15NoMerged, "", ""))?],
+        RootShape::Stack => stack(image, image.layers().len())?,
+        RootShape::Lowest(count) => stack(image, count)?,
     };
     let mut erofs = Vec::new();
     for one in wanted {
@@ -111,8 +113,8 @@ pub fn prepare(
         if !vault.was_prepared(one.digest(), mode == Verity::Require) {
             prepare_objects(vault, &file, one, mode, budget)?;
         } else if image.signer().is_none() {
-            // Only this host's own note says that this is its image: whoever has the disk can have written
-            // both, and the kernel is given nothing that composefs does not make.
+            // Only this host's own note says that this is its image: whoever has the disk can have written both, and
+            // the kernel is given only what composefs makes.
             listed(&file, one, &vault.object_name(one.digest()), budget)?;
         }
         erofs.push(MeasuredErofs { file, digest: *one.digest() });
@@ -122,7 +124,72 @@ pub fn prepare(
     Ok(PreparedImage { erofs, objects, mode, description })
 }
 
-/// The images of the lowest layers, uppermost first.
+/// Finds out what [`prepare`] would come to for the image's root, without writing anything: `None` if something is
+/// still to be done, and nothing says that it would fail.
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn is_ready(vault: &Vault, image: &VerifiedImage, mode: Verity, budget: &Budget) -> Result<Option<PreparedImage>> {
+    let one = image.root();
+    let (digest, name) = (one.digest(), vault.object_name(one.digest()));
+    let file = match vault.open_erofs(digest) {
+        Ok(file) => file,
+        // It will be made, with its objects, from what was just read of the layers.
+        Err(_) if one.bytes().is_some() => return Ok(None),
+        Err(refusal) => return Err(refusal),
+    };
+    let mut whole = is_right(&file, digest, mode, &name, budget)?;
+    let noted = vault.was_prepared(digest, mode == Verity::Require);
+    if one.bytes().is_none() && (!noted || image.signer().is_none()) {
+        for (digest, size) in listed(&file, one, &name, budget)? {
+            if noted {
+                continue;
+            }
+            whole = false;
+            let (file, name) = (vault.open_object(&digest)?, vault.object_name(&digest));
+            let found = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
+            if found != size {
+                return Err(Refusal::new(Case::I02Object, name, format!("{found} bytes instead of {size}")));
+            }
+            if mode == Verity::Require {
+                is_right(&file, &digest, mode, &name, budget)?;
+            }
+        }
+    }
+    if !whole || !noted {
+        return Ok(None);
+    }
+    let erofs = vec![MeasuredErofs { file, digest: *digest }];
+    let description = describe(&erofs);
+    let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
+    Ok(Some(PreparedImage { erofs, objects, mode, description }))
+}
+
+/// Checks that a file matches its digest; false if it does, but the kernel has still to be told.
+fn is_right(file: &File, digest: &VerityDigest, mode: Verity, name: &str, budget: &Budget) -> Result<bool> {
+    match verity::check(file, digest, name) {
+        Err(r) if mode == Verity::Require && r.case() == Case::G01Missing => {
+            hashes_to(file, digest, name, budget.erofs.max(budget.layer)).map(|()| false)
+        }
+        _ if mode == Verity::Off => hashes_to(file, digest, name, budget.erofs.max(budget.layer)).map(|()| true),
+        other => other.map(|()| true),
+    }
+}
+
+fn hashes_to(file: &File, digest: &VerityDigest, name: &str, max: u64) -> Result<()> {
+    let size = file.metadata().map_err(|e| Refusal::io(name, e))?.len();
+    if size > max {
+        return Err(Refusal::new(Case::G01Other, name, format!("{size} bytes, allowed are {max}")));
+    }
+    let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
+    let found = crate::vault::hash(copy, digest.algorithm()).map_err(|e| Refusal::io(name, e))?;
+    match found == *digest {
+        true => Ok(()),
+        false => Err(Refusal::new(Case::G01Other, name, format!("{found} instead of {digest}"))),
+    }
+}
+
+/// Returns the images of the lowest layers, uppermost first.
 fn stack(image: &VerifiedImage, count: usize) -> Result<Vec<&VerifiedErofs>> {
     let refuse = |why: String| Err(Refusal::new(Case::I13Stack, "", why));
     match image.layers().get(..count) {
@@ -135,7 +202,7 @@ fn stack(image: &VerifiedImage, count: usize) -> Result<Vec<&VerifiedErofs>> {
     }
 }
 
-/// What identifies the mount.
+/// Describes what identifies the mount.
 fn describe(erofs: &[MeasuredErofs]) -> String {
     match erofs {
         [one] => format!("composefs:{}", one.digest),
@@ -143,29 +210,20 @@ fn describe(erofs: &[MeasuredErofs]) -> String {
     }
 }
 
-/// Opens the EROFS image and measures that descriptor; from here on nothing looks at a path.
+/// Opens the EROFS image and measures that descriptor; from here on no path is used.
 fn open(vault: &Vault, erofs: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<File> {
     let digest = erofs.digest();
     if let Some(bytes) = erofs.bytes()
         && !vault.holds(digest, bytes.len() as u64)
     {
         vault.put_object(digest, bytes, erofs.signature())?;
+        bytes.forget();
     }
     let file = vault.open_erofs(digest)?;
     let name = vault.object_name(digest);
     match mode {
         Verity::Require => measured(vault, &file, digest, &name)?,
-        Verity::Off => {
-            let size = file.metadata().map_err(|e| Refusal::io(&name, e))?.len();
-            if size > budget.erofs {
-                return Err(Refusal::new(Case::G01Other, name, format!("{size} bytes, allowed are {}", budget.erofs)));
-            }
-            let copy = file.try_clone().map_err(|e| Refusal::io(&name, e))?;
-            let found = crate::vault::hash(copy, digest.algorithm()).map_err(|e| Refusal::io(&name, e))?;
-            if found != *digest {
-                return Err(Refusal::new(Case::G01Other, name, format!("{found} instead of {digest}")));
-            }
-        }
+        Verity::Off => hashes_to(&file, digest, &name, budget.erofs)?,
     }
     Ok(file)
 }
@@ -180,8 +238,8 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
     }
 }
 
-/// Every object that the image refers to: there, of the right size, with fs-verity and the digest
-/// that its name says.
+/// Checks every object that the image refers to: it is there, has the right size and fs-verity, and matches the digest
+/// in its name.
 fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<()> {
     let name = vault.object_name(one.digest());
     for (digest, size) in listed(erofs, one, &name, budget)? {
@@ -198,11 +256,13 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
     vault.mark_prepared(one.digest(), mode == Verity::Require)
 }
 
-/// The objects that an EROFS image names, if it is one that composefs makes.
+/// Lists the objects that an EROFS image names, if it is one that composefs makes.
 fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Result<Vec<(VerityDigest, u64)>> {
     use std::io::{Seek as _, SeekFrom};
     if let Some(bytes) = one.bytes() {
-        return objects(bytes, one.digest().algorithm());
+        let listed = objects(bytes, one.digest().algorithm());
+        bytes.forget();
+        return listed;
     }
     let mut file = erofs.try_clone().map_err(|e| Refusal::io(name, e))?;
     file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(name, e))?;
@@ -210,9 +270,9 @@ fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Res
     objects(&bytes, one.digest().algorithm()).map_err(|r| r.within(name))
 }
 
-/// Stores an EROFS image with its signature, so that the kernel checks it too where it has the key,
-/// and so that IPE and `fs.verity.require_signatures` are content. fs-verity takes a signature only
-/// when it is enabled: a file that was stored without one before is made anew.
+/// Stores an EROFS image with its signature, so that the kernel checks it too if it has the key, and so that IPE and
+/// `fs.verity.require_signatures` are satisfied. fs-verity accepts a signature only when it is enabled: a file that was
+/// stored without one before is made anew.
 ///
 /// # Errors
 /// [`Case::Io`], G02.
@@ -227,7 +287,7 @@ pub fn enroll(vault: &Vault, erofs: &VerifiedErofs) -> Result<()> {
     vault.put_object(erofs.digest(), bytes, Some(signature))
 }
 
-/// Whether the vault's filesystem and the kernel have fs-verity, by trying it.
+/// Checks that the vault's filesystem and the kernel have fs-verity, by trying it.
 ///
 /// # Errors
 /// [`Case::G06Unsupported`], [`Case::Io`].
@@ -235,7 +295,7 @@ pub fn can_enforce(vault: &Vault) -> Result<()> {
     probe(vault.data_dir(), &vault.path().display().to_string())
 }
 
-/// Tries fs-verity in any directory, on a file that is gone afterwards.
+/// Tries fs-verity in any directory, on a file that is removed afterwards.
 ///
 /// # Errors
 /// [`Case::G06Unsupported`], [`Case::Io`].
@@ -245,7 +305,7 @@ pub fn probe(dir: impl std::os::fd::AsFd, name: &str) -> Result<()> {
     let mut file = NewDraft::create(dir, 0o600).map_err(io)?;
     file.write_all(b"probe").map_err(io)?;
     match verity::enable(&file.finish().map_err(io)?, crate::digest::Algorithm::Sha256, None, name) {
-        // The kernel wants signatures: it has fs-verity, and says so in its own way.
+        // The kernel requires signatures: so it has fs-verity, and says so in its own way.
         Err(r) if r.case() == Case::G02Required => Ok(()),
         other => other.map(drop),
     }

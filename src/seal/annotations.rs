@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::keys::{BINDING, BINDING_SIG, role_key};
 use super::{Bytes, Role, Signature};
 use crate::digest::VerityDigest;
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 
-/// The digests and signatures in annotations, of the roles that may stand there; a layer's is that of number `layer`.
+/// Collects the digests and signatures in annotations, of the roles that are allowed there; a layer's key stands for
+/// layer number `layer`.
 pub(super) fn collect(
     annotations: &BTreeMap<String, String>,
     layer: usize,
@@ -40,7 +44,7 @@ pub(super) fn collect(
     Ok(())
 }
 
-/// The statement and its signature from annotations: both or neither.
+/// Reads the statement and its signature from annotations: both or neither.
 pub(super) fn binding(
     annotations: &BTreeMap<String, String>,
     name: &str,
@@ -58,12 +62,12 @@ pub(super) fn binding(
     }
 }
 
-/// Base64 with padding, and nothing but base64.
+/// Decodes base64 with padding, and nothing but base64.
 pub(super) fn base64(text: &str, name: &str) -> Result<Vec<u8>> {
     let refuse = || Refusal::new(Case::D08Annotation, name, "not base64");
-    let bytes = openssl::base64::decode_block(text).map_err(|_| refuse())?;
-    // OpenSSL's decoder trims white space; one text for one meaning.
-    if openssl::base64::encode_block(&bytes) != text {
+    let bytes = STANDARD.decode(text).map_err(|_| refuse())?;
+    // OpenSSL's decoder trims white space, but one meaning must have only one text.
+    if STANDARD.encode(&bytes) != text {
         return Err(refuse());
     }
     Ok(bytes)

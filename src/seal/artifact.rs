@@ -1,4 +1,4 @@
-//! Artifacts read: the three media types that have a `subject`.
+//! Reading artifacts: the three media types that have a `subject`.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use super::annotations::{binding, collect};
 use super::keys::{self, *};
 use super::{Binding, Bytes, Dialect, Erofs, Role, Seal, Signature};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, Image, strict_json};
-use crate::report::{Case, Refusal, Result};
 
 /// What an artifact turned out to be.
 #[derive(Debug)]
@@ -20,30 +20,35 @@ pub enum Parsed {
     Other(String),
 }
 
-/// Reads an artifact manifest as a seal of `image`. `digest` is that of `raw`, which the caller
-/// has compared.
+/// Reads an artifact manifest as a seal of `image`. `digest` is that of `raw`, which the caller has compared.
 ///
 /// # Errors
 /// D01–D09 and D14; notation's dm-verity seals are refused by name.
 pub fn parse(raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) -> Result<Parsed> {
-    parse_about(About::Manifest, raw, digest, image, budget)
+    parse_about(ArtifactSubject::Manifest, raw, digest, image, budget)
 }
 
-/// What an artifact is to be about.
+/// What an artifact must be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum ArtifactSubject {
     /// This manifest.
     Manifest,
     /// This image, if its statement says so: a store may hold it under another manifest, because podman compresses
-    /// layers anew when it pushes them.
+    /// layers again when it pushes them.
     Image,
 }
 
-/// The same, for an image that may be signed under another manifest.
+/// Reads an artifact manifest in the same way, for an image that may be signed under another manifest.
 ///
 /// # Errors
-/// As [`parse`].
-pub fn parse_about(about: About, raw: &[u8], digest: &BlobDigest, image: &Image, budget: &Budget) -> Result<Parsed> {
+/// As for [`parse`].
+pub fn parse_about(
+    about: ArtifactSubject,
+    raw: &[u8],
+    digest: &BlobDigest,
+    image: &Image,
+    budget: &Budget,
+) -> Result<Parsed> {
     let name = format!("seal {digest}");
     let manifest: ImageManifest = strict_json::parse(raw, &name)?;
     let artifact_type = manifest.artifact_type().as_ref().map(ToString::to_string).unwrap_or_default();
@@ -60,12 +65,9 @@ pub fn parse_about(about: About, raw: &[u8], digest: &BlobDigest, image: &Image,
     let annotations = crate::oci::sorted(manifest.annotations());
     let binding = binding(&annotations, &name, budget);
     let same = || binding.as_ref().is_ok_and(|binding| is_same_image(binding.as_ref(), image, budget));
-    let subject = parser.frame(&manifest, about == About::Image && same())?;
-    let (algorithm, erofs, signatures) = match dialect {
-        Dialect::Metadata => {
-            let (algorithm, signatures) = parser.metadata(&annotations)?;
-            (algorithm, Vec::new(), signatures)
-        }
+    let subject = parser.frame(&manifest, about == ArtifactSubject::Image && same())?;
+    let SealEntries { algorithm, erofs, signatures } = match dialect {
+        Dialect::Metadata => parser.metadata(&annotations)?,
         _ => parser.alongside(&annotations, dialect == Dialect::ErofsAlongside)?,
     };
     let binding = binding?;
@@ -73,8 +75,8 @@ pub fn parse_about(about: About, raw: &[u8], digest: &BlobDigest, image: &Image,
     Ok(Parsed::Seal(Box::new(Seal { dialect, origin, subject, algorithm, erofs, signatures, binding })))
 }
 
-/// Whether a statement says that it is about this image: what runs of it is the same. A claim, until its signature
-/// is verified.
+/// Returns whether a statement says that it is about this image, so that the same would run. This is a claim until its
+/// signature is verified.
 fn is_same_image(binding: Option<&(Vec<u8>, Vec<u8>)>, image: &Image, budget: &Budget) -> bool {
     binding.and_then(|(text, _)| Binding::parse(text, budget).ok()).is_some_and(|binding| binding.names(image))
 }
@@ -85,6 +87,13 @@ fn is_dm_verity(manifest: &ImageManifest) -> bool {
         d.media_type().to_string().contains("dm-verity")
             || d.annotations().iter().flatten().any(|(k, _)| k.contains("dm-verity"))
     })
+}
+
+/// The contents of an artifact's entries.
+struct SealEntries {
+    algorithm: Algorithm,
+    erofs: Vec<Erofs>,
+    signatures: Vec<Signature>,
 }
 
 struct Parser<'a> {
@@ -98,9 +107,9 @@ impl Parser<'_> {
         Refusal::new(case, self.name, why)
     }
 
-    /// What all artifact types have in common.
+    /// Checks what all artifact types have in common, and returns the subject.
     fn frame(&self, manifest: &ImageManifest, any_subject: bool) -> Result<BlobDigest> {
-        // The order of a reader's questions: whose is it, then is it well made.
+        // In the order of a reader's questions: whose is it, and is it well-formed.
         let subject = manifest.subject().as_ref().ok_or_else(|| self.refuse(Case::D01Subject, "it has no subject"))?;
         let subject: BlobDigest = subject.digest().to_string().parse()?;
         if subject != self.image.digest && !any_subject {
@@ -148,12 +157,8 @@ impl Parser<'_> {
         Ok(Some(Bytes::Blob { digest: crate::oci::blob_digest(descriptor)?, size: descriptor.size() }))
     }
 
-    /// `erofs-alongside.v1` and `canonical.v1`: the entries in the order of the format.
-    fn alongside(
-        &self,
-        annotations: &BTreeMap<String, String>,
-        carries_erofs: bool,
-    ) -> Result<(Algorithm, Vec<Erofs>, Vec<Signature>)> {
+    /// Reads the entries of `erofs-alongside.v1` and `canonical.v1`, in the order of the format.
+    fn alongside(&self, annotations: &BTreeMap<String, String>, carries_erofs: bool) -> Result<SealEntries> {
         let label =
             annotations.get(ALGORITHM).ok_or_else(|| self.refuse(Case::D02Shape, "composefs.algorithm is missing"))?;
         let algorithm = keys::algorithm(label, self.name)?;
@@ -193,7 +198,7 @@ impl Parser<'_> {
             erofs.push(Erofs { role, digest, blob: crate::oci::blob_digest(descriptor)?, size: descriptor.size() });
         }
         self.count(layers_of(erofs.iter().map(|e| e.role)), "EROFS images")?;
-        Ok((algorithm, erofs, signatures))
+        Ok(SealEntries { algorithm, erofs, signatures })
     }
 
     fn role(&self, kind: &str, layers_so_far: usize) -> Result<Role> {
@@ -208,7 +213,7 @@ impl Parser<'_> {
         }
     }
 
-    /// None, or one for each layer. Signatures are counted where coverage is judged.
+    /// Checks that there are none, or one for each layer. Signatures are counted where coverage is judged.
     fn count(&self, found: usize, what: &str) -> Result<()> {
         let layers = self.image.layers.len();
         if found != 0 && found != layers {
@@ -217,9 +222,9 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `metadata.v1`: one annotation per entry says role and algorithm. The container's tree, of which upstream's reader
-    /// does not know, is in the annotations of the artifact, or among the entries.
-    fn metadata(&self, annotations: &BTreeMap<String, String>) -> Result<(Algorithm, Vec<Signature>)> {
+    /// Reads the entries of `metadata.v1`: one annotation per entry gives role and algorithm. The container's tree,
+    /// which upstream's reader does not know, is in the annotations of the artifact, or among the entries.
+    fn metadata(&self, annotations: &BTreeMap<String, String>) -> Result<SealEntries> {
         let mut signatures: Vec<Signature> = Vec::new();
         let mut algorithm = None;
         for descriptor in self.layers {
@@ -249,11 +254,12 @@ impl Parser<'_> {
         if signatures.iter().filter(|s| s.role == Role::Rootfs).count() > 1 {
             return Err(self.refuse(Case::D05Layers, "rootfs stands in the wrong place or twice"));
         }
-        Ok((algorithm, signatures))
+        Ok(SealEntries { algorithm, erofs: Vec::new(), signatures })
     }
 }
 
-/// What upstream's reader knows comes first in `metadata.v1`, and of that the layers last.
+/// Returns the sort key of a role in `metadata.v1`: the roles that upstream's reader knows come first, and the layers
+/// last among these.
 pub(super) fn metadata_order(role: Role) -> (u8, usize) {
     match role {
         Role::Manifest => (0, 0),

@@ -2,19 +2,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::annotations::is_inline;
+use super::identity::Identity;
 use super::keys::{BINDING, BINDING_SIG};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::error::{Case, Refusal, Result};
 use crate::image::TreeDigests;
 use crate::oci::{Budget, Image};
-use crate::report::{Case, Refusal, Result};
 
 const TITLE: &str = "layerseal binding v2";
 
 /// The statement that binds manifest, config, layers, names and digests to each other.
 ///
-/// A PKCS#7 over one fs-verity digest says nothing about role, position, image or name: whatever the
-/// publisher ever signed verifies anywhere. This text, signed like every other file of the seal,
-/// says it. UTF-8, one item a line, every line ends in LF, keys in this order:
+/// A PKCS#7 over one fs-verity digest says nothing about role, position, image or name: whatever the publisher ever
+/// signed verifies anywhere. This text, signed like every other file of the seal, says these things. UTF-8, one item
+/// per line, every line ends in LF, keys in this order:
 ///
 /// ```text
 /// layerseal binding v2
@@ -29,54 +30,43 @@ const TITLE: &str = "layerseal binding v2";
 /// sequence: 7
 /// ```
 ///
-/// What runs is config, annotations and layers: these bind. `subject` and the layers' descriptors say which
-/// manifest was signed; a store that holds the same image under another one, compressed in another way, holds
-/// the same image.
+/// What runs is config, annotations and layers: these bind. `subject` and the layers' descriptors say which manifest
+/// was signed; a store that holds the same image under another manifest, compressed differently, holds the same image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// Of all digests in the statement and the seal.
+    /// The algorithm of all digests in the statement and the seal.
     pub algorithm: Algorithm,
-    /// The image manifest; absent in inline mode, where the manifest holds the statement.
+    /// The image manifest; absent in inline mode, in which the manifest holds the statement.
     pub subject: Option<BlobDigest>,
     /// The image config.
     pub config: BlobDigest,
     /// Digest of the manifest's own annotations, which podman copies into containers: see [`annotations`].
     pub annotations: BlobDigest,
     /// Names (without tag) that the image may run under; sorted, each once.
-    pub identities: Vec<String>,
+    pub identities: Vec<Identity>,
     /// For each layer, lowest first: descriptor digest, diff_id, digest of its EROFS image.
     pub layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
     /// Digest of the EROFS image of the container's tree.
     pub rootfs: VerityDigest,
-    /// Digest of that of composefs' canonical tree, where it makes one.
+    /// Digest of the EROFS image of composefs' canonical tree, if it makes one.
     pub merged: Option<VerityDigest>,
     /// Grows with every release, for rollback floors.
     pub sequence: Option<u64>,
 }
 
 impl Binding {
-    /// The statement for `image`.
-    ///
-    /// # Errors
-    /// [`Case::Usage`] for an identity that cannot be written down.
-    pub fn new(image: &Image, digests: &TreeDigests, identities: &[String], sequence: Option<u64>) -> Result<Self> {
+    /// Makes the statement for `image`.
+    pub fn new(image: &Image, digests: &TreeDigests, identities: &[Identity], sequence: Option<u64>) -> Self {
         let mut identities = identities.to_vec();
         identities.sort();
         identities.dedup();
-        if let Some(bad) = identities.iter().find(|i| !is_identity(i)) {
-            return Err(Refusal::new(
-                Case::Usage,
-                bad,
-                "an identity is an image name such as registry.example.com/acme/app, without a tag",
-            ));
-        }
         let layers = image
             .layers
             .iter()
             .zip(&digests.layers)
             .map(|(layer, digest)| (layer.digest, layer.diff_id, *digest))
             .collect();
-        Ok(Self {
+        Self {
             algorithm: digests.rootfs.algorithm(),
             subject: Some(image.digest),
             config: image.config_digest,
@@ -86,16 +76,16 @@ impl Binding {
             rootfs: digests.rootfs,
             merged: digests.merged,
             sequence,
-        })
+        }
     }
 
-    /// The digests of the text, by which it can be denied: of the bytes, and of fs-verity.
+    /// Returns the digests of the text, by which it can be denied: of its bytes, and of fs-verity.
     pub fn marks(&self) -> (BlobDigest, VerityDigest) {
         let text = self.text();
         (BlobDigest::of(text.as_bytes()), verity_digest(self.algorithm, text.as_bytes()))
     }
 
-    /// All that it names, by what it is.
+    /// Lists everything that it names, with what it is.
     pub fn blobs(&self) -> Vec<(String, BlobDigest)> {
         let mut blobs = vec![("config".to_owned(), self.config)];
         blobs.extend(self.subject.map(|subject| ("manifest".to_owned(), subject)));
@@ -106,8 +96,8 @@ impl Binding {
         blobs
     }
 
-    /// Whether it names what runs of this image: config, annotations and layers, under whatever manifest of the kind
-    /// that makes the same of them.
+    /// Returns whether it names what would run of this image: config, annotations and layers, under any manifest of a
+    /// kind that has the same effect.
     pub fn names(&self, image: &Image) -> bool {
         (self.subject == Some(image.digest) || image.differs_by_kind().is_none())
             && self.config == image.config_digest
@@ -116,13 +106,13 @@ impl Binding {
             && self.layers.iter().zip(&image.layers).all(|((_, diff_id, _), layer)| *diff_id == layer.diff_id)
     }
 
-    /// The digests of the EROFS images.
+    /// Returns the digests of the EROFS images.
     pub fn digests(&self) -> TreeDigests {
         let layers = self.layers.iter().map(|(_, _, digest)| *digest).collect();
         TreeDigests { rootfs: self.rootfs, merged: self.merged, layers }
     }
 
-    /// The text that is signed.
+    /// Returns the text that is signed.
     pub fn text(&self) -> String {
         let mut out = format!("{TITLE}\nalgorithm: {}\n", self.algorithm);
         if let Some(subject) = self.subject {
@@ -145,8 +135,8 @@ impl Binding {
         out
     }
 
-    /// Reads a statement. There is one text for one meaning: what is read must write itself again
-    /// byte for byte.
+    /// Parses a statement. There is one text for one meaning: what is parsed must yield the same text again, byte for
+    /// byte.
     ///
     /// # Errors
     /// [`Case::D17Statement`]; [`Case::D09Algorithm`] for an algorithm we do not know.
@@ -160,7 +150,7 @@ impl Binding {
         if lines.next() != Some(TITLE) {
             return Err(refuse("it does not begin with \"layerseal binding v2\""));
         }
-        let mut draft = Draft::default();
+        let mut draft = BindingDraft::default();
         for line in lines {
             let (key, value) = line.split_once(": ").ok_or_else(|| refuse("a line without a key"))?;
             draft.take(key, value).map_err(|r| r.within("binding"))?;
@@ -174,13 +164,13 @@ impl Binding {
     }
 }
 
-/// The digest of the annotations of an image's manifest: as JSON, sorted by key, without white space, `{}` where
+/// Computes the digest of the annotations of an image's manifest: as JSON, sorted by key, without white space, `{}` if
 /// there are none.
 pub fn annotations(image: &Image) -> BlobDigest {
     BlobDigest::of(serde_json::json!(image.annotations).to_string().as_bytes())
 }
 
-/// The same for a seal that is in these annotations: what it consists of is left out.
+/// Computes the same for a seal that is itself in these annotations: its own parts are left out.
 pub fn other_annotations(image: &Image) -> BlobDigest {
     let others: BTreeMap<&String, &String> = image.annotations.iter().filter(|(key, _)| !is_ours(key)).collect();
     BlobDigest::of(serde_json::json!(others).to_string().as_bytes())
@@ -190,37 +180,25 @@ fn is_ours(key: &str) -> bool {
     key == BINDING || key == BINDING_SIG || is_inline(key)
 }
 
-/// Image names as registries use them, without tag and digest (distribution-spec, "Pulling
-/// manifests"), bounded and printable.
-fn is_identity(name: &str) -> bool {
-    let last = name.rsplit('/').next().unwrap_or_default();
-    !name.is_empty()
-        && name.len() <= 255
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b))
-        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-        // A colon in the first of several parts is a port; in the last part it would be a tag.
-        && !last.contains(':')
-}
-
 fn blob(text: &str) -> Result<BlobDigest> {
     text.parse().map_err(|r: Refusal| Refusal::new(Case::D17Statement, r.subject(), r.case().what()))
 }
 
 #[derive(Default)]
-struct Draft {
+struct BindingDraft {
     algorithm: Option<Algorithm>,
     subject: Option<BlobDigest>,
     config: Option<BlobDigest>,
     annotations: Option<BlobDigest>,
-    identities: Vec<String>,
+    identities: Vec<Identity>,
     layers: Vec<(BlobDigest, BlobDigest, VerityDigest)>,
     rootfs: Option<VerityDigest>,
     merged: Option<VerityDigest>,
     sequence: Option<u64>,
 }
 
-impl Draft {
-    /// Order and repetition are left to the comparison with the canonical text.
+impl BindingDraft {
+    /// Takes one line. Order and repetition are left to the comparison with the canonical text.
     fn take(&mut self, key: &str, value: &str) -> Result<()> {
         let refuse = |why: &str| Refusal::new(Case::D17Statement, key, why);
         match key {
@@ -228,7 +206,7 @@ impl Draft {
             "subject" => self.subject = Some(blob(value)?),
             "config" => self.config = Some(blob(value)?),
             "annotations" => self.annotations = Some(blob(value)?),
-            "identity" if is_identity(value) => self.identities.push(value.to_owned()),
+            "identity" if let Ok(identity) = value.parse() => self.identities.push(identity),
             "layer" => {
                 let parts: Vec<&str> = value.split(' ').collect();
                 let [descriptor, diff_id, digest] = parts[..] else {
@@ -281,7 +259,7 @@ mod tests {
             subject: Some(blob),
             config: blob,
             annotations: blob,
-            identities: vec!["a.example/x".into(), "b.example:5000/y/z".into()],
+            identities: vec!["a.example/x".parse().unwrap(), "b.example:5000/y/z".parse().unwrap()],
             layers: vec![(blob, blob, digest), (blob, blob, digest)],
             rootfs: digest,
             merged: Some(digest),

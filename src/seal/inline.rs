@@ -1,16 +1,18 @@
 //! Seals in the annotations of the image manifest itself, and older digest-only claims.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::annotations::{binding, collect, is_inline};
 use super::keys::{BINDING, BINDING_SIG, digest_key};
-use super::write::Part;
+use super::write::ArtifactRole;
 use super::{Dialect, Role, Seal};
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, Image, strict_json};
-use crate::report::{Case, Refusal, Result};
 
-/// The inline seal of `image`, where it has one.
+/// Reads the inline seal of `image`, if it has one.
 ///
 /// # Errors
 /// [`Case::D08Annotation`], [`Case::D09Algorithm`].
@@ -40,13 +42,13 @@ pub fn parse_inline(image: &Image, budget: &Budget) -> Result<Option<Seal>> {
     }))
 }
 
-/// The manifest of `image` with an inline seal of these parts in the place of any that it had: config, layers
-/// and trees, each signature only where a part has one. The statement names no subject: the manifest that
-/// holds it is the subject. The same parts give the same bytes.
+/// Writes the manifest of `image` with an inline seal of these parts, which replaces any that it had: config, layers
+/// and trees, each with a signature only if the part has one. The statement names no subject: the manifest that holds
+/// it is the subject. The same parts give the same bytes.
 ///
 /// # Errors
 /// [`Case::D14Json`]; [`Case::Bug`] for parts that are not the image's.
-pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8])>) -> Result<Vec<u8>> {
+pub fn write_inline(image: &Image, parts: &[ArtifactRole], statement: Option<(&str, &[u8])>) -> Result<Vec<u8>> {
     let mut manifest = strict_json::value(&image.manifest, "manifest")?;
     let bug = |role: Role| Refusal::new(Case::Bug, role.to_string(), "no place in the manifest");
     let mut places = vec!["".to_owned(), "/config".to_owned()];
@@ -62,13 +64,13 @@ pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8
             Role::Config => places[1].clone(),
             Role::Layer(number) => format!("/layers/{number}"),
             Role::Merged | Role::Bootable | Role::Rootfs => places[0].clone(),
-            // It cannot hold its own digest; the statement has one of its own place.
+            // It cannot hold its own digest; the statement has its own place.
             Role::Manifest | Role::Binding => continue,
         };
         let key = digest_key(part.role, part.digest.algorithm());
         annotate(&mut manifest, &place, |annotations| {
             if !part.der.is_empty() {
-                annotations.insert(format!("{key}.sig"), openssl::base64::encode_block(&part.der).into());
+                annotations.insert(format!("{key}.sig"), STANDARD.encode(&part.der).into());
             }
             annotations.insert(key, part.digest.to_hex().into());
         })
@@ -77,13 +79,13 @@ pub fn write_inline(image: &Image, parts: &[Part], statement: Option<(&str, &[u8
     if let Some((text, der)) = statement {
         annotate(&mut manifest, &places[0], |annotations| {
             annotations.insert(BINDING.into(), text.into());
-            annotations.insert(BINDING_SIG.into(), openssl::base64::encode_block(der).into());
+            annotations.insert(BINDING_SIG.into(), STANDARD.encode(der).into());
         });
     }
     Ok(manifest.to_string().into_bytes())
 }
 
-/// Changes the annotations of the object at `place`, which has none afterwards where they would be empty.
+/// Changes the annotations of the object at `place`, and removes them if they would be empty.
 fn annotate(manifest: &mut Value, place: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Option<()> {
     let object = manifest.pointer_mut(place)?.as_object_mut()?;
     let mut annotations = match object.remove("annotations") {
@@ -100,8 +102,8 @@ fn annotate(manifest: &mut Value, place: &str, change: impl FnOnce(&mut Map<Stri
 /// The older label of an image's config: the hex digest of the merged EROFS image.
 const LABEL: &str = "containers.composefs.fsverity";
 
-/// Config and manifest of `image` with the label `containers.composefs.fsverity` in the config, as
-/// composefs-rs's `seal` writes it: a digest that nobody has signed.
+/// Writes config and manifest of `image` with the label `containers.composefs.fsverity` in the config, as
+/// composefs-rs's `seal` does: a digest that nobody has signed.
 ///
 /// # Errors
 /// [`Case::D14Json`].
@@ -126,7 +128,7 @@ pub fn write_label(image: &Image, merged: &VerityDigest) -> Result<(Vec<u8>, Vec
     Ok((config, manifest.to_string().into_bytes()))
 }
 
-/// What that label says; a claim, shown and never trusted. `None` where there is none, or no digest.
+/// Reads that label; a claim, shown and never trusted. `None` if there is none, or if it is not a digest.
 pub fn label(image: &Image) -> Option<VerityDigest> {
     let config: Value = serde_json::from_slice(&image.config).ok()?;
     let hex = config.pointer("/config/Labels")?.get(LABEL)?.as_str()?;
@@ -134,11 +136,11 @@ pub fn label(image: &Image) -> Option<VerityDigest> {
     VerityDigest::from_hex(algorithm, hex)
 }
 
-/// Digest-only claims in `io.containers.composefs.digest`, for each layer: a comma list of
+/// Reads digest-only claims in `io.containers.composefs.digest`, for each layer: a comma-separated list of
 /// `sha256:`/`sha512:` fs-verity digests. Shown, compared, never trusted.
 ///
 /// # Errors
-/// [`Case::D15List`] beyond sixteen, or for what is no digest.
+/// [`Case::D15List`] for more than sixteen, or for text that is not a digest.
 pub fn claims(image: &Image) -> Result<Vec<Vec<VerityDigest>>> {
     image
         .layers

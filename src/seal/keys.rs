@@ -2,12 +2,12 @@
 
 use super::Role;
 use crate::digest::Algorithm;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 pub(super) const ALONGSIDE: &str = "application/vnd.composefs.erofs-alongside.v1";
 pub(super) const CANONICAL: &str = "application/vnd.composefs.canonical.v1";
 pub(super) const METADATA: &str = "application/vnd.composefs.metadata.v1";
-/// All of them, the one that we write first.
+/// All of them; the first is the one that we write.
 pub(crate) const ARTIFACT_TYPES: [&str; 3] = [METADATA, ALONGSIDE, CANONICAL];
 
 pub(super) const EROFS: &str = "application/vnd.composefs.v1.erofs";
@@ -22,7 +22,7 @@ pub(super) const DIGEST: &str = "composefs.digest";
 pub(super) const BINDING: &str = "layerseal.binding.v2";
 pub(super) const BINDING_SIG: &str = "layerseal.binding.v2.sig";
 
-/// `fsverity-<hash>-<log2 of the block size>`; 64 KiB blocks are known and refused by name.
+/// Parses `fsverity-<hash>-<log2 of the block size>`; 64 KiB blocks are known and refused by name.
 pub(super) fn algorithm(name: &str, subject: &str) -> Result<Algorithm> {
     match name {
         "fsverity-sha256-12" => Ok(Algorithm::Sha256),
@@ -34,7 +34,7 @@ pub(super) fn algorithm(name: &str, subject: &str) -> Result<Algorithm> {
     }
 }
 
-/// The key under which `metadata.v1` and inline annotations name the digest of `role`.
+/// Returns the key under which `metadata.v1` and inline annotations name the digest of `role`.
 pub(super) fn digest_key(role: Role, algorithm: Algorithm) -> String {
     let role = match role {
         Role::Manifest => "manifest",
@@ -48,8 +48,8 @@ pub(super) fn digest_key(role: Role, algorithm: Algorithm) -> String {
     format!("composefs.{role}.{algorithm}")
 }
 
-/// A role key of `metadata.v1` and of inline annotations: what it is about, and the algorithm.
-/// `layer` is the number that a layer key would stand for.
+/// Parses a role key of `metadata.v1` and of inline annotations: what it is about, and the algorithm. `layer` is the
+/// number that a layer key would stand for.
 pub(super) fn role_key(key: &str, layer: usize, subject: &str) -> Result<(Role, Algorithm)> {
     let (role, name) = key
         .strip_prefix("composefs.")

@@ -1,5 +1,5 @@
-//! What a publisher adds to an image, in the dialects of the field: read and written here, believed
-//! nowhere. Pure: bytes in, values out.
+//! What a publisher adds to an image, in the formats that are in use: read and written here, but nothing is believed.
+//! Pure: bytes in, values out.
 //!
 //! | dialect | where | signs |
 //! |---|---|---|
@@ -8,11 +8,12 @@
 //! | `metadata.v1` | artifact with `subject` | one annotation key per role; rootfs in the artifact's own annotations |
 //! | inline | annotations of the image manifest | config, layers, merged, rootfs |
 //!
-//! `rootfs`, the layers' form and the [`Binding`] are ours: other readers look where they know something.
+//! `rootfs`, the layers' form and the [`Binding`] are ours, placed so that other readers still find what they know.
 
 mod annotations;
 mod artifact;
 mod binding;
+mod identity;
 mod inline;
 mod keys;
 mod write;
@@ -21,11 +22,12 @@ use std::fmt;
 
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 
-pub use artifact::{About, Parsed, parse, parse_about};
+pub use artifact::{ArtifactSubject, Parsed, parse, parse_about};
 pub use binding::{Binding, annotations, other_annotations};
+pub use identity::Identity;
 pub use inline::{claims, label, parse_inline, write_inline, write_label};
 pub(crate) use keys::ARTIFACT_TYPES;
-pub use write::{Artifact, Format, Part, artifact_descriptor};
+pub use write::{Artifact, ArtifactRole, Format, artifact_descriptor};
 
 /// What a signature is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,9 +131,9 @@ pub struct Seal {
     pub dialect: Dialect,
     /// Where it was found, for messages: `sha256:…` of the artifact, or `inline`.
     pub origin: String,
-    /// The manifest that the artifact says it is about; none for an inline seal, which is in it.
+    /// The manifest that the artifact says it is about; `None` for an inline seal, which is in the manifest.
     pub subject: Option<BlobDigest>,
-    /// The one algorithm of all its digests.
+    /// The algorithm of all its digests.
     pub algorithm: Algorithm,
     /// EROFS images, in role order.
     pub erofs: Vec<Erofs>,
@@ -142,7 +144,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// The blobs that an artifact consists of besides its manifest, with the sizes that it gives.
+    /// Lists the blobs that an artifact consists of besides its manifest, with the sizes that it states.
     pub fn blobs(&self) -> Vec<(BlobDigest, u64)> {
         let signatures = self.signatures.iter().filter_map(|s| match &s.der {
             Some(Bytes::Blob { digest, size }) => Some((*digest, *size)),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oci_spec::image::MediaType;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::oci::Image;
 
 /// One role of an artifact that is being made.
 #[derive(Clone, Debug)]
-pub struct Part<'a> {
+pub struct ArtifactRole<'a> {
     /// What it is about.
     pub role: Role,
     /// Its fs-verity digest.
@@ -56,19 +58,25 @@ impl From<Format> for Dialect {
 }
 
 impl<'a> Artifact<'a> {
-    /// The artifact for `image` from its parts (in role order) and the signed binding statement.
-    pub fn new(format: Format, image: &Image, parts: &[Part<'a>], statement: &str, statement_der: &[u8]) -> Self {
+    /// Builds the artifact for `image` from its parts (in role order) and the signed binding statement.
+    pub fn new(
+        format: Format,
+        image: &Image,
+        parts: &[ArtifactRole<'a>],
+        statement: &str,
+        statement_der: &[u8],
+    ) -> Self {
         let mut entries = Entries { blobs: vec![b"{}".into()], layers: Vec::new() };
-        let mut annotations = json!({BINDING: statement, BINDING_SIG: openssl::base64::encode_block(statement_der)});
+        let mut annotations = json!({BINDING: statement, BINDING_SIG: STANDARD.encode(statement_der)});
         if format == Format::Metadata {
-            let mut parts: Vec<&Part<'_>> = parts.iter().collect();
+            let mut parts: Vec<&ArtifactRole<'_>> = parts.iter().collect();
             parts.sort_by_key(|p| metadata_order(p.role));
             for part in parts {
                 let key = digest_key(part.role, part.digest.algorithm());
                 if part.role == Role::Rootfs {
-                    // Upstream's reader knows no such role, and takes no entry that it does not know.
+                    // Upstream's reader does not know this role, and accepts no entry that it does not know.
                     if !part.der.is_empty() {
-                        annotations[format!("{key}.sig")] = openssl::base64::encode_block(&part.der).into();
+                        annotations[format!("{key}.sig")] = STANDARD.encode(&part.der).into();
                     }
                     annotations[key] = part.digest.to_hex().into();
                     continue;
@@ -139,8 +147,8 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// The entry that lists an artifact manifest in an index of referrers (distribution-spec, "Listing
-/// Referrers"): with its artifact type and annotations, short ones only.
+/// Returns the entry that lists an artifact manifest in an index of referrers (distribution-spec, "Listing Referrers"):
+/// with its artifact type and annotations, short ones only.
 pub fn artifact_descriptor(manifest: &[u8]) -> Value {
     let value: Value = serde_json::from_slice(manifest).unwrap_or_default();
     let mut descriptor = json!({

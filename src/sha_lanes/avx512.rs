@@ -18,7 +18,7 @@ pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-/// Hashes whole groups of sixteen, and says how many blocks these were.
+/// Hashes whole groups of sixteen, and returns how many blocks these were.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn sha256(blocks: &[Block], out: &mut [[u8; 32]]) -> usize {
     let (groups, _) = blocks.as_chunks::<LANES_256>();
@@ -37,15 +37,15 @@ pub(super) fn sha512(blocks: &[Block], out: &mut [[u8; 64]]) {
         if group.len() == 1 {
             sha512_serial(group, digests);
         } else {
-            // A pass costs the same however many lanes count, and less than two serial hashes:
-            // fill it up by repeating the last block.
+            // A pass takes the same time however many lanes are used, and less than two serial hashes: fill it up by
+            // repeating the last block.
             let lanes: [_; LANES_512] = from_fn(|n| &group[n.min(group.len() - 1)]);
             digests.copy_from_slice(&hash(lanes)[..group.len()]);
         }
     }
 }
 
-/// The digest of each block; SHA-256's are followed by zeros.
+/// Computes the digest of each block; SHA-256's are followed by zeros.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn hash<const LANES: usize>(blocks: [&Block; LANES]) -> [[u8; 64]; LANES] {
     let mut state = H512.map(|word| broadcast::<LANES>(word));
@@ -65,7 +65,7 @@ fn hash<const LANES: usize>(blocks: [&Block; LANES]) -> [[u8; 64]; LANES] {
     })
 }
 
-/// The sixteen words of each block that come at place `i`.
+/// Loads the sixteen words of each block that come at place `i`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn words<const LANES: usize>(blocks: &[&Block; LANES], i: usize) -> [__m512i; 16] {
@@ -79,7 +79,7 @@ fn words<const LANES: usize>(blocks: &[&Block; LANES], i: usize) -> [__m512i; 16
     w
 }
 
-/// What follows a block: a one bit, zeros, the block's length in bits.
+/// Returns what follows a block: a one bit, zeros, the block's length in bits.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn padding<const LANES: usize>() -> [__m512i; 16] {
@@ -123,7 +123,7 @@ fn compress<const LANES: usize>(state: &mut [__m512i; 8], mut w: [__m512i; 16]) 
     }
 }
 
-/// Round `I` (modulo 16). The variables stay in place: each round looks one place earlier.
+/// Computes round `I` (modulo 16). The variables stay in place: each round looks one place earlier.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn round<const LANES: usize, const I: usize>(v: &mut [__m512i; 8], w: __m512i, k: u64) {
@@ -173,7 +173,7 @@ fn add<const LANES: usize>(x: __m512i, y: __m512i) -> __m512i {
     }
 }
 
-/// A constant of SHA-512 in every lane, or of SHA-256: that is its upper half (FIPS 180-4 sections
+/// Puts a constant of SHA-512 into every lane, or the one of SHA-256, which is its upper half (FIPS 180-4 sections
 /// 4.2.2 and 5.3.3).
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -219,7 +219,7 @@ fn swap_quarters<const LANES: usize, const SIZE: usize>(rows: &mut [__m512i]) {
     }
 }
 
-/// Numbers of words for [`choose`].
+/// Collects numbers of words for [`choose`].
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn indices<const LANES: usize>(words: [usize; 16]) -> __m512i {

@@ -6,7 +6,7 @@
 //! x86 SHA extensions. What these do not cover (other CPUs, a last odd block) goes through the
 //! `sha2` crate; the digests are those of FIPS 180-4 either way.
 
-// The vector kernels need it; the functions that other modules see are safe.
+// The vector kernels need unsafe code; the functions that other modules see are safe.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]

@@ -22,7 +22,7 @@ pub(super) fn available() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
 }
 
-/// What follows the message: a one bit, zeros, the message's length in bits (big-endian).
+/// Returns what follows the message: a one bit, zeros, the message's length in bits (big-endian).
 const fn padding() -> [u8; 64] {
     let mut chunk = [0; 64];
     chunk[0] = 0x80;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// `count` blocks that all differ.
+/// Makes `count` blocks that all differ.
 fn random_blocks(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15 ^ count as u64;
     let next = || {
@@ -12,7 +12,7 @@ fn random_blocks(count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count * BLOCK_SIZE).collect()
 }
 
-/// For every number of blocks around the lane counts: `hash` against the crate's own one-shot.
+/// Compares `hash` with the crate's own one-shot, for every number of blocks around the lane counts.
 fn check<H: Digest, const SIZE: usize>(hash: impl Fn(&[u8], &mut [[u8; SIZE]])) {
     for count in 0..=40 {
         let blocks = random_blocks(count);
@@ -36,7 +36,7 @@ fn sha512_agrees_with_sha2() {
     check::<Sha512, 64>(|blocks, out| sha512_serial(split(blocks, out.len()), out));
 }
 
-/// SHA-256 and SHA-512 of 4096 zero bytes, from coreutils: `head -c4096 /dev/zero | sha256sum`.
+/// Checks SHA-256 and SHA-512 of 4096 zero bytes, as coreutils computes them: `head -c4096 /dev/zero | sha256sum`.
 #[test]
 fn zero_blocks_have_the_known_digests() {
     let mut sha256 = [[0; 32]; 3];

@@ -1,61 +1,65 @@
-//! Which of the images that may be meant counts, what is asked of it, and whether a seal passes.
+//! Which of the possible images counts, what the policy asks of it, and whether a seal passes.
 
 use super::common::{vault_of, verity_mode};
 use super::content::{self, Table, any_aufs};
 use super::fetch;
-use super::prepared::Prepared;
-use super::verify_and_prepare::Work;
+use super::kernel_probe::prepare_proven;
+use super::prepared::JudgedImage;
+use super::verify_and_prepare::{Judging, PreparationRequest};
+use crate::container_store::{Candidate, ClaimedImage, RequestedBy};
 use crate::digest::BlobDigest;
-use crate::identify::{Asked, Candidate, ClaimedImage};
-use crate::image::Progress;
-use crate::invoke::Call;
+use crate::error::{Case, Class, Refusal, Result};
+use crate::image::ReadProgress;
 use crate::oci::Budget;
-use crate::oci::Facts;
-use crate::oci::name::{UNKNOWN, canonical};
+use crate::oci::DenySubjects;
+use crate::oci::name::{ImageName, UNKNOWN};
 use crate::policy::{Decision, Mode, Policy, Rollback, Verity};
-use crate::prepare::{PreparedImage, Shape, prepare};
-use crate::report::{Case, Class, Refusal, Result};
+use crate::prepare::{PreparedImage, RootShape};
+use crate::protocol::MountCall;
 use crate::sys::process;
 use crate::vault::{Lock, Vault, bring_kept, floors, raise};
-use crate::verify::{Floors, Requirements, VerifiedImage};
+use crate::verify::{Requirements, RollbackFloors, VerifiedImage};
 
-/// Prepares an image of a store, as its first start would; `None` for one of which nothing is asked, and
-/// that is mounted as it is.
+/// Prepares an image of a store, as its first start would; `None` if nothing is asked of it and it is mounted as it is.
 ///
 /// # Errors
 /// Whatever that start would be refused for.
-pub fn prepare_image(policy: &Policy, claimed: &ClaimedImage, progress: Progress<'_>) -> Result<Option<Prepared>> {
-    // Nobody has asked for a name yet: its start will.
-    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
-    if choice.as_it_is(claimed)? {
+pub fn prepare_image(
+    policy: &Policy,
+    claimed: &ClaimedImage,
+    progress: ReadProgress<'_>,
+) -> Result<Option<JudgedImage>> {
+    // Nobody has asked for a name yet; the first start will.
+    let choice = ChosenCandidates { any_name: true, ..ChosenCandidates::of(policy, claimed)? };
+    if choice.mounts_unverified(claimed)? {
         return Ok(None);
     }
-    let vault = vault_of(&claimed.root)?;
+    let vault = vault_of(policy.vault(), &claimed.root)?;
     let _lock = vault.shared()?;
     choice.prepare(&vault, claimed, choice.decision.verity, progress).map(Some)
 }
 
-/// The lowest layers of an image whose seal passes; `None` where none does, or none is asked for.
+/// Prepares the lowest layers of an image whose seal passes; `None` where none does, or where none is required.
 ///
 /// # Errors
-/// [`Case::F06Denied`] for an image that is denied, and those of preparing it.
+/// [`Case::F06Denied`] for an image that is denied, and errors of preparing it.
 pub(super) fn prepare_lowest(
-    call: &Call,
+    call: &MountCall,
     policy: &Policy,
     vault: &Vault,
     claimed: &ClaimedImage,
     count: usize,
-) -> Result<Option<Prepared>> {
-    let choice = Choice { any_name: true, ..Choice::of(policy, claimed)? };
+) -> Result<Option<JudgedImage>> {
+    let choice = ChosenCandidates { any_name: true, ..ChosenCandidates::of(policy, claimed)? };
     if choice.decision.mode == Mode::Off {
         return Ok(None);
     }
     let mode = verity_mode(&choice.decision, call);
-    let (shape, budget, denied) = (Shape::Lowest(count), &Budget::STANDARD, policy.denied());
-    let work = Work { vault, claimed, mode, shape, budget, progress: &|_| (), denied };
+    let (shape, budget, denied) = (RootShape::Lowest(count), &Budget::STANDARD, policy.denied());
+    let work = PreparationRequest { vault, claimed, mode, shape, budget, progress: &|_| (), denied };
     match choice.sealed(&work) {
         Ok((candidate, verified)) if verified.stackable() => {
-            let image = prepare(vault, &verified, shape, mode, work.budget)?;
+            let image = prepare_proven(vault, &verified, shape, mode, work.budget)?;
             choice.prepared(candidate, &verified, image, None).map(Some)
         }
         Ok(_) => Ok(None),
@@ -67,24 +71,24 @@ pub(super) fn prepare_lowest(
     }
 }
 
-/// What is asked of an image; nothing of it is denied then.
+/// Returns what the policy asks of an image; fails if anything in the image is denied.
 pub(super) fn asked_of(policy: &Policy, claimed: &ClaimedImage) -> Result<Decision> {
-    let mut decision = Choice::of(policy, claimed)?.decision;
+    let mut decision = ChosenCandidates::of(policy, claimed)?.decision;
     if decision.names.is_empty() {
-        // Whoever can take an image's name away gets no rule for builds by that.
+        // Removing an image's name must not get anybody the rule for builds.
         decision = policy.decide(&[UNKNOWN.to_owned()]);
     }
     Ok(decision)
 }
 
 /// The candidates that count, and what is asked of them.
-pub(super) struct Choice<'a> {
+pub(super) struct ChosenCandidates<'a> {
     policy: &'a Policy,
     pub(super) candidates: Vec<&'a Candidate>,
     pub(super) decision: Decision,
-    /// What the image was asked for by.
-    asked: Option<&'a Asked>,
-    /// A seal for one name will do where nobody says which name was asked for.
+    /// How the image was asked for: by a name or by its ID.
+    pub(super) asked: Option<&'a RequestedBy>,
+    /// Whether a seal for any one name is enough, because nobody says which name was asked for.
     any_name: bool,
     /// Which of them must pass.
     pass: Pass,
@@ -93,22 +97,46 @@ pub(super) struct Choice<'a> {
 /// Which candidates a seal must pass for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// Any: it is known which one is meant, or all the same.
+    /// Any: it is known which one is meant, or they are all the same.
     Any,
-    /// Those with a name that asks for a seal: one of them is shown, and nobody says by which name.
+    /// Those with a name that requires a seal: one of them is shown, and nobody says by which name.
     Named,
-    /// All: a container is made from one of them, and nobody says from which.
+    /// All: a container is made from one of them, and nobody says which.
     All,
 }
 
-impl<'a> Choice<'a> {
-    /// Where a container says which image it is made from, that one counts: it gave the container its
-    /// config. All candidates have the same layers, so where an image is only shown the tree is the same
-    /// whichever is meant; then all their names decide together, and a seal must be there for each that asks.
+/// An image that can be mounted as long as this lives.
+pub(super) struct ReadyImage {
+    /// Its directories are on a mount that ends with it.
+    _vault: Vault,
+    _lock: Lock,
+    pub(super) judged: JudgedImage,
+}
+
+impl<'a> ChosenCandidates<'a> {
+    /// Chooses the candidates that count. If a container says which image it is made from, that one counts: the
+    /// container got its config from it. All candidates have the same layers, so if an image is only shown, the tree is
+    /// the same whichever is meant; then all their names decide together, and there must be a seal for each name that
+    /// requires one.
     ///
     /// # Errors
     /// [`Case::F06Denied`] in every mode.
     pub(super) fn of(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
+        let choice = Self::before_reading(policy, claimed)?;
+        if choice.reads_content() {
+            content::content(policy, &claimed.root, &claimed.layers, Table::Needed)?;
+        }
+        Ok(choice)
+    }
+
+    /// Returns whether the content of the layers must be read: nobody vouches for them, and what they hold matters. A
+    /// layer's digest is only what the disk says it is.
+    pub(super) fn reads_content(&self) -> bool {
+        self.policy.denied().names_blobs() && self.decision.mode != Mode::Enforce
+    }
+
+    /// Chooses the candidates in the same way, but before the layers are looked at.
+    pub(super) fn before_reading(policy: &'a Policy, claimed: &'a ClaimedImage) -> Result<Self> {
         let by_container = claimed.images.iter().any(|c| c.claimed_by_container);
         let candidates: Vec<&Candidate> =
             claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
@@ -122,52 +150,47 @@ impl<'a> Choice<'a> {
         };
         let choice = Self { policy, candidates, decision, asked, any_name: false, pass };
         policy.denied().anything(&choice.facts())?;
-        if policy.denied().names_blobs() && choice.decision.mode != Mode::Enforce {
-            // Nobody vouches for the layers, and a digest of one is only what the disk says of it.
-            content::content(&claimed.root, &claimed.layers, Table::Needed)?;
-        }
         Ok(choice)
     }
 
-    /// All by which the candidates can be denied.
-    pub(super) fn facts(&self) -> Facts {
+    /// Collects everything that the candidates can be denied by.
+    pub(super) fn facts(&self) -> DenySubjects {
         let of = |candidate: &&Candidate| {
-            let mut facts = Facts::of(&candidate.image);
+            let mut facts = DenySubjects::of(&candidate.image);
             candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
             facts
         };
-        self.candidates.iter().map(of).fold(Facts::default(), Facts::and)
+        self.candidates.iter().map(of).fold(DenySubjects::default(), DenySubjects::and)
     }
 
-    /// The names that a seal must be for: one of each of these, or none where nothing is asked. The name that was
-    /// asked for is the one; where nobody says which that was, it may be any, and whoever asked means it.
-    fn identities(&self, candidate: &Candidate) -> Vec<Vec<String>> {
-        let mut names: Vec<String> = candidate.names.iter().map(|name| canonical(name)).collect();
-        names.sort();
-        names.dedup();
+    /// Lists the names that a seal must be for: one of each inner list; an empty inner list asks for none. The name
+    /// that the user asked for is the one; if nobody says which that was, any name will do, and whoever asked is taken
+    /// to mean it.
+    fn identities(&self, candidate: &Candidate) -> Vec<Vec<ImageName>> {
+        let names = ImageName::all(&candidate.names);
         match self.asked {
             _ if !self.decision.identity => vec![Vec::new()],
-            Some(Asked::Name(name)) => vec![vec![canonical(name)]],
-            // Who names the ID names the config. A name that the image has tells old seals from new ones still.
-            Some(Asked::Id) => vec![names],
-            // An image that lost its name to a newer one has none to compare.
+            Some(RequestedBy::Name(name)) => vec![vec![ImageName::of(name)]],
+            // Whoever gives the ID names the config. The image's names still tell old seals from new ones.
+            Some(RequestedBy::Id) => vec![names],
+            // An image that lost its name to a newer one has no name to compare.
             None if self.any_name || names.is_empty() => vec![names],
             None => {
-                let asking: Vec<Vec<String>> =
-                    names.iter().filter(|n| self.asks(n)).map(|name| vec![name.clone()]).collect();
+                let asking: Vec<Vec<ImageName>> =
+                    names.iter().filter(|n| self.asks(n.as_str())).map(|name| vec![name.clone()]).collect();
                 if asking.is_empty() { vec![names] } else { asking }
             }
         }
     }
 
-    /// Whether a name asks for a seal that is for it. One that asks for nothing by itself, such as one of a build, is
-    /// nobody's to be kept from.
-    fn asks(&self, name: &String) -> bool {
-        let alone = self.policy.decide(std::slice::from_ref(name));
+    /// Returns whether a name requires a seal that is for it. A name that requires nothing by itself, such as a
+    /// build's, cannot be misused.
+    fn asks(&self, name: &str) -> bool {
+        let alone = self.policy.decide(&[name.to_owned()]);
         alone.identity && alone.mode != Mode::Off
     }
 
-    /// Whether it is not enough that another candidate passes.
+    /// Returns whether this candidate must pass, even if another one does.
     fn must_pass(&self, candidate: &Candidate) -> bool {
         match self.pass {
             Pass::Any => false,
@@ -176,11 +199,12 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// A name with a digest is for the manifest that has it, or for the one that the index of that digest lists.
+    /// Checks the names with a digest: such a name is for the manifest with that digest, or for one listed by the index
+    /// with that digest.
     fn references(&self, candidate: &Candidate) -> Result<()> {
         let names: &[String] = match self.asked {
-            Some(Asked::Name(name)) => std::slice::from_ref(name),
-            Some(Asked::Id) => &[],
+            Some(RequestedBy::Name(name)) => std::slice::from_ref(name),
+            Some(RequestedBy::Id) => &[],
             None if self.any_name => &[],
             None => &candidate.names,
         };
@@ -195,33 +219,33 @@ impl<'a> Choice<'a> {
         Ok(())
     }
 
-    /// The image, ready to be mounted, with the vault that it is in: its directories are on a mount that ends with
-    /// that.
-    pub(super) fn ready(&self, claimed: &ClaimedImage, call: &Call) -> Result<(Vault, Lock, Prepared)> {
-        let vault = vault_of(&claimed.root)?;
+    /// Prepares the image for mounting, and returns it together with its vault: the image's directories are on a mount
+    /// that ends with the vault.
+    pub(super) fn ready(&self, claimed: &ClaimedImage, call: &MountCall) -> Result<ReadyImage> {
+        let vault = vault_of(self.policy.vault(), &claimed.root)?;
         let lock = vault.shared()?;
         let prepared = self.prepare(&vault, claimed, verity_mode(&self.decision, call), &|_| ())?;
-        Ok((vault, lock, prepared))
+        Ok(ReadyImage { _vault: vault, _lock: lock, judged: prepared })
     }
 
-    /// Whether a refusal stops nothing: what is denied is denied in every mode.
-    pub(super) fn lets_pass(&self, refusal: &Refusal) -> bool {
+    /// Returns whether the start goes on despite a refusal. What is denied is denied in every mode.
+    pub(super) fn is_not_fatal(&self, refusal: &Refusal) -> bool {
         self.decision.mode != Mode::Enforce && refusal.case() != Case::F06Denied
     }
 
-    /// Whether it matters what the image is.
-    pub(super) fn asked(&self) -> bool {
+    /// Returns whether it matters what the image contains.
+    pub(super) fn needs_verification(&self) -> bool {
         self.decision.mode != Mode::Off || self.policy.denied().names_erofs()
     }
 
-    /// Whether the image is shown as it lies on the disk: nothing is asked of it, and nothing that is
-    /// denied can only be told by its EROFS images.
-    pub(super) fn as_it_is(&self, claimed: &ClaimedImage) -> Result<bool> {
-        Ok(!self.asked() && !any_aufs(&claimed.root, &claimed.layers)?)
+    /// Returns whether the image is shown as it lies on the disk: nothing is asked of it, and no rule denies anything
+    /// that only its EROFS images could reveal.
+    pub(super) fn mounts_unverified(&self, claimed: &ClaimedImage) -> Result<bool> {
+        Ok(!self.needs_verification() && !any_aufs(self.policy, &claimed.root, &claimed.layers)?)
     }
 
-    /// What is asked of a seal, which must be for one of these names where there are any.
-    fn rules(&self, identities: Vec<String>) -> Result<Requirements> {
+    /// Builds the requirements for a seal, which must be for one of these names if there are any.
+    fn requirements(&self, identities: Vec<ImageName>) -> Result<Requirements> {
         Ok(Requirements {
             certificates: Some(self.decision.certificates.clone()),
             anchors: self.decision.anchors.clone(),
@@ -232,21 +256,27 @@ impl<'a> Choice<'a> {
             denied: self.policy.denied().clone(),
             floors: match self.decision.rollback {
                 Rollback::Refuse => floors()?,
-                Rollback::Allow => Floors::none(),
+                Rollback::Allow => RollbackFloors::none(),
             },
         })
     }
 
-    /// What is accepted now is the oldest that is accepted from now on.
+    /// Raises the floor: the seal that is accepted now is the oldest one that is accepted from now on.
     fn raise(&self, verified: &VerifiedImage, rules: &Requirements) -> Result<()> {
         let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
         let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
         raise(rules.names(binding), sequence, &rules.floors)
     }
 
-    fn prepare(&self, vault: &Vault, claimed: &ClaimedImage, mode: Verity, progress: Progress<'_>) -> Result<Prepared> {
-        let (shape, budget, denied) = (Shape::Root, &Budget::STANDARD, self.policy.denied());
-        let work = Work { vault, claimed, mode, shape, budget, progress, denied };
+    fn prepare(
+        &self,
+        vault: &Vault,
+        claimed: &ClaimedImage,
+        mode: Verity,
+        progress: ReadProgress<'_>,
+    ) -> Result<JudgedImage> {
+        let (shape, budget, denied) = (RootShape::Root, &Budget::STANDARD, self.policy.denied());
+        let work = PreparationRequest { vault, claimed, mode, shape, budget, progress, denied };
         let sealed = match self.decision.mode {
             Mode::Off => None,
             Mode::Audit | Mode::Enforce => Some(self.sealed_or_fetched(&work)),
@@ -257,25 +287,27 @@ impl<'a> Choice<'a> {
             // What is denied is denied in every mode.
             Some(Err(refusal)) if refusal.case() == Case::F06Denied => return Err(refusal),
             other => {
-                let candidate = self.candidates[0];
-                (candidate, work.unsigned(candidate)?, other.and_then(Result::err))
+                let (candidate, first) = (self.candidates[0], other.and_then(Result::err));
+                let unsigned = work.unsigned(candidate).map_err(|refusal| earlier(refusal, first.as_ref()))?;
+                (candidate, unsigned, first)
             }
         };
-        let image = prepare(vault, &verified, shape, mode, work.budget)?;
+        let image = prepare_proven(vault, &verified, shape, mode, work.budget);
+        let image = image.map_err(|refusal| earlier(refusal, would_refuse.as_ref()))?;
         self.prepared(candidate, &verified, image, would_refuse)
     }
 
-    /// What is mounted, and all by which it can be denied, now and when it is looked at again.
+    /// Puts together what is mounted and everything it can be denied by, now and when it is looked at again.
     fn prepared(
         &self,
         candidate: &Candidate,
         verified: &VerifiedImage,
         image: PreparedImage,
         would_refuse: Option<Refusal>,
-    ) -> Result<Prepared> {
-        let mut facts = verified.facts()?.and(Facts::of(&candidate.image));
+    ) -> Result<JudgedImage> {
+        let mut facts = verified.facts().and(DenySubjects::of(&candidate.image));
         candidate.indexes.iter().for_each(|index| facts.blob("index", *index));
-        Ok(Prepared {
+        Ok(JudgedImage {
             image,
             decision: self.decision.clone(),
             manifest: candidate.image.digest,
@@ -290,13 +322,13 @@ impl<'a> Choice<'a> {
         })
     }
 
-    /// The same, with a look at the registry where no seal that is here passes.
-    fn sealed_or_fetched(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
+    /// Finds a candidate with a seal that passes, and asks the registry if none of the seals here does.
+    fn sealed_or_fetched(&self, work: &PreparationRequest<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
         let refusal = match self.sealed(work) {
             Err(refusal) if refusal.case() != Case::F06Denied => refusal,
             other => return other,
         };
-        // After the graph root was removed, say.
+        // After the graph root was removed, for example.
         let mut brought = false;
         for candidate in &self.candidates {
             brought |= bring_kept(work.vault, &candidate.image.digest)?;
@@ -309,7 +341,9 @@ impl<'a> Choice<'a> {
         match fetch::on_mount(work.vault, &work.claimed.root.path, &self.candidates, &self.decision) {
             Ok(true) => self.sealed(work),
             // "Wrong" says more than that a registry was silent.
-            Err(silent) if refusal.case().class() == Class::NotSealed => Err(silent.within("fetching its seals")),
+            Err(silent) if refusal.case().class() == Class::NotSealed => {
+                Err(silent.within("fetching its seals").within_that_of(&refusal))
+            }
             Err(silent) => {
                 log::info!("{silent}");
                 Err(refusal)
@@ -318,13 +352,15 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// The first candidate that a seal passes for, where all pass that must.
-    fn sealed(&self, work: &Work<'_>) -> Result<(&'a Candidate, VerifiedImage)> {
+    /// Finds the first candidate that a seal passes for, provided that all pass that must.
+    pub(super) fn sealed(&self, work: &impl Judging) -> Result<(&'a Candidate, VerifiedImage)> {
         let mut passed: Option<(&Candidate, VerifiedImage)> = None;
         let mut first: Option<Refusal> = None;
         for candidate in &self.candidates {
             let named = |r: Refusal| {
-                let name = candidate.names.first().map_or(candidate.id.as_str(), String::as_str);
+                // The name that was asked for, if the image has it.
+                let asked = self.asked.and_then(RequestedBy::name).filter(|name| candidate.names.contains(name));
+                let name = asked.or(candidate.names.first()).map_or(candidate.id.as_str(), String::as_str);
                 r.within(format!("image {name}"))
             };
             match self.sealed_one(work, candidate) {
@@ -333,7 +369,7 @@ impl<'a> Choice<'a> {
                 Err(r) if self.must_pass(candidate) && self.candidates.len() > 1 => {
                     return Err(Refusal::new(Case::B04Several, "", named(r)));
                 }
-                // "Wrong" says more than "not signed".
+                // "Wrong" is more informative than "not signed".
                 Err(r) if first.as_ref().is_none_or(|f| f.case().class() == Class::NotSealed) => first = Some(named(r)),
                 Err(_) => {}
             }
@@ -342,16 +378,23 @@ impl<'a> Choice<'a> {
         passed.ok_or_else(|| first.unwrap_or_else(bug))
     }
 
-    /// Whether seals pass for all names that the image must be sealed for.
-    fn sealed_one(&self, work: &Work<'_>, candidate: &Candidate) -> Result<VerifiedImage> {
+    /// Checks that seals pass for all names that the image must be sealed for.
+    fn sealed_one(&self, work: &impl Judging, candidate: &Candidate) -> Result<VerifiedImage> {
         self.references(candidate)?;
         let mut last = None;
         for names in self.identities(candidate) {
-            let rules = self.rules(names)?;
+            let rules = self.requirements(names)?;
             let verified = work.sealed(candidate, &rules)?;
-            self.raise(&verified, &rules)?;
+            if work.remembers() {
+                self.raise(&verified, &rules)?;
+            }
             last = Some(verified);
         }
         last.ok_or_else(|| Refusal::new(Case::Bug, "image", "no name"))
     }
+}
+
+/// Returns the first reason of what audit lets pass, which is where enforce would have stopped.
+fn earlier(refusal: Refusal, first: Option<&Refusal>) -> Refusal {
+    first.filter(|_| refusal.case() != Case::F06Denied).cloned().unwrap_or(refusal)
 }

@@ -1,74 +1,101 @@
-//! What layers hold that nobody vouches for: denying one of them rests on that, and how they can be shown.
+//! The content of layers that nobody vouches for: denying one of them rests on it, and so does how they can be shown.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::common::vault_of;
+use super::common::{vault_if_any, vault_of};
+use crate::container_store::{ClaimedLayer, Root};
 use crate::digest::BlobDigest;
-use crate::identify::{ClaimedLayer, Root};
+use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
+use crate::policy::Policy;
 use crate::prepare::check_content;
-use crate::report::{Case, Refusal, Result};
 use crate::state::StateDir;
 use crate::sys::files;
+use crate::vault::Vault;
 
-/// Whether a layer must have a table of its tar, by which it can be put together again.
+/// Whether a layer must have a table of its tar, from which the tar can be put together again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
-    /// A layer of an image: podman keeps one of each.
+    /// A layer of an image: podman keeps a table for each.
     Needed,
-    /// One that is being made was never a tar.
+    /// A layer that is being made was never a tar.
     IfAny,
 }
 
-/// Whether the layers are what their diff_ids say: where nobody vouches for them, that is what denying one of
-/// them rests on. What was never written as a tar has no such digest. Looked at once in a boot: what is on the
-/// disk is changed while the host is off, and by root.
+/// Checks that the layers are what their diff_ids say: if nobody vouches for them, denying one of them rests on that. A
+/// layer that was never written as a tar has no such digest. This is done once per boot: the disk is changed while the
+/// host is off, or by root.
 ///
 /// # Errors
-/// [`Case::F06Denied`] for one that is not: what it is may be denied.
-pub(super) fn content(root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
+/// [`Case::F06Denied`] for a layer that does not match: whatever it is may be denied.
+pub(super) fn content(policy: &Policy, root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
     let io = |e| Refusal::io(StateDir::Content.to_string(), e);
     let seen = StateDir::Content.make().map_err(io)?;
-    let vault = vault_of(root)?;
+    let vault = vault_of(policy.vault(), root)?;
     for layer in layers {
-        let diff_id = match (layer.diff_id, layer.tar_split()) {
-            (Some(diff_id), Ok(_)) => diff_id,
-            (Some(_), Err(e)) if table == Table::Needed => {
-                let why = format!("nothing says what its content is, and layers are denied: {e}");
-                return Err(Refusal::new(Case::F06Denied, layer.path.display().to_string(), why));
-            }
-            // Of a table of contents the ID says which it is.
-            _ => continue,
-        };
-        // Other stores have other layers of the same ID.
-        let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
-        let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());
+        let Some((diff_id, name)) = named(layer, table)? else { continue };
         if seen.has(&name) {
             continue;
         }
-        // Many starts at once are one that reads. Nothing is kept in the vault, so it is not held: a collection may take
-        // the turn's name away, and then two read; and so do all where a turn cannot be written down.
+        // Of many starts at once only one reads. Nothing is kept in the vault, so it is not locked: a garbage
+        // collection may remove the turn's name, and then two starts read; and so do all if a turn cannot be written
+        // down.
         let _turn = vault.turn(&diff_id).inspect_err(|r| log::debug!("{r}")).ok();
         if seen.has(&name) {
             continue;
         }
-        check_content(&vault, layer, &Budget::STANDARD).map_err(|r| {
-            let why = format!("it is not what its record says, and layers are denied: {r}");
-            Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
-        })?;
+        compare(Some(&vault), layer)?;
         seen.write(&name, b"").map_err(io)?;
     }
     Ok(())
 }
 
-/// Whether one of the layers holds whiteouts as files `.wh.NAME`, which overlayfs would show, and what
-/// they hide with them: containers-storage writes them where it has a mount program.
-pub(super) fn any_aufs(root: &Root, layers: &[ClaimedLayer]) -> Result<bool> {
-    let vault = vault_of(root)?;
+/// Checks the same, but writes nothing.
+pub(super) fn content_if_looked_at(policy: &Policy, root: &Root, layers: &[ClaimedLayer], table: Table) -> Result<()> {
+    let seen = StateDir::Content.open().ok().flatten();
+    let vault = vault_if_any(policy.vault(), root)?;
     for layer in layers {
-        let id = BlobDigest::from_hex(&layer.id)?;
+        let Some((_, name)) = named(layer, table)? else { continue };
+        if !seen.as_ref().is_some_and(|seen| seen.has(&name)) {
+            compare(vault.as_ref(), layer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the digest that a layer's content must have, and the name of the note that says it does; `None` for a layer
+/// without a digest.
+fn named(layer: &ClaimedLayer, table: Table) -> Result<Option<(BlobDigest, String)>> {
+    let diff_id = match (layer.diff_id, layer.tar_split()) {
+        (Some(diff_id), Ok(_)) => diff_id,
+        (Some(_), Err(e)) if table == Table::Needed => {
+            let why = format!("nothing says what its content is, and layers are denied: {e}");
+            return Err(Refusal::new(Case::F06Denied, layer.path.display().to_string(), why));
+        }
+        // For a layer with a table of contents the ID says which table it is.
+        _ => return Ok(None),
+    };
+    // Other stores have other layers of the same ID.
+    let stat = rustix::fs::fstat(&layer.diff).map_err(|e| Refusal::io(layer.path.display().to_string(), e))?;
+    let name = format!("{}-{:x}-{}-{}", layer.id, stat.st_dev, stat.st_ino, diff_id.hex());
+    Ok(Some((diff_id, name)))
+}
+
+fn compare(vault: Option<&Vault>, layer: &ClaimedLayer) -> Result<()> {
+    check_content(vault, layer, &Budget::STANDARD).map_err(|r| {
+        let why = format!("it is not what its record says, and layers are denied: {r}");
+        Refusal::new(Case::F06Denied, layer.path.display().to_string(), why)
+    })
+}
+
+/// Returns whether one of the layers holds whiteouts as files `.wh.NAME`, which overlayfs would show, along with what
+/// they hide: containers-storage writes them when it uses a mount program.
+pub(super) fn any_aufs(policy: &Policy, root: &Root, layers: &[ClaimedLayer]) -> Result<bool> {
+    let vault = vault_of(policy.vault(), root)?;
+    for layer in layers {
+        let id = BlobDigest::from_hex(layer.id.as_str())?;
         let aufs = match vault.aufs_whiteouts(&id) {
             Some(known) => known,
             None => {

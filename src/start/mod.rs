@@ -1,4 +1,4 @@
-//! What a container runtime's call comes to: every other room, in order.
+//! What happens on a container runtime's call: all the other modules, in order.
 //!
 //! ```text
 //! invoke ─► identify ─► policy ─┬─► verify ─► prepare ─► mount::mount
@@ -6,17 +6,24 @@
 //!                       asked   └─► (off) ─► mount::plain
 //! ```
 
+mod added_users;
 mod attach;
 mod choice;
 mod common;
 mod content;
+mod dry_run;
+mod dry_upper;
 mod fetch;
 mod image;
 mod kernel_probe;
+mod last_start;
 mod layers;
 mod prepared;
-mod ran;
+pub mod refused;
 mod registry_backoff;
+mod rootless;
+mod service_call;
+mod service_request;
 mod swap;
 mod upper_check;
 mod uppers;
@@ -30,32 +37,40 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, OFlags};
 
-use crate::identify::{Target, identify_with, open_target, run_root, transient_container};
-use crate::invoke::{self, Call, Invocation};
-use crate::mount::{self, Kind, Upper};
-use crate::oci::Facts;
+use crate::container_store::{CallTarget, identify_with, open_target, run_root, transient_container};
+use crate::error::{Case, Refusal, Result, journal};
+use crate::mount::{self, MountKind, UpperDir};
+use crate::oci::DenySubjects;
+use crate::pki;
 use crate::policy::{Directories, Mode, Policy};
-use crate::report::{Case, Refusal, Result, journal};
-use crate::sys::process::{self, Openssl, User};
+use crate::protocol::{self, Invocation, MountCall};
+use crate::state::{Event, append_event};
+use crate::sys::openssl::{self, Openssl};
+use crate::sys::process::{self, User};
 use crate::verify::Waiver;
 
-use attach::{Onto, Own, Ready, Request, Said, unsealed};
+pub use added_users::are_users_of_image;
+use attach::{MountReason, MountSource, MountTarget, PendingMount, WritableLayer, unsealed};
 pub use choice::prepare_image;
 pub use common::vault_of;
+pub use dry_run::{Expected, StartVerdict, Vouched, expect_image, expect_layers};
+pub use dry_upper::expect_upper;
 pub use fetch::{fetch_seals, repositories};
 pub use image::Swap;
-pub use kernel_probe::probe_kernel;
-pub use prepared::Prepared;
-pub use ran::Ran;
+pub use kernel_probe::{Way, prepare_proven, probe_kernel};
+pub use last_start::LastStart;
+pub use prepared::JudgedImage;
+pub use rootless::{UserReadiness, expect_for_user, expect_unknown_for_user, prepare_for_user};
+pub use service_call::mounts_of_user;
 pub use swap::{asked_of_mounted, swap};
-pub use upper_check::Written;
+pub use upper_check::{PodmanWrites, Writer};
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.
 pub fn mount_program(argv: &[OsString]) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
-    let call = match invoke::parse(argv) {
+    let call = match protocol::parse(argv) {
         Ok(Invocation::Version) => {
             let _ = writeln!(std::io::stdout(), "layerseal {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
@@ -64,41 +79,45 @@ pub fn mount_program(argv: &[OsString]) -> ExitCode {
         Err(refusal) => return refuse(&refusal, ""),
     };
     let user = process::user();
-    if user != User::Root {
-        let refusal = if user == User::Rootless { rootless(argv) } else { Refusal::new(Case::Rootless, "", "") };
-        return refuse(&refusal, &call.target.display().to_string());
+    if user == User::Unknown {
+        return refuse(&Refusal::new(Case::Rootless, "", ""), &call.target.display().to_string());
     }
     log::debug!("ignored options: {:?}", call.ignored);
-    match start(&call) {
+    let done = if user == User::Root { start(&call) } else { rootless::start(argv, &call) };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(refusal) => refuse(&refusal, &call.target.display().to_string()),
+        Err(refusal) => {
+            if let Some(upper) = call.upper.as_ref().filter(|_| !call.restrictions.read_only) {
+                // The hooks are not called then, and do not hear about it.
+                refused::remember(&upper.upper, refusal.case());
+            }
+            refuse(&refusal, &call.target.display().to_string())
+        }
     }
 }
 
 fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
-    journal::refused(refusal, target);
+    journal::refused(refusal, target, common::STAGE);
+    let subject = refusal.subject();
+    // The choice among images names the one that was refused in this form.
+    let image = subject.strip_prefix("image ").and_then(|rest| rest.split(": ").next());
+    append_event(Event {
+        decision: journal::JournalDecision::Refused.word().to_owned(),
+        stage: common::STAGE.to_owned(),
+        case: refusal.case().id().to_owned(),
+        remedy: refusal.case().remedy().to_owned(),
+        message: refusal.to_string(),
+        image: image.unwrap_or_default().to_owned(),
+        subject,
+        ..Event::default()
+    });
     process::tell(&format!("layerseal: {refusal}"));
     ExitCode::from(refusal.case().class().exit_code())
 }
 
-/// Hands the call of a user other than root on to fuse-overlayfs, as if it had been made to that; returns where it
-/// cannot, or the policy asks for more.
-fn rootless(argv: &[OsString]) -> Refusal {
-    match Policy::rootless(&Directories::system()) {
-        Ok(Mode::Enforce) => Refusal::new(Case::Rootless, "", ""),
-        Ok(mode) => {
-            if mode == Mode::Audit {
-                let refusal = Refusal::new(Case::Rootless, "", "");
-                journal::record(journal::Decision::Audit, &format!("audit: would refuse: {refusal}"), &[]);
-            }
-            mount::hand_on(argv)
-        }
-        Err(refusal) => refusal,
-    }
-}
-
-fn start(call: &Call) -> Result<()> {
-    process::start_openssl(Openssl::Verify);
+fn start(call: &MountCall) -> Result<()> {
+    openssl::start(Openssl::Verify);
+    pki::keep_facts();
     let policy = Policy::load(&Directories::system())?;
     let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
         Ok(target) => target,
@@ -106,73 +125,76 @@ fn start(call: &Call) -> Result<()> {
     };
     // Its namespace is on record before CRI-O has anything mounted.
     let place = match &target {
-        Target::Image(claimed) => claimed.own.as_ref(),
-        Target::Layers(claimed) => claimed.own.as_ref(),
-        Target::Volume => None,
+        CallTarget::Image(claimed) => claimed.own.as_ref(),
+        CallTarget::Layers(claimed) => claimed.own.as_ref(),
+        CallTarget::Volume => None,
     };
     let place = place.and_then(|own| own.container.as_ref()).map(|container| container.place.clone());
     let policy = policy.at(place.unwrap_or_default());
-    // Until the mount stands and is on record: whoever comes second finds it.
+    // Held until the mount stands and is on record: whoever comes second finds it.
     let (own, root) = match &target {
-        Target::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
-        Target::Layers(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
-        Target::Volume => (None, None),
+        CallTarget::Image(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
+        CallTarget::Layers(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
+        CallTarget::Volume => (None, None),
     };
-    let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::alone(&o.diff, &o.path)).transpose()?;
-    // After it is known that the target is a container's: see docs/architecture.md, "Reference counts".
+    let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::lock_upper(&o.diff, &o.path)).transpose()?;
+    // Only once the target is known to be a container's: see docs/architecture.md, "Reference counts".
     let at = root.map(|root| open_target(root, call)).transpose()?;
     if mount::again(&call.target, at.as_ref())? {
         return Ok(());
     }
-    let onto = Onto { at: at.as_ref(), instead: None };
-    let request = Request { call, policy: &policy, onto, written: None };
+    let onto = MountTarget { at: at.as_ref(), instead: None };
+    let request = PendingMount { call, policy: &policy, onto, written: None, by_hook: false };
     match target {
-        Target::Image(claimed) => image::start(&request, *claimed),
-        Target::Layers(claimed) => layers::start(&request, *claimed),
-        Target::Volume => volume(&request),
+        CallTarget::Image(claimed) => image::start(&request, *claimed),
+        CallTarget::Layers(claimed) => layers::start(&request, *claimed),
+        CallTarget::Volume => volume(&request),
     }
 }
 
-/// What the store's records say nothing of that we could use: shown as the call names it, where no image must be
-/// sealed.
-fn unknown(call: &Call, policy: &Policy, refusal: Refusal) -> Result<()> {
+/// Shows what the store's records do not describe in a way that we could use: as the call names it, if the policy lets
+/// it start without a seal.
+fn unknown(call: &MountCall, policy: &Policy, refusal: Refusal) -> Result<()> {
     let Some(decision) = policy.for_unknown() else { return Err(refusal) };
-    let waiver = Waiver::by_policy(&decision, policy.denied(), &Facts::default())?;
+    let waiver = Waiver::by_policy(&decision, policy.denied(), &DenySubjects::default())?;
     if mount::again(&call.target, None)? {
         return Ok(());
     }
     let audit = decision.mode == Mode::Audit;
-    let request = Request { call, policy, onto: Onto::default(), written: None };
-    let said = Said { kind: unsealed(&decision), decision: None, would_refuse: audit.then_some(&refusal) };
+    let request = PendingMount { call, policy, onto: MountTarget::default(), written: None, by_hook: false };
+    let said = MountReason { kind: unsealed(&decision), decision: None, would_refuse: audit.then_some(&refusal) };
     if as_called(&request, &waiver, &said).is_err() {
         return Err(refusal);
-    }
-    if audit {
-        common::audit(&refusal, call);
     }
     Ok(())
 }
 
-/// An overlay volume of buildah: directories of any kind, which are nobody's sealed image.
-fn volume(request: &Request<'_>) -> Result<()> {
-    // Whatever is at its target was made for it by the caller.
-    let request = Request { onto: Onto::default(), ..*request };
-    as_called(&request, &Waiver::for_volume(), &Said { kind: Kind::Volume, decision: None, would_refuse: None })
+/// Mounts an overlay volume of buildah: directories of any kind, which are nobody's sealed image.
+fn volume(request: &PendingMount<'_>) -> Result<()> {
+    // The caller made whatever is at the target for this mount.
+    let request = PendingMount { onto: MountTarget::default(), ..*request };
+    as_called(
+        &request,
+        &Waiver::for_volume(),
+        &MountReason { kind: MountKind::Volume, decision: None, would_refuse: None },
+    )
 }
 
 /// Mounts the directories that the call names.
-fn as_called(request: &Request<'_>, waiver: &Waiver, said: &Said<'_>) -> Result<()> {
+fn as_called(request: &PendingMount<'_>, waiver: &Waiver, said: &MountReason<'_>) -> Result<()> {
     let call = request.call;
     let upper = match &call.upper {
         None => None,
-        Some(upper) => Some(Upper { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() }),
+        Some(upper) => {
+            Some(UpperDir { upper: open(&upper.upper)?, work: open(&upper.work)?, path: upper.upper.clone() })
+        }
     };
     let lowers = call.lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
-    let own = Own { upper, ..Own::default() };
-    request.attach(Ready::Directories { waiver, lowers, aufs: false }, own, said, |record| record).map(|_| ())
+    let own = WritableLayer { upper, ..WritableLayer::default() };
+    request.attach(MountSource::Directories { waiver, lowers, aufs: false }, own, said, |record| record).map(|_| ())
 }
 
-/// Opens a directory that a caller names: it is shown, and nothing is concluded from it.
+/// Opens a directory that a caller names: it is shown, but nothing is concluded from it.
 fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty())

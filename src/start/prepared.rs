@@ -1,16 +1,17 @@
-//! What comes of choosing, verifying and preparing.
+//! The result of choosing, verifying and preparing.
 
 use crate::digest::BlobDigest;
+use crate::error::Refusal;
 use crate::mount::{AboutImage, Record};
-use crate::oci::Facts;
+use crate::oci::{DenySubjects, ImageId};
 use crate::policy::Decision;
 use crate::prepare::PreparedImage;
-use crate::report::Refusal;
+use crate::seal::Identity;
 use crate::verify::SignedBy;
 
-/// An image that can be mounted, and what is to be said about it.
+/// An image that can be mounted, and what is recorded about it.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct JudgedImage {
     /// What to mount.
     pub image: PreparedImage,
     /// What the policy asked.
@@ -19,24 +20,24 @@ pub struct Prepared {
     pub manifest: BlobDigest,
     /// Its names.
     pub names: Vec<String>,
-    /// The artifact that vouches.
+    /// The artifact that vouches for it.
     pub seal: Option<BlobDigest>,
-    /// The manifest that was signed, where it is another one.
+    /// The manifest that was signed, if it is a different one.
     pub signed_manifest: Option<BlobDigest>,
     /// Who signed.
     pub signer: Option<SignedBy>,
     /// The image's ID in the store.
-    pub id: String,
+    pub id: ImageId,
     /// The names that the seal is for.
-    pub identities: Vec<String>,
-    /// All by which it can be denied.
-    pub facts: Facts,
-    /// What would have been refused.
+    pub identities: Vec<Identity>,
+    /// Everything that it can be denied by.
+    pub facts: DenySubjects,
+    /// Why it would have been refused.
     pub would_refuse: Option<Refusal>,
 }
 
-impl Prepared {
-    /// The record of a mount of it.
+impl JudgedImage {
+    /// Adds what is known of the image to the record of its mount.
     pub(super) fn describe(&self, record: Record) -> Record {
         let about = AboutImage {
             manifest: Some(&self.manifest),

@@ -1,6 +1,6 @@
-//! What podman writes into a container's upper directory before it calls `precreate`. Its own overlay copies up
-//! from layers that nobody has verified: so a directory must be as the image has it, and users and groups must begin
-//! with the image's.
+//! What podman writes into a container's upper directory before it calls `precreate`. Its own overlay copies up from
+//! layers that nobody has verified: so a directory must be as it is in the image, and users and groups must begin with
+//! the image's.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,64 +9,80 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fstat, readlinkat, statx};
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fremovexattr, fstat, readlinkat, statx};
 use rustix::io::Errno;
 
-use super::Ran;
-use crate::invoke::IdMapping;
+use super::LastStart;
+use super::added_users::{MAX_FILE, clean, ends_with_entry, extends, fields};
+use crate::protocol::IdMapping;
 use crate::sys::{files, process};
 
-/// Modes of the root directory of a container: containers-storage gives it that of the uppermost layer's (drivers/overlay,
-/// `create` and `defaultPerms`), which is what its tar says, or 0555. The tree that is sealed has always the latter, so
-/// of what tars say only the usual is let pass.
+/// Modes of the root directory of a container: containers-storage gives it the uppermost layer's mode (drivers/overlay,
+/// `create` and `defaultPerms`), which is what that layer's tar says, or 0555. The sealed tree always has the latter,
+/// and of the modes that tars give only the usual one is let pass.
 const ROOT_MODES: [u32; 2] = [0o555, 0o755];
-/// Users of a large image.
-const MAX_FILE: u64 = 16 << 20;
 
 /// What podman had to do for a container.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct PodmanWrites {
     /// The container's user and group, as it sees them.
     pub user: (u32, u32),
-    /// Its working directory, which is made where it is missing.
+    /// Entries older than this are not from this start; in nanoseconds since 1970.
     pub directory: PathBuf,
     /// What is older is not of this start; in nanoseconds since 1970.
     pub since: i128,
+    /// Who wrote it.
+    pub by: Writer,
 }
 
-/// An upper directory beside the image that it is to lie over.
-pub(super) struct Beside<'a> {
+/// Who wrote into the upper directory before the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// podman, or an engine that does as it does.
+    Podman,
+    /// CRI-O, which also creates the directories of the image's volumes, owned by the IDs that the container sees.
+    CriO,
+    /// An engine that unpacked the files of a checkpoint.
+    Checkpoint,
+}
+
+/// An upper directory together with the image that it will lie over.
+pub(super) struct UpperOverImage<'a> {
     pub(super) upper: &'a OwnedFd,
     /// The image alone.
     pub(super) image: &'a OwnedFd,
     /// How IDs of the container are written in the upper directory.
     pub(super) maps: Option<(&'a IdMapping, &'a IdMapping)>,
-    /// What podman may have written; nothing where it has not been at it.
-    pub(super) written: Option<&'a Written>,
-    /// What is older than this start, and what the container did before; `None` where everything counts.
-    pub(super) age: Option<(i128, Ran)>,
+    /// Whether they are mapped in a way that is not known here: then anybody may own its root.
+    pub(super) unknown_ids: bool,
+    /// What podman may have written; `None` if it has not written anything.
+    pub(super) written: Option<&'a PodmanWrites>,
+    /// When this start began, and what the container did before it; `None` if everything counts.
+    pub(super) age: Option<(i128, LastStart)>,
+    /// Whether it is only looked at.
+    pub(super) dry: bool,
 }
 
-/// Whose an entry of the upper directory is.
+/// Who wrote an entry of the upper directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// Podman's, for this start: it must be what podman makes, of the image.
-    Podmans,
-    /// Of a container that never ran: what `podman cp` brought may be anything, and what it went through must be the
-    /// image's.
-    Copied,
-    /// Of a container that ran verified, and younger than that: its own, or brought by `podman cp` since.
-    Since,
-    /// The container's own.
-    Containers,
+enum WrittenBy {
+    /// Podman, for this start: it must be what podman makes from the image.
+    Podman,
+    /// A container that never ran: what `podman cp` brought may be anything, and the directories that it went through
+    /// must be the image's.
+    BeforeFirstRun,
+    /// A container that ran verified: the entry is its own, or was brought by `podman cp` since.
+    SinceFirstRun,
+    /// A container that is older than what this host remembers: taken as it is.
+    Container,
 }
 
 /// An entry of the upper directory.
-struct Entry<'a> {
+struct UpperEntry<'a> {
     /// The directory that it is in.
     dir: &'a OwnedFd,
-    /// The same of the image.
-    beside: &'a Sealed,
+    /// The entry of the same name in the image.
+    beside: &'a SealedEntry,
     name: &'a OsStr,
     /// Its path in the container.
     path: &'a Path,
@@ -74,29 +90,33 @@ struct Entry<'a> {
 }
 
 /// What the image has in an entry's place.
-enum Sealed {
+enum SealedEntry {
     Directory(OwnedFd),
-    /// A file or a link, or it is beneath one.
+    /// A file or a link, or the entry is beneath one.
     Other,
     Nothing,
 }
 
-impl Entry<'_> {
-    fn sealed(&self) -> io::Result<Sealed> {
-        let Sealed::Directory(dir) = self.beside else {
-            return Ok(if matches!(self.beside, Sealed::Other) { Sealed::Other } else { Sealed::Nothing });
+impl UpperEntry<'_> {
+    fn sealed(&self) -> io::Result<SealedEntry> {
+        let SealedEntry::Directory(dir) = self.beside else {
+            return Ok(if matches!(self.beside, SealedEntry::Other) {
+                SealedEntry::Other
+            } else {
+                SealedEntry::Nothing
+            });
         };
         match files::open_dir_at(dir, self.name) {
-            Ok(sealed) => Ok(Sealed::Directory(sealed)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Sealed::Nothing),
+            Ok(sealed) => Ok(SealedEntry::Directory(sealed)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(SealedEntry::Nothing),
             Err(e) => match Errno::from_io_error(&e) {
-                Some(Errno::NOTDIR | Errno::LOOP) => Ok(Sealed::Other),
+                Some(Errno::NOTDIR | Errno::LOOP) => Ok(SealedEntry::Other),
                 _ => Err(e),
             },
         }
     }
 
-    /// Mode and owner.
+    /// Returns mode and owner.
     fn metadata(&self) -> (u32, u32, u32) {
         (self.stat.stx_mode.into(), self.stat.stx_uid, self.stat.stx_gid)
     }
@@ -105,7 +125,7 @@ impl Entry<'_> {
         files::open_file_at(self.dir, self.name)
     }
 
-    /// When it was made, in nanoseconds since 1970; changed last, where the filesystem keeps no more.
+    /// Returns when it was made, in nanoseconds since 1970; when it was last changed, if the filesystem keeps no more.
     fn born(&self) -> i128 {
         let has = self.stat.stx_mask & StatxFlags::BTIME.bits() != 0;
         let at = if has { self.stat.stx_btime } else { self.stat.stx_ctime };
@@ -113,29 +133,30 @@ impl Entry<'_> {
     }
 }
 
-impl Beside<'_> {
-    /// The first entry that is not as it would be if podman had copied it from `image`, or that it does not make.
-    pub(super) fn odd(&self) -> io::Result<Option<PathBuf>> {
-        // For reading: a path alone has no attributes.
+impl UpperOverImage<'_> {
+    /// Finds the first entry that podman does not make, or that differs from what it would have copied from `image`.
+    pub(super) fn first_unexpected(&self) -> io::Result<Option<PathBuf>> {
+        // For reading: a descriptor of a path alone gives no attributes.
         let (own, image) = (files::open_dir_at(self.upper, ".")?, files::open_dir_at(self.image, ".")?);
-        if self.age.is_none_or(|(_, ran)| ran == Ran::Never) {
+        if self.age.is_none_or(|(_, ran)| ran == LastStart::Never) {
             let (root, sealed) = (fstat(&own)?, fstat(&image)?);
             let mode = ROOT_MODES.contains(&(root.st_mode & 0o7777));
             let owners = [(sealed.st_uid, sealed.st_gid), self.mapped((0, 0))];
-            if !mode || !owners.contains(&(root.st_uid, root.st_gid)) || attributes(&own)? != attributes(&image)? {
+            let owned = self.unknown_ids || owners.contains(&(root.st_uid, root.st_gid));
+            if !mode || !owned || attributes(&own)? != attributes(&image)? {
                 return Ok(Some("/".into()));
             }
         }
-        self.directory(&own, &Sealed::Directory(image), Path::new("/"))
+        self.directory(&own, &SealedEntry::Directory(image), Path::new("/"))
     }
 
-    fn directory(&self, dir: &OwnedFd, beside: &Sealed, path: &Path) -> io::Result<Option<PathBuf>> {
+    fn directory(&self, dir: &OwnedFd, beside: &SealedEntry, path: &Path) -> io::Result<Option<PathBuf>> {
         for name in files::names(dir)? {
             let path = path.join(&name);
             let stat = statx(dir, &name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
             let kind = FileType::from_raw_mode(stat.stx_mode.into());
-            let entry = Entry { dir, beside, name: &name, path: &path, stat };
-            let whose = self.whose(&entry);
+            let entry = UpperEntry { dir, beside, name: &name, path: &path, stat };
+            let whose = self.written_by(&entry);
             if kind == FileType::Directory {
                 let (own, sealed) = (files::open_dir_at(dir, &name)?, entry.sealed()?);
                 if !self.is_fine_directory(whose, &entry, &own, &sealed)? {
@@ -151,73 +172,125 @@ impl Beside<'_> {
         Ok(None)
     }
 
-    fn whose(&self, entry: &Entry<'_>) -> Whose {
-        let Some((since, ran)) = self.age else { return Whose::Podmans };
+    fn written_by(&self, entry: &UpperEntry<'_>) -> WrittenBy {
+        let Some((since, ran)) = self.age else { return WrittenBy::Podman };
         let born = entry.born();
         // What was made in the future was made before the clock was set back.
         if (since..=process::now_nanoseconds()).contains(&born) {
-            return Whose::Podmans;
+            return WrittenBy::Podman;
         }
         match ran {
-            Ran::Never => Whose::Copied,
-            Ran::At(at) if born > at => Whose::Since,
-            Ran::At(_) | Ran::Before => Whose::Containers,
+            LastStart::Never => WrittenBy::BeforeFirstRun,
+            LastStart::Verified => WrittenBy::SinceFirstRun,
+            LastStart::Before => WrittenBy::Container,
         }
     }
 
-    fn is_fine_directory(&self, whose: Whose, entry: &Entry<'_>, own: &OwnedFd, sealed: &Sealed) -> io::Result<bool> {
-        match (whose, sealed) {
-            (Whose::Containers, _) => Ok(true),
-            (Whose::Podmans | Whose::Copied, Sealed::Directory(sealed)) => is_as(entry, own, sealed),
-            (Whose::Podmans, Sealed::Nothing) => self.is_made(entry, own),
-            (Whose::Podmans, Sealed::Other) => Ok(false),
-            (Whose::Since, Sealed::Directory(sealed)) => Ok(!is_copied_up(own)? || is_as(entry, own, sealed)?),
-            // Of a directory that the layers had, and the image has not.
-            (Whose::Copied | Whose::Since, _) => Ok(!is_copied_up(own)?),
-        }
-    }
-
-    fn is_fine_file(&self, whose: Whose, entry: &Entry<'_>, kind: FileType) -> io::Result<bool> {
-        let of_directory = || Ok::<_, io::Error>(matches!(entry.sealed()?, Sealed::Directory(_)));
-        match (whose, kind, fields(entry.path)) {
-            (Whose::Containers, _, _) => Ok(true),
-            (Whose::Podmans, FileType::RegularFile, Some(fields)) => self.is_extended(entry, fields),
-            (Whose::Podmans, FileType::Symlink, _) => Ok(entry.path == Path::new("/etc/mtab")
-                && readlinkat(entry.dir, entry.name, Vec::new())?.as_bytes() == b"/proc/mounts"),
-            (Whose::Podmans, _, _) => Ok(false),
-            // A file of several names gets no origin: of users nothing is let pass before they are the container's.
-            (Whose::Copied, FileType::RegularFile, Some(fields)) => self.is_extended(entry, fields),
-            (Whose::Copied, FileType::RegularFile, None) => {
-                // Content of another file than the one that is here, which only the layers can have.
-                let elsewhere = attributes(entry.file()?)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
-                Ok(!elsewhere && !of_directory()?)
+    fn is_fine_directory(
+        &self,
+        whose: WrittenBy,
+        entry: &UpperEntry<'_>,
+        own: &OwnedFd,
+        sealed: &SealedEntry,
+    ) -> io::Result<bool> {
+        let fine = match (whose, sealed) {
+            (WrittenBy::Container, _) => true,
+            (WrittenBy::Podman | WrittenBy::BeforeFirstRun, SealedEntry::Directory(sealed)) => {
+                is_as(entry, own, sealed)?
             }
-            (Whose::Copied, _, _) => Ok(!of_directory()?),
-            (Whose::Since, FileType::RegularFile, Some(fields)) => {
+            (WrittenBy::Podman, SealedEntry::Nothing) => self.is_made(entry, own)?,
+            // Nobody puts a directory in the place of a file or a link: the layers had one there.
+            (WrittenBy::Podman | WrittenBy::BeforeFirstRun, SealedEntry::Other) => false,
+            (WrittenBy::SinceFirstRun, SealedEntry::Directory(sealed)) => {
+                !is_copied_up(own)? || is_as(entry, own, sealed)?
+            }
+            // Copied from a directory that the layers had, and the image has not. No verified mount has written
+            // anything yet. It does not matter that the origin may not say which directory it was: the layers may have
+            // been on any filesystem.
+            (WrittenBy::BeforeFirstRun, SealedEntry::Nothing) => origin(own)?.is_none(),
+            (WrittenBy::SinceFirstRun, _) => !is_copied_up(own)?,
+        };
+        if fine && !self.dry {
+            forget_origin(own)?;
+        }
+        Ok(fine)
+    }
+
+    fn is_fine_file(&self, whose: WrittenBy, entry: &UpperEntry<'_>, kind: FileType) -> io::Result<bool> {
+        let fields = fields(entry.path).filter(|_| kind == FileType::RegularFile);
+        let fine = self.is_fine(whose, entry, kind, fields)?;
+        if fine && fields.is_some() && !self.dry {
+            forget_origin(entry.file()?)?;
+        }
+        Ok(fine)
+    }
+
+    fn is_fine(
+        &self,
+        whose: WrittenBy,
+        entry: &UpperEntry<'_>,
+        kind: FileType,
+        fields: Option<usize>,
+    ) -> io::Result<bool> {
+        let of_directory = || Ok::<_, io::Error>(matches!(entry.sealed()?, SealedEntry::Directory(_)));
+        match (whose, kind, fields) {
+            (WrittenBy::Container, _, _) => Ok(true),
+            (WrittenBy::Podman, _, Some(fields)) => self.is_extended(entry, fields),
+            (WrittenBy::Podman, FileType::Symlink, _) => {
+                let to = readlinkat(entry.dir, entry.name, Vec::new())?;
+                Ok(is_link_of_podman(entry.path, Path::new(OsStr::from_bytes(to.as_bytes()))))
+            }
+            (WrittenBy::Podman, _, _) => Ok(false),
+            // A file with several names gets no origin: nothing about users is let pass before the file is the
+            // container's.
+            (WrittenBy::BeforeFirstRun, _, Some(fields)) => self.is_extended(entry, fields),
+            (WrittenBy::BeforeFirstRun, FileType::RegularFile, None) => {
+                let file = entry.file()?;
+                // What podman's overlay copied up, or content of a file other than the one that is here: both come from
+                // the layers. An origin that names no file is let pass: the verified overlay writes the same, and notes
+                // may be lost.
+                let elsewhere = attributes(&file)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
+                let copied = elsewhere || is_copied_up(&file)?;
+                // podman also gives up a start by itself when links of the layers have led it elsewhere with its users.
+                // A file with several names gets no origin.
+                Ok(!copied && !of_directory()? && !ends_with_entry(file, self.written.map(|written| written.user))?)
+            }
+            (WrittenBy::BeforeFirstRun, _, _) => Ok(!of_directory()?),
+            (WrittenBy::SinceFirstRun, _, Some(fields)) => {
                 Ok(!is_copied_up(entry.file()?)? || self.is_extended(entry, fields)?)
             }
-            (Whose::Since, _, _) => Ok(true),
+            (WrittenBy::SinceFirstRun, _, _) => Ok(true),
         }
     }
 
-    /// A directory that podman makes where the image has none.
-    fn is_made(&self, entry: &Entry<'_>, own: &OwnedFd) -> io::Result<bool> {
+    /// Checks that a directory is one that podman makes if the image has none.
+    fn is_made(&self, entry: &UpperEntry<'_>, own: &OwnedFd) -> io::Result<bool> {
         let Some(written) = self.written else { return Ok(false) };
         let (mode, uid, gid) = entry.metadata();
-        let owners = [self.mapped((0, 0)), self.mapped(written.user)];
-        // Or the one for what it writes there (libpod, `mountStorage`).
-        let made = clean(&written.directory).starts_with(entry.path) || entry.path == Path::new("/etc");
+        let mut owners = vec![self.mapped((0, 0)), self.mapped(written.user)];
+        let made = match written.by {
+            // Or the directory for what it writes there (libpod, `mountStorage`).
+            Writer::Podman | Writer::Checkpoint => {
+                clean(&written.directory).starts_with(entry.path) || entry.path == Path::new("/etc")
+            }
+            // It need not be a volume of the image: it was just made and is empty, wherever links of the layers led CRI-O
+            // (cri-o, `addImageVolumes` and `setupWorkingDirectory`).
+            Writer::CriO => {
+                owners.extend([(0, 0), written.user]);
+                origin(own)?.is_none()
+            }
+        };
         Ok(made && mode & 0o7777 == 0o755 && owners.contains(&(uid, gid)) && attributes(own)?.is_empty())
     }
 
-    /// Users or groups of the image, with a line for the container's own.
-    fn is_extended(&self, entry: &Entry<'_>, fields: usize) -> io::Result<bool> {
+    /// Checks that it is the users or groups of the image, with a line for the container's own.
+    fn is_extended(&self, entry: &UpperEntry<'_>, fields: usize) -> io::Result<bool> {
         let Some(written) = self.written else { return Ok(false) };
         let own = entry.file()?;
         let sealed = match entry.beside {
-            Sealed::Other => return Ok(false),
-            Sealed::Nothing => None,
-            Sealed::Directory(dir) => match files::open_file_at(dir, entry.name) {
+            SealedEntry::Other => return Ok(false),
+            SealedEntry::Nothing => None,
+            SealedEntry::Directory(dir) => match files::open_file_at(dir, entry.name) {
                 Ok(sealed) => Some(sealed),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(_) => return Ok(false),
@@ -234,8 +307,7 @@ impl Beside<'_> {
         };
         let read = |file: File| files::read_all(file, MAX_FILE);
         let (bytes, before) = (read(own)?, sealed.map(read).transpose()?.unwrap_or_default());
-        let Some(added) = bytes.strip_prefix(before.as_slice()) else { return Ok(false) };
-        Ok(as_made && (added.is_empty() || is_entry(added, fields, written.user)))
+        Ok(as_made && extends(&bytes, &before, fields, written.user, &written.directory))
     }
 
     fn mapped(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
@@ -246,49 +318,54 @@ impl Beside<'_> {
     }
 }
 
-/// Whether podman's own overlay copied it up: that writes which file it was of, as far as the filesystem has handles for
-/// files. The verified overlay has an EROFS image there and writes an empty origin, and what is made anew has none.
+/// Returns whether podman's own overlay copied the file up: it notes which file it copied, as far as the filesystem has
+/// handles for files. The verified overlay does not say which (`mount::overlay`, `create`), and what is newly made has
+/// no origin.
 fn is_copied_up(file: impl AsFd) -> io::Result<bool> {
-    Ok(files::xattrs(file)?.iter().any(|(name, value)| name == b"trusted.overlay.origin" && !value.is_empty()))
+    Ok(origin(file)?.is_some_and(|origin| !origin.is_empty()))
 }
 
-/// Whether it is as the image's, with nothing else about it.
-fn is_as(entry: &Entry<'_>, own: impl AsFd, sealed: impl AsFd) -> io::Result<bool> {
+/// Removes the origin of a file that was found to be as it should be: from now on it is the container's, whatever it
+/// makes of it, and nobody needs to know when that was. Overlayfs takes a file's inode number from the origin, and
+/// nothing else.
+fn forget_origin(file: impl AsFd) -> io::Result<()> {
+    match is_copied_up(&file)? {
+        true => Ok(fremovexattr(file, ORIGIN)?),
+        false => Ok(()),
+    }
+}
+
+/// Where overlayfs notes which file a copy was made from.
+const ORIGIN: &str = "trusted.overlay.origin";
+
+fn origin(file: impl AsFd) -> io::Result<Option<Vec<u8>>> {
+    files::xattr(file, ORIGIN)
+}
+
+/// Checks that an entry is the same as the image's, with nothing added.
+fn is_as(entry: &UpperEntry<'_>, own: impl AsFd, sealed: impl AsFd) -> io::Result<bool> {
     let wanted = fstat(&sealed)?;
     Ok(entry.metadata() == (wanted.st_mode, wanted.st_uid, wanted.st_gid) && attributes(own)? == attributes(sealed)?)
 }
 
-/// Without what overlayfs keeps for itself and changes nothing, and what the host's security module gives.
+/// Returns the attributes of a file, without those that overlayfs keeps for itself and that change nothing, and without
+/// the label of the host's security module.
 fn attributes(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     const OWN: [&[u8]; 4] =
         [b"trusted.overlay.impure", b"trusted.overlay.origin", b"trusted.overlay.uuid", b"security.selinux"];
     Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| !OWN.contains(&name.as_slice())).collect())
 }
 
-/// How many fields a line has, of the two files that podman adds one to.
-fn fields(path: &Path) -> Option<usize> {
+/// Checks that podman makes this link: the one for the mounts, or the one for the time zone that was asked for, into
+/// the image's own zones (libpod, `createTimezoneFile`).
+fn is_link_of_podman(path: &Path, to: &Path) -> bool {
     match path.as_os_str().as_bytes() {
-        b"/etc/passwd" => Some(7),
-        b"/etc/group" => Some(4),
-        _ => None,
+        b"/etc/mtab" => to == Path::new("/proc/mounts"),
+        b"/etc/localtime" => ["../usr/share/zoneinfo", "/usr/share/zoneinfo"].iter().any(|zones| {
+            to.strip_prefix(zones).is_ok_and(|zone| zone.components().all(|part| matches!(part, Component::Normal(_))))
+        }),
+        _ => false,
     }
-}
-
-/// One line, for the container's own user (libpod, `generateUserPasswdEntry` and `generateUserGroupEntry`): with a
-/// password that fits none, and no other ID.
-fn is_entry(line: &[u8], fields: usize, (uid, gid): (u32, u32)) -> bool {
-    let Some(line) = std::str::from_utf8(line).ok().and_then(|l| l.strip_suffix('\n')) else { return false };
-    let parts: Vec<&str> = line.split(':').collect();
-    let number = |at: usize| parts.get(at).and_then(|text| text.parse::<u32>().ok());
-    let ids = match fields {
-        7 => number(2) == Some(uid) && number(3).is_some_and(|found| found == gid),
-        // A number alone is the user's, and podman makes a group of the same.
-        _ => {
-            number(2).is_some_and(|found| found == gid || found == uid)
-                && parts.get(3).is_some_and(|l| !l.contains(','))
-        }
-    };
-    parts.len() == fields && !line.contains(['\n', '\r', '\0']) && matches!(parts[1], "*" | "x") && ids
 }
 
 fn map(mapping: &IdMapping, id: u32) -> u32 {
@@ -299,46 +376,5 @@ fn map(mapping: &IdMapping, id: u32) -> u32 {
             .iter()
             .find_map(|e| id.checked_sub(e.container).filter(|n| *n < e.size).and_then(|n| e.host.checked_add(n)))
             .unwrap_or(id),
-    }
-}
-
-/// `.` and `..` taken out, as podman does with a working directory.
-fn clean(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::from("/"), |mut clean, part| {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            _ => {}
-        }
-        clean
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn m01_podman_adds_one_line_for_the_containers_own_user() {
-        let passwd = |line: &str| is_entry(line.as_bytes(), 7, (1000, 0));
-        assert!(passwd("1000:*:1000:0:container user:/:/bin/sh\n"));
-        for bad in [
-            "1000:*:1000:0:container user:/:/bin/sh",
-            "evil:*:0:0::/:/bin/sh\n",
-            "1000::1000:0::/:/bin/sh\n",
-            "1000:*:1000:0::/:/bin/sh\nevil:*:0:0::/:/bin/sh\n",
-            "1000:*:1000:0::/:/bin/sh:\n",
-            "1000:*:1000:27::/:/bin/sh\n",
-            "\n",
-        ] {
-            assert!(!passwd(bad), "{bad}");
-        }
-        let group = |line: &str| is_entry(line.as_bytes(), 4, (1000, 5));
-        assert!(group("1000:x:1000:1000\n") && group("5:x:5:1000\n"));
-        for bad in ["wheel:x:0:1000\n", "1000:x:1000:1000,other\n", "1000:x:1000\n", "1000::1000:1000\n"] {
-            assert!(!group(bad), "{bad}");
-        }
     }
 }

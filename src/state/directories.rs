@@ -1,8 +1,8 @@
-//! Notes on directories by what they are and not by what they are called: inode and time of birth.
+//! Notes on directories by what they are, not by what they are called: inode and time of birth.
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -11,82 +11,92 @@ use rustix::io::Errno;
 
 use super::{Notes, StateDir};
 use crate::sys::process;
+use crate::sys::times::birth;
 
-/// A path and a time.
+/// Room for a path and a time.
 const MAX_NOTE: u64 = 8192;
 
-/// Notes that are looked at whenever one is written: as many go as come, and a start costs the same beside a
+/// How many notes are looked at whenever one is written: so as many go as come, and a start costs the same beside a
 /// thousand containers as beside one.
 const LOOKED_AT: usize = 8;
 
 /// A container may be made, and filled by `podman cp`, some time before the first one of a new host is started.
 const DAY: i64 = 86_400;
 
-/// Notes that were made in the future were made when the clock was wrong, and say nothing.
+/// Returns whether a directory was there before the notes. Notes from the future were made when the clock was wrong,
+/// and say nothing.
 fn is_before(dir: Option<i64>, notes: Option<i64>, now: i64) -> bool {
     dir.zip(notes).is_some_and(|(dir, notes)| dir.saturating_add(DAY) < notes && notes <= now)
+}
+
+/// Returns when a directory was made, in seconds since 1970.
+fn born(dir: impl AsFd) -> io::Result<Option<i64>> {
+    Ok(birth(dir)?.and_then(|born| (born / 1_000_000_000).try_into().ok()))
 }
 
 /// A set of directories.
 #[derive(Debug)]
 pub struct NotedDirectories {
     notes: Notes,
-    /// Devices have the same numbers as long as the notes are kept.
+    /// Whether devices keep their numbers as long as the notes are kept.
     with_device: bool,
 }
 
 impl NotedDirectories {
-    /// Those of `place`.
+    /// Opens the notes at `place`, and makes the directory if it is missing.
     ///
     /// # Errors
-    /// As [`StateDir::make`].
+    /// As for [`StateDir::make`].
     pub fn of(place: StateDir) -> io::Result<Self> {
         Ok(Self { notes: place.make()?, with_device: !place.is_kept() })
     }
 
-    /// Whether this very directory is noted. On a filesystem that keeps no time of birth one of notes that are kept
-    /// over a boot is none.
+    /// Opens the notes at `place`, if there are any.
     ///
     /// # Errors
-    /// The kernel's.
+    /// As for [`StateDir::open`].
+    pub fn open(place: StateDir) -> io::Result<Option<Self>> {
+        Ok(place.open()?.map(|notes| Self { notes, with_device: !place.is_kept() }))
+    }
+
+    /// Returns whether this very directory is noted. On a filesystem without times of birth, a directory never counts
+    /// as noted if the notes outlive the boot.
+    ///
+    /// # Errors
+    /// Errors of the kernel.
     pub fn holds(&self, dir: &OwnedFd) -> io::Result<bool> {
-        self.noted(dir).map(|noted| noted.is_some())
-    }
-
-    /// When this very directory was noted last, in nanoseconds since 1970.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn noted(&self, dir: &OwnedFd) -> io::Result<Option<i128>> {
-        let Some((name, born)) = self.named(dir)? else { return Ok(None) };
+        let Some((name, born)) = self.named(dir)? else { return Ok(false) };
         let note = self.notes.read(&name, MAX_NOTE)?;
-        match note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())) {
-            true => self.notes.written(&name),
-            false => Ok(None),
-        }
+        Ok(note.is_some_and(|note| note.starts_with(format!("{born} ").as_bytes())))
     }
 
-    /// Whether the directory is older by a day than these notes, which say nothing of what was before them. A time that
-    /// cannot be told is no such.
+    /// Returns whether the directory is at least a day older than these notes, which say nothing about earlier times.
+    /// False if a time cannot be told.
+    ///
+    /// # Errors
+    /// Errors of the kernel.
+    pub fn predate(&self, dir: &OwnedFd) -> io::Result<bool> {
+        Ok(is_before(born(dir)?, born(&self.notes)?, process::now()))
+    }
+
+    /// Returns the same for notes that would be made now.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn predate(&self, dir: &OwnedFd) -> io::Result<bool> {
-        let born = |dir: BorrowedFd<'_>| {
-            let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
-            Ok::<_, io::Error>((stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime.tv_sec))
-        };
-        Ok(is_before(born(dir.as_fd())?, born(self.notes.as_fd())?, process::now()))
+    pub fn would_predate(dir: &OwnedFd) -> io::Result<bool> {
+        let now = process::now();
+        Ok(is_before(born(dir)?, Some(now), now))
     }
 
     /// Notes the directory, which is at `path`. With a new note some of those of directories that are gone are taken away.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub fn insert(&self, dir: &OwnedFd, path: &Path) -> io::Result<()> {
         let Some((name, born)) = self.named(dir)? else { return Ok(()) };
-        let others = if self.notes.has(&name) { Vec::new() } else { self.notes.names()? };
-        // From its own place on, which is another each time.
+        let there = self.notes.read(&name, MAX_NOTE).ok().flatten();
+        let others = if there.is_some() || self.notes.has(&name) { Vec::new() } else { self.notes.names()? };
+        // Starting after its own place, which differs each time.
         let at = others.partition_point(|other| *other < name);
         for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
             if self.notes.read(other, MAX_NOTE).is_ok_and(|n| n.is_some_and(|note| self.is_gone(other, &note))) {
@@ -95,6 +105,10 @@ impl NotedDirectories {
         }
         let path = std::path::absolute(path)?;
         let note = [born.as_bytes(), b" ", path.as_os_str().as_bytes()].concat();
+        // A container that is started again: writing would only make it wait for the disk.
+        if there.is_some_and(|there| there == note) {
+            return Ok(());
+        }
         self.notes.write(&name, &note)
     }
 
@@ -103,7 +117,7 @@ impl NotedDirectories {
         Ok(self.numbers(&stat))
     }
 
-    /// The note's name, and what tells a directory from a later one with the same numbers.
+    /// Returns the note's name, and what tells a directory from a later one with the same numbers.
     fn numbers(&self, stat: &Statx) -> Option<(String, String)> {
         let born = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
         let born = born.map(|t| format!("{}.{:09}", t.tv_sec, t.tv_nsec));
@@ -116,13 +130,14 @@ impl NotedDirectories {
         }
     }
 
-    /// Whether the directory of a note is gone, or another one is in its place. Where that cannot be told the note stays.
+    /// Returns whether the directory of a note is gone, or another one is in its place. If that cannot be told, the
+    /// note stays.
     fn is_gone(&self, name: &str, note: &[u8]) -> bool {
         let Some(at) = note.iter().position(|b| *b == b' ') else { return true };
         let path = Path::new(OsStr::from_bytes(&note[at + 1..]));
         match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO | StatxFlags::BTIME) {
             Ok(stat) => self.numbers(&stat).is_none_or(|(other, born)| other != name || born.as_bytes() != &note[..at]),
-            // Where the store is not mounted nothing is gone.
+            // If the store is not mounted, nothing is gone.
             Err(e) => {
                 let there = path.parent().and_then(Path::parent).is_some_and(Path::is_dir);
                 matches!(e, Errno::NOENT | Errno::NOTDIR) && there

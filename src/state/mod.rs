@@ -1,24 +1,29 @@
-//! What this host keeps beside its vaults: each directory beneath `/run/layerseal` and `/var/lib/layerseal`, and the
-//! notes in them. All of it is root's, and what others could have written counts for nothing.
+//! What this host keeps apart from its vaults: each directory beneath `/run/layerseal` and `/var/lib/layerseal`, and
+//! the notes in them. All of it belongs to root, and what others could have written is not trusted.
 
+mod by_device;
 mod directories;
+mod events;
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 
 use crate::sys::{files, new_files};
 
+pub use by_device::{device_note, sweep_devices};
 pub use directories::NotedDirectories;
+pub use events::{BUCKETS, CountedDecision, Event, Times, Totals, append as append_event, events};
 
-/// Gone after a reboot. Whoever is not root may pass through it and list nothing: configuration in it is for all.
+/// Gone after a reboot. Users other than root may pass through it but not list it: the configuration in it is for
+/// everybody.
 pub const RUN: &str = "/run/layerseal";
 
-/// Kept.
+/// Kept over reboots.
 pub const LIB: &str = "/var/lib/layerseal";
 
 /// A directory of notes.
@@ -26,16 +31,26 @@ pub const LIB: &str = "/var/lib/layerseal";
 pub enum StateDir {
     /// A record of each mount, by device: `run`.
     Mounts,
-    /// Upper directories that were empty when they were seen first, by device and inode: `run`.
+    /// A record of each mount that the service made for a user, by device: `run`.
+    Users,
+    /// Upper directories that were empty when they were first seen, by device and inode: `run`.
     Uppers,
     /// Layers whose content is what their diff_ids say: `run`.
     Content,
-    /// Images whose seals were asked for, a directory each: `run`.
+    /// Images whose seals were asked for, with a directory each: `run`.
     Asked,
     /// Registries that did not answer: `run`.
     Silent,
+    /// Whether the kernel does what `verity=require` promises, by filesystem: `run`.
+    Proof,
+    /// Certificates of the host's trust stores that may sign, by their fingerprints: `run`.
+    Certificates,
+    /// Signatures that were verified: `run`.
+    Signatures,
     /// The last call of each hook: `run`.
     Hooks,
+    /// What was decided about each start: `run`.
+    Log,
     /// Rollback floors, by name: kept.
     Floors,
     /// What podman had filled for containers that were refused: kept.
@@ -44,39 +59,47 @@ pub enum StateDir {
     Seals,
     /// Upper directories of containers that were started on a verified image: kept.
     Started,
+    /// Upper directories that the mount program mounted over a verified image: kept.
+    Mounted,
 }
 
 impl StateDir {
     const fn parts(self) -> (&'static str, &'static str) {
         match self {
             Self::Mounts => (RUN, "mounts"),
+            Self::Users => (RUN, "users"),
             Self::Uppers => (RUN, "uppers"),
             Self::Content => (RUN, "content"),
             Self::Asked => (RUN, "asked"),
             Self::Silent => (RUN, "silent"),
+            Self::Proof => (RUN, "proof"),
+            Self::Certificates => (RUN, "certificates"),
+            Self::Signatures => (RUN, "signatures"),
             Self::Hooks => (RUN, "hooks"),
+            Self::Log => (RUN, "log"),
             Self::Floors => (LIB, "floors"),
             Self::Filled => (LIB, "filled"),
             Self::Seals => (LIB, "seals"),
             Self::Started => (LIB, "started"),
+            Self::Mounted => (LIB, "mounted"),
         }
     }
 
-    /// Whether it outlives the boot.
+    /// Returns whether it outlives the boot.
     pub fn is_kept(self) -> bool {
         self.parts().0 == LIB
     }
 
-    /// Where it is.
+    /// Returns where it is.
     pub fn path(self) -> PathBuf {
         let (base, name) = self.parts();
         Path::new(base).join(name)
     }
 
-    /// Opens it; `None` where there is none yet.
+    /// Opens it; `None` if there is none yet.
     ///
     /// # Errors
-    /// The kernel's; one of its own where others than root can write to it.
+    /// Errors of the kernel; an error if users other than root can write to it.
     pub fn open(self) -> std::io::Result<Option<Notes>> {
         let (base, name) = self.parts();
         let opened = files::open_dir(Path::new(base)).and_then(|base| {
@@ -90,10 +113,10 @@ impl StateDir {
         }
     }
 
-    /// Opens it, and makes it where it is missing.
+    /// Opens it, and makes it if it is missing.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As for [`Self::open`].
     pub fn make(self) -> std::io::Result<Notes> {
         let (base, name) = self.parts();
         let base = make_base(base)?;
@@ -102,7 +125,7 @@ impl StateDir {
         if stat.st_uid != 0 {
             return Err(others());
         }
-        // A directory that somebody made before with another mode.
+        // A directory that somebody made earlier with another mode.
         if stat.st_mode & 0o7777 != 0o700 {
             fchmod(&dir, Mode::RWXU)?;
         }
@@ -117,15 +140,15 @@ impl fmt::Display for StateDir {
     }
 }
 
-/// Makes [`RUN`] or [`LIB`] where it is missing.
+/// Makes [`RUN`] or [`LIB`] if it is missing.
 ///
 /// # Errors
-/// As [`StateDir::open`].
+/// As for [`StateDir::open`].
 pub fn make_base(base: &str) -> std::io::Result<OwnedFd> {
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(base)?;
     let dir = files::open_dir(Path::new(base))?;
     let stat = only_root(&dir)?;
-    // As an earlier version made it, or a strict umask.
+    // As an earlier version or a strict umask left it.
     if base == RUN && stat.st_mode & 0o777 == 0o700 {
         fchmod(&dir, Mode::from_raw_mode(0o711))?;
     }
@@ -137,23 +160,23 @@ pub fn make_base(base: &str) -> std::io::Result<OwnedFd> {
 pub struct Notes(OwnedFd);
 
 impl Notes {
-    /// The names of all notes, and of what somebody is writing. A name that is no UTF-8 is none of ours.
+    /// Lists the names of all notes, and of those that are being written. A name that is not UTF-8 is not ours.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub fn names(&self) -> std::io::Result<Vec<String>> {
         files::list(self.0.as_fd())
     }
 
-    /// Whether there is such a note.
+    /// Returns whether there is a note of this name.
     pub fn has(&self, name: &str) -> bool {
         files::open_file_at(&self.0, name).is_ok()
     }
 
-    /// What a note says; `None` where there is none.
+    /// Reads a note; `None` if there is none.
     ///
     /// # Errors
-    /// The kernel's; `FileTooLarge` for more than `max` bytes, and one of its own where others than root could have
+    /// Errors of the kernel; `FileTooLarge` for more than `max` bytes, and an error if users other than root could have
     /// written it.
     pub fn read(&self, name: &str, max: u64) -> std::io::Result<Option<Vec<u8>>> {
         let file = match files::open_file_at(&self.0, name) {
@@ -165,30 +188,18 @@ impl Notes {
         files::read_all(&file, max).map(Some)
     }
 
-    /// When a note was written last, in nanoseconds since 1970; `None` where there is none.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn written(&self, name: &str) -> std::io::Result<Option<i128>> {
-        match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
-    }
-
     /// Writes a note, whole or not at all.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub fn write(&self, name: &str, text: &[u8]) -> std::io::Result<()> {
         new_files::write_atomic(&self.0, name, 0o600, text)
     }
 
-    /// Removes a note; one that is gone is no error.
+    /// Removes a note; it is no error if it is already gone.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub fn remove(&self, name: &str) -> std::io::Result<()> {
         match unlinkat(&self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -196,10 +207,10 @@ impl Notes {
         }
     }
 
-    /// Removes what somebody was writing who was killed.
+    /// Removes what a writer that was killed has left.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub fn sweep(&self) -> std::io::Result<()> {
         new_files::sweep_remains(&self.0)
     }

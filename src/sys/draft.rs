@@ -8,7 +8,7 @@
 //! and nothing else. See docs/assurance.md.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -18,13 +18,13 @@ use super::new_files::unused_name;
 
 /// A name in a directory that goes with this value, unless it was exchanged for another.
 #[derive(Debug)]
-struct Name {
+struct DraftName {
     dir: OwnedFd,
     name: String,
     taken: bool,
 }
 
-impl Drop for Name {
+impl Drop for DraftName {
     fn drop(&mut self) {
         if !self.taken {
             // What stays is swept by `layerseal gc`.
@@ -36,12 +36,12 @@ impl Drop for Name {
 /// A new file, being written.
 #[derive(Debug)]
 pub struct NewDraft {
-    name: Name,
+    name: DraftName,
     file: File,
 }
 
 impl NewDraft {
-    /// A file of mode `mode` in `dir`.
+    /// Creates a file of mode `mode` in `dir`.
     ///
     /// # Errors
     /// The kernel's.
@@ -49,11 +49,26 @@ impl NewDraft {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (name, file) = unused_name(|name| fs::openat(&dir, name, flags, Mode::from_raw_mode(mode)))?;
         let dir = dir.as_fd().try_clone_to_owned();
-        Ok(Self { name: Name { dir: dir?, name, taken: false }, file: file.into() })
+        Ok(Self { name: DraftName { dir: dir?, name, taken: false }, file: file.into() })
     }
 
-    /// Ends writing, and opens the file again for reading alone: fs-verity is refused while somebody could
-    /// write (ETXTBSY).
+    /// Fills the file, which is new, with the content of another: by sharing its blocks where the filesystem can
+    /// (btrfs, XFS), else inside the kernel, else by reading and writing.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn copy_of(&mut self, source: &File) -> io::Result<()> {
+        if fs::ioctl_ficlone(&self.file, source).is_ok() {
+            return Ok(());
+        }
+        let mut from = source;
+        from.rewind()?;
+        // By copy_file_range(2) where both filesystems can.
+        io::copy(&mut from, &mut self.file).map(drop)
+    }
+
+    /// Ends writing, and opens the file again for reading only: fs-verity is refused while somebody could write
+    /// (ETXTBSY).
     ///
     /// # Errors
     /// The kernel's.
@@ -76,34 +91,34 @@ impl Write for NewDraft {
 /// A complete file with a name that is only ours, open for reading.
 #[derive(Debug)]
 pub struct Draft {
-    name: Name,
+    name: DraftName,
     file: File,
-    /// It has other names, and this was its time when it got this one.
+    /// The file's time when it got this name, where it has other names.
     linked: Option<Timespec>,
 }
 
 impl Draft {
-    /// One more name in `dir` for an open file that has one already, so that it keeps one whatever becomes of
-    /// the others.
+    /// Makes one more name in `dir` for an open file that has one already, so that it keeps one whatever becomes of the
+    /// others.
     ///
     /// # Errors
     /// The kernel's: `EXDEV` unless file and directory were opened in the same mount, `ENOENT` for a file that
     /// has no name (link(2)).
     pub fn of(file: &File, dir: impl AsFd) -> io::Result<Self> {
         let (name, ()) = unused_name(|name| super::new_files::linkat(file, &dir, name))?;
-        let name = Name { dir: dir.as_fd().try_clone_to_owned()?, name, taken: false };
+        let name = DraftName { dir: dir.as_fd().try_clone_to_owned()?, name, taken: false };
         let stat = fs::fstat(file)?;
         let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
         Ok(Self { name, file: file.try_clone()?, linked: Some(time) })
     }
 
-    /// The file.
+    /// Returns the file.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Gives a file that is also somebody else's the time back that it had: ext4 sets a new one when fs-verity is enabled
-    /// (seen with 6.12). It is the layer's file still, whose time podman shows and copies into volumes.
+    /// Gives a file that is also somebody else's its time back: ext4 sets a new one when fs-verity is enabled (seen
+    /// with 6.12). The file is still the layer's, and podman shows its time and copies it into volumes.
     pub(super) fn restore_time(&self) -> io::Result<()> {
         let Some(time) = self.linked else { return Ok(()) };
         let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
@@ -118,7 +133,7 @@ impl Draft {
         Ok(fs::fdatasync(&self.file)?)
     }
 
-    /// Exchanges the name for `name` in `dir`, in the place of whatever had that.
+    /// Exchanges the name for `name` in `dir`, and replaces whatever had that.
     ///
     /// # Errors
     /// The kernel's.

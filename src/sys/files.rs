@@ -1,5 +1,5 @@
-//! Files by descriptor. A name is resolved once, beneath a directory that is open, through no
-//! symlink; from then on only the descriptor counts.
+//! Files by descriptor. A name is resolved once, beneath a directory that is open, through no symlink; from then on
+//! only the descriptor is used.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,13 +13,23 @@ use std::time::{Duration, Instant};
 use rustix::fs::{self, CWD, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::report::{Case, Refusal};
+use crate::error::{Case, Refusal};
 
 const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Opens a directory named by the user; the path itself may go through symlinks.
 pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Opens a directory like [`open_dir`], where no part of the path may be a symlink.
+///
+/// # Errors
+/// The kernel's: `ELOOP` for one.
+pub fn open_dir_plain(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(fs::openat2(CWD, path, flags, Mode::empty(), resolve)?)
 }
 
 /// Opens the directory `name` beneath `dir`.
@@ -45,10 +55,10 @@ pub fn open_path_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<Owned
 /// A directory that paths are looked up in as by a process whose root directory it is: absolute symlinks begin
 /// there too, and none leads out of it.
 #[derive(Debug)]
-pub struct Within(OwnedFd);
+pub struct RootedDir(OwnedFd);
 
-impl Within {
-    /// Opens it.
+impl RootedDir {
+    /// Opens the root directory.
     ///
     /// # Errors
     /// The kernel's.
@@ -62,7 +72,7 @@ impl Within {
         Ok(fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
     }
 
-    /// The directory `path`, absolute.
+    /// Opens the directory `path`, which is absolute.
     ///
     /// # Errors
     /// The kernel's.
@@ -70,7 +80,7 @@ impl Within {
         self.at(path, OFlags::PATH | OFlags::DIRECTORY)
     }
 
-    /// Whatever `path` leads to, for looking at.
+    /// Opens whatever `path` leads to, to look at it only.
     ///
     /// # Errors
     /// The kernel's.
@@ -78,7 +88,7 @@ impl Within {
         self.at(path, OFlags::PATH)
     }
 
-    /// The same; a symlink at its end is not followed.
+    /// Opens what `path` leads to, like [`Self::any`]; a symlink at its end is not followed.
     ///
     /// # Errors
     /// The kernel's.
@@ -86,7 +96,7 @@ impl Within {
         self.at(path, OFlags::PATH | OFlags::NOFOLLOW)
     }
 
-    /// A regular file or directory, for reading.
+    /// Opens a regular file or directory for reading.
     ///
     /// # Errors
     /// The kernel's.
@@ -94,9 +104,9 @@ impl Within {
         Ok(self.at(path, OFlags::RDONLY | OFlags::NONBLOCK)?.into())
     }
 
-    /// Where each of `paths` leads, as a path in it; without those that lead nowhere.
+    /// Finds where each of `paths` leads, as a path within the root; those that lead nowhere are left out.
     pub fn real_paths<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<PathBuf> {
-        // The kernel's own word for both.
+        // Both as the kernel itself names them.
         let name = |fd: &OwnedFd| std::fs::read_link(proc_path(fd)).ok();
         let Some(top) = name(&self.0) else { return Vec::new() };
         let real = |path: &str| {
@@ -112,7 +122,7 @@ impl Within {
 /// # Errors
 /// The kernel's; `InvalidInput` when it is no regular file.
 pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
-    // NONBLOCK: a fifo in the place of a file must not hang us.
+    // NONBLOCK: a fifo in place of a file must not hang us.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = File::from(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?);
     if !file.metadata()?.is_file() {
@@ -121,7 +131,7 @@ pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File>
     Ok(file)
 }
 
-/// What is in the place of a regular file that [`open_file_at`] does not open.
+/// What there is in place of a regular file where [`open_file_at`] opens none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoFile {
     /// Nothing.
@@ -130,8 +140,8 @@ pub enum NoFile {
     Other,
 }
 
-/// Whether an error of [`open_file_at`] says that there is no such file; any other is a fault, which says nothing about
-/// the file.
+/// Returns why there is no such file, where an error of [`open_file_at`] says so; any other error is a fault (`None`),
+/// which says nothing about the file.
 pub fn no_file(error: &io::Error) -> Option<NoFile> {
     match (error.kind(), Errno::from_io_error(error)) {
         (io::ErrorKind::NotFound, _) => Some(NoFile::Missing),
@@ -141,12 +151,13 @@ pub fn no_file(error: &io::Error) -> Option<NoFile> {
     }
 }
 
-/// Whether the disk or its filesystem does not give the file back: what is on it is lost, whatever is done.
+/// Returns whether an error means that the disk or its filesystem does not give the file back: its content is lost,
+/// whatever is done.
 pub fn is_damage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG | Errno::ILSEQ))
 }
 
-/// Whether there is a directory of this name. Anything else than an answer is an error, and no "no".
+/// Returns whether there is a directory of this name. Where that cannot be told it is an error, and not "no".
 ///
 /// # Errors
 /// The kernel's.
@@ -158,7 +169,8 @@ pub fn is_dir(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Names what is `name` beneath `dir` and no symlink by a descriptor of `O_PATH`: its filesystem is not asked for it.
+/// Opens `name` beneath `dir`, which may be no symlink, as a descriptor of `O_PATH`: its filesystem is not asked for
+/// it.
 ///
 /// # Errors
 /// The kernel's.
@@ -205,9 +217,8 @@ pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// Takes a lock of flock(2) on the directory `dir`, by a descriptor of its own: such a lock belongs to what
-/// was opened, and ends with it. `operation` is one that does not block; `None` when others have it for
-/// longer than `wait`.
+/// Takes a lock of flock(2) on the directory `dir`, by a new descriptor: such a lock belongs to what was opened, and
+/// ends with it. `operation` is one that does not block; `None` when others have the lock for longer than `wait`.
 pub fn lock(dir: impl AsFd, operation: FlockOperation, wait: Duration) -> io::Result<Option<OwnedFd>> {
     const PAUSE: Duration = Duration::from_millis(20);
     let lock = fs::openat(dir, ".", OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -223,7 +234,7 @@ pub fn lock(dir: impl AsFd, operation: FlockOperation, wait: Duration) -> io::Re
     }
 }
 
-/// Whether a file holds these bytes, which are not many.
+/// Returns whether a file holds these bytes, which are few.
 ///
 /// # Errors
 /// The kernel's.
@@ -239,7 +250,7 @@ pub fn contains(path: &Path, bytes: &[u8]) -> io::Result<bool> {
         if finder.find(&buffer).is_some() {
             return Ok(true);
         }
-        // What begins here may end in the next piece.
+        // What begins in this piece may end in the next.
         buffer.drain(..buffer.len().saturating_sub(bytes.len() - 1));
     }
 }
@@ -258,15 +269,16 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All extended attributes of an open file or directory that can be seen, sorted.
+/// The most bytes of names, and of one value, that the kernel returns (linux/limits.h).
+const MAX_XATTR: usize = 64 << 10;
+
+/// Reads all extended attributes of an open file or directory that can be seen, sorted.
 ///
 /// # Errors
 /// The kernel's.
 pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    // What the kernel gives at most of names, and of one value (linux/limits.h).
-    const MAX: usize = 64 << 10;
     let file = file.as_fd();
-    let mut names = vec![0; MAX];
+    let mut names = vec![0; MAX_XATTR];
     let length = match fs::flistxattr(file, &mut names) {
         Ok(length) => length,
         Err(Errno::NOTSUP) => 0,
@@ -274,7 +286,7 @@ pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; MAX];
+        let mut value = vec![0; MAX_XATTR];
         let length = fs::fgetxattr(file, name, &mut value)?;
         value.truncate(length);
         found.push((name.to_vec(), value));
@@ -283,13 +295,33 @@ pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Whether the directory holds nothing at all.
+/// Reads one extended attribute of an open file; `None` where the file has no attribute of this name.
+///
+/// # Errors
+/// The kernel's.
+pub fn xattr(file: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
+    // Enough for the handle of a file and the like; larger ones are asked for again with more room.
+    let mut value = vec![0; 256];
+    loop {
+        match fs::fgetxattr(&file, name, &mut value) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
+            Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Returns whether the directory holds nothing at all.
 ///
 /// # Errors
 /// The kernel's.
 pub fn is_empty(dir: impl AsFd) -> io::Result<bool> {
     for entry in fs::Dir::read_from(dir)? {
-        // Names that are no text count too.
+        // Names that are not text count too.
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
         }
@@ -297,7 +329,7 @@ pub fn is_empty(dir: impl AsFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Names of the entries of `dir`, without `.` and `..`, sorted.
+/// Lists the names of the entries of `dir`, without `.` and `..`, sorted.
 ///
 /// # Errors
 /// The kernel's.
@@ -314,8 +346,8 @@ pub fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// The same, without those that are no UTF-8: for directories where only the names count that we give. Where others
-/// put files for us to heed, or what is there at all matters, it is [`names`].
+/// Lists the names like [`names`], without those that are not UTF-8: for directories where only the names that we give
+/// count. Where others put files for us to heed, or where it matters what is there at all, use [`names`].
 ///
 /// # Errors
 /// The kernel's.
@@ -323,13 +355,12 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     Ok(names(dir)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
-/// Asks once whether `/proc` is the kernel's own. What is read there, and the names that
-/// [`proc_path`] gives, are believed; a directory or another filesystem in its place could say
-/// anything.
+/// Checks once that `/proc` is the kernel's own. What is read there, and the names that [`proc_path`] gives, are
+/// believed; a directory or another filesystem in its place could say anything.
 ///
 /// # Errors
 /// [`Case::J03Proc`].
-pub fn check_proc() -> crate::report::Result<()> {
+pub fn check_proc() -> crate::error::Result<()> {
     static CHECKED: OnceLock<std::result::Result<(), String>> = OnceLock::new();
     let check = || {
         let proc = fs::openat(CWD, "/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -349,7 +380,7 @@ pub fn check_proc() -> crate::report::Result<()> {
     }
 }
 
-/// The name under which the kernel knows an open descriptor.
+/// Returns the name under which the kernel knows an open descriptor.
 pub fn proc_path(fd: &impl AsRawFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

@@ -13,7 +13,7 @@ const IS_KEY: c_int = 4;
 /// Objects that one URI may name before the first key: a token may hold certificates beside it.
 const MAX_OBJECTS: usize = 1000;
 
-// Not in openssl-sys.
+// Missing in openssl-sys.
 unsafe extern "C" {
     fn OSSL_STORE_open(
         uri: *const c_char,
@@ -30,8 +30,8 @@ unsafe extern "C" {
     fn OSSL_STORE_INFO_free(info: *mut c_void);
 }
 
-/// The first private key that `uri` names; `None` where there is none. A PIN that the URI does not give is asked
-/// for on the terminal, by OpenSSL.
+/// Loads the first private key that `uri` names; `None` where it names none. OpenSSL asks on the terminal for a PIN
+/// that the URI does not give.
 ///
 /// # Errors
 /// OpenSSL's: no provider knows the scheme, no token, a wrong PIN.

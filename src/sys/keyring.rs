@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::io;
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 const NAME: &str = ".fs-verity";
 // include/uapi/linux/keyctl.h
@@ -19,9 +19,9 @@ const KEYCTL_RESTRICT_KEYRING: libc::c_int = 29;
 #[derive(Clone, Copy, Debug)]
 pub struct VerityKeyring(i32);
 
-/// A key in it.
+/// A key of the keyring.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct KeyringKey {
     /// The kernel's serial number.
     pub serial: i32,
     /// The description: for certificates subject and key identifier.
@@ -38,7 +38,7 @@ impl VerityKeyring {
         Ok(Self(find_in(&keys)?))
     }
 
-    /// Adds a certificate.
+    /// Adds a certificate to the keyring.
     ///
     /// # Errors
     /// [`Case::G09Keyring`] with the kernel's reason: restricted keyring, unknown algorithm.
@@ -72,17 +72,17 @@ impl VerityKeyring {
         Ok(serial as i32)
     }
 
-    /// The keys in it.
+    /// Lists the keys of the keyring.
     ///
     /// # Errors
     /// [`Case::G09Keyring`].
-    pub fn list(&self) -> Result<Vec<Key>> {
+    pub fn list(&self) -> Result<Vec<KeyringKey>> {
         let serials = read(self.0, KEYCTL_READ).map_err(|e| refuse(e.to_string()))?;
         serials.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]])).map(describe).collect()
     }
 
-    /// Whether the certificate that a signature names by serial number and issuer is in it: the content octets
-    /// of its INTEGER and of its Name, which the kernel makes an ID of (crypto/asymmetric_keys,
+    /// Returns whether the keyring holds the certificate that a signature names by serial number and issuer: the
+    /// content octets of its INTEGER and of its Name, of which the kernel makes an ID (crypto/asymmetric_keys,
     /// `asymmetric_key_generate_id`).
     ///
     /// # Errors
@@ -100,14 +100,14 @@ impl VerityKeyring {
         let e = io::Error::last_os_error();
         match e.raw_os_error() {
             Some(libc::ENOKEY) => Ok(false),
-            // It is there; only whoever possesses the keyring may have it (security/keys/keyring.c,
+            // The key is there; only whoever possesses the keyring may have it (security/keys/keyring.c,
             // `keyring_search_iterator`), and nobody does.
             Some(libc::EACCES) => Ok(true),
             _ => Err(refuse(e.to_string())),
         }
     }
 
-    /// Lets no further key in until the next boot.
+    /// Locks the keyring: no further key is let in until the next boot.
     ///
     /// # Errors
     /// [`Case::G09Keyring`].
@@ -124,15 +124,15 @@ fn refuse(why: String) -> Refusal {
     Refusal::new(Case::G09Keyring, NAME, why)
 }
 
-fn describe(serial: i32) -> Result<Key> {
+fn describe(serial: i32) -> Result<KeyringKey> {
     let text = read(serial, KEYCTL_DESCRIBE).map_err(|e| refuse(e.to_string()))?;
     // type;uid;gid;permissions;description
     let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();
     let description = text.splitn(5, ';').nth(4).unwrap_or(&text).to_owned();
-    Ok(Key { serial, description })
+    Ok(KeyringKey { serial, description })
 }
 
-/// A keyctl that fills a buffer and says how large it should have been.
+/// Calls a keyctl(2) that fills a buffer and says how large it should have been.
 fn read(serial: i32, operation: libc::c_int) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0_u8; 4096];
     loop {
@@ -147,7 +147,7 @@ fn read(serial: i32, operation: libc::c_int) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The serial of the one keyring of that name that belongs to root. Lines are
+/// Finds the serial of the one keyring of that name that belongs to root. Lines are
 /// `serial flags usage expiry permissions uid gid type description: summary`.
 fn find_in(keys: &str) -> Result<i32> {
     let mut found = Vec::new();

@@ -22,7 +22,7 @@ pub struct NewFile {
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl NewFile {
-    /// A nameless file of mode `mode` that is to appear in `dir`.
+    /// Creates a nameless file of mode `mode` that is to appear in `dir`.
     pub fn create(dir: impl AsFd, mode: u32) -> io::Result<Self> {
         let dir = dir.as_fd().try_clone_to_owned()?;
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -30,7 +30,7 @@ impl NewFile {
         Ok(Self { file, dir })
     }
 
-    /// Gives the file its name in the place of whatever had it, as it is.
+    /// Gives the file its name, and replaces whatever had it; the file stays as it is.
     pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
         replace_link(&self.file, dir, name)
     }
@@ -66,22 +66,22 @@ impl Finished {
         Ok(fs::fdatasync(&self.file)?)
     }
 
-    /// Gives the file its name in the place of whatever had it.
+    /// Gives the file its name, and replaces whatever had it.
     pub fn replace(&self, name: &str) -> io::Result<()> {
         self.replace_in(&self.dir, name)
     }
 
-    /// Like [`Self::replace`], in another directory of the same filesystem.
+    /// Replaces a file like [`Self::replace`], in another directory of the same filesystem.
     pub fn replace_in(&self, dir: impl AsFd, name: &str) -> io::Result<()> {
         replace_link(&self.file, dir, name)
     }
 }
 
-/// The name of a file that is about to get another begins with this; after a kill it stays, and means nothing.
+/// How the name of a file begins that is about to get another name; after a kill it stays, and means nothing.
 pub const REMAINS: &str = ".new-";
 
-/// Removes what processes were writing to a directory that are gone, to judge by their number: nothing else is at
-/// such a name for longer than a moment.
+/// Removes the files that processes were writing to a directory and left when they ended, judging by the process number
+/// in the name: nothing else has such a name for longer than a moment.
 ///
 /// # Errors
 /// The kernel's.
@@ -99,8 +99,8 @@ pub fn sweep_remains(dir: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Does `make` with a name that nothing has yet, and gives both. Others may be at work in the same directory,
-/// of this process's number too: in another PID namespace, or before the last boot.
+/// Calls `make` with a name that nothing has yet, and returns both. Others may be at work in the same directory, even
+/// under this process's number: in another PID namespace, or before the last boot.
 pub(super) fn unused_name<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {
     loop {
         let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -132,7 +132,7 @@ pub fn link(file: &File, dir: impl AsFd, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Gives an open file one more name in the place of whatever had it.
+/// Gives an open file one more name, and replaces whatever had it.
 ///
 /// # Errors
 /// As [`link`].
@@ -143,7 +143,7 @@ pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
     }
     let (temporary, ()) = unused_name(|name| linkat(file, dir, name))?;
     let renamed = fs::renameat(dir, &temporary, dir, name);
-    // Two names of one file: rename(2) does nothing and says that all is well.
+    // Both are names of one file: rename(2) does nothing and reports success.
     let _ = fs::unlinkat(dir, &temporary, AtFlags::empty());
     Ok(renamed?)
 }

@@ -1,9 +1,12 @@
 //! This process: what it inherits from whoever started it.
 
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 /// Takes away the whole environment, so that no variable of the caller reaches a library
 /// (`OPENSSL_CONF`), a child process (`PATH`, `LD_PRELOAD`) or us.
 ///
-/// To be called first thing, while there is one thread.
+/// Must be called first of all, while there is one thread.
 pub fn clear_environment() {
     // SAFETY: no other thread exists yet that could read the environment at the same time; this is
     // called at the beginning of `main`. (Not variable by variable: a name may be one that cannot be
@@ -12,37 +15,10 @@ pub fn clear_environment() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }
 
-/// What OpenSSL is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Openssl {
-    /// To verify signatures, as the host's openssl.cnf says.
-    Verify,
-    /// To read certificates: no algorithm is run, and no file says which ones could be.
-    Read,
-}
-
-/// Starts OpenSSL without what takes longer than everything else that a start does with it: the texts of its
-/// errors (errors are then numbers; who reads them has our own words beside them), ciphers, and taking all of
-/// that down again when the process ends.
-pub fn start_openssl(purpose: Openssl) {
-    /// `OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS`, `OPENSSL_INIT_NO_ADD_ALL_CIPHERS`, `OPENSSL_INIT_NO_ATEXIT`
-    /// (openssl/crypto.h), and `OPENSSL_INIT_NO_LOAD_SSL_STRINGS` (openssl/ssl.h).
-    const ALWAYS: u64 = 0x1 | 0x10 | 0x0008_0000 | 0x0010_0000;
-    /// `OPENSSL_INIT_NO_ADD_ALL_DIGESTS` and `OPENSSL_INIT_NO_LOAD_CONFIG`.
-    const TO_READ: u64 = 0x20 | 0x80;
-    let options = match purpose {
-        Openssl::Verify => ALWAYS,
-        Openssl::Read => ALWAYS | TO_READ,
-    };
-    // SAFETY: both arguments are plain values, and the null pointer asks for the default settings. What
-    // it returns says whether OpenSSL can be used; the first use of it would tell as well.
-    unsafe { openssl_sys::OPENSSL_init_ssl(options, std::ptr::null()) };
-}
-
-/// Gives large buffers back to the kernel as soon as they are freed. Otherwise the first one that is freed
-/// makes glibc keep all later ones of its size, for every thread by itself: a fifth of what a pull needs.
+/// Returns large buffers to the kernel as soon as they are freed. Otherwise the first one that is freed makes glibc
+/// keep all later ones of its size, for every thread by itself: a fifth of what a pull needs.
 ///
-/// Says what `M_MMAP_THRESHOLD` is by default, which ends its growing (mallopt(3)).
+/// Sets `M_MMAP_THRESHOLD` to its default, which keeps it from growing (mallopt(3)).
 pub fn free_large_buffers() {
     #[cfg(target_env = "gnu")]
     // SAFETY: two numbers; it sets a variable of the allocator. Where it fails memory is what it was.
@@ -51,15 +27,15 @@ pub fn free_large_buffers() {
     };
 }
 
-/// Keeps descriptors that the caller left open from every program that is started: a daemon in the
-/// background would hold them for as long as it lives. Ours are closed with us.
+/// Closes descriptors that the caller left open in every program that is started: a daemon in the background would hold
+/// them for as long as it lives. Ours are closed with us.
 pub fn keep_descriptors() {
     // SAFETY: three numbers; the call reads and writes no memory. Linux before 5.11 does not know it, and
     // then nothing is changed.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
-/// Has the program that `command` starts end with this thread, which must be the one that starts it.
+/// Makes the program that `command` starts end with this thread, which must be the one that starts it.
 pub fn die_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
@@ -67,20 +43,20 @@ pub fn die_with_us(command: &mut std::process::Command) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// How long a reader may take that is behind.
+/// How long a slow reader may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What a pipe with room takes at once (pipe(7)).
+/// How much a pipe with room takes at once (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Whether the standard error is a file, which somebody reads later for whatever else.
+/// Returns whether the standard error is a file, which somebody may read later for any purpose.
 pub fn tells_a_file() -> bool {
     use rustix::fs::{FileType, fstat};
     fstat(std::io::stderr()).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)
 }
 
-/// Writes a line to the standard error, unless nobody reads it: a pipe that is full must not keep us from
-/// ending. The exit code is what counts.
+/// Writes a line to the standard error, unless nobody reads it: a pipe that is full must not keep us from ending. What
+/// matters is the exit code.
 pub fn tell(line: &str) {
     use std::io::Write as _;
     let mut text = format!("{line}\n");
@@ -95,21 +71,33 @@ pub fn tell(line: &str) {
     }
 }
 
-/// Seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+
+/// Remembers when this program began; only the first call does.
+pub fn begin() {
+    let _ = BEGUN.set(Instant::now());
+}
+
+/// Returns the time since [`begin`] was called.
+pub fn since_begun() -> Duration {
+    BEGUN.get().map(Instant::elapsed).unwrap_or_default()
+}
+
+/// Returns the seconds since 1970; a clock before that is 0, and then no certificate is valid yet.
 pub fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// The same in nanoseconds, as files have it.
+/// Returns the current time in nanoseconds, as files have it.
 pub fn now_nanoseconds() -> i128 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |d| i128::try_from(d.as_nanos()).unwrap_or(i128::MAX))
 }
 
-/// When the process that started this one was itself started, in nanoseconds since 1970: no later than that, and at
-/// most a tick earlier.
+/// Returns when the process that started this one was itself started, in nanoseconds since 1970: no later than that,
+/// and at most a tick earlier.
 pub fn parent_started() -> Option<i128> {
     use rustix::time::{ClockId, clock_gettime};
     const SECOND: i128 = 1_000_000_000;
@@ -130,13 +118,14 @@ pub fn parent_started() -> Option<i128> {
 pub enum User {
     /// Root's, in the first user namespace.
     Root,
-    /// Another user's, or root's of a user namespace of its own, which can mount no EROFS.
+    /// Another user's, or root's in another user namespace, which can mount no EROFS.
     Rootless,
-    /// Root's, of a user namespace that cannot be told: nobody's who is asked for less.
+    /// Root's, in a user namespace that cannot be determined: it is not taken for a rootless user, of whom less is
+    /// asked.
     Unknown,
 }
 
-/// Whose process this is, as far as the kernel's own `/proc` says.
+/// Returns whose process this is, as far as the kernel's own `/proc` says.
 pub fn user() -> User {
     if !rustix::process::geteuid().is_root() {
         return User::Rootless;
@@ -148,13 +137,13 @@ pub fn user() -> User {
     }
 }
 
-/// Whether this is root, and of the first user namespace.
+/// Returns whether this process is root's, in the first user namespace.
 pub fn is_real_root() -> bool {
     user() == User::Root
 }
 
-/// When the newest process of root was started whose name is `name` and among whose arguments `argument`
-/// occurs, in seconds since 1970.
+/// Returns when root's newest process was started whose name is `name` and among whose arguments `argument` occurs, in
+/// seconds since 1970.
 pub fn started(name: &str, argument: &str) -> Option<i64> {
     use std::os::unix::fs::MetadataExt as _;
     // proc_stat(5) and proc_pid_stat(5): the boot in seconds since 1970, the start in ticks since then.

@@ -1,5 +1,5 @@
-//! User namespaces as tables of IDs for mount_setattr(2), and the IDs that the kernel makes files
-//! under. Nothing of ours ever runs in such a namespace but a child that waits.
+//! User namespaces as tables of IDs for mount_setattr(2), and the IDs that the kernel makes files under. The only
+//! process of ours that ever runs in such a namespace is a child that waits.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
@@ -7,35 +7,35 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, waitpid};
-use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-use crate::report::Result;
+use crate::error::Result;
 use crate::sys::files::check_proc;
 
 /// `/proc/PID/uid_map` takes one write of less than a page.
 pub const MAX_MAP: usize = 4095;
 
-/// What went wrong, and at what.
+/// What went wrong, and in which step.
 #[derive(Debug)]
-pub struct Failure {
+pub struct UsernsError {
     /// The step.
     pub step: &'static str,
     /// The kernel's error.
     pub error: io::Error,
 }
 
-/// A user namespace with these maps, as lines of `/proc/PID/uid_map` (user_namespaces(7)): first ID
-/// inside, first ID outside, how many.
+/// Makes a user namespace with these maps, as lines of `/proc/PID/uid_map` (user_namespaces(7)): first ID inside, first
+/// ID outside, how many.
 ///
 /// # Errors
-/// [`crate::report::Case::J03Proc`] outside; inside, the step that failed. No process is left.
-pub fn with_maps(uid_map: &str, gid_map: &str) -> Result<std::result::Result<OwnedFd, Failure>> {
+/// [`crate::error::Case::J03Proc`] outside; inside, the step that failed. No process is left.
+pub fn with_maps(uid_map: &str, gid_map: &str) -> Result<std::result::Result<OwnedFd, UsernsError>> {
     check_proc()?;
     Ok(make(uid_map, gid_map))
 }
 
-fn make(uid_map: &str, gid_map: &str) -> std::result::Result<OwnedFd, Failure> {
-    let at = |step: &'static str| move |e: io::Error| Failure { step, error: e };
+fn make(uid_map: &str, gid_map: &str) -> std::result::Result<OwnedFd, UsernsError> {
+    let at = |step: &'static str| move |e: io::Error| UsernsError { step, error: e };
     let child = Child::start().map_err(at("user namespace"))?;
     let path = format!("/proc/{}", child.pid.as_raw_nonzero());
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -53,7 +53,7 @@ fn make(uid_map: &str, gid_map: &str) -> std::result::Result<OwnedFd, Failure> {
 /// process dies.
 struct Child {
     pid: Pid,
-    /// Its end is what the child waits for.
+    /// The child waits until this is closed.
     release: Option<PipeWriter>,
 }
 
@@ -85,13 +85,13 @@ impl Child {
     }
 }
 
-/// The child's life.
+/// Waits, as the child, until the parent closes its end of the pipe, and exits.
 fn wait_and_exit(wait: &PipeReader, release: &PipeWriter) -> ! {
     let mut byte = 0_u8;
     // SAFETY: both descriptors are open, the child's own copies, and nothing uses the closed one after;
     // the buffer is one writable byte. _exit runs no destructor of the parent's values.
     unsafe {
-        // With its own copy of this end open it would wait for itself.
+        // With its own copy of this end open the child would wait for itself.
         libc::close(release.as_raw_fd());
         while libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
         libc::_exit(0)
@@ -106,16 +106,16 @@ impl Drop for Child {
     }
 }
 
-/// Runs `action` with files made under these IDs, by this thread, and all other rights as before.
+/// Runs `action` so that this thread makes files under these IDs, with all other rights as before.
 ///
-/// Overlayfs keeps the credentials of whoever makes it, and makes its own files under them; on a
-/// directory with mapped IDs, ID 0 of the host may be nobody's.
+/// Overlayfs keeps the credentials of whoever makes it, and makes its own files under them; on a directory with mapped
+/// IDs, ID 0 of the host may belong to no user.
 ///
 /// # Errors
 /// When the IDs cannot be taken.
 pub fn with_file_owner<T>(uid: u32, gid: u32, action: impl FnOnce() -> T) -> io::Result<T> {
     let rights = capabilities(None)?;
-    let _back = Back { rights, uid: set_fsuid(u32::MAX), gid: set_fsgid(u32::MAX) };
+    let _back = RestorePrivileges { rights, uid: set_fsuid(u32::MAX), gid: set_fsgid(u32::MAX) };
     set_fsgid(gid);
     set_fsuid(uid);
     if (set_fsuid(u32::MAX), set_fsgid(u32::MAX)) != (uid, gid) {
@@ -126,14 +126,66 @@ pub fn with_file_owner<T>(uid: u32, gid: u32, action: impl FnOnce() -> T) -> io:
     Ok(action())
 }
 
+/// Runs `action` without this thread's right to open files by their handles (`CAP_DAC_READ_SEARCH`); another right lets
+/// it read whatever there is.
+///
+/// # Errors
+/// The kernel's.
+pub fn without_handles<T>(action: impl FnOnce() -> T) -> io::Result<T> {
+    let rights = capabilities(None)?;
+    let _back = RestoreCapabilities(rights);
+    let effective = rights.effective.difference(CapabilitySet::DAC_READ_SEARCH);
+    set_capabilities(None, CapabilitySets { effective, ..rights })?;
+    Ok(action())
+}
+
+struct RestoreCapabilities(CapabilitySets);
+
+impl Drop for RestoreCapabilities {
+    fn drop(&mut self) {
+        let _ = set_capabilities(None, self.0);
+    }
+}
+
+/// Hands the detached `mount` over to a user namespace: a mount of the same that is attached nowhere, and of which
+/// whoever is root there can clear none of the flags that it has now. The kernel locks those when a mount namespace is
+/// made for another user namespace, and only then (fs/namespace.c, `lock_mnt_tree`): a mount that is just sent and
+/// moved could be mounted again without `nodev`.
+///
+/// `over` is a directory that may be covered. This process, which must have one thread, is in that user namespace
+/// afterwards, in a new mount namespace, and is good for nothing except sending the mount and ending.
+///
+/// # Errors
+/// The kernel's.
+pub fn hand_over(mount: OwnedFd, over: &std::path::Path, namespace: impl std::os::fd::AsFd) -> io::Result<OwnedFd> {
+    use crate::sys::mounts;
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+    // No process may look at what this one has in its memory, or has open.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    unshare(UnshareFlags::NEWNS)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mounts::attach(&mount, mounts::open_target(over)?)?;
+    drop(mount);
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))?;
+    unshare(UnshareFlags::NEWNS)?;
+    Ok(mounts::clone_mount(mounts::open_target(over)?)?)
+}
+
+fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
+    // SAFETY: only the mount namespace becomes one of this process's own, and no descriptor table or working
+    // directory that another thread could rely on: there is one thread.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
 /// What to return to, even when `action` panics.
-struct Back {
+struct RestorePrivileges {
     rights: CapabilitySets,
     uid: u32,
     gid: u32,
 }
 
-impl Drop for Back {
+impl Drop for RestorePrivileges {
     fn drop(&mut self) {
         set_fsuid(self.uid);
         set_fsgid(self.gid);
@@ -141,13 +193,13 @@ impl Drop for Back {
     }
 }
 
-/// Sets the calling thread's file system user ID and gives the one before; an impossible ID asks.
+/// Sets the calling thread's file system user ID and returns the one before; an impossible ID only asks for it.
 fn set_fsuid(id: u32) -> u32 {
     // SAFETY: setfsuid takes any value, touches no memory, and counts for this thread alone.
     unsafe { libc::setfsuid(id) }.cast_unsigned()
 }
 
-/// The same for the group.
+/// Sets the calling thread's file system group ID and returns the one before; an impossible ID only asks for it.
 fn set_fsgid(id: u32) -> u32 {
     // SAFETY: as for setfsuid.
     unsafe { libc::setfsgid(id) }.cast_unsigned()

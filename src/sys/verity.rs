@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::digest::{Algorithm, VerityDigest};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 use crate::sys::draft::Draft;
 
 /// Bytes of one Merkle tree block, in all formats that we write.
@@ -41,7 +41,7 @@ pub fn enable(draft: &Draft, algorithm: Algorithm, signature: Option<&[u8]>, sub
 pub enum Enabled {
     /// By this call.
     Now,
-    /// Earlier; a signature given now was not looked at.
+    /// Earlier; a signature that is given now was ignored.
     Before,
 }
 
@@ -70,7 +70,7 @@ fn enable_refusal(error: &EnableVerityError, signed: bool, subject: &str) -> Ref
     }
 }
 
-/// The fs-verity digest that the kernel enforces for `file`.
+/// Returns the fs-verity digest that the kernel enforces for `file`.
 ///
 /// # Errors
 /// [`Case::G01Missing`] without fs-verity, [`Case::G01Other`] for another algorithm,
@@ -91,7 +91,7 @@ pub fn measure(file: impl AsFd, algorithm: Algorithm, subject: &str) -> Result<V
     VerityDigest::new(algorithm, &bytes).ok_or_else(|| Refusal::new(Case::Bug, subject, "digest size"))
 }
 
-/// Measures `file` and compares; salts and other block sizes show as other digests.
+/// Measures `file` and compares; salts and other block sizes show as different digests.
 ///
 /// # Errors
 /// As [`measure`], and [`Case::G01Other`].
@@ -103,13 +103,14 @@ pub fn check(file: impl AsFd, wanted: &VerityDigest, subject: &str) -> Result<()
     Err(Refusal::new(Case::G01Other, subject, format!("{found} instead of {wanted}")))
 }
 
-/// Whether the filesystem has lost Merkle tree and descriptor of a file with fs-verity: `path` is a descriptor
-/// of `O_PATH`. ext4 alone is known to (see [`crate::sys::draft`]), and keeps both behind the end of the file.
+/// Returns whether the filesystem has lost the Merkle tree and descriptor of a file with fs-verity: `path` is a
+/// descriptor of `O_PATH`. Only ext4 is known to lose them (see [`crate::sys::draft`]); it keeps both behind the end of
+/// the file.
 ///
 /// Opening such a file is an error of the filesystem for the kernel, which then goes read-only with
 /// `errors=remount-ro`. So only what stat(2) tells is looked at: the attribute is there, and no more blocks are
-/// allocated than the content takes. A file in so many pieces that ext4 keeps a list of them in a block of its
-/// own is not found this way; a sparse file can be found wrongly, where its holes are just as large.
+/// allocated than the content takes. A file in so many pieces that ext4 needs a separate block to list them is not
+/// found this way; a sparse file can be found wrongly, where its holes are just as large.
 ///
 /// # Errors
 /// The kernel's.
@@ -124,7 +125,7 @@ pub fn is_lost(path: &impl AsFd) -> io::Result<bool> {
     Ok(stat.stx_blocks * 512 == content && rustix::fs::fstatfs(path)?.f_type == EXT4_SUPER_MAGIC)
 }
 
-/// What a failed read of a file with fs-verity means.
+/// Turns the error of a failed read of a file with fs-verity into a refusal.
 pub fn read_refusal(error: io::Error, subject: &str) -> Refusal {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::IO) => Refusal::new(Case::G05Damaged, subject, ""),
@@ -145,8 +146,8 @@ struct ReadMetadata {
 const FS_IOC_READ_VERITY_METADATA: u64 = 0xc028_6687;
 const METADATA_TYPE_SIGNATURE: u64 = 3;
 
-/// Whether the kernel holds a builtin signature for `file`. A kernel that does not verify
-/// signatures stores them all the same: see [`kernel_verifies`].
+/// Returns whether the kernel holds a builtin signature for `file`. A kernel that does not verify signatures stores
+/// them all the same: see [`kernel_verifies`].
 pub fn has_signature(file: &File) -> bool {
     let mut byte = 0_u8;
     let mut argument = ReadMetadata {
@@ -162,13 +163,13 @@ pub fn has_signature(file: &File) -> bool {
     n > 0
 }
 
-/// Whether this kernel verifies the signatures that it is given: one built without
+/// Returns whether this kernel verifies the signatures that it is given: one built without
 /// `CONFIG_FS_VERITY_BUILTIN_SIGNATURES` takes any bytes and has no such sysctl.
 pub fn kernel_verifies() -> bool {
     std::path::Path::new("/proc/sys/fs/verity/require_signatures").exists()
 }
 
-/// The value of `fs.verity.require_signatures`.
+/// Returns the value of `fs.verity.require_signatures`.
 pub fn signatures_required() -> bool {
     std::fs::read_to_string("/proc/sys/fs/verity/require_signatures").is_ok_and(|v| v.trim() == "1")
 }

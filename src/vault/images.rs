@@ -1,11 +1,13 @@
-use std::io::{ErrorKind, Write as _};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
 
 use super::Vault;
-use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
+use crate::digest::{Algorithm, BlobDigest, VerityDigest, VerityHasher};
+use crate::error::{Case, Class, Refusal, Result};
 use crate::image::{ContainerImages, ErofsImages, TreeDigests};
 use crate::oci::{Budget, Image, Platform, Reference, Repository};
-use crate::report::{Case, Class, Refusal, Result};
 use crate::sys::draft::NewDraft;
+use crate::sys::scratch::{Scratch, ScratchWriter};
 use crate::sys::{files, new_files, verity};
 
 /// A name in the vault and what it stands for.
@@ -40,9 +42,8 @@ impl Vault {
         Image::read(&self.store, &digest, &Platform::host(), budget)
     }
 
-    /// Remembers that an image was pulled, so that its layers are here, and the repository that it came
-    /// from, if it was one: where to look for what gets lost. A hint: nothing is believed for coming from
-    /// there.
+    /// Remembers that an image was pulled, so that its layers are here, and the repository that it came from, if it was
+    /// one: where to look for what gets lost. It is a hint: coming from there makes nothing credible.
     ///
     /// # Errors
     /// [`Case::Io`].
@@ -52,7 +53,7 @@ impl Vault {
         new_files::write_atomic(dir, "source", 0o644, format!("{text}\n").as_bytes()).map_err(|e| self.io(e))
     }
 
-    /// `None` where it was not pulled.
+    /// Reads the text of the image's source; `None` where it was not pulled.
     fn source_text(&self, image: &BlobDigest) -> Result<Option<String>> {
         let name = format!("images/{}/source", image.hex());
         match files::open_file_at(&self.root, &name).and_then(|file| files::read_all(file, 1024)) {
@@ -62,21 +63,24 @@ impl Vault {
         }
     }
 
-    /// The repository that it came from.
+    /// Reads the repository that the image came from.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn source(&self, image: &BlobDigest) -> Result<Option<Repository>> {
         let text = self.source_text(image)?.filter(|text| text != NOWHERE);
-        Ok(text.and_then(|text| Some(Repository::parse(&text).ok()?.0)))
+        Ok(text.and_then(|text| Some(Repository::parse(&text).ok()?.repository)))
     }
 
-    /// Whether it was pulled.
-    pub(super) fn was_pulled(&self, image: &BlobDigest) -> Result<bool> {
+    /// Returns whether the image was pulled, so that its layers are here.
+    ///
+    /// # Errors
+    /// [`Case::Io`].
+    pub fn was_pulled(&self, image: &BlobDigest) -> Result<bool> {
         Ok(self.source_text(image)?.is_some())
     }
 
-    /// Whether this host made EROFS images of it: then its documents are here.
+    /// Returns whether this host made EROFS images of it: then its documents are here.
     pub(super) fn was_made(&self, image: &BlobDigest) -> Result<bool> {
         let notes = self.entries(&format!("images/{}", image.hex()))?;
         Ok(notes.iter().any(|name| name.starts_with("digests.")))
@@ -91,58 +95,12 @@ impl Vault {
         files::make_dir_at(&self.root, &path).map(drop).map_err(|e| self.io(e))
     }
 
-    /// Puts an artifact's manifest beside the image; its blobs are in the store.
-    ///
-    /// # Errors
-    /// [`Case::Io`].
-    pub fn add_seal(&self, image: &BlobDigest, manifest: &[u8]) -> Result<BlobDigest> {
-        let digest = self.store.write(manifest)?;
-        let dir = files::make_dir_at(&self.root, &format!("images/{}/seals", image.hex())).map_err(|e| self.io(e))?;
-        new_files::write_atomic(&dir, &digest.hex(), 0o644, b"").map_err(|e| self.io(e))?;
-        Ok(digest)
-    }
-
-    /// The seals that were found for the image, at most as many as the budget allows.
-    ///
-    /// # Errors
-    /// [`Case::C02TooMany`].
-    pub fn seals(&self, image: &BlobDigest, budget: &Budget) -> Result<Vec<BlobDigest>> {
-        let names = self.entries(&format!("images/{}/seals", image.hex()))?;
-        let seals: Vec<BlobDigest> = names.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
-        if seals.len() > budget.seals {
-            return Err(Refusal::new(
-                Case::C02TooMany,
-                image.to_string(),
-                format!("{}, allowed are {}", seals.len(), budget.seals),
-            ));
-        }
-        Ok(seals)
-    }
-
-    /// All images, tagged or not.
+    /// Lists all images, tagged or not.
     ///
     /// # Errors
     /// [`Case::Io`].
     pub fn images(&self) -> Result<Vec<BlobDigest>> {
         Ok(self.entries("images")?.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect())
-    }
-
-    /// Whether the images of this seal were compared with the layers on this host before. Only of
-    /// use for a seal whose signed statement names image and digests: then a forged marker gives an
-    /// attacker nothing that the signer did not sign.
-    pub fn was_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> bool {
-        files::open_dir_at(&self.root, format!("images/{}", image.hex()))
-            .and_then(|dir| files::open_file_at(dir, format!("checked.{}", seal.hex())))
-            .is_ok()
-    }
-
-    /// Remembers that they were.
-    ///
-    /// # Errors
-    /// [`Case::Io`].
-    pub fn mark_checked(&self, image: &BlobDigest, seal: &BlobDigest) -> Result<()> {
-        let dir = files::make_dir_at(&self.root, &format!("images/{}", image.hex())).map_err(|e| self.io(e))?;
-        new_files::write_atomic(dir, &format!("checked.{}", seal.hex()), 0o644, b"").map_err(|e| self.io(e))
     }
 
     /// Keeps the digests of the EROFS images that this host made of the layers, and the images.
@@ -154,11 +112,12 @@ impl Vault {
     }
 
     pub(super) fn keep_digests(&self, place: &str, images: &ErofsImages) -> Result<()> {
-        // What nobody can be shown is not noted as what this host shows.
+        // What cannot be shown is not noted as what this host shows.
         let Ok(made) = &images.container else { return Ok(()) };
         for (digest, bytes) in images.all() {
             if !self.holds(digest, bytes.len() as u64) {
-                self.put_object(digest, bytes, None)?;
+                self.put_pieces(digest, bytes.pieces(), None)?;
+                bytes.forget();
             }
         }
         let mut text = format!("rootfs {}\n", made.rootfs_digest);
@@ -169,17 +128,17 @@ impl Vault {
             .map_err(|e| self.io(e))
     }
 
-    /// The digests that were kept.
+    /// Returns the digests that were kept of the image.
     pub fn contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Option<TreeDigests> {
         self.kept_contents(image, algorithm).ok().flatten()
     }
 
-    /// The EROFS images that were kept, all of them: none where one is missing or has another digest.
+    /// Returns the EROFS images that were kept, all of them: `None` where one is missing or has another digest.
     pub fn kept_images(&self, image: &BlobDigest, algorithm: Algorithm, budget: &Budget) -> Option<ErofsImages> {
         let digests = self.contents(image, algorithm)?;
         let read = |digest: &VerityDigest| {
-            let bytes = files::read_all(self.open_erofs(digest).ok()?, budget.erofs).ok()?;
-            (verity_digest(algorithm, &bytes) == *digest).then_some(bytes)
+            let (found, bytes) = read_and_hash(self.open_erofs(digest).ok()?, budget.erofs, algorithm).ok()?;
+            (found == *digest).then_some(bytes)
         };
         Some(ErofsImages {
             algorithm,
@@ -196,7 +155,7 @@ impl Vault {
         })
     }
 
-    /// The same, told apart: there is no such note, or it cannot be read.
+    /// Reads the digests that were kept: `None` where there is no such note, an error where it cannot be read.
     pub(super) fn kept_contents(&self, image: &BlobDigest, algorithm: Algorithm) -> Result<Option<TreeDigests>> {
         self.digests(&format!("images/{}", image.hex()), algorithm)
     }
@@ -217,7 +176,7 @@ impl Vault {
             let layers = layers.map(|line| digest(line, "layer ")).collect::<Option<Vec<_>>>()?;
             Some(TreeDigests { rootfs, merged, layers })
         };
-        // Of a version that made composefs' tree alone: nothing of it is needed.
+        // From a version that made composefs' tree only: none of it is needed.
         let old = || std::str::from_utf8(&bytes).ok()?.lines().next().and_then(|line| digest(line, "merged "));
         if old().is_some() {
             return Ok(None);
@@ -225,11 +184,11 @@ impl Vault {
         read().map(Some).ok_or_else(|| bad(std::io::Error::other("it is damaged")))
     }
 
-    /// Whether every object of this EROFS image was seen here, with fs-verity enabled where it is
-    /// `enforced`. The kernel checks each again when it is opened: this only tells early and by name.
+    /// Returns whether every object of this EROFS image was seen here, with fs-verity enabled where it is `enforced`.
+    /// The kernel checks each again when it is opened: this only tells early and by name.
     ///
-    /// The note of that has fs-verity itself, and is nothing without: what copies or restores a graph root brings files
-    /// and no fs-verity, neither the note's nor the objects'.
+    /// The note has fs-verity itself, and is worthless without: copying or restoring a graph root brings files and no
+    /// fs-verity, neither the note's nor the objects'.
     pub fn was_prepared(&self, erofs: &VerityDigest, enforced: bool) -> bool {
         let name = prepared_name(erofs, enforced);
         let note = files::open_dir_at(&self.root, "prepared").and_then(|dir| files::open_file_at(dir, &name));
@@ -243,7 +202,7 @@ impl Vault {
         true
     }
 
-    /// Remembers that they were.
+    /// Remembers that every object of this EROFS image was seen here.
     ///
     /// # Errors
     /// [`Case::Io`].
@@ -258,7 +217,7 @@ impl Vault {
         let draft = draft.finish().map_err(|e| self.io(e))?;
         match verity::enable(&draft, erofs.algorithm(), None, &name) {
             Ok(_) => draft.rename(&dir, &name).map_err(|e| self.io(e)),
-            // The objects have it already, and are looked at each time: slower, and no less safe.
+            // The objects have fs-verity already, and are looked at each time: slower, and no less safe.
             Err(refusal) if refusal.case().class() == Class::CannotEnforce => {
                 log::debug!("prepared/{name}: {refusal}");
                 Ok(())
@@ -267,7 +226,7 @@ impl Vault {
         }
     }
 
-    /// Whether a name can be given in a vault, before anything is written for it.
+    /// Checks that a name can be given in a vault, before anything is written for it.
     ///
     /// # Errors
     /// [`Case::Reference`].
@@ -285,7 +244,7 @@ impl Vault {
         new_files::write_atomic(dir, &file, 0o644, format!("{digest}\n").as_bytes()).map_err(|e| self.io(e))
     }
 
-    /// What a name stands for.
+    /// Returns the digest that a name stands for.
     ///
     /// # Errors
     /// [`Case::Reference`], [`Case::B07Digest`].
@@ -319,7 +278,7 @@ impl Vault {
         })
     }
 
-    /// What all names stand for; nothing that cannot be read is passed over.
+    /// Lists what all names stand for; a name that cannot be read is an error.
     pub(super) fn tag_targets(&self) -> Result<Vec<BlobDigest>> {
         let mut targets = Vec::new();
         for file in self.entries("tags")?.iter().filter(|f| !f.starts_with('.')) {
@@ -331,7 +290,7 @@ impl Vault {
         Ok(targets)
     }
 
-    /// All names, sorted.
+    /// Lists all names, sorted.
     ///
     /// # Errors
     /// [`Case::B07Digest`] for a damaged one.
@@ -350,10 +309,10 @@ impl Vault {
     }
 }
 
-/// What stands in the place of the repository of an image of a layout.
+/// What stands in place of the repository for an image from a layout.
 const NOWHERE: &str = "-";
 
-/// What a mark that an EROFS image was prepared is called.
+/// Returns the name of the mark that an EROFS image was prepared.
 fn prepared_name(erofs: &VerityDigest, enforced: bool) -> String {
     format!("{}{}", erofs.to_hex(), if enforced { "" } else { UNPROTECTED })
 }
@@ -361,10 +320,31 @@ fn prepared_name(erofs: &VerityDigest, enforced: bool) -> String {
 /// The end of a mark's name where fs-verity was not asked for.
 pub(super) const UNPROTECTED: &str = ".unprotected";
 
-/// A tag as a file name: its characters are checked, and `%` is not among them.
+/// Returns a tag's file name: the tag's characters are checked, and `%` is not among them.
 fn tag_file(name: &str) -> Result<String> {
     match name.parse::<Reference>()? {
         Reference::Tag(name) if !name.starts_with('.') => Ok(name.replace('/', "%")),
         _ => Err(Refusal::new(Case::Reference, name, "not a name for the vault")),
+    }
+}
+
+/// Reads a file, at most `max` bytes, and returns what they hash to as well.
+fn read_and_hash(mut file: File, max: u64, algorithm: Algorithm) -> std::io::Result<(VerityDigest, Scratch)> {
+    let size = file.metadata()?.len();
+    if size > max {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    let mut hasher = VerityHasher::new(algorithm);
+    let mut bytes = ScratchWriter::new(usize::try_from(size).map_err(|_| ErrorKind::FileTooLarge)?);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok((hasher.finish(), bytes.finish()?)),
+            n if (bytes.size() + n) as u64 > max => return Err(ErrorKind::FileTooLarge.into()),
+            n => {
+                hasher.update(&piece[..n]);
+                bytes.extend_from_slice(&piece[..n]);
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Layers of a container store that are no image, by their IDs.
+//! Layers of a container store that are not those of an image, by their IDs.
 
 use super::Vault;
 use crate::digest::{Algorithm, BlobDigest};
+use crate::error::Result;
 use crate::image::{ErofsImages, TreeDigests};
-use crate::report::Result;
 use crate::sys::{files, new_files};
 
 impl Vault {
@@ -11,17 +11,17 @@ impl Vault {
     /// itself, and the images.
     ///
     /// # Errors
-    /// [`crate::report::Case::Io`], G02.
+    /// [`crate::error::Case::Io`], G02.
     pub fn keep_layers(&self, top: &BlobDigest, images: &ErofsImages) -> Result<()> {
         self.keep_digests(&format!("layers/{}", top.hex()), images)
     }
 
-    /// The digests that were kept.
+    /// Returns the digests that were kept of the layers.
     pub fn layers(&self, top: &BlobDigest, algorithm: Algorithm) -> Option<TreeDigests> {
         self.digests(&format!("layers/{}", top.hex()), algorithm).ok().flatten()
     }
 
-    /// Whether the layer holds whiteouts that overlayfs does not know, as far as this host has looked.
+    /// Returns whether the layer holds whiteouts that overlayfs does not know, as far as this host has looked.
     pub fn aufs_whiteouts(&self, layer: &BlobDigest) -> Option<bool> {
         let dir = files::open_dir_at(&self.root, format!("layers/{}", layer.hex())).ok()?;
         let bytes = files::open_file_at(dir, "whiteouts").and_then(|f| files::read_all(f, 16)).ok()?;
@@ -32,10 +32,10 @@ impl Vault {
         }
     }
 
-    /// Remembers whether it does: a layer does not change.
+    /// Remembers whether the layer holds such whiteouts: a layer does not change.
     ///
     /// # Errors
-    /// [`crate::report::Case::Io`].
+    /// [`crate::error::Case::Io`].
     pub fn mark_whiteouts(&self, layer: &BlobDigest, aufs: bool) -> Result<()> {
         let dir = files::make_dir_at(&self.root, &format!("layers/{}", layer.hex())).map_err(|e| self.io(e))?;
         let text: &[u8] = if aufs { b"aufs\n" } else { b"none\n" };

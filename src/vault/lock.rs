@@ -8,11 +8,11 @@ use rustix::io::Errno;
 
 use super::Vault;
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 use crate::sys::files;
 
-/// How long anybody waits for the vault. Collecting keeps others out for moments only: who is kept out for
-/// longer waits for a process that was stopped, or for a disk that does not answer.
+/// How long a process waits for the vault. Collecting keeps others out for moments only: if it takes longer, the other
+/// process was stopped, or its disk does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A hold on the vault; it ends when this is dropped, or with the process.
@@ -21,26 +21,26 @@ pub struct Lock {
     _directory: OwnedFd,
 }
 
-/// The turn of a process to do what a first use takes: see [`Vault::turn`]. It ends when this is dropped, or with
+/// The right of one process to do what a first use takes: see [`Vault::turn`]. It ends when this is dropped, or with
 /// the process.
 #[derive(Debug)]
 pub struct Turn {
-    _held: Option<Held>,
+    _held: Option<HeldTurn>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldTurn {
     directory: OwnedFd,
     name: String,
-    /// Its lock is what holds.
+    /// The file whose lock is held.
     _file: File,
     /// Ends the sign of life.
     _alive: Sender<()>,
 }
 
-impl Drop for Held {
+impl Drop for HeldTurn {
     fn drop(&mut self) {
-        // Before the lock ends: who has it next on this file sees that the name is gone, and takes another.
+        // Before the lock ends: the next process that locks this file sees that the name is gone, and takes another.
         let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
     }
 }
@@ -49,9 +49,9 @@ impl Drop for Held {
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 impl Vault {
-    /// Waits for the turn to read all of an image, or of the layers beneath one, whichever `what` names: of many
-    /// first starts at once one does the work, and the others find it done. No check depends on it, so nobody is
-    /// refused for want of it: a process that shows no sign of life for ten seconds is waited for no longer.
+    /// Waits for the turn to read all of an image, or of the layers beneath one, whichever `what` names: of many first
+    /// starts at once one does the work, and the others find it done. No check depends on it, so nothing is refused for
+    /// lack of it: a process that shows no sign of life for ten seconds is not waited for any longer.
     ///
     /// The caller holds [`Vault::shared`], and asks nobody over a network meanwhile.
     ///
@@ -68,7 +68,7 @@ impl Vault {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    // By its changes, not by its age: the clock may be set meanwhile.
+                    // By the changes of its time, not by its age: the clock may be set meanwhile.
                     let stat = rustix::fs::fstat(&file).map_err(|e| self.io(e.into()))?;
                     if (stat.st_mtime, stat.st_mtime_nsec) != last {
                         last = (stat.st_mtime, stat.st_mtime_nsec);
@@ -89,14 +89,14 @@ impl Vault {
                 continue;
             }
             let alive = show_life(&file).map_err(|e| self.io(e))?;
-            return Ok(Turn { _held: Some(Held { directory, name, _file: file, _alive: alive }) });
+            return Ok(Turn { _held: Some(HeldTurn { directory, name, _file: file, _alive: alive }) });
         }
     }
 
-    /// Keeps what is in the vault there: for whoever reads it or adds to it, from before the first
-    /// look until the mount stands. Several can hold it.
+    /// Keeps what is in the vault there: for reading it or adding to it, from before the first look until the mount
+    /// stands. Several processes can hold it.
     ///
-    /// It is no lock of containers-storage and waits for none: a mount program can take it.
+    /// It is not a lock of containers-storage and waits for none: a mount program can take it.
     ///
     /// # Errors
     /// [`Case::VaultBusy`] when a collection keeps others out for ten seconds.
@@ -104,7 +104,7 @@ impl Vault {
         self.lock(FlockOperation::NonBlockingLockShared, PATIENCE, "it is being collected by `layerseal gc`")
     }
 
-    /// Keeps everybody else out: for removing what nobody needs.
+    /// Keeps everybody else out: for removing what is not needed.
     ///
     /// # Errors
     /// [`Case::VaultBusy`] when others do not end within ten seconds.

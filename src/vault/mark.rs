@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::named::{ALGORITHMS, Named};
+use super::references::{ALGORITHMS, References};
 use super::{Vault, stack_name};
 use crate::digest::{BlobDigest, VerityDigest, verity_digest};
+use crate::error::{Case, Refusal, Result};
 use crate::image::objects;
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 use crate::sys::overlays::{self, Overlay};
 use crate::sys::{files, verity};
 
-/// What others need of a vault, at one moment; names and mounts are found without being told.
+/// What others need of a vault, at one moment; names and mounts are found in any case.
 #[derive(Clone, Debug, Default)]
 pub struct GcRoots {
     /// Manifests of images: those of container stores, and whatever else is to stay.
@@ -25,13 +25,15 @@ pub(super) type NamedObjects = HashMap<VerityDigest, Vec<VerityDigest>>;
 
 /// What is needed, and what is not, at one moment.
 pub(super) struct Marked {
-    pub(super) needed: Needed,
-    /// Images that nobody needs.
+    pub(super) needed: Reachable,
+    /// Images that are not needed.
     pub(super) gone: Vec<BlobDigest>,
     /// EROFS images of these.
     pub(super) erofs: BTreeSet<VerityDigest>,
     /// How many images stay.
     pub(super) kept: usize,
+    /// Images that only mounts keep.
+    pub(super) mounted: Vec<BlobDigest>,
     /// How many mounts of this vault's images there are.
     pub(super) mounts: usize,
 }
@@ -42,8 +44,14 @@ impl Marked {
         let images: Vec<BlobDigest> = images.iter().filter_map(|name| BlobDigest::from_hex(name).ok()).collect();
         let wanted = wanted(vault, roots)?;
         let live = live(vault)?;
-        let mut marked =
-            Self { needed: Needed::default(), gone: Vec::new(), erofs: BTreeSet::new(), kept: 0, mounts: live.len() };
+        let mut marked = Self {
+            needed: Reachable::default(),
+            gone: Vec::new(),
+            erofs: BTreeSet::new(),
+            kept: 0,
+            mounted: Vec::new(),
+            mounts: live.len(),
+        };
         let mut stacks = BTreeSet::new();
         for image in images {
             let named = vault.named(&image, budget);
@@ -53,8 +61,11 @@ impl Marked {
             if wanted.contains(&image) || named.as_ref().is_ok_and(|named| is_live(named, &live)) {
                 marked.needed.add(named.map_err(|r| r.within(format!("image {image}")))?);
                 marked.kept += 1;
+                if !wanted.contains(&image) {
+                    marked.mounted.push(image);
+                }
             } else {
-                // Of one whose documents cannot be read everything goes all the same, in whatever order.
+                // Where an image's documents cannot be read, everything goes all the same, in whatever order.
                 marked.erofs.extend(named.map(|named| named.erofs).unwrap_or_default());
                 marked.gone.push(image);
             }
@@ -66,7 +77,7 @@ impl Marked {
     }
 }
 
-/// Images that have a name, that a store holds, or that somebody asks for.
+/// Lists the images that have a name, that a store holds, or that somebody asks for.
 fn wanted(vault: &Vault, roots: &GcRoots) -> Result<BTreeSet<BlobDigest>> {
     let mut wanted: BTreeSet<BlobDigest> = roots.images.iter().copied().collect();
     wanted.extend(vault.tag_targets()?);
@@ -75,14 +86,14 @@ fn wanted(vault: &Vault, roots: &GcRoots) -> Result<BTreeSet<BlobDigest>> {
 
 /// What stands in the source of a live mount.
 #[derive(Debug, PartialEq, Eq)]
-enum Live {
+enum LiveSource {
     Image(VerityDigest),
-    /// Of several, the digest that the mount gives itself.
+    /// The digest that the mount of several images gives itself.
     Stack(String),
 }
 
-/// The mounts that are, or may be, of this vault.
-fn live(vault: &Vault) -> Result<Vec<(Live, bool)>> {
+/// Lists the mounts that are, or may be, of this vault.
+fn live(vault: &Vault) -> Result<Vec<(LiveSource, bool)>> {
     if !overlays::sees_all() {
         log::warn!("only the mounts of this PID namespace can be seen; what others have mounted may be removed");
     }
@@ -93,50 +104,50 @@ fn live(vault: &Vault) -> Result<Vec<(Live, bool)>> {
     Ok(ours.filter_map(|o| Some((source(&o.source)?, own(o) == Some(true)))).collect())
 }
 
-/// `composefs:HEX`, with or without an algorithm, or `composefs:stack:HEX`.
-fn source(text: &str) -> Option<Live> {
+/// Parses the source of a mount: `composefs:HEX`, with or without an algorithm, or `composefs:stack:HEX`.
+fn source(text: &str) -> Option<LiveSource> {
     let rest = text.strip_prefix("composefs:")?;
     let (kind, hex) = rest.split_once(':').map_or((None, rest), |(kind, hex)| (Some(kind), hex));
     if kind == Some("stack") {
-        return Some(Live::Stack(hex.to_owned()));
+        return Some(LiveSource::Stack(hex.to_owned()));
     }
     ALGORITHMS
         .iter()
         .filter(|a| kind.is_none_or(|kind| kind.parse() == Ok(**a)))
         .find_map(|a| VerityDigest::from_hex(*a, hex))
-        .map(Live::Image)
+        .map(LiveSource::Image)
 }
 
-/// How the mount of a stack names itself.
+/// Returns the name that the mount of a stack gives itself.
 fn stack(lowest_first: &[VerityDigest]) -> String {
     stack_name(lowest_first.iter().rev())
 }
 
-fn is_live(named: &Named, live: &[(Live, bool)]) -> bool {
+fn is_live(named: &References, live: &[(LiveSource, bool)]) -> bool {
     live.iter().any(|(live, _)| match live {
-        Live::Image(digest) => named.erofs.contains(digest),
-        Live::Stack(name) => named.trees.iter().any(|tree| stack(&tree.digests.layers) == *name),
+        LiveSource::Image(digest) => named.erofs.contains(digest),
+        LiveSource::Stack(name) => named.trees.iter().any(|tree| stack(&tree.digests.layers) == *name),
     })
 }
 
 /// What stays.
 #[derive(Debug, Default)]
-pub(super) struct Needed {
+pub(super) struct Reachable {
     pub(super) blobs: BTreeSet<BlobDigest>,
-    /// Candidates; those that are here and can be read as EROFS images are.
+    /// Candidates: those of them that are here and can be read as EROFS images are needed.
     pub(super) erofs: BTreeSet<VerityDigest>,
     pub(super) objects: HashSet<VerityDigest>,
     /// Layers of container stores.
     pub(super) layers: BTreeSet<BlobDigest>,
 }
 
-impl Needed {
-    fn add(&mut self, named: Named) {
+impl Reachable {
+    fn add(&mut self, named: References) {
         self.blobs.extend(named.blobs);
         self.erofs.extend(named.erofs);
     }
 
-    /// What was made of layers that are no image, as long as their store has them.
+    /// Marks what was made of layers that are not those of an image, as long as their store has them.
     fn layers(&mut self, vault: &Vault, roots: &GcRoots) -> Result<()> {
         self.layers.extend(&roots.layers);
         for layer in vault.entries("layers")?.iter().filter_map(|name| BlobDigest::from_hex(name).ok()) {
@@ -151,20 +162,20 @@ impl Needed {
         Ok(())
     }
 
-    /// What is mounted, by whatever name it came. `own` says that a mount is certainly this vault's:
-    /// then it must be here.
-    fn mounted(&mut self, vault: &Vault, live: &[(Live, bool)], stacks: &BTreeSet<String>) -> Result<()> {
+    /// Marks what is mounted, whatever name it was mounted by. The flag beside each source says that the mount is
+    /// certainly this vault's: then its image must be here.
+    fn mounted(&mut self, vault: &Vault, live: &[(LiveSource, bool)], stacks: &BTreeSet<String>) -> Result<()> {
         for (live, own) in live {
             match live {
-                Live::Image(digest) => {
+                LiveSource::Image(digest) => {
                     if *own {
                         vault.open_erofs(digest)?;
                     }
-                    // Whether it is here is looked at with all others.
+                    // Whether it is here is looked up with all others.
                     self.erofs.insert(*digest);
                 }
-                Live::Stack(name) if stacks.contains(name) => {}
-                Live::Stack(name) => {
+                LiveSource::Stack(name) if stacks.contains(name) => {}
+                LiveSource::Stack(name) => {
                     let why = "a stack of layers is mounted that no image of this vault makes: unmount it first";
                     return Err(Refusal::new(Case::VaultBusy, format!("composefs:stack:{name}"), why));
                 }
@@ -189,18 +200,18 @@ impl Needed {
     }
 }
 
-/// The objects that an EROFS image names; none for what is no EROFS image.
+/// Lists the objects that an EROFS image names; what is not an EROFS image names none.
 fn named_by(vault: &Vault, digest: &VerityDigest, budget: &Budget) -> Result<Vec<VerityDigest>> {
     let name = vault.object_name(digest);
     let bytes = match files::read_all(vault.open_erofs(digest)?, budget.erofs) {
-        // Larger than any EROFS image that we mount: the contents of some file.
+        // Larger than any EROFS image that we mount: it is the content of some file.
         Err(e) if e.kind() == std::io::ErrorKind::FileTooLarge => return Ok(Vec::new()),
         other => other.map_err(|e| verity::read_refusal(e, &name))?,
     };
     if verity_digest(digest.algorithm(), &bytes) != *digest {
         return Err(Refusal::new(Case::I02Object, name, "what it names cannot be told; see `layerseal fsck`"));
     }
-    // The bytes are right. What is no EROFS image is never mounted as one, whatever a seal says.
+    // The bytes are right. What is not an EROFS image is never mounted as one, whatever a seal says.
     let objects = objects(&bytes, digest.algorithm()).unwrap_or_default();
     Ok(objects.into_iter().map(|(digest, _)| digest).collect())
 }
@@ -214,10 +225,10 @@ mod tests {
     fn sources_of_mounts_are_read_in_every_form() {
         let digest = verity_digest(Algorithm::Sha256, b"x");
         let long = verity_digest(Algorithm::Sha512, b"x");
-        assert_eq!(source(&format!("composefs:{digest}")), Some(Live::Image(digest)));
-        assert_eq!(source(&format!("composefs:{long}")), Some(Live::Image(long)));
-        assert_eq!(source(&format!("composefs:fsverity-sha256-12:{digest}")), Some(Live::Image(digest)));
-        assert_eq!(source("composefs:stack:ab"), Some(Live::Stack("ab".into())));
+        assert_eq!(source(&format!("composefs:{digest}")), Some(LiveSource::Image(digest)));
+        assert_eq!(source(&format!("composefs:{long}")), Some(LiveSource::Image(long)));
+        assert_eq!(source(&format!("composefs:fsverity-sha256-12:{digest}")), Some(LiveSource::Image(digest)));
+        assert_eq!(source("composefs:stack:ab"), Some(LiveSource::Stack("ab".into())));
         for other in ["overlay", "composefs:", "composefs:zz", "layerseal:plain"] {
             assert_eq!(source(other), None, "{other}");
         }

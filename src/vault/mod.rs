@@ -1,6 +1,6 @@
-//! What this host holds: objects, blobs, images, tags. Nothing in it is believed where somebody is to
-//! vouch for an image: signatures are checked and files measured at every use. Where nobody is, the
-//! digests that this host kept when it pulled the image are what the kernel checks against.
+//! What this host holds: objects, blobs, images, tags. Nothing in it is believed where somebody is to vouch for an
+//! image: signatures are checked and files measured at every use. Where nobody is, the kernel checks against the
+//! digests that this host kept when it pulled the image.
 //!
 //! ```text
 //! objects/xx/…          file contents and EROFS images, named by fs-verity digest, fs-verity enabled;
@@ -12,44 +12,51 @@
 //! layers/<layer ID>/     the same digests of layers that are no image; whiteouts: their form on the disk
 //! prepared/<digest>     all objects of this EROFS image are here, with fs-verity, which the note has itself
 //! tags/<name>           digest of a manifest
+//! stores/<name>         a container store that uses this vault, which is in no graph root
 //! locks/<manifest>      somebody is reading the layers of this image
 //! ```
 //!
-//! Whoever uses the vault holds [`Vault::shared`] from before the first look until the mount stands:
-//! [`collect`] removes what nobody needs, and waits until nobody is at work.
+//! Every user of the vault holds [`Vault::shared`] from before the first look until the mount stands: [`collect`]
+//! removes what is not needed, and waits until nobody is at work.
 
 mod adopt;
+mod damage;
 mod floors;
 mod fsck;
 mod gc;
 mod images;
+mod import;
 mod kept;
 mod layers;
 mod lock;
 mod mark;
-mod named;
 mod objects;
+mod place;
+mod references;
 mod repair;
+mod seals;
 mod sweep;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{BlobDigest, VerityDigest};
+use crate::error::{self, Case, Refusal, Result};
 use crate::oci::BlobStore;
-use crate::report::{self, Case, Refusal, Result};
-use crate::sys::{files, mounts};
+use crate::sys::files;
 
-pub use floors::{floors, raise, sweep_floors};
-pub use fsck::{Blob, BlobDamage, Checked, Damage, Fault, Fsck, Part, Progress, Remedy};
+pub use damage::{Blob, BlobDamage, Damage, Fault, ImageFsckReport, ImagePart, Remedy};
+pub use floors::{ListedFloor, floors, list_floors, raise, reset_floor, sweep_floors};
+pub use fsck::{FsckProgress, VaultCheck};
 pub use gc::collect;
 pub use images::Tag;
-pub use kept::{bring_kept, keep_seal};
+pub use import::Import;
+pub use kept::{bring_kept, keep_seal, kept_seals, restore_kept};
 pub use lock::{Lock, Turn};
 pub use mark::GcRoots;
-pub use objects::Import;
 pub(crate) use objects::{hash, kernel_knows};
-pub use repair::{Elsewhere, Layers};
+pub use place::{NAME, check_place};
+pub use repair::{Elsewhere, FetchedLayers};
 pub use sweep::GcReport;
 
 /// The vault.
@@ -75,7 +82,7 @@ impl Vault {
             std::io::ErrorKind::NotFound => Refusal::new(Case::NotFound, name(), e),
             _ => Refusal::io(name(), e),
         })?;
-        // Of a vault that lacks one of them nothing can be concluded, least of all that nothing is needed of it.
+        // Where a vault lacks one of them nothing can be concluded, least of all that nothing in it is needed.
         for part in ["objects", "blobs/sha256"] {
             files::open_dir_at(&root, part).map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => Refusal::new(Case::VaultBroken, name(), format!("{part} is missing")),
@@ -87,31 +94,7 @@ impl Vault {
         Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
-    /// Opens the vault of a container store, `layerseal` beneath its open root, and makes it where it is
-    /// missing.
-    ///
-    /// containers-storage mounts its directory on itself, and nothing can be linked from one mount into
-    /// another (linkat(2), EXDEV): so the vault is opened through a private mount of the root, which
-    /// [`Self::tree`] gives to whoever has files to link from.
-    ///
-    /// # Errors
-    /// [`Case::Io`].
-    pub fn of_store(root: impl AsFd, path: &Path) -> Result<Self> {
-        let path = path.join("layerseal");
-        let io = |e: std::io::Error| Refusal::io(format!("vault {}", path.display()), e);
-        let tree = mounts::clone_mount(&root).ok();
-        let attached = files::make_dir_at(&root, "layerseal/objects").map_err(io)?;
-        let root = match &tree {
-            Some(tree) => files::open_dir_at(tree, "layerseal"),
-            None => files::open_dir_at(root, "layerseal"),
-        };
-        let root = root.map_err(io)?;
-        let store = BlobStore::create(&root, &path)?;
-        let objects = files::make_dir_at(&root, "objects").map_err(io)?;
-        Ok(Self { root, path, store, objects, attached: Some(attached), tree })
-    }
-
-    /// The root of the container store, in the mount that the vault was opened through.
+    /// Returns the root of the container store, in the mount that the vault was opened through.
     pub fn tree(&self) -> Option<&OwnedFd> {
         self.tree.as_ref()
     }
@@ -130,20 +113,20 @@ impl Vault {
         Ok(Self { root, path: path.to_owned(), store, objects, attached: None, tree: None })
     }
 
-    /// Whether so many bytes can be written to the vault, in so many new files.
+    /// Checks that so many bytes can be written to the vault, in so many new files.
     ///
     /// # Errors
     /// [`Case::NoRoom`], with what is needed.
     pub fn check_room(&self, bytes: u64, files: u64) -> Result<()> {
-        report::check_room(&self.objects, &self.path, bytes, files)
+        error::check_room(&self.objects, &self.path, bytes, files)
     }
 
-    /// Manifests, configs, layers, signatures.
+    /// Returns the store of manifests, configs, layers and signatures.
     pub fn store(&self) -> &BlobStore {
         &self.store
     }
 
-    /// Where it is, for messages.
+    /// Returns the vault's path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -153,8 +136,8 @@ impl Vault {
     }
 }
 
-/// What tells one stack of EROFS images from another in the source of its mount: a digest over those of all,
-/// uppermost first, so that two with the same uppermost image are never taken for each other.
+/// Names a stack of EROFS images for the source of its mount, so that it is told from others: by a digest over those of
+/// all, uppermost first, so that two with the same uppermost image are never taken for each other.
 pub(crate) fn stack_name<'a>(uppermost_first: impl Iterator<Item = &'a VerityDigest>) -> String {
     let list: String = uppermost_first.map(|digest| format!("{digest}\n")).collect();
     BlobDigest::of(list.as_bytes()).hex()

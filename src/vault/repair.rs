@@ -6,47 +6,54 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::Vault;
-use super::fsck::{Blob, BlobDamage, Checked, Fault, Fsck, Part, Remedy};
-use super::named::ALGORITHMS;
-use super::objects::Import;
+use super::damage::{Blob, BlobDamage, Fault, ImageFsckReport, ImagePart, Remedy};
+use super::fsck::VaultCheck;
+use super::import::Import;
+use super::references::ALGORITHMS;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest, verity_digest};
-use crate::image::{ContentSink, Contents, HashOnly, Keep, LayerBlob, LayerVisitor};
+use crate::error::{Case, Refusal, Result};
+use crate::image::{ContentSink, Contents, ContentsRequest, HashOnly, Keep, LayerBlob, LayerVisitor};
 use crate::oci::{BlobStore, Image, Layer, Platform};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::{Bytes, Parsed, Seal, parse};
 
-/// Where things are that the vault does not have.
+/// Where to get what the vault does not have.
 pub trait Elsewhere {
     /// Brings manifest and config of an image.
     ///
     /// # Errors
-    /// [`Case::C04Missing`] where there is no such place, and whatever it says.
+    /// [`Case::C04Missing`] where there is no such place, and whatever the place says.
     fn documents(&self, image: &BlobDigest, into: &BlobStore) -> Result<()>;
+
+    /// Brings the seals of an image into the vault, as far as they are damaged there.
+    ///
+    /// # Errors
+    /// [`Case::C04Missing`] where there is no such place, and whatever the place says.
+    fn seals(&self, image: &Image, vault: &Vault) -> Result<()>;
 
     /// Brings the layers of these numbers.
     ///
     /// # Errors
-    /// [`Case::C04Missing`] where there is no such place, and whatever it says.
-    fn layers(&self, image: &Image, numbers: &[usize]) -> Result<Box<dyn Layers>>;
+    /// [`Case::C04Missing`] where there is no such place, and whatever the place says.
+    fn layers(&self, image: &Image, numbers: &[usize]) -> Result<Box<dyn FetchedLayers>>;
 }
 
-/// Layers that were brought. They go with this value.
-pub trait Layers {
-    /// Where they are.
+/// Layers that were brought. They are gone when this value is dropped.
+pub trait FetchedLayers {
+    /// Returns the store that has the layers.
     fn store(&self) -> &BlobStore;
 
-    /// Whether they are to stay in the vault: those of images that it has them of.
+    /// Returns whether the layers are to stay in the vault: those of images whose layers it keeps.
     fn keep(&self) -> bool;
 }
 
 /// Layers that are partly here and partly not.
-struct Stores<'a> {
+struct RepairStores<'a> {
     own: &'a BlobStore,
     fetched: Option<&'a BlobStore>,
     algorithm: Algorithm,
 }
 
-impl LayerVisitor for Stores<'_> {
+impl LayerVisitor for RepairStores<'_> {
     fn sink(&self) -> Box<dyn ContentSink + '_> {
         Box::new(HashOnly::new(self.algorithm))
     }
@@ -57,15 +64,20 @@ impl LayerVisitor for Stores<'_> {
     }
 }
 
-impl Fsck<'_> {
-    /// Mends what [`Fsck::check`] found. Objects are made again from the image's layers where these are
-    /// in the vault and are what their digests say; those that are not `elsewhere` can bring. What cannot be
-    /// made again is removed, with the notes that it is good, so that whoever has the files makes it again
-    /// at the next start.
+impl VaultCheck<'_> {
+    /// Repairs what [`VaultCheck::check`] found. Objects are made again from the image's layers where these are in the
+    /// vault and are what their digests say; `elsewhere` can bring those that are not. What cannot be made again is
+    /// removed, with the notes that it is good, so that the next start makes it again where the files are to be had.
     ///
     /// # Errors
     /// [`Case::Io`], [`Case::G02Enable`] and the like, where nothing can be written.
-    pub fn repair(&mut self, checked: &mut Checked, elsewhere: &dyn Elsewhere) -> Result<()> {
+    pub fn repair(&mut self, checked: &mut ImageFsckReport, elsewhere: &dyn Elsewhere) -> Result<()> {
+        if !checked.documents.is_empty() && self.forget_notes(&checked.image)? {
+            if let Err(refusal) = self.notes_again(&checked.image, elsewhere) {
+                told(&checked.image, &refusal);
+            }
+            *checked = self.check(&checked.image)?;
+        }
         if !checked.blobs.is_empty() {
             if let Err(refusal) = self.blobs_again(checked, elsewhere) {
                 told(&checked.image, &refusal);
@@ -73,10 +85,18 @@ impl Fsck<'_> {
             for damage in &mut checked.blobs {
                 if self.vault.store().holds(&damage.digest)? {
                     damage.remedy = Remedy::Repaired;
+                } else if damage.blob == Blob::Seal {
+                    self.remove_seals(&checked.image, &damage.digest)?;
+                    damage.remedy = Remedy::Removed;
                 }
             }
-            if checked.blobs.iter().any(|b| b.blob == Blob::Manifest && b.remedy == Remedy::Repaired) {
-                // Now it can be told what else is wrong.
+            let hid = |b: &BlobDamage| match b.blob {
+                Blob::Manifest => b.remedy == Remedy::Repaired,
+                Blob::Seal => !b.missing,
+                Blob::Config | Blob::Layer(_) => false,
+            };
+            if checked.blobs.iter().any(hid) {
+                // Now the other faults can be found.
                 let before = std::mem::take(&mut checked.blobs);
                 *checked = self.check(&checked.image)?;
                 self.repair(checked, elsewhere)?;
@@ -112,7 +132,7 @@ impl Fsck<'_> {
             self.forget(&checked.image)?;
         }
         if checked.damage.iter().any(|d| d.path.is_none() && d.remedy == Remedy::Repaired) {
-            // Only now can be told which files it lists.
+            // Only now can it be told which files it lists.
             let mut next = self.check(&checked.image)?;
             self.repair(&mut next, elsewhere)?;
             next.damage.splice(0..0, checked.damage.drain(..));
@@ -122,11 +142,39 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Documents and layers, from wherever they are to be had.
-    fn blobs_again(&self, checked: &Checked, elsewhere: &dyn Elsewhere) -> Result<()> {
+    /// Looks again at what was not whole, after somebody else has made it again.
+    ///
+    /// # Errors
+    /// As [`VaultCheck::check`].
+    pub fn look_again(&mut self, checked: &mut ImageFsckReport) -> Result<()> {
+        self.seen.retain(|_, fault| fault.is_none());
+        let now = self.check(&checked.image)?;
+        for damage in checked.damage.iter_mut().filter(|d| d.remedy != Remedy::Repaired) {
+            if now.damage.iter().all(|left| left.object != damage.object) {
+                damage.remedy = Remedy::Repaired;
+            }
+        }
+        for damage in checked.blobs.iter_mut().filter(|b| b.remedy != Remedy::Repaired) {
+            if self.vault.store().holds(&damage.digest)? {
+                damage.remedy = Remedy::Repaired;
+            }
+        }
+        checked.documents = now.documents;
+        checked.objects = now.objects;
+        Ok(())
+    }
+
+    /// Brings documents and layers again, from wherever they are to be had.
+    fn blobs_again(&self, checked: &ImageFsckReport, elsewhere: &dyn Elsewhere) -> Result<()> {
         let own = self.vault.store();
         if checked.blobs.iter().any(|b| matches!(b.blob, Blob::Manifest | Blob::Config)) {
             elsewhere.documents(&checked.image, own)?;
+        }
+        if checked.blobs.iter().any(|b| b.blob == Blob::Seal) {
+            let image = Image::read(own, &checked.image, &Platform::host(), self.budget);
+            if let Err(refusal) = image.and_then(|image| elsewhere.seals(&image, self.vault)) {
+                told(&checked.image, &refusal);
+            }
         }
         let number = |b: &BlobDamage| if let Blob::Layer(number) = b.blob { Some(number) } else { None };
         let layers: Vec<usize> = checked.blobs.iter().filter_map(number).collect();
@@ -138,24 +186,86 @@ impl Fsck<'_> {
         layers.iter().filter_map(|n| image.layers.get(*n)).try_for_each(|l| own.copy_from(fetched.store(), &l.digest))
     }
 
-    /// Writes the objects `faulty` anew, as far as layers and seals of the image hold them. Files need the
-    /// layer that they are of, EROFS images that no seal carries all of them.
-    fn again(&self, checked: &Checked, faulty: &BTreeSet<VerityDigest>, elsewhere: &dyn Elsewhere) -> Result<()> {
+    /// Removes a blob of an image's seals, and the manifests that name it. It stays on record that the image had these
+    /// seals, so that this is reported until they are back, unless another one of them is whole.
+    fn remove_seals(&self, image: &BlobDigest, damaged: &BlobDigest) -> Result<()> {
+        let (mut gone, mut others) = (vec![*damaged], false);
+        for seal in self.vault.seals(image, self.budget)? {
+            let raw = self.vault.store().read(&seal, None, self.budget.manifest).unwrap_or_default();
+            let named = damaged.to_string();
+            match raw.is_empty() || raw.windows(named.len()).any(|part| part == named.as_bytes()) {
+                true => gone.push(seal),
+                false => others = true,
+            }
+        }
+        for digest in &gone {
+            remove(self.vault, &format!("blobs/sha256/{}", digest.hex()))?;
+            if others {
+                remove(self.vault, &format!("images/{}/seals/{}", image.hex(), digest.hex()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes notes of an image that cannot be read; returns whether there were any.
+    fn forget_notes(&self, image: &BlobDigest) -> Result<bool> {
+        let mut found = false;
+        for algorithm in ALGORITHMS {
+            if self.vault.kept_contents(image, algorithm).is_err() {
+                remove(self.vault, &format!("images/{}/digests.{algorithm}", image.hex()))?;
+                found = true;
+            }
+        }
+        if found {
+            self.forget(image)?;
+        }
+        Ok(found)
+    }
+
+    /// Makes the notes again from the layers. For podman's images the next start does that.
+    fn notes_again(&self, image: &BlobDigest, elsewhere: &dyn Elsewhere) -> Result<()> {
+        if !self.vault.was_pulled(image)? {
+            return Ok(());
+        }
+        let own = self.vault.store();
+        let image = Image::read(own, image, &Platform::host(), self.budget)?;
+        let mut missing = Vec::new();
+        for (number, layer) in image.layers.iter().enumerate() {
+            if !own.holds(&layer.digest)? {
+                missing.push(number);
+            }
+        }
+        let fetched = if missing.is_empty() { None } else { Some(elsewhere.layers(&image, &missing)?) };
+        let algorithm = Algorithm::Sha512;
+        let stores = RepairStores { own, fetched: fetched.as_deref().map(FetchedLayers::store), algorithm };
+        let contents =
+            Contents::read(&image, ContentsRequest { algorithm, keep: Keep::Images }, &stores, self.budget, &|_| {})?;
+        self.vault.keep_images(&image.digest, &contents.images)
+    }
+
+    /// Writes the objects `faulty` anew, as far as layers and seals of the image hold them. Files need the layer that
+    /// they are in; EROFS images that no seal carries need all layers.
+    fn again(
+        &self,
+        checked: &ImageFsckReport,
+        faulty: &BTreeSet<VerityDigest>,
+        elsewhere: &dyn Elsewhere,
+    ) -> Result<()> {
         let own = self.vault.store();
         let image = Image::read(own, &checked.image, &Platform::host(), self.budget)?;
         let mut faulty = faulty.clone();
         self.carried(&image, &faulty)?;
         for erofs in checked.damage.iter().filter(|d| d.path.is_none()) {
-            // One that has just been taken from a seal is whole now.
+            // An object that has just been taken from a seal is whole now.
             if self.read(&erofs.object)?.is_none() {
                 faulty.remove(&erofs.object);
             }
         }
         let damage = || checked.damage.iter().filter(|d| faulty.contains(&d.object));
-        let whole = damage().any(|d| d.path.is_none() || !matches!(d.part, Part::Layer(_)));
+        let whole = damage().any(|d| d.path.is_none() || !matches!(d.part, ImagePart::Layer(_)));
         let numbers: BTreeSet<usize> = match whole {
             true => (0..image.layers.len()).collect(),
-            false => damage().filter_map(|d| if let Part::Layer(n) = d.part { Some(n) } else { None }).collect(),
+            false => damage().filter_map(|d| if let ImagePart::Layer(n) = d.part { Some(n) } else { None }).collect(),
         };
         let (mut here, mut missing) = (Vec::new(), Vec::new());
         for number in numbers {
@@ -182,16 +292,17 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// EROFS images, from layers that were looked at by now.
+    /// Makes EROFS images again, from layers that have been looked at by now.
     fn erofs_again(
         &self,
         image: &Image,
-        fetched: Option<&dyn Layers>,
+        fetched: Option<&dyn FetchedLayers>,
         again: &BTreeSet<VerityDigest>,
         algorithm: Algorithm,
     ) -> Result<()> {
-        let stores = Stores { own: self.vault.store(), fetched: fetched.map(Layers::store), algorithm };
-        let contents = Contents::read(image, (algorithm, Keep::Images), &stores, self.budget, &|_| {})?;
+        let stores = RepairStores { own: self.vault.store(), fetched: fetched.map(FetchedLayers::store), algorithm };
+        let contents =
+            Contents::read(image, ContentsRequest { algorithm, keep: Keep::Images }, &stores, self.budget, &|_| {})?;
         for (digest, bytes) in contents.images.all() {
             if again.contains(digest) {
                 self.put(image, digest, bytes)?;
@@ -200,7 +311,7 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// EROFS images that a seal carries: others' are not what we would make of the layers.
+    /// Takes EROFS images from a seal that carries them: others' are not what we would make of the layers.
     fn carried(&self, image: &Image, faulty: &BTreeSet<VerityDigest>) -> Result<()> {
         let seals = self.seals(image)?;
         for erofs in seals.iter().flat_map(|seal| &seal.erofs).filter(|e| faulty.contains(&e.digest)) {
@@ -214,8 +325,8 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Stores an EROFS image with its signature, for kernels that have the key. The signature is
-    /// nobody's word here: the kernel or the next verification judges it.
+    /// Stores an EROFS image with its signature, for kernels that have the key. The signature is not judged here: the
+    /// kernel or the next verification does that.
     fn put(&self, image: &Image, digest: &VerityDigest, bytes: &[u8]) -> Result<()> {
         let signature = self.seals(image)?.into_iter().flat_map(|seal| seal.signatures).find(|s| s.digest == *digest);
         let der = signature.and_then(|s| match s.der {
@@ -231,7 +342,7 @@ impl Fsck<'_> {
         }
     }
 
-    /// Those that can be read: what cannot is nobody's word.
+    /// Reads the seals that can be read: one that cannot vouches for nothing.
     fn seals(&self, image: &Image) -> Result<Vec<Seal>> {
         let seals = self.vault.seals(&image.digest, self.budget)?;
         let read = |digest: &BlobDigest| {
@@ -248,8 +359,8 @@ impl Fsck<'_> {
         remove(self.vault, &format!("objects/{}", object.object_path()))
     }
 
-    /// Takes away the notes that spare a start its work: that the image was compared with its layers,
-    /// and, because other images may have had the same object, every one that all objects are there.
+    /// Takes away the notes that spare a start its work: the one that the image was compared with its layers, and,
+    /// because other images may have had the same object, every note that all objects are there.
     fn forget(&self, image: &BlobDigest) -> Result<()> {
         let place = format!("images/{}", image.hex());
         let notes = self.vault.entries(&place)?.into_iter().filter(|name| name.starts_with("checked."));
@@ -263,7 +374,7 @@ impl Fsck<'_> {
     }
 }
 
-/// Where there is nobody to ask nothing went wrong.
+/// Warns of a refusal, except where nobody could be asked: then nothing went wrong.
 fn told(image: &BlobDigest, refusal: &Refusal) {
     let level = if refusal.case() == Case::C04Missing { log::Level::Info } else { log::Level::Warn };
     log::log!(level, "{image}: not made again: {refusal}");

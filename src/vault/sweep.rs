@@ -1,4 +1,4 @@
-//! The removing itself, in an order that a kill cannot turn into half of something.
+//! The removal itself, in an order in which a kill never leaves half of something.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use super::Vault;
 use super::images::UNPROTECTED;
 use super::mark::Marked;
-use super::named::ALGORITHMS;
+use super::references::ALGORITHMS;
 use crate::digest::{BlobDigest, VerityDigest};
-use crate::report::{Refusal, Result};
+use crate::error::{Refusal, Result};
 use crate::sys::files;
 use crate::sys::new_files::REMAINS;
 
@@ -31,44 +31,46 @@ pub struct GcReport {
     pub bytes: u64,
     /// Images that stay.
     pub kept: usize,
+    /// Images that only mounts keep.
+    pub mounted: Vec<BlobDigest>,
     /// Live mounts of this vault's images.
     pub mounts: usize,
 }
 
-/// What a removed image's directory is called until it is empty.
+/// How the name of a removed image's directory begins until it is empty.
 const GONE: &str = ".gone-";
 
-/// What is to be done, first things first, as it was found: each is asked about again before it is done.
+/// What is to be done, first things first, as it was found: each is checked again before it is done.
 pub(super) struct Sweep<'a> {
     vault: &'a Vault,
-    steps: VecDeque<Step>,
+    steps: VecDeque<Removal>,
 }
 
 /// One thing to remove.
-enum Step {
+enum Removal {
     /// The directory of an image.
     Image(BlobDigest),
-    /// One of an image that was going when somebody was killed.
+    /// The directory of an image that was being removed when the process was killed.
     Gone(String),
     /// The notes on a layer that its store no longer has.
     Layer(String),
     /// A file, and why it may go.
-    File(Why, String, String),
+    File(FileUse, String, String),
 }
 
-/// What a file is, which says by what it is needed.
-enum Why {
+/// What a file is, which says what may need it.
+enum FileUse {
     /// A note that an EROFS image is prepared.
     Prepared(VerityDigest),
     /// An object.
     Object(VerityDigest),
     /// A blob.
     Blob(BlobDigest),
-    /// What somebody was writing who was killed: where nobody else is at work nobody writes it any more.
+    /// What a killed process was writing: where nobody else is at work it is never finished.
     Remains,
 }
 
-impl Why {
+impl FileUse {
     fn is_needed(&self, marked: &Marked) -> bool {
         match self {
             Self::Prepared(erofs) => marked.needed.erofs.contains(erofs),
@@ -83,52 +85,53 @@ impl<'a> Sweep<'a> {
     /// Finds what is not needed.
     pub(super) fn plan(vault: &'a Vault, marked: &Marked) -> Result<Self> {
         let mut sweep = Self { vault, steps: VecDeque::new() };
-        sweep.steps.extend(marked.gone.iter().map(|image| Step::Image(*image)));
+        sweep.steps.extend(marked.gone.iter().map(|image| Removal::Image(*image)));
         let images = vault.entries("images")?;
-        sweep.steps.extend(images.iter().filter(|n| n.starts_with(GONE)).cloned().map(Step::Gone));
-        // Of those that stay.
+        sweep.steps.extend(images.iter().filter(|n| n.starts_with(GONE)).cloned().map(Removal::Gone));
+        // The notes on images that stay.
         for image in images.iter().filter(|n| BlobDigest::from_hex(n).is_ok_and(|d| !marked.gone.contains(&d))) {
             sweep.files(&format!("images/{image}"), marked, &|_| None)?;
             sweep.files(&format!("images/{image}/seals"), marked, &|_| None)?;
         }
         let layers = vault.entries("layers")?;
         let is_needed = |name: &String| BlobDigest::from_hex(name).is_ok_and(|id| marked.needed.layers.contains(&id));
-        sweep.steps.extend(layers.into_iter().filter(|name| !is_needed(name)).map(Step::Layer));
-        let prepared = |name: &str| digest(name.strip_suffix(UNPROTECTED).unwrap_or(name)).map(Why::Prepared);
+        sweep.steps.extend(layers.into_iter().filter(|name| !is_needed(name)).map(Removal::Layer));
+        let prepared = |name: &str| digest(name.strip_suffix(UNPROTECTED).unwrap_or(name)).map(FileUse::Prepared);
         sweep.files("prepared", marked, &prepared)?;
         sweep.files("tags", marked, &|_| None)?;
-        sweep.files("locks", marked, &|_| Some(Why::Remains))?;
+        sweep.files("locks", marked, &|_| Some(FileUse::Remains))?;
         sweep.objects(marked)?;
-        sweep.files("blobs/sha256", marked, &|name| BlobDigest::from_hex(name).ok().map(Why::Blob))?;
+        sweep.files("blobs/sha256", marked, &|name| BlobDigest::from_hex(name).ok().map(FileUse::Blob))?;
         Ok(sweep)
     }
 
-    /// The files of a directory of which `why` says what they are, and remains of any.
-    fn files(&mut self, place: &str, marked: &Marked, why: &dyn Fn(&str) -> Option<Why>) -> Result<()> {
+    /// Adds the files of a directory that are not needed: those of which `why` says what they are, and all remains.
+    fn files(&mut self, place: &str, marked: &Marked, why: &dyn Fn(&str) -> Option<FileUse>) -> Result<()> {
         for name in self.vault.entries(place)? {
-            let why = if name.starts_with(REMAINS) { Some(Why::Remains) } else { why(&name) };
+            let why = if name.starts_with(REMAINS) { Some(FileUse::Remains) } else { why(&name) };
             if let Some(why) = why.filter(|why| !why.is_needed(marked)) {
-                self.steps.push_back(Step::File(why, place.to_owned(), name));
+                self.steps.push_back(Removal::File(why, place.to_owned(), name));
             }
         }
         Ok(())
     }
 
-    /// EROFS images before what they name.
+    /// Adds the objects that are not needed: EROFS images before what they name.
     fn objects(&mut self, marked: &Marked) -> Result<()> {
         self.files("objects", marked, &|_| None)?;
         let mut rest = Self { vault: self.vault, steps: VecDeque::new() };
         for shard in self.vault.shards()? {
-            let object = |name: &str| digest(&format!("{shard}{name}")).map(Why::Object);
+            let object = |name: &str| digest(&format!("{shard}{name}")).map(FileUse::Object);
             rest.files(&format!("objects/{shard}"), marked, &object)?;
         }
-        let is_erofs = |step: &Step| matches!(step, Step::File(Why::Object(d), ..) if marked.erofs.contains(d));
+        let is_erofs =
+            |step: &Removal| matches!(step, Removal::File(FileUse::Object(d), ..) if marked.erofs.contains(d));
         let (erofs, others): (Vec<_>, Vec<_>) = rest.steps.into_iter().partition(is_erofs);
         self.steps.extend(erofs.into_iter().chain(others));
         Ok(())
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
         self.steps.is_empty()
     }
@@ -140,21 +143,21 @@ impl<'a> Sweep<'a> {
         Ok(report)
     }
 
-    /// Removes what is still not needed, until there is nothing left or it is `until`. Nobody else is at work.
+    /// Removes what is still not needed, until there is nothing left or the time is `until`. Nobody else is at work.
     pub(super) fn remove(&mut self, marked: &Marked, until: Instant, report: &mut GcReport) -> Result<()> {
         let mut remover = Remover { vault: self.vault, dry_run: false, report };
         while let Some(step) = self.steps.pop_front() {
             let goes = match &step {
-                Step::Image(image) => marked.gone.contains(image),
-                Step::Gone(_) => true,
-                Step::Layer(name) => {
+                Removal::Image(image) => marked.gone.contains(image),
+                Removal::Gone(_) => true,
+                Removal::Layer(name) => {
                     !BlobDigest::from_hex(name).is_ok_and(|layer| marked.needed.layers.contains(&layer))
                 }
-                Step::File(why, ..) => !why.is_needed(marked),
+                Removal::File(why, ..) => !why.is_needed(marked),
             };
             if goes {
                 remover.step(&step)?;
-            } else if let Step::Image(image) = &step {
+            } else if let Removal::Image(image) = &step {
                 remover.report.images.retain(|gone| gone != image);
                 remover.report.kept += 1;
             }
@@ -173,23 +176,23 @@ struct Remover<'a> {
 }
 
 impl Remover<'_> {
-    fn step(&mut self, step: &Step) -> Result<()> {
+    fn step(&mut self, step: &Removal) -> Result<()> {
         match step {
-            Step::Image(image) => self.image(&image.hex()),
-            Step::Gone(name) => self.directories("images", &[&format!("{name}/seals"), name]),
-            Step::Layer(name) => self.directories("layers", &[name]),
-            Step::File(why, place, name) => {
+            Removal::Image(image) => self.image(&image.hex()),
+            Removal::Gone(name) => self.directories("images", &[&format!("{name}/seals"), name]),
+            Removal::Layer(name) => self.directories("layers", &[name]),
+            Removal::File(why, place, name) => {
                 let Some(dir) = self.open(place)? else { return Ok(()) };
                 if self.file(&dir, place, name)? {
-                    self.report.objects += usize::from(matches!(why, Why::Object(_)));
-                    self.report.blobs += usize::from(matches!(why, Why::Blob(_)));
+                    self.report.objects += usize::from(matches!(why, FileUse::Object(_)));
+                    self.report.blobs += usize::from(matches!(why, FileUse::Blob(_)));
                 }
                 Ok(())
             }
         }
     }
 
-    /// An image is gone as soon as its directory has another name.
+    /// Removes an image, which is gone as soon as its directory has another name.
     fn image(&mut self, name: &str) -> Result<()> {
         let mut name = name.to_owned();
         if !self.dry_run {
@@ -223,16 +226,16 @@ impl Remover<'_> {
         Ok(())
     }
 
-    /// Whether there was such a file.
+    /// Removes a file; returns whether there was one.
     fn file(&mut self, dir: &OwnedFd, place: &str, name: &str) -> Result<bool> {
         let failed = |e: Errno| self.failed(place, name, e);
         let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            // A writer has finished since it was found.
+            // A writer has finished since the file was found.
             Err(Errno::NOENT) => return Ok(false),
             other => other.map_err(failed)?,
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            // None of ours: nothing here makes directories of such names.
+            // Not ours: nothing here makes directories of such names.
             log::warn!("{}/{place}/{name}: a directory, left alone", self.vault.path.display());
             return Ok(false);
         }
@@ -259,7 +262,7 @@ impl Remover<'_> {
     }
 }
 
-/// A file name as an fs-verity digest of either algorithm.
+/// Parses a file name as an fs-verity digest of either algorithm.
 fn digest(hex: &str) -> Option<VerityDigest> {
     ALGORITHMS.iter().find_map(|algorithm| VerityDigest::from_hex(*algorithm, hex))
 }

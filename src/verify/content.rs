@@ -1,27 +1,30 @@
-//! The images that a seal vouches for, against what the layers hold: step 4 of "Accepting a seal" in
+//! The images that a seal vouches for, compared with what the layers hold: step 4 of "Accepting a seal" in
 //! docs/seal-format.md.
 
 use super::VerifiedErofs;
-use super::signatures::Signed;
+use super::signatures::SignedDigests;
 use crate::digest::{VerityDigest, verity_digest};
-use crate::image::{Contents, Kind, Writer, same_meaning};
+use crate::error::{Case, Refusal, Result};
+use crate::image::{Contents, EntryKind, Writer, same_meaning};
 use crate::oci::{BlobStore, Budget};
-use crate::report::{Case, Refusal, Result};
 use crate::seal::{Dialect, Role, Seal};
+use crate::sys::scratch::Scratch;
 
 /// The images that may be mounted.
-pub(super) struct Checked {
+pub(super) struct CheckedContent {
     /// What a start mounts.
     pub(super) root: VerifiedErofs,
     /// composefs' tree, where it makes one.
     pub(super) merged: Option<VerifiedErofs>,
     pub(super) layers: Vec<VerifiedErofs>,
     pub(super) stackable: bool,
+    /// Whether this host noted before that the images are right, and did not compare them now.
+    pub(super) before: bool,
 }
 
-/// Whether it takes the layers' entries to check the seal: for images that are not what we make of them, and
+/// Returns whether the layers' entries are needed to check the seal: for images that are not what we make of them, and
 /// for whiteouts where nobody has signed the merged image.
-pub(super) fn compares(signed: &Signed, contents: &Contents) -> bool {
+pub(super) fn compares(signed: &SignedDigests, contents: &Contents) -> bool {
     let images = &contents.images;
     let ours = |(role, digest): (&Role, &VerityDigest)| match role {
         Role::Merged => Some(*digest) == images.merged_digest(),
@@ -36,16 +39,16 @@ pub(super) fn compares(signed: &Signed, contents: &Contents) -> bool {
 /// Compares every image of the seal with the layers.
 pub(super) fn check(
     seal: &Seal,
-    signed: &Signed,
+    signed: &SignedDigests,
     contents: &Contents,
     store: &BlobStore,
     budget: &Budget,
-) -> Result<Checked> {
-    let check = Check { seal, signed, contents, store, budget };
+) -> Result<CheckedContent> {
+    let check = ContentCheck { seal, signed, contents, store, budget };
     let merged = match (signed.digests.get(&Role::Merged), &contents.images.merged) {
         (Some(digest), Ok((image, made))) => Some(check.merged(digest, (image, made))?),
         (Some(_), Err(refusal)) => return Err(refusal.clone().within("merged")),
-        // All layers are signed: what they make together is vouched for by them.
+        // All layers are signed, and so vouch for what they make together.
         (None, Ok((image, made))) if signed.binding.is_none() => Some(check.made(Role::Merged, *made, image)),
         (None, _) => None,
     };
@@ -66,31 +69,31 @@ pub(super) fn check(
         }
         layers.extend(ours.map(|(digest, image)| check.made(role, *digest, image)));
     }
-    Ok(Checked { root, merged, layers, stackable })
+    Ok(CheckedContent { root, merged, layers, stackable, before: false })
 }
 
-/// Whether what all layers come to is signed by itself.
-fn signs_a_tree(signed: &Signed) -> bool {
+/// Returns whether a tree of all layers is itself signed.
+fn signs_a_tree(signed: &SignedDigests) -> bool {
     [Role::Rootfs, Role::Merged].iter().any(|role| signed.signatures.contains_key(role))
 }
 
-struct Check<'a> {
+struct ContentCheck<'a> {
     seal: &'a Seal,
-    signed: &'a Signed,
+    signed: &'a SignedDigests,
     contents: &'a Contents,
     store: &'a BlobStore,
     budget: &'a Budget,
 }
 
-impl Check<'_> {
-    fn made(&self, role: Role, digest: VerityDigest, bytes: &[u8]) -> VerifiedErofs {
+impl ContentCheck<'_> {
+    fn made(&self, role: Role, digest: VerityDigest, bytes: &Scratch) -> VerifiedErofs {
         // A signature over another form of the same tree is not for these bytes.
         let signed = self.signed.digests.get(&role) == Some(&digest);
         let signature = self.signed.signatures.get(&role).filter(|_| signed).map(|(der, _)| der.clone());
-        VerifiedErofs { role, digest, signature, bytes: Some(bytes.to_vec()) }
+        VerifiedErofs { role, digest, signature, bytes: Some(bytes.clone()) }
     }
 
-    /// The image that the seal carries for `role`, if it does; its bytes are the ones claimed.
+    /// Reads the image that the seal carries for `role`, if it does; its bytes are the ones claimed.
     fn carried(&self, role: Role) -> Result<Option<Vec<u8>>> {
         let Some(erofs) = self.seal.erofs.iter().find(|e| e.role == role) else { return Ok(None) };
         let bytes = self.store.read(&erofs.blob, Some(erofs.size), self.budget.erofs)?;
@@ -105,8 +108,8 @@ impl Check<'_> {
         Ok(Some(bytes))
     }
 
-    /// The container's tree, which only we write: it is the one that the layers make. Others seal composefs' tree
-    /// alone, and then that is what their signature is good for; what it leaves out nobody has vouched for.
+    /// Returns the image of the container's tree, which only we write: it is the one that the layers make. Others seal
+    /// composefs' tree only; then their signature is good for that tree, and nobody has vouched for what it leaves out.
     fn root(&self, merged: Option<&VerifiedErofs>) -> Result<VerifiedErofs> {
         let signed = |role| self.signed.signatures.contains_key(&role);
         if self.signed.digests.contains_key(&Role::Rootfs) {
@@ -126,7 +129,7 @@ impl Check<'_> {
         }
     }
 
-    fn merged(&self, digest: &VerityDigest, (image, made): (&[u8], &VerityDigest)) -> Result<VerifiedErofs> {
+    fn merged(&self, digest: &VerityDigest, (image, made): (&Scratch, &VerityDigest)) -> Result<VerifiedErofs> {
         let carried = self.carried(Role::Merged)?;
         if digest == made {
             return Ok(self.made(Role::Merged, *digest, image));
@@ -134,7 +137,7 @@ impl Check<'_> {
         let bytes = match carried {
             Some(bytes) => {
                 same_meaning(self.seal.algorithm, &bytes, self.entries()?, true).map_err(|r| r.within("merged"))?;
-                // Bytes that nobody signed are not for the kernel, whatever they mean: ours are.
+                // Bytes that nobody signed are not for the kernel, whatever they mean; ours are.
                 if !self.signed.signatures.contains_key(&Role::Merged) {
                     return Ok(self.made(Role::Merged, *made, image));
                 }
@@ -142,10 +145,10 @@ impl Check<'_> {
             }
             None => self.other_version(digest, made)?,
         };
-        Ok(self.made(Role::Merged, *digest, &bytes))
+        Ok(self.made(Role::Merged, *digest, &bytes.into()))
     }
 
-    /// `canonical.v1` does not say which format version was signed.
+    /// Looks for the format version that was signed: `canonical.v1` does not say which it is.
     fn other_version(&self, digest: &VerityDigest, made: &VerityDigest) -> Result<Vec<u8>> {
         if self.seal.dialect == Dialect::Canonical {
             for version in [0, 2] {
@@ -177,14 +180,14 @@ impl Check<'_> {
         Err(self.differs(role, digest, made.unwrap_or(&bare)))
     }
 
-    /// Other tools' layer images do not say what a layer takes away. Where nothing else does, neither
-    /// the merged image nor the config with its diff_ids, anybody could add or drop a whiteout.
+    /// Checks that whiteouts are signed. Other tools' layer images do not say what a layer takes away. Where nothing
+    /// else does, neither the merged image nor the config with its diff_ids, anybody could add or drop a whiteout.
     fn whiteouts(&self) -> Result<()> {
         if self.signed.signatures.is_empty() || self.signed.signatures.contains_key(&Role::Config) {
             return Ok(());
         }
         for (number, entries) in self.contents.entries()?.iter().enumerate() {
-            let takes_away = entries.iter().any(|e| matches!(e.kind, Kind::Whiteout | Kind::Opaque));
+            let takes_away = entries.iter().any(|e| matches!(e.kind, EntryKind::Whiteout | EntryKind::Opaque));
             let made = self.contents.images.container.as_ref().ok().and_then(|made| made.layer_digests.get(number));
             let exact = made.is_some() && self.signed.digests.get(&Role::Layer(number)) == made;
             if takes_away && !exact {
@@ -198,7 +201,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn entries(&self) -> Result<impl Iterator<Item = &[crate::image::Entry]>> {
+    fn entries(&self) -> Result<impl Iterator<Item = &[crate::image::TarEntry]>> {
         Ok(self.contents.entries()?.iter().map(Vec::as_slice))
     }
 

@@ -1,18 +1,18 @@
 use std::collections::BTreeMap;
 
 use crate::digest::BlobDigest;
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// The highest sequence that this host has accepted for each name, without tag.
 #[derive(Clone, Debug, Default)]
-pub struct Floors {
+pub struct RollbackFloors {
     known: BTreeMap<String, u64>,
-    /// Notes that cannot be read: where each is, by the digest of its name, which is all that is known of it.
+    /// Notes that cannot be read: the path of each, by the digest of its name, which is all that is known about it.
     unreadable: BTreeMap<BlobDigest, String>,
 }
 
-impl Floors {
-    /// Nothing was accepted yet, or nobody asks.
+impl RollbackFloors {
+    /// Makes the floors of a host where nothing was accepted yet, or where nobody asks.
     pub fn none() -> Self {
         Self::default()
     }
@@ -22,12 +22,12 @@ impl Floors {
         self.known.insert(name, sequence);
     }
 
-    /// Adds a note that says nothing: of the name with this digest, in the file `path`.
+    /// Adds a note that cannot be read: for the name with this digest, in the file `path`.
     pub fn insert_unreadable(&mut self, name: BlobDigest, path: String) {
         self.unreadable.insert(name, path);
     }
 
-    /// The floor of a name, where it has one.
+    /// Returns the floor of a name, where it has one.
     ///
     /// # Errors
     /// [`Case::D10Floors`] where there is one and nobody knows which: a floor that is not known is not one that is

@@ -2,69 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::{VerityDigest, verity_digest};
-use crate::oci::name::one_host;
+use super::requirements::Requirements;
+use crate::digest::{Fingerprint, VerityDigest, verity_digest};
+use crate::error::{Case, Refusal, Result};
+use crate::oci::name::ImageName;
 use crate::oci::{BlobStore, Budget, Image};
-use crate::pki::{Anchor, Certificate, Dates, formatted_digest, leaf, verify_signature};
-use crate::policy::{BindingRule, Denied};
-use crate::report::{Case, Refusal, Result};
-use crate::seal::{Binding, Bytes, Dialect, Role, Seal, annotations, other_annotations};
-use crate::verify::Floors;
-
-/// What is asked of a seal. There is no default: whoever verifies says what counts.
-#[derive(Clone, Debug)]
-pub struct Requirements {
-    /// Whom to trust; `None` compares digests only.
-    pub certificates: Option<Vec<Certificate>>,
-    /// Whom to trust to vouch for signers whose certificates are in their signatures; only where signatures
-    /// are asked for.
-    pub anchors: Vec<Anchor>,
-    /// Whether certificates outside their dates count.
-    pub dates: Dates,
-    /// The time to judge dates by, in seconds since 1970.
-    pub now: i64,
-    /// Whether a binding statement is asked for.
-    pub binding: BindingRule,
-    /// The names of the image: the statement must allow it to run under one of them. Without any it is
-    /// not asked.
-    pub identities: Vec<String>,
-    /// What this host refuses, whoever vouches for it.
-    pub denied: Denied,
-    /// The lowest sequence that is accepted for a name; nothing for names that are not in it.
-    pub floors: Floors,
-}
-
-impl Requirements {
-    /// Whether a name of a statement is one of those that are asked for: hosts are compared in one form.
-    fn allows(&self, name: &str) -> bool {
-        self.identities.iter().any(|asked| one_host(asked) == one_host(name))
-    }
-
-    /// The names of a statement that count for this image.
-    pub fn names<'a>(&'a self, binding: &'a Binding) -> impl Iterator<Item = &'a String> {
-        let asked = |name: &&String| self.identities.is_empty() || self.allows(name);
-        binding.identities.iter().filter(asked)
-    }
-}
+use crate::pki::{Anchor, Certificate, formatted_digest, leaf, verify_signature};
+use crate::policy::BindingRule;
+use crate::seal::{Binding, Bytes, Dialect, Identity, Role, Seal, annotations, other_annotations};
 
 /// Who made a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedBy {
     /// The certificate's subject.
     pub subject: String,
-    /// SHA-256 of the certificate's DER, lower-case hex.
-    pub fingerprint: String,
-    /// By what the certificate can be denied, and the anchor's.
-    pub marks: Vec<String>,
+    /// SHA-256 of the certificate's DER.
+    pub fingerprint: Fingerprint,
+    /// The digests by which the certificate can be denied, and the anchor's.
+    pub marks: Vec<Fingerprint>,
     /// The fingerprint of the anchor that vouches for it, where it is not trusted itself.
-    pub anchor: Option<String>,
+    pub anchor: Option<Fingerprint>,
 }
 
 impl SignedBy {
     fn of(certificate: &Certificate) -> Self {
         Self {
             subject: certificate.subject().to_owned(),
-            fingerprint: certificate.fingerprint().to_owned(),
+            fingerprint: certificate.fingerprint(),
             marks: certificate.marks().to_vec(),
             anchor: None,
         }
@@ -73,7 +37,7 @@ impl SignedBy {
 
 /// The digests that a seal vouches for, with the signatures that were verified.
 #[derive(Debug)]
-pub(super) struct Signed {
+pub(super) struct SignedDigests {
     /// The digest of each role, by the statement where there is one, else as the seal claims.
     pub(super) digests: BTreeMap<Role, VerityDigest>,
     /// The signature of each role, and who made it.
@@ -82,14 +46,14 @@ pub(super) struct Signed {
     pub(super) binding: Option<Binding>,
 }
 
-/// Steps 1 to 3 of "Accepting a seal" in docs/seal-format.md.
+/// Takes steps 1 to 3 of "Accepting a seal" in docs/seal-format.md.
 pub(super) fn check(
     image: &Image,
     seal: &Seal,
     store: &BlobStore,
     requirements: &Requirements,
     budget: &Budget,
-) -> Result<Signed> {
+) -> Result<SignedDigests> {
     let binding = statement(image, seal, requirements, budget)?;
     let digests = expected(image, seal, binding.as_ref());
     for (role, claimed) in claims(seal) {
@@ -121,7 +85,7 @@ pub(super) fn check(
             .transpose()?;
         signatures.insert(Role::Binding, (der.clone(), signer));
     }
-    Ok(Signed { digests, signatures, binding })
+    Ok(SignedDigests { digests, signatures, binding })
 }
 
 fn verify(
@@ -147,7 +111,7 @@ fn verify(
     Ok(signer)
 }
 
-/// The signer that an anchor vouches for, if it signed; `None` where no anchor says so.
+/// Finds the signer that an anchor vouches for, if it signed; `None` where no anchor says so.
 fn by_anchor(der: &[u8], content: &[u8], requirements: &Requirements, subject: &str) -> Result<Option<SignedBy>> {
     let counts = |anchor: &&Anchor| requirements.denied.signer(anchor.marks()).is_ok();
     let anchors: Vec<Anchor> = requirements.anchors.iter().filter(counts).cloned().collect();
@@ -156,7 +120,7 @@ fn by_anchor(der: &[u8], content: &[u8], requirements: &Requirements, subject: &
     };
     verify_signature(der, content, std::slice::from_ref(&leaf), requirements.dates, requirements.now, subject)?;
     let marks = [leaf.marks(), anchor.marks()].concat();
-    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint().to_owned()), marks, ..SignedBy::of(&leaf) }))
+    Ok(Some(SignedBy { anchor: Some(anchor.fingerprint()), marks, ..SignedBy::of(&leaf) }))
 }
 
 fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
@@ -171,7 +135,7 @@ fn load(bytes: &Bytes, store: &BlobStore, budget: &Budget) -> Result<Vec<u8>> {
     }
 }
 
-/// The statement, if it is about this image.
+/// Returns the statement, if it is about this image.
 fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &Budget) -> Result<Option<Binding>> {
     let Some((text, _)) = &seal.binding else {
         if requirements.certificates.is_some() && seal.signatures.iter().all(|s| s.der.is_none()) {
@@ -196,7 +160,7 @@ fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &B
     }
     match (binding.subject, seal.subject) {
         (None, None) => {}
-        // Its reader has asked which manifests may be meant.
+        // The reader has checked which manifests may be meant.
         (Some(subject), Some(artifact)) if subject == artifact => {}
         (Some(subject), _) => return refuse(Case::D04Replay, format!("it names {subject}")),
         (None, _) => return refuse(Case::D04Replay, "it names no image".into()),
@@ -228,17 +192,22 @@ fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &B
         );
     }
     for (number, (layer, (blob, diff_id, _))) in image.layers.iter().zip(&binding.layers).enumerate() {
-        // Another manifest has other blobs, which hold the same.
+        // Another manifest has other blobs, with the same content.
         let same_blob = layer.digest == *blob || signed_elsewhere(image, seal);
         if !same_blob || layer.diff_id != *diff_id {
             return refuse(Case::D05Layers, format!("it names another layer {number}"));
         }
     }
     if !requirements.identities.is_empty() && !binding.identities.iter().any(|name| requirements.allows(name)) {
-        let names = if binding.identities.is_empty() { "no name".to_owned() } else { binding.identities.join(", ") };
-        return refuse(Case::D18Identity, format!("it is for {names}, not for {}", requirements.identities.join(", ")));
+        let names =
+            if binding.identities.is_empty() { "no name".to_owned() } else { Identity::list(&binding.identities) };
+        return refuse(
+            Case::D18Identity,
+            format!("it is for {names}, not for {}", ImageName::list(&requirements.identities)),
+        );
     }
-    let floors = requirements.names(&binding).map(|name| Ok(requirements.floors.of(name)?.map(|floor| (floor, name))));
+    let floors =
+        requirements.names(&binding).map(|name| Ok(requirements.floors.of(name.as_str())?.map(|floor| (floor, name))));
     let floor = floors.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
     if let Some((floor, name)) = floor.filter(|(floor, _)| binding.sequence.is_none_or(|s| s < *floor)) {
         let has = binding.sequence.map_or_else(|| "it has no sequence".to_owned(), |s| format!("its sequence is {s}"));
@@ -262,7 +231,7 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
         ),
     }
     match claims(seal).find(|(role, _)| *role == Role::Manifest && signed_elsewhere(image, seal)) {
-        // The one that was signed is not here; its digest is in the statement, and says which it is.
+        // The manifest that was signed is not here; its digest is in the statement, which tells which it is.
         Some((_, claimed)) => digests.insert(Role::Manifest, *claimed),
         None => digests.insert(Role::Manifest, verity_digest(seal.algorithm, &image.manifest)),
     };
@@ -270,7 +239,7 @@ fn expected(image: &Image, seal: &Seal, binding: Option<&Binding>) -> BTreeMap<R
     digests
 }
 
-/// Whether the seal is about the same image under another manifest.
+/// Returns whether the seal is about the same image under another manifest.
 fn signed_elsewhere(image: &Image, seal: &Seal) -> bool {
     seal.subject.is_some_and(|subject| subject != image.digest)
 }
@@ -296,7 +265,7 @@ fn compare(role: Role, claimed: &VerityDigest, digests: &BTreeMap<Role, VerityDi
     }
 }
 
-/// Whether enough is signed, before any signature is looked at.
+/// Checks that enough is signed, before any signature is looked at.
 fn coverage(image: &Image, seal: &Seal, binding: Option<&Binding>, ders: &BTreeMap<Role, Vec<u8>>) -> Result<()> {
     if ders.is_empty() {
         return Err(Refusal::new(Case::C07NoSeal, "", "the seal holds digests and no signature"));

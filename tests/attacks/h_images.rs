@@ -7,7 +7,7 @@ use layerseal::oci::Budget;
 use crate::common::{Bench, Entry, Layer, Layout, signer, two_layers};
 use crate::forge::*;
 
-fn entries(layer: &Layer) -> Vec<layerseal::image::Entry> {
+fn entries(layer: &Layer) -> Vec<layerseal::image::TarEntry> {
     read_layer(&layer.tar[..], &Budget::STANDARD, &mut HashOnly::new(Algorithm::Sha512), &mut |_| ()).unwrap().entries
 }
 

@@ -559,8 +559,14 @@ fn h07_what_is_kept_of_an_image_is_bounded() {
     let algorithm = layerseal::digest::Algorithm::Sha256;
     let visitor = layerseal::image::ReadOnly { store: store.store(), algorithm };
     let read = |budget| {
-        layerseal::image::Contents::read(&image, (algorithm, layerseal::image::Keep::Images), &visitor, budget, &|_| ())
+        layerseal::image::Contents::read(
+            &image,
+            layerseal::image::ContentsRequest { algorithm, keep: layerseal::image::Keep::Images },
+            &visitor,
+            budget,
+            &|_| (),
+        )
     };
-    assert_eq!(read(&budget).unwrap_err().case(), layerseal::report::Case::H07Budget);
+    assert_eq!(read(&budget).unwrap_err().case(), layerseal::error::Case::H07Budget);
     read(&layerseal::oci::Budget::STANDARD).unwrap();
 }

@@ -30,7 +30,7 @@ const SOURCES: &str = concat!(
 
 /// The cases that `letters` begin and that `sources` do not name.
 fn untested(sources: &str, letters: &[char]) -> Vec<&'static str> {
-    let ids = layerseal::report::Case::ALL.iter().map(|case| case.id());
+    let ids = layerseal::error::Case::ALL.iter().map(|case| case.id());
     let named =
         |id: &str| sources.contains(&format!("\"{id}\"")) || sources.contains(&format!("fn {}_", id.to_lowercase()));
     ids.filter(|id| letters.is_empty() || id.starts_with(letters)).filter(|id| !named(id)).collect()
@@ -51,7 +51,7 @@ fn tests_beneath(dir: &std::path::Path, out: &mut String) {
             tests_beneath(&path, out);
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let whole = path.components().any(|part| part.as_os_str() == "tests");
+            let whole = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
             let begin = if whole { Some(0) } else { text.find("#[cfg(test)]") };
             out.push_str(begin.map_or("", |at| &text[at..]));
         }

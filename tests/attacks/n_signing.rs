@@ -48,7 +48,7 @@ fn n01_keys_that_cannot_be_used_leave_nothing() {
     bench.write("two.crt", &[signer().cert.to_pem().unwrap(), stranger().cert.to_pem().unwrap()].concat());
     std::fs::create_dir(bench.path("dir")).unwrap();
     let before = snapshot(&layout.path);
-    let cases: [(&str, &str, &[&str], &str); 17] = [
+    let cases: [(&str, &str, &[&str], &str); 14] = [
         ("signer.crt", "stranger.key", &[], "N01"),
         ("stranger.crt", "signer.key", &[], "N01"),
         ("signer.crt", "encrypted.key", &[], "N01"),
@@ -63,22 +63,19 @@ fn n01_keys_that_cannot_be_used_leave_nothing() {
         ("signer.crt", "uri.key", &[], "N01"),
         ("signer.crt", "signer.crt", &[], "N01"),
         ("signer.crt", "missing", &[], "N01"),
-        ("missing", "signer.key", &[], "N01"),
-        ("dir", "signer.key", &[], "N01"),
-        ("two.crt", "signer.key", &[], "N01"),
     ];
     for (cert, key, more, case) in cases {
         let run = bench.run(&[&["sign", "oci:image", "--cert", cert, "--key", key], more].concat()).refused(5, case);
         assert!(!run.stderr.contains("PRIVATE") && run.stdout.is_empty(), "{}", run.stderr);
         assert_eq!(snapshot(&layout.path), before);
     }
-    for cert in ["garbage", "empty", "signer.key"] {
-        bench.run(&["sign", "oci:image", "--cert", cert, "--key", "signer.key"]).refused(5, "F02");
+    // What is wrong with the certificate is told of its file, and never of the key's.
+    for cert in ["garbage", "empty", "signer.key", "missing", "dir"] {
+        let run = bench.run(&["sign", "oci:image", "--cert", cert, "--key", "signer.key"]).refused(5, "F02");
+        assert!(run.stderr.contains(&format!("Error: {cert}: not a certificate")), "{}", run.stderr);
         assert_eq!(snapshot(&layout.path), before);
     }
-    bench
-        .run(&["sign", "oci:image", "--cert", "signer.crt", "--key", "encrypted.key", "--passphrase-file", "right"])
-        .ok();
+    bench.run(&["sign", "oci:image", "--cert", "two.crt", "--key", "encrypted.key", "--passphrase-file", "right"]).ok();
     accepted(&bench);
 }
 

@@ -49,8 +49,7 @@ row "the sealed image" "$(grep -cx running "$data/out") run, $(grep -c 'composef
 say "diff, commit and ps -s of a running container, as with plain podman"
 podman run -d --network none --name live $name /usr/bin/perl -e \
     'chmod 0700, "/usr/bin/openssl"; open my $f, ">", "/etc/mine"; print $f "x"; close $f; sleep 1000' >/dev/null
-tries=0
-until podman exec live /bin/bash -c '[ -s /etc/mine ]' || [ $tries -ge 50 ]; do sleep 0.2; tries=$((tries + 1)); done
+wait_for 300 podman exec live /bin/bash -c '[ -s /etc/mine ]'
 podman diff live | tee "$data/out"
 row "diff" "$(grep -c -e 'A /etc/mine' -e 'C /usr/bin/openssl' "$data/out") of 2 changes" "2 of 2 changes"
 podman ps -s --format '{{.Names}} {{.Size}}'

@@ -17,8 +17,7 @@ END
 docker-registry serve registry.yml >registry.log 2>&1 &
 registry=$!
 trap 'kill $registry 2>/dev/null' EXIT
-tries=0
-until curl -sf http://127.0.0.1:5000/v2/ >/dev/null 2>&1 || [ "$tries" -ge 60 ]; do sleep 1; tries=$((tries + 1)); done
+wait_for 300 curl -sf http://127.0.0.1:5000/v2/ || cat registry.log
 mkdir -p /etc/containers/registries.conf.d
 printf '[[registry]]\nlocation = "127.0.0.1:5000"\ninsecure = true\n' >/etc/containers/registries.conf.d/demo.conf
 name=127.0.0.1:5000/demo/app
@@ -37,6 +36,8 @@ version = 1
 mode = "enforce"
 trust = ["publisher"]
 fetch = "on-mount"
+# On a machine that emulates another one slowly the default of ten seconds is too few.
+fetch_timeout = 300
 END
 sed -i "s|^graphroot = .*|graphroot = \"$data/storage2\"|" /etc/containers/storage.conf
 cat /etc/layerseal/policy.toml

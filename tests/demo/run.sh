@@ -8,8 +8,13 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 work=target/demo
 mkdir -p "$work"
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-[ -t 1 ] || say() { printf '\n== %s\n' "$*"; }
+colours=no
+[ ! -t 1 ] || [ -n "${NO_COLOR:-}" ] || colours=yes
+if [ $colours = yes ]; then
+    say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+else
+    say() { printf '\n== %s\n' "$*"; }
+fi
 
 say "Building layerseal"
 cargo build --release --locked
@@ -37,10 +42,12 @@ run $ls verify "oci:$work/image" --trust "$work/keys/publisher.crt" | cut -c 1-1
 say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; from a registry; with hooks"
 rm -rf "$work/installed"
 make --no-print-directory install-hooks "DESTDIR=$work/installed"
-cat >"$work/guest" <<'END'
+cat >"$work/guest" <<END
+export LAYERSEAL_DEMO_COLOURS=$colours
 sh ./guest.sh && sh ./podman.sh && sh ./registry.sh && sh ./hooks.sh
 END
-sh tests/vm/run.sh --timeout 700 --disk-mb 3072 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
+# It takes three minutes here, and several times that where the machine is slow.
+sh tests/vm/run.sh --timeout 3000 --disk-mb 3072 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
     tests/demo/podman.sh tests/demo/registry.sh tests/demo/hooks.sh $ls "$work/image" "$work/keys" "$work/installed"
 
 say "Without a VM"

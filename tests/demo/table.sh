@@ -3,12 +3,29 @@
 set -u
 table=''
 bad=0
-say() { printf '\n-- %s\n' "$*"; }
+# Colours, where whoever shows this has a terminal (tests/demo/run.sh says so), and NO_COLOR (no-color.org) is not set.
+bold='' good='' wrong='' plain=''
+if [ "${LAYERSEAL_DEMO_COLOURS:-}" = yes ] && [ -z "${NO_COLOR:-}" ]; then
+    esc=$(printf '\033')
+    bold="${esc}[1m" good="${esc}[32m" wrong="${esc}[1;31m" plain="${esc}[0m"
+fi
+say() { printf '\n%s-- %s%s\n' "$bold" "$*" "$plain"; }
+# wait_for SECONDS COMMAND...: until the command succeeds. Long enough for a machine that emulates another one slowly: it
+# costs nothing where that is quick.
+wait_for() {
+    left=$(($1 * 5))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$left" -gt 0 ] || { echo "waited in vain for: $*"; return 1; }
+        sleep 0.2
+        left=$((left - 1))
+    done
+}
 run() { echo "\$ $*"; "$@" 2>&1; }
 # row WHAT HAPPENED MUST: what was tried, what happened, what must happen.
 row() {
-    verdict=ok
-    [ "$2" = "$3" ] || { verdict=WRONG; bad=1; }
+    verdict=${good}ok$plain
+    [ "$2" = "$3" ] || { verdict=${wrong}WRONG$plain; bad=1; }
     table="$table$(printf '%-44s %-22s %s' "$1" "$2" "$verdict")
 "
 }

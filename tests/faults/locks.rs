@@ -227,6 +227,7 @@ fn c13_a_stopped_search_in_a_registry_is_waited_for_as_long_as_one_may_take() {
     let holder = stopped(host.sandbox.command("flock"), &asked);
     let container = host.container("c", &image);
     gives_up(waited(|| host.start(&container)), "C07", 2..10);
+    host.forget_refused();
     // Seals that came meanwhile count.
     host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app", "--seals-only"]);
     host.start(&container).ok();

@@ -1,7 +1,7 @@
 //! A caller that comes twice for one target (I06, I11).
 
-use layerseal::mount::{How, again, mount, plain, unmount};
-use layerseal::report::Case;
+use layerseal::error::Case;
+use layerseal::mount::{MountOptions, again, mount, plain, unmount};
 use layerseal::sys::mounts::{identify, open_target, unmount_now};
 use layerseal::verify::Waiver;
 
@@ -18,7 +18,7 @@ fn i11_the_live_mount_outlives_a_second_call_and_its_unmount() {
     let image = prepared(&bench);
     let root = Mount::at(&bench, "root");
     assert!(!again(&root.path(), None).unwrap());
-    let there = mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
+    let there = mount(&image, &place(root.path(), Some(upper(&bench, "c")), MountOptions::default())).unwrap();
     // A process of the container, which has its files open.
     let live = open(&root.path().join("etc"));
     for count in 2..4 {
@@ -49,8 +49,13 @@ fn i06_again_knows_plain_overlays_and_nothing_of_others() {
     let (root, foreign) = (Mount::at(&bench, "root"), Mount::at(&bench, "foreign"));
     std::fs::create_dir(bench.path("lower")).unwrap();
     bench.write("lower/file", b"content");
-    let volume =
-        || plain(&Waiver::for_volume(), vec![open(&bench.path("lower"))], &place(root.path(), None, How::default()));
+    let volume = || {
+        plain(
+            &Waiver::for_volume(),
+            vec![open(&bench.path("lower"))],
+            &place(root.path(), None, MountOptions::default()),
+        )
+    };
     volume().unwrap();
     assert_eq!(mounts_beneath(&root.path())[0].source, "layerseal:plain");
     // Not idempotent: nobody can say that the directories are the same.

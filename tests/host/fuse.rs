@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use layerseal::mount::{How, Place, Top, mount, plain};
-use layerseal::report::Case;
+use layerseal::error::Case;
+use layerseal::mount::{MountOptions, MountSpec, RootDriver, mount, plain};
 use layerseal::verify::Waiver;
 
 use crate::common::Bench;
@@ -20,8 +20,8 @@ fn can_fuse(what: &str) -> bool {
     can_mount(what)
 }
 
-fn fuse(how: How) -> How {
-    How { top: Top::FuseOverlayfs, ..how }
+fn fuse(how: MountOptions) -> MountOptions {
+    MountOptions { top: RootDriver::FuseOverlayfs, ..how }
 }
 
 #[test]
@@ -33,10 +33,10 @@ fn i11_fuse_overlayfs_lies_over_a_mount_without_a_name() {
     let bench = Bench::new();
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
-    let mounted = mount(&image, &place(root.path(), Some(upper(&bench, "c")), fuse(How::default()))).unwrap();
+    let mounted = mount(&image, &place(root.path(), Some(upper(&bench, "c")), fuse(MountOptions::default()))).unwrap();
     let mounts = mounts_beneath(&root.path());
     let [one] = &mounts[..] else { panic!("{mounts:?}") };
-    assert_eq!((one.kind.as_str(), one.device), ("fuse.fuse-overlayfs", mounted.device));
+    assert_eq!((one.kind.to_str(), one.device), (Some("fuse.fuse-overlayfs"), mounted.device));
     let has = |flag: &str| one.options.iter().any(|o| o == flag);
     // sudo in a container needs its bit.
     assert_eq!((has("nodev"), has("nosuid"), has("noexec"), has("ro")), (true, false, false, false), "{one:?}");
@@ -47,7 +47,7 @@ fn i11_fuse_overlayfs_lies_over_a_mount_without_a_name() {
     std::fs::remove_file(root.path().join("etc/small")).unwrap();
     assert_eq!(std::fs::read(bench.path("c/diff/etc/new")).unwrap(), b"mine");
     let own = format!("/private.{}.", std::process::id());
-    assert!(layerseal::sys::mounts::mountinfo().unwrap().iter().all(|m| !m.target.contains(&own)));
+    assert!(layerseal::sys::mountinfo::own().unwrap().iter().all(|m| !m.target.to_string_lossy().contains(&own)));
     // As containers-storage does it, first of all.
     let status = Command::new("fusermount3").arg("-u").arg(root.path()).status().unwrap();
     assert!(status.success());
@@ -80,7 +80,7 @@ fn a12_fuse_overlayfs_without_an_upper_directory_is_read_only() {
     let root = Mount::at(&bench, "root");
     std::fs::create_dir(bench.path("lower")).unwrap();
     bench.write("lower/file", b"content");
-    let how = fuse(How { nosuid: true, noexec: true, ..How::default() });
+    let how = fuse(MountOptions { nosuid: true, noexec: true, ..MountOptions::default() });
     plain(&Waiver::for_volume(), vec![open(&bench.path("lower"))], &place(root.path(), None, how)).unwrap();
     assert_eq!(std::fs::read(root.path().join("file")).unwrap(), b"content");
     let mounts = mounts_beneath(&root.path());
@@ -103,9 +103,9 @@ fn i05_fuse_overlayfs_that_fails_leaves_nothing() {
     // A directory that is gone.
     std::fs::remove_dir_all(bench.path("c")).unwrap();
     broken.path = bench.path("c/diff");
-    let refusal = mount(&image, &place(root.path(), Some(broken), fuse(How::default()))).unwrap_err();
+    let refusal = mount(&image, &place(root.path(), Some(broken), fuse(MountOptions::default()))).unwrap_err();
     assert_eq!(refusal.case(), Case::I11Fuse, "{refusal}");
     assert!(refusal.detail().len() > 20, "its own words are shown: {refusal}");
     nothing_left(&root.path());
-    mount(&image, &Place::read_only(root.path())).unwrap();
+    mount(&image, &MountSpec::read_only(root.path())).unwrap();
 }

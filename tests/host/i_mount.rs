@@ -29,11 +29,11 @@ fn i01_read_only_mounts_have_one_erofs_and_one_data_layer() {
     let mounts = mounts_beneath(&root.path());
     let [one] = &mounts[..] else { panic!("{mounts:?}") };
     assert_eq!(one.kind, "overlay");
-    assert!(one.source.starts_with("composefs:") && one.source.len() == 10 + 128, "{}", one.source);
+    assert!(one.is_overlay_of("composefs:") && one.source.len() == 10 + 128, "{one:?}");
     for option in ["ro", "nodev"] {
         assert!(one.options.iter().any(|o| o == option), "{option}: {one:?}");
     }
-    let count = |prefix: &str| one.super_options.iter().filter(|o| o.starts_with(prefix)).count();
+    let count = |prefix: &str| one.super_values(prefix).count();
     assert_eq!((count("lowerdir+="), count("datadir+="), count("upperdir=")), (1, 1, 0), "{one:?}");
     for option in ["metacopy=on", "redirect_dir=on"] {
         assert!(one.super_options.iter().any(|o| o == option), "{option}: {one:?}");
@@ -120,7 +120,7 @@ fn i04_i05_failures_leave_no_mount() {
     std::fs::remove_dir(root.path()).unwrap();
     mount(&bench, &[]).refused(2, "A01");
     // EROFS is never attached but in a place of its own, and that is gone.
-    let left = layerseal::sys::mounts::mountinfo().unwrap();
+    let left = layerseal::sys::mountinfo::own().unwrap();
     assert!(left.iter().all(|m| m.kind != "erofs"), "{left:?}");
     for place in std::fs::read_dir("/run/layerseal").into_iter().flatten() {
         let name = place.unwrap().file_name().into_string().unwrap();
@@ -220,7 +220,7 @@ fn i04_an_image_that_cannot_be_mounted_takes_those_before_it_along() {
     let failed = (32..44).map(limited).filter(|(code, said)| *code == 6 && said.contains("[R-I04]")).count();
     assert!(failed >= 5, "{failed}");
     assert!(mounts_beneath(&root.path()).is_empty());
-    let left = layerseal::sys::mounts::mountinfo().unwrap();
+    let left = layerseal::sys::mountinfo::own().unwrap();
     assert!(left.iter().all(|m| m.kind != "erofs"), "{left:?}");
     assert_eq!(limited(100).0, 0);
 }

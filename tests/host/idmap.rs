@@ -3,10 +3,11 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use layerseal::invoke::{Extent, IdMapping};
-use layerseal::mount::{How, mount, plain};
-use layerseal::report::{Case, Class};
-use layerseal::sys::mounts::{attach, clone_mount, map_ids, mountinfo, open_target, unmount_now};
+use layerseal::error::{Case, Class};
+use layerseal::mount::{MountOptions, mount, plain};
+use layerseal::protocol::{Extent, IdMapping};
+use layerseal::sys::mountinfo;
+use layerseal::sys::mounts::{attach, clone_mount, map_ids, open_target, unmount_now};
 use layerseal::sys::userns;
 use layerseal::verify::Waiver;
 
@@ -60,7 +61,7 @@ fn a13_on_the_disk_are_the_containers_ids_and_in_the_mount_the_hosts() {
     assert_eq!(owner(root.path().join("etc/new")), (100_000, 100_000));
     assert!(!root.path().join("etc/small").exists());
     unmount_now(&root.path()).unwrap();
-    mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
+    mount(&image, &place(root.path(), Some(upper(&bench, "c")), MountOptions::default())).unwrap();
     assert_eq!(owner(root.path().join("etc/new")), (0, 0));
     assert_eq!(std::fs::read(root.path().join("usr/bin/tool")).unwrap()[5000..], *b"more\n");
 }
@@ -73,7 +74,7 @@ fn a13_ranges_apart_read_only_and_squashed() {
     let bench = Bench::new();
     let image = prepared(&bench);
     let root = Mount::at(&bench, "root");
-    let user = |how: How| {
+    let user = |how: MountOptions| {
         let there = mount(&image, &place(root.path(), None, how)).unwrap();
         assert!(there.fresh);
         let seen = (owner(root.path().join("usr/bin/tool")), owner(root.path().join("usr/user")));
@@ -85,8 +86,8 @@ fn a13_ranges_apart_read_only_and_squashed() {
     assert_eq!(user(mapped(&[])), ((0, 0), (1000, 0)));
     // Users alone: groups stay.
     let uids = IdMapping::Map(vec![Extent { container: 0, host: 5000, size: 2000 }]);
-    assert_eq!(user(How { uids, ..How::default() }), ((5000, 0), (6000, 0)));
-    let squashed = How { uids: IdMapping::Squash(7), gids: IdMapping::Squash(8), ..How::default() };
+    assert_eq!(user(MountOptions { uids, ..MountOptions::default() }), ((5000, 0), (6000, 0)));
+    let squashed = MountOptions { uids: IdMapping::Squash(7), gids: IdMapping::Squash(8), ..MountOptions::default() };
     assert_eq!(user(squashed), ((7, 8), (65_534, 8)));
 }
 
@@ -98,7 +99,7 @@ fn a13_the_same_image_with_another_map_is_another_mount() {
     let bench = Bench::new();
     let image = prepared(&bench);
     let root = Mount::at(&bench, "root");
-    mount(&image, &place(root.path(), None, How::default())).unwrap();
+    mount(&image, &place(root.path(), None, MountOptions::default())).unwrap();
     let refusal = mount(&image, &place(root.path(), None, mapped(&[CONTAINER]))).unwrap_err();
     assert_eq!(refusal.case(), Case::I06Mounted, "{refusal}");
 }
@@ -129,12 +130,12 @@ fn a13_a_filesystem_without_idmapped_mounts_is_refused() {
     let bench = Bench::new();
     let (root, lower) = (Mount::at(&bench, "root"), Mount::at(&bench, "lower"));
     // Overlayfs itself has none.
-    mount(&prepared(&bench), &place(lower.path(), None, How::default())).unwrap();
+    mount(&prepared(&bench), &place(lower.path(), None, MountOptions::default())).unwrap();
     let plain = |how| plain(&Waiver::for_volume(), vec![open(&lower.path())], &place(root.path(), None, how));
     let refusal = plain(mapped(&[CONTAINER])).unwrap_err();
     assert_eq!(refusal.case(), Case::A13Cannot, "{refusal}");
     nothing_left(&root.path());
-    plain(How::default()).unwrap();
+    plain(MountOptions::default()).unwrap();
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn a13_no_process_and_no_mount_is_left() {
         }
     }
     assert_eq!(fsuid, "Uid:\t0\t0\t0\t0Gid:\t0\t0\t0\t0");
-    assert!(mountinfo().unwrap().iter().all(|m| !m.target.contains("/private.")));
+    assert!(mountinfo::own().unwrap().iter().all(|m| !m.target.to_string_lossy().contains("/private.")));
 }
 
 #[test]

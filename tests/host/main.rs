@@ -50,11 +50,7 @@ impl Drop for Mount<'_> {
 }
 
 /// Mounts on or beneath `dir`, as mountinfo shows them.
-fn mounts_beneath(dir: &Path) -> Vec<layerseal::sys::mounts::MountInfo> {
+fn mounts_beneath(dir: &Path) -> Vec<layerseal::sys::mountinfo::MountInfo> {
     let dir = dir.canonicalize().unwrap();
-    layerseal::sys::mounts::mountinfo()
-        .unwrap()
-        .into_iter()
-        .filter(|m| Path::new(&m.target).starts_with(&dir))
-        .collect()
+    layerseal::sys::mountinfo::own().unwrap().into_iter().filter(|m| Path::new(&m.target).starts_with(&dir)).collect()
 }

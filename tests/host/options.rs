@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use layerseal::mount::{How, Place, mount, plain};
-use layerseal::report::Case;
+use layerseal::error::Case;
+use layerseal::mount::{MountOptions, MountSpec, mount, plain};
 use layerseal::sys::mounts::unmount_now;
 use layerseal::verify::Waiver;
 
@@ -20,7 +20,7 @@ fn a12_without_an_upper_directory_the_mount_is_read_only() {
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
     std::fs::create_dir(bench.path("lower")).unwrap();
-    let read_only = || Place::read_only(root.path());
+    let read_only = || MountSpec::read_only(root.path());
     let volume = || plain(&Waiver::for_volume(), vec![open(&bench.path("lower"))], &read_only());
     for make in [&(|| mount(&image, &read_only())) as &dyn Fn() -> _, &volume] {
         make().unwrap();
@@ -40,19 +40,22 @@ fn mount_flags_are_those_that_were_asked_for() {
     let bench = Bench::new();
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
-    let flags = |how: How| {
+    let flags = |how: MountOptions| {
         mount(&image, &place(root.path(), Some(upper(&bench, "c")), how)).unwrap();
         let options = mounts_beneath(&root.path())[0].options.clone();
         unmount_now(&root.path()).unwrap();
         ["nodev", "nosuid", "noexec"].map(|flag| options.iter().any(|o| o == flag))
     };
-    assert_eq!(flags(How::default()), [true, false, false]);
-    assert_eq!(flags(How { dev: true, ..How::default() }), [false; 3]);
-    assert_eq!(flags(How { nosuid: true, noexec: true, ..How::default() }), [true; 3]);
+    assert_eq!(flags(MountOptions::default()), [true, false, false]);
+    assert_eq!(flags(MountOptions { dev: true, ..MountOptions::default() }), [false; 3]);
+    assert_eq!(flags(MountOptions { nosuid: true, noexec: true, ..MountOptions::default() }), [true; 3]);
     // Without SELinux a label means nothing.
     if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
         let label = "system_u:object_r:container_file_t:s0:c1,c2";
-        assert_eq!(flags(How { context: Some(label.into()), ..How::default() }), [true, false, false]);
+        assert_eq!(
+            flags(MountOptions { context: Some(label.into()), ..MountOptions::default() }),
+            [true, false, false]
+        );
     }
 }
 
@@ -64,11 +67,12 @@ fn i06_a_mount_with_other_flags_is_not_the_same() {
     let bench = Bench::new();
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
-    let there = mount(&image, &Place::read_only(root.path())).unwrap();
-    let same = mount(&image, &Place::read_only(root.path())).unwrap();
+    let there = mount(&image, &MountSpec::read_only(root.path())).unwrap();
+    let same = mount(&image, &MountSpec::read_only(root.path())).unwrap();
     assert!(there.fresh && !same.fresh);
     assert_eq!((there.device, there.id), (same.device, same.id));
-    let refusal = mount(&image, &place(root.path(), None, How { nosuid: true, ..How::default() })).unwrap_err();
+    let refusal =
+        mount(&image, &place(root.path(), None, MountOptions { nosuid: true, ..MountOptions::default() })).unwrap_err();
     assert_eq!(refusal.case(), Case::I06Mounted, "{refusal}");
 }
 
@@ -81,11 +85,17 @@ fn m03_what_a_volatile_mount_leaves_is_taken_away_for_a_volatile_mount_only() {
     let bench = Bench::new();
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
-    let with =
-        |volatile| mount(&image, &place(root.path(), Some(upper(&bench, "c")), How { volatile, ..How::default() }));
+    let with = |volatile| {
+        mount(
+            &image,
+            &place(root.path(), Some(upper(&bench, "c")), MountOptions { volatile, ..MountOptions::default() }),
+        )
+    };
     for _ in 0..2 {
         with(true).unwrap();
-        assert!(mounts_beneath(&root.path())[0].super_options.iter().any(|o| o.ends_with("volatile")));
+        assert!(
+            mounts_beneath(&root.path())[0].super_options.iter().any(|o| o.to_string_lossy().ends_with("volatile"))
+        );
         std::fs::write(root.path().join("etc/new"), "mine").unwrap();
         unmount_now(&root.path()).unwrap();
         assert!(bench.path("c/work/work/incompat/volatile").exists());
@@ -113,7 +123,7 @@ fn m04_overlay_attributes_set_inside_do_nothing_to_what_is_beneath() {
     let bench = Bench::new();
     let root = Mount::at(&bench, "root");
     let image = prepared(&bench);
-    let make = || mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
+    let make = || mount(&image, &place(root.path(), Some(upper(&bench, "c")), MountOptions::default())).unwrap();
     let set = |path: &str, name: &str, value: &[u8]| {
         rustix::fs::setxattr(root.path().join(path), name, value, rustix::fs::XattrFlags::empty())
     };
@@ -136,7 +146,7 @@ fn m04_overlay_attributes_set_inside_do_nothing_to_what_is_beneath() {
     assert_eq!(std::fs::read(root.path().join("usr/bin/tool")).unwrap(), vec![b'x'; 5000]);
     // And a new container sees nothing of it.
     unmount_now(&root.path()).unwrap();
-    mount(&image, &Place::read_only(root.path())).unwrap();
+    mount(&image, &MountSpec::read_only(root.path())).unwrap();
     assert!(!root.path().join("etc/mine").exists());
 }
 
@@ -158,7 +168,7 @@ fn m04_attributes_of_a_plain_lower_point_nowhere() {
     set("trusted.overlay.metacopy", b"");
     set("trusted.overlay.redirect", b"/secret");
     let lowers = vec![open(&bench.path("top")), open(&bench.path("beneath"))];
-    plain(&Waiver::for_volume(), lowers, &Place::read_only(root.path())).unwrap();
+    plain(&Waiver::for_volume(), lowers, &MountSpec::read_only(root.path())).unwrap();
     let read = std::fs::read(root.path().join("link"));
     assert!(!matches!(&read, Ok(text) if text == b"secret"), "{read:?}");
 }
@@ -171,13 +181,13 @@ fn i11_the_changes_of_a_container_are_shown_above_the_image() {
     let bench = Bench::new();
     let (root, view) = (Mount::at(&bench, "root"), Mount::at(&bench, "view"));
     let image = prepared(&bench);
-    mount(&image, &place(root.path(), Some(upper(&bench, "c")), How::default())).unwrap();
+    mount(&image, &place(root.path(), Some(upper(&bench, "c")), MountOptions::default())).unwrap();
     std::fs::write(root.path().join("etc/new"), "new").unwrap();
     std::fs::remove_file(root.path().join("etc/small")).unwrap();
     // Metadata alone: the content stays in the objects, two layers down.
     std::fs::set_permissions(root.path().join("usr/bin/tool"), std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::rename(root.path().join("etc/opaque"), root.path().join("etc/renamed")).unwrap();
-    let above = Place { above: Some(open(&bench.path("c/diff"))), ..Place::read_only(view.path()) };
+    let above = MountSpec { above: Some(open(&bench.path("c/diff"))), ..MountSpec::read_only(view.path()) };
     mount(&image, &above).unwrap();
     for at in [&root, &view] {
         assert_eq!(std::fs::read(at.path().join("etc/new")).unwrap(), b"new");
@@ -189,9 +199,9 @@ fn i11_the_changes_of_a_container_are_shown_above_the_image() {
     }
     std::fs::write(view.path().join("etc/x"), "").unwrap_err();
     // Both at once would be a mistake of ours.
-    let both = Place {
+    let both = MountSpec {
         above: Some(open(&bench.path("c/diff"))),
-        ..place(view.path(), Some(upper(&bench, "d")), How::default())
+        ..place(view.path(), Some(upper(&bench, "d")), MountOptions::default())
     };
     assert_eq!(mount(&image, &both).unwrap_err().case(), Case::Bug);
 }

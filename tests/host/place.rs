@@ -1,15 +1,15 @@
-//! Prepared images and places, for tests that call the mount room itself.
+//! Prepared images and places, for tests that call `mount` itself.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use layerseal::digest::Algorithm;
-use layerseal::invoke::{Extent, IdMapping};
-use layerseal::mount::{How, Place, Upper};
+use layerseal::mount::{MountOptions, MountSpec, UpperDir};
 use layerseal::oci::{Budget, Reference};
 use layerseal::policy::Verity;
-use layerseal::prepare::{PreparedImage, Shape, prepare};
+use layerseal::prepare::{PreparedImage, RootShape, prepare};
+use layerseal::protocol::{Extent, IdMapping};
 use layerseal::sys::files::open_dir;
 use layerseal::vault::Vault;
 
@@ -27,32 +27,32 @@ pub fn prepared(bench: &Bench) -> PreparedImage {
     let image = vault.image(&Reference::Digest(layout.digest), &Budget::STANDARD).unwrap();
     let digests = vault.contents(&layout.digest, Algorithm::Sha512).unwrap();
     let verified = layerseal::verify::unsigned(&image, &digests, &layerseal::policy::Denied::nothing()).unwrap();
-    prepare(&vault, &verified, Shape::Merged, Verity::Off, &Budget::STANDARD).unwrap()
+    prepare(&vault, &verified, RootShape::Merged, Verity::Off, &Budget::STANDARD).unwrap()
 }
 
 /// `diff` and `work` in a directory `name` of the bench.
-pub fn upper(bench: &Bench, name: &str) -> Upper {
+pub fn upper(bench: &Bench, name: &str) -> UpperDir {
     let dir = |part: &str| {
         let path = bench.path(name).join(part);
         std::fs::create_dir_all(&path).unwrap();
         path
     };
     let (diff, work) = (dir("diff"), dir("work"));
-    Upper { upper: open(&diff), work: open(&work), path: diff }
+    UpperDir { upper: open(&diff), work: open(&work), path: diff }
 }
 
 pub fn open(path: &Path) -> OwnedFd {
     open_dir(path).unwrap()
 }
 
-pub fn place(target: PathBuf, upper: Option<Upper>, how: How) -> Place {
-    Place { upper, how, ..Place::read_only(target) }
+pub fn place(target: PathBuf, upper: Option<UpperDir>, how: MountOptions) -> MountSpec {
+    MountSpec { upper, how, ..MountSpec::read_only(target) }
 }
 
 /// A map of users and groups.
-pub fn mapped(extents: &[(u32, u32, u32)]) -> How {
+pub fn mapped(extents: &[(u32, u32, u32)]) -> MountOptions {
     let extents: Vec<_> = extents.iter().map(|&(container, host, size)| Extent { container, host, size }).collect();
-    How { uids: IdMapping::Map(extents.clone()), gids: IdMapping::Map(extents), ..How::default() }
+    MountOptions { uids: IdMapping::Map(extents.clone()), gids: IdMapping::Map(extents), ..MountOptions::default() }
 }
 
 /// Runs a script in `dir` as a user of the host without rights, as a process of a container is one.

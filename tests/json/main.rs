@@ -71,7 +71,7 @@ fn every_verb_has_it() {
     }
     let mut without = Vec::new();
     look(&layerseal::cli::args::Args::command(), "", &mut without);
-    assert_eq!(without, ["hook createRuntime", "hook createContainer", "hook precreate", "runtime"]);
+    assert_eq!(without, ["hook createRuntime", "hook createContainer", "hook precreate", "runtime", "serve"]);
 }
 
 /// Runs a verb and looks at what it prints.
@@ -203,6 +203,10 @@ fn what_is_refused() {
         &["verify", "oci:nowhere"],
         &["fetch", "nothing"],
         &["prepare", "nothing"],
+        &["check", "nothing"],
+        &["deny", "oci:nowhere"],
+        &["floors", "reset", "nothing"],
+        &["trust", "add", "nowhere", "--store", "x"],
         &["mount", "nothing", "nowhere"],
         &["umount", "nowhere"],
         &["push", "nothing", "oci:to"],
@@ -211,6 +215,7 @@ fn what_is_refused() {
         &["tag", "nothing", "name"],
         &["untag", "nothing"],
         &["fsck", "nothing"],
+        &["vault", "create", "there is a blank", "--size", "20M"],
         &["keyring", "add-cert", "nowhere"],
         &["hook", "explain", "Z99"],
     ] {
@@ -220,7 +225,21 @@ fn what_is_refused() {
         assert!(run.code != 0 && run.stderr.contains(error["message"].as_str().unwrap()), "{args:?}: {}", run.stderr);
         number += 1;
     }
-    assert_eq!(number, 18);
+    assert_eq!(number, 23);
+}
+
+#[test]
+fn a_vault_in_a_file() {
+    let bench = Bench::new();
+    let run = bench.run(&["vault", "create", "place", "--size", "16M", "--json"]);
+    // Nothing could remove it with the rest.
+    let _ = std::process::Command::new("chattr").arg("-i").arg(bench.path("place")).status();
+    let made = document("vault create", run.code != 0, &run.stdout);
+    if run.code == 0 {
+        assert!(made["unit"].as_str().unwrap().contains(made["file"].as_str().unwrap()), "{made}");
+    } else {
+        support::skip!(part: "no mkfs.ext4, or no fallocate: {made}");
+    }
 }
 
 /// Of the kernel's keyring nothing is said where the kernel has none.
@@ -246,6 +265,29 @@ fn containers_and_mounts() {
     assert!(images.iter().any(|i| i["signer"].is_string()), "{prepared}");
     assert!(images.iter().any(|i| i["would_refuse"]["case"].is_string()), "{prepared}");
     assert_eq!(run("prepare", &["prepare", "--all", "--seal", "oci:app", "--seals-only"])["images"][0]["ready"], false);
+    run("trust list", &["trust", "list"]);
+    assert_eq!(run("trust add", &["trust", "add", "signer.crt"])["certificates"][0]["before"], true);
+    run("floors list", &["floors", "list"]);
+    host.sandbox.sh("mkdir -m 700 -p /var/lib/layerseal/floors");
+    let floor = layerseal::digest::BlobDigest::of(b"example.com/x").hex();
+    host.sandbox.sh(&format!("printf 'example.com/x\\n7\\n' >/var/lib/layerseal/floors/{floor}"));
+    assert_eq!(run("floors list", &["floors", "list"])["floors"][0]["sequence"], 7);
+    run("floors reset", &["floors", "reset", "example.com/x:1"]);
+    document("setup", false, &host.verb(&["setup", "--json"]).stdout);
+    assert_eq!(run("audit", &["audit"])["changed"], false);
+    let enforced = host.verb(&["enforce", "--json"]);
+    let found = document("enforce", false, &enforced.stdout);
+    assert_eq!((enforced.code, &found["changed"]), (3, &false.into()), "{found}");
+    let denied = run("deny", &["deny", &format!("sha256:{}", "0".repeat(64)), "--reason", "a test"]);
+    assert_eq!(denied["entries"][0]["before"], false);
+    let checked = host.verb(&["check", "--json"]);
+    assert_eq!(checked.code, 3, "audit lets one pass: {checked:?}");
+    let checked = document("check", false, &checked.stdout);
+    let of = |name: &str| {
+        checked["images"].as_array().unwrap().iter().find(|i| i["name"].as_str().unwrap().starts_with(name))
+    };
+    assert_eq!(of(host::APP).unwrap()["expected"]["verdict"], "sealed", "{checked}");
+    assert_eq!(of(host::OTHER).unwrap()["expected"]["error"]["case"], "C07", "{checked}");
     // Nobody answers for these names.
     let fetched = host.verb(&["fetch", "--all", "--json"]);
     let fetched = document("fetch", false, &fetched.stdout);
@@ -260,6 +302,10 @@ fn containers_and_mounts() {
         (host.container("c", &host.image(host::APP)), host.container("d", &host.image(host::OTHER)));
     host.start(&container);
     host.start(&other);
+    let report = run("report", &["report", "--since", "1h"]);
+    assert_eq!((&report["source"], &report["since"].is_i64()), (&"log".into(), &true), "{report}");
+    let group = &report["groups"].as_array().unwrap().iter().find(|g| g["case"] == "C07").unwrap();
+    assert_eq!((&group["decision"], &group["calls"]), (&"audit".into(), &1.into()), "{report}");
     let status = run("status", &["status"]);
     let mounts = status["mounts"].as_array().unwrap();
     assert!(mounts.iter().any(|m| m["kind"] == "sealed" && m["facts"]["blobs"][0][0] == "manifest"), "{status}");

@@ -137,7 +137,8 @@ fn certificates_come_and_go_and_the_nodes_own_stay() {
     let Some(node) = Node::new() else { return };
     node.key("policy.toml", ACME);
     node.key("trust.d__acme__release.crt", certificate("release"));
-    assert_eq!(node.run("install").code, Some(0));
+    let ran = node.run("install");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     let own = node.host().join("etc/layerseal/trust.d/acme/own.crt");
     std::fs::write(&own, certificate("of the node")).unwrap();
     std::fs::create_dir(node.host().join("etc/layerseal/policy.d")).unwrap();

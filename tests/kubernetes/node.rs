@@ -36,7 +36,11 @@ pub fn scratch() -> tempfile::TempDir {
 /// Copies the libraries of a program to where it looks for them.
 fn libraries(host: &Path, program: &Path) {
     let output = Command::new("ldd").arg(program).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let mut text = String::from_utf8(output.stdout).unwrap();
+    // Loaded later, by the name that is in the program: no tool sees that.
+    let known = Command::new("/sbin/ldconfig").arg("-p").output().unwrap();
+    let known = String::from_utf8(known.stdout).unwrap();
+    text.extend(known.lines().filter(|line| ["libcrypto.so.3 ", "libssl.so.3 "].iter().any(|l| line.contains(l))));
     for library in text.split_whitespace().filter_map(|word| word.strip_prefix('/')) {
         let to = host.join(library);
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();

@@ -3,9 +3,9 @@
 use openssl::x509::X509;
 use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage};
 
+use layerseal::error::{Case, Result};
 use layerseal::pki::pkcs7::{Dates, verify};
 use layerseal::pki::{Anchor, Certificate, Signer, leaf};
-use layerseal::report::{Case, Result};
 
 use crate::ecdsa::{is_high, other_form};
 use crate::forge::Blob;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use layerseal::pki::pkcs7::{Certificate, Digest, Family, parse, walk};
-use layerseal::report::{Case, Result};
+use layerseal::error::{Case, Result};
+use layerseal::pki::pkcs7::{Certificate, Family, SignatureDigest, parse, walk};
 use openssl::hash::MessageDigest;
 use openssl::rsa::Padding;
 use openssl::x509::X509;
@@ -40,9 +40,9 @@ fn the_forge_makes_good_signatures() {
     assert_eq!(judge(&Blob::new(&info())), Ok(0));
     for (key, family) in [(&*RSA, Family::Rsa), (&*P256, Family::Ecdsa), (&*P521, Family::Ecdsa)] {
         for (md, name, digest) in [
-            (MessageDigest::sha256(), SHA256, Digest::Sha256),
-            (MessageDigest::sha384(), SHA384, Digest::Sha384),
-            (MessageDigest::sha512(), SHA512, Digest::Sha512),
+            (MessageDigest::sha256(), SHA256, SignatureDigest::Sha256),
+            (MessageDigest::sha384(), SHA384, SignatureDigest::Sha384),
+            (MessageDigest::sha512(), SHA512, SignatureDigest::Sha512),
         ] {
             let x509 = Recipe::new(key, "any").build();
             let info = SignerInfo::with(&x509, key, &content(1), md, name);

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use layerseal::error::Case;
 use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::parse;
 use layerseal::pki::sign::{Signer, key_file_mode_warning};
-use layerseal::report::Case;
 use openssl::symm::Cipher;
 use openssl::x509::extension::KeyUsage;
 
@@ -71,13 +71,48 @@ fn n01_key_of_another_certificate() {
     for key in [&*RSA_OTHER, &*P256, &*ED25519] {
         assert_refused(Signer::new(&certificate, &pem(key), None, "x"), Case::KeyMismatch);
     }
-    let two = [certificate.clone(), certificate.clone()].concat();
-    assert_refused(Signer::new(&two, &pem(&RSA), None, "x"), Case::KeyMismatch);
     for garbage in [&b""[..], b"hello", b"pkcs11:token=x", &certificate, &[0x30, 0x82]] {
         assert_refused(Signer::new(&certificate, garbage, None, "x"), Case::KeyMismatch);
     }
     let refusal = Signer::new(&certificate, b"pkcs11:token=x", None, "x").unwrap_err();
     assert!(refusal.detail().contains("PKCS#11"), "{refusal}");
+}
+
+/// Of a signer's file the certificate counts that the key belongs to: a chain is in it often, and the key itself.
+#[test]
+fn n01_the_certificate_of_the_key_signs() {
+    let mut recipe = Recipe::new(&RSA_1024, "authority");
+    recipe.ca = true;
+    let authority = recipe.build();
+    let mut recipe = Recipe::new(&RSA, "release");
+    recipe.issuer = Some((&RSA_1024, &authority));
+    let leaf = recipe.build();
+    let (leaf, chain) = (leaf.to_pem().unwrap(), authority.to_pem().unwrap());
+    for file in [[&chain[..], &leaf].concat(), [&leaf[..], &chain, &leaf, &pem(&RSA)].concat()] {
+        let signer = Signer::new(&file, &pem(&RSA), None, "x").unwrap();
+        assert_eq!(signer.certificate().subject(), "CN=release");
+        assert_eq!(signer.embedding(true).sign(&content(1)).map(|der| parse(&der, "x").is_ok()), Ok(true));
+    }
+    let named = |certificate: &[u8], key: &[u8]| {
+        use layerseal::pki::Named;
+        Signer::from_files(Named { bytes: certificate, name: "c.crt" }, Named { bytes: key, name: "k.key" }, None)
+            .unwrap_err()
+    };
+    let refusal = named(&[&leaf[..], &chain].concat(), &pem(&P256));
+    assert_eq!((refusal.case(), refusal.subject().as_str()), (Case::KeyMismatch, "k.key"));
+    assert!(refusal.detail().contains("CN=release; CN=authority, in c.crt"), "{refusal}");
+    // Which of two is meant nobody knows.
+    let mut renewed = Recipe::new(&RSA, "release");
+    renewed.serial = 1001;
+    let two = [leaf.clone(), renewed.build().to_pem().unwrap()].concat();
+    let refusal = named(&two, &pem(&RSA));
+    assert_eq!((refusal.case(), refusal.subject().as_str()), (Case::KeyMismatch, "c.crt"));
+    for (bytes, case) in [(&b"hello"[..], Case::F02Certificate), (&pem(&RSA), Case::F02Certificate)] {
+        let refusal = named(bytes, &pem(&RSA));
+        assert_eq!((refusal.case(), refusal.subject().as_str()), (case, "c.crt"));
+    }
+    let refusal = named(&chain, &pem(&RSA_1024));
+    assert_eq!((refusal.case(), refusal.subject().as_str()), (Case::E12Weak, "c.crt"));
 }
 
 /// With a terminal on standard input OpenSSL would ask; this must end either way.

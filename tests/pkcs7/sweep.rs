@@ -1,7 +1,7 @@
 //! E01, E02: whole sweeps over real signatures.
 
+use layerseal::error::Case;
 use layerseal::pki::pkcs7::{Certificate, parse, walk};
-use layerseal::report::Case;
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::pkey::{PKeyRef, Private};
 use openssl::stack::Stack;

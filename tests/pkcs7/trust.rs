@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use layerseal::error::{Case, Result};
 use layerseal::pki::pkcs7::Certificate;
 use layerseal::pki::trust::{Ownership, TrustStore};
-use layerseal::report::{Case, Result};
 use tempfile::TempDir;
 
 use crate::keys::*;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layerseal::error::Case;
 use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::{Certificate, Dates, certificates_from_bytes, parse, verify, walk};
 use layerseal::pki::trust::{Ownership, TrustStore};
-use layerseal::report::Case;
 use support::common::{large_vectors, vectors};
 
 /// All files under `dir`.

@@ -1,8 +1,8 @@
 //! E06–E11, E14: whose signature it is, over what, and when.
 
+use layerseal::error::Case;
 use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::{Certificate, Dates, verify};
-use layerseal::report::Case;
 use openssl::asn1::{Asn1Object, Asn1OctetString};
 use openssl::hash::MessageDigest;
 use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage};

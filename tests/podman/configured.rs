@@ -278,3 +278,62 @@ fn the_store_is_found_where_podman_has_it() {
     assert!(compared >= 45, "podman took {compared} of {} only", configurations.len());
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), configurations.len(), wrong.join("\n"));
 }
+
+const RUNTIME: &str = "[engine]\nruntime = \"/usr/bin/layerseal-runtime\"\n";
+const CRUN: &str = "[engine]\nruntime = \"crun\"\n";
+
+/// Which runtime containers.conf and its drop-ins name: podman 6 reads one main file and more directories.
+#[test]
+fn the_runtime_is_the_one_that_podman_takes() {
+    const MAIN: &str = "/etc/containers/containers.conf";
+    let configurations = [
+        with("no file", &[]),
+        with("a file in /etc", &[(MAIN, RUNTIME)]),
+        with("a file in /usr/share", &[("/usr/share/containers/containers.conf", RUNTIME), (MAIN, "[engine]\n")]),
+        with("a drop-in", &[(MAIN, CRUN), ("/etc/containers/containers.conf.d/50.conf", RUNTIME)]),
+        with(
+            "the last drop-in",
+            &[
+                ("/etc/containers/containers.conf.d/50.conf", RUNTIME),
+                ("/etc/containers/containers.conf.d/60.conf", CRUN),
+            ],
+        ),
+        with("a drop-in for root", &[(MAIN, CRUN), ("/etc/containers/containers.rootful.conf.d/50.conf", RUNTIME)]),
+        with("a drop-in of the vendor", &[("/usr/share/containers/containers.conf.d/50.conf", RUNTIME)]),
+        with(
+            "one that is hidden",
+            &[
+                ("/usr/share/containers/containers.rootful.conf.d/50.conf", RUNTIME),
+                ("/etc/containers/containers.conf.d/50.conf", CRUN),
+            ],
+        ),
+        with("a drop-in of root's own", &[("/root/.config/containers/containers.conf.d/50.conf", RUNTIME)]),
+        with("one for others", &[("/etc/containers/containers.rootless.conf.d/50.conf", RUNTIME)]),
+    ];
+    if !ready("which runtime podman takes") {
+        return;
+    }
+    let host = Host::new(scratch::fresh("host"));
+    host.sh("mkdir -p /var/tmp/usr && cp -a /usr/share/containers/. /var/tmp/usr && mount --bind /var/tmp/usr /usr/share/containers
+        mount -t tmpfs -o mode=700 root /root
+        printf '#!/bin/sh\\necho crun version 1.0\\n' >/var/tmp/runtime; chmod 755 /var/tmp/runtime
+        : >>/usr/bin/layerseal-runtime; mount --bind /var/tmp/runtime /usr/bin/layerseal-runtime");
+    let mut named = 0;
+    for configuration in &configurations {
+        host.sh("rm -rf /etc/containers/containers* /usr/share/containers/containers* /root/.config");
+        for (path, text) in &configuration.files {
+            host.write(path, text);
+        }
+        let output = host.command("podman", &["info", "--format", "json"]).output().unwrap();
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        let theirs = info["host"]["ociRuntime"]["path"] == "/usr/bin/layerseal-runtime";
+        let output = host.command(common::binary().to_str().unwrap(), &["doctor", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let restore = checks.iter().find(|check| check["check"] == "podman container restore").unwrap();
+        let ours = restore["found"].as_str().unwrap().contains("layerseal is the runtime");
+        assert_eq!(ours, theirs, "{}: {restore} {}", configuration.name, info["host"]["ociRuntime"]);
+        named += usize::from(theirs);
+    }
+    assert!((2..configurations.len()).contains(&named), "{named}");
+}

@@ -234,6 +234,37 @@ fn o09_what_podman_copied_up_is_compared() {
     podman.ok(&["rm", "c"]);
 }
 
+/// podman copies the layer's users up where it has a line of its own to add.
+#[test]
+fn o09_lines_that_the_layer_adds_to_users_are_not_podmans() {
+    if !ready("o09 by lines") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let user = ["run", "--rm", "--user", "1234:77", "--hostuser", "daemon", APP, "sh", "-c"];
+    let run = [&user[..], &["echo $HOME; tail -n 2 /etc/passwd; tail -n 1 /etc/group"]].concat();
+    assert_eq!(
+        podman.ok(&run),
+        "/\ndaemon:*:1:1:daemon:/:/bin/sh\n1234:*:1234:77:container user:/:/bin/sh\n77:x:77:1234\n"
+    );
+    for (file, line) in [
+        // For the container's own user, and for one of the host.
+        ("etc/passwd", "evil:*:1234:77:x:/tmp:/opt/evil\n"),
+        ("etc/passwd", "bin:*:2:2:bin:/tmp:/bin/sh\n"),
+        ("etc/passwd", "bin:*:2:2:bin:/:/opt/evil\n"),
+        ("etc/group", "sudo:x:1234:app\n"),
+    ] {
+        let path = in_diff(&podman, file);
+        let away = path.with_file_name("away");
+        // The vault may have the same file.
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::write(&path, [&std::fs::read(&away).unwrap()[..], line.as_bytes()].concat()).unwrap();
+        podman.stopped("precreate", REJECTED, &["O09"], &run);
+        std::fs::rename(&away, &path).unwrap();
+    }
+    podman.ok(&run);
+}
+
 /// The file in which it is noted that something was filled for a container that was refused.
 fn notes(podman: &Podman) -> Vec<String> {
     // Those of upper directories name none of what was filled.
@@ -271,6 +302,32 @@ fn o10_what_was_filled_for_a_refused_container_is_refused() {
     podman.host.sh(&format!("mkdir /var/tmp/m; mount --bind {data} /var/tmp/m"));
     podman.stopped("precreate", REJECTED, &["O10"], &["run", "--rm", "-v", "/var/tmp/m:/data", APP, "true"]);
     podman.host.sh("umount /var/tmp/m; rmdir /var/tmp/m");
+    // What an overlay of podman's making shows of it.
+    for options in
+        [format!("lowerdir=/var/tmp/l:{data}"), format!("lowerdir=/var/tmp/l,upperdir={data},workdir={data}-work")]
+    {
+        podman.host.sh(&format!("mkdir -p /var/tmp/l {data}-work"));
+        let options = format!("o={options}");
+        podman.ok(&["volume", "create", "-o", "type=overlay", "-o", "device=overlay", "-o", &options, "shown"]);
+        podman.stopped("precreate", REJECTED, &["O10"], &["run", "--rm", "-v", "shown:/data", APP, "true"]);
+        podman.ok(&["volume", "rm", "-f", "shown"]);
+    }
+    // A file on such an overlay, and what is mounted beneath a source.
+    let overlay = format!("mkdir -p /var/tmp/o; mount -t overlay -o lowerdir=/var/tmp/l:{data} none /var/tmp/o");
+    let beneath = format!("mkdir -p /var/tmp/o/beneath; mount --bind {data} /var/tmp/o/beneath");
+    for (mount, source, at) in
+        [(overlay, "/var/tmp/o/app", "/var/tmp/o"), (beneath, "/var/tmp/o", "/var/tmp/o/beneath")]
+    {
+        podman.host.sh(&mount);
+        podman.stopped(
+            "precreate",
+            REJECTED,
+            &["O10"],
+            &["run", "--rm", "-v", &format!("{source}:/data"), APP, "true"],
+        );
+        podman.host.sh(&format!("umount {at}"));
+        podman.ok(&["run", "--rm", "-v", "/var/tmp/o:/data", APP, "true"]);
+    }
     podman.ok(&["run", "--rm", "-v", "other:/opt", APP, "true"]);
     // audit lets it pass with a word.
     podman.policy(&default_policy().replace("mode = \"enforce\"", "mode = \"audit\""));
@@ -299,6 +356,26 @@ fn o10_what_was_filled_for_a_refused_container_is_refused() {
 }
 
 /// Where there is no `precreate`, `createRuntime` is the first to refuse.
+/// However deep a place is that was filled, its note can be read, and others start.
+#[test]
+fn o10_a_note_of_a_deep_place_stops_nobody() {
+    if !ready("o10 in the deep") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let deep = format!("/var/tmp/{}", "\u{1}/".repeat(600));
+    podman.host.sh(&format!("mkdir -p '{deep}/v'"));
+    let before = podman.containers_conf("[engine]", &format!("volume_path = \"{}\"", deep.replace('\u{1}', "\\u0001")));
+    podman.host.sh("rm -rf /var/lib/containers/storage/libpod /var/lib/containers/storage/db.sql");
+    let planted = planted(&podman, "opt", "injected", "evil");
+    podman.stopped("precreate", REJECTED, &["O09"], &["run", "--rm", "-v", "fresh:/opt", APP, "true"]);
+    drop(planted);
+    assert_eq!(notes(&podman).len(), 1);
+    podman.ok(&RUN);
+    podman.stopped("precreate", REJECTED, &["O10"], &["run", "--rm", "-v", "fresh:/opt", APP, "true"]);
+    podman.host.write("/etc/containers/containers.conf", before);
+}
+
 #[test]
 fn o10_a_refusal_by_the_runtimes_hook_leaves_a_note() {
     if !ready("o10 of createRuntime") {

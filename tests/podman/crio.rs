@@ -37,7 +37,12 @@ struct CriO<'a> {
 
 impl<'a> CriO<'a> {
     fn new(podman: &'a Podman, runtime: &'static str, image: &str, sandbox: bool) -> Self {
-        let id = podman.ok(&["create", image, "sleep", "1000"]).trim().to_owned();
+        Self::created(podman, runtime, sandbox, &[image, "sleep", "1000"])
+    }
+
+    /// A container that podman makes by these arguments of `create`.
+    fn created(podman: &'a Podman, runtime: &'static str, sandbox: bool, args: &[&str]) -> Self {
+        let id = podman.ok(&[&["create"], args].concat()).trim().to_owned();
         let merged = podman.ok(&["mount", &id]).trim().to_owned();
         // CRI-O writes into the container's root as the host's root before the runtime runs.
         podman.host.sh(&format!("mkdir -p '{merged}/etc' '{merged}/proc'; ln -sfn /proc/mounts '{merged}/etc/mtab'"));
@@ -263,6 +268,43 @@ fn f04_a_rule_of_a_namespace_counts_by_cri_os_records_alone() {
     });
 }
 
+/// The hook alone refuses whatever CRI-O mounts by itself.
+#[test]
+fn doctor_says_what_cri_o_is_configured_to_do() {
+    if !ready("doctor: the hook without the handler") {
+        return;
+    }
+    let podman = Podman::at(crate::scratch::fresh("host"), Program::Native);
+    let state = |name: &str| {
+        let output = podman.host.command(common::binary().to_str().unwrap(), &["doctor", "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|c| c["check"] == name).unwrap_or_else(|| panic!("{checks:?}"));
+        (found["state"].as_str().unwrap().to_owned(), found["found"].as_str().unwrap().to_owned())
+    };
+    podman.host.write("/etc/crio/crio.conf", "[crio.runtime]\ndefault_runtime = \"crun\"\n");
+    assert_eq!(state("CRI-O's runtime"), ("optional".into(), "crun, which is not layerseal".into()));
+    let binary = common::binary().display().to_string();
+    let hook = include_str!("../../hooks/crio/layerseal-createRuntime.json").replace("/usr/bin/layerseal", &binary);
+    podman.host.write("/etc/crio/hooks/layerseal.json", hook);
+    podman.host.write("/etc/crio/crio.conf.d/50.conf", "[crio.runtime]\nhooks_dir = [\"/etc/crio/hooks\"]\n");
+    let (missing, said) = state("CRI-O's runtime");
+    assert!(missing == "missing" && said.contains("refuses sealed images too"), "{said}");
+    let handler = include_str!("../../contrib/crio/10-layerseal-runtime.conf");
+    podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
+    assert_eq!(state("CRI-O's runtime").0, "ok");
+    // After an unclean end CRI-O mounts every layer, and removes the store for what cannot be mounted.
+    let program = "[crio]\nstorage_option = [\"overlay.mount_program=/usr/bin/layerseal\"]\n";
+    podman.host.write("/etc/crio/crio.conf.d/60.conf", program);
+    let (missing, said) = state("CRI-O's mount_program");
+    assert!(missing == "missing" && said.contains("the whole graph root"), "{said}");
+    podman.policy(&(default_policy() + "[mount]\ntop = \"fuse-overlayfs\"\n"));
+    let (optional, said) = state("CRI-O's mount_program");
+    assert!(optional == "optional" && said.contains("images that are refused"), "{said}");
+    podman.host.write("/etc/crio/crio.conf.d/70.conf", "[crio]\ninternal_repair = false\n");
+    assert_eq!(state("CRI-O's mount_program"), ("ok".into(), "/usr/bin/layerseal".into()));
+}
+
 #[test]
 fn containers_and_sandboxes_of_cri_o_start_with_layerseal_as_runtime() {
     with_layerseal_as_runtime("CRI-O's bundles", |podman, runtime| {
@@ -296,6 +338,83 @@ fn containers_and_sandboxes_of_cri_o_start_with_layerseal_as_runtime() {
             bundle.remove();
         }
         assert_eq!(podman.container_mounts(), [""; 0]);
+    });
+}
+
+/// crun shows of a hook's refusal an exit code: what the configuration tells is said before.
+#[test]
+fn o04_a_pod_that_mounts_over_a_system_path_is_told_which() {
+    with_layerseal_as_runtime("mounts of pods over system paths", |podman, runtime| {
+        let mut bundle = CriO::new(podman, runtime, APP, false);
+        let mounts = bundle.config["mounts"].as_array().unwrap().clone();
+        let mount = |destination: &str| json!({"destination": destination, "type": "bind", "source": "/var/tmp/pod", "options": ["rw", "rbind", "rprivate", "bind"]});
+        let with = |places: &[&str]| mounts.iter().cloned().chain(places.iter().map(|p| mount(p))).collect::<Value>();
+        podman.host.sh("mkdir -p /var/tmp/pod");
+        for place in ["/usr/share/nginx/html", "/bin", "/nix/store"] {
+            bundle.config["mounts"] = with(&["/data", place]);
+            bundle.refused(&["O04"]);
+            // No verified mount stays; an engine mounts its own for the next one.
+            assert_eq!(podman.container_mounts(), [""; 0]);
+            podman.ok(&["umount", "-f", &bundle.id]);
+            podman.ok(&["mount", &bundle.id]);
+        }
+        podman.policy(&default_policy().replace("[default]\n", "[default]\ncover = [\"/usr/share/nginx\"]\n"));
+        bundle.config["mounts"] = with(&["/data", "/usr/share/nginx/html"]);
+        assert_eq!(bundle.starts(), "app\n", "it was refused before for that alone");
+        podman.policy(&default_policy().replace("enforce", "audit"));
+        bundle.config["mounts"] = with(&["/usr/share/nginx/html"]);
+        assert!(bundle.run().status.success());
+        assert_eq!([podman.last("runtime").0, podman.last("createRuntime").0], ["allowed", "audit"]);
+        podman.policy(&default_policy());
+        bundle.remove();
+    });
+}
+
+/// CRI-O makes what an image's volumes are mounted on, and the working directory, by IDs that it does not map
+/// (cri-o, `addImageVolumes` and `setupWorkingDirectory`).
+#[test]
+fn o09_directories_that_cri_o_makes_for_volumes_of_the_image_are_its_own() {
+    with_layerseal_as_runtime("volumes of images", |podman, runtime| {
+        let merged = |bundle: &CriO<'_>, script: &str| podman.host.sh(&format!("cd '{}'; {script}", bundle.merged));
+        let made = "mkdir -p new/volume usr/share/volume opt/work; chown -R 33:33 new usr/share/volume";
+        let mapped = ["--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536", APP, "sleep", "1000"];
+        for args in [&mapped[4..], &mapped] {
+            let mut bundle = CriO::created(podman, runtime, false, args);
+            bundle.config["process"]["user"] = json!({"uid": 33, "gid": 33, "additionalGids": [33]});
+            bundle.config["process"]["cwd"] = "/opt/work".into();
+            if args.len() > 3 {
+                let map = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+                bundle.config["linux"]["uidMappings"] = map.clone();
+                bundle.config["linux"]["gidMappings"] = map;
+                bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            }
+            merged(&bundle, made);
+            // Without CRI-O's own namespaces crun does not get as far with other users.
+            let error = String::from_utf8_lossy(&bundle.run().stderr).into_owned();
+            assert_eq!(podman.last("runtime"), ("allowed".into(), String::new()), "{error}");
+            assert!(args.len() > 3 || error.is_empty(), "{error}");
+            bundle.remove();
+        }
+        // What it would not have made.
+        for change in [
+            "chmod 777 new/volume",
+            "chown 34:33 new",
+            "echo x >new/volume/file; chown 33:33 new/volume/file",
+            "ln -s /usr/bin new/volume/link",
+            "chmod 700 usr/share",
+        ] {
+            let mut bundle = CriO::new(podman, runtime, APP, false);
+            bundle.config["process"]["user"] = json!({"uid": 33, "gid": 33});
+            merged(&bundle, &format!("{made}; {change}"));
+            bundle.refused(&["O09"]);
+            bundle.remove();
+        }
+        // podman makes no such directory.
+        let mut bundle = CriO::new(podman, runtime, APP, false);
+        merged(&bundle, "mkdir new");
+        bundle.config["annotations"]["io.container.manager"] = "libpod".into();
+        bundle.refused(&["O09"]);
+        bundle.remove();
     });
 }
 

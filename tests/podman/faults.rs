@@ -1,6 +1,9 @@
-//! The mount program dies in the middle of the first use of an image.
+//! The mount program dies in the middle of the first use of an image; and what a vault has lost is made again.
 
+use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 use crate::common::{self, walk};
 use crate::image::APP;
@@ -87,7 +90,7 @@ fn l01_a_mount_program_killed_at_any_point_leaves_nothing() {
         // What is mounted, which upper directories were used and which podman there is is kept until the next boot.
         let run = podman
             .host
-            .sh("find /run/layerseal -mindepth 1 ! -path '*/mounts*' ! -path '*/uppers*' ! -path '*/podman'");
+            .sh("find /run/layerseal -mindepth 1 ! -path '*/mounts*' ! -path '*/uppers*' ! -path '*/podman' ! -path '*/log*' ! -path '*/proof*' ! -path '*/signatures*' ! -path '*/certificates*'");
         assert!(run.trim().is_empty(), "after {calls} {number}: left in /run: {run}");
     }
     assert!(killed + 2 >= points.len(), "only {killed} of {} points were reached", points.len());
@@ -95,4 +98,64 @@ fn l01_a_mount_program_killed_at_any_point_leaves_nothing() {
     let gc = podman.host.command(&program, &["gc"]).output().unwrap();
     assert!(gc.status.success(), "{}", String::from_utf8_lossy(&gc.stderr));
     assert!(vault(&podman).iter().all(|name| !name.contains("/.new-")), "a collection leaves what was cut off");
+}
+
+/// Of podman's images the vault has no layers: what it has lost it makes again from podman's files, and seals come from
+/// those that this host keeps.
+#[test]
+fn what_fsck_repairs_of_podmans_images_starts_again() {
+    if !ready("fsck of podman's images") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["run", "--rm", APP, "true"]);
+    let vault = podman.graph_root().join("layerseal");
+    let one = |dir: &Path| std::fs::read_dir(dir).unwrap().next().unwrap().unwrap().path();
+    let image = one(&vault.join("images"));
+    let blob = |digest: &str| vault.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+    let seal = blob(one(&image.join("seals")).file_name().unwrap().to_str().unwrap());
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let manifest = blob(image.file_name().unwrap().to_str().unwrap());
+    let config = blob(read(&manifest)["config"]["digest"].as_str().unwrap());
+    let signature = blob(read(&seal)["layers"][0]["digest"].as_str().unwrap());
+    let notes = image.join("digests.fsverity-sha512-12");
+    let text = std::fs::read_to_string(&notes).unwrap();
+    let noted = |line: usize| {
+        let hex = text.lines().nth(line).unwrap().split(' ').nth(1).unwrap();
+        vault.join("objects").join(&hex[..2]).join(&hex[2..])
+    };
+    let mut file = None;
+    walk(&vault.join("objects"), &mut |path| {
+        if std::fs::metadata(path).unwrap().len() == crate::image::BIG as u64 {
+            file = Some(path.to_owned());
+        }
+    });
+    let places = [
+        ("a file", file.unwrap()),
+        ("the container's tree", noted(0)),
+        ("the merged tree", noted(1)),
+        ("the tree of a layer", noted(2)),
+        // Missing, they are those of an image that nothing was made of yet.
+        ("the notes", notes),
+        ("the manifest", manifest),
+        ("the config", config),
+        ("the seal", seal),
+        ("a signature", signature),
+    ];
+    // In turn damaged and missing; what a start makes of it `check` says.
+    for (number, (what, path)) in places.iter().enumerate() {
+        std::fs::remove_file(path).unwrap();
+        if number % 2 == 0 {
+            std::fs::write(path, "damaged").unwrap();
+        }
+        assert_eq!(podman.verb(&["fsck"]).1, 4, "{what}");
+        let (repaired, code) = podman.verb(&["fsck", "--repair"]);
+        assert_eq!((&repaired["images"][0]["to_do"], code), (&Value::Null, 0), "{what}: {repaired}");
+        let (after, code) = podman.verb(&["fsck"]);
+        assert_eq!(code, 0, "{what}: {after}");
+        let (checked, _) = podman.verb(&["check", APP]);
+        assert_eq!(checked["images"][0]["expected"]["verdict"], "sealed", "{what}: {checked}");
+    }
+    podman.ok(&["run", "--rm", APP, "true"]);
+    assert_eq!(podman.last("precreate"), ("allowed".into(), String::new()));
 }

@@ -59,6 +59,32 @@ fn o09_what_podman_read_before_the_swap_is_compared() {
     podman.ok(&["rm", "c"]);
 }
 
+/// A record that cannot be read again would be in the way of whoever's mount gets its number next.
+#[test]
+fn x01_a_record_that_could_not_be_read_is_not_kept() {
+    if !ready("a record of many names") {
+        return;
+    }
+    for (program, stage) in [(Program::Hooked, "precreate"), (Program::Runtime, "runtime")] {
+        let podman = Podman::new(program);
+        let name = |n: usize| format!("registry.example.com/acme/app:n{n}-{}", "x".repeat(100));
+        let kept = edit_json(&podman, "overlay-images/images.json", |images| {
+            let app = images.iter_mut().find(|image| image["names"][0] == APP).unwrap();
+            app["names"].as_array_mut().unwrap().extend((0..8000).map(|n| name(n).into()));
+        });
+        let output = podman.run(&RUN);
+        assert!(
+            !output.status.success() && podman.last(stage) == ("refused".into(), "X01".into()),
+            "{}",
+            text(&output)
+        );
+        drop(kept);
+        podman.host.sh("! ls /run/layerseal/mounts/*.json 2>/dev/null");
+        podman.run(&["rm", "-fa"]);
+        podman.ok(&RUN);
+    }
+}
+
 /// crun makes a file of the host, as root, of what a hook prints; whoever makes a pod can say which.
 #[test]
 fn o08_the_output_of_hooks_goes_into_no_file() {

@@ -65,12 +65,17 @@ impl Podman {
 
     /// What the hook decided last, and the case.
     pub fn last(&self, stage: &str) -> (String, String) {
+        let note = self.last_note(stage);
+        let word = |key: &str| note[key].as_str().unwrap_or_default().to_owned();
+        (word("decision"), word("case"))
+    }
+
+    /// All that the note of the last call says.
+    pub fn last_note(&self, stage: &str) -> serde_json::Value {
         let notes = ["podman", "cri-o"].map(|of| self.host.inside(&format!("/run/layerseal/hooks/{stage}.{of}.json")));
         let newest = notes.iter().max_by_key(|note| std::fs::metadata(note).and_then(|found| found.modified()).ok());
         let note = std::fs::read(newest.unwrap()).unwrap_or_default();
-        let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
-        let word = |key: &str| note[key].as_str().unwrap_or_default().to_owned();
-        (word("decision"), word("case"))
+        serde_json::from_slice(&note).unwrap_or_default()
     }
 
     fn forget_calls(&self) {
@@ -203,7 +208,7 @@ fn other_mounts(podman: &Podman) {
     let fuse = ["--storage-opt", "overlay.mount_program=/usr/bin/fuse-overlayfs"];
     let (stage, code, case) = match podman.program {
         Program::Native => ("createRuntime", NOT_SEALED, "O01"),
-        _ => ("precreate", CANNOT_ENFORCE, "O06"),
+        _ => ("precreate", CANNOT_ENFORCE, "O14"),
     };
     podman.stopped(stage, code, &[case], &[&fuse[..], &RUN].concat());
     podman.host.sh("rm -rf /var/tmp/vfs /var/tmp/app.tar");

@@ -1,5 +1,6 @@
 //! The hooks: with podman's own overlays, which precreate replaces, and with the mount program.
 
+use crate::guard::RUN;
 use crate::image::{APP, big};
 use crate::log::{Log, compare_with};
 use crate::podman::{Podman, Program, emulated};
@@ -170,4 +171,33 @@ fn l01_a_swap_that_dies_in_the_middle_leaves_nothing_and_no_container() {
     assert_eq!(podman.ok(&["start", "-a", "c"]).lines().count(), 4, "one line of each start");
     podman.ok(&["rm", "-f", "c"]);
     assert_eq!(podman.container_mounts(), [""; 0]);
+}
+
+/// A signature that was verified once in this boot is good: what starts again needs nothing of OpenSSL but that.
+#[test]
+fn a_second_start_loads_no_openssl() {
+    if !ready("loading OpenSSL") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.host.sh(
+        "mkdir -p /var/tmp/ld; for hook in /etc/containers/hooks/*.json; do
+         sed -i 's|\"path\"|\"env\": [\"LD_DEBUG=files\", \"LD_DEBUG_OUTPUT=/var/tmp/ld/hook\"], \"path\"|' $hook; done",
+    );
+    let loads = || {
+        podman.host.sh("rm -f /var/tmp/ld/*");
+        podman.ok(&RUN);
+        let hooks: usize = podman.host.sh("ls /var/tmp/ld | wc -l").trim().parse().unwrap();
+        assert!(hooks >= 2, "{hooks}");
+        podman.host.sh("grep -l 'file=libcrypto' /var/tmp/ld/* || true").lines().count()
+    };
+    assert_eq!((loads(), loads()), (1, 0));
+    // Another signature, and a note that is gone.
+    podman.host.sh("rm /run/layerseal/signatures/*");
+    assert_eq!((loads(), loads()), (1, 0));
+    for program in [Program::Runtime, Program::Layerseal] {
+        let podman = Podman::new(program);
+        podman.ok(&RUN);
+        assert_ne!(podman.host.sh("ls /run/layerseal/signatures"), "");
+    }
 }

@@ -6,21 +6,27 @@
 
 mod builders;
 mod bundles;
+mod caller;
+mod check;
 mod configured;
 mod copied;
 mod crio;
 mod differences;
 mod faults;
+mod first_day;
 mod found;
 mod guard;
 mod hooks;
 mod image;
 mod log;
 mod podman;
+mod published;
 mod refusals;
 mod remade;
 mod rollback;
 mod runtime;
+mod service;
+mod service_users;
 mod stores;
 
 mod images;

@@ -98,13 +98,15 @@ impl Podman {
 
     fn configure(&self) {
         let host = &self.host;
+        // What this machine was given by whoever uses it is not what is tested.
+        host.sh("rm -rf /etc/containers/*.conf.d");
         host.write("/etc/containers/containers.conf", CONTAINERS_CONF);
         if self.program == Program::Runtime {
             self.runtime("crun");
         }
         host.write("/etc/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
         host.write("/etc/containers/registries.conf", "unqualified-search-registries = []\n");
-        host.sh("mkdir -p /etc/containers/hooks && rm -rf /etc/containers/registries.conf.d");
+        host.sh("mkdir -p /etc/containers/hooks");
         for file in ["/etc/subuid", "/etc/subgid"] {
             host.write(file, "containers:200000:1000000\n");
         }
@@ -208,6 +210,11 @@ impl Podman {
         self.host.command(&binary, &["prepare", image, "--seal", &seal]).output().unwrap()
     }
 
+    /// Whether the userland that podman is of has this program too.
+    pub fn has_program(&self, name: &str) -> bool {
+        self.host.shell(&format!("command -v {name}")).status.success()
+    }
+
     /// The graph root, as the test sees it. What is mounted there is only in [`Host::inside`].
     pub fn graph_root(&self) -> PathBuf {
         self.host.dir().join("containers/storage")
@@ -264,7 +271,8 @@ pub fn has_verity() -> bool {
     static VERITY: OnceLock<bool> = OnceLock::new();
     *VERITY.get_or_init(|| {
         let base = std::fs::File::open(scratch::base()).unwrap();
-        let found = layerseal::prepare::probe(&base, "the test's directory").is_ok();
+        // A process that another thread is just starting may have the probe's file open for writing still.
+        let found = (0..5).any(|_| layerseal::prepare::probe(&base, "the test's directory").is_ok());
         let wanted = std::env::var_os("LAYERSEAL_TEST_VERITY").is_some();
         assert!(found || !wanted, "no fs-verity in {}", scratch::base().display());
         found

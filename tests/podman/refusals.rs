@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::common::{self, walk};
 use crate::image::{APP, FRESH};
-use crate::podman::{Podman, Program, default_policy, forget_use, has_verity, signed};
+use crate::podman::{Podman, Program, default_policy, forget_use, has_verity, sealed, signed};
 use crate::ready;
 
 impl Podman {
@@ -91,6 +91,22 @@ pub fn in_diff(podman: &Podman, name: &str) -> PathBuf {
     found.next().unwrap_or_else(|| panic!("no {name} in {layers}"))
 }
 
+/// Nobody need sign again what only this disk has lost.
+#[test]
+fn h08_a_layer_that_the_disk_damaged_is_said_to_be_that() {
+    if !ready("a damaged layer") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        forget_use(&podman);
+        let _kept = Kept::edit(&in_diff(&podman, "usr/share/big"), |content| content[70_000] ^= 1);
+        let output = podman.try_prepare(APP, &sealed(APP));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("the layer here is damaged") && !said.contains("sign"), "{program:?}: {said}");
+    }
+}
+
 #[test]
 fn c07_an_image_without_seal_does_not_start() {
     if !ready("c07 through podman") {
@@ -148,7 +164,7 @@ fn h08_a_file_changed_before_the_first_use_is_found() {
     }
     let podman = prepared();
     forget_use(&podman);
-    let damaged = ["G03", "H08", "H11", "D07", "I02", "B02", "B09"];
+    let damaged = ["G03", "H08", "D07", "H11", "I02", "B02", "B09"];
     {
         let _kept = Kept::edit(&in_diff(&podman, "usr/share/big"), |content| content[70_000] ^= 1);
         podman.refused(APP, &damaged);

@@ -130,6 +130,25 @@ fn mapped_users_of_the_runtime_are_on_the_verified_mount_and_podman_too() {
     }
 }
 
+/// An engine with a mount namespace of its own, as in a service or a container: others that start at the same time have
+/// namespaces with copies of its mounts, and none of them is where the engine is.
+#[test]
+fn many_at_once_in_a_mount_namespace_of_the_engines_own() {
+    if !ready("runtime: many at once in a mount namespace") {
+        return;
+    }
+    let podman = Podman::new(Program::Runtime);
+    let count = if emulated() { 8 } else { 24 };
+    for mapped in ["", "--uidmap 0:300000:65536"] {
+        let script = format!(
+            "for n in $(seq {count}); do (podman run --rm {mapped} {APP} true >/var/tmp/out.$n 2>&1 || cat /var/tmp/out.$n) & done; wait"
+        );
+        let said = podman.host.sh(&format!("unshare -m --propagation private sh -c '{script}'"));
+        assert_eq!(said, "", "{mapped}");
+    }
+    assert_eq!(podman.container_mounts(), [""; 0]);
+}
+
 /// A runtime that says how it was called.
 const RECORDER: &str = "#!/bin/sh\n{ echo ARGS \"$@\"; pwd; umask; env | sort; ls -l /proc/self/fd | grep pipe | wc -l; } >/var/tmp/called\nexit 42\n";
 
@@ -232,6 +251,9 @@ fn o12_a_checkpoint_is_refused_unless_a_rule_lets_it_pass() {
     ] {
         let id = podman.ok(&["create", image, "sleep", "1000"]).trim().to_owned();
         let merged = podman.ok(&["mount", &id]).trim().to_owned();
+        // What an engine does of a checkpoint before it calls the runtime.
+        let unpack = || podman.host.sh(&format!("echo changed >'{merged}/etc/kept'; chmod 700 '{merged}/etc'"));
+        unpack();
         let bundle = format!("/var/lib/containers/storage/overlay-containers/{id}/userdata");
         let config = serde_json::json!({"ociVersion": "1.0.2", "root": {"path": merged}});
         podman.host.write(&format!("{bundle}/config.json"), config.to_string());
@@ -244,6 +266,7 @@ fn o12_a_checkpoint_is_refused_unless_a_rule_lets_it_pass() {
         podman.policy(&rule(more).replace("\"enforce\"", "\"audit\""));
         podman.ok(&["umount", "-f", &id]);
         podman.ok(&["mount", &id]);
+        unpack();
         let (found, said, _) = podman.call(&script);
         assert_eq!(found, Some(42), "audit: {said}");
         podman.run(&["umount", "-f", &id]);
@@ -293,7 +316,8 @@ fn pods_and_what_else_is_no_usual_container() {
     let image = format!("type=image,src={FRESH},dst=/other");
     refused(&podman, "O11", &["run", "--rm", "--mount", &image, APP, "true"]);
     refused(&podman, "O01", &["run", "--rm", "--rootfs", "/usr", "true"]);
-    let output = podman.run(&["run", "--rm", "-v", "/var/tmp:/usr/share", APP, "true"]);
+    refused(&podman, "O04", &["run", "--rm", "-v", "/var/tmp:/usr/share", APP, "true"]);
+    let output = podman.run(&["run", "--rm", "--tmpfs", "/usr/share", APP, "true"]);
     assert!(!output.status.success());
     assert_eq!(podman.last("createRuntime"), ("refused".into(), "O04".into()), "{}", text(&output));
 }
@@ -319,7 +343,7 @@ fn nodev_and_nosuid_are_seen_in_the_container() {
             podman.policy(&(default_policy() + "[mount]\n" + settings + "\n"));
             let map = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
             for more in [&[][..], &["--read-only"], &["--privileged"], &map] {
-                let look = "grep ' / / ' /proc/self/mountinfo | cut -d ' ' -f 6";
+                let look = "grep ' / / ' /proc/self/mountinfo | cut -d ' ' -f 6; sleep 0.2";
                 let flags = podman.ok(&[&["run", "--rm"], more, &[APP, "sh", "-c", look]].concat());
                 let has = |flag: &str| flags.trim().split(',').any(|f| f == flag);
                 // The kernel allows no device files on what another user namespace mounts.
@@ -372,18 +396,36 @@ fn a_check_of_the_store_finds_nothing_while_containers_run() {
     }
     let podman = Podman::new(Program::Runtime);
     // The other image was only pulled, and nobody sealed it.
-    podman.ok(&["run", "-d", "--name", "c", APP, "sleep", "1000"]);
-    podman.ok(&["exec", "c", "sh", "-c", "echo x >/opt/made"]);
+    let audit = "[[rule]]\nimage = \"registry.example.com/acme/fresh\"\nmode = \"audit\"\n";
+    podman.policy(&(default_policy() + audit));
+    let mapped = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
+    let containers =
+        [("c", &[][..], APP), ("mapped", &mapped, APP), ("read-only", &["--read-only"], APP), ("audit", &[], FRESH)];
+    for (name, more, image) in containers {
+        podman.ok(&[&["run", "-d", "--name", name], more, &["-v", "/var/tmp:/data", image, "sleep", "1000"]].concat());
+        if name != "read-only" {
+            podman.ok(&["exec", name, "sh", "-c", "echo x >/opt/made"]);
+        }
+    }
+    let mounts = podman.container_mounts();
     for policy in [default_policy(), "nonsense".into()] {
         podman.policy(&policy);
         podman.ok(&["system", "check", "--quick"]);
-        assert_eq!(podman.ok(&["exec", "c", "cat", "/opt/made"]), "x\n");
+        for (name, ..) in containers {
+            let made = podman.ok(&["exec", name, "sh", "-c", "cat /etc/kept /opt/made 2>/dev/null || true"]);
+            assert_eq!(made.lines().last(), Some(if name == "read-only" { "replaced" } else { "x" }), "{name}: {made}");
+        }
+        assert_eq!(podman.container_mounts(), mounts);
     }
     podman.policy(&default_policy());
     assert_eq!(podman.ok(&["images", "-q"]).lines().count(), 2);
-    podman.ok(&["restart", "-t", "0", "c"]);
+    for (name, ..) in &containers[..3] {
+        podman.ok(&["restart", "-t", "0", name]);
+        podman.ok(&["exec", name, "cat", "/etc/kept"]);
+    }
     assert_eq!(podman.ok(&["exec", "c", "cat", "/opt/made"]), "x\n");
-    podman.ok(&["rm", "-f", "-t", "0", "c"]);
+    podman.ok(&["rm", "-f", "-a", "-t", "0"]);
+    assert_eq!(podman.container_mounts(), [""; 0]);
 }
 
 /// The runtime with something happening to what it mounts: podman's overlay is gone by then, and ours is not there yet.

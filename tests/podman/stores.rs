@@ -2,7 +2,7 @@
 //! slashes on the way to them, transient stores. Under enforce each starts what is sealed, as podman alone starts it.
 
 use crate::image::{APP, FRESH};
-use crate::podman::{Podman, Program};
+use crate::podman::{Podman, Program, default_policy, has_verity};
 use crate::{common, ready};
 
 /// A container that starts, and what the hook said of it where it does not.
@@ -238,4 +238,90 @@ fn x09_another_driver_than_overlay_is_named() {
     configure(&podman, &storage("/var/lib/containers/storage", ""));
     let said = String::from_utf8(layerseal(&["prepare", APP]).stderr).unwrap();
     assert!(said.contains("[R-X09]") && !said.contains("driver"), "{said}");
+}
+
+/// The policy says where the vault is: hooks, mount program, runtime and verbs go by it, and nothing is in the graph root.
+#[test]
+fn a_vault_elsewhere() {
+    if !ready("a vault elsewhere") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal, Program::Runtime] {
+        let podman = empty(program, &storage("/var/lib/containers/storage", ""));
+        podman.policy(&format!("{}[store]\nvault = \"/var/tmp/vault\"\n", default_policy()));
+        podman.host.sh("mkdir -m 755 /var/tmp/vault");
+        if !has_verity() {
+            podman.host.sh("mount -t tmpfs -o mode=755 vault /var/tmp/vault");
+        }
+        podman.pull(APP);
+        podman.pull(FRESH);
+        let ways: &[&[&str]] = if program == Program::Layerseal { &[&MAPPED] } else { &[] };
+        holds(&podman, "a vault elsewhere", ways);
+        assert!(podman.host.inside("/var/tmp/vault/objects").exists());
+        let inside = podman.host.inside("/var/lib/containers/storage/layerseal");
+        assert!(!inside.exists(), "{program:?}: {}", inside.display());
+        let status = podman.host.command(common::binary().to_str().unwrap(), &["fsck"]).output().unwrap();
+        assert!(status.status.success(), "{program:?}: {status:?}");
+    }
+}
+
+/// podman mounts images of its own making only where it has made some: others are as ever.
+#[test]
+fn use_composefs_with_hooks() {
+    if !ready("use_composefs") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("podman {:?} has none", Podman::version());
+    }
+    let options = "[storage.options.overlay]\nuse_composefs = \"true\"";
+    for program in [Program::Hooked, Program::Runtime] {
+        let podman = empty(program, &storage("/var/lib/containers/storage", options));
+        if !podman.has_program("mkcomposefs") {
+            support::skip!("no mkcomposefs, which podman makes its images with");
+        }
+        podman.pull(APP);
+        podman.pull(FRESH);
+        holds(&podman, "use_composefs", &[]);
+    }
+}
+
+/// What podman pulls in parts (`zstd:chunked`) never was a tar here: the ID of such a layer is that of a table of contents.
+#[test]
+fn zstd_chunked_layers_that_were_pulled_in_parts() {
+    if !ready("zstd:chunked") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("podman {:?} knows it otherwise", Podman::version());
+    }
+    let Some(site) = support::tools::Site::with_api() else { return };
+    let repository = site.repository("acme/chunked");
+    let (name, there) = (format!("{repository}:1"), format!("docker://{repository}:1"));
+    let graph_root = "/var/lib/containers/storage";
+    let from = empty(Program::Native, &storage(graph_root, ""));
+    if !from.has_program("skopeo") {
+        support::skip!("no skopeo, by which seals come from a registry");
+    }
+    from.pull(APP);
+    from.ok(&["push", "-q", "--tls-verify=false", "--compression-format", "zstd:chunked", APP, &there]);
+    let bench = common::Bench::new();
+    bench.signer("signer", common::signer());
+    let sign = ["sign", &there, "--cert", "signer.crt", "--key", "signer.key", "--identity", &repository];
+    site.run(&bench, &sign).ok();
+    let options = "[storage.options]\npull_options = {enable_partial_images = \"true\"}";
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = empty(program, &storage(graph_root, options));
+        podman.ok(&["pull", "-q", "--tls-verify=false", &name]);
+        let layers =
+            std::fs::read_to_string(podman.host.inside("/var/lib/containers/storage/overlay-layers/layers.json"));
+        let parts = layers.unwrap().contains("\"toc-digest\"");
+        let args = ["prepare", &name, "--seal", &there, "--tls-verify=false"];
+        let prepared = podman.host.command(common::binary().to_str().unwrap(), &args).output().unwrap();
+        assert!(prepared.status.success(), "{program:?}, in parts: {parts}: {prepared:?}");
+        starts(&podman, &["run", "--rm", &name, "cat", "/etc/kept"], "zstd:chunked");
+        if !parts {
+            support::skip!(part: "podman {:?} pulled all of it", Podman::version());
+        }
+    }
 }

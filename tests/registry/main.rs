@@ -4,6 +4,7 @@
 //! Everything is on 127.0.0.1.
 #![allow(missing_docs)]
 
+mod ci;
 mod faults;
 mod gateway;
 mod on_mount;

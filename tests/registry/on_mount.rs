@@ -214,6 +214,11 @@ fn c03_a_start_does_not_wait_for_ever() {
                 ran.code == 7 && ran.stderr.contains("asked again in") && ran.stderr.contains("[R-C17]"),
                 "{ran:?}"
             );
+            // A registry has many images, and whoever reads this asked for one.
+            assert!(
+                ran.stderr.contains("image 127.0.0.1:") && ran.stderr.contains(": fetching its seals: "),
+                "{ran:?}"
+            );
             assert!(start.elapsed() < Duration::from_millis(2700), "{what}: {:?}", start.elapsed());
             scene
                 .host
@@ -250,7 +255,7 @@ fn c16_a_start_says_what_is_missing() {
     let Some(scene) = Scene::new(site, "mount/old", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
     let container = scene.container("c");
     scene.skopeo("old");
-    scene.host.start_refused(&container, 7, "C16");
+    scene.host.start_refused(&container, 9, "C16");
 }
 
 /// Bad seals from a registry are as bad as any.
@@ -278,8 +283,7 @@ fn fetch_brings_seals_before_they_are_needed() {
         let asked = scene.gateway.log().len();
         host.start(&container).ok();
         assert_eq!(scene.gateway.log().len(), asked);
-        let json: serde_json::Value =
-            serde_json::from_str(&host.layerseal(&["fetch", "--all", "--json"]).stdout).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&host.verb(&["fetch", "--all", "--json"]).stdout).unwrap();
         let row = json["images"].as_array().unwrap().iter().find(|r| r["names"][0] == name.as_str()).unwrap();
         assert_eq!((row["seals"].as_array().unwrap().len(), &row["error"]), (1, &serde_json::Value::Null));
 
@@ -293,7 +297,7 @@ fn fetch_brings_seals_before_they_are_needed() {
         let nowhere = format!("{}/not/there:v1", scene.name.split('/').next().unwrap());
         rename(&nowhere);
         let ran = host.verb(&["fetch", &nowhere]);
-        assert!(ran.code == 2 && ran.stderr.contains("[R-C18]"), "{ran:?}");
+        assert!(ran.code == 8 && ran.stderr.contains("[R-C18]"), "{ran:?}");
         site.run(&host.bench, &["push", "oci:other", &format!("docker://{}:v1", site.repository("mount/unsealed"))])
             .ok();
         let unsealed = format!("{}:v1", scene.gateway.repository("mount/unsealed"));
@@ -304,7 +308,12 @@ fn fetch_brings_seals_before_they_are_needed() {
         assert!(ran.code == 2 && ran.stderr.contains("[R-X09]"), "{ran:?}");
         rename("localhost/other:v1");
         let ran = host.verb(&["fetch", "localhost/other:v1"]);
-        assert!(ran.code == 3, "{ran:?}");
+        assert!(ran.code == 3 && ran.stderr.contains("it was built here"), "{ran:?}");
+        // The name of what somebody else built and pushed.
+        rename(&format!("{}:v1", scene.name));
+        let ran = host.verb(&["fetch", &other.id]);
+        assert!(ran.code == 8 && ran.stderr.contains("is another image in the registry"), "{ran:?}");
+        rename("localhost/other:v1");
         let from = format!("docker://{}", scene.gateway.repository("mount/unsealed"));
         let sign = [
             "sign",
@@ -320,6 +329,36 @@ fn fetch_brings_seals_before_they_are_needed() {
         let ran = host.layerseal(&["prepare", &name, "--seal", &format!("docker://{}", scene.name)]);
         assert!(ran.stdout.contains("ready, sealed by"), "{ran:?}");
     }
+}
+
+/// What is here has another manifest than what was pushed, and one of its names is in no registry: a seal of what was
+/// pushed counts, and comes.
+#[test]
+fn a_seal_that_came_counts_whatever_another_manifest_did() {
+    let Some(site) = Site::plain() else { return };
+    let Some(scene) = Scene::new(site, "mount/several", ENFORCE, pass) else { return };
+    let (host, name) = (&scene.host, format!("{}:v1", scene.name));
+    let home = host.root.join("overlay-images").join(&scene.image.id);
+    // The same with a blank behind it: another digest, which no registry has.
+    let old = std::fs::read(home.join("manifest")).unwrap();
+    let new = [&old[..], b" "].concat();
+    let digest = |bytes: &[u8]| layerseal::digest::BlobDigest::of(bytes).to_string();
+    let file = |of: &str| home.join(format!("={}", openssl::base64::encode_block(format!("manifest-{of}").as_bytes())));
+    std::fs::write(home.join("manifest"), &new).unwrap();
+    std::fs::remove_file(file(&digest(&old))).unwrap();
+    std::fs::write(file(&digest(&new)), &new).unwrap();
+    host.edit("overlay-images/images.json", |all| {
+        for image in all.iter_mut().filter(|i| i["id"] == scene.image.id.as_str()) {
+            *image = serde_json::from_str(&image.to_string().replace(&digest(&old), &digest(&new))).unwrap();
+            image["big-data-sizes"]["manifest"] = json!(new.len());
+            image["big-data-sizes"][format!("manifest-{}", digest(&new))] = json!(new.len());
+            image["names"] = json!([format!("{}:v9", scene.name), name]);
+        }
+    });
+    let ran = host.verb(&["fetch", &name]);
+    assert!(ran.code == 0 && ran.stdout.ends_with(" 1 seal\n"), "{ran:?}");
+    assert!(scene.gateway.asked(&digest(&new)) > 0 && scene.gateway.asked("/manifests/v9") > 0, "both were looked for");
+    host.start(&scene.container("c")).ok();
 }
 
 /// Ten containers of one image at once, as a pod or a boot starts them: one of them asks.

@@ -232,12 +232,12 @@ fn c18_nothing_there_is_not_nothing_sealed() {
             &["sign", &nowhere, "--cert", "signer.crt", "--key", "signer.key"],
             &["verify", "oci:image", "--trust", "signer.crt", "--seal", &nowhere],
         ] {
-            site.run(&bench, args).refused(2, "C18");
+            site.run(&bench, args).refused(8, "C18");
         }
         let here = format!("docker://{}:v1", site.repository("some/where"));
         site.run(&bench, &["push", "oci:image", &here]).ok();
         let other = here.replace(":v1", ":v2");
-        site.run(&bench, &["verify", &other, "--trust", "signer.crt"]).refused(2, "C18");
+        site.run(&bench, &["verify", &other, "--trust", "signer.crt"]).refused(8, "C18");
         site.run(&bench, &["verify", &here, "--trust", "signer.crt"]).refused(3, "C07");
     }
 }
@@ -249,12 +249,12 @@ fn c16_an_old_skopeo_is_refused_by_name() {
     let at = format!("docker://{}:v1", site.repository("old/skopeo"));
     let old = Site { skopeo: "old", ..site };
     for args in [&["verify", &at][..], &["push", "oci:image", &at]] {
-        let refused = old.run(&bench, args).refused(7, "C16");
+        let refused = old.run(&bench, args).refused(9, "C16");
         assert!(refused.stderr.contains("0.2.3") && refused.stderr.contains("0.2.6"), "{}", refused.stderr);
     }
     let mut without = site.command(&bench, &["verify", &at, "--tls-verify=false"]);
     without.env("PATH", bench.dir.path());
-    Run::of(without.output().unwrap()).refused(7, "C16");
+    Run::of(without.output().unwrap()).refused(9, "C16");
 }
 
 /// Signatures that are made elsewhere, for an image that is in a registry.

@@ -42,6 +42,7 @@ fn race(host: &Host, container: &Container, swap: impl Fn() + Sync, before: impl
                     }
                     ran => {
                         refused += 1;
+                        host.forget_refused();
                         assert!(ran.stderr.lines().count() == 1 && ran.records.len() == 1, "{ran:?}");
                         assert!(matches!(ran.code, 1 | 2 | 3 | 4 | 6 | 7), "{ran:?}");
                     }

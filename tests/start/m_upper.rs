@@ -77,7 +77,12 @@ fn m01_audit_says_so_and_any_says_nothing() {
     let status = host.layerseal(&["status", "--json"]).stdout;
     assert!(status.contains("\"audit\"") && !status.contains("\"sealed\""), "{status}");
     host.unmount(&container);
+    // What was written before anything was verified hides nothing of the image; what was brought stays.
     host.config("policy.toml", ENFORCE);
+    host.start(&container).refused(4, "O09");
+    host.start(&container).refused(4, "O13");
+    let container = host.container("d", &host.image(APP));
+    std::fs::write(Path::new(&host.of(&container.layer, "diff")).join("brought"), "x").unwrap();
     assert_eq!(host.start(&container).ok().records, Vec::<String>::new());
     host.unmount(&container);
     // Allowed once is no leave for later.

@@ -13,6 +13,9 @@ mod j_races;
 mod lost;
 mod m_upper;
 mod names;
+mod report;
+mod upkeep;
 mod vault;
+mod vault_place;
 
-use support::{common, forge, host, sandbox};
+use support::{common, disk, forge, host, sandbox, skip};

@@ -427,6 +427,52 @@ fn f04_doctor_tells_of_a_default_that_asks_less_than_a_rule() {
     assert!(text.contains(&format!("mode (stricter for {APP} in /etc/layerseal/policy.toml)")), "{text}");
 }
 
+/// A host that is meant to do without fs-verity is weak, and not unable; and it says what runs so.
+#[test]
+fn g06_doctor_calls_a_host_weak_that_does_without_fs_verity() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let (state, text) = found(&host, "fs-verity");
+    assert!(
+        state == "weak" && text.contains("verity = \"off\" in the policy") && !text.contains("verified so"),
+        "{text}"
+    );
+    let said = host.verb(&["doctor"]).stdout;
+    assert!(!said.contains("cannot enforce sealed images\n") || said.contains("missing"), "{said}");
+    assert!(!checks(&host).iter().any(|c| c["check"] == "sealed files, tried"), "nobody asks for that");
+    let container = asked(&host, "c", &host.image(APP), &tagged(APP));
+    host.start(&container).ok();
+    let (state, text) = found(&host, "fs-verity");
+    assert!(state == "weak" && text.contains("1 verified so is mounted"), "{text}");
+    host.unmount(&container);
+    // Where it is asked for and not there it is missing, and what to do is said with what it means.
+    host.config("policy.toml", &ENFORCE.replace("verity = \"off\"", "verity = \"require\""));
+    let checks = checks(&host);
+    let one = checks.iter().find(|c| c["check"] == "fs-verity").unwrap();
+    let remedy = one["remedy"].as_str().unwrap();
+    match one["state"].as_str().unwrap() {
+        "ok" => support::skip!(part: "doctor without fs-verity: this filesystem has it"),
+        state => assert_eq!(state, "missing"),
+    }
+    for words in ["may be done while it is mounted, the root as well", "cannot be undone", "verity = \"off\""] {
+        assert!(remedy.contains(words), "{words}: {remedy}");
+    }
+}
+
+/// What a user may not read is no reason to tell anybody to change the host.
+#[test]
+fn doctor_gives_an_ordinary_user_no_wrong_advice() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let binary = crate::host::binary();
+    let script =
+        format!("cd /; setpriv --reuid 65534 --regid 65534 --clear-groups '{binary}' doctor || echo \"exit $?\"");
+    let said = host.sandbox.sh(&script);
+    assert!(said.contains("only root can tell whether this host can enforce sealed images\nexit 6"), "{said}");
+    assert!(said.contains("run `layerseal doctor` as root"), "{said}");
+    for advice in ["tune2fs", "modprobe", "make install", "storage.conf, driver", "missing"] {
+        assert!(!said.contains(advice), "{advice}: {said}");
+    }
+}
+
 /// crun says whether it can restore, and only the mount program sees what it restores.
 #[test]
 fn o01_doctor_tells_of_a_crun_that_restores_checkpoints() {

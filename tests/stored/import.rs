@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use layerseal::container_store::{ClaimedImage, stored_images};
 use layerseal::digest::Algorithm;
-use layerseal::identify::{ClaimedImage, stored_images};
-use layerseal::image::{Contents, Keep, ReadOnly};
+use layerseal::error::Case;
+use layerseal::image::{Contents, ContentsRequest, Keep, ReadOnly};
 use layerseal::oci::{Budget, Image, Layout as OpenLayout, Platform};
 use layerseal::policy::Verity;
 use layerseal::prepare::{ImportRules, import};
-use layerseal::report::Case;
 use layerseal::vault::Vault;
 
 use crate::common::{Bench, Entry, Layer, Layout, base, two_layers};
@@ -47,9 +47,9 @@ impl<'a> Store<'a> {
         stored_images(std::slice::from_ref(&self.root), Some("app:v1")).unwrap().remove(0).image.unwrap()
     }
 
-    fn import(&self, algorithm: Algorithm, diff_ids: bool) -> layerseal::report::Result<Contents> {
+    fn import(&self, algorithm: Algorithm, diff_ids: bool) -> layerseal::error::Result<Contents> {
         let image = self.image();
-        let vault = layerseal::start::vault_of(&image.root).unwrap();
+        let vault = layerseal::start::vault_of(None, &image.root).unwrap();
         let rules =
             ImportRules { algorithm, mode: Verity::Off, diff_ids, keep: Keep::Entries, budget: &Budget::STANDARD };
         import(&vault, &image.layers, &rules, &|_| ())
@@ -61,7 +61,8 @@ impl<'a> Store<'a> {
         let digest = layout.resolve(None, &Budget::STANDARD).unwrap();
         let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
         let reader = ReadOnly { store: layout.store(), algorithm };
-        Contents::read(&image, (algorithm, Keep::Entries), &reader, &Budget::STANDARD, &|_| ()).unwrap()
+        Contents::read(&image, ContentsRequest { algorithm, keep: Keep::Entries }, &reader, &Budget::STANDARD, &|_| ())
+            .unwrap()
     }
 }
 

@@ -3,6 +3,7 @@
 #
 #   root/root.ext4            Debian 13 with the container tools, no kernel
 #   root-forky/root.ext4      the release after it: a newer podman, less else
+#   root-bookworm/root.ext4   Debian 12, for the packages alone
 #   root-experimental/root.ext4   podman 6 of experimental on what sid has, less else
 #   kernel-V/vmlinuz          Debian's stock cloud kernel
 #   kernel-V/initrd           busybox and the disk driver
@@ -12,6 +13,7 @@
 # Each part carries the hash of its recipe and is built anew when that changes.
 #
 # usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental]
+#        image.sh --root-alone bookworm|trixie|forky
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +21,7 @@ dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
-    fsverity e2fsprogs btrfs-progs keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
+    fsverity e2fsprogs btrfs-progs f2fs-tools keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'
@@ -66,16 +68,25 @@ root() {
     disk_of_root "$1"
 }
 
-# The same of forky alone.
-root_forky() {
-    say "building the root filesystem of forky (about 30 s)"
+# alone RELEASE DISK PACKAGES: a root of one release.
+alone() {
+    say "building the root filesystem of $1 (about 30 s)"
     quietly mmdebstrap --variant=minbase --mode=root --format=directory \
-        --include="$(echo "$2" | xargs | tr ' ' ,)" \
+        --include="$(echo "$3" | xargs | tr ' ' ,)" \
         --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
         --aptopt='Acquire::Check-Valid-Until "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        forky "$tmp/root" "deb [signed-by=$keyring] $mirror forky main"
-    disk_of_root "$1"
+        "$1" "$tmp/root" "deb [signed-by=$keyring] $mirror $1 main"
+    disk_of_root "$2"
+}
+
+root_forky() {
+    alone forky "$@"
+}
+
+# Of the release before: what its own tools can do.
+root_bookworm() {
+    alone bookworm "$@"
 }
 
 # Of sid, with the podman of experimental and what is made for it; apt takes from there what is named so, and no more.
@@ -107,10 +118,12 @@ private_apt() {
 }
 
 kernel() {
-    say "fetching the $2 cloud kernel (about 10 s)"
-    case $2 in 6.1) private_apt bookworm ;; 6.12) private_apt trixie ;; 7.3) private_apt trixie-backports ;; esac
+    say "fetching the $2 kernel (about 10 s)"
+    # The kernel for clouds is smaller; the other has f2fs.
+    image=linux-image-cloud-amd64
+    case $2 in 6.1) private_apt bookworm ;; 6.12) private_apt trixie; image=linux-image-amd64 ;; 7.3) private_apt trixie-backports ;; esac
     # Newer kernels are split: the image package only pulls in the others.
-    names=$(apt-get --simulate --no-install-recommends install linux-image-cloud-amd64 |
+    names=$(apt-get --simulate --no-install-recommends install "$image" |
         sed -nE 's/^Inst (linux-(base|binary|image|modules)-[0-9][^ ]*).*/\1/p')
     cd "$tmp/apt"
     # shellcheck disable=SC2086  # a list of names
@@ -136,7 +149,7 @@ initrd() {
     mkdir -p "$tmp/initrd/dev" "$tmp/initrd/proc" "$tmp/initrd/sys" "$tmp/initrd/root"
     quietly debugfs -R "dump -p /usr/bin/busybox $tmp/initrd/busybox" "$dir/root/root.ext4"
     number=10
-    modprobe -S "$3" -d "$2" --show-depends -a virtio_pci virtio_blk | sed -n 's/^insmod //p' |
+    modprobe -S "$3" -d "$2" --show-depends -a virtio_pci virtio_blk ext4 | sed -n 's/^insmod //p' |
         while read -r module; do
             case $module in *.xz) xz -dc "$module" ;; *) cat "$module" ;; esac >"$tmp/initrd/$number.ko"
             number=$((number + 1))
@@ -167,7 +180,8 @@ while [ $# -gt 0 ]; do
     case $1,${2-} in
         --kernel,6.1 | --kernel,6.12 | --kernel,7.3) version=$2 ;;
         --root,trixie | --root,forky | --root,experimental) userland=$2 ;;
-        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental]" >&2; exit 2 ;;
+        --root-alone,bookworm | --root-alone,trixie | --root-alone,forky) userland=$2 version= ;;
+        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental] | --root-alone bookworm|trixie|forky" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -186,9 +200,14 @@ trap 'rm -rf --one-file-system "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP
 rm -rf --one-file-system "$tmp"
 mkdir "$tmp"
-part root 'root disk_of_root' "$packages"
+# Every kernel's initrd needs it.
+case $version,$userland in
+    ,bookworm | ,forky) ;;
+    *) part root 'root disk_of_root' "$packages" ;;
+esac
 case $userland in
-    forky) part root-forky 'root_forky disk_of_root' "$few_packages" ;;
+    bookworm) part root-bookworm 'root_bookworm alone disk_of_root' "$few_packages" ;;
+    forky) part root-forky 'root_forky alone disk_of_root' "$few_packages" ;;
     experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages" ;;
 esac
-part "kernel-$version" 'kernel initrd private_apt' "$version"
+[ -z "$version" ] || part "kernel-$version" 'kernel initrd private_apt' "$version"

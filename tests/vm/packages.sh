@@ -3,6 +3,7 @@
 #
 #   packages.sh build    what compiling needs
 #   packages.sh check    what looking at shell scripts needs
+#   packages.sh rpm      what looking at the package for RPM needs
 #   packages.sh fuzz     what fuzzing needs besides
 #   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
@@ -164,11 +165,12 @@ trap 'exit 130' INT TERM HUP
 case ${1-} in
     build) need $build ;;
     check) need shellcheck ;;
+    rpm) need rpm ;;
     fuzz) need g++ ;;
     vm) need $vm && need_qemu ;;
     bench) need $vm $bench ;;
     mirror) mirror | head -n 1 ;;
     private-apt) private_apt "$2" "$3" ;;
     fetch) shift && fetch "$@" ;;
-    *) echo "usage: packages.sh build | check | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
+    *) echo "usage: packages.sh build | check | rpm | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
 esac

@@ -10,7 +10,8 @@
 # kernel messages go to target/vm/kernel.log.
 #
 # Exits as SCRIPT did. 124: not done after S seconds (300). 125: no working guest.
-# $LAYERSEAL_VM_DIR, $LAYERSEAL_VM_ACCEL and $LAYERSEAL_VM_MEMORY (MB) override.
+# $LAYERSEAL_VM_DIR, $LAYERSEAL_VM_ACCEL and $LAYERSEAL_VM_MEMORY (MB) override;
+# $LAYERSEAL_VM_APPEND goes to the kernel's command line.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -95,7 +96,7 @@ boot() {
         -M q35 -accel "$accel" -cpu max -smp 2 -m "${LAYERSEAL_VM_MEMORY:-2048}" \
         -nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci \
         -kernel "$boot/vmlinuz" -initrd "$tmp/initrd" \
-        -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0 no_timer_check" \
+        -append "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0 no_timer_check ${LAYERSEAL_VM_APPEND:-}" \
         -drive "file=$root,snapshot=on,$disk_options" \
         -drive "file=$tmp/payload.tar,readonly=on,$disk_options" \
         -drive "file=$tmp/out.tar,$disk_options" \

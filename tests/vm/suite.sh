@@ -85,7 +85,7 @@ done
 case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$? ;; esac
 for userland in $podmans; do
     case $userland in
-        trixie) kernel=6.12 root=root skip='' names='life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
+        trixie) kernel=6.12 root=root skip='' names='service::r_an_object life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
         forky)
             kernel=7.3 root=root-forky skip='--skip two_hundred --skip stores::' names='users::a13 verity::'
             # What the older and the newer one are asked for.
@@ -101,7 +101,7 @@ for userland in $podmans; do
     known podman ${filter:-$skip}
     # shellcheck disable=SC2086  # words
     LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/out/skipped \
-        "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
+        sh "$top/tests/again.sh" "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
     skipped "this kernel, podman of $userland"
     guest "$kernel" "$userland" podman "$names"
 done

@@ -1,4 +1,5 @@
-//! Files of this repository that are made from others. `tests/docs.rs` compares what is in `contrib/` with what this makes.
+//! Files of this repository that are made from others. `tests/docs.rs` compares what is in `contrib/` with what this
+//! makes.
 
 #![forbid(unsafe_code)]
 
@@ -16,22 +17,22 @@ use clap_mangen::roff::roman;
 
 use page::Page;
 
-/// The top of the source tree.
+/// Returns the top of the source tree.
 pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The command line, with the names that people type.
+/// Returns the command line, with the names that people type.
 fn command() -> clap::Command {
     let mut command = layerseal::cli::args::Args::command().disable_help_subcommand(true);
     command.build();
     command
 }
 
-/// Writes all man pages into `out/man`, in the place of those that are there, and completions into `out/completions`.
+/// Writes all man pages into `out/man`, in place of those that are there, and completions into `out/completions`.
 ///
 /// # Errors
-/// What reading and writing gives.
+/// The errors of reading and writing.
 pub fn docs(out: &Path) -> io::Result<()> {
     let (man, completions) = (out.join("man"), out.join("completions"));
     if man.exists() {
@@ -53,20 +54,20 @@ pub fn docs(out: &Path) -> io::Result<()> {
 /// Writes docs/json.md, the page about the types of `layerseal::cli::json`.
 ///
 /// # Errors
-/// What writing gives.
+/// The errors of writing.
 pub fn json() -> io::Result<()> {
     std::fs::write(top().join("docs/json.md"), layerseal::cli::json::page())
 }
 
-/// Every variable that a page names; layerseal reads them.
+/// Lists every variable that a page names; layerseal reads them.
 pub fn variables() -> Vec<&'static str> {
     sections::variables().collect()
 }
 
-/// The sample says what every word of the file means: it is the page.
+/// Writes the page about the policy, which is the sample: that says what every word of the file means.
 fn policy() -> io::Result<Page> {
     let sample = std::fs::read_to_string(top().join("contrib/policy.toml"))?;
-    let mut page = Page::new("layerseal-policy.toml", 5, "what this host asks of images");
+    let mut page = Page::new("layerseal-policy.toml", 5, "what this host requires of images");
     page.section("SYNOPSIS").text("/etc/layerseal/policy.toml, /etc/layerseal/policy.d/*.toml");
     page.section("DESCRIPTION");
     page.text("Every setting, with what it means. Those that are commented out show what counts without them.");
@@ -78,7 +79,7 @@ fn policy() -> io::Result<Page> {
     Ok(page)
 }
 
-/// A document of the repository as a page.
+/// Writes a document of the repository as a page.
 fn document(name: &str, section: u8, about: &str, file: &str) -> io::Result<Page> {
     let text = std::fs::read_to_string(top().join(file))?;
     let mut page = Page::new(name, section, about);

@@ -1,5 +1,5 @@
-//! As much of Markdown as the documents of this repository have, as roff. A page has other means than a screen: a table is
-//! a list of its rows, and of a link its text is left.
+//! As much of Markdown as the documents of this repository use, as roff. A page has other means than a screen: a table
+//! becomes a list of its rows, and of a link its text is left.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
@@ -48,12 +48,12 @@ pub(crate) fn write(text: &str, roff: &mut Roff) {
     }
 }
 
-/// Whether a line goes on with the paragraph before it.
+/// Returns whether a line goes on with the paragraph before it.
 fn continues(line: &str) -> bool {
     !line.trim().is_empty() && !line.starts_with(['#', '|']) && !line.starts_with("```") && item(line.trim()).is_none()
 }
 
-/// The mark and the text of an item of a list.
+/// Splits an item of a list into its mark and its text.
 fn item(line: &str) -> Option<(String, &str)> {
     if let Some(rest) = line.strip_prefix("- ") {
         return Some(("-".to_owned(), rest));
@@ -68,7 +68,7 @@ fn cells(row: &str) -> Vec<String> {
     row.split('|').map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// The last cell is what a row says, the others are what it is about.
+/// Writes a table as a list: the last cell is what a row says, the others are what it is about.
 fn table(rows: &[Vec<String>], roff: &mut Roff) {
     let about = |row: &[String]| {
         let cells: Vec<&str> = row.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
@@ -89,7 +89,7 @@ fn table(rows: &[Vec<String>], roff: &mut Roff) {
     }
 }
 
-/// Without marks.
+/// Returns the text without marks.
 fn plain(text: &str) -> String {
     let words = inlines(text.trim()).into_iter().map(|inline| match inline {
         Inline::Roman(text) | Inline::Italic(text) | Inline::Bold(text) => text,
@@ -98,7 +98,7 @@ fn plain(text: &str) -> String {
     words.collect()
 }
 
-/// Code and what is strong in bold, what is stressed in italics.
+/// Splits a text: code and strong text are bold, emphasized text is italic.
 fn inlines(text: &str) -> Vec<Inline> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -111,7 +111,7 @@ fn inlines(text: &str) -> Vec<Inline> {
             out.extend([roman(std::mem::take(&mut said)), inline]);
             rest = after;
         } else if let Some((text, after)) = between(rest, "[", "](") {
-            // What is looked up is not what is read.
+            // A reader of the page sees the text of a link, and not its address.
             said.push_str(&text.replace(['`', '*'], ""));
             rest = after.split_once(')').map_or("", |(_, after)| after);
         } else {
@@ -124,7 +124,7 @@ fn inlines(text: &str) -> Vec<Inline> {
     out
 }
 
-/// What stands between two marks at the beginning, and what follows. A star before a space is a star.
+/// Returns what stands between two marks at the beginning, and what follows. A star before a space is a star.
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<(&'a str, &'a str)> {
     let inner = text.strip_prefix(open)?;
     let end = inner.find(close)?;

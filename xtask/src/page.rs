@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-/// A page in the making.
+/// A page that is being written.
 pub(crate) struct Page {
     name: String,
     section: u8,
@@ -14,7 +14,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page with its title and its name.
+    /// Begins a page with its title and its name.
     pub(crate) fn new(name: &str, section: u8, about: &str) -> Self {
         let mut page = Self { name: name.to_owned(), section, roff: Roff::new(), written: String::new() };
         let source = format!("layerseal {}", env_version());
@@ -23,14 +23,14 @@ impl Page {
         page
     }
 
-    /// Adds what somebody else has rendered.
+    /// Adds what was rendered elsewhere.
     pub(crate) fn raw(&mut self, text: &str) {
         let before = std::mem::take(&mut self.roff);
         self.rendered(&before);
         self.written.push_str(text);
     }
 
-    /// Each rendering begins with the same definitions: once for a page.
+    /// Adds a rendering without the definitions that each begins with: a page has them once.
     fn rendered(&mut self, roff: &Roff) {
         let text = roff.render();
         let begin = if self.written.is_empty() { 0 } else { text.find("\n.S").map_or(0, |at| at + 1) };
@@ -47,7 +47,7 @@ impl Page {
         self
     }
 
-    /// What an exit status, a file or a variable stands for.
+    /// Lists what an exit status, a file or a variable stands for.
     fn items(&mut self, heading: &str, items: &[(String, String)]) {
         if items.is_empty() {
             return;
@@ -60,7 +60,7 @@ impl Page {
 
     pub(crate) fn exit_status(&mut self, more: Option<&str>) {
         let success = ("0".to_owned(), "Success.".to_owned());
-        let classes = layerseal::report::Class::ALL.iter();
+        let classes = layerseal::error::Class::ALL.iter();
         let refused = classes.map(|class| (class.exit_code().to_string(), sentence(class.describe())));
         self.items("EXIT STATUS", &std::iter::once(success).chain(refused).collect::<Vec<_>>());
         if let Some(more) = more {
@@ -77,7 +77,7 @@ impl Page {
         self.items("ENVIRONMENT", variables);
     }
 
-    /// Pages, by name and section.
+    /// Lists pages, by name and section.
     pub(crate) fn see_also(&mut self, pages: &[impl AsRef<str>]) {
         self.section("SEE ALSO");
         let mut line = Vec::new();
@@ -88,7 +88,7 @@ impl Page {
         self.roff.text(line);
     }
 
-    /// An invocation as it is typed: the words of the program in bold, options as they are, values in italics.
+    /// Writes an invocation as it is typed: the words of the program in bold, options as they are, values in italics.
     pub(crate) fn synopsis(&mut self, name: &str, usage: &str) {
         let rest = usage.strip_prefix(name).unwrap_or(usage);
         let mut line = vec![bold(name)];
@@ -107,12 +107,12 @@ impl Page {
     }
 }
 
-/// The version of layerseal, not of this.
+/// Returns the version of layerseal, not of this program.
 fn env_version() -> String {
     crate::command().get_version().unwrap_or_default().to_owned()
 }
 
-/// With a capital, and a full stop.
+/// Turns a text into a sentence, with a capital and a full stop.
 pub(crate) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_ascii_uppercase());

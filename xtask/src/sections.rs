@@ -75,7 +75,7 @@ const REGISTRY_VARIABLES: &[(&str, &str)] = &[
     ("PATH", "Where skopeo(1) is looked for."),
 ];
 
-/// Every variable that a page names.
+/// Lists every variable that a page names.
 pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
     STORE_VARIABLES.iter().chain(REGISTRY_VARIABLES).flat_map(|(names, _)| names.split(", "))
 }
@@ -84,7 +84,7 @@ fn own(items: &[(&str, &str)]) -> Vec<(String, String)> {
     items.iter().map(|(name, what)| ((*name).to_owned(), (*what).to_owned())).collect()
 }
 
-/// The verb of `layerseal-VERB`; nothing for the first page.
+/// Returns the verb of `layerseal-VERB`; nothing for the first page.
 fn verb(page: &str) -> &str {
     page.strip_prefix("layerseal-").unwrap_or_default()
 }
@@ -99,7 +99,7 @@ fn wanted(wanted: impl Fn(&[&[&str]]) -> bool) -> Vec<(String, String)> {
     files.map(|(name, what, _)| ((*name).to_owned(), (*what).to_owned())).collect()
 }
 
-/// The files of a verb.
+/// Lists the files of a verb.
 pub(crate) fn files(page: &str, command: &Command) -> Vec<(String, String)> {
     let mut files = wanted(|verbs| verb(page).is_empty() || verbs.concat().contains(&verb(page)));
     if reaches_registries(command) {
@@ -108,18 +108,18 @@ pub(crate) fn files(page: &str, command: &Command) -> Vec<(String, String)> {
     files
 }
 
-/// The files of the policy's page.
+/// Lists the files of the policy's page.
 pub(crate) fn of_policy() -> Vec<(String, String)> {
     let all = wanted(|verbs| verbs.concat().contains(&"policy"));
     all.into_iter().filter(|(name, _)| name.starts_with("/etc/layerseal")).collect()
 }
 
-/// The files of a document's page.
+/// Lists the files of a document's page.
 pub(crate) fn of_document(page: &str) -> Vec<(String, String)> {
     if page == "layerseal-hooks" { wanted(|verbs| verbs.concat().contains(&"hook")) } else { Vec::new() }
 }
 
-/// The variables of a verb.
+/// Lists the variables of a verb.
 pub(crate) fn environment(page: &str, command: &Command) -> Vec<(String, String)> {
     let store = verb(page).is_empty() || VAULT.contains(&verb(page)) || ["doctor"].contains(&verb(page));
     let mut variables = own(if store { STORE_VARIABLES } else { &[] });
@@ -129,7 +129,7 @@ pub(crate) fn environment(page: &str, command: &Command) -> Vec<(String, String)
     variables
 }
 
-/// What else the exit status of a verb means.
+/// Returns what else the exit status of a verb means.
 pub(crate) fn exit_status(page: &str) -> Option<&'static str> {
     Some(match verb(page) {
         "runtime" => "For everything that is not refused: what the runtime behind exits with.",
@@ -141,7 +141,7 @@ pub(crate) fn exit_status(page: &str) -> Option<&'static str> {
     })
 }
 
-/// Pages that belong to one.
+/// Lists the pages that belong to one.
 pub(crate) fn see_also(page: &str) -> &'static [&'static str] {
     match verb(page) {
         "" => &["layerseal-policy.toml(5)", "layerseal-seal(5)", "layerseal-hooks(7)", "podman(1)", "skopeo(1)"],

@@ -15,12 +15,12 @@ pub(crate) fn write(command: &Command, dir: &Path) -> io::Result<()> {
     command.get_subcommands().try_for_each(|verb| write(verb, dir))
 }
 
-/// `layerseal-hook-explain`.
+/// Returns the name of a page: `layerseal-hook-explain`.
 fn page_name(command: &Command) -> String {
     typed(command).replace(' ', "-")
 }
 
-/// `layerseal hook explain`.
+/// Returns a command as it is typed: `layerseal hook explain`.
 fn typed(command: &Command) -> String {
     command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
@@ -71,16 +71,16 @@ fn page(command: &Command) -> io::Result<Page> {
     Ok(page)
 }
 
-/// What `--help` shows as usage, a line for each form.
+/// Returns what `--help` shows as usage, a line for each form.
 fn usages(command: &Command) -> Vec<String> {
     let text = command.clone().render_usage().to_string();
     text.lines().map(|line| line.trim().trim_start_matches("Usage: ").to_owned()).filter(|l| !l.is_empty()).collect()
 }
 
-/// As clap_mangen shows them.
+/// Adds the options as clap_mangen shows them.
 fn options(command: &Command, page: &mut Page) -> io::Result<()> {
     let mut text = Vec::new();
-    // With every verb, and so after what is its own.
+    // Every verb has these, so they come after its own.
     let command = command.clone().mut_args(|argument| match argument.is_global_set() {
         true => argument.help_heading("Global options"),
         false => argument,
@@ -102,7 +102,7 @@ fn paragraphs(text: &str, roff: &mut Roff) {
     }
 }
 
-/// The pages around this one, and those that it is about.
+/// Lists the pages around this one, and those that it is about.
 fn see_also(name: &str, command: &Command) -> Vec<String> {
     let beneath = command.get_subcommands().map(|verb| format!("{}(1)", page_name(verb)));
     let above: Vec<&str> = name.match_indices('-').map(|(at, _)| &name[..at]).collect();

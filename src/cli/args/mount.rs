@@ -28,7 +28,7 @@ pub struct Mount {
     /// Empty directory on the same filesystem as --upper
     #[arg(long, value_name = "DIR", requires = "upper")]
     pub work: Option<PathBuf>,
-    /// Stack the layers' EROFS images instead of mounting one for all; shows the same files
+    /// Stack the layers' EROFS images instead of mounting a single one; shows the same files
     #[arg(long)]
     pub stack: bool,
     /// Mount composefs' canonical tree, for hosts that boot from an image: the root has the metadata of /usr, /run is
@@ -38,6 +38,10 @@ pub struct Mount {
     /// Digest algorithm for images without a seal
     #[arg(long, default_value = "sha512")]
     pub algorithm: Algorithm,
+    /// SELinux label for all files, such as system_u:object_r:container_ro_file_t:s0; without it they are unlabeled,
+    /// and confined processes cannot read them. No effect where SELinux is not enabled
+    #[arg(long, value_name = "LABEL")]
+    pub context: Option<std::ffi::OsString>,
     /// Whether the kernel checks every byte
     #[arg(long, value_enum, default_value_t = Verity::Require)]
     pub verity: Verity,

@@ -39,8 +39,12 @@ pub enum FormatArg {
 /// Seals every instance of a multi-platform image, unless --platform picks one.
 #[derive(Debug, Group)]
 pub struct Sign {
-    /// The image
+    /// The image; with --push, an image of podman's, by name or ID
     pub image: Reference,
+    /// Push podman's image there first, and seal it there; podman can then start it here under that name without a
+    /// pull. Without --identity, it is sealed for HOST/NAME
+    #[arg(long, value_name = "docker://HOST/NAME[:TAG]", conflicts_with_all = ["inline", "platform", "output"])]
+    pub push: Option<Reference>,
     /// The signer's certificate, PEM or DER
     #[arg(long, value_name = "FILE")]
     pub cert: PathBuf,

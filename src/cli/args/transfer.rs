@@ -26,7 +26,7 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
-    /// The same for the room that asks.
+    /// Converts them to the form that `fetch` takes.
     pub fn options(&self) -> Options {
         Options {
             tls_verify: self.tls_verify.unwrap_or(true),
@@ -40,10 +40,10 @@ impl RegistryArgs {
 #[derive(Debug, Group)]
 #[group(skip)]
 pub struct Fetch {
-    /// Images of the container store, by name or ID
+    /// Images in the container store, by name or ID
     #[arg(required_unless_present = "all")]
     pub images: Vec<String>,
-    /// All images of the container store; one without seals is reported, and not an error
+    /// All images in the container store; fails if any lacks a seal that the policy asks for, once the others are done
     #[arg(long, conflicts_with = "images")]
     pub all: bool,
     /// Look in this repository [default: those of the image's names]

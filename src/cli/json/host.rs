@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::schema::{objects, words, words_of};
 use super::Error;
 use crate::pki::Dates;
-use crate::policy::{BindingRule, Checkpoint, Fetch, Mode, Rollback, Top, Upper, Verity};
+use crate::policy::{BindingRule, Checkpoint, FetchRule, Mode, Rollback, RootDriver, UpperRule, Verity};
 
 objects! {
     /// Certificates that the kernel has now.
@@ -71,7 +71,7 @@ objects! {
         /// Whether the kernel must check every byte.
         pub verity: Verity,
         /// What the upper directory may hold at the first mount.
-        pub upper: Upper,
+        pub upper: UpperRule,
         /// Whether a certificate outside its dates counts.
         pub dates: Dates,
         /// Whether a seal may be older than one that was accepted before.
@@ -79,7 +79,7 @@ objects! {
         /// Whether a container may come back from a checkpoint.
         pub checkpoint: Checkpoint,
         /// Whether seals may be fetched when a container starts.
-        pub fetch: Fetch,
+        pub fetch: FetchRule,
         /// The system paths that containers may cover.
         pub cover: Vec<String>,
         /// How images are mounted.
@@ -111,7 +111,7 @@ objects! {
         /// Set-user-ID bits and file capabilities do not work.
         pub nosuid: bool,
         /// What lies on top.
-        pub top: Top,
+        pub top: RootDriver,
     }
 
     /// How many entries `deny.d/` has.
@@ -152,6 +152,8 @@ objects! {
         pub refused: Option<HookCall>,
         /// The last that `audit` let pass.
         pub audit: Option<HookCall>,
+        /// All that were asked for, the newest first: with `--last N` or a container, and else these two.
+        pub calls: Vec<HookCall>,
     }
 
     /// A call of a hook.
@@ -160,6 +162,8 @@ objects! {
         pub time: i64,
         /// For which container; empty where that is not known.
         pub container: String,
+        /// What it is called; empty where that is not known.
+        pub name: String,
         /// Whose container it is, as its annotations say.
         pub manager: String,
         /// What came of it: `allowed`, `refused`, `audit` or `off`.
@@ -172,7 +176,7 @@ objects! {
 
     /// What this host can enforce.
     pub struct Diagnosis {
-        /// Whether sealed images can be enforced; the exit code is 3 where not.
+        /// Whether sealed images can be enforced; the exit code is 6 where not, and where only root can tell.
         pub enforces: bool,
         /// What was looked at.
         pub checks: Vec<Check>,
@@ -228,6 +232,10 @@ words! {
         Ok = "ok",
         /// It is not, and sealed mounts work without it.
         Optional = "optional",
+        /// It is not, and the policy does without it.
+        Weak = "weak",
+        /// Only root can tell.
+        Unknown = "unknown",
         /// It is not, and no sealed mount is possible.
         Missing = "missing",
     }
@@ -236,10 +244,10 @@ words! {
 words_of! {
     BindingRule: "required" | "local";
     Verity: "require" | "off";
-    Upper: "empty" | "any";
+    UpperRule: "empty" | "any";
     Dates: "enforce" | "ignore";
     Rollback: "refuse" | "allow";
     Checkpoint: "refuse" | "allow";
-    Fetch: "never" | "on-mount";
-    Top: "kernel" | "fuse-overlayfs";
+    FetchRule: "never" | "on-mount";
+    RootDriver: "kernel" | "fuse-overlayfs";
 }

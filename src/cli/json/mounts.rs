@@ -1,7 +1,8 @@
 //! Mounts, and what is on record of them.
 
 use super::super::schema::{objects, words_of};
-use crate::mount::Kind;
+use crate::mount::MountKind;
+use crate::policy::Mode;
 
 objects! {
     /// A mount.
@@ -20,8 +21,46 @@ objects! {
 
     /// What is mounted.
     pub struct Status {
-        /// Every mount.
+        /// Every mount of layerseal's.
         pub mounts: Vec<Mount>,
+        /// Roots of containers that their engine mounted, and nobody verified.
+        pub unverified: Vec<UnverifiedRoot>,
+        /// What the service mounted for users; for root only.
+        pub users: Vec<UserMount>,
+    }
+
+    /// What the service mounted for a user.
+    pub struct UserMount {
+        /// The user's number.
+        pub user: u32,
+        /// Major and minor number of its filesystem.
+        pub device: (u32, u32),
+        /// `composefs:DIGEST`.
+        pub source: String,
+        /// The digest of the image's manifest.
+        pub image: String,
+        /// The names that the seal is for.
+        pub identities: Vec<String>,
+        /// The digest of the seal's manifest.
+        pub seal: Option<String>,
+        /// The subject of the signer's certificate.
+        pub signer: Option<String>,
+        /// Whether the kernel checks every byte.
+        pub verity: bool,
+        /// When it was mounted, in seconds since 1970.
+        pub since: i64,
+    }
+
+    /// The root of a container that nobody verified.
+    pub struct UnverifiedRoot {
+        /// Where it is mounted.
+        pub target: String,
+        /// The container's ID.
+        pub container: String,
+        /// The names of its image.
+        pub names: Vec<String>,
+        /// What the policy asks of it now.
+        pub mode: Mode,
     }
 
     /// What is on record of a mount.
@@ -35,7 +74,7 @@ objects! {
         /// What it calls itself: `composefs:HEX`, or `layerseal:plain` for layers as they are.
         pub source: String,
         /// Whether somebody vouches for it: a seal that passed, nobody and `audit` let it pass, nobody was asked, or it is a volume.
-        pub kind: Kind,
+        pub kind: MountKind,
         /// The digest of the image's manifest.
         pub image: Option<String>,
         /// The image's ID in the container store.
@@ -108,5 +147,5 @@ objects! {
 }
 
 words_of! {
-    Kind: "sealed" | "audit" | "off" | "volume";
+    MountKind: "sealed" | "audit" | "off" | "volume";
 }

@@ -8,6 +8,10 @@ objects! {
     pub struct Inspected {
         /// The digest of the image's manifest.
         pub image: String,
+        /// Its names in this host's vault.
+        pub names: Vec<String>,
+        /// Those that it has in the container store.
+        pub store_names: Vec<String>,
         /// The manifest's media type.
         pub media_type: String,
         /// The digest of the config.
@@ -94,8 +98,10 @@ objects! {
 
     /// An image in the vault.
     pub struct ListedImage {
-        /// Its names.
+        /// Its names in the vault.
         pub names: Vec<String>,
+        /// Those that it has in the container store.
+        pub store_names: Vec<String>,
         /// The digest of its manifest.
         pub digest: String,
         /// How many layers it has; 0 where it is damaged.
@@ -104,6 +110,18 @@ objects! {
         pub size: u64,
         /// How many seals it has.
         pub seals: usize,
+    }
+
+    /// A filesystem for a vault, in a file; nothing is mounted yet.
+    pub struct MadeVault {
+        /// Where it is to be mounted.
+        pub directory: String,
+        /// The file that holds it.
+        pub file: String,
+        /// The name that its mount unit must have.
+        pub unit_name: String,
+        /// The unit, for systemd.
+        pub unit: String,
     }
 
     /// An image that has one more name.
@@ -134,6 +152,8 @@ objects! {
     pub struct Removed {
         /// The digests of the manifests of images.
         pub images: Vec<String>,
+        /// What is known of these: nothing on this host has a name for them any more.
+        pub details: Vec<RemovedImage>,
         /// Objects: contents of files, and EROFS images.
         pub objects: usize,
         /// Manifests, configs, layers, seals and signatures.
@@ -144,12 +164,34 @@ objects! {
         pub bytes: u64,
     }
 
+    /// An image that was removed.
+    pub struct RemovedImage {
+        /// The digest of its manifest.
+        pub image: String,
+        /// The repository that it was pulled from.
+        pub repository: Option<String>,
+        /// The names that its seals say they are for; a claim.
+        pub identities: Vec<String>,
+    }
+
     /// What stays.
     pub struct Kept {
         /// How many images.
         pub images: usize,
         /// How many mounts of them there are.
         pub mounts: usize,
+        /// The images that nothing has a name for, and that stay as long as they are mounted.
+        pub mounted: Vec<MountedImage>,
+    }
+
+    /// An image that stays because it is mounted.
+    pub struct MountedImage {
+        /// The digest of its manifest.
+        pub image: String,
+        /// The names of containers that it is mounted for, or their IDs.
+        pub containers: Vec<String>,
+        /// Where else it is mounted.
+        pub targets: Vec<String>,
     }
 
     /// What is damaged in the vault.
@@ -172,7 +214,9 @@ objects! {
         pub whole: bool,
         /// What of its documents cannot be read, and blobs that were not repaired.
         pub documents: Vec<Error>,
-        /// Manifest, config and layers that are damaged.
+        /// What a person must do; `null` where nothing is left to be done.
+        pub to_do: Option<String>,
+        /// Manifest, config and layers that are damaged; seals are among the documents.
         pub blobs: Vec<DamagedBlob>,
         /// Files and EROFS images that are damaged.
         pub damage: Vec<DamagedFile>,

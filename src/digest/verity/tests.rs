@@ -96,7 +96,7 @@ fn random(state: &mut u64, bound: usize) -> usize {
     (*state % bound as u64) as usize
 }
 
-/// The definition once more, with whole levels in memory and one hash at a time.
+/// Computes the digest by definition once more, with whole levels in memory and one hash at a time.
 fn by_definition(algorithm: Algorithm, data: &[u8]) -> VerityDigest {
     let hash = |bytes: &[u8]| match algorithm {
         Algorithm::Sha256 => Sha256::digest(bytes).to_vec(),
@@ -131,7 +131,7 @@ fn known_answers() {
     }
 }
 
-/// Around the counts of blocks that fill the lanes, a batch, several batches.
+/// Tries sizes around the counts of blocks that fill the lanes, a batch, several batches.
 #[test]
 fn sizes_around_the_edges() {
     for algorithm in ALGORITHMS {
@@ -216,7 +216,8 @@ fn digests_as_text() {
     }
 }
 
-/// fsverity.rst: 128 digests of SHA-256 in a block, 64 of SHA-512; a file of one block has no tree.
+/// Computes tree sizes by fsverity.rst: 128 digests of SHA-256 in a block, 64 of SHA-512; a file of one block has no
+/// tree.
 #[test]
 fn the_size_of_a_tree_is_that_of_its_levels() {
     const BLOCK: u64 = 4096;

@@ -9,36 +9,36 @@ use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, Leaf, LeafContent};
 
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 
 /// One inode.
-pub(super) enum Node<'a, H: FsVerityHashValue> {
+pub(super) enum NumberedInode<'a, H: FsVerityHashValue> {
     Directory {
         dir: &'a Directory<H>,
         parent: u32,
         /// Where its children begin in [`Inodes::children`].
         first: usize,
-        /// It holds a device 0:0 that is escaped.
+        /// Whether it holds a device 0:0 that is escaped.
         holds_escaped: bool,
     },
     Leaf {
         leaf: &'a Leaf<H>,
         links: u32,
-        /// A device 0:0 that is to be seen: written as an empty file with attributes by which overlayfs shows
-        /// the device (overlayfs.rst, "Nesting overlayfs mounts").
+        /// Whether it is a device 0:0 that is to be seen: it is written as an empty file with attributes by which
+        /// overlayfs shows the device (overlayfs.rst, "Nesting overlayfs mounts").
         escaped: bool,
     },
 }
 
-/// All inodes of a tree, breadth first, and what each directory holds. Beside the tree this takes some thirty
-/// bytes for each file: everything else is made again when it is needed.
+/// All inodes of a tree, breadth first, and what each directory holds. This takes some thirty bytes for each file
+/// beside the tree: everything else is computed again when it is needed.
 pub(super) struct Inodes<'a, H: FsVerityHashValue> {
-    pub(super) nodes: Vec<Node<'a, H>>,
+    pub(super) nodes: Vec<NumberedInode<'a, H>>,
     /// Numbers of the inodes that a directory holds, sorted by name; one directory after the other.
     children: Vec<u32>,
 }
 
-/// Its number is known when all are numbered.
+/// A number that is known when all inodes are numbered.
 const LATER: u32 = u32::MAX;
 
 impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
@@ -51,10 +51,10 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
         let mut numbers: HashMap<LeafId, u32> = HashMap::new();
         let mut unknown: Vec<(usize, LeafId)> = Vec::new();
         let mut this = Self { nodes: Vec::with_capacity(tree.leaves.len()), children: Vec::new() };
-        this.push(Node::Directory { dir: &tree.root, parent: 0, first: 0, holds_escaped: false })?;
+        this.push(NumberedInode::Directory { dir: &tree.root, parent: 0, first: 0, holds_escaped: false })?;
         let mut at = 0;
         while let Some(node) = this.nodes.get(at) {
-            let Node::Directory { dir, parent, .. } = *node else {
+            let NumberedInode::Directory { dir, parent, .. } = *node else {
                 at += 1;
                 continue;
             };
@@ -64,7 +64,7 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
             for (name, inode) in dir.sorted_entries() {
                 let child = match inode {
                     Inode::Directory(sub) => {
-                        this.push(Node::Directory { dir: sub, parent: me, first: 0, holds_escaped: false })?
+                        this.push(NumberedInode::Directory { dir: sub, parent: me, first: 0, holds_escaped: false })?
                     }
                     Inode::Leaf(id, _) => {
                         let links = links[id.0];
@@ -80,7 +80,7 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
                                 let escaped = matches!(leaf.content, LeafContent::CharacterDevice(0))
                                     && !(me == 0 && is_stub(name.as_bytes(), &leaf.stat, &tree.root.stat));
                                 holds_escaped |= escaped;
-                                let number = this.push(Node::Leaf { leaf, links, escaped })?;
+                                let number = this.push(NumberedInode::Leaf { leaf, links, escaped })?;
                                 if links > 1 {
                                     numbers.insert(*id, number);
                                 }
@@ -91,7 +91,7 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
                 };
                 this.children.push(child);
             }
-            this.nodes[at] = Node::Directory { dir, parent, first, holds_escaped };
+            this.nodes[at] = NumberedInode::Directory { dir, parent, first, holds_escaped };
             at += 1;
         }
         for (place, id) in unknown {
@@ -101,15 +101,15 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
         Ok(this)
     }
 
-    fn push(&mut self, node: Node<'a, H>) -> Result<u32> {
+    fn push(&mut self, node: NumberedInode<'a, H>) -> Result<u32> {
         let new = number(self.nodes.len())?;
         self.nodes.push(node);
         Ok(new)
     }
 
-    /// What the directory `me` holds, itself and its parent among it, sorted by name: names and numbers.
+    /// Lists what the directory `me` holds, itself and its parent included, sorted by name: names and numbers.
     pub(super) fn names(&self, me: usize) -> Vec<(&'a [u8], u32)> {
-        let Node::Directory { dir, parent, first, .. } = self.nodes[me] else { return Vec::new() };
+        let NumberedInode::Directory { dir, parent, first, .. } = self.nodes[me] else { return Vec::new() };
         let held = dir.sorted_entries().zip(&self.children[first..]);
         let mut names: Vec<(&[u8], u32)> = held.map(|((name, _), child)| (name.as_bytes(), *child)).collect();
         names.extend([(b".".as_slice(), me as u32), (b"..".as_slice(), parent)]);
@@ -118,7 +118,7 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
     }
 }
 
-impl<H: FsVerityHashValue> Node<'_, H> {
+impl<H: FsVerityHashValue> NumberedInode<'_, H> {
     pub(super) fn stat(&self) -> &Stat {
         match self {
             Self::Directory { dir, .. } => &dir.stat,
@@ -150,7 +150,7 @@ pub(super) fn too_large(why: &str) -> Refusal {
     Refusal::new(Case::H06Entry, "tree", why)
 }
 
-/// The directory of the first name, depth first, of each file that has several.
+/// Finds, for each file that has several names, the directory of the first of them, depth first.
 fn homes<'a, H: FsVerityHashValue>(tree: &'a FileSystem<H>, links: &[u32]) -> HashMap<LeafId, &'a Directory<H>> {
     fn walk<'a, H: FsVerityHashValue>(
         dir: &'a Directory<H>,
@@ -184,7 +184,7 @@ pub(super) fn add_stubs<H: FsVerityHashValue>(tree: &mut FileSystem<H>) {
     }
 }
 
-/// Like the root, but for the mode and for attributes: of these they have its label alone.
+/// Returns metadata like the root's, with another mode and, of its attributes, the label only.
 fn stub_stat(root: &Stat) -> Stat {
     let label = root.xattrs.get_key_value(OsStr::new("security.selinux"));
     Stat { st_mode: 0o644, xattrs: label.map(|(k, v)| (k.clone(), v.clone())).into_iter().collect(), ..root.clone() }
@@ -194,7 +194,7 @@ fn is_stub_name(name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
 }
 
-/// Whether the device 0:0 `name` in the root cannot be told from those that the format puts there.
+/// Returns whether the device 0:0 `name` in the root cannot be told from those that the format puts there.
 fn is_stub(name: &[u8], stat: &Stat, root: &Stat) -> bool {
     let same = |a: &Stat, b: &Stat| {
         (a.st_mode, a.st_uid, a.st_gid, a.st_mtim_sec, a.st_mtim_nsec)

@@ -1,5 +1,6 @@
 //! EROFS images, written and read.
 
+mod content;
 mod inodes;
 mod read;
 #[cfg(test)]
@@ -15,10 +16,11 @@ use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
 use composefs::tree::FileSystem;
 
 use super::stack::{LayerTree, Stack};
-use super::tar::Entry;
+use super::tar::TarEntry;
 use super::tree::Images;
 use crate::digest::Algorithm;
-use crate::report::{Case, Class, Refusal, Result};
+use crate::error::{Case, Class, Refusal, Result};
+use crate::sys::scratch::Scratch;
 
 pub use read::objects;
 pub(super) use read::read;
@@ -28,36 +30,36 @@ pub(super) use read::read;
 pub struct Writer;
 
 impl Writer {
-    /// The merged image.
+    /// Writes the merged image.
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn merged<L: Into<Vec<Entry>> + Send>(
+    pub fn merged<L: Into<Vec<TarEntry>> + Send>(
         algorithm: Algorithm,
         layers: impl IntoIterator<Item = L>,
     ) -> Result<Vec<u8>> {
         Self::merged_version(algorithm, layers, 1)
     }
 
-    /// All images of these layers, in one pass over them. They may come slowly: what there is is worked on.
+    /// Writes all images of these layers, in one pass over them. They may come slowly: what is there is worked on.
     ///
     /// # Errors
     /// H03–H07: what cannot be sealed.
-    pub fn all<L: Into<Vec<Entry>> + Send>(
+    pub fn all<L: Into<Vec<TarEntry>> + Send>(
         algorithm: Algorithm,
         layers: impl IntoIterator<Item = L> + Send,
-    ) -> Result<Written> {
+    ) -> Result<WrittenImages> {
         on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write_all::<Sha256HashValue, _>(layers),
             Algorithm::Sha512 => write_all::<Sha512HashValue, _>(layers),
         })
     }
 
-    /// The merged image in another format version, for comparison with other tools.
+    /// Writes the merged image in another format version, for comparison with other tools.
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn merged_version<L: Into<Vec<Entry>> + Send>(
+    pub fn merged_version<L: Into<Vec<TarEntry>> + Send>(
         algorithm: Algorithm,
         layers: impl IntoIterator<Item = L>,
         version: u8,
@@ -76,12 +78,12 @@ impl Writer {
 }
 
 impl Writer {
-    /// The image of one layer as other tools make it, for comparison: nothing that the layer takes away
-    /// is in it, so that it cannot be stacked.
+    /// Writes the image of one layer as other tools make it, for comparison: it lacks what marks something as taken
+    /// away, and so cannot be stacked.
     ///
     /// # Errors
     /// H03–H12: what cannot be sealed.
-    pub fn layer_without_whiteouts(algorithm: Algorithm, entries: &[Entry]) -> Result<Vec<u8>> {
+    pub fn layer_without_whiteouts(algorithm: Algorithm, entries: &[TarEntry]) -> Result<Vec<u8>> {
         on_deep_stack(|| match algorithm {
             Algorithm::Sha256 => write(Images::<Sha256HashValue>::bare_layer(entries)?, FormatVersion::V1),
             Algorithm::Sha512 => write(Images::<Sha512HashValue>::bare_layer(entries)?, FormatVersion::V1),
@@ -109,46 +111,46 @@ fn fell() -> Refusal {
     Refusal::new(Case::Bug, "tree", "it cannot be handled")
 }
 
-/// The EROFS images of one image: of one tree at least.
+/// The EROFS images of one image, for at least one of its two trees.
 #[derive(Debug)]
-pub struct Written {
-    /// That of each layer, lowest first, of which a stack shows the container's tree; and the one of that tree.
+pub struct WrittenImages {
+    /// The image of each layer, lowest first, of which a stack shows the container's tree; and the image of that tree.
     /// Or why there is no such tree.
-    pub container: Result<(Vec<Vec<u8>>, Vec<u8>)>,
+    pub container: Result<(Vec<Scratch>, Scratch)>,
     /// composefs' canonical tree, or why there is none.
-    pub merged: Result<Vec<u8>>,
+    pub merged: Result<Scratch>,
 }
 
-/// Layers are written while the next one's tree is built, and their trees are gone when they are: of a large
-/// image there are never more than a few.
-fn write_all<H: FsVerityHashValue, I: IntoIterator<Item: Into<Vec<Entry>>>>(layers: I) -> Result<Written> {
+/// Writes the images of all layers and of both trees. Layers are written while the next one's tree is built, and their
+/// trees are dropped afterwards: of a large image there are never more than a few.
+fn write_all<H: FsVerityHashValue, I: IntoIterator<Item: Into<Vec<TarEntry>>>>(layers: I) -> Result<WrittenImages> {
     std::thread::scope(|scope| {
         let (send, trees) = std::sync::mpsc::sync_channel::<LayerTree<H>>(0);
         let writer = deep(scope, move || {
             trees.into_iter().map(|layer| write::write(layer.tree, Some(layer.whiteout))).collect::<Result<Vec<_>>>()
         })?;
-        // A writer that has ended tells why when it is joined.
+        // A writer that has ended says why when it is joined.
         let (stack, images) = build(layers, |tree| _ = send.send(tree));
         drop(send);
         let layers = writer.join().unwrap_or_else(|_| Err(fell()));
-        // What is wrong with a layer's entries comes before what is wrong with its image. And one image is
-        // written at a time: the writer needs more memory than the tree.
+        // A fault of a layer's entries comes before one of its image. And one image is written at a time: the writer
+        // needs more memory than the tree.
         let container = stack.and_then(|stack| Ok((layers?, write::write(stack.into_tree(), None)?)));
         let merged = images.and_then(Images::into_merged).and_then(|tree| write::write(tree, None));
         match (container, merged) {
             // Only what is wrong with the image itself.
             (Err(refusal), _) | (_, Err(refusal)) if refusal.case().class() != Class::Rejected => Err(refusal),
             (Err(refusal), Err(_)) => Err(refusal),
-            (container, merged) => Ok(Written { container, merged }),
+            (container, merged) => Ok(WrittenImages { container, merged }),
         }
     })
 }
 
 type Trees<H> = (Result<Stack<H>>, Result<Images<H>>);
 
-/// Both trees, layer by layer; `each` gets that of a layer as soon as there is one.
+/// Builds both trees, layer by layer; `each` gets the tree of a layer as soon as there is one.
 fn build<H: FsVerityHashValue>(
-    layers: impl IntoIterator<Item: Into<Vec<Entry>>>,
+    layers: impl IntoIterator<Item: Into<Vec<TarEntry>>>,
     mut each: impl FnMut(LayerTree<H>),
 ) -> Trees<H> {
     let (mut stack, mut images) = (Ok(Stack::default()), Ok(Images::new()));
@@ -163,7 +165,7 @@ fn build<H: FsVerityHashValue>(
 
 fn write<H: FsVerityHashValue>(tree: FileSystem<H>, version: FormatVersion) -> Result<Vec<u8>> {
     if version == FormatVersion::V1 {
-        return write::write(tree, None);
+        return Ok(write::write(tree, None)?.to_vec());
     }
     let tree = ValidatedFileSystem::new(tree).map_err(|e| Refusal::new(Case::H06Entry, "tree", e))?;
     Ok(mkfs_erofs_versioned(&tree, version).into_vec())

@@ -11,12 +11,12 @@ use zerocopy::FromBytes as _;
 
 use super::on_deep_stack;
 use crate::digest::{Algorithm, VerityDigest};
+use crate::error::{Case, Refusal, Result};
 use crate::image::tree::external_files;
 use crate::oci::Budget;
-use crate::report::{Case, Refusal, Result};
 
-/// Whether no directory of the image can be reached in two ways. The reader of composefs follows every
-/// way: sixty directories that each hold the next one twice would keep it busy for ever.
+/// Checks that no directory of the image can be reached in two ways. The reader of composefs follows every way: sixty
+/// directories that each hold the next one twice would keep it busy for ever.
 fn tree_of_directories(image: &[u8]) -> std::result::Result<(), String> {
     let image = ErofsImage::open(image).map_err(|e| e.to_string())?;
     let mut seen = HashSet::new();
@@ -37,7 +37,7 @@ fn tree_of_directories(image: &[u8]) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Inode numbers of what a directory holds, without itself and its parent.
+/// Lists the inode numbers of what a directory holds, without itself and its parent.
 fn children(image: &ErofsImage<'_>, nid: u64) -> std::result::Result<Vec<u64>, ErofsReaderError> {
     let inode = image.inode(nid)?;
     let mut found = Vec::new();
@@ -45,7 +45,7 @@ fn children(image: &ErofsImage<'_>, nid: u64) -> std::result::Result<Vec<u64>, E
     let mut take = |block: &DirectoryBlock| {
         for entry in block.entries()? {
             let entry = entry?;
-            // The kernel searches by halves: a name out of order is listed and cannot be opened.
+            // The kernel searches by halves: a name out of order would be listed and could not be opened.
             if last.as_deref().is_some_and(|last| last >= entry.name) {
                 return Err(ErofsReaderError::DuplicateEntry(OsStr::from_bytes(entry.name).into()));
             }
@@ -78,7 +78,7 @@ pub(in crate::image) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileS
     erofs_to_filesystem(image).map_err(|e| Refusal::new(Case::H09Erofs, "image", format!("{e:#}")))
 }
 
-/// The objects that an EROFS image refers to, with their sizes.
+/// Lists the objects that an EROFS image refers to, with their sizes.
 ///
 /// # Errors
 /// [`Case::H09Erofs`].

@@ -10,7 +10,7 @@ use composefs::generic_tree::{LeafId, Stat};
 use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
 use super::write::write;
-use crate::report::Case;
+use crate::error::Case;
 
 /// xorshift64*, so that a failure can be repeated.
 struct Random(u64);
@@ -66,7 +66,7 @@ fn content<H: FsVerityHashValue>(random: &mut Random) -> LeafContent<H> {
         }
         2..=4 => {
             let mut digest = H::EMPTY;
-            // Few enough for some to be met again.
+            // So few that some occur again.
             digest.as_mut_bytes()[3] = random.below(60) as u8;
             let size = random.one_of(&[65, 4096, 4097, 1 << 20, (1 << 32) - 1, 1 << 32, (1 << 40) + 1]);
             LeafContent::Regular(RegularFile::External(digest, size))
@@ -81,7 +81,7 @@ fn content<H: FsVerityHashValue>(random: &mut Random) -> LeafContent<H> {
     }
 }
 
-/// A directory with a few levels beneath it, links to earlier leaves among what it holds.
+/// Makes a directory with a few levels beneath it, in which links to earlier leaves occur.
 fn fill<H: FsVerityHashValue>(fs: &mut FileSystem<H>, random: &mut Random, depth: usize) -> Directory<H> {
     let mut dir = Directory::new(stat(random));
     for n in 0..random.one_of(&[0, 1, 3, 8, 8, 40, 150]) {
@@ -118,7 +118,7 @@ fn tree<H: FsVerityHashValue>(seed: u64) -> FileSystem<H> {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut fs = FileSystem::new(Stat::uninitialized());
     fs.root = fill(&mut fs, &mut random, 0);
-    // The format's own devices are known by all that they are, and in the root alone.
+    // The format's own devices are known by all of their metadata, and in the root only.
     let root = fs.root.stat.clone();
     let mut sub = Directory::new(root.clone());
     for (name, mode) in [("a0", 0o644), ("a1", 0o600)] {
@@ -149,7 +149,7 @@ fn images_are_those_of_the_composefs_crate() {
     same::<Sha512HashValue>(300..400);
 }
 
-/// A whiteout is written as another device, and set to zero: nothing else changes.
+/// Checks that a whiteout is written as another device, and then set to zero: nothing else changes.
 #[test]
 fn whiteouts_act_and_devices_of_the_layer_are_shown() {
     let mut tree = FileSystem::<Sha256HashValue>::new(Stat { st_mode: 0o755, ..Stat::uninitialized() });
@@ -172,7 +172,7 @@ fn whiteouts_act_and_devices_of_the_layer_are_shown() {
     assert!(matches!(content("null"), LeafContent::CharacterDevice(0x103)));
 }
 
-/// H06: what EROFS has no room for is refused and not cut off.
+/// Checks H06: what EROFS has no room for is refused and not cut off.
 #[test]
 fn h06_what_does_not_fit_is_refused() {
     let root = || FileSystem::<Sha256HashValue>::new(Stat { st_mode: 0o755, ..Stat::uninitialized() });

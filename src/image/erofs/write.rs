@@ -9,162 +9,79 @@
 use std::os::unix::ffi::OsStrExt;
 
 use composefs::erofs::format::{
-    BLOCK_BITS, BLOCK_SIZE, COMPOSEFS_FLAGS_HAS_ACL, COMPOSEFS_MAGIC, COMPOSEFS_VERSION_V1, CompactInodeHeader,
-    ComposefsHeader, DataLayout, DirectoryEntryHeader, ExtendedInodeHeader, FEATURE_COMPAT_MTIME,
-    FEATURE_COMPAT_XATTR_FILTER, FileType, InodeLayout, InodeXAttrHeader, MAGIC_V1, Superblock, VERSION, XAttrHeader,
+    BLOCK_BITS, COMPOSEFS_FLAGS_HAS_ACL, COMPOSEFS_MAGIC, COMPOSEFS_VERSION_V1, CompactInodeHeader, ComposefsHeader,
+    DirectoryEntryHeader, ExtendedInodeHeader, FEATURE_COMPAT_MTIME, FEATURE_COMPAT_XATTR_FILTER, FileType,
+    InodeLayout, InodeXAttrHeader, MAGIC_V1, Superblock, VERSION, XAttrHeader,
 };
 use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::Stat;
 use composefs::tree::{FileSystem, LeafContent, RegularFile};
 use zerocopy::IntoBytes;
 
-use super::inodes::{Inodes, Node, add_stubs, too_large};
+use super::content::{BLOCK, Body, Content};
+use super::inodes::{Inodes, NumberedInode, add_stubs, too_large};
 use super::xattrs::{Attribute, Shared, Split, attributes};
-use crate::report::{Case, Refusal, Result};
+use crate::error::{Case, Refusal, Result};
+use crate::sys::scratch::{Scratch, ScratchWriter};
 
-const BLOCK: usize = BLOCK_SIZE as usize;
 /// Inodes begin at multiples of this; their numbers count it (erofs_fs.h).
 const SLOT: usize = 32;
-/// Behind the header of composefs and the superblock.
+/// The place of the first inode: behind the header of composefs and the superblock.
 const FIRST_INODE: usize = 1024 + size_of::<Superblock>();
 
-/// Writes `tree`. With the number `whiteout` it is that of a layer for a stack: character devices of that number
-/// become 0:0, and they and the attributes for overlayfs act. Without, both are escaped and only shown.
+/// Writes `tree`. With the number `whiteout` it is the tree of a layer for a stack: character devices of that number
+/// become 0:0, and they and the attributes for overlayfs act. Without it, both are escaped and only shown.
 ///
 /// Only trees that are shown by themselves have the devices that V1 puts into the root: in a stack they would
 /// hide what lower layers have under these names.
 ///
 /// # Errors
 /// [`Case::H06Entry`] for what EROFS cannot hold.
-pub(super) fn write<H: FsVerityHashValue>(mut tree: FileSystem<H>, whiteout: Option<u64>) -> Result<Vec<u8>> {
+pub(super) fn write<H: FsVerityHashValue>(mut tree: FileSystem<H>, whiteout: Option<u64>) -> Result<Scratch> {
     if whiteout.is_none() {
         add_stubs(&mut tree);
     }
     let inodes = Inodes::new(&tree)?;
     let shared = Shared::new(&inodes, whiteout.is_some())?;
     let time = inodes.nodes.iter().map(|node| time(node.stat())).min().unwrap_or_default();
-    let mut image = Image { inodes, shared, time, whiteout, starts: Vec::new(), with_blocks: Vec::new() };
+    let mut image = ImageLayout { inodes, shared, time, whiteout, starts: Vec::new(), with_blocks: Vec::new() };
     let ends = image.layout()?;
     image.emit(ends)
 }
 
-/// As it is stored, and compared: seconds without a sign.
+/// Returns a time as it is stored and compared: seconds without a sign.
 fn time(stat: &Stat) -> (u64, u32) {
     (stat.st_mtim_sec as u64, stat.st_mtim_nsec)
 }
 
-struct Image<'a, H: FsVerityHashValue> {
+struct ImageLayout<'a, H: FsVerityHashValue> {
     inodes: Inodes<'a, H>,
     shared: Shared<'a, H>,
     /// The earliest time of all: inodes that have it can be compact.
     time: (u64, u32),
     whiteout: Option<u64>,
-    /// Slot in which each inode begins, which is its number in directories.
+    /// Slot in which each inode begins: its number in directories.
     starts: Vec<u32>,
-    /// Inodes that have blocks of their own.
+    /// Inodes that have separate blocks.
     with_blocks: Vec<usize>,
 }
 
 /// Where the parts of an image end, in bytes.
-struct Ends {
+struct SectionEnds {
     inodes: usize,
     shared: usize,
     blocks: usize,
 }
 
 /// How an inode is written.
-struct Shape<'a, H: FsVerityHashValue> {
+struct InodeForm<'a, H: FsVerityHashValue> {
     attributes: Split<'a, H>,
     content: Content<'a>,
     compact: bool,
     links: u32,
 }
 
-/// What follows an inode, or is found by it.
-struct Content<'a> {
-    layout: DataLayout,
-    size: u64,
-    body: Body<'a>,
-    /// Number of its blocks.
-    blocks: usize,
-    /// Bytes in the inode.
-    tail: usize,
-    /// The inode's `i_u`, where it is not the address of its first block.
-    value: u32,
-}
-
-enum Body<'a> {
-    Nothing,
-    Bytes(&'a [u8]),
-    /// One piece that is not in the image.
-    Chunk,
-    /// What a directory holds, and how many of these each of its blocks has.
-    Names(Vec<(&'a [u8], u32)>, Vec<usize>),
-}
-
-impl<'a> Content<'a> {
-    fn nothing(value: u32) -> Self {
-        Self { layout: DataLayout::FlatPlain, size: 0, body: Body::Nothing, blocks: 0, tail: 0, value }
-    }
-
-    /// A tail of more than half a block gets a block.
-    fn inline(bytes: &'a [u8]) -> Self {
-        let half = bytes.len() % BLOCK > BLOCK / 2;
-        let tail = if half { 0 } else { bytes.len() % BLOCK };
-        let layout = if tail > 0 { DataLayout::FlatInline } else { DataLayout::FlatPlain };
-        let blocks = bytes.len() / BLOCK + usize::from(half);
-        Self { layout, size: bytes.len() as u64, body: Body::Bytes(bytes), blocks, tail, value: 0 }
-    }
-
-    /// It stays with the inode if there is room for both in a block.
-    fn symlink(target: &'a [u8], inode: impl Fn(u64) -> usize) -> Result<Self> {
-        if target.len() > BLOCK {
-            return Err(too_large("a symbolic link that is longer than a block"));
-        }
-        let size = target.len() as u64;
-        let apart = inode(size) + target.len() >= BLOCK;
-        let (layout, blocks, tail) =
-            if apart { (DataLayout::FlatPlain, 1, 0) } else { (DataLayout::FlatInline, 0, target.len()) };
-        Ok(Self { layout, size, body: Body::Bytes(target), blocks, tail, value: 0 })
-    }
-
-    /// One chunk for the whole file; the format has 31 for the largest, which is more than we take.
-    fn external(size: u64) -> Result<Self> {
-        let bits = (64 - size.saturating_sub(1).leading_zeros()).max(u32::from(BLOCK_BITS));
-        let value = bits - u32::from(BLOCK_BITS);
-        if value > 31 {
-            return Err(too_large("a file of more than 8 TiB"));
-        }
-        let tail = if size > 0 { 4 } else { 0 };
-        Ok(Self { layout: DataLayout::ChunkBased, size, body: Body::Chunk, blocks: 0, tail, value })
-    }
-
-    fn directory(names: Vec<(&'a [u8], u32)>) -> Result<Self> {
-        let mut blocks = Vec::new();
-        let (mut held, mut bytes) = (0, 0);
-        for (name, _) in &names {
-            let more = size_of::<DirectoryEntryHeader>() + name.len();
-            if more > BLOCK {
-                return Err(too_large("a name that is longer than a block"));
-            }
-            if bytes + more > BLOCK {
-                blocks.push(std::mem::take(&mut held));
-                bytes = 0;
-            }
-            held += 1;
-            bytes += more;
-        }
-        if bytes > BLOCK / 2 {
-            blocks.push(held);
-            bytes = 0;
-        }
-        let layout = if bytes > 0 { DataLayout::FlatInline } else { DataLayout::FlatPlain };
-        let (size, count) = ((BLOCK * blocks.len() + bytes) as u64, blocks.len());
-        Ok(Self { layout, size, body: Body::Names(names, blocks), blocks: count, tail: bytes, value: 0 })
-    }
-}
-
-impl<H: FsVerityHashValue> Shape<'_, H> {
+impl<H: FsVerityHashValue> InodeForm<'_, H> {
     fn head(&self) -> usize {
         head(self.compact) + self.attributes.size()
     }
@@ -174,18 +91,18 @@ fn head(compact: bool) -> usize {
     if compact { size_of::<CompactInodeHeader>() } else { size_of::<ExtendedInodeHeader>() }
 }
 
-impl<'a, H: FsVerityHashValue> Image<'a, H> {
-    fn shape(&self, number: usize) -> Result<Shape<'a, H>> {
+impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
+    fn shape(&self, number: usize) -> Result<InodeForm<'a, H>> {
         let node = &self.inodes.nodes[number];
         let attributes = self.shared.split(attributes(number, node, self.whiteout.is_some()));
         let (links, content) = match node {
-            Node::Directory { .. } => {
+            NumberedInode::Directory { .. } => {
                 let names = self.inodes.names(number);
                 let directory =
-                    |(_, n): &&(&[u8], u32)| matches!(self.inodes.nodes[*n as usize], Node::Directory { .. });
+                    |(_, n): &&(&[u8], u32)| matches!(self.inodes.nodes[*n as usize], NumberedInode::Directory { .. });
                 (names.iter().filter(directory).count() as u32, Content::directory(names)?)
             }
-            Node::Leaf { leaf, links, .. } => {
+            NumberedInode::Leaf { leaf, links, .. } => {
                 let inode = |size| head(self.compact(node, *links, size)) + attributes.size();
                 let content = match &leaf.content {
                     LeafContent::Regular(RegularFile::Inline(bytes)) => Content::inline(bytes),
@@ -207,11 +124,11 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
             }
         };
         let compact = self.compact(node, links, content.size);
-        Ok(Shape { attributes, content, compact, links })
+        Ok(InodeForm { attributes, content, compact, links })
     }
 
-    /// Whether 32 bytes are enough for the inode.
-    fn compact(&self, node: &Node<'_, H>, links: u32, size: u64) -> bool {
+    /// Returns whether 32 bytes are enough for the inode.
+    fn compact(&self, node: &NumberedInode<'_, H>, links: u32, size: u64) -> bool {
         let stat = node.stat();
         time(stat) == self.time
             && links <= u32::from(u16::MAX)
@@ -221,7 +138,7 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
     }
 
     /// Finds where everything goes.
-    fn layout(&mut self) -> Result<Ends> {
+    fn layout(&mut self) -> Result<SectionEnds> {
         let mut at = FIRST_INODE;
         let mut blocks = 0;
         self.starts.reserve_exact(self.inodes.nodes.len());
@@ -238,11 +155,11 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         }
         let inodes = at;
         let shared = inodes + self.shared.table.iter().map(Attribute::size).sum::<usize>();
-        Ok(Ends { inodes, shared, blocks: shared.next_multiple_of(BLOCK) + blocks * BLOCK })
+        Ok(SectionEnds { inodes, shared, blocks: shared.next_multiple_of(BLOCK) + blocks * BLOCK })
     }
 
-    fn emit(&self, ends: Ends) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(ends.blocks);
+    fn emit(&self, ends: SectionEnds) -> Result<Scratch> {
+        let mut out = ScratchWriter::new(ends.blocks);
         self.head(&ends, &mut out)?;
         // A place counts words from the block in which the inodes end.
         let mut at = ends.inodes % BLOCK;
@@ -253,25 +170,25 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         }
         let mut block = ends.shared.div_ceil(BLOCK);
         for number in 0..self.inodes.nodes.len() {
-            out.resize(self.starts[number] as usize * SLOT, 0);
+            out.zeros_to(self.starts[number] as usize * SLOT);
             let shape = self.shape(number)?;
             self.inode(number, &shape, block as u32, &places, &mut out);
             block += shape.content.blocks;
         }
-        out.resize(ends.inodes, 0);
+        out.zeros_to(ends.inodes);
         self.shared.table.iter().for_each(|attribute| put_attribute(attribute, &mut out));
         for number in &self.with_blocks {
-            out.resize(out.len().next_multiple_of(BLOCK), 0);
+            out.zeros_to(out.size().next_multiple_of(BLOCK));
             self.blocks(&self.shape(*number)?.content, &mut out);
         }
-        out.resize(out.len().next_multiple_of(BLOCK), 0);
-        if out.len() != ends.blocks {
+        out.zeros_to(out.size().next_multiple_of(BLOCK));
+        if out.size() != ends.blocks {
             return Err(Refusal::new(Case::Bug, "EROFS image", "it is not as long as it was to be"));
         }
-        Ok(out)
+        out.finish().map_err(|e| Refusal::io("EROFS image", e))
     }
 
-    fn head(&self, ends: &Ends, out: &mut Vec<u8>) -> Result<()> {
+    fn head(&self, ends: &SectionEnds, out: &mut ScratchWriter) -> Result<()> {
         let header = ComposefsHeader {
             magic: COMPOSEFS_MAGIC,
             version: VERSION,
@@ -280,7 +197,7 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
             ..ComposefsHeader::default()
         };
         out.extend_from_slice(header.as_bytes());
-        out.resize(1024, 0);
+        out.zeros_to(1024);
         let blocks = u32::try_from(ends.blocks / BLOCK).map_err(|_| too_large("an image of more than 16 TiB"))?;
         let superblock = Superblock {
             magic: MAGIC_V1,
@@ -298,8 +215,8 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         Ok(())
     }
 
-    /// The inode with what it holds itself; `block` is where its blocks begin, if it has any.
-    fn inode(&self, number: usize, shape: &Shape<'_, H>, block: u32, places: &[u32], out: &mut Vec<u8>) {
+    /// Writes the inode with what it holds itself; `block` is where its blocks begin, if it has any.
+    fn inode(&self, number: usize, shape: &InodeForm<'_, H>, block: u32, places: &[u32], out: &mut ScratchWriter) {
         let node = &self.inodes.nodes[number];
         let (stat, content) = (node.stat(), &shape.content);
         let mode = node.file_type() | stat.st_mode;
@@ -344,7 +261,7 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         self.tail(content, out);
     }
 
-    fn tail(&self, content: &Content<'_>, out: &mut Vec<u8>) {
+    fn tail(&self, content: &Content<'_>, out: &mut ScratchWriter) {
         match &content.body {
             Body::Nothing => {}
             Body::Bytes(bytes) => out.extend_from_slice(&bytes[bytes.len() - content.tail..]),
@@ -353,7 +270,7 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         }
     }
 
-    fn blocks(&self, content: &Content<'_>, out: &mut Vec<u8>) {
+    fn blocks(&self, content: &Content<'_>, out: &mut ScratchWriter) {
         match &content.body {
             Body::Nothing | Body::Chunk => {}
             Body::Bytes(bytes) => out.extend_from_slice(&bytes[..bytes.len() - content.tail]),
@@ -361,7 +278,7 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
                 let mut rest = names.as_slice();
                 for held in blocks {
                     let (these, others) = rest.split_at(*held);
-                    out.resize(out.len().next_multiple_of(BLOCK), 0);
+                    out.zeros_to(out.size().next_multiple_of(BLOCK));
                     self.names(these, out);
                     rest = others;
                 }
@@ -369,8 +286,8 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
         }
     }
 
-    /// A block of a directory: fixed parts, then names.
-    fn names(&self, names: &[(&[u8], u32)], out: &mut Vec<u8>) {
+    /// Writes a block of a directory: fixed parts, then names.
+    fn names(&self, names: &[(&[u8], u32)], out: &mut ScratchWriter) {
         let mut at = size_of::<DirectoryEntryHeader>() * names.len();
         for (name, number) in names {
             let number = *number as usize;
@@ -387,13 +304,13 @@ impl<'a, H: FsVerityHashValue> Image<'a, H> {
     }
 }
 
-/// Where an inode begins that could begin at `at`: its tail must not lie across the end of a block, and
-/// kernels before 6.12 do not read a symlink of which any part does.
-fn start<H: FsVerityHashValue>(at: usize, shape: &Shape<'_, H>, symlink: bool) -> usize {
+/// Returns where an inode begins that could begin at `at`: its tail must not lie across the end of a block, and kernels
+/// before 6.12 do not read a symlink of which any part does.
+fn start<H: FsVerityHashValue>(at: usize, shape: &InodeForm<'_, H>, symlink: bool) -> usize {
     let content = &shape.content;
     let (head, tail) = (shape.head(), content.tail);
     if symlink {
-        // As long as it is, also where the target has been moved to a block.
+        // The inode counts with its target, even where that has been moved to a block.
         let whole = head + content.size as usize;
         return if at % BLOCK + whole > BLOCK { at.next_multiple_of(BLOCK) } else { at };
     }
@@ -401,7 +318,7 @@ fn start<H: FsVerityHashValue>(at: usize, shape: &Shape<'_, H>, symlink: bool) -
     if left > 0 && left < tail { at + left.next_multiple_of(SLOT) } else { at }
 }
 
-fn put_attributes<H: FsVerityHashValue>(split: &Split<'_, H>, places: &[u32], out: &mut Vec<u8>) {
+fn put_attributes<H: FsVerityHashValue>(split: &Split<'_, H>, places: &[u32], out: &mut ScratchWriter) {
     if split.size() == 0 {
         return;
     }
@@ -415,7 +332,7 @@ fn put_attributes<H: FsVerityHashValue>(split: &Split<'_, H>, places: &[u32], ou
     split.own.iter().for_each(|attribute| put_attribute(attribute, out));
 }
 
-fn put_attribute<H: FsVerityHashValue>(attribute: &Attribute<'_, H>, out: &mut Vec<u8>) {
+fn put_attribute<H: FsVerityHashValue>(attribute: &Attribute<'_, H>, out: &mut ScratchWriter) {
     let header = XAttrHeader {
         name_len: attribute.suffix.len() as u8,
         name_index: attribute.prefix,
@@ -424,5 +341,5 @@ fn put_attribute<H: FsVerityHashValue>(attribute: &Attribute<'_, H>, out: &mut V
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(&attribute.suffix);
     attribute.write_value(out);
-    out.resize(out.len().next_multiple_of(4), 0);
+    out.zeros_to(out.size().next_multiple_of(4));
 }

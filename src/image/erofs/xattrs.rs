@@ -17,20 +17,21 @@ use composefs::tree::{LeafContent, RegularFile};
 use xxhash_rust::xxh32::xxh32;
 use zerocopy::IntoBytes;
 
-use super::inodes::{Inodes, Node, too_large};
-use crate::report::Result;
+use super::inodes::{Inodes, NumberedInode, too_large};
+use crate::error::Result;
+use crate::sys::scratch::ScratchWriter;
 
 /// One attribute: the number of a prefix that EROFS knows, the rest of the name, and the value.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Attribute<'a, H: FsVerityHashValue> {
     pub(super) prefix: u8,
     pub(super) suffix: Cow<'a, [u8]>,
-    value: Value<'a, H>,
+    value: XattrValue<'a, H>,
 }
 
-/// What it holds. What follows from a digest is written out when it is needed.
+/// The value of an attribute. One that follows from a digest is written out when it is needed.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Value<'a, H: FsVerityHashValue> {
+enum XattrValue<'a, H: FsVerityHashValue> {
     Bytes(&'a [u8]),
     /// The kernel's `struct ovl_metacopy`, with the object's digest.
     Metacopy(&'a H),
@@ -39,10 +40,10 @@ enum Value<'a, H: FsVerityHashValue> {
 }
 
 impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
-    fn new(name: impl Into<Cow<'a, [u8]>>, value: Value<'a, H>) -> Self {
+    fn new(name: impl Into<Cow<'a, [u8]>>, value: XattrValue<'a, H>) -> Self {
         let name = name.into();
         let known = |(n, prefix): &(usize, &&[u8])| *n != XATTR_INDEX_LUSTRE as usize && name.starts_with(prefix);
-        // The first is empty: every name begins with it. mkcomposefs does not know "lustre.".
+        // The first prefix is empty: every name begins with it. mkcomposefs does not know "lustre.".
         let (prefix, text) = XATTR_PREFIXES.iter().enumerate().rev().find(known).unwrap_or((0, &XATTR_PREFIXES[0]));
         let suffix = match name {
             Cow::Borrowed(name) => Cow::Borrowed(&name[text.len()..]),
@@ -52,7 +53,7 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
     }
 
     fn bytes(name: impl Into<Cow<'a, [u8]>>, value: &'a [u8]) -> Self {
-        Self::new(name, Value::Bytes(value))
+        Self::new(name, XattrValue::Bytes(value))
     }
 
     fn name(&self) -> impl Iterator<Item = &u8> {
@@ -61,33 +62,33 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
 
     pub(super) fn value_len(&self) -> usize {
         match self.value {
-            Value::Bytes(bytes) => bytes.len(),
-            Value::Metacopy(_) => size_of::<OverlayMetacopy<H>>(),
+            XattrValue::Bytes(bytes) => bytes.len(),
+            XattrValue::Metacopy(_) => size_of::<OverlayMetacopy<H>>(),
             // "/", two digits, "/", and the others.
-            Value::Redirect(_) => 2 + 2 * size_of::<H>(),
+            XattrValue::Redirect(_) => 2 + 2 * size_of::<H>(),
         }
     }
 
-    pub(super) fn write_value(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_value(&self, out: &mut ScratchWriter) {
         match self.value {
-            Value::Bytes(bytes) => out.extend_from_slice(bytes),
-            Value::Metacopy(digest) => out.extend_from_slice(OverlayMetacopy::new(digest).as_bytes()),
-            Value::Redirect(digest) => {
-                out.push(b'/');
+            XattrValue::Bytes(bytes) => out.extend_from_slice(bytes),
+            XattrValue::Metacopy(digest) => out.extend_from_slice(OverlayMetacopy::new(digest).as_bytes()),
+            XattrValue::Redirect(digest) => {
+                out.extend_from_slice(b"/");
                 out.extend_from_slice(digest.to_object_pathname().as_bytes());
             }
         }
     }
 
-    /// By the whole name, then by the length of the value, then by the value, as `mkcomposefs` sorts. What
-    /// follows from digests sorts as they do, and only among itself: no file can bring an attribute of that name,
-    /// because those of the layers are escaped.
+    /// Compares by the whole name, then by the length of the value, then by the value, as `mkcomposefs` sorts. Values
+    /// that follow from digests sort as these do, and only among themselves: no file can bring an attribute of that
+    /// name, because those of the layers are escaped.
     fn order(&self, other: &Self) -> Ordering {
         let value = || match (&self.value, &other.value) {
-            (Value::Metacopy(a), Value::Metacopy(b)) | (Value::Redirect(a), Value::Redirect(b)) => {
+            (XattrValue::Metacopy(a), XattrValue::Metacopy(b)) | (XattrValue::Redirect(a), XattrValue::Redirect(b)) => {
                 a.as_bytes().cmp(b.as_bytes())
             }
-            (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+            (XattrValue::Bytes(a), XattrValue::Bytes(b)) => a.cmp(b),
             _ => Ordering::Equal,
         };
         let names =
@@ -95,12 +96,12 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
         names.then_with(|| self.value_len().cmp(&other.value_len())).then_with(value)
     }
 
-    /// Its bit in the inode's filter: set bits tell which names are not there.
+    /// Returns the attribute's bit in the inode's filter: set bits tell which names are not there.
     pub(super) fn bit(&self) -> u32 {
         1 << (xxh32(&self.suffix, XATTR_FILTER_SEED + u32::from(self.prefix)) % 32)
     }
 
-    /// Bytes that it takes, padded to whole words.
+    /// Returns how many bytes it takes, padded to whole words.
     pub(super) fn size(&self) -> usize {
         (4 + self.suffix.len() + self.value_len()).next_multiple_of(4)
     }
@@ -110,15 +111,15 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
     }
 }
 
-/// The attributes of one inode, sorted. In the tree of a layer those for overlayfs are ours, and `act`.
+/// Collects the attributes of one inode, sorted. In the tree of a layer those for overlayfs are ours, and `act`.
 pub(super) fn attributes<'a, H: FsVerityHashValue>(
     number: usize,
-    node: &Node<'a, H>,
+    node: &NumberedInode<'a, H>,
     act: bool,
 ) -> Vec<Attribute<'a, H>> {
     let mut found = Vec::new();
     let stat = match node {
-        Node::Directory { dir, holds_escaped, .. } => {
+        NumberedInode::Directory { dir, holds_escaped, .. } => {
             if *holds_escaped {
                 found.push(Attribute::bytes(XATTR_OVERLAY_WHITEOUTS, b""));
                 found.push(Attribute::bytes(XATTR_USERXATTR_WHITEOUTS, b""));
@@ -130,20 +131,20 @@ pub(super) fn attributes<'a, H: FsVerityHashValue>(
             }
             &dir.stat
         }
-        Node::Leaf { leaf, escaped, .. } => {
+        NumberedInode::Leaf { leaf, escaped, .. } => {
             if *escaped {
                 found.push(Attribute::bytes(XATTR_OVERLAY_WHITEOUT, b""));
                 found.push(Attribute::bytes(XATTR_USERXATTR_WHITEOUT, b""));
             }
             if let LeafContent::Regular(RegularFile::External(digest, _)) = &leaf.content {
-                found.push(Attribute::new(XATTR_OVERLAY_METACOPY, Value::Metacopy(digest)));
-                found.push(Attribute::new(XATTR_OVERLAY_REDIRECT, Value::Redirect(digest)));
+                found.push(Attribute::new(XATTR_OVERLAY_METACOPY, XattrValue::Metacopy(digest)));
+                found.push(Attribute::new(XATTR_OVERLAY_REDIRECT, XattrValue::Redirect(digest)));
             }
             &leaf.stat
         }
     };
     for (name, value) in &stat.xattrs {
-        // What a layer gives for overlayfs is to be seen, not to act.
+        // An attribute for overlayfs that a layer brings is to be seen, not to act.
         found.push(match name.as_bytes().strip_prefix(XATTR_OVERLAY_PREFIX) {
             Some(rest) if !act => Attribute::bytes([XATTR_OVERLAY_ESCAPED_PREFIX, rest].concat(), value),
             _ => Attribute::bytes(name.as_bytes(), value),
@@ -178,15 +179,18 @@ impl<'a, H: FsVerityHashValue> Shared<'a, H> {
                 }
                 has_acl |= attribute.is_acl();
                 match attribute.value {
-                    Value::Metacopy(digest) => *digests.entry(digest).or_default() += 1,
-                    Value::Redirect(_) => {}
-                    Value::Bytes(_) => *others.entry(attribute).or_default() += 1,
+                    XattrValue::Metacopy(digest) => *digests.entry(digest).or_default() += 1,
+                    XattrValue::Redirect(_) => {}
+                    XattrValue::Bytes(_) => *others.entry(attribute).or_default() += 1,
                 }
             }
         }
         let twice = digests.into_iter().filter(|(_, users)| *users > 1).flat_map(|(digest, _)| {
-            [(XATTR_OVERLAY_METACOPY, Value::Metacopy(digest)), (XATTR_OVERLAY_REDIRECT, Value::Redirect(digest))]
-                .map(|(name, value)| Attribute::new(name, value))
+            [
+                (XATTR_OVERLAY_METACOPY, XattrValue::Metacopy(digest)),
+                (XATTR_OVERLAY_REDIRECT, XattrValue::Redirect(digest)),
+            ]
+            .map(|(name, value)| Attribute::new(name, value))
         });
         let mut table: Vec<_> = twice.collect();
         table.extend(others.into_iter().filter(|(_, users)| *users > 1).map(|(attribute, _)| attribute));
@@ -195,7 +199,7 @@ impl<'a, H: FsVerityHashValue> Shared<'a, H> {
         Ok(Self { table, places, has_acl })
     }
 
-    /// Splits the attributes of an inode: places of those that are shared, and the others.
+    /// Splits the attributes of an inode: returns places of those that are shared, and the others.
     pub(super) fn split(&self, all: Vec<Attribute<'a, H>>) -> Split<'a, H> {
         let mut split = Split { filter: 0, shared: Vec::new(), own: Vec::new() };
         for attribute in all {
@@ -217,7 +221,7 @@ pub(super) struct Split<'a, H: FsVerityHashValue> {
 }
 
 impl<H: FsVerityHashValue> Split<'_, H> {
-    /// Bytes that they take in the inode.
+    /// Returns how many bytes they take in the inode.
     pub(super) fn size(&self) -> usize {
         match (self.shared.len(), self.own.len()) {
             (0, 0) => 0,

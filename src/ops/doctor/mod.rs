@@ -5,92 +5,113 @@ mod kernel;
 mod podman;
 mod runtime;
 mod storage;
+mod users;
 
 use super::Context;
-use crate::identify::Configured;
-use crate::report::{Case, Result};
+use crate::container_store::Configured;
+use crate::error::{Case, Result};
+use crate::policy::{Directories, Policy, Verity};
+use crate::sys::process;
 
 pub use storage::vault;
 
-/// What was found of a host.
+/// What was found out about a host.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// Everything that was looked at.
-    pub checks: Vec<Check>,
+    /// Everything that was checked.
+    pub checks: Vec<HostCheck>,
     /// The container store, as it is configured.
     pub store: Result<Configured>,
 }
 
 impl Diagnosis {
-    /// Whether sealed images can be enforced.
+    /// Returns whether sealed images can be enforced: for the caller, who must be root.
     pub fn enforces(&self) -> bool {
-        self.checks.iter().all(|c| c.state != State::Missing)
+        !self.has(CheckState::Missing) && !self.has(CheckState::Unknown)
+    }
+
+    /// Returns whether anything was found to be in this state.
+    pub fn has(&self, state: CheckState) -> bool {
+        self.checks.iter().any(|c| c.state == state)
     }
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Clone, Debug)]
-pub struct Check {
-    /// What.
+pub struct HostCheck {
+    /// What was checked.
     pub name: &'static str,
     /// Whether it is there.
-    pub state: State,
+    pub state: CheckState,
     /// What was found.
     pub found: String,
-    /// What can be done; empty where there is nothing to do, or nothing general to say.
+    /// What can be done; empty if there is nothing to do, or nothing general to say.
     pub remedy: String,
 }
 
 /// Whether something is there, and whether it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// There.
+pub enum CheckState {
+    /// It is there.
     Ok,
     /// Missing, and sealed mounts work without it.
     Optional,
+    /// Missing, and the policy does without it: what runs was verified, but the kernel does not check what is read.
+    Weak,
+    /// Only root can tell.
+    Unknown,
     /// Missing, and no sealed mount is possible.
     Missing,
 }
 
-impl State {
-    /// Its name.
+impl CheckState {
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Optional => "optional",
+            Self::Weak => "weak",
+            Self::Unknown => "unknown",
             Self::Missing => "missing",
         }
     }
 }
 
-/// Looks at this host.
+/// Examines this host.
 pub fn examine(context: &Context) -> Diagnosis {
-    let own = [
-        kernel::root(),
-        kernel::kernel(),
-        kernel::erofs(),
-        kernel::overlay(),
-        kernel::filesystem(context),
-        kernel::signatures(),
-        kernel::keys(),
-        kernel::required(),
-    ];
+    let root = process::is_real_root();
+    // If the policy does without fs-verity, a host without it is as it should be.
+    let verity = Policy::load(&Directories::system()).map_or(Verity::Require, |policy| policy.default_verity());
+    let (erofs, overlay) = (kernel::erofs(), kernel::overlay());
+    let filesystem = kernel::filesystem(context, verity);
+    let needs_root = [erofs, overlay, storage::place(context), filesystem, kernel::keys()];
     let (store, configured) = storage::look();
-    let vault = kernel::proof(context).into_iter().chain(kernel::objects(context));
+    let vault = kernel::proof(context, verity).into_iter().chain(kernel::objects(context));
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
-    let callers = podman.chain(runtime::checks()).chain([skopeo(context)]);
-    Diagnosis { checks: own.into_iter().chain(vault).chain([store]).chain(callers).collect(), store: configured }
+    let needs_root = needs_root.into_iter().chain(vault).chain([store]).chain(podman).chain(runtime::checks());
+    // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.
+    let as_root = |check: HostCheck| match check.state {
+        CheckState::Ok => check,
+        _ if root => check,
+        _ => {
+            HostCheck { state: CheckState::Unknown, found: "only root can tell".into(), remedy: String::new(), ..check }
+        }
+    };
+    let for_all = [kernel::root(), kernel::kernel(), kernel::signatures(), kernel::required()];
+    let checks =
+        for_all.into_iter().chain(needs_root.map(as_root)).chain(users::service()).chain([skopeo(context)]).collect();
+    Diagnosis { checks, store: configured }
 }
 
-fn check(name: &'static str, state: State, found: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, state, found: found.into(), remedy: remedy.into() }
+fn check(name: &'static str, state: CheckState, found: impl Into<String>, remedy: impl Into<String>) -> HostCheck {
+    HostCheck { name, state, found: found.into(), remedy: remedy.into() }
 }
 
-/// What registries are asked by.
-fn skopeo(context: &Context) -> Check {
+/// Checks the program through which registries are asked.
+fn skopeo(context: &Context) -> HostCheck {
     const NAME: &str = "skopeo, for registries";
     match context.session().and_then(|session| session.protocol()) {
-        Ok(version) => check(NAME, State::Ok, format!("proxy protocol {version}"), ""),
-        Err(refusal) => check(NAME, State::Optional, refusal.detail(), Case::C16Skopeo.remedy()),
+        Ok(version) => check(NAME, CheckState::Ok, format!("proxy protocol {version}"), ""),
+        Err(refusal) => check(NAME, CheckState::Optional, refusal.detail(), Case::C16Skopeo.remedy()),
     }
 }

@@ -1,74 +1,90 @@
-//! layerseal as the OCI runtime, of podman and of CRI-O, and what CRI-O is configured to do besides.
+//! layerseal as the OCI runtime, for podman and for CRI-O, and what else CRI-O is configured to do.
 
 use std::path::Path;
 
 use super::hooks;
-use super::{Check, State, check};
+use super::{CheckState, HostCheck, check};
+use crate::container_store::mount_program;
 use crate::hook::{self, Caller, CriO, Stage};
-use crate::identify::mount_program;
-use crate::policy::{Directories, Policy, Top, real_runtime};
+use crate::policy::{Directories, Policy, RootDriver, real_runtime};
 
-/// What there is to say; nothing where layerseal is nobody's runtime and there is no CRI-O.
-pub(super) fn checks() -> Vec<Check> {
+/// Lists what there is to say; nothing if layerseal is nobody's runtime and there is no CRI-O.
+pub(super) fn checks() -> Vec<HostCheck> {
     let crio = hook::crio(Path::new("/"));
     let asked = hooks::podman_has_it() || crio.as_ref().is_some_and(CriO::runs_by_layerseal);
     let behind = asked.then(behind);
     behind.into_iter().chain(crio.iter().flat_map(of_crio)).collect()
 }
 
-/// The runtime that it stands before.
-fn behind() -> Check {
+/// Checks the runtime that layerseal stands in front of.
+fn behind() -> HostCheck {
     const NAME: &str = "the runtime behind layerseal";
     match real_runtime(&Directories::system()) {
-        Ok(path) => check(NAME, State::Ok, path.display().to_string(), ""),
+        Ok(path) => check(NAME, CheckState::Ok, path.display().to_string(), ""),
         Err(refusal) => {
             let found =
                 format!("{}: {}; no container starts, and none can be stopped", refusal.subject(), refusal.detail());
-            check(NAME, State::Missing, found, refusal.case().remedy())
+            check(NAME, CheckState::Missing, found, refusal.case().remedy())
         }
     }
 }
 
-/// CRI-O, where there is one: by what its configuration says.
-fn of_crio(crio: &CriO) -> Vec<Check> {
+/// Checks CRI-O, if there is one, by its configuration.
+fn of_crio(crio: &CriO) -> Vec<HostCheck> {
     const NAME: &str = "CRI-O's mount_program";
-    let mut checks = Vec::new();
-    let others = crio.others().join(", ");
-    checks.push(match (crio.runs_by_layerseal(), others.is_empty()) {
-        (true, true) => {
-            check("CRI-O's runtime", State::Ok, format!("{}, which is layerseal", crio.default_runtime), "")
-        }
-        (true, false) => check(
-            "CRI-O's runtime",
-            State::Optional,
-            format!(
-                "{}, which is layerseal; pods that name another handler run without: {others}",
-                crio.default_runtime
-            ),
-            "give each handler's runtime_path to layerseal-runtime, or take the handler out",
-        ),
-        (false, _) => check(
-            "CRI-O's runtime",
-            State::Optional,
-            format!("{}, which is not layerseal", crio.default_runtime),
-            "contrib/crio has the handler; docs/kubernetes.md says why it is better than a mount_program",
-        ),
-    });
     let program = crio.mount_program.clone().or_else(mount_program);
     let ours = program.filter(|program| program.ends_with("/layerseal"));
-    let fuse = Policy::load(&Directories::system()).is_ok_and(|policy| policy.mount().top == Top::FuseOverlayfs);
-    checks.extend(ours.map(|program| match crio.internal_repair && !fuse {
-        true => check(
+    let hook = hooks::one("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime);
+    let mut checks = vec![runtime(crio, ours.is_some(), hook.state)];
+    let fuse = Policy::load(&Directories::system()).is_ok_and(|policy| policy.mount().top == RootDriver::FuseOverlayfs);
+    checks.extend(ours.map(|program| match (crio.internal_repair, fuse) {
+        (true, false) => check(
             NAME,
-            State::Missing,
+            CheckState::Missing,
             format!("{program}, and internal_repair is on: after an unclean end CRI-O removes the whole graph root"),
             "take layerseal as the runtime and no mount_program; or internal_repair = false in [crio] of crio.conf, or \
              top = \"fuse-overlayfs\" in the policy's [mount]",
         ),
-        false => check(NAME, State::Ok, program, ""),
+        // What is refused counts as damaged, whoever mounts the rest.
+        (true, true) => check(
+            NAME,
+            CheckState::Optional,
+            format!("{program}, and internal_repair is on: after an unclean end CRI-O removes images that are refused"),
+            "take layerseal as the runtime and no mount_program; or internal_repair = false in [crio] of crio.conf",
+        ),
+        (false, _) => check(NAME, CheckState::Ok, program, ""),
     }));
     if !crio.runs_by_layerseal() {
-        checks.push(hooks::one("CRI-O's hook createRuntime", Caller::CriO, Stage::CreateRuntime));
+        checks.push(hook);
     }
     checks
+}
+
+/// Checks which runtime its containers get, in addition to our mount program and the hook.
+fn runtime(crio: &CriO, has_program: bool, hook: CheckState) -> HostCheck {
+    const NAME: &str = "CRI-O's runtime";
+    let name = &crio.default_runtime;
+    let others = crio.others().join(", ");
+    match (crio.runs_by_layerseal(), others.is_empty()) {
+        (true, true) => check(NAME, CheckState::Ok, format!("{name}, which is layerseal"), ""),
+        (true, false) => check(
+            NAME,
+            CheckState::Optional,
+            format!("{name}, which is layerseal; pods that name another handler run without: {others}"),
+            "give each handler's runtime_path to layerseal-runtime, or take the handler out",
+        ),
+        // The hook finds no root that was verified, whatever image it is of.
+        (false, _) if !has_program && hook == CheckState::Ok => check(
+            NAME,
+            CheckState::Missing,
+            format!("{name}, which is not layerseal: nobody verifies, so the hook refuses sealed images too"),
+            "contrib/crio has the handler",
+        ),
+        (false, _) => check(
+            NAME,
+            CheckState::Optional,
+            format!("{name}, which is not layerseal"),
+            "contrib/crio has the handler; docs/kubernetes.md says why it is better than a mount_program",
+        ),
+    }
 }

@@ -1,30 +1,61 @@
-//! The container store: where podman has it, by which files, and whether its driver is one that we can stand behind.
+//! The container store: where podman has it, by which files, and whether layerseal supports its driver.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Check, State, check};
-use crate::identify::{Configured, configured};
-use crate::report::Result;
+use super::{CheckState, HostCheck, check};
+use crate::container_store::{Configured, configured};
+use crate::error::Result;
+use crate::ops::Context;
+use crate::policy::{Directories, Policy};
+use crate::vault::{NAME, check_place};
 
-const NAME: &str = "container store";
-
-/// What is configured, and what is to be said of it.
-pub(super) fn look() -> (Check, Result<Configured>) {
+/// Checks what is configured.
+pub(super) fn look() -> (HostCheck, Result<Configured>) {
     let found = configured();
     (one(&found), found)
 }
 
-/// Where the vault is, or would be if nothing were configured.
+/// Returns where the vault is, or where it would be if nothing, or nothing readable, were configured.
 pub fn vault() -> PathBuf {
+    if let Ok(Some(dir)) = Policy::configured_vault(&Directories::system()) {
+        return dir;
+    }
     let root = configured().map(|found| found.graph_root);
-    root.unwrap_or_else(|_| PathBuf::from("/var/lib/containers/storage")).join("layerseal")
+    root.unwrap_or_else(|_| PathBuf::from("/var/lib/containers/storage")).join(NAME)
 }
 
-fn one(found: &Result<Configured>) -> Check {
+/// Checks that the vault can be where it is to be, and whether that is where the layers are.
+pub(super) fn place(context: &Context) -> HostCheck {
+    const NAME: &str = "vault";
+    let found = context.vault().and_then(|vault| {
+        let elsewhere = context.is_elsewhere()?;
+        check_place(vault, elsewhere)?;
+        Ok((vault, elsewhere))
+    });
+    let (vault, elsewhere) = match found {
+        Ok(found) => found,
+        Err(refusal) => return check(NAME, CheckState::Missing, refusal.to_string(), refusal.case().remedy()),
+    };
+    let shown = vault.display();
+    let device = |path: &Path| std::fs::metadata(path).ok().map(|m| std::os::unix::fs::MetadataExt::dev(&m));
+    let apart = device(vault).zip(vault.parent().and_then(device)).is_some_and(|(own, above)| own != above);
+    match (elsewhere, apart) {
+        (true, _) => {
+            check(NAME, CheckState::Ok, format!("{shown}, by the policy: files of layers are copied into it"), "")
+        }
+        (false, true) => {
+            check(NAME, CheckState::Ok, format!("{shown}, a mount of its own: files of layers are copied into it"), "")
+        }
+        (false, false) => check(NAME, CheckState::Ok, format!("{shown}"), ""),
+    }
+}
+
+fn one(found: &Result<Configured>) -> HostCheck {
+    const NAME: &str = "container store";
     let found = match found {
         Err(refusal) => {
             let why = format!("{}: {}", refusal.subject(), refusal.detail());
-            return check(NAME, State::Missing, why, "podman of this version cannot read it either");
+            return check(NAME, CheckState::Missing, why, "podman of this version cannot read it either");
         }
         Ok(found) => found,
     };
@@ -37,12 +68,17 @@ fn one(found: &Result<Configured>) -> Check {
     let shown = format!("{} ({podman}, {by})", found.graph_root.display());
     if let Some(driver) = found.driver().filter(|driver| driver != "overlay") {
         let remedy = "layerseal is for the driver overlay: set driver = \"overlay\" in storage.conf, `podman system reset`, and pull anew";
-        return check(NAME, State::Missing, format!("{shown}: driver {driver}"), remedy);
+        return check(NAME, CheckState::Missing, format!("{shown}: driver {driver}"), remedy);
     }
     let lost = found.image_store.iter().chain(&found.additional).find(|store| !store.is_dir());
     if let Some(lost) = lost {
         let why = format!("{shown}: {} is not there", lost.display());
-        return check(NAME, State::Missing, why, "make or mount that image store: podman does not start without it");
+        return check(
+            NAME,
+            CheckState::Missing,
+            why,
+            "make or mount that image store: podman does not start without it",
+        );
     }
-    check(NAME, State::Ok, shown, "")
+    check(NAME, CheckState::Ok, shown, "")
 }

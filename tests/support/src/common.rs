@@ -14,12 +14,13 @@ use openssl::x509::{X509, X509NameBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Images and seals that other tools made: `$LAYERSEAL_VECTORS`, or else the small ones of this repository.
+/// Returns the directory of images and seals that other tools made: `$LAYERSEAL_VECTORS`, or else the small ones of
+/// this repository.
 pub fn vectors() -> PathBuf {
     std::env::var_os("LAYERSEAL_VECTORS").map_or_else(|| crate::top().join("tests/vectors"), PathBuf::from)
 }
 
-/// The same with those that are too large for a repository.
+/// Finds the vectors of [`vectors`] with those that are too large for a repository.
 pub fn large_vectors() -> Option<PathBuf> {
     let dir = vectors();
     if !dir.join("upstream").exists() {
@@ -44,14 +45,14 @@ impl Run {
         }
     }
 
-    /// It succeeded.
+    /// Checks that the run succeeded.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         self
     }
 
-    /// It refused with this exit code and case, in one line.
+    /// Checks that the run refused with this exit code and case, in one line.
     #[track_caller]
     pub fn refused(self, code: i32, case: &str) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -66,7 +67,7 @@ impl Run {
     }
 }
 
-/// A place of its own for one test: a vault, layouts, keys, mount points.
+/// A separate place for one test: a vault, layouts, keys, mount points.
 pub struct Bench {
     pub dir: TempDir,
 }
@@ -109,7 +110,7 @@ impl Bench {
         std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// A sealed image in `oci:image`, signed by `signer.crt`.
+    /// Makes a sealed image in `oci:image`, signed by `signer.crt`.
     pub fn sealed(&self, layers: &[Layer]) -> Layout {
         let layout = Layout::new(&self.path("image"), layers);
         self.signer("signer", signer());
@@ -122,7 +123,7 @@ impl Bench {
             "signer.key",
             "--identity",
             "registry.example.com/acme/app",
-            // The one that carries everything: there is most to go wrong with it.
+            // The format that carries everything: most can go wrong with it.
             "--format",
             "erofs-alongside",
         ])
@@ -130,7 +131,7 @@ impl Bench {
         layout
     }
 
-    /// Names of everything in the vault but empty directories.
+    /// Lists the names of everything in the vault except empty directories.
     pub fn vault_files(&self) -> Vec<String> {
         let mut files = Vec::new();
         walk(&self.vault(), &mut |path| files.push(path.strip_prefix(self.vault()).unwrap().display().to_string()));
@@ -178,13 +179,13 @@ impl Signer {
     }
 }
 
-/// The signer that tests trust.
+/// Returns the signer that tests trust.
 pub fn signer() -> &'static Signer {
     static SIGNER: OnceLock<Signer> = OnceLock::new();
     SIGNER.get_or_init(|| Signer::new("test signer", 2048, -1, 30))
 }
 
-/// A signer that tests do not trust.
+/// Returns a signer that tests do not trust.
 pub fn stranger() -> &'static Signer {
     static STRANGER: OnceLock<Signer> = OnceLock::new();
     STRANGER.get_or_init(|| Signer::new("stranger", 2048, -1, 30))
@@ -202,7 +203,7 @@ pub struct Entry {
     pub link: Vec<u8>,
     pub device: (u32, u32),
     pub pax: Vec<(String, Vec<u8>)>,
-    /// The size field of the header, where it is to lie.
+    /// The size field of the header, where it is to be false.
     pub size: Option<u64>,
 }
 
@@ -245,7 +246,7 @@ impl Entry {
         self
     }
 
-    /// Header, content, padding: ustar, written by hand so that it can be wrong on purpose.
+    /// Writes header, content and padding: ustar, by hand so that it can be wrong on purpose.
     pub fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut pax = self.pax.clone();
@@ -391,7 +392,7 @@ impl Layout {
         layout
     }
 
-    /// Writes a blob and gives its descriptor.
+    /// Writes a blob and returns its descriptor.
     pub fn descriptor(&self, media: &str, bytes: &[u8]) -> Value {
         let digest = self.blob(bytes);
         json!({"mediaType": media, "digest": digest.to_string(), "size": bytes.len()})
@@ -436,7 +437,7 @@ impl Layout {
         std::fs::read(self.blob_path(&digest.parse().unwrap())).unwrap()
     }
 
-    /// The seals in the index: their manifests.
+    /// Returns the manifests of the seals in the index.
     pub fn seals(&self) -> Vec<Value> {
         let index = self.index();
         let entries = index["manifests"].as_array().unwrap();
@@ -447,7 +448,7 @@ impl Layout {
             .collect()
     }
 
-    /// Puts `artifacts` in the place of all seals of the image.
+    /// Puts `artifacts` in place of all seals of the image.
     pub fn set_seals(&self, artifacts: &[Value]) {
         let image = self.index()["manifests"]
             .as_array()
@@ -467,7 +468,7 @@ impl Layout {
     }
 }
 
-/// A small tree with everything that an image commonly has.
+/// Makes a small tree with everything that an image commonly has.
 pub fn base() -> Vec<Entry> {
     vec![
         Entry::dir("./"),
@@ -487,7 +488,7 @@ pub fn base() -> Vec<Entry> {
     ]
 }
 
-/// [`base`], and a second layer that takes away and replaces.
+/// Makes [`base`], and a second layer that takes away and replaces.
 pub fn two_layers() -> Vec<Layer> {
     vec![
         Layer::new(&base()),

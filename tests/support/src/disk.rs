@@ -1,4 +1,4 @@
-//! A small filesystem of its own, on a loop device, whose blocks can be changed behind the kernel's back.
+//! A small separate filesystem on a loop device, whose blocks can be changed behind the kernel's back.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::common::Bench;
 
 pub struct Disk {
     dir: tempfile::TempDir,
-    /// Of mount(8), beside `loop`.
+    /// The options of mount(8), besides `loop`.
     options: &'static str,
 }
 
@@ -19,13 +19,13 @@ fn run(command: &mut Command) -> String {
 }
 
 impl Disk {
-    /// An empty filesystem of `megabytes`, with or without the verity feature, mounted.
+    /// Makes an empty filesystem of `megabytes`, with or without the verity feature, and mounts it.
     pub fn new(megabytes: u32, verity: bool) -> Self {
         let features = if verity { "verity,^has_journal" } else { "^verity,^has_journal" };
         Self::formatted(megabytes, &["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features], "loop")
     }
 
-    /// What the command makes of it, mounted with these options.
+    /// Makes a filesystem with this command, and mounts it with these options.
     pub fn formatted(megabytes: u32, command: &[&str], options: &'static str) -> Self {
         let dir = tempfile::tempdir_in(crate::scratch_dir()).unwrap();
         let disk = Self { dir, options };
@@ -52,9 +52,33 @@ impl Disk {
         run(Command::new("umount").arg(self.mount_point()));
     }
 
-    /// A bench on this disk.
+    /// Makes a bench on this disk.
     pub fn bench(&self) -> Bench {
-        Bench { dir: tempfile::Builder::new().prefix("b").tempdir_in(self.mount_point()).unwrap() }
+        self.bench_in(&self.mount_point())
+    }
+
+    /// Makes a bench in a directory of this disk.
+    pub fn bench_in(&self, dir: &Path) -> Bench {
+        Bench { dir: tempfile::Builder::new().prefix("b").tempdir_in(dir).unwrap() }
+    }
+
+    /// Changes one byte of every block of the filesystem that holds this, while the disk is unmounted: for filesystems that
+    /// have no tool to say where a file is.
+    pub fn flip_content(&self, block: &[u8]) {
+        use std::os::unix::fs::FileExt as _;
+        self.umount();
+        let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();
+        let mut found = 0;
+        let mut buffer = vec![0; block.len()];
+        for at in (0..image.metadata().unwrap().len()).step_by(4096) {
+            if image.read_exact_at(&mut buffer, at).is_ok() && buffer == block {
+                image.write_all_at(&[block[100] ^ 0x40], at + 100).unwrap();
+                found += 1;
+            }
+        }
+        assert_ne!(found, 0, "no block of the disk holds it");
+        image.sync_all().unwrap();
+        self.mount();
     }
 
     /// Changes one byte of block `block` of the file, while the disk is unmounted.
@@ -64,7 +88,8 @@ impl Disk {
         self.mount();
     }
 
-    /// The same while it is mounted; nothing of it stays in memory. For the tests with podman.
+    /// Changes one byte like [`Self::flip`], while the disk is mounted; nothing of it stays in memory. For the tests
+    /// with podman.
     pub fn flip_mounted(&self, file: &Path, block: u64) {
         run(&mut Command::new("sync"));
         self.change(file, block);

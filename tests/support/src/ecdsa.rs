@@ -5,7 +5,7 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::pkey::{PKeyRef, Private};
 use openssl::x509::{X509, X509Ref};
 
-/// The certificate with the other form of its issuer's signature.
+/// Makes the certificate with the other form of its issuer's signature.
 pub fn other_form(x509: &X509Ref, issuer: &PKeyRef<Private>) -> X509 {
     let (mut order, mut other) = (BigNum::new().unwrap(), BigNum::new().unwrap());
     issuer.ec_key().unwrap().group().order(&mut order, &mut BigNumContext::new().unwrap()).unwrap();
@@ -21,13 +21,13 @@ pub fn other_form(x509: &X509Ref, issuer: &PKeyRef<Private>) -> X509 {
     X509::from_der(&wrap(0x30, &[signed, algorithm, bits.as_slice()].concat())).unwrap()
 }
 
-/// Whether s is the larger of its two values.
+/// Returns whether s is the larger of its two values.
 pub fn is_high(x509: &X509Ref, issuer: &PKeyRef<Private>) -> bool {
     let s = |x509: &X509Ref| EcdsaSig::from_der(x509.signature().as_slice()).unwrap().s().to_owned().unwrap();
     s(x509) > s(&other_form(x509, issuer))
 }
 
-/// Header and content of the first element.
+/// Returns header and content of the first element.
 fn split(der: &[u8]) -> (&[u8], &[u8]) {
     let (header, length) = match der[1] {
         0x81 => (3, usize::from(der[2])),
@@ -37,7 +37,7 @@ fn split(der: &[u8]) -> (&[u8], &[u8]) {
     (&der[..header], &der[header..header + length])
 }
 
-/// The first element, and what follows.
+/// Splits the bytes into the first element and what follows.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (header, content) = split(der);
     der.split_at(header.len() + content.len())

@@ -1,4 +1,4 @@
-//! What attackers do to seals, with the trusted key where only one property is to be wrong.
+//! Seals as attackers change them, with the trusted key where only one property is to be wrong.
 
 use std::sync::OnceLock;
 
@@ -20,7 +20,7 @@ pub const CANONICAL: &str = "application/vnd.composefs.canonical.v1";
 pub const BINDING: &str = "layerseal.binding.v2";
 pub const DIGEST: &str = "composefs.digest";
 
-/// The signer that tests trust.
+/// Returns the signer that tests trust.
 pub fn key() -> &'static Signer {
     static KEY: OnceLock<Signer> = OnceLock::new();
     KEY.get_or_init(|| signer(common::signer()))
@@ -30,7 +30,7 @@ pub fn signer(of: &common::Signer) -> Signer {
     Signer::new(&of.cert.to_pem().unwrap(), &of.key.private_key_to_pem_pkcs8().unwrap(), None, "test").unwrap()
 }
 
-/// A signature of the trusted key.
+/// Signs with the trusted key.
 pub fn der(digest: &VerityDigest) -> Vec<u8> {
     der_by(key(), digest)
 }
@@ -39,7 +39,7 @@ pub fn der_by(signer: &Signer, digest: &VerityDigest) -> Vec<u8> {
     signer.sign(&formatted_digest(digest.algorithm().kernel_id(), digest.as_bytes())).unwrap()
 }
 
-/// The image of a layout.
+/// Reads the image of a layout.
 pub fn image(layout: &Layout) -> Image {
     let opened = oci::Layout::open(&layout.path).unwrap();
     Image::read(opened.store(), &layout.digest, &Platform::host(), &Budget::STANDARD).unwrap()
@@ -66,7 +66,7 @@ impl Forge {
         self.artifact["layers"].as_array_mut().unwrap()
     }
 
-    /// The position of a role's entry.
+    /// Returns the position of a role's entry.
     pub fn at(&self, role: &str) -> usize {
         let (key, name) = match role.strip_prefix("erofs-") {
             Some(name) => ("composefs.erofs.type", name),
@@ -87,7 +87,7 @@ impl Forge {
         VerityDigest::from_hex(self.algorithm(), hex).unwrap()
     }
 
-    /// The blob of an entry becomes `bytes`; its annotations stay.
+    /// Replaces the blob of an entry by `bytes`; its annotations stay.
     pub fn set_blob(&mut self, role: &str, bytes: &[u8]) {
         let digest = self.layout.blob(bytes);
         let entry = self.entry(role);
@@ -95,13 +95,13 @@ impl Forge {
         entry["size"] = bytes.len().into();
     }
 
-    /// The role's signature becomes one of the trusted key over `digest`, and says so.
+    /// Replaces the role's signature by one of the trusted key over `digest`, which the entry then names.
     pub fn sign(&mut self, role: &str, digest: &VerityDigest) {
         self.set_blob(role, &der(digest));
         self.entry(role)["annotations"][DIGEST] = digest.to_hex().into();
     }
 
-    /// The seal carries `erofs` for a role; entry, signature and statement are all in order.
+    /// Lets the seal carry `erofs` for a role; entry, signature and statement are all in order.
     pub fn set_erofs(&mut self, role: &str, erofs: &[u8]) {
         let digest = verity_digest(self.algorithm(), erofs);
         let carried = format!("erofs-{role}");
@@ -123,7 +123,7 @@ impl Forge {
         Binding::parse(self.artifact["annotations"][BINDING].as_str().unwrap().as_bytes(), &Budget::STANDARD).unwrap()
     }
 
-    /// The statement becomes `text`, signed by the trusted key.
+    /// Replaces the statement by `text`, signed by the trusted key.
     pub fn bind(&mut self, text: &str) {
         let signature = der(&verity_digest(self.algorithm(), text.as_bytes()));
         self.artifact["annotations"][BINDING] = text.into();
@@ -141,8 +141,7 @@ impl Forge {
         annotations.retain(|key, _| !key.starts_with(BINDING));
     }
 
-    /// Subject, statement, manifest and config signatures follow the layout's manifest; digests of
-    /// the images stay.
+    /// Adapts subject, statement, manifest and config signatures to the layout's manifest; digests of the images stay.
     pub fn follow_image(&mut self) {
         let raw = self.layout.read(&self.layout.digest.to_string());
         let manifest: Value = serde_json::from_slice(&raw).unwrap();
@@ -166,12 +165,12 @@ impl Forge {
         });
     }
 
-    /// The changed seal takes the place of the good one.
+    /// Puts the changed seal in place of the good one.
     pub fn put(&self) {
         self.layout.set_seals(std::slice::from_ref(&self.artifact));
     }
 
-    /// Artifacts of any bytes, listed in the index of the fallback tag and nowhere else.
+    /// Stores artifacts of any bytes, listed in the index of the fallback tag and nowhere else.
     pub fn put_raw(&self, artifacts: &[Vec<u8>]) {
         let listed: Vec<Value> = artifacts.iter().map(|raw| self.layout.descriptor(MANIFEST, raw)).collect();
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).to_string();
@@ -184,7 +183,7 @@ impl Forge {
     }
 }
 
-/// A sealed image that verifies.
+/// Makes a sealed image, and checks that it verifies.
 pub fn sealed(layers: &[Layer]) -> (Bench, Forge) {
     let bench = Bench::new();
     let layout = bench.sealed(layers);
@@ -192,13 +191,13 @@ pub fn sealed(layers: &[Layer]) -> (Bench, Forge) {
     (bench, Forge::of(layout))
 }
 
-/// One layer of a few files.
+/// Makes one layer of a few files.
 pub fn small() -> Vec<Layer> {
     use crate::common::Entry;
     vec![Layer::new(&[Entry::dir("usr"), Entry::file("usr/tool", vec![b't'; 3000]), Entry::file("usr/note", "short")])]
 }
 
-/// Every verb that verifies refuses `oci:image`, and leaves nothing that counts: no name, no image, no
+/// Checks that every verb that verifies refuses `oci:image`, and leaves nothing that counts: no name, no image, no
 /// mount. Objects and blobs may be left for the collector when the content is what was refused.
 #[track_caller]
 pub fn refused_with(bench: &Bench, code: i32, case: &str, more: &[&str]) {
@@ -221,7 +220,7 @@ fn every_verb_refuses(bench: &Bench, code: i32, case: &str, more: &[&str]) {
     }
 }
 
-/// No name, no image, nothing mounted.
+/// Checks that there is no name and no image, and that nothing is mounted.
 #[track_caller]
 pub fn nothing_counts(bench: &Bench) {
     let counts: Vec<String> =
@@ -232,7 +231,7 @@ pub fn nothing_counts(bench: &Bench) {
     assert!(!mounts.contains(&bench.path("mnt").display().to_string()), "something is mounted");
 }
 
-/// Like [`refused_with`], and the content was never looked at: nothing at all is in the vault.
+/// Checks a refusal like [`refused_with`], and that the content was never looked at: nothing at all is in the vault.
 #[track_caller]
 pub fn refused_outright(bench: &Bench, code: i32, case: &str, more: &[&str]) {
     every_verb_refuses(bench, code, case, more);

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use crate::common::{Bench, Entry, Layer, Layout, signer, two_layers};
 use crate::sandbox::{Ran, Sandbox};
 
-// Whom the host trusts, and that it has no fs-verity.
+// The host trusts the tests' signer, and has no fs-verity.
 pub const ENFORCE: &str = "version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
 pub const AUDIT: &str = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
 pub const OFF: &str = "version = 1\n[default]\nmode = \"off\"\nverity = \"off\"\n";
 
 /// The name that the image is sealed for.
 pub const APP: &str = "registry.example.com/acme/app";
-/// An image with the same layers and another config, sealed for a name of its own.
+/// An image with the same layers and another config, sealed for another name.
 pub const TWIN: &str = "registry.example.com/acme/twin";
 /// An image that nobody sealed, with other layers.
 pub const OTHER: &str = "registry.example.com/acme/other";
@@ -36,7 +36,7 @@ pub struct Host {
     pub root: PathBuf,
 }
 
-/// The three images as layouts, the first two with seals, and a store with all of them: made once.
+/// Makes the three images as layouts, the first two with seals, and a store with all of them; once.
 fn template() -> Option<&'static Path> {
     static TEMPLATE: OnceLock<Option<PathBuf>> = OnceLock::new();
     TEMPLATE
@@ -82,7 +82,7 @@ fn template() -> Option<&'static Path> {
         .as_deref()
 }
 
-/// The same layers under another config.
+/// Gives the same layers another config.
 fn reconfigure(layout: &mut Layout) {
     let config = layout.manifest["config"]["digest"].as_str().unwrap().to_owned();
     let mut config: Value = serde_json::from_slice(&layout.read(&config)).unwrap();
@@ -124,7 +124,7 @@ pub fn copy_into_store(bench: &Bench, layout: &str, name: &str) -> bool {
 }
 
 impl Host {
-    /// A host with this policy, whose store has the three images and the seals of two.
+    /// Makes a host with this policy, whose store has the three images and the seals of two.
     pub fn new(policy: &str) -> Option<Self> {
         let Some(template) = template() else { crate::skip!("needs root and skopeo") };
         let bench = Bench::new();
@@ -133,15 +133,15 @@ impl Host {
         Self::in_bench(bench, policy)
     }
 
-    /// The same without a vault: no seal, and nothing known of any image.
+    /// Makes a host like [`Self::new`] without a vault: no seal, and nothing known about any image.
     pub fn bare(policy: &str) -> Option<Self> {
         let host = Self::new(policy)?;
         std::fs::remove_dir_all(host.root.join("layerseal")).unwrap();
         Some(host)
     }
 
-    /// A host without a vault whose files are those of `bench`, with the seals of [`APP`] and [`TWIN`] in the layouts
-    /// `app` and `twin` beside the store.
+    /// Makes a host without a vault whose files are those of `bench`, with the seals of [`APP`] and [`TWIN`] in the
+    /// layouts `app` and `twin` beside the store.
     pub fn bare_in(bench: Bench, policy: &str) -> Option<Self> {
         let Some(template) = template() else { crate::skip!("needs root and skopeo") };
         let copied = Command::new("cp").arg("-a").arg("--").arg(template.join(".")).arg(bench.dir.path()).status();
@@ -150,7 +150,7 @@ impl Host {
         Self::in_bench(bench, policy)
     }
 
-    /// A host whose store lies in `bench/graph`.
+    /// Makes a host whose store lies in `bench/graph`.
     pub fn in_bench(bench: Bench, policy: &str) -> Option<Self> {
         let sandbox = Sandbox::new(bench.dir.path())?;
         let root = bench.path("graph");
@@ -162,7 +162,7 @@ impl Host {
         Some(host)
     }
 
-    /// A file of `/etc/layerseal`.
+    /// Writes a file of `/etc/layerseal`.
     pub fn config(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.bench.path("etc/layerseal").join(name);
@@ -207,7 +207,7 @@ impl Host {
         self.set_json(name, &records);
     }
 
-    /// The image of this name.
+    /// Finds the image of this name.
     pub fn image(&self, name: &str) -> Image {
         let tag = json!([format!("{name}:v1")]);
         let images = self.json("overlay-images/images.json");
@@ -223,7 +223,7 @@ impl Host {
         Image { id: image["id"].as_str().unwrap().to_owned(), layers }
     }
 
-    /// A container of this image, as `podman create` leaves it.
+    /// Makes a container of this image, as `podman create` leaves it.
     pub fn container(&self, name: &str, image: &Image) -> Container {
         let id = random_id(&format!("container {name}"));
         let layer = random_id(&format!("layer {name}"));
@@ -235,7 +235,7 @@ impl Host {
         Container { layer, lowers: image.layers.clone() }
     }
 
-    /// A layer that is to be written to.
+    /// Makes a layer that is to be written to.
     pub fn layer(&self, id: &str, parent: Option<&str>) {
         for dir in ["diff", "work", "merged"] {
             std::fs::create_dir_all(self.root.join("overlay").join(id).join(dir)).unwrap();
@@ -249,31 +249,31 @@ impl Host {
         });
     }
 
-    /// `ROOT/overlay/ID/NAME`.
+    /// Returns the path `ROOT/overlay/ID/NAME`.
     pub fn of(&self, id: &str, name: &str) -> String {
         self.root.join("overlay").join(id).join(name).display().to_string()
     }
 
-    /// The options of a call for this container.
+    /// Returns the options of a call for this container.
     pub fn options(&self, container: &Container) -> String {
         let lowers: Vec<String> = container.lowers.iter().map(|id| self.of(id, "diff")).collect();
         let (upper, work) = (self.of(&container.layer, "diff"), self.of(&container.layer, "work"));
         format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"))
     }
 
-    /// The call that podman makes to start it.
+    /// Makes the call by which podman starts the container.
     #[track_caller]
     pub fn start(&self, container: &Container) -> Ran {
         self.call(&self.options(container), &self.of(&container.layer, "merged"))
     }
 
-    /// A call with these options and target, in the directory that containers-storage runs in.
+    /// Makes a call with these options and target, in the directory that containers-storage runs in.
     #[track_caller]
     pub fn call(&self, options: &str, target: &str) -> Ran {
         self.program(&["-o", options, target], |_| ())
     }
 
-    /// A call with these arguments; `change` has the command before it runs.
+    /// Makes a call with these arguments; `change` gets the command before it runs.
     #[track_caller]
     pub fn program(&self, args: &[&str], change: impl FnOnce(&mut Command)) -> Ran {
         let mut command = self.sandbox.command(binary());
@@ -283,32 +283,38 @@ impl Host {
         self.sandbox.run(&mut command)
     }
 
-    /// The call must be refused with this case, and leave nothing: no mount, no change outside the vault.
+    /// Checks that the call is refused with this case, and leaves nothing: no mount, no change outside the vault.
     #[track_caller]
     pub fn refused(&self, options: &str, target: &str, code: i32, case: &str) -> Ran {
         let before = (self.files(), self.sandbox.mounts());
         let ran = self.call(options, target).refused(code, case);
         assert_eq!((self.files(), self.sandbox.mounts()), before, "something is left of a refusal");
+        self.forget_refused();
         ran
     }
 
-    /// Starting the container must be refused with this case, and leave nothing.
+    /// Makes the host forget which containers it refused: the container is another one from now on (O13).
+    pub fn forget_refused(&self) {
+        self.sandbox.sh("rm -rf /var/lib/layerseal/filled");
+    }
+
+    /// Checks that starting the container is refused with this case, and leaves nothing.
     #[track_caller]
     pub fn start_refused(&self, container: &Container, code: i32, case: &str) -> Ran {
         self.refused(&self.options(container), &self.of(&container.layer, "merged"), code, case)
     }
 
-    /// What stands at a path of the container's root.
+    /// Reads the file at a path of the container's root.
     pub fn read(&self, container: &Container, path: &str) -> std::io::Result<Vec<u8>> {
         std::fs::read(self.merged(container).join(path))
     }
 
-    /// The container's root, as the namespace sees it.
+    /// Returns the container's root, as the namespace sees it.
     pub fn merged(&self, container: &Container) -> PathBuf {
         self.sandbox.path(Path::new(&self.of(&container.layer, "merged")))
     }
 
-    /// Options of the mounts on the container's root, the uppermost last.
+    /// Lists the options of the mounts on the container's root, the uppermost last.
     pub fn mounts_of(&self, container: &Container) -> Vec<String> {
         let merged = self.of(&container.layer, "merged");
         self.sandbox.mounts().into_iter().filter(|(at, _)| *at == merged).map(|(_, options)| options).collect()
@@ -318,7 +324,7 @@ impl Host {
         self.sandbox.sh(&format!("umount -l '{}'", self.of(&container.layer, "merged")));
     }
 
-    /// Everything in the graph root but the vault: name, inode, mode, size, times, content or target.
+    /// Lists everything in the graph root except the vault: name, inode, mode, size, times, content or target.
     pub fn files(&self) -> BTreeMap<PathBuf, String> {
         let mut files = BTreeMap::new();
         let mut todo = vec![self.root.clone()];
@@ -337,7 +343,7 @@ impl Host {
                 if meta.is_dir() {
                     todo.push(path.clone());
                 }
-                // A name in the vault is one more link, which is no change of the file.
+                // A name in the vault is one more link, which does not change the file.
                 let what = format!("{} {:o} {} {} {content}", meta.ino(), meta.mode(), meta.len(), meta.mtime_nsec());
                 files.insert(path, what);
             }
@@ -349,7 +355,7 @@ impl Host {
 #[derive(Clone, Debug)]
 pub struct Image {
     pub id: String,
-    /// Uppermost first.
+    /// The layers, uppermost first.
     pub layers: Vec<String>,
 }
 
@@ -362,14 +368,14 @@ pub struct Container {
 }
 
 impl Ran {
-    /// It went well, and silently.
+    /// Checks that the call went well, and silently.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{self:?}");
         self
     }
 
-    /// Refused: one line that ends in the case, one record that names it.
+    /// Checks that the call was refused: one line that ends in the case, one record that names it.
     #[track_caller]
     pub fn refused(self, code: i32, case: &str) -> Self {
         assert_eq!(self.code, code, "{self:?}");
@@ -384,7 +390,7 @@ impl Ran {
     }
 }
 
-/// The same command, begun in another directory of the namespace.
+/// Makes a command that runs the given one in another directory of the namespace.
 pub fn in_dir(sandbox: &Sandbox, dir: &Path, command: Command) -> Command {
     // nsenter goes to `/`; what follows its `--` is run from here.
     let mut args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
@@ -395,7 +401,7 @@ pub fn in_dir(sandbox: &Sandbox, dir: &Path, command: Command) -> Command {
     command
 }
 
-/// An ID that is no digest of anything.
+/// Makes an ID that is not the digest of anything.
 pub fn random_id(seed: &str) -> String {
     BlobDigest::of(format!("random {seed}").as_bytes()).hex()
 }

@@ -3,7 +3,7 @@
 //!
 //! A test target names what it needs at its root, `use support::{common, host};`, and its modules say `crate::common`.
 
-// A new bench is a directory on the disk: nothing that `Default` should make.
+// A new bench is a directory on the disk, which `Default` should not make.
 #![allow(clippy::new_without_default)]
 
 pub mod common;
@@ -18,7 +18,7 @@ pub mod store;
 pub mod tools;
 pub mod tree;
 
-/// Hosts of their own in which podman runs.
+/// Separate hosts in which podman runs.
 pub mod podman {
     pub mod host;
     pub mod scratch;
@@ -32,13 +32,13 @@ pub mod pkcs7 {
 
 use std::path::{Path, PathBuf};
 
-/// The top of the source tree.
+/// Returns the top of the source tree.
 pub fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// Where tests write: on a real filesystem, for EROFS cannot be mounted from files on tmpfs. The VM says where that is;
-/// elsewhere it is cargo's own place for it, `target/tmp`.
+/// Returns the directory that tests write to: on a real filesystem, because EROFS cannot be mounted from files on
+/// tmpfs. The VM says where that is; elsewhere it is cargo's own place for it, `target/tmp`.
 pub fn scratch_dir() -> PathBuf {
     std::env::var_os("LAYERSEAL_TEST_DIR").map_or_else(
         || {
@@ -50,7 +50,7 @@ pub fn scratch_dir() -> PathBuf {
     )
 }
 
-/// The binary under test: in the VM it lies beside the test; elsewhere cargo has built it with the test.
+/// Returns the binary under test: in the VM it lies beside the test; elsewhere cargo has built it with the test.
 pub fn binary() -> &'static Path {
     static BINARY: std::sync::LazyLock<PathBuf> = std::sync::LazyLock::new(|| {
         std::env::var_os("LAYERSEAL_BIN").map_or_else(|| profile_dir().join("layerseal"), PathBuf::from)
@@ -68,8 +68,8 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A process in a mount namespace of its own, which sees what is shared with it, as a container with rslave mounts does.
-/// It is there when this returns, and ends after ten minutes.
+/// Starts a process in a new mount namespace, which sees what is shared with it, as a container with rslave mounts
+/// does. It is there when this returns, and ends after ten minutes.
 pub fn peer() -> std::process::Child {
     let mut command = std::process::Command::new("unshare");
     let peer = command.args(["-m", "--propagation", "slave", "sleep", "600"]).spawn().unwrap();
@@ -78,7 +78,7 @@ pub fn peer() -> std::process::Child {
     peer
 }
 
-/// `target/debug`, of the test `target/debug/deps/NAME-HASH`.
+/// Returns `target/debug`, of the test `target/debug/deps/NAME-HASH`.
 fn profile_dir() -> PathBuf {
     std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
 }

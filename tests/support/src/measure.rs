@@ -1,6 +1,6 @@
-//! What one run of a command costs, and a file that remembers it.
+//! What one run of a command costs, and a file where that is recorded.
 
-// wait4(2) and sync(2), which nobody else has.
+// wait4(2) and sync(2), which no crate here offers.
 #![allow(unsafe_code)]
 
 use std::io::Write as _;
@@ -21,8 +21,8 @@ pub struct Usage {
     pub memory: f64,
 }
 
-/// Runs a command to its end, which must be a good one.
-// wait4(2) waits for it, and says more than the standard library does.
+/// Runs a command to its end; it must succeed.
+// wait4(2) waits for it, and returns more than the standard library does.
 #[allow(clippy::zombie_processes)]
 pub fn usage(command: &mut Command) -> Usage {
     let start = Instant::now();
@@ -44,13 +44,13 @@ pub fn done(command: &mut Command) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// The disk has everything.
+/// Makes the kernel write everything to the disk.
 pub fn flush() {
     // SAFETY: sync(2) has neither arguments nor errors.
     unsafe { libc::sync() };
 }
 
-/// The kernel forgets what it has of files, so that all begin alike.
+/// Makes the kernel forget what it has of files, so that all begin alike.
 pub fn forget() {
     flush();
     std::fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
@@ -63,14 +63,14 @@ pub fn remember(dir: &Path) {
     }
 }
 
-/// Removes what was written, before somebody is measured who writes.
+/// Removes what was written, before a command is measured that writes.
 pub fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
     settle();
 }
 
-/// ext4 without a journal goes round inodes that were deleted in the last minute one by one (`recently_deleted`,
-/// fs/ext4/ialloc.c): whoever writes next would pay for it.
+/// Waits until ext4 is at rest. Without a journal it skips inodes that were deleted in the last minute one by one
+/// (`recently_deleted`, fs/ext4/ialloc.c): whoever writes next would pay for it.
 pub fn settle() {
     flush();
     std::thread::sleep(Duration::from_secs(65));
@@ -82,7 +82,7 @@ pub struct Line<'a> {
     pub table: &'a str,
     /// What all tools were given: lines of one case are compared.
     pub case: &'a str,
-    /// Who did it.
+    /// The tool that did it.
     pub tool: &'a str,
 }
 
@@ -102,7 +102,7 @@ impl Line<'_> {
         self.write(json!({"wall": wall, "cpu": cpu, "memory": memory}));
     }
 
-    /// The same of one number in another unit.
+    /// Records one number like [`Self::record`], in another unit.
     #[allow(dead_code)] // this file is part of several benchmarks
     pub fn value(&self, unit: &str, value: f64) {
         println!("  {:<28} {:<34} {value:>9.2} {unit}", self.case, self.tool);
@@ -120,7 +120,7 @@ impl Line<'_> {
     }
 }
 
-/// The middle one.
+/// Returns the middle value.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -130,7 +130,7 @@ pub fn median(values: &[f64]) -> f64 {
 /// A tool's part in a comparison: gets the number of the round, prepares what is not measured, and measures.
 pub type Part<'a> = (&'a str, Box<dyn FnMut(usize) -> Usage + 'a>);
 
-/// Every tool on the same input in turn, A B A B.
+/// Runs every tool on the same input in turn, A B A B.
 pub fn in_turn(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>) {
     let mut runs = vec![Vec::new(); parts.len()];
     for round in 0..rounds {

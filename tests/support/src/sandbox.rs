@@ -36,8 +36,8 @@ pub struct Ran {
 }
 
 impl Sandbox {
-    /// Makes one that keeps its files in `dir`; `dir/etc/layerseal` is `/etc/layerseal`. `None`, with a
-    /// line that says so, where this machine has no such namespaces.
+    /// Makes a namespace that keeps its files in `dir`; `dir/etc/layerseal` is `/etc/layerseal`. `None`, with a line
+    /// that says so, where this machine has no such namespaces.
     pub fn new(dir: &Path) -> Option<Self> {
         std::fs::create_dir(dir.join("journal")).unwrap();
         let journal = bind(&dir.join("journal"));
@@ -59,19 +59,19 @@ impl Sandbox {
         crate::skip!("the program in a mount namespace of its own: needs root, tmpfs and overlay")
     }
 
-    /// A path as the namespace sees it.
+    /// Returns a path as the namespace sees it.
     pub fn path(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.holder.id(), path.display()))
     }
 
-    /// A command that will run in it.
+    /// Makes a command that will run in it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id())).arg("--").arg(program);
         command
     }
 
-    /// Runs it to its end.
+    /// Runs a command to its end.
     #[track_caller]
     pub fn run(&self, command: &mut Command) -> Ran {
         self.records();
@@ -92,7 +92,7 @@ impl Sandbox {
         ran.stdout
     }
 
-    /// What the journal got since it was last asked.
+    /// Returns what the journal got since it was last asked.
     pub fn records(&self) -> Vec<String> {
         let mut records = Vec::new();
         let mut buffer = vec![0; 1 << 18];
@@ -102,7 +102,7 @@ impl Sandbox {
         records
     }
 
-    /// Mount points, and what mountinfo says after the dash.
+    /// Lists mount points, and what mountinfo says after the dash.
     pub fn mounts(&self) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(format!("/proc/{}/mountinfo", self.holder.id())).unwrap();
         let line = |l: &str| {
@@ -124,7 +124,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// A socket in place of journald's. Its path may be longer than a socket's can be.
+/// Binds a socket in place of journald's. Its path may be longer than a socket's can be.
 fn bind(dir: &Path) -> UnixDatagram {
     let open = layerseal::sys::files::open_dir(dir).unwrap();
     let socket = UnixDatagram::bind(layerseal::sys::files::proc_path(&open) + "/socket").unwrap();

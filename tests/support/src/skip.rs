@@ -1,5 +1,5 @@
-//! A test that cannot run here says so, where it can be counted: on its output, which is shown with `--nocapture`, and in
-//! a file, `$LAYERSEAL_SKIPS` or else `target/skipped/TARGET`. `tests/run.sh` counts the lines of that file.
+//! A test that cannot run here says so, where it can be counted: on its output, which is shown with `--nocapture`, and
+//! in a file, `$LAYERSEAL_SKIPS` or else `target/skipped/TARGET`. `tests/run.sh` counts the lines of that file.
 
 use std::collections::BTreeSet;
 use std::fmt::Arguments;
@@ -18,7 +18,8 @@ macro_rules! skip {
     }};
 }
 
-/// What [`skip!`] does; `part` comes before the name. The test is the one whose thread this is. A line is written once.
+/// Records what [`skip!`] skips; `part` comes before the name. The test is the one whose thread this is. A line is
+/// written once.
 ///
 /// # Panics
 ///
@@ -41,7 +42,7 @@ pub fn record(part: &str, why: Arguments<'_>) {
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
         written.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     } else {
-        // The lines of one run: nobody counts these.
+        // The lines of one run: these are not counted.
         let dir = crate::profile_dir().with_file_name("skipped");
         let _ = std::fs::create_dir_all(&dir);
         let file = options.write(true).truncate(first).append(!first).open(dir.join(target()));
@@ -49,7 +50,7 @@ pub fn record(part: &str, why: Arguments<'_>) {
     }
 }
 
-/// The name of the test target: its file is called `TARGET-HASH`.
+/// Returns the name of the test target: its file is called `TARGET-HASH`.
 fn target() -> String {
     let exe = std::env::current_exe().unwrap();
     let name = exe.file_name().unwrap_or_default().to_string_lossy();

@@ -5,18 +5,18 @@ use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use layerseal::container_store::{CallTarget, ClaimedImage, ClaimedLayers, identify};
 use layerseal::digest::BlobDigest;
-use layerseal::identify::{ClaimedImage, ClaimedLayers, Target, identify};
-use layerseal::invoke::{Invocation, parse};
-use layerseal::report::{Case, Result};
+use layerseal::error::{Case, Result};
+use layerseal::protocol::{Invocation, parse};
 use serde_json::{Value, json};
 
-/// An ID that is no digest of anything in the store.
+/// Makes an ID that is not the digest of anything in the store.
 pub fn random_id(seed: &str) -> String {
     BlobDigest::of(format!("random {seed}").as_bytes()).hex()
 }
 
-/// The ID that containers-storage computes for a layer.
+/// Returns the ID that containers-storage computes for a layer.
 pub fn layer_id(parent: &str, component: &str) -> String {
     match (parent, component.starts_with('@')) {
         ("", false) => component.to_owned(),
@@ -24,7 +24,7 @@ pub fn layer_id(parent: &str, component: &str) -> String {
     }
 }
 
-/// The short name of a layer's directory.
+/// Returns the short name of a layer's directory.
 pub fn link_name(id: &str) -> String {
     let letter = |b: u8| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[usize::from(b) % 32]);
     BlobDigest::of(id.as_bytes()).as_bytes()[..26].iter().map(|b| letter(*b)).collect()
@@ -34,7 +34,7 @@ pub fn link_name(id: &str) -> String {
 #[derive(Clone)]
 pub struct Stored {
     pub id: String,
-    /// Lowest first.
+    /// The layers, lowest first.
     pub layers: Vec<String>,
     pub diff_ids: Vec<BlobDigest>,
     pub manifest: Vec<u8>,
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// Writes the records, as compactly as containers-storage.
+    /// Writes the records, as compactly as containers-storage does.
     pub fn save(&self) -> &Self {
         for (name, records) in [
             ("overlay-layers/layers.json", &self.layers),
@@ -93,17 +93,17 @@ impl Store {
         self.root.join(name)
     }
 
-    /// `ROOT/overlay/ID/NAME`.
+    /// Returns the path `ROOT/overlay/ID/NAME`.
     pub fn of(&self, id: &str, name: &str) -> String {
         self.root.join("overlay").join(id).join(name).display().to_string()
     }
 
-    /// `ROOT/overlay/l/LINK`.
+    /// Returns the path `ROOT/overlay/l/LINK`.
     pub fn short(&self, id: &str) -> String {
         self.root.join("overlay/l").join(link_name(id)).display().to_string()
     }
 
-    /// A layer's directory with its short name.
+    /// Makes a layer's directory with its short name.
     pub fn directory(&self, id: &str) {
         for name in ["diff", "work", "merged", "empty"] {
             std::fs::create_dir_all(self.of(id, name)).unwrap();
@@ -114,7 +114,7 @@ impl Store {
         }
     }
 
-    /// A layer with a record, unless it is there.
+    /// Adds a layer with a record, unless it is there.
     pub fn layer(&mut self, id: &str, parent: &str, digests: Value) {
         self.directory(id);
         if self.layers.iter().any(|l| l["id"] == id) {
@@ -129,7 +129,7 @@ impl Store {
         self.layers.push(record);
     }
 
-    /// The layers of an image with these tars.
+    /// Adds the layers of an image with these tars.
     pub fn chain(&mut self, tars: &[&str]) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         for tar in tars {
@@ -142,7 +142,7 @@ impl Store {
         ids
     }
 
-    /// A whole image. `seed` makes its config its own.
+    /// Adds a whole image. Another `seed` makes another config.
     pub fn image(&mut self, seed: &str, tars: &[&str]) -> Stored {
         let layers = self.chain(tars);
         let (manifest, config) = documents(seed, tars, |_| json!({}));
@@ -151,7 +151,7 @@ impl Store {
         Stored { id, layers, diff_ids: tars.iter().map(|t| BlobDigest::of(t.as_bytes())).collect(), manifest }
     }
 
-    /// The record and big data of an image.
+    /// Adds the record and big data of an image.
     pub fn record(&mut self, id: &str, name: &str, top: &str, manifest: &[u8], config: &[u8]) {
         let keys = [
             "manifest".to_owned(),
@@ -180,7 +180,7 @@ impl Store {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// A container of an image; gives its own layer.
+    /// Adds a container of an image; returns its own layer.
     pub fn container(&mut self, name: &str, image: &str, parent: &str) -> String {
         let layer = random_id(name);
         self.layer(&layer, parent, json!({"names": [format!("{name}-layer")]}));
@@ -191,24 +191,24 @@ impl Store {
         layer
     }
 
-    /// The lower directories of an image, uppermost first.
+    /// Returns the lower directories of an image, uppermost first.
     pub fn lowers(&self, layers: &[String]) -> Vec<String> {
         layers.iter().rev().map(|id| self.of(id, "diff")).collect()
     }
 
-    /// A read-write call for a layer.
-    pub fn rw(&self, own: &str, lowers: &[String]) -> Result<Target> {
+    /// Makes a read-write call for a layer.
+    pub fn rw(&self, own: &str, lowers: &[String]) -> Result<CallTarget> {
         let (upper, work) = (self.of(own, "diff"), self.of(own, "work"));
         call(&format!("lowerdir={},upperdir={upper},workdir={work},", lowers.join(":")), &self.of(own, "merged"))
     }
 
-    /// A read-only call for a layer.
-    pub fn ro(&self, own: &str, lowers: &[String]) -> Result<Target> {
+    /// Makes a read-only call for a layer.
+    pub fn ro(&self, own: &str, lowers: &[String]) -> Result<CallTarget> {
         call(&format!("lowerdir={}", lowers.join(":")), &self.of(own, "merged"))
     }
 }
 
-/// Manifest and config.
+/// Makes manifest and config.
 pub fn documents(seed: &str, tars: &[&str], annotations: impl Fn(usize) -> Value) -> (Vec<u8>, Vec<u8>) {
     let diff_ids: Vec<String> = tars.iter().map(|t| BlobDigest::of(t.as_bytes()).to_string()).collect();
     let config = json!({"os": "linux", "architecture": "amd64", "config": {"Cmd": [seed]},
@@ -230,8 +230,8 @@ pub fn documents(seed: &str, tars: &[&str], annotations: impl Fn(usize) -> Value
     (manifest.into_bytes(), config.into_bytes())
 }
 
-/// What a call with these options means.
-pub fn call(options: &str, target: &str) -> Result<Target> {
+/// Parses and identifies a call with these options.
+pub fn call(options: &str, target: &str) -> Result<CallTarget> {
     match parse(&["-o", options, target].map(OsString::from))? {
         Invocation::Mount(call) => identify(&call),
         Invocation::Version => panic!("a version"),
@@ -239,23 +239,23 @@ pub fn call(options: &str, target: &str) -> Result<Target> {
 }
 
 #[track_caller]
-pub fn image(target: Result<Target>) -> ClaimedImage {
+pub fn image(target: Result<CallTarget>) -> ClaimedImage {
     match target {
-        Ok(Target::Image(image)) => *image,
+        Ok(CallTarget::Image(image)) => *image,
         other => panic!("not an image: {other:?}"),
     }
 }
 
 #[track_caller]
-pub fn layers(target: Result<Target>) -> ClaimedLayers {
+pub fn layers(target: Result<CallTarget>) -> ClaimedLayers {
     match target {
-        Ok(Target::Layers(layers)) => *layers,
+        Ok(CallTarget::Layers(layers)) => *layers,
         other => panic!("not layers: {other:?}"),
     }
 }
 
 #[track_caller]
-pub fn refused(target: Result<Target>, case: Case) {
+pub fn refused(target: Result<CallTarget>, case: Case) {
     match target {
         Err(refusal) => assert_eq!(refusal.case(), case, "{refusal}"),
         Ok(target) => panic!("accepted, wanted {case:?}: {target:?}"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Bench, Run};
 
-/// Where `tools.sh` puts them; `None`, with a line that says so, where it did not.
+/// Returns where `tools.sh` puts the programs; `None`, with a line that says so, where it did not.
 pub fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let tools = TOOLS
@@ -34,27 +34,27 @@ pub struct Site {
 }
 
 impl Site {
-    /// docker-registry, with the older skopeo.
+    /// Starts docker-registry, for the older skopeo.
     pub fn plain() -> Option<Self> {
         Some(Self { port: docker()?, skopeo: "trixie", api: false })
     }
 
-    /// ferro-oci-server, with the newer one.
+    /// Starts ferro-oci-server, for the newer one.
     pub fn with_api() -> Option<Self> {
         Some(Self { port: ferro()?, skopeo: "forky", api: true })
     }
 
-    /// Both.
+    /// Starts both.
     pub fn all() -> Vec<Self> {
         [Self::plain(), Self::with_api()].into_iter().flatten().collect()
     }
 
-    /// A repository that no other test uses.
+    /// Names a repository that no other test uses.
     pub fn repository(&self, name: &str) -> String {
         format!("127.0.0.1:{}/{name}", self.port)
     }
 
-    /// layerseal in a bench, with this site's skopeo.
+    /// Makes a command of layerseal in a bench, with this site's skopeo.
     pub fn command(&self, bench: &Bench, args: &[&str]) -> Command {
         let mut command = bench.command(args);
         command.env("PATH", path(self.skopeo)).env("HOME", bench.dir.path()).env("TMPDIR", bench.dir.path());
@@ -70,17 +70,17 @@ impl Site {
     }
 }
 
-/// `PATH` with that skopeo first; in a bench's directory helpers come before.
+/// Returns a `PATH` with that skopeo first; in a bench's directory helpers come before.
 pub fn path(skopeo: &str) -> String {
     let tools = tools().unwrap().display().to_string();
     format!("{tools}/skopeo-{skopeo}/bin:{}", std::env::var("PATH").unwrap_or_default())
 }
 
-/// A program that ends with this process, however that ends, and after twenty minutes in any case.
+/// Starts a program that ends with this process, however that ends, and after twenty minutes in any case.
 fn keep(mut command: Command) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let (started, wait) = std::sync::mpsc::channel();
-    // It ends with the thread that started it: this one lives as long as we do.
+    // The program ends with the thread that started it: this one lives as long as we do.
     std::thread::spawn(move || {
         layerseal::sys::process::die_with_us(&mut command);
         let mut child = command.spawn().unwrap();
@@ -104,7 +104,7 @@ fn answers(port: u16) {
     }
 }
 
-/// A directory for a registry's blobs, removed by the next run.
+/// Makes a directory for a registry's blobs, which the next run removes.
 fn storage(name: &str) -> PathBuf {
     let base = crate::scratch_dir();
     for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
@@ -119,7 +119,7 @@ fn storage(name: &str) -> PathBuf {
     dir
 }
 
-/// The port of Debian's registry.
+/// Starts Debian's registry once, and returns its port.
 pub fn docker() -> Option<u16> {
     static PORT: OnceLock<u16> = OnceLock::new();
     let tools = tools()?;
@@ -138,7 +138,7 @@ pub fn docker() -> Option<u16> {
     }))
 }
 
-/// The port of the registry with the referrers API.
+/// Starts the registry with the referrers API once, and returns its port.
 pub fn ferro() -> Option<u16> {
     static PORT: OnceLock<u16> = OnceLock::new();
     let tools = tools()?;
@@ -152,7 +152,7 @@ pub fn ferro() -> Option<u16> {
     }))
 }
 
-/// What oras lists as referrers of an image: types and digests.
+/// Returns what oras lists as referrers of an image: types and digests.
 pub fn oras_discover(reference: &str) -> String {
     oras(&["discover", "--plain-http", "--format", "tree", reference])
 }
@@ -163,7 +163,7 @@ pub fn oras(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// skopeo itself, for what a person would do with it.
+/// Runs skopeo itself, for what a person would do with it.
 pub fn skopeo(args: &[&str]) -> String {
     let output = Command::new("skopeo").env("PATH", path("forky")).args(args).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

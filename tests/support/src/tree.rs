@@ -8,9 +8,9 @@ use std::path::Path;
 
 use layerseal::digest::BlobDigest;
 
-/// Everything that can be seen of the tree beneath `root`, one line an inode name: type, mode, owner,
-/// size, device, time, link target, content, link group, extended attributes. The root's own
-/// metadata are left out; so are the link counts of directories, which overlayfs makes up.
+/// Lists everything that can be seen of the tree beneath `root`, one line an inode name: type, mode, owner, size,
+/// device, time, link target, content, link group, extended attributes. The root's own metadata are left out; so are
+/// the link counts of directories, which overlayfs makes up.
 pub fn dump(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut groups = HashMap::new();
@@ -49,7 +49,7 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
             line += &format!(" size={} {}", meta.len(), BlobDigest::of(&content));
         }
         if !kind.is_dir() {
-            // Layers are filesystems of their own: inode numbers alone may meet by chance.
+            // Layers are separate filesystems: inode numbers alone may coincide.
             let first = groups.entry((meta.dev(), meta.ino())).or_insert_with(|| path.display().to_string());
             line += &format!(" links={} group={first}", meta.nlink());
         }
@@ -60,7 +60,7 @@ fn visit(root: &Path, at: &Path, lines: &mut Vec<String>, groups: &mut HashMap<(
     }
 }
 
-/// The extended attributes of a file, in order, as a line shows them.
+/// Returns the extended attributes of a file, in order, as a line shows them.
 pub fn xattrs(path: &Path) -> String {
     let mut names = vec![0_u8; 65_536];
     let n = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
@@ -77,7 +77,7 @@ pub fn xattrs(path: &Path) -> String {
     all.concat()
 }
 
-/// Every path of the tree as bytes, for a quick look.
+/// Returns whether the tree has something at this path, for a quick look.
 pub fn has(root: &Path, path: &str) -> bool {
     root.join(std::ffi::OsStr::from_bytes(path.as_bytes())).symlink_metadata().is_ok()
 }

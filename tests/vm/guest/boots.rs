@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use composefs_ioctls::fsverity::fs_ioc_enable_verity_with_sig;
 use layerseal::digest::{Algorithm, verity_digest};
+use layerseal::error::Case;
 use layerseal::pki::formatted_digest;
-use layerseal::report::Case;
 use layerseal::sys::draft::{Draft, NewDraft};
 use layerseal::sys::verity;
 
@@ -21,7 +21,7 @@ use crate::host::{APP, ENFORCE, Host};
 use crate::{TOOL, new_enough};
 
 /// Filesystems as hosts have them. `errors=remount-ro` is Debian's default for /.
-fn disks() -> Vec<(&'static str, Disk)> {
+pub fn disks() -> Vec<(&'static str, Disk)> {
     let ext4 = |features: &'static str| {
         let command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", features];
         Disk::formatted(64, &command, "loop,errors=remount-ro")
@@ -49,7 +49,7 @@ fn complaints() -> usize {
 }
 
 /// As a host is switched off and on, nothing of it staying in memory.
-fn reboot(disk: &Disk) {
+pub fn reboot(disk: &Disk) {
     disk.umount();
     disk.mount();
 }
@@ -76,7 +76,7 @@ fn somebody_elses(dir: &Path, round: &str) {
     }
 }
 
-fn signature(with: &Signer, content: &[u8]) -> Vec<u8> {
+pub fn signature(with: &Signer, content: &[u8]) -> Vec<u8> {
     let bytes = formatted_digest(2, verity_digest(Algorithm::Sha512, content).as_bytes());
     let (cert, key) = (with.cert.to_pem().unwrap(), with.key.private_key_to_pem_pkcs8().unwrap());
     layerseal::pki::Signer::new(&cert, &key, None, "test").unwrap().sign(&bytes).unwrap()
@@ -232,7 +232,7 @@ fn killed(bench: &Bench) {
 }
 
 /// What 0.1.0 did, by the bare system calls: the script of docs/assurance.md.
-fn as_older_versions_did(bench: &Bench, object: &Path, signature: &[u8]) {
+pub fn as_older_versions_did(bench: &Bench, object: &Path, signature: &[u8]) {
     let script = bench.write("ext4-orphan.pl", include_bytes!("../../../docs/ext4-orphan.pl"));
     let content = bench.write("content", &fs::read(object).unwrap());
     let signature = bench.write("signature", signature);

@@ -19,8 +19,8 @@ fn a_sealed_image_mounts_verified() {
     let sealed = Sealed::new();
     let run = sealed.mount().ok();
     assert_eq!(run.stderr, "");
-    let mounts = layerseal::sys::mounts::mountinfo().unwrap();
-    let one = mounts.iter().find(|m| m.target.ends_with("/root") && m.kind == "overlay").unwrap();
+    let mounts = layerseal::sys::mountinfo::own().unwrap();
+    let one = mounts.iter().find(|m| m.target.ends_with("root") && m.kind == "overlay").unwrap();
     assert!(one.super_options.iter().any(|o| o == "verity=require"), "{one:?}");
     assert_eq!(std::fs::read(sealed.root("usr/bin/tool")).unwrap(), crate::TOOL);
     assert_eq!(std::fs::read(sealed.root("etc/small")).unwrap(), vec![b's'; 100]);
@@ -29,7 +29,7 @@ fn a_sealed_image_mounts_verified() {
     let left: Vec<_> = std::fs::read_dir("/run/layerseal")
         .unwrap()
         .map(|e| e.unwrap().file_name())
-        .filter(|n| n != "mounts" && n != "podman")
+        .filter(|n| !["mounts", "podman", "log", "proof", "certificates", "signatures"].iter().any(|known| n == known))
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let status = sealed.bench.run(&["status", "--json"]).ok().json();

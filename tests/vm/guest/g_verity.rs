@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use layerseal::digest::Algorithm;
-use layerseal::report::Case;
+use layerseal::error::Case;
 use layerseal::sys::verity;
 
 use crate::common::Bench;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use composefs::fsverity::Sha256HashValue;
 use layerseal::digest::{Algorithm, verity_digest};
-use layerseal::image::{Contents, Images, Keep, ReadOnly, Stack, Writer, dumpfile};
+use layerseal::image::{Contents, ContentsRequest, Images, Keep, ReadOnly, Stack, Writer, dumpfile};
 use layerseal::oci::{Budget, Image, Layout, Platform};
 
 use crate::common::{Bench, Entry as Made, Layer, Layout as MadeLayout, two_layers};
@@ -50,8 +50,14 @@ fn h02_c_makes_the_same_bytes_of_merged_images() {
         let layout = Layout::open(&bench.path("image")).unwrap();
         let image = Image::read(layout.store(), &digest, &Platform::host(), &Budget::STANDARD).unwrap();
         let reader = ReadOnly { store: layout.store(), algorithm: Algorithm::Sha256 };
-        let contents =
-            Contents::read(&image, (Algorithm::Sha256, Keep::Entries), &reader, &Budget::STANDARD, &|_| {}).unwrap();
+        let contents = Contents::read(
+            &image,
+            ContentsRequest { algorithm: Algorithm::Sha256, keep: Keep::Entries },
+            &reader,
+            &Budget::STANDARD,
+            &|_| {},
+        )
+        .unwrap();
         let entries = || contents.entries().unwrap().iter().map(Vec::as_slice);
         let tree = Images::<Sha256HashValue>::build(entries()).unwrap().into_merged().unwrap();
         let dump = dumpfile(&tree).unwrap();

@@ -4,8 +4,8 @@
 use std::fs::File;
 
 use layerseal::digest::{Algorithm, verity_digest};
+use layerseal::error::Case;
 use layerseal::pki::formatted_digest;
-use layerseal::report::Case;
 use layerseal::sys::verity;
 
 use crate::common::{Bench, signer, stranger};

@@ -4,16 +4,19 @@
 
 mod boots;
 mod corpus;
+mod elsewhere;
 mod enforce;
+mod filesystems;
 mod g_verity;
-mod house;
 mod interop;
 mod k_after;
 mod keyring;
 mod mapped;
+mod selinux;
 mod start;
 mod tamper;
 mod token;
+mod upkeep;
 
 use std::path::PathBuf;
 use support::{common, disk, host, tree};

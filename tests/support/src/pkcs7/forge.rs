@@ -1,4 +1,4 @@
-//! PKCS#7 of any shape, with signatures that are right all the same.
+//! PKCS#7 of any shape, with signatures that are valid nevertheless.
 
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKeyRef, Private};
@@ -24,7 +24,7 @@ pub const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
 pub const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
 pub const ED25519_OID: &str = "1.3.101.112";
 
-/// One element.
+/// Encodes one element.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let len = content.len();
     let mut out = vec![tag];
@@ -68,12 +68,12 @@ pub fn oid(dotted: &str) -> Vec<u8> {
     tlv(0x06, &content)
 }
 
-/// An AlgorithmIdentifier with NULL.
+/// Encodes an AlgorithmIdentifier with NULL.
 pub fn algorithm(dotted: &str) -> Vec<u8> {
     seq(&[oid(dotted), tlv(0x05, &[])])
 }
 
-/// An AlgorithmIdentifier without parameters.
+/// Encodes an AlgorithmIdentifier without parameters.
 pub fn bare_algorithm(dotted: &str) -> Vec<u8> {
     seq(&[oid(dotted)])
 }
@@ -92,12 +92,12 @@ pub struct SignerInfo {
 }
 
 impl SignerInfo {
-    /// What OpenSSL would make, with SHA-256.
+    /// Makes what OpenSSL would make, with SHA-256.
     pub fn new(x509: &X509Ref, key: &PKeyRef<Private>, content: &[u8]) -> Self {
         Self::with(x509, key, content, MessageDigest::sha256(), SHA256)
     }
 
-    /// With the digest `md`, which is named `digest`.
+    /// Makes it with the digest `md`, which is named `digest`.
     pub fn with(x509: &X509Ref, key: &PKeyRef<Private>, content: &[u8], md: MessageDigest, digest: &str) -> Self {
         let signature_algorithm = if key.rsa().is_ok() {
             algorithm(RSA_ENCRYPTION)
@@ -134,7 +134,7 @@ impl SignerInfo {
     }
 }
 
-/// A signature, by hand.
+/// Makes a signature by hand.
 pub fn sign(key: &PKeyRef<Private>, md: MessageDigest, content: &[u8], padding: Option<Padding>) -> Vec<u8> {
     let mut signer = if key.id() == openssl::pkey::Id::ED25519 {
         Signer::new_without_digest(key).unwrap()
@@ -171,7 +171,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Detached, by one signer, whose digest algorithm it names.
+    /// Makes a detached signature by one signer, whose digest algorithm it names.
     pub fn new(signer: &SignerInfo) -> Self {
         Self {
             kind: oid(SIGNED_DATA),
@@ -185,12 +185,12 @@ impl Blob {
         }
     }
 
-    /// A right signature with SHA-256.
+    /// Makes a right signature with SHA-256.
     pub fn good(x509: &X509Ref, key: &PKeyRef<Private>, content: &[u8]) -> Self {
         Self::new(&SignerInfo::new(x509, key, content))
     }
 
-    /// The same with certificates embedded.
+    /// Embeds certificates.
     pub fn embed(mut self, certificates: &[&X509Ref]) -> Self {
         let ders: Vec<_> = certificates.iter().map(|c| c.to_der().unwrap()).collect();
         self.certificates = tlv(0xa0, &ders.concat());

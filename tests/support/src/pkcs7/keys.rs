@@ -12,9 +12,9 @@ use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use openssl::x509::{X509, X509Extension, X509Name, X509NameBuilder, X509Ref};
 
+use layerseal::error::{Case, Result};
 use layerseal::pki::formatted_digest::formatted_digest;
 use layerseal::pki::pkcs7::{Certificate, Dates, verify};
-use layerseal::report::{Case, Result};
 
 /// 1 January 2030, within the dates of every certificate that sets no others.
 pub const NOW: i64 = 1_893_456_000;
@@ -51,14 +51,14 @@ pub struct Recipe<'a> {
     pub key: &'a PKeyRef<Private>,
     pub name: &'a str,
     pub serial: u32,
-    /// From, and until.
+    /// The start and the end of validity.
     pub dates: (i64, i64),
     pub usage: Option<KeyUsage>,
     pub extended: Option<ExtendedKeyUsage>,
     pub ca: bool,
     /// Further extensions: object identifier, whether critical, and the DER in them.
     pub more: Vec<(&'static str, bool, Vec<u8>)>,
-    /// Key and certificate of another issuer than itself.
+    /// Key and certificate of the issuer, where that is not the certificate itself.
     pub issuer: Option<(&'a PKeyRef<Private>, &'a X509Ref)>,
 }
 
@@ -127,12 +127,12 @@ pub fn trusted(x509: &X509Ref) -> Certificate {
     Certificate::from_der(&x509.to_der().unwrap(), "test").unwrap()
 }
 
-/// A formatted digest that depends on `seed`.
+/// Makes a formatted digest that depends on `seed`.
 pub fn content(seed: u8) -> Vec<u8> {
     formatted_digest(1, &[seed; 32])
 }
 
-/// The verdict within the dates.
+/// Returns the verdict within the dates.
 pub fn verdict(der: &[u8], content: &[u8], trusted: &[Certificate]) -> Result<usize> {
     verify(der, content, trusted, Dates::Enforce, NOW, "test")
 }

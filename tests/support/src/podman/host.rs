@@ -1,6 +1,6 @@
-//! A host of its own for one store: mount and process namespaces with a private `/etc`, `/run` and
-//! `/var/lib`, in which podman, its containers and layerseal find their usual paths. All of it ends
-//! with the process that holds it, and with the test, in whatever way that ends.
+//! A separate host for one store: mount and process namespaces with a private `/etc`, `/run` and `/var/lib`, in which
+//! podman, its containers and layerseal find their usual paths. All of it ends with the process that holds it, and with
+//! the test, in whatever way that ends.
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead as _, BufReader};
@@ -51,7 +51,7 @@ echo "$pid"
 cat >/dev/null
 "#;
 
-/// The disk image of a system whose podman is to be tested in the place of this one's.
+/// Returns the disk image of a system whose podman is to be tested in place of this one's.
 pub fn foreign() -> Option<&'static str> {
     static FOREIGN: OnceLock<Option<String>> = OnceLock::new();
     FOREIGN.get_or_init(|| std::env::var("LAYERSEAL_TEST_ROOT").ok()).as_deref()
@@ -72,7 +72,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host whose directories are in `dir`, which is made where it is missing.
+    /// Makes a host whose directories are in `dir`, which is made where it is missing.
     pub fn new(dir: PathBuf) -> Self {
         for name in ["etc", "work", "containers", "tmp"] {
             std::fs::create_dir_all(dir.join(name)).unwrap();
@@ -81,7 +81,7 @@ impl Host {
         Self { dir, holder: RefCell::new(holder), pid: Cell::new(pid) }
     }
 
-    /// The directory on the outside that holds everything that outlives [`Self::reboot`].
+    /// Returns the directory on the outside that holds everything that outlives [`Self::reboot`].
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -102,7 +102,7 @@ impl Host {
         let _ = holder.wait();
     }
 
-    /// A command that runs on this host.
+    /// Makes a command that runs on this host.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.pid.get().to_string(), "-m", "-p", "-w", "--", program]).args(args);
@@ -116,7 +116,7 @@ impl Host {
         self.command("sh", &["-euc", script]).output().unwrap()
     }
 
-    /// Runs a script that must succeed, and gives what it printed.
+    /// Runs a script that must succeed, and returns what it printed.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
         let output = self.shell(script);
@@ -124,7 +124,7 @@ impl Host {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Where `path` of this host is for the test itself.
+    /// Returns where `path` of this host is for the test itself.
     pub fn inside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid.get()))
     }
@@ -136,13 +136,13 @@ impl Host {
         std::fs::write(path, text).unwrap();
     }
 
-    /// All mounts.
+    /// Lists all mounts.
     pub fn mounts(&self) -> Vec<Mount> {
         let text = std::fs::read_to_string(format!("/proc/{}/mountinfo", self.pid.get())).unwrap();
         text.lines().map(parse).collect()
     }
 
-    /// Names of all processes but the first, for a look at what is left.
+    /// Lists the names of all processes except the first, for a look at what is left.
     pub fn processes(&self) -> Vec<String> {
         let text = self.sh("cat /proc/[0-9]*/comm 2>/dev/null || true");
         let mut names: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -15,7 +15,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
 done
 "#;
 
-/// The directory of this test run, on a filesystem that can hold a container store.
+/// Returns the directory of this test run, on a filesystem that can hold a container store.
 pub fn base() -> &'static Path {
     static BASE: OnceLock<(PathBuf, Child)> = OnceLock::new();
     let (path, _) = BASE.get_or_init(|| {
@@ -28,7 +28,7 @@ pub fn base() -> &'static Path {
     path
 }
 
-/// A name for a new directory in [`base`].
+/// Makes up a name for a new directory in [`base`].
 pub fn fresh(prefix: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     base().join(format!("{prefix}.{}", COUNT.fetch_add(1, Ordering::Relaxed)))

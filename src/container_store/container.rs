@@ -1,0 +1,166 @@
+//! Containers by their IDs: for hooks, which are told about a container and not about its layers.
+
+use std::path::{Path, PathBuf};
+
+use super::storage::{ContainerRecord, ImageRecord, Store, is_name};
+use super::{PodNamespace, image, is_dir, layer_paths};
+use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
+use crate::oci::name::UNKNOWN;
+use crate::oci::{ContainerId, DenySubjects, ImageId, LayerId, is_id};
+
+/// A container that a store has on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredContainer {
+    /// Its ID.
+    pub id: ContainerId,
+    /// Its names.
+    pub names: Vec<String>,
+    /// Its own layer.
+    pub layer: String,
+    /// The image that it is made from.
+    pub made_from: MadeFrom,
+    /// How the image was asked for; `None` if nobody says.
+    pub asked: Option<RequestedBy>,
+    /// Where it runs.
+    pub place: PodNamespace,
+    /// The storage driver.
+    driver: String,
+}
+
+impl StoredContainer {
+    /// Collects everything that the image can be denied by, from its documents in the store.
+    ///
+    /// # Errors
+    /// `B01` to `B13` for documents that cannot be read: then nobody can say that nothing in it is denied.
+    pub fn facts(&self) -> Result<DenySubjects> {
+        match &self.made_from {
+            MadeFrom::Image { id, store, .. } => {
+                let store = Store::open_without_layers(store, &self.driver)?;
+                let gone = || Refusal::new(Case::B11Gone, format!("image {id}"), "its record is gone");
+                image::facts(&store, store.image(id.as_str()).ok_or_else(gone)?)
+                    .map_err(|r| r.within(format!("image {id}")))
+            }
+            MadeFrom::Unknown { id } => {
+                let mut facts = DenySubjects::default();
+                facts.blob("config", BlobDigest::from_hex(id.as_str())?);
+                Ok(facts)
+            }
+            MadeFrom::Nothing => Ok(DenySubjects::default()),
+        }
+    }
+}
+
+/// How an image was asked for when a container was made from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestedBy {
+    /// By a name, after short ones were resolved.
+    Name(String),
+    /// By its ID; the image had no name, or nobody looked for one.
+    Id,
+}
+
+impl RequestedBy {
+    /// Reads how the image was asked for from a container's record.
+    pub(super) fn of(container: &ContainerRecord) -> Result<Option<Self>> {
+        let Some(name) = container.asked()? else { return Ok(None) };
+        let id = name.strip_prefix("sha256:").unwrap_or(&name);
+        // podman takes the beginning of an image's ID for the ID, and never for a name.
+        let is_id = id.len() >= 3 && id.bytes().all(|b| b.is_ascii_hexdigit()) && container.image.starts_with(id);
+        Ok(Some(match name {
+            _ if is_id => Self::Id,
+            name if is_name(&name) => Self::Name(name),
+            _ => Self::Name(UNKNOWN.to_owned()),
+        }))
+    }
+
+    /// Returns the name, if it was asked for by one.
+    pub fn name(&self) -> Option<&String> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Id => None,
+        }
+    }
+}
+
+/// What a container is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MadeFrom {
+    /// An image; it may have no name.
+    Image {
+        /// Its ID.
+        id: ImageId,
+        /// Its names.
+        names: Vec<String>,
+        /// The digest of its manifest as it is stored, for the record; `None` if it cannot be read.
+        manifest: Option<BlobDigest>,
+        /// The root of the store that has it.
+        store: PathBuf,
+    },
+    /// An image that is in none of the stores.
+    Unknown {
+        /// Its ID.
+        id: ImageId,
+    },
+    /// No image: `podman run --rootfs`, and buildah's `FROM scratch`.
+    Nothing,
+}
+
+/// Finds container `id` in the store at `root`, whatever its storage driver; its image may also be in one of `others`.
+/// `None` if the store has no such container, or there is no store.
+///
+/// # Errors
+/// `B01`, `B09`, `B13`.
+pub fn stored_container(root: &Path, driver: &str, id: &str, others: &[PathBuf]) -> Result<Option<StoredContainer>> {
+    if !is_id(id.as_bytes()) || !is_dir(&root.join(format!("{driver}-containers")))? {
+        return Ok(None);
+    }
+    let store = Store::open_without_layers(root, driver)?;
+    store.container(id).map(|container| stored(&store, container, driver, others)).transpose()
+}
+
+/// Finds a container by its own layer, in an overlay store.
+///
+/// # Errors
+/// `B01`, `B09`, `B13`.
+pub fn container_of_layer(root: &Path, layer: &LayerId, others: &[PathBuf]) -> Result<Option<StoredContainer>> {
+    let store = Store::open_without_layers(root, "overlay")?;
+    store.container_of(layer)?.map(|container| stored(&store, container, "overlay", others)).transpose()
+}
+
+pub(super) fn stored(
+    store: &Store,
+    container: &ContainerRecord,
+    driver: &str,
+    others: &[PathBuf],
+) -> Result<StoredContainer> {
+    let of = |store: &Store, found: &ImageRecord, id: ImageId| MadeFrom::Image {
+        id,
+        names: found.names.clone(),
+        manifest: store.manifest(driver, found),
+        store: store.path().to_owned(),
+    };
+    let mut made_from = match (container.image()?, store.image(&container.image)) {
+        (None, _) => MadeFrom::Nothing,
+        (Some(id), Some(found)) => of(store, found, id),
+        (Some(id), None) => MadeFrom::Unknown { id },
+    };
+    for other in others.iter().filter(|o| *o != store.path()) {
+        let MadeFrom::Unknown { id } = &made_from else { break };
+        if !is_dir(other)? {
+            continue;
+        }
+        let other = Store::open_without_layers(other, driver)?;
+        if let Some(found) = other.image(id.as_str()) {
+            made_from = of(&other, found, id.clone());
+        }
+    }
+    let (asked, place) = (RequestedBy::of(container)?, PodNamespace::of(store, container)?);
+    let (id, layer, driver) = (container.id()?, container.layer.clone(), driver.to_owned());
+    Ok(StoredContainer { id, names: container.names.clone(), layer, made_from, asked, place, driver })
+}
+
+/// Returns the store and the layer of a path `ROOT/overlay/ID/merged`; `None` for any other path.
+pub fn layer_of(path: &Path) -> Option<(PathBuf, LayerId)> {
+    layer_paths::target(path).ok().flatten().map(|home| (home.root, home.id))
+}

@@ -1,0 +1,304 @@
+//! From the uppermost layer to the images that it may belong to: their documents are compared with each other, and with
+//! the chain of layers.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::layers::{ChainLink, OpenStores, Tie, shown, tie};
+use super::storage::{ImageRecord, Store};
+use crate::digest::BlobDigest;
+use crate::error::{Case, Refusal, Result};
+use crate::oci::DenySubjects;
+use crate::oci::{Budget, Image, ImageId, go_json, strict_json};
+
+/// How many manifests may be stored for one image. There is one for each way its layers were compressed, and one for
+/// each index by which it was pulled.
+const MAX_MANIFESTS: usize = 64;
+
+/// The annotations under which a layer's descriptor names its table of contents
+/// (storage/pkg/chunked/toc).
+const TOC_ANNOTATIONS: [&str; 2] =
+    ["io.github.containers.zstd-chunked.manifest-checksum", "containerd.io/snapshot/stargz/toc.digest"];
+
+/// An image that the layers may be: its documents match each other and the layers, but nobody has vouched for any of
+/// it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Manifest and config.
+    pub image: Image,
+    /// Its ID in the store.
+    pub id: ImageId,
+    /// The names that the store gives it, and those of lists by which podman finds it. Nothing ties a name to an image.
+    pub names: Vec<String>,
+    /// Digests of the indexes that list its manifest, as far as they are stored: those by which it was pulled, and
+    /// those with their own records.
+    pub indexes: Vec<BlobDigest>,
+    /// The root of the store that knows it.
+    pub store: PathBuf,
+    /// Whether the container's record names this image.
+    pub claimed_by_container: bool,
+}
+
+/// Finds all images whose uppermost layer is that of the chain (uppermost first); if a container claims one, only that
+/// one. `thorough` says that nobody knows which name was asked for. An image that claims the layer and does not match
+/// is not left out but refused: which image was meant must not depend on which record was damaged.
+///
+/// # Errors
+/// `B01` to `B06`, `B13` and the errors of [`Image::from_bytes`].
+pub(super) fn candidates(
+    stores: &OpenStores,
+    chain: &[ChainLink],
+    claimed: Option<&ImageId>,
+    thorough: bool,
+) -> Result<Vec<Candidate>> {
+    let Some(top) = chain.first() else { return Ok(Vec::new()) };
+    let mut all: Vec<(Candidate, &ImageRecord)> = Vec::new();
+    for store in stores.all() {
+        for record in store.images().iter().filter(|i| i.has_top(top.home.id.as_str())) {
+            let name = format!("image {} in {}", record.id, store.path().display());
+            let mut candidate = read(store, record, stores, chain).map_err(|r| r.within(name))?;
+            candidate.claimed_by_container = claimed == Some(&candidate.id);
+            // Several stores may hold the same image.
+            match all.iter_mut().find(|(c, _)| c.image.digest == candidate.image.digest && c.id == candidate.id) {
+                Some((same, _)) => same.names.extend(candidate.names),
+                None => all.push((candidate, record)),
+            }
+        }
+    }
+    if let Some(((first, _), rest)) = all.split_first() {
+        let diff_ids = |c: &Candidate| c.image.layers.iter().map(|l| l.diff_id).collect::<Vec<_>>();
+        if let Some((other, _)) = rest.iter().find(|(c, _)| diff_ids(c) != diff_ids(first)) {
+            let why = format!("images {} and {} name other diff_ids for them", first.id, other.id);
+            return Err(Refusal::new(Case::B03Layers, shown(top), why));
+        }
+    }
+    if all.iter().any(|(c, _)| c.claimed_by_container) {
+        all.retain(|(c, _)| c.claimed_by_container);
+        // podman takes the first store that has the image: its own; the order of the others is not known here.
+        if all.iter().any(|(c, _)| c.store == stores.own().path()) {
+            all.retain(|(c, _)| c.store == stores.own().path());
+        }
+        if let [(one, _), (other, _), ..] = all.as_slice() {
+            let why =
+                format!("it is in {} and, with another manifest, in {}", one.store.display(), other.store.display());
+            return Err(Refusal::new(Case::B04Several, format!("image {}", one.id), why));
+        }
+    }
+    lists(stores, &mut all, thorough)?;
+    Ok(all.into_iter().map(|(candidate, _)| candidate).collect())
+}
+
+/// Adds what lists say about the images: podman resolves the name of a list (`podman manifest`, and what older versions
+/// pulled) to the image of its instance, which may have no name at all (libimage, `LookupInstance`). It finds that
+/// image by recorded digests, which need not be true. Records without layers are looked at, and, if nobody has said
+/// which name was asked for, the manifests of all.
+fn lists(stores: &OpenStores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
+    let own: Vec<(String, HashSet<&str>)> =
+        all.iter().map(|(candidate, record)| (candidate.image.digest.to_string(), record.claims())).collect();
+    let mut left = Budget::STANDARD.lists;
+    for store in stores.all() {
+        for list in store.images() {
+            let named = list.big_data_names.iter().any(|key| key == "instances.json");
+            if !(thorough || list.is_empty() || named) || all.iter().any(|(c, _)| c.id.as_str() == list.id) {
+                continue;
+            }
+            let name = || format!("image {} in {}", list.id, store.path().display());
+            let Some((digest, listed)) = instances(store, list, &mut left).map_err(|r| r.within(name()))? else {
+                continue;
+            };
+            for ((candidate, _), (own, claims)) in all.iter_mut().zip(&own) {
+                if listed.contains(own) {
+                    candidate.indexes.push(digest);
+                } else if !listed.iter().any(|d| claims.contains(d.as_str())) {
+                    continue;
+                }
+                candidate.names.extend(list.names.iter().cloned());
+            }
+        }
+    }
+    for (candidate, _) in all {
+        let mut seen = std::collections::HashSet::new();
+        candidate.names.retain(|name| seen.insert(name.clone()));
+    }
+    Ok(())
+}
+
+/// Returns the digests that a record lists, and the digest of its index; `None` if it is not a list. Subtracts the size
+/// of its document from `left`, because any number of records can share one document.
+fn instances(store: &Store, record: &ImageRecord, left: &mut u64) -> Result<Option<(BlobDigest, HashSet<String>)>> {
+    let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(None) };
+    *left = left.checked_sub(raw.len() as u64).ok_or_else(|| {
+        let why = format!("the lists of the store are larger than {} bytes", Budget::STANDARD.lists);
+        Refusal::new(Case::C03TooBig, "manifest", why)
+    })?;
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
+        // Nor is it a list for podman.
+        return Ok(None);
+    }
+    let value = strict_json::value(&raw, "manifest")?;
+    go_json::check_value(&value, &go_json::MANIFEST, "manifest")?;
+    let Some(manifests) = value.get("manifests").and_then(Value::as_array) else { return Ok(None) };
+    let listed = manifests.iter().filter_map(|m| m.get("digest")?.as_str()).map(str::to_owned).collect();
+    Ok(Some((BlobDigest::of(&raw), listed)))
+}
+
+/// Collects everything that the image of a record can be denied by, from its documents and not from what the record
+/// says about them.
+pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<DenySubjects> {
+    let (image, indexes) = parse(store, record)?;
+    let mut facts = DenySubjects::of(&image);
+    indexes.into_iter().for_each(|index| facts.blob("index", index));
+    let mut left = Budget::STANDARD.lists;
+    for list in store.images().iter().filter(|i| i.id != record.id && i.is_empty()) {
+        if let Some((digest, listed)) = instances(store, list, &mut left)?
+            && listed.contains(&image.digest.to_string())
+        {
+            facts.blob("index", digest);
+        }
+    }
+    Ok(facts)
+}
+
+/// Reads the image that a record stands for, if it is the chain's.
+fn read(store: &Store, record: &ImageRecord, stores: &OpenStores, chain: &[ChainLink]) -> Result<Candidate> {
+    let (image, indexes) = parse(store, record)?;
+    let tocs = compare(&image, stores, chain)?;
+    if record.id != image.config_digest.hex() && Some(&record.id) != toc_image_id(&tocs).as_ref() {
+        return Err(Refusal::new(Case::B05Documents, "", format!("its config is {}", image.config_digest)));
+    }
+    Ok(Candidate {
+        indexes,
+        image,
+        id: record.id.parse()?,
+        names: record.names.clone(),
+        store: store.path().to_owned(),
+        claimed_by_container: false,
+    })
+}
+
+/// Reads the image of the manifest under `manifest`, whatever others are kept beside it, and the digests of the indexes
+/// that list it. That manifest is the one from which podman takes config, command and annotations.
+fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, Vec<BlobDigest>)> {
+    let budget = Budget::STANDARD;
+    let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
+    let (digest, manifest, indexes) = documents(store, record, &budget)?;
+    let name = format!("manifest {digest}");
+    let value = strict_json::value(&manifest, &name)?;
+    go_json::check_value(&value, &go_json::MANIFEST, &name)?;
+    let config: BlobDigest = value
+        .pointer("/config/digest")
+        .and_then(Value::as_str)
+        .ok_or_else(|| bad(format!("{name} names no config")))?
+        .parse()?;
+    let config = store
+        .big_data(record, &config.to_string(), budget.config)?
+        .ok_or_else(|| bad(format!("there is no config {config}")))?;
+    let image = Image::from_bytes(manifest, config, &budget).map_err(|r| match r.case() {
+        Case::C04Bytes => bad(format!("{} was changed", r.subject())),
+        _ => r,
+    })?;
+    let lists = |index: &Value| {
+        let entries = index.get("manifests").and_then(Value::as_array);
+        let listed = |e: &Value| e.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
+        entries.is_some_and(|entries| entries.iter().any(listed))
+    };
+    let indexes = indexes.iter().filter(|(_, index)| lists(index)).map(|(digest, _)| *digest).collect();
+    Ok((image, indexes))
+}
+
+/// A manifest with its digest, and the indexes that are stored beside it.
+type Documents = (BlobDigest, Vec<u8>, Vec<(BlobDigest, Value)>);
+
+/// Reads the manifest under `manifest`, and the stored indexes. What is stored under `manifest-DIGEST` must have that
+/// digest, and if anything is, the manifest must be among it.
+fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Documents> {
+    let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
+    let named: Vec<BlobDigest> = record
+        .big_data_names
+        .iter()
+        .filter_map(|key| key.strip_prefix("manifest-"))
+        .map(str::parse)
+        .collect::<Result<_>>()?;
+    if named.len() > MAX_MANIFESTS {
+        return Err(bad(format!("{} manifests, allowed are {MAX_MANIFESTS}", named.len())));
+    }
+    let manifest =
+        store.big_data(record, "manifest", budget.manifest)?.ok_or_else(|| bad("it has no manifest".into()))?;
+    let digest = BlobDigest::of(&manifest);
+    if !named.is_empty() && !named.contains(&digest) {
+        return Err(bad("its manifest was changed".into()));
+    }
+    let mut indexes = Vec::new();
+    for other in named {
+        let raw = store
+            .big_data(record, &format!("manifest-{other}"), budget.manifest)?
+            .ok_or_else(|| bad(format!("there is no manifest {other}")))?;
+        if BlobDigest::of(&raw) != other {
+            return Err(bad(format!("manifest {other} was changed")));
+        }
+        let name = format!("manifest {other}");
+        let value = strict_json::value(&raw, &name)?;
+        go_json::check_value(&value, &go_json::MANIFEST, &name)?;
+        if value.get("manifests").is_some() {
+            indexes.push((other, value));
+        }
+    }
+    Ok((digest, manifest, indexes))
+}
+
+/// Compares every layer of the image with the chain, and returns the tables of contents by which layers are known,
+/// lowest first.
+fn compare(image: &Image, stores: &OpenStores, chain: &[ChainLink]) -> Result<Vec<Option<BlobDigest>>> {
+    if image.layers.len() != chain.len() {
+        let why = format!("the image has {}, the call {}", image.layers.len(), chain.len());
+        return Err(Refusal::new(Case::B03Layers, "", why));
+    }
+    let mut parent = "";
+    let mut tocs = Vec::with_capacity(chain.len());
+    for (layer, link) in image.layers.iter().zip(chain.iter().rev()) {
+        let differs = |case, why: String| Err(Refusal::new(case, shown(link), why));
+        let Some(record) = stores.of(link).layer(&link.home.id) else {
+            return differs(Case::B08Lowers, "the store has no record of this layer".into());
+        };
+        let on_record = match record.diff_digest.as_str() {
+            "" => None,
+            text => Some(text.parse::<BlobDigest>()?),
+        };
+        let tie = tie(parent, link.home.id.as_str(), record, Some(&layer.diff_id));
+        match (tie, on_record) {
+            // ID and image agree, and the record does not: the record was changed.
+            (Tie::DiffId | Tie::Toc, Some(found)) if found != layer.diff_id => {
+                return differs(Case::B02DiffDigest, format!("{found} instead of {}", layer.diff_id));
+            }
+            (_, Some(found)) if found != layer.diff_id => {
+                return differs(Case::B03Layers, format!("its diff_id is {found}, the image's {}", layer.diff_id));
+            }
+            (Tie::None, _) => {
+                return differs(Case::B03Layers, format!("nothing says that its diff_id is {}", layer.diff_id));
+            }
+            _ => {}
+        }
+        tocs.push(match tie {
+            Tie::Toc => {
+                let toc: BlobDigest = record.toc_digest.parse()?;
+                let named = TOC_ANNOTATIONS.iter().filter_map(|key| layer.annotations.get(*key));
+                if !named.into_iter().any(|n| *n == record.toc_digest) {
+                    return differs(Case::B02DiffDigest, format!("the image names no table of contents {toc}"));
+                }
+                Some(toc)
+            }
+            _ => None,
+        });
+        parent = link.home.id.as_str();
+    }
+    Ok(tocs)
+}
+
+/// Computes the ID of an image with a layer that is known by its table of contents (image/storage/storage_dest.go,
+/// `computeID`).
+fn toc_image_id(tocs: &[Option<BlobDigest>]) -> Option<String> {
+    let input: String = tocs.iter().map(|t| t.map_or_else(|| "|".to_owned(), |t| format!("{t}|"))).collect();
+    tocs.iter().any(Option::is_some).then(|| BlobDigest::of(format!("@With TOC:{input}").as_bytes()).hex())
+}

@@ -1,0 +1,133 @@
+//! What the service mounted for users, for them and for root to look at. No start is decided by it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{BlobDigest, Fingerprint};
+use crate::error::{Refusal, Result};
+use crate::policy::Mode;
+use crate::seal::Identity;
+use crate::state::{Notes, StateDir, device_note, sweep_devices};
+use crate::sys::overlays;
+use crate::verify::VerifiedImage;
+
+const DIR: StateDir = StateDir::Users;
+/// How many bytes a record may have: names come from signed statements alone.
+const MAX_RECORD: u64 = 64 << 10;
+/// How many records are kept, of all users together. Numbers of devices are given again, so there are no more records
+/// than there were mounts at one time.
+const MAX_RECORDS: usize = 10_000;
+
+/// Who vouches for an image, by root's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VouchedImage {
+    /// The manifest's digest.
+    pub image: BlobDigest,
+    /// The names that the seal is for.
+    pub identities: Vec<Identity>,
+    /// The digest of the seal's manifest; `None` for a seal in the image itself.
+    pub seal: Option<BlobDigest>,
+    /// Who signed it.
+    pub signer: Option<String>,
+    /// SHA-256 of the signer's certificate.
+    pub certificate: Option<Fingerprint>,
+    /// SHA-256 of the certificate that vouches for the signer's, if that is not trusted itself.
+    pub anchor: Option<Fingerprint>,
+    /// What the policy asks of the image.
+    pub mode: Mode,
+    /// The rule that decided.
+    pub rule: String,
+}
+
+impl VouchedImage {
+    pub(super) fn new(image: BlobDigest, verified: &VerifiedImage, mode: Mode, rule: &str) -> Self {
+        let signer = verified.signer();
+        Self {
+            image,
+            identities: verified.binding().map(|binding| binding.identities.clone()).unwrap_or_default(),
+            seal: verified.seal().copied(),
+            signer: signer.map(|signer| signer.subject.clone()),
+            certificate: signer.map(|signer| signer.fingerprint),
+            anchor: signer.and_then(|signer| signer.anchor),
+            mode,
+            rule: rule.to_owned(),
+        }
+    }
+}
+
+/// A mount that the service made for a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserMount {
+    /// The user.
+    pub user: u32,
+    /// Major and minor number of the filesystem; given again when it is unmounted.
+    pub device: (u32, u32),
+    /// What the mount calls itself: `composefs:…`.
+    pub source: String,
+    /// Who vouches for it.
+    pub vouched: VouchedImage,
+    /// Whether the kernel checks every byte.
+    pub verity: bool,
+    /// When it was mounted, in seconds since 1970.
+    pub since: i64,
+}
+
+impl UserMount {
+    /// Keeps the record, in place of that of an earlier mount whose number was given again.
+    ///
+    /// # Errors
+    /// The kernel's; an error if there are too many.
+    pub(super) fn keep(&self) -> std::io::Result<()> {
+        let dir = DIR.make()?;
+        let name = device_note(self.device);
+        if !dir.has(&name) && dir.names()?.len() >= MAX_RECORDS {
+            return Err(std::io::Error::other(format!("{MAX_RECORDS} records; `layerseal gc` removes old ones")));
+        }
+        let text = serde_json::to_vec(self)?;
+        if text.len() as u64 > MAX_RECORD {
+            return Err(std::io::Error::other(format!("a record of {} bytes", text.len())));
+        }
+        dir.write(&name, &text)
+    }
+}
+
+/// Lists the records of `user`'s mounts. Some of them may be gone: whoever sees the mounts can tell.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn of_user(user: u32) -> std::io::Result<Vec<UserMount>> {
+    let Some(dir) = DIR.open()? else { return Ok(Vec::new()) };
+    let all = dir.names()?.into_iter().filter_map(|name| read(&dir, &name));
+    Ok(all.filter(|record| record.user == user).collect())
+}
+
+/// Lists the mounts of all users that some process has.
+///
+/// # Errors
+/// [`crate::error::Case::Io`].
+pub fn of_all_users() -> Result<Vec<UserMount>> {
+    let io = |e| Refusal::io(DIR.to_string(), e);
+    let Some(dir) = DIR.open().map_err(io)? else { return Ok(Vec::new()) };
+    let mut all: Vec<UserMount> = dir.names().map_err(io)?.iter().filter_map(|name| read(&dir, name)).collect();
+    if all.is_empty() {
+        return Ok(all);
+    }
+    let live = overlays::by_device().map_err(|e| Refusal::io("/proc", e))?;
+    all.retain(|record| live.get(&record.device).is_some_and(|source| *source == record.source));
+    all.sort_by_key(|record| (record.user, record.device));
+    Ok(all)
+}
+
+/// Removes the records of mounts that are gone. If not everything can be seen from here, nothing is removed.
+///
+/// # Errors
+/// [`crate::error::Case::Io`].
+pub fn sweep_user_mounts() -> Result<()> {
+    sweep_devices(DIR).map_err(|e| Refusal::io(DIR.to_string(), e))
+}
+
+/// Reads a record; what cannot be read is left out.
+fn read(dir: &Notes, name: &str) -> Option<UserMount> {
+    let text = dir.read(name, MAX_RECORD).ok().flatten()?;
+    let record: UserMount = serde_json::from_slice(&text).ok()?;
+    (device_note(record.device) == name).then_some(record)
+}
