@@ -15,7 +15,7 @@ use crate::oci::{ContainerId, DenySubjects, ImageId};
 use crate::policy::Verity;
 use crate::prepare::PreparedImage;
 use crate::seal::Identity;
-use crate::state::{Notes, StateDir, device_note, sweep_devices};
+use crate::state::{Notes, StateDir, device_note, remove_device_note, sweep_devices, write_device_note};
 use crate::sys::files;
 use crate::sys::mount_namespaces;
 use crate::sys::mountinfo::{self, MountInfo};
@@ -242,7 +242,7 @@ pub fn write(record: &Record) -> Result<()> {
             text.len()
         ))));
     }
-    dir.write(&device_note(record.device), &text).map_err(io)
+    write_device_note(&dir, record.device, &text).map_err(io)
 }
 
 /// Opens the directory of records, and makes it where it is missing.
@@ -277,7 +277,7 @@ pub fn live() -> Result<Vec<Record>> {
 pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
     files::check_proc()?;
     let Some(dir) = DIR.open().map_err(io)? else { return Ok(None) };
-    let name = format!("{}:{}.json", device.0, device.1);
+    let name = device_note(device);
     let found = read(&dir, &name).map_err(|e| Refusal::io(format!("{DIR}/{name}"), e))?;
     let Some(record) = found else { return Ok(None) };
     let here = if record.mount_id < FIRST_UNIQUE {
@@ -306,11 +306,10 @@ pub(super) fn holds(mount: &MountId) -> Result<bool> {
 
 /// Removes the record of a mount that is gone. One that stays does no harm: it is ignored.
 pub(super) fn forget(mount: &MountId) {
-    let (major, minor) = mount.device;
     let Ok(Some(dir)) = DIR.open() else { return };
-    let about_it = |r: &Record| (r.device, r.mount_id) == (mount.device, mount.id);
-    if all(&dir).is_ok_and(|records| records.iter().any(about_it)) {
-        let _ = dir.remove(&device_note((major, minor)));
+    let about = |name: &str| Ok(read(&dir, name)?.is_some_and(|record| record.mount_id == mount.id));
+    if let Err(e) = remove_device_note(&dir, mount.device, about) {
+        log::debug!("{DIR}: {e}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::digest::{BlobDigest, Fingerprint};
 use crate::error::{Refusal, Result};
 use crate::policy::Mode;
 use crate::seal::Identity;
-use crate::state::{Notes, StateDir, device_note, sweep_devices};
+use crate::state::{Notes, StateDir, device_note, sweep_devices, write_device_note};
 use crate::sys::overlays;
 use crate::verify::VerifiedImage;
 
@@ -86,7 +86,7 @@ impl UserMount {
         if text.len() as u64 > MAX_RECORD {
             return Err(std::io::Error::other(format!("a record of {} bytes", text.len())));
         }
-        dir.write(&name, &text)
+        write_device_note(&dir, self.device, &text)
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags, statx};
 use rustix::io::Errno;
@@ -94,22 +95,34 @@ impl NotedDirectories {
     /// Errors of the kernel.
     pub fn insert(&self, dir: &OwnedFd, path: &Path) -> io::Result<()> {
         let Some((name, born)) = self.named(dir)? else { return Ok(()) };
+        let path = std::path::absolute(path)?;
+        let note = [born.as_bytes(), b" ", path.as_os_str().as_bytes()].concat();
         let there = self.notes.read(&name, MAX_NOTE).ok().flatten();
-        let others = if there.is_some() || self.notes.has(&name) { Vec::new() } else { self.notes.names()? };
+        let is_known = there.is_some() || self.notes.has(&name);
+        // A container that is started again: writing would only make it wait for the disk.
+        if there.is_some_and(|there| there == note) {
+            return Ok(());
+        }
+        if !is_known {
+            self.remove_some_that_are_gone(&name)?;
+        }
+        let _lock = self.notes.lock_to_write()?;
+        self.notes.write(&name, &note)
+    }
+
+    /// Looks at some notes, and removes those of directories that are gone, unless others are at it.
+    fn remove_some_that_are_gone(&self, name: &String) -> io::Result<()> {
+        // Numbers are given again: between the look at a note and its removal another start could write it anew.
+        let Some(_lock) = self.notes.lock_to_remove(Duration::ZERO)? else { return Ok(()) };
+        let others = self.notes.names()?;
         // Starting after its own place, which differs each time.
-        let at = others.partition_point(|other| *other < name);
+        let at = others.partition_point(|other| other < name);
         for other in others.iter().cycle().skip(at).take(LOOKED_AT.min(others.len())) {
             if self.notes.read(other, MAX_NOTE).is_ok_and(|n| n.is_some_and(|note| self.is_gone(other, &note))) {
                 let _ = self.notes.remove(other);
             }
         }
-        let path = std::path::absolute(path)?;
-        let note = [born.as_bytes(), b" ", path.as_os_str().as_bytes()].concat();
-        // A container that is started again: writing would only make it wait for the disk.
-        if there.is_some_and(|there| there == note) {
-            return Ok(());
-        }
-        self.notes.write(&name, &note)
+        Ok(())
     }
 
     fn named(&self, dir: &OwnedFd) -> io::Result<Option<(String, String)>> {

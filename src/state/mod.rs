@@ -9,13 +9,14 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 
 use crate::sys::{files, new_files};
 
-pub use by_device::{device_note, sweep_devices};
+pub use by_device::{device_note, remove_device_note, sweep_devices, write_device_note};
 pub use directories::NotedDirectories;
 pub use events::{BUCKETS, CountedDecision, Event, Times, Totals, append as append_event, events};
 
@@ -173,6 +174,18 @@ impl Notes {
         files::open_file_at(&self.0, name).is_ok()
     }
 
+    /// Returns when a note was written; `None` if there is none.
+    ///
+    /// # Errors
+    /// Errors of the kernel.
+    pub fn written(&self, name: &str) -> std::io::Result<Option<SystemTime>> {
+        match files::open_file_at(&self.0, name) {
+            Ok(file) => file.metadata()?.modified().map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Reads a note; `None` if there is none.
     ///
     /// # Errors
@@ -205,6 +218,26 @@ impl Notes {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Takes the directory's lock as one of those who write notes of names that are given again. It ends with the value.
+    ///
+    /// # Errors
+    /// Errors of the kernel; `TimedOut` if somebody removes notes all the time.
+    pub fn lock_to_write(&self) -> std::io::Result<OwnedFd> {
+        // It takes some milliseconds to remove what is gone.
+        const WAIT: Duration = Duration::from_secs(10);
+        let lock = files::lock(&self.0, FlockOperation::NonBlockingLockShared, WAIT)?;
+        lock.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::TimedOut, "somebody else has its lock"))
+    }
+
+    /// Takes the directory's lock for a look at notes and their removal, while nobody writes them; `None` if others have
+    /// it for longer than `wait`.
+    ///
+    /// # Errors
+    /// Errors of the kernel.
+    pub fn lock_to_remove(&self, wait: Duration) -> std::io::Result<Option<OwnedFd>> {
+        files::lock(&self.0, FlockOperation::NonBlockingLockExclusive, wait)
     }
 
     /// Removes what a writer that was killed has left.

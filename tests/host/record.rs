@@ -1,6 +1,8 @@
 //! What `/run/layerseal/mounts` says, and when it counts.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use layerseal::mount::{MountKind, MountOptions, MountSpec, Mounted, Record, live, mount, unmount, write};
 use layerseal::sys::mounts::{attach, clone_mount, open_target, unmount_now};
@@ -79,6 +81,51 @@ fn a_record_counts_while_its_mount_exists() {
     write(&record).unwrap();
     assert_eq!(found(), None);
     std::fs::remove_file(path(&record)).unwrap();
+}
+
+/// Says that something is over, also when an assertion fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_record_is_not_swept_with_that_of_an_earlier_mount_of_its_number() {
+    if !can_mount("records beside a sweep") {
+        return;
+    }
+    let bench = Bench::new();
+    let image = prepared(&bench);
+    let root = Mount::at(&bench, "root");
+    let done = AtomicBool::new(false);
+    let sweeps = std::thread::scope(|scope| {
+        let sweeper = scope.spawn(|| {
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                layerseal::mount::sweep_records().unwrap();
+                count += 1;
+            }
+            count
+        });
+        let ends = Ends(&done);
+        for round in 0..200 {
+            let mounted = mount(&image, &MountSpec::read_only(root.path())).unwrap();
+            let record = record(&root.path(), mounted);
+            write(&record).unwrap();
+            assert!(live().unwrap().contains(&record), "round {round}");
+            // What is left behind is as old as what is swept is.
+            let file = std::fs::File::options().write(true).open(path(&record)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+            unmount_now(&root.path()).unwrap();
+        }
+        drop(ends);
+        sweeper.join().unwrap()
+    });
+    assert!(sweeps > 20, "{sweeps}");
+    layerseal::mount::sweep_records().unwrap();
 }
 
 #[test]
