@@ -201,7 +201,8 @@ fn sessions(podman: &Podman, user: &User<'_>, forgets: &dyn Fn()) -> Vec<String>
             forgets();
         }
         user.logs_in();
-        seen.push(said(user, "podman ps -a --format '{{.Names}} {{.State}}'"));
+        // Whether it is there and runs: what else podman says of it depends on what its conmon wrote before it died.
+        seen.push(said(user, "podman ps -a --format '{{.Names}}'; podman ps --format '{{.Names}} runs'"));
         seen.push(said(user, &format!("podman start m >/dev/null; for i in $(seq 50); do [ $(podman exec m cat /kept | wc -l) -ge {lines} ] && break; sleep 0.1; done; podman exec m sha256sum /kept /usr/share/big")));
         seen.push(said(user, &format!("podman run --rm {FRESH} sha256sum /usr/share/big")));
         seen.push(podman.host.sh("grep -c -e composefs: -e fuse-overlayfs /proc/self/mountinfo || true"));
