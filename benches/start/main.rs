@@ -5,6 +5,7 @@
 
 mod check;
 mod first_use;
+mod rootless;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -74,6 +75,9 @@ fn main() {
     place.configure();
     if let Ok(images) = std::env::var("LAYERSEAL_BENCH_CHECK") {
         return check::check(&place, images.parse().unwrap());
+    }
+    if let Some(runs) = std::env::var_os("LAYERSEAL_BENCH_ROOTLESS") {
+        return place.rootless(runs.into_string().unwrap().parse().unwrap());
     }
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
     place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
@@ -229,6 +233,7 @@ impl Place {
                     let dirs = ["bin", "etc", "run", "proc", "sys", "dev", "tmp"].map(Entry::dir);
                     entries.extend(dirs);
                     entries.push(Entry::file("bin/true", busybox).mode(0o755));
+                    entries.push(Entry::symlink("bin/busybox", "true"));
                 }
                 for number in 0..files / 5 {
                     if number.is_multiple_of(100) {
