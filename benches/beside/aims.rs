@@ -161,6 +161,13 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
             vec![],
         ),
         (
+            "the same, of a shell before crun and two hooks that do nothing",
+            AtMost(1.04),
+            "",
+            of(wall(start(RUN, "runtime")), wall(start(RUN, "idle runtime"))),
+            vec![],
+        ),
+        (
             "with the hooks, of two hooks that do nothing",
             AtMost(1.02),
             "",
