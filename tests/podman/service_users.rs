@@ -193,6 +193,17 @@ fn r_users_fetch_seals_and_look_after_their_vaults() {
         assert_eq!((is_whole, code), (true, 0), "{what}: {checked}");
         assert_eq!(ok(&user, &reads), read, "{what}");
     }
+    // An image of the user's own, pushed, sealed where it lies, and started by its new name.
+    let own = site.repository("users/own");
+    ok(&user, &format!("podman tag {name} localhost/own"));
+    let key = common::signer().key.private_key_to_pem_pkcs8().unwrap();
+    user.writes("~/signer.key", &String::from_utf8(key).unwrap());
+    user.writes("~/signer.crt", &String::from_utf8(common::signer().cert.to_pem().unwrap()).unwrap());
+    ok(&user, "chmod 600 ~/signer.key");
+    let key = "--cert ~/signer.crt --key ~/signer.key";
+    let (signed, code) = asked(&format!("sign localhost/own --push docker://{own}:1 {key}"));
+    assert_eq!((signed["images"][0]["seal"].is_string(), code), (true, 0), "{signed}");
+    assert_eq!(ok(&user, &format!("podman run --rm --pull=never {own}:1 sha256sum /usr/share/big /opt/app")), read);
     // Of another user's nothing is shown.
     assert_eq!(verb(&second, "images").0["images"], Value::Array(Vec::new()));
     assert_eq!(verb(&second, "fsck").1, 0);
