@@ -17,8 +17,9 @@ trust = ["publisher"]
 [rootless]
 mode = "enforce"
 END
-# systemd does this by layerseal.socket.
-layerseal serve --idle 3000 &
+# systemd does this by layerseal.socket, and makes the directory.
+mkdir -p /run/layerseal && chmod 711 /run/layerseal
+layerseal serve --socket /run/layerseal/serve.sock --idle 3000 2>/dev/null &
 service=$!
 wait_for 60 test -S /run/layerseal/serve.sock
 home=$data/someone
@@ -66,7 +67,7 @@ object=$(find "$home/.local/share/containers/storage/layerseal/objects" -type f 
 as cp "$object" changed
 as sh -c 'printf evil | dd of=changed conv=notrunc 2>/dev/null'
 as mv changed "$object"
-start $name /bin/bash -c 'cat /usr/bin/openssl >/dev/null || echo running' 2>&1 | tee "$data/out"
+start $name /bin/bash -c 'cat /usr/bin/openssl >/dev/null' 2>&1 | tee "$data/out"
 row "a replaced file" "$(grep -c 'Input/output error' "$data/out") x EIO" "1 x EIO"
 
 kill $service
