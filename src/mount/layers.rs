@@ -46,11 +46,16 @@ impl AsFd for Lower {
 impl OverlayLayers {
     /// Mounts and collects the layers of a sealed image.
     pub(super) fn sealed(image: &PreparedImage, place: &MountSpec) -> Result<Self> {
+        Self::sealed_as(image, place, place.how.store_label.as_deref())
+    }
+
+    /// Does the same with this SELinux label for what the image holds.
+    pub(super) fn sealed_as(image: &PreparedImage, place: &MountSpec, as_label: Option<&OsStr>) -> Result<Self> {
         let map = map(place)?;
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
         for one in image.erofs() {
-            let mount = erofs::mount(one, label(place.how.store_label.as_deref())?)?;
+            let mount = erofs::mount(one, label(as_label)?)?;
             if let Some(map) = &map {
                 map.apply(&mount, "EROFS image")?;
             }

@@ -44,6 +44,7 @@ use crate::prepare::PreparedImage;
 use crate::protocol::IdMapping;
 use crate::sys::files::{check_proc, proc_path};
 use crate::sys::mounts::{self, MountId};
+use crate::sys::selinux;
 use crate::verify::Waiver;
 use existing::OnTop;
 pub use existing::is_ours;
@@ -163,13 +164,17 @@ pub fn view(image: &PreparedImage, how: &MountOptions) -> Result<OwnedFd> {
     detached(image, &MountSpec { how, ..MountSpec::read_only(image.description()) })
 }
 
-/// Makes what [`mount()`] would put on the target, attached nowhere; no record is kept of it.
+/// Makes what [`mount()`] would put on the target, attached nowhere; no record is kept of it. Where the place gives what
+/// the image holds no label, it has the vault's: this process is to read it, and a policy that confines it with podman
+/// lets it touch nothing without.
 ///
 /// # Errors
 /// As [`mount()`].
 pub fn detached(image: &PreparedImage, place: &MountSpec) -> Result<OwnedFd> {
     check_proc()?;
-    overlay::make(&OverlayLayers::sealed(image, place)?, &Recipe::sealed(image), place)
+    let label = place.how.store_label.clone();
+    let label = label.or_else(|| selinux::is_enabled().then(|| selinux::label_of(image.objects())).flatten());
+    overlay::make(&OverlayLayers::sealed_as(image, place, label.as_deref())?, &Recipe::sealed(image), place)
 }
 
 /// The options of somebody's directories: a layer's own attributes must not make overlayfs look anywhere else.

@@ -8,9 +8,13 @@ use std::path::Path;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::files;
 
-/// Returns whether labels mean anything here.
+/// `SELINUX_MAGIC` (include/uapi/linux/magic.h).
+const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+
+/// Returns whether labels mean anything here. The filesystem is asked, as by libselinux and podman: a podman that a policy
+/// confines may not look at the files in it.
 pub fn is_enabled() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
+    rustix::fs::statfs("/sys/fs/selinux").is_ok_and(|stat| stat.f_type == SELINUX_MAGIC)
 }
 
 /// Reads the label of an open file or directory; `None` where it is not labelled.
