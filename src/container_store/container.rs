@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::layers::image_store_of;
 use super::storage::{ContainerRecord, ImageRecord, Store, is_name};
 use super::{PodNamespace, image, is_dir, layer_paths};
 use crate::digest::BlobDigest;
@@ -140,19 +141,20 @@ pub(super) fn stored(
         manifest: store.manifest(driver, found),
         store: store.path().to_owned(),
     };
-    let mut made_from = match (container.image()?, store.image(&container.image)) {
-        (None, _) => MadeFrom::Nothing,
-        (Some(id), Some(found)) => of(store, found, id),
-        (Some(id), None) => MadeFrom::Unknown { id },
-    };
-    for other in others.iter().filter(|o| *o != store.path()) {
+    let mut made_from = container.image()?.map_or(MadeFrom::Nothing, |id| MadeFrom::Unknown { id });
+    // In podman's order.
+    let before = image_store_of(store);
+    let places = before.iter().map(PathBuf::as_path).chain([store.path()]).chain(others.iter().map(PathBuf::as_path));
+    for place in places {
         let MadeFrom::Unknown { id } = &made_from else { break };
-        if !is_dir(other)? {
-            continue;
-        }
-        let other = Store::open_without_layers(other, driver)?;
-        if let Some(found) = other.image(id.as_str()) {
-            made_from = of(&other, found, id.clone());
+        let id = id.clone();
+        if place == store.path() {
+            made_from = store.image(id.as_str()).map_or(MadeFrom::Unknown { id: id.clone() }, |i| of(store, i, id));
+        } else if is_dir(place)? {
+            let other = Store::open_without_layers(place, driver)?;
+            if let Some(found) = other.image(id.as_str()) {
+                made_from = of(&other, found, id);
+            }
         }
     }
     let (asked, place) = (RequestedBy::of(container)?, PodNamespace::of(store, container)?);

@@ -1,12 +1,13 @@
 //! From the uppermost layer to the images that it may belong to: their documents are compared with each other, and with
 //! the chain of layers.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::layers::{ChainLink, OpenStores, Tie, shown, tie};
+use super::lists;
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -16,6 +17,9 @@ use crate::oci::{Budget, Image, ImageId, go_json, strict_json};
 /// How many manifests may be stored for one image. There is one for each way its layers were compressed, and one for
 /// each index by which it was pulled.
 const MAX_MANIFESTS: usize = 64;
+
+/// Bytes of the indexes that list one image; they have some KiB each.
+const MAX_PARSED: usize = 4 << 20;
 
 /// The annotations under which a layer's descriptor names its table of contents
 /// (storage/pkg/chunked/toc).
@@ -55,8 +59,13 @@ pub(super) fn candidates(
 ) -> Result<Vec<Candidate>> {
     let Some(top) = chain.first() else { return Ok(Vec::new()) };
     let mut all: Vec<(Candidate, &ImageRecord)> = Vec::new();
+    let is_claimed = |i: &ImageRecord| claimed.is_some_and(|claimed| claimed.as_str() == i.id);
+    let mut with_top = stores.all().iter().flat_map(Store::images).filter(|i| i.has_top(top.home.id.as_str()));
+    // Others with the same layers are not looked at: what somebody pulled must not keep this one from starting.
+    let one_is_claimed = with_top.any(is_claimed);
     for store in stores.all() {
-        for record in store.images().iter().filter(|i| i.has_top(top.home.id.as_str())) {
+        let of_top = store.images().iter().filter(|i| i.has_top(top.home.id.as_str()));
+        for record in of_top.filter(|i| !one_is_claimed || is_claimed(i)) {
             let name = format!("image {} in {}", record.id, store.path().display());
             let mut candidate = read(store, record, stores, chain).map_err(|r| r.within(name))?;
             candidate.claimed_by_container = claimed == Some(&candidate.id);
@@ -76,9 +85,9 @@ pub(super) fn candidates(
     }
     if all.iter().any(|(c, _)| c.claimed_by_container) {
         all.retain(|(c, _)| c.claimed_by_container);
-        // podman takes the first store that has the image: its own; the order of the others is not known here.
-        if all.iter().any(|(c, _)| c.store == stores.own().path()) {
-            all.retain(|(c, _)| c.store == stores.own().path());
+        // podman takes the first store that has the image; the order of those that are not its own is not known here.
+        if let Some(first) = stores.in_order().find(|store| all.iter().any(|(c, _)| c.store == store.path())) {
+            all.retain(|(c, _)| c.store == first.path());
         }
         if let [(one, _), (other, _), ..] = all.as_slice() {
             let why =
@@ -86,62 +95,8 @@ pub(super) fn candidates(
             return Err(Refusal::new(Case::B04Several, format!("image {}", one.id), why));
         }
     }
-    lists(stores, &mut all, thorough)?;
+    lists::lists(stores, &mut all, thorough)?;
     Ok(all.into_iter().map(|(candidate, _)| candidate).collect())
-}
-
-/// Adds what lists say about the images: podman resolves the name of a list (`podman manifest`, and what older versions
-/// pulled) to the image of its instance, which may have no name at all (libimage, `LookupInstance`). It finds that
-/// image by recorded digests, which need not be true. Records without layers are looked at, and, if nobody has said
-/// which name was asked for, the manifests of all.
-fn lists(stores: &OpenStores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
-    let own: Vec<(String, HashSet<&str>)> =
-        all.iter().map(|(candidate, record)| (candidate.image.digest.to_string(), record.claims())).collect();
-    let mut left = Budget::STANDARD.lists;
-    for store in stores.all() {
-        for list in store.images() {
-            let named = list.big_data_names.iter().any(|key| key == "instances.json");
-            if !(thorough || list.is_empty() || named) || all.iter().any(|(c, _)| c.id.as_str() == list.id) {
-                continue;
-            }
-            let name = || format!("image {} in {}", list.id, store.path().display());
-            let Some((digest, listed)) = instances(store, list, &mut left).map_err(|r| r.within(name()))? else {
-                continue;
-            };
-            for ((candidate, _), (own, claims)) in all.iter_mut().zip(&own) {
-                if listed.contains(own) {
-                    candidate.indexes.push(digest);
-                } else if !listed.iter().any(|d| claims.contains(d.as_str())) {
-                    continue;
-                }
-                candidate.names.extend(list.names.iter().cloned());
-            }
-        }
-    }
-    for (candidate, _) in all {
-        let mut seen = std::collections::HashSet::new();
-        candidate.names.retain(|name| seen.insert(name.clone()));
-    }
-    Ok(())
-}
-
-/// Returns the digests that a record lists, and the digest of its index; `None` if it is not a list. Subtracts the size
-/// of its document from `left`, because any number of records can share one document.
-fn instances(store: &Store, record: &ImageRecord, left: &mut u64) -> Result<Option<(BlobDigest, HashSet<String>)>> {
-    let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(None) };
-    *left = left.checked_sub(raw.len() as u64).ok_or_else(|| {
-        let why = format!("the lists of the store are larger than {} bytes", Budget::STANDARD.lists);
-        Refusal::new(Case::C03TooBig, "manifest", why)
-    })?;
-    if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
-        // Nor is it a list for podman.
-        return Ok(None);
-    }
-    let value = strict_json::value(&raw, "manifest")?;
-    go_json::check_value(&value, &go_json::MANIFEST, "manifest")?;
-    let Some(manifests) = value.get("manifests").and_then(Value::as_array) else { return Ok(None) };
-    let listed = manifests.iter().filter_map(|m| m.get("digest")?.as_str()).map(str::to_owned).collect();
-    Ok(Some((BlobDigest::of(&raw), listed)))
 }
 
 /// Collects everything that the image of a record can be denied by, from its documents and not from what the record
@@ -150,14 +105,7 @@ pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<DenySubjects>
     let (image, indexes) = parse(store, record)?;
     let mut facts = DenySubjects::of(&image);
     indexes.into_iter().for_each(|index| facts.blob("index", index));
-    let mut left = Budget::STANDARD.lists;
-    for list in store.images().iter().filter(|i| i.id != record.id && i.is_empty()) {
-        if let Some((digest, listed)) = instances(store, list, &mut left)?
-            && listed.contains(&image.digest.to_string())
-        {
-            facts.blob("index", digest);
-        }
-    }
+    lists::deny_by_lists(store, record, &image.digest.to_string(), &mut facts)?;
     Ok(facts)
 }
 
@@ -199,23 +147,17 @@ fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, Vec<BlobDigest>)
         Case::C04Bytes => bad(format!("{} was changed", r.subject())),
         _ => r,
     })?;
-    let lists = |index: &Value| {
-        let entries = index.get("manifests").and_then(Value::as_array);
-        let listed = |e: &Value| e.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
-        entries.is_some_and(|entries| entries.iter().any(listed))
-    };
-    let indexes = indexes.iter().filter(|(_, index)| lists(index)).map(|(digest, _)| *digest).collect();
     Ok((image, indexes))
 }
 
-/// A manifest with its digest, and the indexes that are stored beside it.
-type Documents = (BlobDigest, Vec<u8>, Vec<(BlobDigest, Value)>);
+/// A manifest with its digest, and the digests of the indexes beside it that list it.
+type Documents = (BlobDigest, Vec<u8>, Vec<BlobDigest>);
 
 /// Reads the manifest under `manifest`, and the stored indexes. What is stored under `manifest-DIGEST` must have that
 /// digest, and if anything is, the manifest must be among it.
 fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Documents> {
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
-    let named: Vec<BlobDigest> = record
+    let named: BTreeSet<BlobDigest> = record
         .big_data_names
         .iter()
         .filter_map(|key| key.strip_prefix("manifest-"))
@@ -230,7 +172,7 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
     if !named.is_empty() && !named.contains(&digest) {
         return Err(bad("its manifest was changed".into()));
     }
-    let mut indexes = Vec::new();
+    let (own, mut indexes, mut parsed) = (digest.to_string(), Vec::new(), 0);
     for other in named {
         let raw = store
             .big_data(record, &format!("manifest-{other}"), budget.manifest)?
@@ -238,11 +180,20 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
         if BlobDigest::of(&raw) != other {
             return Err(bad(format!("manifest {other} was changed")));
         }
+        if other == digest || !lists::can_name(&raw, &[&own]) {
+            continue;
+        }
+        parsed += raw.len();
+        if parsed > MAX_PARSED {
+            return Err(bad(format!("its indexes have more than {MAX_PARSED} bytes")));
+        }
         let name = format!("manifest {other}");
         let value = strict_json::value(&raw, &name)?;
         go_json::check_value(&value, &go_json::MANIFEST, &name)?;
-        if value.get("manifests").is_some() {
-            indexes.push((other, value));
+        let entries = value.get("manifests").and_then(Value::as_array);
+        let is_own = |entry: &Value| entry.get("digest").and_then(Value::as_str) == Some(&own);
+        if entries.is_some_and(|entries| entries.iter().any(is_own)) {
+            indexes.push(other);
         }
     }
     Ok((digest, manifest, indexes))

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::configured::{further_stores, graph_root};
+use super::configured::{configured, further_stores, graph_root};
 use super::layer_paths::{LayerDir, LayerName, LowerDir, LowerKind};
 use super::storage::{LayerRecord, Store};
 use crate::digest::BlobDigest;
@@ -79,9 +79,19 @@ pub(super) struct ChainLink {
     pub shifted: bool,
 }
 
+/// Returns the image store of podman (`imagestore`), if `store` is the graph root beside it.
+pub(super) fn image_store_of(store: &Store) -> Option<PathBuf> {
+    let found = configured().ok()?;
+    found.image_store.filter(|place| place.is_dir() && store.is_at(&found.graph_root))
+}
+
 /// The stores that a call involves; the target's is the first.
 #[derive(Debug)]
-pub(super) struct OpenStores(Vec<Store>);
+pub(super) struct OpenStores {
+    stores: Vec<Store>,
+    /// Which of them is the one in which podman looks for images before it looks in the graph root (`imagestore`).
+    image_store: Option<usize>,
+}
 
 impl OpenStores {
     /// Opens the store of the target.
@@ -94,22 +104,31 @@ impl OpenStores {
                 store.beside(&Store::open(&graph)?);
             }
         }
-        Ok(Self(vec![store]))
+        let image_store = image_store_of(&store);
+        let mut stores = Self { stores: vec![store], image_store: None };
+        // It has records of images also where no layer of the call lies in it.
+        stores.image_store = image_store.map(|place| stores.number(&place)).transpose()?;
+        Ok(stores)
+    }
+
+    /// Lists the stores whose order is known, as podman looks for an image in them.
+    pub fn in_order(&self) -> impl Iterator<Item = &Store> {
+        self.image_store.into_iter().chain([0]).map(|number| &self.stores[number])
     }
 
     /// Returns the number of the store at `root`, and opens it as an additional one if it is not open yet.
     fn number(&mut self, root: &Path) -> Result<usize> {
-        if let Some(at) = self.0.iter().position(|s| s.path() == root) {
+        if let Some(at) = self.stores.iter().position(|s| s.path() == root) {
             return Ok(at);
         }
         // podman usually follows links on the way to its store, and sometimes does not: one directory, two paths.
-        if let Some(at) = self.0.iter().position(|s| s.is_at(root)) {
+        if let Some(at) = self.stores.iter().position(|s| s.is_at(root)) {
             return Ok(at);
         }
         let mut store = Store::open(root)?;
-        store.beside(&self.0[0]);
-        self.0.push(store);
-        Ok(self.0.len() - 1)
+        store.beside(&self.stores[0]);
+        self.stores.push(store);
+        Ok(self.stores.len() - 1)
     }
 
     /// Returns the number of the store for a place that is shown in the target's own store, with its IDs mapped, and
@@ -120,12 +139,12 @@ impl OpenStores {
             LayerName::Id(id) => store.has_directory(id),
             LayerName::Link(link) => store.link(link).is_ok(),
         };
-        if there(&self.0[own]) {
+        if there(&self.stores[own]) {
             return Ok(own);
         }
         for other in further_stores()?.iter().filter(|other| other.is_dir()) {
             let number = self.number(other)?;
-            if there(&self.0[number]) {
+            if there(&self.stores[number]) {
                 return Ok(number);
             }
         }
@@ -134,17 +153,17 @@ impl OpenStores {
 
     /// Returns all of them.
     pub fn all(&self) -> &[Store] {
-        &self.0
+        &self.stores
     }
 
     /// Returns the store of a layer.
     pub fn of(&self, link: &ChainLink) -> &Store {
-        &self.0[link.store]
+        &self.stores[link.store]
     }
 
     /// Returns the store of the target.
     pub fn own(&self) -> &Store {
-        &self.0[0]
+        &self.stores[0]
     }
 
     /// Resolves a place to its layer and kind, and opens its store as an additional one.
@@ -152,9 +171,9 @@ impl OpenStores {
         let store = if place.mapped { self.number_of_mapped(&place)? } else { self.number(&place.root)? };
         let id = match place.name {
             LayerName::Id(id) => id,
-            LayerName::Link(link) => self.0[store].link(&link)?,
+            LayerName::Link(link) => self.stores[store].link(&link)?,
         };
-        let root = self.0[store].path().to_owned();
+        let root = self.stores[store].path().to_owned();
         Ok((ChainLink { store, home: LayerDir { root, id }, shifted: false }, place.kind))
     }
 }

@@ -13,6 +13,7 @@ mod image;
 mod layer_paths;
 mod layers;
 mod listed;
+mod lists;
 mod lookup;
 mod namespace;
 mod parsed;

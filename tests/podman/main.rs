@@ -17,6 +17,7 @@ mod first_day;
 mod found;
 mod guard;
 mod hooks;
+mod hostile;
 mod image;
 mod log;
 mod podman;

@@ -74,7 +74,7 @@ fn i12_the_ways_to_unmount_leave_nothing() {
         std::fs::rename(format!("{target}.1"), &target).unwrap();
     }
     let left = host.sandbox.sh("ls -A /run/layerseal");
-    assert_eq!(left.split_whitespace().collect::<Vec<_>>(), ["certificates", "log", "mounts", "signatures"]);
+    assert_eq!(left.split_whitespace().collect::<Vec<_>>(), ["certificates", "log", "mounts", "podman", "signatures"]);
     let loops = host.sandbox.sh("cat /sys/block/loop*/loop/backing_file 2>/dev/null || true");
     assert!(!loops.contains(host.root.to_str().unwrap()), "{loops}");
 }

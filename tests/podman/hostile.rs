@@ -1,0 +1,248 @@
+//! Images that somebody pulled and nobody started, and records of which podman reads another one.
+
+use std::path::{Path, PathBuf};
+
+use layerseal::digest::BlobDigest;
+use serde_json::{Value, json};
+
+use crate::guard::text;
+use crate::image::{self, APP};
+use crate::podman::{Podman, Program, copy, layouts};
+use crate::ready;
+use crate::refusals::edit_json;
+
+const IMAGES: &str = "overlay-images/images.json";
+const GRAPH_ROOT: &str = "/var/lib/containers/storage";
+const IMAGE_STORE: &str = "/var/tmp/images";
+
+/// As containers-storage names the file of a document.
+fn file_name(key: &str) -> String {
+    match key {
+        "manifest" => key.to_owned(),
+        _ => format!("={}", openssl::base64::encode_block(key.as_bytes())),
+    }
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A layout of one image, without layers or with those of APP, whose manifest and config are changed as text.
+fn layout(
+    name: &str,
+    of_app: bool,
+    manifest_of: &dyn Fn(&str) -> String,
+    config_of: &dyn Fn(&str) -> String,
+) -> PathBuf {
+    let dir = crate::scratch::fresh("hostile");
+    let mut layout = if of_app {
+        copy(&image::layout(layouts(), APP), &dir);
+        let digest = json_of(&dir.join("index.json"))["manifests"][0]["digest"].as_str().unwrap().to_owned();
+        let mut layout = crate::common::Layout::new(&crate::scratch::fresh("none"), &[]);
+        layout.path = dir.clone();
+        layout.manifest = serde_json::from_slice(&layout.read(&digest)).unwrap();
+        layout
+    } else {
+        crate::common::Layout::new(&dir, &[])
+    };
+    let mut manifest = layout.manifest.clone();
+    let config = String::from_utf8(layout.read(manifest["config"]["digest"].as_str().unwrap())).unwrap();
+    // Another image each time.
+    let config = config.replacen("\"architecture\"", &format!("\"author\":{name:?},\"architecture\""), 1);
+    manifest["config"] = layout.descriptor("application/vnd.oci.image.config.v1+json", config_of(&config).as_bytes());
+    layout.set_raw_manifest(manifest_of(&manifest.to_string()).as_bytes());
+    let mut index = layout.index();
+    index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = name.into();
+    layout.set_index(index["manifests"].clone());
+    dir
+}
+
+#[test]
+fn b13_d14_c03_an_image_that_was_pulled_keeps_no_other_from_starting() {
+    if !ready("hostile images") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let run = ["run", "--rm", "--pull=never", APP, "true"];
+        podman.ok(&run);
+        let same = |text: &str| text.to_owned();
+        let twice = |text: &str| text.replacen('{', "{\"x\":1,\"x\":2,", 1);
+        let folded = |text: &str| text.replacen('{', "{\"SUBJECT\":null,", 1);
+        let padded = |text: &str| format!("{text}{}", " ".repeat((4 << 20) - 4096));
+        let own = podman.ok(&["image", "inspect", "--format", "{{.Digest}}", APP]);
+        let own = own.trim();
+        let names = |text: &str| twice(text).replacen('{', &format!("{{\"annotations\":{{\"x\":{own:?}}},"), 1);
+        let mut pulled = 0;
+        let mut pull = |of_app: bool, manifest: &dyn Fn(&str) -> String, config: &dyn Fn(&str) -> String| {
+            let name = format!("evil.example.com/x/hostile{pulled}:1");
+            let inside = podman.host.inside("/var/tmp/layout");
+            let _ = std::fs::remove_dir_all(&inside);
+            std::fs::create_dir(&inside).unwrap();
+            copy(&layout(&name, of_app, manifest, config).join("."), &inside);
+            let output = podman.run(&["pull", "-q", &format!("oci:/var/tmp/layout:{name}")]);
+            pulled += u32::from(output.status.success());
+        };
+        pull(false, &same, &same);
+        pull(false, &twice, &same);
+        pull(false, &folded, &same);
+        pull(false, &names, &same);
+        pull(true, &twice, &same);
+        pull(true, &same, &twice);
+        // More than is read of lists.
+        (0..9).for_each(|_| pull(false, &padded, &same));
+        assert!(pulled >= 5, "podman itself refuses most of them: {pulled}");
+        podman.ok(&run);
+    }
+}
+
+/// One document, named many times: 92 seconds and 4 GB, before each was read once.
+#[test]
+fn b05_documents_of_an_image_are_read_once_and_only_if_they_can_list_it() {
+    if !ready("documents of an image") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    let run = ["run", "--rm", "--pull=never", APP, "true"];
+    let id = podman.ok(&["image", "inspect", "--format", "{{.Id}}", APP]);
+    let dir = podman.graph_root().join("overlay-images").join(id.trim());
+    let own = BlobDigest::of(&std::fs::read(dir.join("manifest")).unwrap());
+    let named = |documents: &[String], count: usize| {
+        let keys: Vec<String> =
+            documents.iter().map(|text| format!("manifest-{}", BlobDigest::of(text.as_bytes()))).collect();
+        for (key, text) in keys.iter().zip(documents) {
+            std::fs::write(dir.join(file_name(key)), text).unwrap();
+        }
+        edit_json(&podman, IMAGES, |all| {
+            for record in all.iter_mut().filter(|r| r["names"][0] == APP) {
+                let names = record["big-data-names"].as_array_mut().unwrap();
+                names.push(json!(format!("manifest-{own}")));
+                (0..count).for_each(|_| names.extend(keys.iter().map(|key| json!(key))));
+            }
+        })
+    };
+    let zeros = ",0".repeat((4 << 19) - 100);
+    let changed = named(&[format!("{{\"manifests\":[0{zeros}]}}")], 62);
+    podman.ok(&run);
+    drop(changed);
+    // What can list it is read, within limits.
+    let listing = |n: u32| format!("{{\"x\":{n},\"manifests\":[{{\"digest\":\"{own}\"}}{}]}}", &zeros[..2 << 20]);
+    let changed = named(&[listing(1), listing(2), listing(3)], 1);
+    podman.stopped_in("precreate", 4, &["B05"], &run, |_| ());
+    drop(changed);
+    podman.ok(&run);
+}
+
+/// Replaces the config of an image, whose ID says nothing of it.
+fn other_config(store: &Path, id: &str) {
+    let dir = store.join("overlay-images").join(id);
+    let mut manifest = json_of(&dir.join("manifest"));
+    let old = manifest["config"]["digest"].as_str().unwrap().to_owned();
+    let mut config = json_of(&dir.join(file_name(&old)));
+    config["config"]["Cmd"] = json!(["echo", "evil"]);
+    let config = config.to_string();
+    let digest = BlobDigest::of(config.as_bytes()).to_string();
+    manifest["config"]["digest"] = json!(digest);
+    manifest["config"]["size"] = json!(config.len());
+    has_documents(store, id, &[(&digest, &config)], &manifest.to_string());
+}
+
+/// Gives the record of an image this manifest, and other documents.
+fn has_documents(store: &Path, id: &str, others: &[(&str, &str)], manifest: &str) {
+    let dir = store.join("overlay-images").join(id);
+    let digest = BlobDigest::of(manifest.as_bytes()).to_string();
+    let key = format!("manifest-{digest}");
+    let mut all = json_of(&store.join(IMAGES));
+    let record = all.as_array_mut().unwrap().iter_mut().find(|r| r["id"] == id).unwrap();
+    record["digest"] = json!(digest);
+    for (key, text) in others.iter().copied().chain([("manifest", manifest), (key.as_str(), manifest)]) {
+        std::fs::write(dir.join(file_name(key)), text).unwrap();
+        let names = record["big-data-names"].as_array_mut().unwrap();
+        if !names.contains(&json!(key)) {
+            names.push(json!(key));
+        }
+        record["big-data-digests"][key] = json!(BlobDigest::of(text.as_bytes()).to_string());
+        record["big-data-sizes"][key] = json!(text.len());
+    }
+    std::fs::write(store.join(IMAGES), all.to_string()).unwrap();
+}
+
+/// Makes the image in the image store one that was pulled in parts: its uppermost layer is known by a table of contents,
+/// and its ID says nothing of its config. Returns that ID.
+fn as_pulled_in_parts(podman: &Podman) -> String {
+    let [graph_root, store] = [GRAPH_ROOT, IMAGE_STORE].map(|dir| podman.host.inside(dir));
+    let images = json_of(&store.join(IMAGES));
+    let (id, top) = (images[0]["id"].as_str().unwrap(), images[0]["layer"].as_str().unwrap());
+    let toc = BlobDigest::of(b"toc");
+    let tables = [&graph_root, &store].map(|place| place.join("overlay-layers"));
+    let has_top =
+        |dir: &&PathBuf| std::fs::read_to_string(dir.join("layers.json")).is_ok_and(|text| text.contains(top));
+    let layers_json = tables.iter().find(has_top).unwrap().join("layers.json");
+    let mut layers = json_of(&layers_json);
+    let record = layers.as_array_mut().unwrap().iter_mut().find(|layer| layer["id"] == top).unwrap();
+    let parent = record["parent"].as_str().unwrap();
+    let new_top = BlobDigest::of(format!("{parent}+@TOC={}", toc.hex()).as_bytes()).hex();
+    record["id"] = json!(new_top);
+    record["toc-digest"] = json!(toc.to_string());
+    std::fs::write(layers_json, layers.to_string()).unwrap();
+    for dir in &tables {
+        let [from, to] = [top, &new_top].map(|layer| dir.join(format!("{layer}.tar-split.gz")));
+        let _ = std::fs::rename(from, to);
+    }
+    let overlay = store.join("overlay");
+    let link = std::fs::read_to_string(overlay.join(top).join("link")).unwrap();
+    let link = overlay.join("l").join(link.trim());
+    std::fs::rename(overlay.join(top), overlay.join(&new_top)).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(format!("../{new_top}/diff"), link).unwrap();
+    let new_id = BlobDigest::of(format!("@With TOC:||{toc}|").as_bytes()).hex();
+    let dirs = [id, &new_id].map(|id| store.join("overlay-images").join(id));
+    std::fs::rename(&dirs[0], &dirs[1]).unwrap();
+    let mut record = images[0].clone();
+    record["id"] = json!(new_id);
+    record["layer"] = json!(new_top);
+    std::fs::write(store.join(IMAGES), json!([record]).to_string()).unwrap();
+    let mut manifest = json_of(&dirs[1].join("manifest"));
+    manifest["layers"][2]["annotations"]["io.github.containers.zstd-chunked.manifest-checksum"] =
+        json!(toc.to_string());
+    has_documents(&store, &new_id, &[], &manifest.to_string());
+    new_id
+}
+
+/// podman looks for an image in its image store first, and in the graph root after that.
+#[test]
+fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
+    if !ready("records in two stores") {
+        return;
+    }
+    if Podman::version() < (4, 7) {
+        support::skip!("records in two stores: podman {:?} knows no imagestore", Podman::version());
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        let line = podman.mount_program().map(|p| format!("[storage.options.overlay]\nmount_program = \"{p}\"\n"));
+        podman.host.write(
+            "/etc/containers/storage.conf",
+            format!(
+                "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\n\
+                 graphroot = \"{GRAPH_ROOT}\"\nimagestore = \"{IMAGE_STORE}\"\n{}",
+                line.unwrap_or_default()
+            ),
+        );
+        podman.pull(APP);
+        let id = as_pulled_in_parts(&podman);
+        podman.prepare(APP);
+        let run = || podman.run(&["run", "--rm", "--pull=never", APP]);
+        let output = run();
+        assert!(output.status.success(), "by its table of contents: {}", text(&output));
+        podman.host.sh(&format!(
+            "mkdir -p {GRAPH_ROOT}/overlay-images; cp -a {IMAGE_STORE}/overlay-images/. {GRAPH_ROOT}/overlay-images/"
+        ));
+        let output = run();
+        assert!(output.status.success(), "both alike: {}", text(&output));
+        other_config(&podman.host.inside(IMAGE_STORE), &id);
+        let output = run();
+        let said = text(&output);
+        assert!(!output.status.success() && !said.contains("evil"), "{program:?}: {said}");
+    }
+}
