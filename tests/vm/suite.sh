@@ -60,7 +60,7 @@ guest() {
     { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$payload/$3-run"
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
-    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 900 --disk-mb 2048 --out "$payload/out" \
+    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 1500 --disk-mb 2048 --out "$payload/out" \
         "$payload/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
     skipped "Linux $1, $2"
 }
