@@ -3,15 +3,16 @@
 # minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
-# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [vm] [report]
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [vm] [report]
 #        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
 #        of the page. It writes no page.
-# Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before.
+# Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before. What is not
+# in it stays on the page as it was.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check vm report
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless vm report
 kept=$top/target/bench/results.jsonl
 if [ "$*" = quick ]; then
     set -- quick
@@ -50,7 +51,8 @@ record() {
         [ ! -e "$kept" ] || { grep -v "\"table\":\"$table.*\"where\":\"$place\"" "$kept" || true; } >"$kept.new"
         [ ! -e "$kept.new" ] || mv "$kept.new" "$kept"
     done
-    export LAYERSEAL_BENCH_RESULTS="$kept" LAYERSEAL_BENCH_WHERE="$place"
+    LAYERSEAL_BENCH_DATE=$(date -u +%F)
+    export LAYERSEAL_BENCH_RESULTS="$kept" LAYERSEAL_BENCH_WHERE="$place" LAYERSEAL_BENCH_DATE
 }
 
 # In a mount namespace of its own, with an /etc/layerseal of its own; and of which the first process is in it, as on a host.
@@ -98,7 +100,7 @@ END
     LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --data "$vm/data.ext4" --out "$vm/out" \
         "$vm/guest" "$vm/start" "$vm/beside" "$vm/tools" "$vm/layerseal"
     record vm ''
-    cat "$vm/out/results" >>"$kept"
+    sed "s/\"date\":\"\"/\"date\":\"$LAYERSEAL_BENCH_DATE\"/" "$vm/out/results" >>"$kept"
 }
 
 machine() {
@@ -127,6 +129,12 @@ for part; do
             export LAYERSEAL_BENCH_CHECK=200
             start_here
             unset LAYERSEAL_BENCH_CHECK
+            ;;
+        rootless)
+            record host rootless
+            export LAYERSEAL_BENCH_ROOTLESS=20
+            start_here
+            unset LAYERSEAL_BENCH_ROOTLESS
             ;;
         vm) vm ;;
         quick)

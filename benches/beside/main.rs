@@ -9,6 +9,7 @@ mod chart;
 mod compare;
 mod growth;
 mod numbers;
+mod previous;
 mod reading;
 mod report;
 mod tools;

@@ -1,20 +1,22 @@
-//! From the file of results to the document: every `@TABLE@` of the template becomes a table and a picture.
+//! From the file of results to the document: every `@TABLE@` of the template becomes a table and a picture. What was not
+//! measured this time stays as it is in the document, with its date.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::aims;
 use super::chart::{Bar, Group, svg};
 use super::numbers::{middle, number};
+use super::{aims, previous};
 
 /// Writes `benchmarks.md` and the pictures into `dir`, from the template beside the benchmarks.
 pub fn write(results: &Path, dir: &Path) {
-    let text = std::fs::read_to_string(results).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kept = std::fs::read_to_string(results).unwrap();
+    let lines: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let pictures = dir.join("benchmarks");
-    let _ = std::fs::remove_dir_all(&pictures);
     std::fs::create_dir_all(&pictures).unwrap();
+    let page = dir.join("benchmarks.md");
+    let before = previous::Page::read(&page);
     let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/benchmarks.md.in")).unwrap();
     let document = template.lines().map(|line| {
         let Some(name) = line.strip_prefix('@').and_then(|l| l.strip_suffix('@')) else { return format!("{line}\n") };
@@ -22,18 +24,25 @@ pub fn write(results: &Path, dir: &Path) {
             return lines.iter().filter(|l| l["table"] == "machine").map(machine).collect();
         }
         if name == "aims" {
-            return aims::table(&lines);
+            return aims::table(&lines, &before);
         }
         let (place, table) = name.strip_prefix("vm ").map_or(("host", name), |table| ("vm", table));
         let found: Vec<&Value> = lines.iter().filter(|l| l["table"] == table && l["where"] == place).collect();
-        if found.is_empty() {
-            return "Not measured.\n".to_owned();
-        }
         let file = format!("{place}-{}.svg", table.replace([' ', ','], "-").replace("--", "-"));
+        if found.is_empty() {
+            return before.table(&file).unwrap_or_else(|| "Not measured.\n".to_owned());
+        }
         std::fs::write(pictures.join(&file), picture(table, place, &found)).unwrap();
-        format!("{}\n![{table}](benchmarks/{file})\n", rows(&found))
+        let date = text(found[0], "date");
+        format!("{}\n*{date}*\n\n![{table}](benchmarks/{file})\n", rows(&found))
     });
-    std::fs::write(dir.join("benchmarks.md"), document.collect::<String>()).unwrap();
+    let document = document.collect::<String>();
+    for picture in std::fs::read_dir(&pictures).unwrap().map(|entry| entry.unwrap()) {
+        if !document.contains(&*picture.file_name().to_string_lossy()) {
+            std::fs::remove_file(picture.path()).unwrap();
+        }
+    }
+    std::fs::write(page, document).unwrap();
 }
 
 fn machine(line: &Value) -> String {

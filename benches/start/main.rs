@@ -5,7 +5,9 @@
 
 mod check;
 mod first_use;
+mod rootless;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,8 +24,16 @@ struct Way {
     name: &'static str,
     program: Program,
     hooks: Hooks,
-    /// layerseal as the runtime, before crun.
-    runtime: bool,
+    runtime: Runtime,
+}
+
+/// What podman calls for a container.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runtime {
+    Crun,
+    /// A shell that becomes crun, with the hooks that layerseal adds, which do nothing: what any runtime before crun costs.
+    Idle,
+    Ours,
 }
 
 /// What mounts.
@@ -46,23 +56,25 @@ enum Hooks {
 
 impl Way {
     const fn new(name: &'static str, program: Program, hooks: Hooks) -> Self {
-        Self { name, program, hooks, runtime: false }
+        Self { name, program, hooks, runtime: Runtime::Crun }
     }
 
     fn is_ours(self) -> bool {
-        self.program == Program::Layerseal || self.hooks == Hooks::Ours || self.runtime
+        self.program == Program::Layerseal || self.hooks == Hooks::Ours || self.runtime == Runtime::Ours
     }
 }
 
 const NATIVE: Way = Way::new("native", Program::Native, Hooks::None);
-const RUNTIME: Way = Way { name: "runtime", program: Program::Native, hooks: Hooks::None, runtime: true };
+const RUNTIME: Way = Way { name: "runtime", program: Program::Native, hooks: Hooks::None, runtime: Runtime::Ours };
+const IDLE_RUNTIME: Way =
+    Way { name: "idle runtime", program: Program::Native, hooks: Hooks::Idle, runtime: Runtime::Idle };
 const IDLE: Way = Way::new("idle hooks", Program::Native, Hooks::Idle);
 const HOOKS: Way = Way::new("hooks", Program::Native, Hooks::Ours);
 const FUSE_OVERLAYFS: Way = Way::new("fuse-overlayfs", Program::FuseOverlayfs, Hooks::None);
 const MOUNT_PROGRAM: Way = Way::new("mount program", Program::Layerseal, Hooks::None);
 const BOTH: Way = Way::new("mount program and hooks", Program::Layerseal, Hooks::Ours);
 
-const WAYS: [Way; 7] = [NATIVE, RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, MOUNT_PROGRAM, BOTH];
+const WAYS: [Way; 8] = [NATIVE, RUNTIME, IDLE_RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, MOUNT_PROGRAM, BOTH];
 
 fn main() {
     // `cargo bench` alone and `cargo test` come by as well.
@@ -74,6 +86,9 @@ fn main() {
     place.configure();
     if let Ok(images) = std::env::var("LAYERSEAL_BENCH_CHECK") {
         return check::check(&place, images.parse().unwrap());
+    }
+    if let Some(runs) = std::env::var_os("LAYERSEAL_BENCH_ROOTLESS") {
+        return place.rootless(runs.into_string().unwrap().parse().unwrap());
     }
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
     place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
@@ -133,8 +148,9 @@ impl Place {
             )
         };
         let ours = |text: &str| text.replace("/usr/bin/layerseal", &Self::layerseal());
-        for (dir, precreate, create_runtime) in [
+        for (dir, first, second) in [
             ("idle.d", idle("/bin/cat", "precreate"), idle("/bin/cat", "createRuntime")),
+            ("idle-runtime.d", idle("/bin/cat", "createContainer"), idle("/bin/cat", "createRuntime")),
             (
                 "hooks.d",
                 ours(include_str!("../../hooks/podman/layerseal-precreate.json")),
@@ -142,10 +158,13 @@ impl Place {
             ),
         ] {
             std::fs::create_dir_all(self.path(dir)).unwrap();
-            std::fs::write(self.path(dir).join("precreate.json"), precreate).unwrap();
-            std::fs::write(self.path(dir).join("createRuntime.json"), create_runtime).unwrap();
+            std::fs::write(self.path(dir).join("first.json"), first).unwrap();
+            std::fs::write(self.path(dir).join("second.json"), second).unwrap();
         }
         std::fs::create_dir_all(self.path("none")).unwrap();
+        let runtime = self.path("before-crun.sh");
+        std::fs::write(&runtime, format!("#!/bin/sh\nexec {} \"$@\"\n", crun().display())).unwrap();
+        std::fs::set_permissions(runtime, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(self.path("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
         let key = [
             "req",
@@ -173,12 +192,13 @@ impl Place {
     }
 
     fn containers_conf(&self, way: Way) -> String {
-        let hooks = self.path(match way.hooks {
-            Hooks::None => "none",
-            Hooks::Idle => "idle.d",
-            Hooks::Ours => "hooks.d",
+        let hooks = self.path(match (way.hooks, way.runtime) {
+            (Hooks::None, _) => "none",
+            (Hooks::Idle, Runtime::Idle) => "idle-runtime.d",
+            (Hooks::Idle, _) => "idle.d",
+            (Hooks::Ours, _) => "hooks.d",
         });
-        let runtime = if way.runtime { "layerseal" } else { "crun" };
+        let runtime = if way.runtime == Runtime::Crun { "crun" } else { "layerseal" };
         let conf = format!(
             "[containers]\ncgroups = \"disabled\"\nnetns = \"none\"\npids_limit = 0\nlog_driver = \"k8s-file\"\n\
              default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\n\
@@ -186,9 +206,11 @@ impl Place {
             hooks.display()
         );
         let known = "runtime_supports_json = [\"crun\", \"layerseal\"]\nruntime_supports_nocgroup = [\"crun\", \"layerseal\"]\n";
+        let named = |path: String| format!("{conf}{known}[engine.runtimes]\nlayerseal = [\"{path}\"]\n");
         match way.runtime {
-            true => format!("{conf}{known}[engine.runtimes]\nlayerseal = [\"{}\"]\n", Self::before_crun()),
-            false => conf,
+            Runtime::Ours => named(Self::before_crun()),
+            Runtime::Idle => named(self.path("before-crun.sh").display().to_string()),
+            Runtime::Crun => conf,
         }
     }
 
@@ -229,6 +251,7 @@ impl Place {
                     let dirs = ["bin", "etc", "run", "proc", "sys", "dev", "tmp"].map(Entry::dir);
                     entries.extend(dirs);
                     entries.push(Entry::file("bin/true", busybox).mode(0o755));
+                    entries.push(Entry::symlink("bin/busybox", "true"));
                 }
                 for number in 0..files / 5 {
                     if number.is_multiple_of(100) {
@@ -278,7 +301,7 @@ impl Place {
             store.environment(command.args(["-c", script, IMAGE]).stdout(Stdio::null()));
             usage(&mut command)
         };
-        let stores = [NATIVE, RUNTIME, IDLE, HOOKS].map(|way| self.store(way));
+        let stores = [NATIVE, RUNTIME, IDLE_RUNTIME, IDLE, HOOKS].map(|way| self.store(way));
         let parts = stores
             .iter()
             .map(|store| (store.way.name, Box::new(move |_| run(store)) as Box<dyn FnMut(usize) -> Usage>));

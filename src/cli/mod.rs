@@ -98,7 +98,8 @@ fn run(args: Args) -> Result<ExitCode> {
         if let Some(what) = of_root(&args.command) {
             return Err(Refusal::new(Case::NeedsRoot, what, ""));
         }
-        if let Some(what) = of_podmans_namespace(&args.command) {
+        // A vault that is named need not be podman's.
+        if let Some(what) = of_podmans_namespace(&args.command, vault.is_some()) {
             return Err(enter_podmans_namespace(what));
         }
     }
@@ -158,8 +159,9 @@ fn run(args: Args) -> Result<ExitCode> {
 
 /// Returns the name of a verb that, for an ordinary user, needs what is only seen in the namespaces of that user's
 /// podman: mounts, and files of other IDs.
-fn of_podmans_namespace(command: &Command) -> Option<&'static str> {
+fn of_podmans_namespace(command: &Command, other_vault: bool) -> Option<&'static str> {
     match command {
+        Command::Fsck(_) if !other_vault => Some("fsck"),
         Command::Status(_) => Some("status"),
         Command::Prepare(a) if !a.seals_only => Some("prepare"),
         _ => None,

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use crate::error::{Case, Refusal, one_line};
-use crate::hook::{Stopped, before_start};
+use crate::hook::{Stopped, before_start, create_container};
 use crate::policy::{Directories, real_runtime};
 use crate::protocol::{Log, RuntimeCall, runtime_call, runtime_log};
 use crate::sys::child::OWN;
@@ -49,9 +49,12 @@ pub(super) fn run(argv: &[OsString]) -> ExitCode {
 
 /// Runs the program `layerseal-runtime`, which engines call for everything that they do with a container: all of it is
 /// passed to the real runtime, except what starts a container, which is passed to the program `layerseal` beside it. So
-/// the libraries needed for verifying are loaded only for that.
+/// the libraries needed for verifying are loaded only for that. It is also the hook that only restores flags.
 pub fn pass() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if argv == ["hook", "createContainer"] {
+        return create_container();
+    }
     let target = runtime_call(&argv).and_then(|call| match call {
         RuntimeCall::Start(_) => {
             let own = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;

@@ -126,7 +126,11 @@ pub(super) fn last_config(container: &ListedContainer) -> Option<ContainerConfig
 /// [`Case::O09Tampered`].
 pub fn expect_new_container(claimed: &ClaimedImage, image: Option<&PreparedImage>) -> Result<()> {
     match image.filter(|_| !is_mount_program()) {
-        Some(image) => are_as_sealed(claimed, image, None, &[]),
+        Some(image) => {
+            let volumes = claimed.images.iter().flat_map(|candidate| candidate.image.volumes());
+            let filled = volumes.map(|path| BindMount { destination: Path::new("/").join(path), sources: Vec::new() });
+            are_as_sealed(claimed, image, None, &filled.collect::<Vec<_>>())
+        }
         None => Ok(()),
     }
 }

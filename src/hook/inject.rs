@@ -16,10 +16,16 @@ pub(super) fn for_flags(config: &ContainerConfig) -> &'static [Stage] {
     if config.uids == IdMapping::None { &[Stage::CreateContainer] } else { &[] }
 }
 
-/// Adds the hooks of this very program to the configuration, behind all others of their stages, so that what those
-/// mount is looked at too. `None` if they are there already.
-pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8>>> {
+/// Returns the program for the hook: this very one, or the small one beside it for what that can do.
+fn program(stage: Stage) -> Result<PathBuf> {
     let own = own_path()?;
+    let small = own.with_file_name("layerseal-runtime");
+    Ok(if stage == Stage::CreateContainer && small.is_file() { small } else { own })
+}
+
+/// Adds the hooks to the configuration, behind all others of their stages, so that what those mount is looked at too.
+/// `None` if they are there already.
+pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8>>> {
     let mut config = strict_json::value(input, "config.json")?;
     let shape = || Refusal::new(Case::O05Call, "config.json", "hooks are not what they must be");
     let hooks = config.as_object_mut().ok_or_else(shape)?.entry("hooks").or_insert(Value::Null);
@@ -29,6 +35,7 @@ pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8
     let hooks = hooks.as_object_mut().ok_or_else(shape)?;
     let mut changed = false;
     for &stage in stages {
+        let own = program(stage)?;
         let list = hooks.entry(stage.name()).or_insert(Value::Null);
         if list.is_null() {
             *list = json!([]);
@@ -79,9 +86,8 @@ mod tests {
 
     #[test]
     fn the_hooks_are_the_last_of_their_stages() {
-        let own = own_path().unwrap();
-        let ours = |stage: &str| json!({"path": own, "args": ["layerseal", "hook", stage]});
-        let (first, second) = (ours("createRuntime"), ours("createContainer"));
+        let ours = |stage: Stage| json!({"path": program(stage).unwrap(), "args": ["layerseal", "hook", stage.name()]});
+        let (first, second) = (ours(Stage::CreateRuntime), ours(Stage::CreateContainer));
         for none in ["{}", "{\"hooks\":null}", "{\"hooks\":{}}", "{\"hooks\":{\"createRuntime\":null}}"] {
             assert_eq!(hooks(none), Some(json!({"createRuntime": [first], "createContainer": [second]})), "{none}");
         }

@@ -169,11 +169,7 @@ pub fn run(stage: Stage) -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
     if stage == Stage::CreateContainer {
-        // Nothing is decided here, and nothing is reported once it is done.
-        return match input().and_then(|input| create_container::run(&input)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(refusal) => end(stage, &JournalSubject::default(), Err(refusal)),
-        };
+        return restored_flags();
     }
     openssl::start(match stage {
         Stage::CreateRuntime | Stage::CreateContainer => Openssl::Read,
@@ -202,6 +198,21 @@ pub fn run(stage: Stage) -> ExitCode {
         Ok(outcome)
     });
     end(stage, &about, ended)
+}
+
+/// Runs the hook `createContainer`. Nothing is decided in it, and nothing is reported once it is done: so
+/// `layerseal-runtime` has it too, which loads faster.
+pub fn create_container() -> ExitCode {
+    process::clear_environment();
+    process::keep_descriptors();
+    restored_flags()
+}
+
+fn restored_flags() -> ExitCode {
+    match input().and_then(|input| create_container::run(&input)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => end(Stage::CreateContainer, &JournalSubject::default(), Err(refusal)),
+    }
 }
 
 /// Refuses a container that cannot be identified only if it could be one that must be sealed.

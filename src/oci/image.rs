@@ -151,6 +151,13 @@ impl Image {
         self.docker
     }
 
+    /// Lists the places of the volumes that podman makes for every container of the image (`VOLUME`).
+    pub fn volumes(&self) -> Vec<String> {
+        let config = strict_json::value(&self.config, "config").ok();
+        let volumes = config.as_ref().and_then(|config| config.get("config")?.get("Volumes")?.as_object());
+        volumes.map(|volumes| volumes.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// Returns the platform that the config names, or this host's if it names none.
     pub fn platform(&self) -> Platform {
         let config = read_config(&self.config, "config").ok();

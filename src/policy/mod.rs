@@ -55,6 +55,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::container_store::PodNamespace;
+use crate::digest::Fingerprint;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::{self, ImageName, UNKNOWN};
 use crate::pki::{Anchor, Certificate, Dates};
@@ -310,6 +311,13 @@ impl Policy {
         let first = parts.first().map_or(&self.default, |p| p.decision);
         let name = found.first().map(|(_, name)| (*name).clone()).filter(|_| !named.is_empty());
         Decision { name, names: named, ..combine(first, &parts) }
+    }
+
+    /// Returns whether a signer, or the anchor that vouches for it, is trusted with images of this name.
+    pub fn trusts(&self, name: &str, signer: Fingerprint, anchor: Option<Fingerprint>) -> bool {
+        let asked = self.decide(&[name.to_owned()]);
+        asked.certificates.iter().any(|known| known.fingerprint() == signer)
+            || asked.anchors.iter().any(|known| Some(known.fingerprint()) == anchor)
     }
 
     /// Returns the mode for names that no rule is for.

@@ -10,9 +10,8 @@ use crate::container_store::{Candidate, ClaimedImage, RequestedBy};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::image::ReadProgress;
-use crate::oci::Budget;
-use crate::oci::DenySubjects;
 use crate::oci::name::{ImageName, UNKNOWN};
+use crate::oci::{Budget, DenySubjects};
 use crate::policy::{Decision, Mode, Policy, Rollback, Verity};
 use crate::prepare::{PreparedImage, RootShape};
 use crate::protocol::MountCall;
@@ -129,8 +128,7 @@ impl<'a> ChosenCandidates<'a> {
         Ok(choice)
     }
 
-    /// Returns whether the content of the layers must be read: nobody vouches for them, and what they hold matters. A
-    /// layer's digest is only what the disk says it is.
+    /// Returns whether the layers must be read: nobody vouches for them, and their digests are only what the disk says.
     pub(super) fn reads_content(&self) -> bool {
         self.policy.denied().names_blobs() && self.decision.mode != Mode::Enforce
     }
@@ -183,8 +181,7 @@ impl<'a> ChosenCandidates<'a> {
         }
     }
 
-    /// Returns whether a name requires a seal that is for it. A name that requires nothing by itself, such as a
-    /// build's, cannot be misused.
+    /// Returns whether a name requires a seal for it. One that requires nothing, as a build's, cannot be misused.
     fn asks(&self, name: &str) -> bool {
         let alone = self.policy.decide(&[name.to_owned()]);
         alone.identity && alone.mode != Mode::Off
@@ -261,11 +258,14 @@ impl<'a> ChosenCandidates<'a> {
         })
     }
 
-    /// Raises the floor: the seal that is accepted now is the oldest one that is accepted from now on.
+    /// Raises the floor: no older seal is accepted from now on. For a name that nobody asked for, only a signer who is
+    /// trusted with that name can do it.
     fn raise(&self, verified: &VerifiedImage, rules: &Requirements) -> Result<()> {
         let binding = verified.binding().filter(|_| self.decision.rollback == Rollback::Refuse);
         let Some((binding, sequence)) = binding.and_then(|b| Some((b, b.sequence?))) else { return Ok(()) };
-        raise(rules.names(binding), sequence, &rules.floors)
+        let trusted = |name| verified.signer().is_some_and(|s| self.policy.trusts(name, s.fingerprint, s.anchor));
+        let names = rules.names(binding).filter(|n| rules.asks_for_names() || trusted(n.as_str()));
+        raise(names, sequence, &rules.floors)
     }
 
     fn prepare(

@@ -35,9 +35,14 @@ impl Requirements {
         self.identities.iter().any(|asked| name.allows(asked))
     }
 
+    /// Returns whether the statement must be for certain names.
+    pub fn asks_for_names(&self) -> bool {
+        !self.identities.is_empty()
+    }
+
     /// Lists the names of a statement that apply to this image.
     pub fn names<'a>(&'a self, binding: &'a Binding) -> impl Iterator<Item = &'a Identity> {
-        let asked = |name: &&Identity| self.identities.is_empty() || self.allows(name);
+        let asked = |name: &&Identity| !self.asks_for_names() || self.allows(name);
         binding.identities.iter().filter(asked)
     }
 }

@@ -39,16 +39,16 @@ run $ls sign "oci:$work/image" --cert "$work/keys/publisher.crt" --key "$work/ke
     --identity registry.example.com/demo/app,127.0.0.1:5000/demo/app --sequence 1
 run $ls verify "oci:$work/image" --trust "$work/keys/publisher.crt" | cut -c 1-100
 
-say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; from a registry; with hooks"
+say "In a VM with a stock Debian kernel: mounted verified, then attacked; with podman; from a registry; with hooks; for a user"
 rm -rf "$work/installed"
 make --no-print-directory install-hooks "DESTDIR=$work/installed"
 cat >"$work/guest" <<END
 export LAYERSEAL_DEMO_COLOURS=$colours
-sh ./guest.sh && sh ./podman.sh && sh ./registry.sh && sh ./hooks.sh
+sh ./guest.sh && sh ./podman.sh && sh ./registry.sh && sh ./hooks.sh && sh ./rootless.sh
 END
 # It takes three minutes here, and several times that where the machine is slow.
 sh tests/vm/run.sh --timeout 3000 --disk-mb 3072 "$work/guest" tests/demo/table.sh tests/demo/guest.sh \
-    tests/demo/podman.sh tests/demo/registry.sh tests/demo/hooks.sh $ls "$work/image" "$work/keys" "$work/installed"
+    tests/demo/podman.sh tests/demo/registry.sh tests/demo/hooks.sh tests/demo/rootless.sh $ls "$work/image" "$work/keys" "$work/installed"
 
 say "Without a VM"
 cat <<'END'

@@ -247,6 +247,35 @@ fn check_says_which_containers_of_mapped_users_start() {
 }
 
 /// An image that is mounted in a container besides its root is asked about too, before and after the first start.
+/// podman fills the volumes of an image for each new container, from the layers as they lie there.
+#[test]
+fn check_looks_at_what_podman_would_copy_into_the_volumes_of_an_image() {
+    const VOLUMES: &str = "registry.example.com/acme/volumes:1";
+    if !ready("check of an image with volumes") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["create", "--name", "c", APP]);
+    podman.ok(&["commit", "-q", "--change", "VOLUME /opt", "c", VOLUMES]);
+    podman.ok(&["rm", "c"]);
+    podman.ok(&["push", "-q", VOLUMES, &format!("oci:/var/tmp/volumes:{VOLUMES}")]);
+    let layout = podman.host.inside("/var/tmp/volumes");
+    crate::image::sign(&layout, VOLUMES, common::signer());
+    let output = podman.try_prepare(VOLUMES, std::path::Path::new("/var/tmp/volumes"));
+    assert!(output.status.success(), "{}", text(&output));
+    let sealed = ("sealed".to_owned(), String::new());
+    assert_eq!(podman.as_expected(VOLUMES), sealed);
+    let app = in_diff(&podman, "opt/app");
+    let away = app.with_file_name("../../away");
+    std::fs::rename(&app, &away).unwrap();
+    std::fs::write(&app, "evil\n").unwrap();
+    assert_eq!(podman.as_expected(VOLUMES), ("refused".to_owned(), "O09".to_owned()));
+    // It is copied into no volume of the image that has none.
+    assert_eq!(podman.as_expected(APP), sealed);
+    std::fs::rename(&away, &app).unwrap();
+    assert_eq!(podman.as_expected(VOLUMES), sealed);
+}
+
 #[test]
 fn check_knows_images_that_are_mounted_in_containers() {
     if !ready("check --containers with images") {

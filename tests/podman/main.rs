@@ -26,6 +26,7 @@ mod remade;
 mod rollback;
 mod runtime;
 mod service;
+mod service_pods;
 mod service_users;
 mod stores;
 

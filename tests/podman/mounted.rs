@@ -141,15 +141,16 @@ fn b08_a_store_gives_no_options_to_the_mount() {
         let home = format!("{ROOT}/overlay/{top}");
         podman.ok(&["run", "--rm", APP, "true"]);
         for option in ["squash_to_uid=1000", "volatile", "noexec", "xattr_permissions=0", "metacopy=on", "x"] {
-            // A link of that name, for podman looks whether it is there.
+            // A link of that name, for podman looks whether it is there. Nothing goes by `../..`: podman detaches its
+            // mount of `overlay` when it ends, and above that there is nothing then.
             podman.host.sh(&format!(
-                "cd {home}; cp -p lower ../../kept; last=$(cat lower); last=${{last##*:}}; name=\"$last,{option}\"; \
+                "cd {home}; cp -p lower {ROOT}/kept; last=$(cat lower); last=${{last##*:}}; name=\"$last,{option}\"; \
                  ln -s \"$(readlink ../$last)\" \"../$name\"; printf '%s' \",{option}\" >>lower"
             ));
             let output = podman.run(&["run", "--rm", APP, "sh", "-c", "stat -c %u /etc/kept; echo started"]);
             assert!(!output.status.success(), "{program:?} {option}: {}", text(&output));
             podman.run(&["rm", "-fa", "-t", "0"]);
-            podman.host.sh(&format!("cd {home}; mv ../../kept lower; rm ../l/*,*"));
+            podman.host.sh(&format!("cd {home}; mv {ROOT}/kept lower; rm ../l/*,*"));
         }
         podman.ok(&["run", "--rm", APP, "true"]);
     }

@@ -74,6 +74,13 @@ impl<'a> User<'a> {
         ));
     }
 
+    /// Writes a file of the user's; `~` is the home directory.
+    pub fn writes(&self, path: &str, text: &str) {
+        let (id, path) = (self.id, path.replacen('~', self.home, 1));
+        self.podman.host.write(&path, text);
+        self.podman.host.sh(&format!("chown {id}:{id} {path}"));
+    }
+
     pub fn run(&self, script: &str) -> Output {
         self.command(script).output().unwrap()
     }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::image::FRESH;
-use crate::podman::{Podman, Program};
+use crate::image::{BIG, FRESH};
+use crate::podman::{Podman, Program, copy, sealed};
 use crate::rootless::{User, text};
 use crate::service::{Service, call, gets_seals, host_forgets, outcomes, user};
-use crate::{common, ready};
+use crate::{common, host, ready};
+use support::tools::{Site, path};
 
 /// Runs a verb of ours as the user, for its document and exit code.
 fn verb(user: &User<'_>, args: &str) -> (Value, i32) {
@@ -106,6 +107,106 @@ fn r_users_prepare_and_check_images_and_see_what_is_mounted_for_them() {
     }
     let inside = user.run(&format!("podman unshare {binary} check {FRESH}"));
     assert!(text(&inside).contains("outside of `podman unshare`"), "{}", text(&inside));
+}
+
+/// Has the skopeo of the registries' tests on this host, and returns what a script exports to find it.
+fn skopeo(podman: &Podman, site: Site) -> String {
+    if host::foreign().is_none() {
+        return format!("export PATH='{}';", path(site.skopeo));
+    }
+    // Another userland may have none, and sees none of this one's files.
+    let here = "/var/tmp/skopeo";
+    let from = support::tools::tools().unwrap().join(format!("skopeo-{}/usr", site.skopeo));
+    podman.host.sh(&format!("mkdir -p {here}/bin"));
+    copy(&from, &podman.host.inside(here));
+    let library = format!("{here}/usr/lib/x86_64-linux-gnu");
+    let program =
+        format!("{library}/ld-linux-x86-64.so.2 --library-path {library} --argv0 skopeo {here}/usr/bin/skopeo");
+    podman.host.write(&format!("{here}/bin/skopeo"), format!("#!/bin/sh\nexec {program} \"$@\"\n"));
+    podman.host.sh(&format!("chmod -R a+rX {here}; chmod a+x {here}/bin/skopeo"));
+    format!("export PATH=\"{here}/bin:$PATH\";")
+}
+
+#[test]
+fn r_users_fetch_seals_and_look_after_their_vaults() {
+    if !ready("fetch, images and fsck of users") {
+        return;
+    }
+    let Some(site) = Site::plain() else { return };
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    let second = User::second(&podman);
+    let skopeo = skopeo(&podman, site);
+    let _service = Service::new(&podman);
+    // In a registry, with its seal; and pulled from there by a user whose vault has nothing of it.
+    let (bench, repository) = (common::Bench::new(), site.repository("users/app"));
+    let name = format!("{repository}:1");
+    let there = format!("docker://{name}");
+    let layout = format!("oci:{}:{FRESH}", sealed(FRESH).display());
+    support::tools::skopeo(&["copy", "-q", "--dest-tls-verify=false", &layout, &there]);
+    bench.signer("signer", common::signer());
+    site.run(&bench, &["sign", &there, "--cert", "signer.crt", "--key", "signer.key", "--identity", &repository]).ok();
+    ok(&user, &format!("podman rmi -fa >/dev/null; {} gc >/dev/null", common::binary().display()));
+    assert_eq!(verb(&user, "images").0["images"], Value::Array(Vec::new()));
+    ok(&user, &format!("podman pull -q --tls-verify=false {name}"));
+    let said = text(&user.run(&format!("podman run --rm --pull=never {name} true")));
+    assert!(said.contains("R-C07"), "{said}");
+    let asked = |args: &str| {
+        let output = user.run(&format!("{skopeo} {} {args} --tls-verify=false --json", common::binary().display()));
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{args}: {e}: {}", text(&output)));
+        (document, output.status.code().unwrap())
+    };
+    let (fetched, code) = asked(&format!("fetch {name}"));
+    assert_eq!((fetched["images"][0]["seals"].as_array().map(Vec::len), code), (Some(1), 0), "{fetched}");
+    let listed = verb(&user, "images").0;
+    let row = &listed["images"][0];
+    assert!(row["store_names"][0] == name.as_str() && row["seals"] == 1, "{listed}");
+    // The first start makes its objects.
+    let reads = format!("podman run --rm --pull=never {name} sha256sum /usr/share/big /opt/app");
+    let read = ok(&user, &reads);
+    let seen = ok(&user, &format!("podman run --rm --pull=never {name} cat /proc/self/mountinfo"));
+    assert!(seen.contains(" / / rw,nodev") && seen.contains("overlay composefs:"), "{seen}");
+    let whole = |args: &str| {
+        let (checked, code) = asked(args);
+        assert_eq!(checked["images"].as_array().map(Vec::len), Some(1), "{args}: {checked}");
+        (checked["whole"].as_bool().unwrap(), code, checked)
+    };
+    let vault = "cd ~/.local/share/containers/storage/layerseal";
+    // What only another ID of the user's may read is read.
+    let object = format!("$(find objects -type f -size {BIG}c)");
+    let private = format!("f={object}; podman unshare sh -c \"chown 5:5 $f; chmod 600 $f\"; test ! -r $f");
+    ok(&user, &format!("{vault}; {private}"));
+    let (is_whole, code, checked) = whole("fsck");
+    assert_eq!((is_whole, code), (true, 0), "{checked}");
+    // What is lost or damaged is found, and made again of podman's files, or brought from the registry.
+    let erofs = "$(find objects -type f -size -200k -exec grep -l -a -e composefs -e opt {} + | head -n 1)";
+    let seal = "blobs/sha256/$(find images -path '*/seals/*' | head -n 1 | sed 's/.*[:\\/]//')";
+    let damaged = "echo damaged >$f";
+    for (what, path, damage) in
+        [("an object", object.as_str(), damaged), ("an EROFS image", erofs, "true"), ("a seal", seal, damaged)]
+    {
+        ok(&user, &format!("{vault}; f={path}; test -f $f; rm -f $f; {damage}"));
+        let (is_whole, code, checked) = whole("fsck");
+        assert_eq!((is_whole, code), (false, 4), "{what}: {checked}");
+        let (is_whole, code, checked) = whole(&format!("fsck --repair {name}"));
+        assert_eq!((is_whole, code), (true, 0), "{what}: {checked}");
+        assert_eq!(ok(&user, &reads), read, "{what}");
+    }
+    // An image of the user's own, pushed, sealed where it lies, and started by its new name.
+    let own = site.repository("users/own");
+    ok(&user, &format!("podman tag {name} localhost/own"));
+    let key = common::signer().key.private_key_to_pem_pkcs8().unwrap();
+    user.writes("~/signer.key", &String::from_utf8(key).unwrap());
+    user.writes("~/signer.crt", &String::from_utf8(common::signer().cert.to_pem().unwrap()).unwrap());
+    ok(&user, "chmod 600 ~/signer.key");
+    let key = "--cert ~/signer.crt --key ~/signer.key";
+    let (signed, code) = asked(&format!("sign localhost/own --push docker://{own}:1 {key}"));
+    assert_eq!((signed["images"][0]["seal"].is_string(), code), (true, 0), "{signed}");
+    assert_eq!(ok(&user, &format!("podman run --rm --pull=never {own}:1 sha256sum /usr/share/big /opt/app")), read);
+    // Of another user's nothing is shown.
+    assert_eq!(verb(&second, "images").0["images"], Value::Array(Vec::new()));
+    assert_eq!(verb(&second, "fsck").1, 0);
 }
 
 #[test]

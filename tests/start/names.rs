@@ -18,7 +18,7 @@ fn asked(host: &Host, id: &str, image: &Image, name: &str) -> Container {
 }
 
 /// Gives an image other names.
-fn rename(host: &Host, image: &Image, names: &[&str]) {
+pub fn rename(host: &Host, image: &Image, names: &[&str]) {
     host.edit(IMAGES, |all| {
         all.iter_mut().find(|i| i["id"] == image.id.as_str()).unwrap()["names"] = json!(names);
     });

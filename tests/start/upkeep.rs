@@ -93,6 +93,46 @@ fn d10_floors_are_listed_and_reset() {
     assert!(list["floors"].as_array().unwrap().iter().all(|f| f["sequence"] == 5), "{list}");
 }
 
+/// Where no name is asked for, a statement's names are only as good as the trust in who signed it.
+#[test]
+fn d10_only_a_signer_who_is_trusted_for_a_name_raises_its_floor() {
+    let strict = format!("{ENFORCE}rollback = \"refuse\"\n");
+    let Some(host) = Host::bare(&strict) else { return };
+    let stranger = crate::common::stranger();
+    host.bench.write("stranger.crt", &stranger.cert.to_pem().unwrap());
+    host.bench.write("stranger.key", &stranger.key.private_key_to_pem_pkcs8().unwrap());
+    host.config("trust.d/others/x.crt", std::str::from_utf8(&stranger.cert.to_pem().unwrap()).unwrap());
+    let rule = |image: &str, more: &str| format!("[[rule]]\nimage = \"{image}\"\ntrust = [\"others\"]\n{more}");
+    let sealed = |layout: &str, signer: &str, sequence: &str| {
+        let [cert, key] = ["crt", "key"].map(|end| format!("{signer}.{end}"));
+        let sign = ["sign", &format!("oci:{layout}"), "--cert", &cert, "--key", &key, "--sequence", sequence];
+        let names = ["--identity", APP, "--identity", OTHER];
+        host.bench.run(&[&sign[..], &names, &["--output", &format!("oci:seals-{layout}")]].concat()).ok();
+        format!("oci:seals-{layout}")
+    };
+    let floors = || {
+        let list = said(&host, &["floors", "list"]);
+        let row = |f: &Value| (f["name"].as_str().unwrap().to_owned(), f["sequence"].as_u64().unwrap());
+        list["floors"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let other = format!("{OTHER}:v1");
+    let seals = sealed("other", "stranger", "900");
+    host.config("policy.toml", &format!("{strict}{}", rule(OTHER, "identity = false\n")));
+    host.layerseal(&["prepare", &other, "--seal", &seals]);
+    assert_eq!(floors(), [(OTHER.to_owned(), 900)]);
+    // An image without a name is asked for none either.
+    host.sandbox.sh("rm -r /var/lib/layerseal/floors");
+    let image = host.image(OTHER);
+    host.config("policy.toml", &format!("{strict}{}", rule("<none>", "")));
+    crate::names::rename(&host, &image, &[]);
+    host.start(&host.container("c", &image)).ok();
+    assert_eq!(floors(), []);
+    // Who is trusted with both names raises both.
+    host.config("policy.toml", &format!("{strict}{}{}{}", rule("<none>", ""), rule(APP, ""), rule(OTHER, "")));
+    host.start(&host.container("d", &image)).ok();
+    assert_eq!(floors(), [(APP.to_owned(), 900), (OTHER.to_owned(), 900)]);
+}
+
 /// It is no image that is missing, and what is said leads to the list of floors.
 #[test]
 fn x15_a_floor_that_is_none_is_told() {

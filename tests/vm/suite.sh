@@ -87,7 +87,7 @@ done
 case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$? ;; esac
 for userland in $podmans; do
     case $userland in
-        trixie) kernel=6.12 root=root skip='' names='service::r_an_object life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
+        trixie) kernel=6.12 root=root skip='' names='service::r_an_object service::r04 service::r_callers life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
         forky)
             kernel=7.3 root=root-forky skip='--skip two_hundred --skip stores::' names='users::a13 verity::'
             # What the older and the newer one are asked for.

@@ -114,6 +114,8 @@ impl Line<'_> {
         line["table"] = self.table.into();
         line["case"] = self.case.into();
         line["tool"] = self.tool.into();
+        // Parts are measured again on other days.
+        line["date"] = std::env::var("LAYERSEAL_BENCH_DATE").unwrap_or_default().into();
         line["where"] = std::env::var("LAYERSEAL_BENCH_WHERE").unwrap_or_else(|_| "host".into()).into();
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         writeln!(file, "{line}").unwrap();

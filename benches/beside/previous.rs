@@ -1,0 +1,39 @@
+//! The document as it is: what was not measured this time is taken over from it.
+
+use std::path::Path;
+
+/// A document that this program wrote.
+pub struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Reads it; one that is not there holds nothing.
+    pub fn read(path: &Path) -> Self {
+        Self { text: std::fs::read_to_string(path).unwrap_or_default() }
+    }
+
+    /// Returns the table whose picture is `file`, with its date and its picture.
+    pub fn table(&self, file: &str) -> Option<String> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let picture = lines.iter().position(|line| line.ends_with(&format!("](benchmarks/{file})")))?;
+        let above = &lines[..picture];
+        let dated = above.iter().rposition(|line| line.starts_with('*') && line.ends_with('*'));
+        let end = above.iter().rposition(|line| line.starts_with('|'))?;
+        let start = above[..end].iter().rposition(|line| !line.starts_with('|')).map_or(0, |at| at + 1);
+        let date = dated.filter(|at| *at > end).map(|at| above[at].trim_matches('*').to_owned());
+        let date = date.or_else(|| self.date()).unwrap_or_default();
+        Some(format!("{}\n\n*{date}*\n\n{}\n", lines[start..=end].join("\n"), lines[picture]))
+    }
+
+    /// Returns the cells of an aim: its work, its aim, and what was found.
+    pub fn aim(&self, work: &str) -> Option<Vec<&str>> {
+        let row = self.text.lines().find(|line| line.starts_with(&format!("| {work} |")))?;
+        Some(row.trim_matches('|').split('|').map(str::trim).collect())
+    }
+
+    /// Returns when all of it was measured, before tables had dates.
+    fn date(&self) -> Option<String> {
+        self.text.lines().find_map(|line| line.strip_prefix("- date: ")).map(str::to_owned)
+    }
+}
