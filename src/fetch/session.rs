@@ -9,6 +9,7 @@ use super::{FetchContext, Options, skopeo};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Budget, Image, ManifestOrIndex, Platform, Repository, document};
+use crate::sys::authorities;
 
 /// A manifest or an index, as a registry gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Session {
     }
 
     fn within(options: Options, budget: Budget, bound: TimeLimit) -> Result<Self> {
+        authorities::find_by_name(options.tls_verify);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| Refusal::io("tokio", e))?;
         Ok(Self { options, budget, bound, runtime: Some(runtime), proxy: RefCell::new(None) })
     }

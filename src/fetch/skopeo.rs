@@ -10,6 +10,7 @@ use super::Options;
 use super::clock::Clock;
 use super::error;
 use crate::error::{Case, Refusal, Result};
+use crate::sys::{authorities, process};
 
 /// Where programs are looked for when `PATH` is not set: a container runtime's call has an empty environment.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,7 +29,8 @@ pub(super) fn ready(mut command: std::process::Command) -> std::process::Command
     if std::env::var_os("PATH").is_none() {
         command.env("PATH", PATH);
     }
-    crate::sys::process::die_with_us(&mut command);
+    authorities::as_before(&mut command);
+    process::die_with_us(&mut command);
     command
 }
 

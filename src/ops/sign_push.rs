@@ -9,6 +9,7 @@ use crate::fetch;
 use crate::oci::{Reference, Repository};
 use crate::pki::Signer;
 use crate::start::vault_of;
+use crate::sys::authorities;
 
 /// An image of the container store that is to be pushed and sealed.
 #[derive(Clone, Debug)]
@@ -81,7 +82,9 @@ fn bring(context: &Context, id: &str, pushed: &Reference, repository: &Repositor
 
 fn podman(args: &[String]) -> Result<()> {
     let what = format!("podman {}", args[0]);
-    let output = Command::new("podman").args(args).output().map_err(|e| Refusal::io(&what, e))?;
+    let mut command = Command::new("podman");
+    authorities::as_before(&mut command);
+    let output = command.args(args).output().map_err(|e| Refusal::io(&what, e))?;
     match output.status.success() {
         true => Ok(()),
         // In the words of the same library as skopeo's.

@@ -4,6 +4,7 @@
 // Each block says why it holds.
 #![allow(unsafe_code)]
 
+pub mod authorities;
 pub mod child;
 pub mod draft;
 pub mod files;
