@@ -27,7 +27,7 @@ packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-r
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'
-selinux_packages='selinux-policy-default policycoreutils selinux-utils skopeo'
+selinux_packages='selinux-policy-default policycoreutils selinux-utils skopeo attr'
 
 say() { echo "vm: $*"; }
 die() { say "$*" >&2; exit 1; }
