@@ -104,7 +104,7 @@ install: release
 	@umask 022; for file in contrib/systemd/*; do \
 	    $(INSTALLED) $$file >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${file##*/} || exit; \
 	done
-	@umask 022; for file in contrib/policy.toml contrib/storage.conf README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md \
+	@umask 022; for file in contrib/policy.toml contrib/storage.conf contrib/selinux/layerseal.cil README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md \
 	    hooks/podman/runtime.conf:podman-runtime.conf contrib/crio/10-layerseal-runtime.conf:crio-runtime.conf; do \
 	    name=$${file##*/} && $(INSTALLED) $${file%:*} >$(DESTDIR)$(PREFIX)/share/doc/layerseal/$${name#*:} || exit; \
 	done

@@ -133,6 +133,7 @@ fn install_and_go(prefix: &str) {
         "share/doc/layerseal/README.md",
         "share/doc/layerseal/storage.conf",
         "share/doc/layerseal/policy.toml",
+        "share/doc/layerseal/layerseal.cil",
         "share/man/man1/layerseal.1",
         "share/man/man1/layerseal-hook-explain.1",
         "share/man/man5/layerseal-policy.toml.5",

@@ -1,11 +1,12 @@
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::MountAttrFlags;
 
 use crate::error::{Case, Refusal, Result};
 use crate::state::{self, RUN};
 use crate::sys::mounts::{self, Configure};
+use crate::sys::process;
 
 const PREFIX: &str = "private.";
 
@@ -66,9 +67,8 @@ impl Drop for Private {
 fn sweep() {
     for entry in std::fs::read_dir(RUN).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner =
-            name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()).and_then(|pid| pid.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()?.parse().ok());
+        if owner.is_some_and(process::has_ended) {
             let _ = mounts::detach(&entry.path());
             let _ = std::fs::remove_dir(entry.path());
         }

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files::{list, proc_path};
+use super::process;
 
 /// A file that has no name until it is complete, so that neither failure nor `SIGKILL` leaves half
 /// of one (`O_TMPFILE`, open(2)).
@@ -88,8 +88,8 @@ pub const REMAINS: &str = ".new-";
 pub fn sweep_remains(dir: impl AsFd) -> io::Result<()> {
     let dir = dir.as_fd();
     for name in list(dir)? {
-        let Some(process) = name.strip_prefix(REMAINS).and_then(|rest| rest.split('-').next()) else { continue };
-        if !Path::new("/proc").join(process).exists() {
+        let Some(owner) = name.strip_prefix(REMAINS).and_then(|rest| rest.split('-').next()) else { continue };
+        if owner.parse().ok().is_none_or(process::has_ended) {
             match fs::unlinkat(dir, &name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(e.into()),

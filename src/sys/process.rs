@@ -137,6 +137,13 @@ pub fn user() -> User {
     }
 }
 
+/// Returns whether no process has this number. Asked by a signal that is none: from a process that SELinux confines, others
+/// may be hidden in `/proc`.
+pub fn has_ended(number: u32) -> bool {
+    let process = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw);
+    process.is_none_or(|process| rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH))
+}
+
 /// Returns whether this process is root's, in the first user namespace.
 pub fn is_real_root() -> bool {
     user() == User::Root
@@ -162,4 +169,21 @@ pub fn started(name: &str, argument: &str) -> Option<i64> {
         arguments.contains(argument).then_some(boot + field / ticks)
     };
     std::fs::read_dir("/proc").ok()?.flatten().filter_map(|e| start(&e.path())).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_have_ended() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let number = child.id();
+        assert!(!has_ended(number) && !has_ended(std::process::id()) && !has_ended(1));
+        child.kill().unwrap();
+        // Until somebody asks how it ended it is there.
+        assert!(!has_ended(number));
+        child.wait().unwrap();
+        assert!(has_ended(number) && has_ended(0) && has_ended(u32::MAX));
+    }
 }

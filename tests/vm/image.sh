@@ -5,6 +5,7 @@
 #   root-forky/root.ext4      the release after it: a newer podman, less else
 #   root-bookworm/root.ext4   Debian 12, for the packages alone
 #   root-experimental/root.ext4   podman 6 of experimental on what sid has, less else
+#   root-selinux/root.ext4    as root-forky, labelled, with SELinux's policy and our module for it
 #   kernel-V/vmlinuz          Debian's stock cloud kernel
 #   kernel-V/initrd           busybox and the disk driver
 #   kernel-V/modules.ext4     all modules, mounted over /usr/lib/modules
@@ -12,19 +13,21 @@
 # One root serves every kernel, so another kernel costs its download only.
 # Each part carries the hash of its recipe and is built anew when that changes.
 #
-# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental]
+# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux]
 #        image.sh --root-alone bookworm|trixie|forky
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${LAYERSEAL_VM_DIR:-$here/../../target/vm}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+selinux_module=$here/../../contrib/selinux/layerseal.cil
 
 packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
     fsverity e2fsprogs btrfs-progs f2fs-tools keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'
+selinux_packages='selinux-policy-default policycoreutils selinux-utils skopeo attr'
 
 say() { echo "vm: $*"; }
 die() { say "$*" >&2; exit 1; }
@@ -104,6 +107,23 @@ root_experimental() {
     disk_of_root "$1"
 }
 
+# Every file has its label before the first boot. $2: the module's checksum, for the recipe, and packages.
+root_selinux() {
+    say "building the root filesystem with SELinux (about 60 s)"
+    quietly mmdebstrap --variant=minbase --mode=root --format=directory \
+        --include="$(echo "${2#* }" | xargs | tr ' ' ,)" \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='Acquire::Check-Valid-Until "false"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        forky "$tmp/root" "deb [signed-by=$keyring] $mirror forky main"
+    cp "$selinux_module" "$tmp/root/tmp/layerseal.cil"
+    quietly chroot "$tmp/root" semodule --noreload --install /tmp/layerseal.cil
+    rm "$tmp/root/tmp/layerseal.cil"
+    mkdir -p "$tmp/root/usr/lib/modules" "$tmp/root/data" "$tmp/root/t"
+    quietly chroot "$tmp/root" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+    disk_of_root "$1"
+}
+
 disk_of_root() {
     mkdir -p "$tmp/root/usr/lib/modules" "$tmp/root/data" "$tmp/root/t"
     truncate -s 2G "$1/root.ext4"
@@ -179,9 +199,9 @@ version=6.12 userland=trixie
 while [ $# -gt 0 ]; do
     case $1,${2-} in
         --kernel,6.1 | --kernel,6.12 | --kernel,7.3) version=$2 ;;
-        --root,trixie | --root,forky | --root,experimental) userland=$2 ;;
+        --root,trixie | --root,forky | --root,experimental | --root,selinux) userland=$2 ;;
         --root-alone,bookworm | --root-alone,trixie | --root-alone,forky) userland=$2 version= ;;
-        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental] | --root-alone bookworm|trixie|forky" >&2; exit 2 ;;
+        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux] | --root-alone bookworm|trixie|forky" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -209,5 +229,6 @@ case $userland in
     bookworm) part root-bookworm 'root_bookworm alone disk_of_root' "$few_packages" ;;
     forky) part root-forky 'root_forky alone disk_of_root' "$few_packages" ;;
     experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages" ;;
+    selinux) part root-selinux 'root_selinux disk_of_root' "$(sha256sum <"$selinux_module" | cut -c 1-64) $few_packages $selinux_packages" ;;
 esac
 [ -z "$version" ] || part "kernel-$version" 'kernel initrd private_apt' "$version"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a script as root in a throw-away guest with a stock kernel.
 #
-# usage: run.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
+# usage: run.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
 #
 # In the guest SCRIPT and the FILEs (or directories) are in /t by their base
 # names; /t is the working directory. /data is a disk of its own, ext4 with

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds the VM's suites and runs them: tests/vm/suite.sh [--kernel V]... [--podman trixie|forky|experimental]... [FILTER]
+#                                       tests/vm/suite.sh --selinux: containers under SELinux alone, see selinux.sh
 #
 # First what needs fs-verity. Without --kernel: 6.12 (the oldest that mounts EROFS from files), 7.3 (the
 # newest) and 6.1 (which must say no). Then containers, with podman 5.4 of trixie, 5.8 of forky and 6.1 of
@@ -19,6 +20,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --kernel) kernels="$kernels $2"; shift 2 ;;
         --podman) podmans="$podmans $2"; shift 2 ;;
+        --selinux) exec sh "$here/selinux.sh" ;;
         *) filter=$1; shift ;;
     esac
 done

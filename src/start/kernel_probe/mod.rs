@@ -20,7 +20,7 @@ use crate::policy::Denied;
 use crate::policy::Verity;
 use crate::prepare::{PreparedImage, RootShape, prepare};
 use crate::protocol::{Extent, IdMapping};
-use crate::sys::{files, selinux};
+use crate::sys::{files, process, selinux};
 use crate::vault::Vault;
 use crate::verify::{Waiver, unsigned_layers};
 
@@ -262,8 +262,8 @@ const PREFIX: &str = "layerseal-proof.";
 fn sweep(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('.').next()?.parse().ok());
+        if owner.is_some_and(process::has_ended) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use layerseal::digest::{Algorithm, verity_digest};
 
 use crate::common::Bench;
+use crate::disk::Disk;
 use crate::host::{APP, ENFORCE, EVIL, Host};
 use crate::{TOOL, new_enough};
 
@@ -82,4 +83,32 @@ fn g06_a_graph_root_without_fs_verity_and_a_vault_that_has_it() {
     host.start(&container).ok();
     assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
     host.unmount(&container);
+}
+
+/// In another subvolume, where no hard link leads, a copy of a file is its blocks once more.
+#[test]
+fn a_vault_in_another_subvolume_of_the_store_s_btrfs_shares_blocks_with_it() {
+    if !new_enough() {
+        support::skip!("needs Linux 6.12");
+    }
+    let disk = Disk::formatted(192, &["mkfs.btrfs", "-q"], "loop");
+    let volume = disk.mount_point().join("vault");
+    let made = Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(&volume).status().unwrap();
+    assert!(made.success());
+    let policy = ENFORCE.replace("verity = \"off\"", "verity = \"require\"");
+    let policy = format!("{policy}[store]\nvault = \"{}\"\n", volume.display());
+    let Some(host) = Host::bare_in(disk.bench(), &policy) else { return };
+    let container = host.container("c", &host.image(APP));
+    host.layerseal(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
+    host.start(&container).ok();
+    assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
+    host.unmount(&container);
+    rustix::fs::sync();
+    let object = volume.join("objects").join(verity_digest(Algorithm::Sha512, &TOOL).object_path());
+    let usage = Command::new("btrfs").args(["filesystem", "du", "--raw"]).arg(&object).output().unwrap();
+    let usage = String::from_utf8(usage.stdout).unwrap();
+    // Total, of that nobody else's, and shared.
+    let numbers: Vec<&str> = usage.lines().last().unwrap().split_whitespace().take(2).collect();
+    assert_eq!(numbers, ["8192", "0"], "{usage}");
+    assert_eq!(std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(&object).unwrap()), 1);
 }
