@@ -1,13 +1,13 @@
 //! From the uppermost layer to the images that it may belong to: their documents are compared with each other, and with
 //! the chain of layers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::layers::{ChainLink, OpenStores, Tie, shown, tie};
-use super::lists;
+use super::lists::{self, Listed, Wanted};
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -43,6 +43,17 @@ pub struct Candidate {
     pub store: PathBuf,
     /// Whether the container's record names this image.
     pub claimed_by_container: bool,
+}
+
+impl Candidate {
+    /// Adds what lists say about it.
+    fn listed_as(mut self, listed: Listed) -> Self {
+        self.indexes.extend(listed.indexes);
+        self.names.extend(listed.names);
+        let mut seen = HashSet::new();
+        self.names.retain(|name| seen.insert(name.clone()));
+        self
+    }
 }
 
 /// Finds all images whose uppermost layer is that of the chain (uppermost first); if a container claims one, only that
@@ -95,8 +106,16 @@ pub(super) fn candidates(
             return Err(Refusal::new(Case::B04Several, format!("image {}", one.id), why));
         }
     }
-    lists::lists(stores, &mut all, thorough)?;
-    Ok(all.into_iter().map(|(candidate, _)| candidate).collect())
+    let wanted: Vec<Wanted<'_>> = all
+        .iter()
+        .map(|(candidate, record)| Wanted {
+            id: candidate.id.as_str(),
+            digest: candidate.image.digest.to_string(),
+            claims: record.claims(),
+        })
+        .collect();
+    let listed = lists::lists(stores, &wanted, thorough)?;
+    Ok(all.into_iter().zip(listed).map(|((candidate, _), listed)| candidate.listed_as(listed)).collect())
 }
 
 /// Collects everything that the image of a record can be denied by, from its documents and not from what the record

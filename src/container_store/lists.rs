@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use memchr::memmem;
 use serde_json::Value;
 
-use super::image::Candidate;
 use super::layers::OpenStores;
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
@@ -49,24 +48,44 @@ enum Listing {
     Unreadable(BlobDigest, Refusal),
 }
 
-/// Adds what lists say about the images. podman finds the image of an instance by recorded digests, which need not be
-/// true. Records without layers are looked at, and, if nobody has said which name was asked for, the manifests of all.
+/// An image that lists are searched for.
+pub(super) struct Wanted<'a> {
+    /// The ID of its record.
+    pub(super) id: &'a str,
+    /// The digest of its manifest.
+    pub(super) digest: String,
+    /// Digests that its record claims, by which podman finds it.
+    pub(super) claims: HashSet<&'a str>,
+}
+
+/// What lists say about an image.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// Names by which podman finds it.
+    pub(super) names: Vec<String>,
+    /// The digests of indexes that list it.
+    pub(super) indexes: Vec<BlobDigest>,
+}
+
+/// Finds out what lists say about each of the images. podman finds the image of an instance by recorded digests, which
+/// need not be true. Records without layers are looked at, and, if nobody has said which name was asked for, the manifests
+/// of all.
 ///
 /// An image that somebody pulled and nobody started must not keep others from starting: where the name that was asked
 /// for is known, which decides in any case, what cannot be read only adds its name.
-pub(super) fn lists(stores: &OpenStores, all: &mut [(Candidate, &ImageRecord)], thorough: bool) -> Result<()> {
-    let own: Vec<(String, HashSet<&str>)> =
-        all.iter().map(|(candidate, record)| (candidate.image.digest.to_string(), record.claims())).collect();
-    let wanted: Vec<&str> = own.iter().flat_map(|(own, claims)| claims.iter().copied().chain([own.as_str()])).collect();
+pub(super) fn lists(stores: &OpenStores, all: &[Wanted<'_>], thorough: bool) -> Result<Vec<Listed>> {
+    let digests: Vec<&str> =
+        all.iter().flat_map(|one| one.claims.iter().copied().chain([one.digest.as_str()])).collect();
+    let mut found: Vec<Listed> = all.iter().map(|_| Listed::default()).collect();
     let mut left = Left::new();
     for store in stores.all() {
         for list in store.images() {
             let named = list.big_data_names.iter().any(|key| key == "instances.json");
-            if !(thorough || list.is_empty() || named) || all.iter().any(|(c, _)| c.id.as_str() == list.id) {
+            if !(thorough || list.is_empty() || named) || all.iter().any(|one| one.id == list.id) {
                 continue;
             }
             let name = || format!("image {} in {}", list.id, store.path().display());
-            let (digest, listed) = match listing(store, list, &wanted, &mut left) {
+            let (digest, listed) = match listing(store, list, &digests, &mut left) {
                 Ok(Listing::None) => continue,
                 Ok(Listing::Of(digest, listed)) => (digest, Some(listed)),
                 Ok(Listing::Unreadable(digest, refusal)) if !thorough => {
@@ -79,22 +98,18 @@ pub(super) fn lists(stores: &OpenStores, all: &mut [(Candidate, &ImageRecord)], 
                 }
                 Ok(Listing::Unreadable(_, refusal)) | Err(refusal) => return Err(refusal.within(name())),
             };
-            for ((candidate, _), (own, claims)) in all.iter_mut().zip(&own) {
+            for (found, one) in found.iter_mut().zip(all) {
                 match &listed {
-                    None => candidate.indexes.push(digest),
-                    Some(listed) if listed.contains(own) => candidate.indexes.push(digest),
-                    Some(listed) if !listed.iter().any(|d| claims.contains(d.as_str())) => continue,
+                    None => found.indexes.push(digest),
+                    Some(listed) if listed.contains(&one.digest) => found.indexes.push(digest),
+                    Some(listed) if !listed.iter().any(|d| one.claims.contains(d.as_str())) => continue,
                     Some(_) => {}
                 }
-                candidate.names.extend(list.names.iter().cloned());
+                found.names.extend(list.names.iter().cloned());
             }
         }
     }
-    for (candidate, _) in all {
-        let mut seen = HashSet::new();
-        candidate.names.retain(|name| seen.insert(name.clone()));
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// Adds the indexes by which the image of a record, with the manifest `digest`, can be denied. One that names it and
