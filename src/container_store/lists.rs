@@ -150,10 +150,13 @@ fn listing(store: &Store, record: &ImageRecord, wanted: &[&str], left: &mut Left
     Ok(Listing::Of(digest, listed))
 }
 
-/// Returns whether a JSON document can hold one of these digests: as it is, or written in escapes.
+/// Returns whether a JSON document can hold one of these digests: as it is, or written in escapes. For many of them it is
+/// not looked for each: whoever parses it has a limit.
 pub(super) fn can_name(raw: &[u8], digests: &[&str]) -> bool {
+    const MANY: usize = 16;
     let holds = |text: &str| memmem::find(raw, text.as_bytes()).is_some();
-    holds("\\u")
+    digests.len() > MANY
+        || holds("\\u")
         || digests.iter().any(|digest| !digest.is_empty() && holds(digest.rsplit(':').next().unwrap_or(digest)))
 }
 

@@ -140,14 +140,20 @@ fn b13_documents_that_go_reads_otherwise() {
             .replacen(&sized, &format!("\"size\":{}", edited.len()), 1);
         refused(Scene::with_documents(manifest.as_bytes(), edited.as_bytes()).rw(), Case::B13Folded);
     }
-    // And in an index that the image was pulled by.
-    let mut scene = Scene::new();
-    let index = br#"{"schemaVersion":2,"manifests":[],"Manifests":[]}"#;
-    let key = format!("manifest-{}", BlobDigest::of(index));
-    scene.s.big_data(&scene.app.id, &key, index);
-    scene.s.images[0]["big-data-names"].as_array_mut().unwrap().push(json!(key));
-    scene.s.save();
-    refused(scene.rw(), Case::B13Folded);
+    // And in an index that the image was pulled by, if it can list the image.
+    let with_index = |listed: &str| {
+        let mut scene = Scene::new();
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[],"Manifests":[{{"digest":"{listed}"}}]}}"#);
+        let key = format!("manifest-{}", BlobDigest::of(index.as_bytes()));
+        scene.s.big_data(&scene.app.id, &key, index.as_bytes());
+        scene.s.images[0]["big-data-names"].as_array_mut().unwrap().push(json!(key));
+        scene.s.save();
+        scene
+    };
+    let own = Scene::new().app.digest().to_string();
+    refused(with_index(&own).rw(), Case::B13Folded);
+    refused(with_index(&own.replacen('a', "\\u0061", 1)).rw(), Case::B13Folded);
+    image(with_index(&BlobDigest::of(b"another").to_string()).rw());
 }
 
 /// What podman takes config, command and annotations from.
@@ -348,7 +354,10 @@ fn d18_names_of_lists_are_names_of_their_instances() {
         // What is no list for podman is none; what it may read otherwise is refused.
         scene.s.big_data(&list, "manifest", b"not JSON");
         image(scene.ro());
-        scene.s.big_data(&list, "manifest", br#"{"manifests":[],"Manifests":[]}"#);
+        let folded = |listed: &BlobDigest| format!(r#"{{"manifests":[],"Manifests":[{{"digest":"{listed}"}}]}}"#);
+        scene.s.big_data(&list, "manifest", folded(&BlobDigest::of(b"x")).as_bytes());
+        image(scene.ro());
+        scene.s.big_data(&list, "manifest", folded(&scene.app.digest()).as_bytes());
         refused(scene.ro(), Case::B13Folded);
     }
 }

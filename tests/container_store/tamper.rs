@@ -123,11 +123,12 @@ fn b02_diff_digest_of_another_layer() {
 
 #[test]
 fn b03_top_layer_repointed() {
-    // Another image claims our layers.
+    // Another image claims our layers: nobody knows which one is meant, unless a container says so.
     let mut scene = Scene::new();
     scene.s.images[1]["layer"] = json!(scene.app.top());
     scene.s.save();
-    scene.refused(Case::B03Layers);
+    refused(scene.ro(), Case::B03Layers);
+    image(scene.rw());
 
     // The container's image claims another's: shown would be what nobody asked for.
     let mut scene = Scene::new();
