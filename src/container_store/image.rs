@@ -97,7 +97,9 @@ pub(super) fn candidates(
     if all.iter().any(|(c, _)| c.claimed_by_container) {
         all.retain(|(c, _)| c.claimed_by_container);
         // podman takes the first store that has the image; the order of those that are not its own is not known here.
-        if let Some(first) = stores.in_order().find(|store| all.iter().any(|(c, _)| c.store == store.path())) {
+        if stores.knows_order(top)
+            && let Some(first) = stores.in_order().find(|store| all.iter().any(|(c, _)| c.store == store.path()))
+        {
             all.retain(|(c, _)| c.store == first.path());
         }
         if let [(one, _), (other, _), ..] = all.as_slice() {

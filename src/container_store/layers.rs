@@ -116,6 +116,14 @@ impl OpenStores {
         self.image_store.into_iter().chain([0]).map(|number| &self.stores[number])
     }
 
+    /// Returns whether podman's order is known for an image whose uppermost layer is `top`. A layer in a store that no
+    /// configuration names is there by an option of podman's command line, and that could have named an image store.
+    pub fn knows_order(&self, top: &ChainLink) -> bool {
+        let store = &self.stores[top.store];
+        let is_additional = || configured().is_ok_and(|found| found.additional.iter().any(|place| store.is_at(place)));
+        top.store == 0 || self.image_store == Some(top.store) || is_additional()
+    }
+
     /// Returns the number of the store at `root`, and opens it as an additional one if it is not open yet.
     fn number(&mut self, root: &Path) -> Result<usize> {
         if let Some(at) = self.stores.iter().position(|s| s.path() == root) {

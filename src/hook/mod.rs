@@ -166,11 +166,11 @@ impl Outcome {
 
 /// Runs as a hook: reads what the runtime says, decides, and tells the journal.
 pub fn run(stage: Stage) -> ExitCode {
+    if stage == Stage::CreateContainer {
+        return create_container();
+    }
     process::clear_environment();
     process::keep_descriptors();
-    if stage == Stage::CreateContainer {
-        return restored_flags();
-    }
     openssl::start(match stage {
         Stage::CreateRuntime | Stage::CreateContainer => Openssl::Read,
         Stage::Precreate | Stage::Runtime => Openssl::Verify,
@@ -205,10 +205,6 @@ pub fn run(stage: Stage) -> ExitCode {
 pub fn create_container() -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
-    restored_flags()
-}
-
-fn restored_flags() -> ExitCode {
     match input().and_then(|input| create_container::run(&input)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => end(Stage::CreateContainer, &JournalSubject::default(), Err(refusal)),

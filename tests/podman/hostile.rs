@@ -221,14 +221,14 @@ fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
     for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
         let podman = Podman::at(crate::scratch::fresh("host"), program);
         let line = podman.mount_program().map(|p| format!("[storage.options.overlay]\nmount_program = \"{p}\"\n"));
-        podman.host.write(
-            "/etc/containers/storage.conf",
-            format!(
-                "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\n\
-                 graphroot = \"{GRAPH_ROOT}\"\nimagestore = \"{IMAGE_STORE}\"\n{}",
-                line.unwrap_or_default()
-            ),
-        );
+        let configured = |more: &str| {
+            let text = format!(
+                "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"{GRAPH_ROOT}\"\n{more}{}",
+                line.clone().unwrap_or_default()
+            );
+            podman.host.write("/etc/containers/storage.conf", text);
+        };
+        configured(&format!("imagestore = \"{IMAGE_STORE}\"\n"));
         podman.pull(APP);
         let id = as_pulled_in_parts(&podman);
         podman.prepare(APP);
@@ -240,9 +240,17 @@ fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
         ));
         let output = run();
         assert!(output.status.success(), "both alike: {}", text(&output));
+        // By an option that nobody but podman sees.
+        configured("");
+        let by_option = || podman.run(&["--imagestore", IMAGE_STORE, "run", "--rm", "--pull=never", APP]);
+        let output = by_option();
+        assert!(output.status.success(), "both alike, by an option: {}", text(&output));
         other_config(&podman.host.inside(IMAGE_STORE), &id);
-        let output = run();
-        let said = text(&output);
-        assert!(!output.status.success() && !said.contains("evil"), "{program:?}: {said}");
+        let by_option = text(&by_option());
+        configured(&format!("imagestore = \"{IMAGE_STORE}\"\n"));
+        for said in [by_option, text(&run())] {
+            assert!(said.contains("layerseal"), "{program:?}: {said}");
+            assert!(!said.contains("evil"), "{program:?}: {said}");
+        }
     }
 }
