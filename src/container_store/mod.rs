@@ -9,7 +9,9 @@
 mod claimed;
 mod configured;
 mod container;
+mod id_sets;
 mod image;
+mod instances;
 mod layer_paths;
 mod layers;
 mod listed;
