@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::layers::{ChainLink, OpenStores, Tie, shown, tie};
+use super::layers::{ChainLink, ClaimedLayer, LayerBlob, OpenStores, Tie, shown, tie};
 use super::lists::{self, Listed, Wanted};
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
@@ -51,6 +51,18 @@ impl Candidate {
         self.names.retain(|name| seen.insert(name.clone()));
         self
     }
+}
+
+/// Adds to the layers what the manifests say about their blobs: of several the largest.
+pub(super) fn with_blobs(mut layers: Vec<ClaimedLayer>, images: &[Candidate]) -> Vec<ClaimedLayer> {
+    for (number, layer) in layers.iter_mut().enumerate() {
+        let blob = |candidate: &Candidate| {
+            let layer = candidate.image.layers.get(number)?;
+            Some(LayerBlob { size: layer.size, compressed: layer.compressed })
+        };
+        layer.blob = images.iter().filter_map(blob).max_by_key(|blob| (blob.compressed, blob.size));
+    }
+    layers
 }
 
 /// Finds all images whose uppermost layer is that of the chain (uppermost first); if a container claims one, only that
