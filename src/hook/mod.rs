@@ -216,6 +216,9 @@ fn unknown(refusal: Refusal) -> Result<Outcome> {
     if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation) {
         return Err(refusal);
     }
+    if users::is_in_namespace() {
+        return users::unknown(refusal);
+    }
     match Policy::load(&Directories::system())?.for_unknown() {
         Some(decision) => Outcome::of(Err(refusal), &decision),
         None => Err(refusal),

@@ -72,8 +72,22 @@ pub(super) fn verdict(header: &ServiceCall, documents: &[&Vec<u8>]) -> std::resu
 /// # Errors
 /// [`Case::Rootless`], [`Case::R06Service`], and what the service refuses.
 pub fn mounts_of_user() -> Result<Vec<UserMount>> {
+    mounts_of(None)
+}
+
+/// Asks what the service has mounted for this user, as this filesystem: one mount at most, with everything that is on
+/// record of it.
+///
+/// # Errors
+/// As for [`mounts_of_user`].
+pub(super) fn mount_of_user(device: (u32, u32)) -> Result<Option<UserMount>> {
+    Ok(mounts_of(Some(device))?.into_iter().find(|mount| mount.device == device))
+}
+
+fn mounts_of(device: Option<(u32, u32)>) -> Result<Vec<UserMount>> {
     let mut header = ServiceCall::new();
     header.asks = Question::Mounts;
+    header.device = device;
     match call(&header, &[], &[]).map_err(|no| no.refusal)? {
         Given::Mounts(mounts) => Ok(mounts),
         Given::Mount(_) | Given::Vouched(_) => Err(other().refusal),

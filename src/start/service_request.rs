@@ -23,6 +23,8 @@ use crate::vault::Vault;
 pub(super) struct ServiceRequest<'a> {
     /// The mount program's; `None` where nothing is to be attached.
     pub(super) call: Option<&'a MountCall>,
+    /// Whether podman mounts the container by itself, and the hook only puts the verified mount in that one's place.
+    pub(super) native: bool,
     claimed: &'a ClaimedImage,
     candidate: &'a Candidate,
     /// How the image was asked for, if that is known.
@@ -50,7 +52,7 @@ impl<'a> ServiceRequest<'a> {
         let candidate = claimed.images.iter().find(|c| c.claimed_by_container).or(claimed.images.first());
         let candidate = candidate.ok_or_else(|| Refusal::new(Case::Bug, "image", "no candidate"))?;
         let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
-        Ok(Self { call: None, claimed, candidate, asked, vault, budget: Budget::STANDARD })
+        Ok(Self { call: None, native: false, claimed, candidate, asked, vault, budget: Budget::STANDARD })
     }
 
     /// Asks for a mount, and makes the image's objects if that was not done before.
@@ -65,6 +67,7 @@ impl<'a> ServiceRequest<'a> {
             };
             let mut header = self.header(group, Question::Mount);
             header.descriptors = descriptors.iter().map(|(part, _)| *part).collect();
+            header.native = self.native && header.descriptors.contains(&HandedPart::Upper);
             let all: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| fd.as_fd()).collect();
             service_call::mount(&header, &all, &self.documents(group))
         })

@@ -27,6 +27,7 @@ mod remade;
 mod rollback;
 mod runtime;
 mod service;
+mod service_hooks;
 mod service_pods;
 mod service_users;
 mod stores;
