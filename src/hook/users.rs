@@ -9,7 +9,7 @@ use crate::container_store::{StoredContainer, layer_of, use_store_of_user};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, Record};
 use crate::policy::{Directories, Mode, Policy};
-use crate::protocol::{self, ContainerConfig};
+use crate::protocol::{self, Bundle, ContainerConfig};
 use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::process::{self, User};
@@ -72,9 +72,11 @@ pub(super) fn rootless(stage: Stage, input: impl Fn() -> Result<Vec<u8>>) -> Opt
     };
     if is_in_namespace()
         && stage != Stage::Runtime
-        && let Ok(root) = input().and_then(|input| root_of(stage, &input))
+        && let Ok(input) = input()
+        && let Ok(root) = root_of(stage, &input)
     {
-        settle_in_store_of(&root);
+        let bundle = protocol::root_of(&input).ok().and_then(|(bundle, _)| Bundle::of(&bundle));
+        settle_in_store(layer_of(&root).map(|(graph_root, _)| graph_root).or(bundle.map(|bundle| bundle.root)));
         return None;
     }
     Some(match (stage, mode) {
@@ -121,10 +123,10 @@ fn root_of(stage: Stage, input: &[u8]) -> Result<PathBuf> {
     }
 }
 
-/// Has the store with this root count as podman's, and what the hooks remember of this user's containers be kept beside
+/// Has this store count as podman's, and what the hooks remember of this user's containers be kept beside
 /// the vault in it: of podman's writes and of volumes, which lie there too. Nothing that vouches for a mount is among it.
-fn settle_in_store_of(root: &Path) {
-    let Some((graph_root, _)) = layer_of(root) else { return };
+fn settle_in_store(graph_root: Option<PathBuf>) {
+    let Some(graph_root) = graph_root else { return };
     // The map begins with root of the namespace, which is the user (user_namespaces(7)).
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let Some(uid) = map.split_whitespace().nth(1) else { return };

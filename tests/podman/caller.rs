@@ -188,11 +188,22 @@ fn attack(name: &str) -> String {
             call.asks = Question::Mounts;
             return say(&call.header().unwrap(), &[]);
         }
+        "device" => {
+            let mut call = ServiceCall::new();
+            call.asks = Question::Mounts;
+            call.device = what.split_once(':').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
+            return say(&call.header().unwrap(), &[]);
+        }
         _ => {}
     }
     let mut asked = Asked::good();
     match kind {
         "good" => {}
+        "native" => asked.call.native = true,
+        "native-readonly" => {
+            asked.call.native = true;
+            asked.parts.retain(|(part, _)| !matches!(part, HandedPart::Layer | HandedPart::Upper | HandedPart::Work));
+        }
         "readonly" => {
             asked.parts.retain(|(part, _)| !matches!(part, HandedPart::Layer | HandedPart::Upper | HandedPart::Work))
         }
