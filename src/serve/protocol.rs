@@ -215,6 +215,8 @@ impl Default for ServiceCall {
 pub enum ServiceAnswer {
     /// The mount comes with this answer.
     Mounted,
+    /// The same, for hooks: with what is on record of it.
+    Root(Box<UserMount>),
     /// There is no mount, or there would be none.
     Refused(Refused),
     /// The image would be mounted.

@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a call comes to.
 enum Answered {
-    Mount(OwnedFd),
+    Mount(OwnedFd, ServiceAnswer),
     Told(ServiceAnswer),
 }
 
@@ -41,8 +41,8 @@ pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
     // A caller that was too slow is told so.
     let talk = Conversation::new(socket.as_fd(), Instant::now() + ANSWER);
     match done {
-        Ok(Answered::Mount(mount)) => {
-            let _ = talk.send(&ServiceAnswer::Mounted.bytes(), &[mount.as_fd()]);
+        Ok(Answered::Mount(mount, answer)) => {
+            let _ = talk.send(&answer.bytes(), &[mount.as_fd()]);
         }
         Ok(Answered::Told(answer)) => {
             let _ = talk.send(&answer.bytes(), &[]);
@@ -70,7 +70,7 @@ fn work(
         // Whoever asks what is theirs may be in any namespace.
         (Question::Verdict, Ok((call, documents))) => verdict(&call, documents, mode),
         (Question::Mounts, Ok((call, _))) => mounts_of(peer.user(), call.device),
-        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)).map(Answered::Mount),
+        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)),
     };
     done.map_err(|refusal| (refusal, asks))
 }
@@ -113,7 +113,7 @@ fn mount(
     caller: &CallingUser,
     (call, documents): (ServiceCall, Vec<Vec<u8>>),
     mode: &mut Option<Mode>,
-) -> Result<OwnedFd> {
+) -> Result<Answered> {
     let mut parts = Parts::new(&call, talk.descriptors())?;
     openssl::start(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
@@ -170,15 +170,22 @@ fn mount(
             config: verified.image().map(|image| image.config_digest),
             facts: Some(verified.facts()),
         };
-        record.keep()
+        record.keep().map(|()| record)
     });
-    // The mount program's user gets the mount all the same if there is none; hooks refuse it then.
-    if let Err(e) = kept {
-        log::warn!("user {}: no record of a mount: {e}", caller.uid);
-    }
+    let answer = match kept {
+        Ok(record) if call.native => ServiceAnswer::Root(Box::new(record)),
+        Ok(_) => ServiceAnswer::Mounted,
+        // A hook would refuse it.
+        Err(e) if call.native => return Err(Refusal::io("record of the mount", e)),
+        Err(e) => {
+            log::warn!("user {}: no record of a mount: {e}", caller.uid);
+            ServiceAnswer::Mounted
+        }
+    };
     // The last step: afterwards this process is in the caller's namespaces.
-    userns::hand_over(mount, Path::new(state::RUN), &caller.namespace)
-        .map_err(|e| Refusal::new(Case::I05Attach, "the caller's user namespace", e))
+    let mount = userns::hand_over(mount, Path::new(state::RUN), &caller.namespace)
+        .map_err(|e| Refusal::new(Case::I05Attach, "the caller's user namespace", e))?;
+    Ok(Answered::Mount(mount, answer))
 }
 
 /// Receives the header and the documents of a call.

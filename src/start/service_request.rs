@@ -14,8 +14,8 @@ use crate::policy::Verity;
 use crate::prepare::{ImportRules, Measured, can_enforce, import, keep_contents};
 use crate::protocol::MountCall;
 use crate::seal::{ArtifactSubject, Binding, Bytes, Parsed, Seal, parse_about, parse_inline};
-use crate::serve::VouchedImage;
 use crate::serve::protocol::{HandedPart, Question, ServiceCall};
+use crate::serve::{UserMount, VouchedImage};
 use crate::sys::{files, mounts};
 use crate::vault::Vault;
 
@@ -60,6 +60,17 @@ impl<'a> ServiceRequest<'a> {
     /// # Errors
     /// Why there is none.
     pub(super) fn mount(&self, progress: ReadProgress<'_>) -> std::result::Result<OwnedFd, No> {
+        self.mount_with_record(progress).map(|(mount, _)| mount)
+    }
+
+    /// Asks for the same, with the record of it that the service keeps for hooks.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn mount_with_record(
+        &self,
+        progress: ReadProgress<'_>,
+    ) -> std::result::Result<(OwnedFd, Option<Box<UserMount>>), No> {
         self.first(|group| {
             let descriptors = match &group.rootfs {
                 Some(rootfs) => self.descriptors(rootfs, progress)?,

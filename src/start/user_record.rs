@@ -19,7 +19,7 @@ use crate::sys::mountinfo::MountInfo;
 /// # Errors
 /// [`Case::Rootless`] if there is no service, and what it refuses.
 pub fn record_of_user(mount: &MountInfo) -> Result<Option<Record>> {
-    Ok(found(mount)?.map(|found| record(found, mount, None)))
+    Ok(found(mount)?.map(|found| record(found, &mount.target)))
 }
 
 /// Finds the record of a mount on the root of a container: `merged` is where the store has it.
@@ -28,7 +28,14 @@ pub fn record_of_user(mount: &MountInfo) -> Result<Option<Record>> {
 /// As for [`record_of_user`]; [`Case::O03OtherMount`] for a mount that was made with another container's upper
 /// directory, or from another image than the container's.
 pub fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer) -> Result<Option<Record>> {
-    let Some(found) = found(mount)? else { return Ok(None) };
+    found(mount)?.map(|found| of_root(found, merged, stored)).transpose()
+}
+
+/// Makes the same of what the service has just said.
+///
+/// # Errors
+/// [`Case::O03OtherMount`], as for [`record_of_root`].
+pub(super) fn of_root(found: UserMount, merged: &Path, stored: &StoredContainer) -> Result<Record> {
     let refuse = |why: String| Refusal::new(Case::O03OtherMount, merged.display().to_string(), why);
     let diff = merged.with_file_name("diff");
     let own = openat(CWD, &diff, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
@@ -46,9 +53,8 @@ pub fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer
             return Err(refuse(why));
         }
     };
-    let id = id.clone();
-    Ok(Some(Record { container: Some(stored.id.clone()), upper: Some(diff), ..record(found, mount, Some(merged)) })
-        .map(|record| Record { image_id: Some(id), ..record }))
+    let (container, image_id) = (Some(stored.id.clone()), Some(id.clone()));
+    Ok(Record { container, image_id, upper: Some(diff), ..record(found, merged) })
 }
 
 fn is_image(found: &UserMount, id: &ImageId) -> bool {
@@ -62,12 +68,13 @@ fn found(mount: &MountInfo) -> Result<Option<UserMount>> {
     }
 }
 
-fn record(found: UserMount, mount: &MountInfo, target: Option<&Path>) -> Record {
+fn record(found: UserMount, target: &Path) -> Record {
     let VouchedImage { image, identities, seal, signer, certificate, anchor, .. } = found.vouched;
     Record {
         device: found.device,
-        mount_id: mount.id,
-        target: target.unwrap_or(&mount.target).to_owned(),
+        // It is another one in each namespace.
+        mount_id: 0,
+        target: target.to_owned(),
         source: found.source,
         // The service mounts nothing else.
         kind: MountKind::Sealed,

@@ -11,7 +11,6 @@ use crate::error::{Case, Refusal, Result};
 use crate::mount::{Record, ReplacedMount, UpperDir};
 use crate::policy::{Decision, Mode};
 use crate::protocol::{MountCall, Native};
-use crate::sys::mountinfo;
 use crate::sys::mounts::{self, MountId};
 
 /// Has the service mount the image that `native` shows, and puts that in the place of that overlay, which is the mount
@@ -83,17 +82,10 @@ fn swap(
     let home = open_target_home(&claimed.root, call)?;
     ReplacedMount { mount, metacopy: false }.remove(&home, &call.target)?;
     (request.call, request.native) = (Some(call), true);
-    let verified = request.mount(&|_| ()).map_err(|no| no.refusal)?;
+    let (verified, record) = request.mount_with_record(&|_| ()).map_err(|no| no.refusal)?;
+    let gone = || Refusal::new(Case::R06Service, shown(), "there is no record of what it mounted");
+    let record = user_record::of_root(*record.ok_or_else(gone)?, &call.target, stored)?;
     let at = open_target(&claimed.root, call)?;
     mounts::attach(&verified, &at).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;
-    let of_root = || {
-        let all = mountinfo::own()?;
-        let top = std::fs::canonicalize(&call.target).ok().and_then(|target| mountinfo::topmost(&all, &target));
-        top.map_or(Ok(None), |top| user_record::record_of_root(top, &call.target, stored))
-    };
-    let gone = || Refusal::new(Case::O01NotOurs, shown(), "the service has no record of what it mounted");
-    of_root().and_then(|record| record.ok_or_else(gone)).inspect_err(|_| {
-        // What nothing is known of does not stay.
-        let _ = mounts::unmount_in(&home, "merged");
-    })
+    Ok(record)
 }

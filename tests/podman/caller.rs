@@ -132,7 +132,7 @@ fn hear(talk: &mut Conversation<'_>) -> String {
             let refusal = refused.refusal();
             format!("{} {refusal}", refusal.case().id())
         }
-        ServiceAnswer::Mounted => {
+        ServiceAnswer::Mounted | ServiceAnswer::Root(_) => {
             let mount = talk.descriptors().pop().unwrap();
             let there = openat(&mount, "usr/bin", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
             there.map_or_else(|e| format!("a mount without the image: {e}"), |_| "mounted".to_owned())

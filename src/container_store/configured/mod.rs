@@ -6,6 +6,7 @@
 
 mod expand;
 mod generation;
+mod namespace;
 mod settings;
 mod user;
 
@@ -16,6 +17,7 @@ use std::sync::OnceLock;
 use expand::{clean, expand};
 pub use generation::Generation;
 use generation::{Files, MissingRoots, Podman, UserConfigOrder};
+pub use namespace::use_store_of_user;
 use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
@@ -111,34 +113,11 @@ pub fn configured() -> Result<Configured> {
     let look = || {
         let around = Surroundings { root: Path::new("/"), variable: &variable, podman: generation::installed() };
         match rustix::process::geteuid().as_raw() {
-            0 => read(&around).map(|found| of_namespace(found, &variable)),
+            0 => read(&around).map(|found| namespace::of(found, &variable)),
             uid => user::of(&around, uid),
         }
     };
     FOUND.get_or_init(look).clone()
-}
-
-/// The graph root and run root of the user in whose namespace this process was started, if that is known.
-static OF_NAMESPACE: OnceLock<[PathBuf; 2]> = OnceLock::new();
-
-/// Has the store of the user count as the one that is configured: for hooks, which podman calls in that user's namespace,
-/// and tells where a container is.
-pub fn use_store_of_user(graph_root: PathBuf, run_root: PathBuf) {
-    // Whoever comes second has the same user.
-    let _ = OF_NAMESPACE.set([graph_root, run_root]);
-}
-
-/// Replaces the store in a user namespace with the user's, which `podman unshare` names (cmd/podman/unshare.go).
-fn of_namespace(found: Configured, variable: &dyn Fn(&str) -> Option<OsString>) -> Configured {
-    let place = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let told = OF_NAMESPACE.get().map(|[graph_root, run_root]| (graph_root.clone(), run_root.clone())).unzip();
-    let named = (place("CONTAINERS_GRAPHROOT"), place("CONTAINERS_RUNROOT"));
-    match if told.0.is_some() { told } else { named } {
-        (Some(graph_root), Some(run_root)) if process::user() == User::Rootless => {
-            Configured { graph_root, run_root, image_store: None, additional: Vec::new(), ..found }
-        }
-        _ => found,
-    }
 }
 
 /// Returns the graph root of containers-storage (containers-storage.conf(5)).
