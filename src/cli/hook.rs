@@ -10,6 +10,10 @@ use crate::sys::process;
 pub(super) fn stage(argv: &[OsString]) -> Option<Stage> {
     match argv {
         [verb, stage] if verb == "hook" => Stage::of(stage.to_str()?),
+        // What `layerseal-runtime` could not do by what it was told.
+        [verb, stage, ..] if verb == "hook" && Stage::of(stage.to_str()?) == Some(Stage::CreateContainer) => {
+            Some(Stage::CreateContainer)
+        }
         // The third word is for whoever reads podman's message.
         [verb, stage, see] if verb == "hook" && see == Stage::SEE => Stage::of(stage.to_str()?),
         _ => None,

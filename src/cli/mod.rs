@@ -35,8 +35,6 @@ use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 
-pub use runtime::pass;
-
 use crate::error::{Case, Refusal, Result};
 use crate::hook::Stage;
 use crate::ops::{Context, PushRequest};
@@ -50,8 +48,8 @@ pub fn main() -> ExitCode {
     let program = words.next().unwrap_or_default();
     let argv: Vec<std::ffi::OsString> = words.collect();
     // First: most of these calls are not for us, and engines make many of them.
-    if let Some(argv) = runtime::arguments(&program, &argv) {
-        return runtime::run(argv);
+    if let Some(asked) = runtime::asked(&program, &argv) {
+        return runtime::run(&asked);
     }
     crate::sys::process::free_large_buffers();
     if crate::protocol::looks_like_mount_program(&argv) {
@@ -149,7 +147,7 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Trust(TrustCommand::List(a)) => trust::list(&a)?,
         Command::Trust(TrustCommand::Add(a)) => trust::add(&a)?,
         Command::Report(a) => report::run(&a)?,
-        Command::Runtime(a) => return Ok(runtime::run(&a.arguments)),
+        Command::Runtime(a) => return Ok(runtime::run(&runtime::Asked::Become(&a.arguments))),
         // Handled above.
         Command::Serve(_) => {}
         Command::Doctor(a) => return Ok(doctor::run(&context, &a)),

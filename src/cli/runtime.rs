@@ -12,29 +12,52 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use crate::error::{Case, Refusal, one_line};
-use crate::hook::{Stopped, before_start, create_container};
-use crate::policy::{Directories, real_runtime};
+use crate::hook::{Stopped, before_start, verify_start};
+use crate::policy::{Directories, VERIFY, note_runtime, real_runtime};
 use crate::protocol::{Log, RuntimeCall, runtime_call, runtime_log};
-use crate::sys::child::OWN;
 use crate::sys::process;
 
 /// The name of the link to this program for engines that name a runtime only by its path.
 const NAME: &[u8] = b"layerseal-runtime";
 
-/// Returns the runtime's own arguments, if this is a call of the runtime: by the program's name or by the verb.
-pub(super) fn arguments<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<&'a [OsString]> {
+/// What a call of a runtime asks for, with the runtime's own arguments.
+pub(super) enum Asked<'a> {
+    /// To become the runtime, unless the container is refused.
+    Become(&'a [OsString]),
+    /// Only whether the container may start: `layerseal-runtime` becomes the runtime itself.
+    Verify(&'a [OsString]),
+}
+
+/// Returns what is asked for, if this is a call of the runtime: by the program's name or by the verb.
+pub(super) fn asked<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<Asked<'a>> {
     let name = Path::new(program).file_name().unwrap_or_default();
     match argv.split_first() {
-        _ if name.as_bytes().ends_with(NAME) => Some(argv),
-        Some((verb, rest)) if verb == "runtime" => Some(rest),
+        _ if name.as_bytes().ends_with(NAME) => Some(Asked::Become(argv)),
+        Some((verb, rest)) if verb == "runtime" => Some(Asked::Become(rest)),
+        Some((verb, rest)) if verb.as_bytes() == VERIFY.to_bytes() => Some(Asked::Verify(rest)),
         _ => None,
     }
 }
 
+/// Does what is asked for.
+pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
+    match asked {
+        Asked::Become(argv) => run_runtime(argv),
+        Asked::Verify(argv) => {
+            let verified = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| match call {
+                RuntimeCall::Start(start) => verify_start(&start),
+                RuntimeCall::Other => Ok(()),
+            });
+            verified.map_or_else(|stopped| failed(argv, &stopped), |()| ExitCode::SUCCESS)
+        }
+    }
+}
+
 /// Becomes the real runtime, unless the container is refused.
-pub(super) fn run(argv: &[OsString]) -> ExitCode {
+pub(super) fn run_runtime(argv: &[OsString]) -> ExitCode {
     let ready = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| {
         let program = real_runtime(&Directories::system()).map_err(|r| Stopped::from(&r))?;
+        note_runtime(&program);
         if let RuntimeCall::Start(start) = call {
             before_start(&start)?;
         }
@@ -45,31 +68,6 @@ pub(super) fn run(argv: &[OsString]) -> ExitCode {
         Err(stopped) => stopped,
     };
     failed(argv, &stopped)
-}
-
-/// Runs the program `layerseal-runtime`, which engines call for everything that they do with a container: all of it is
-/// passed to the real runtime, except what starts a container, which is passed to the program `layerseal` beside it. So
-/// the libraries needed for verifying are loaded only for that. It is also the hook that only restores flags.
-pub fn pass() -> ExitCode {
-    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if argv == ["hook", "createContainer"] {
-        return create_container();
-    }
-    let target = runtime_call(&argv).and_then(|call| match call {
-        RuntimeCall::Start(_) => {
-            let own = std::fs::read_link(OWN).map_err(|e| Refusal::io(OWN, e))?;
-            let program = own.with_file_name("layerseal");
-            let error = Command::new(&program).arg("runtime").args(&argv).exec();
-            Err(Refusal::io(program.display().to_string(), error)
-                .and("it verifies, and belongs beside layerseal-runtime"))
-        }
-        RuntimeCall::Other => real_runtime(&Directories::system()),
-    });
-    let stopped = match target {
-        Ok(program) => become_program(&program, &argv),
-        Err(refusal) => Stopped::from(&refusal),
-    };
-    failed(&argv, &stopped)
 }
 
 /// Becomes the program, and returns only if that fails, with the reason.
@@ -106,10 +104,16 @@ mod tests {
     #[test]
     fn calls_are_told_by_name_or_verb() {
         let argv: Vec<OsString> = ["runtime", "state", "c"].map(OsString::from).into();
-        assert_eq!(arguments(OsStr::new("layerseal"), &argv), Some(&argv[1..]));
-        assert_eq!(arguments(OsStr::new("/usr/bin/layerseal-runtime"), &argv), Some(&argv[..]));
-        assert_eq!(arguments(OsStr::new("/usr/libexec/my-layerseal-runtime"), &[]), Some(&[][..]));
-        assert_eq!(arguments(OsStr::new("layerseal"), &argv[1..]), None);
-        assert_eq!(arguments(OsStr::new("/usr/bin/layerseal-runtime/x"), &argv[1..]), None);
+        let becomes = |program: &str, argv: &[OsString]| match asked(OsStr::new(program), argv) {
+            Some(Asked::Become(rest)) => Some(rest.len()),
+            _ => None,
+        };
+        assert_eq!(becomes("layerseal", &argv), Some(2));
+        assert_eq!(becomes("/usr/bin/layerseal-runtime", &argv), Some(3));
+        assert_eq!(becomes("/usr/libexec/my-layerseal-runtime", &[]), Some(0));
+        assert_eq!(becomes("layerseal", &argv[1..]), None);
+        assert_eq!(becomes("/usr/bin/layerseal-runtime/x", &argv[1..]), None);
+        let verify: Vec<OsString> = ["runtime-verify", "create", "c"].map(OsString::from).into();
+        assert!(matches!(asked(OsStr::new("layerseal"), &verify), Some(Asked::Verify(rest)) if rest.len() == 2));
     }
 }

@@ -4,16 +4,72 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use rustix::fs::StatVfsMountFlags;
+
 use super::Stage;
 use crate::error::{Case, Refusal, Result};
+use crate::mount;
 use crate::oci::strict_json;
 use crate::protocol::{ContainerConfig, IdMapping};
 use crate::sys::child::OWN;
+use crate::sys::mountinfo;
 
-/// Returns the hook that a container needs for its flags; none for a container with its own user IDs: there the kernel
-/// keeps the flags, and crun runs the hook in a bundle whose directory it cannot enter.
-pub(super) fn for_flags(config: &ContainerConfig) -> &'static [Stage] {
-    if config.uids == IdMapping::None { &[Stage::CreateContainer] } else { &[] }
+/// A hook of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hook {
+    stage: Stage,
+    /// What follows the stage.
+    words: Vec<String>,
+}
+
+impl Hook {
+    /// The hook for the stage, which finds out by itself what it needs.
+    pub(super) const fn of(stage: Stage) -> Self {
+        Self { stage, words: Vec::new() }
+    }
+
+    /// Returns the hook that a container needs for the flags of its root, which is mounted by now, with the root and the
+    /// flags. `None` where there are none, and for a container with its own user IDs: there the kernel keeps the flags,
+    /// and crun runs the hook in a bundle whose directory it cannot enter.
+    pub(super) fn for_flags(config: &ContainerConfig) -> Option<Self> {
+        if config.uids != IdMapping::None {
+            return None;
+        }
+        let of = |flags: &[&str], root: &Path| {
+            let words = [root.to_str()?].iter().chain(flags).map(|word| (*word).to_owned()).collect();
+            Some(Self { stage: Stage::CreateContainer, words })
+        };
+        // What cannot be found out now is left to the hook.
+        match flags(&config.root) {
+            Some((flags, _)) if flags.is_empty() => None,
+            found => {
+                found.and_then(|(flags, root)| of(&flags, &root)).or_else(|| Some(Self::of(Stage::CreateContainer)))
+            }
+        }
+    }
+
+    fn to_json(&self, program: &Path) -> Value {
+        let words: Vec<&str> =
+            ["layerseal", "hook", self.stage.name()].into_iter().chain(self.words.iter().map(String::as_str)).collect();
+        json!({"path": program, "args": words})
+    }
+}
+
+/// Returns the flags of the mount at the root that the hook restores, and the root's real path. Only for mounts of
+/// layerseal: nobody promised anything about others.
+fn flags(root: &Path) -> Option<(Vec<&'static str>, PathBuf)> {
+    let root = std::fs::canonicalize(root).ok()?;
+    let set = rustix::fs::statvfs(&root).ok()?.f_flag;
+    let known = [
+        (StatVfsMountFlags::NODEV, "nodev"),
+        (StatVfsMountFlags::NOSUID, "nosuid"),
+        (StatVfsMountFlags::NOEXEC, "noexec"),
+    ];
+    let mut flags: Vec<_> = known.into_iter().filter(|(flag, _)| set.contains(*flag)).map(|(_, name)| name).collect();
+    if !flags.is_empty() && !mountinfo::topmost(&mountinfo::own().ok()?, &root).is_some_and(mount::is_ours) {
+        flags.clear();
+    }
+    Some((flags, root))
 }
 
 /// Returns the program for the hook: this very one, or the small one beside it for what that can do.
@@ -25,28 +81,29 @@ fn program(stage: Stage) -> Result<PathBuf> {
 
 /// Adds the hooks to the configuration, behind all others of their stages, so that what those mount is looked at too.
 /// `None` if they are there already.
-pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8>>> {
+pub(super) fn with_hooks(input: &[u8], hooks: &[Hook]) -> Result<Option<Vec<u8>>> {
     let mut config = strict_json::value(input, "config.json")?;
     let shape = || Refusal::new(Case::O05Call, "config.json", "hooks are not what they must be");
-    let hooks = config.as_object_mut().ok_or_else(shape)?.entry("hooks").or_insert(Value::Null);
-    if hooks.is_null() {
-        *hooks = json!({});
+    let there = config.as_object_mut().ok_or_else(shape)?.entry("hooks").or_insert(Value::Null);
+    if there.is_null() {
+        *there = json!({});
     }
-    let hooks = hooks.as_object_mut().ok_or_else(shape)?;
+    let there = there.as_object_mut().ok_or_else(shape)?;
     let mut changed = false;
-    for &stage in stages {
-        let own = program(stage)?;
-        let list = hooks.entry(stage.name()).or_insert(Value::Null);
+    for hook in hooks {
+        let own = program(hook.stage)?;
+        let new = hook.to_json(&own);
+        let list = there.entry(hook.stage.name()).or_insert(Value::Null);
         if list.is_null() {
             *list = json!([]);
         }
         let list = list.as_array_mut().ok_or_else(shape)?;
-        if list.last().is_some_and(|hook| is_own(hook, stage, &own)) {
+        if list.last().is_some_and(|last| is_own(last, hook.stage, &own) && last["args"] == new["args"]) {
             continue;
         }
         // A hook of ours before others does not see everything.
-        list.retain(|hook| !is_own(hook, stage, &own));
-        list.push(json!({"path": own, "args": ["layerseal", "hook", stage.name()]}));
+        list.retain(|other| !is_own(other, hook.stage, &own));
+        list.push(new);
         changed = true;
     }
     if !changed {
@@ -57,7 +114,7 @@ pub(super) fn with_hooks(input: &[u8], stages: &[Stage]) -> Result<Option<Vec<u8
 
 fn is_own(hook: &Value, stage: Stage, own: &Path) -> bool {
     let words = hook["args"].as_array().map(|args| args.iter().skip(1).filter_map(Value::as_str).collect::<Vec<_>>());
-    words.is_some_and(|words| words == ["hook", stage.name()])
+    words.is_some_and(|words| words.starts_with(&["hook", stage.name()]))
         && hook["path"].as_str().is_some_and(|path| std::fs::canonicalize(path).is_ok_and(|path| path == own))
 }
 
@@ -76,7 +133,7 @@ fn own_path() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const BOTH: [Stage; 2] = [Stage::CreateRuntime, Stage::CreateContainer];
+    const BOTH: [Hook; 2] = [Hook::of(Stage::CreateRuntime), Hook::of(Stage::CreateContainer)];
 
     fn hooks(text: &str) -> Option<Value> {
         with_hooks(text.as_bytes(), &BOTH)

@@ -45,7 +45,7 @@ pub use foretold::{expect_new_container, had_mount_program, not_by_fuse_overlayf
 pub use given::{GivenContainer, GivenImage, GivenMount};
 pub use installed::{Caller, Installation, installed, podman_runtime};
 pub use last_call::{CallStatus, LastCall, last_call, last_of, since};
-pub use runtime::{Stopped, before_start};
+pub use runtime::{Stopped, before_start, verify_start};
 
 use crate::container_store::{MadeFrom, RequestedBy, StoredContainer};
 use crate::error::journal::{self, JournalDecision};
@@ -200,9 +200,8 @@ pub fn run(stage: Stage) -> ExitCode {
     end(stage, &about, ended)
 }
 
-/// Runs the hook `createContainer`. Nothing is decided in it, and nothing is reported once it is done: so
-/// `layerseal-runtime` has it too, which loads faster.
-pub fn create_container() -> ExitCode {
+/// Runs the hook `createContainer`. Nothing is decided in it, and nothing is reported once it is done.
+fn create_container() -> ExitCode {
     process::clear_environment();
     process::keep_descriptors();
     match input().and_then(|input| create_container::run(&input)) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::create_runtime::not_denied;
 use super::filled::Filled;
+use super::inject::Hook;
 use super::last_call::CRI_O;
 use super::namespace::place;
 use super::snapshot::Snapshot;
@@ -35,7 +36,7 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut JournalSubject) -> Re
     let outcome = look(&config, bundle, process::parent_started(), None, about)?;
     let edited = match outcome {
         Outcome::Off => None,
-        _ => inject::with_hooks(input, inject::for_flags(&config))?,
+        _ => inject::with_hooks(input, Hook::for_flags(&config).as_slice())?,
     };
     Ok((outcome, edited))
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::inject::Hook;
 use super::{JournalSubject, MAX_INPUT, Outcome, Stage, inject, precreate, settle, unknown, users};
 use crate::error::{Case, Refusal, Result};
 use crate::pki;
@@ -35,7 +36,11 @@ impl From<&Refusal> for Stopped {
 /// Why there must be no container.
 pub fn before_start(start: &Start) -> std::result::Result<(), Stopped> {
     let broken = |why: &str| Stopped::from(&Refusal::new(Case::Bug, "verifying the container's root", why));
-    let answer = in_child(|| answer(start)).map_err(|e| Stopped::from(&Refusal::io("fork", e)))?;
+    let answer = in_child(|| match verify_start(start) {
+        Ok(()) => vec![0],
+        Err(Stopped { code, message }) => [vec![code], message.into_bytes()].concat(),
+    });
+    let answer = answer.map_err(|e| Stopped::from(&Refusal::io("fork", e)))?;
     match answer.split_first() {
         Some((0, _)) => Ok(()),
         Some((code, message)) => Err(Stopped { code: *code, message: String::from_utf8_lossy(message).into_owned() }),
@@ -43,8 +48,11 @@ pub fn before_start(start: &Start) -> std::result::Result<(), Stopped> {
     }
 }
 
-/// Returns the exit code, and the message unless that is 0.
-fn answer(start: &Start) -> Vec<u8> {
+/// Decides about the container in this process, which has nothing else to do.
+///
+/// # Errors
+/// Why there must be no container.
+pub fn verify_start(start: &Start) -> std::result::Result<(), Stopped> {
     process::clear_environment();
     process::keep_descriptors();
     openssl::start(Openssl::Verify);
@@ -59,13 +67,7 @@ fn answer(start: &Start) -> Vec<u8> {
         std::env::set_current_dir("/").map_err(|e| Refusal::io("/", e))?;
         run(start, &bundle, &file, &mut about)
     });
-    match settle(Stage::Runtime, &about, ended) {
-        Ok(()) => vec![0],
-        Err(refusal) => {
-            let Stopped { code, message } = Stopped::from(&refusal);
-            [vec![code], message.into_bytes()].concat()
-        }
-    }
+    settle(Stage::Runtime, &about, ended).map_err(|refusal| Stopped::from(&refusal))
 }
 
 /// Finds the bundle and the file of its configuration, without symlinks.
@@ -91,10 +93,10 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut JournalSubject) ->
     let read = protocol::config(&input)?;
     let read = ContainerConfig { root: bundle.join(&read.root), ..read };
     let outcome = precreate::look(&read, bundle, None, Some(start), about).or_else(unknown)?;
-    let stages = [&[Stage::CreateRuntime], inject::for_flags(&read)].concat();
     // If nothing is asked, nothing is changed.
     if !matches!(outcome, Outcome::Off)
-        && let Some(text) = inject::with_hooks(&input, &stages).map_err(|e| refuse(&e))?
+        && let hooks = [Hook::of(Stage::CreateRuntime)].into_iter().chain(Hook::for_flags(&read)).collect::<Vec<_>>()
+        && let Some(text) = inject::with_hooks(&input, &hooks).map_err(|e| refuse(&e))?
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;
         let mode = stat.st_mode & 0o777;

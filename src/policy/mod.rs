@@ -49,6 +49,7 @@ mod file;
 mod pattern;
 mod resolve;
 mod runtime;
+mod runtime_note;
 mod weaker;
 
 use std::collections::BTreeMap;
@@ -73,7 +74,8 @@ pub use file::{
 };
 use pattern::{NamePattern, NamespacePattern, Subject};
 use resolve::TrustStores;
-pub use runtime::real_runtime;
+pub use runtime::{note_runtime, real_runtime};
+pub use runtime_note::VERIFY;
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";

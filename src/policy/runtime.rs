@@ -5,16 +5,23 @@
 //! path = "/usr/bin/crun"
 //! ```
 
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, openat, statx};
 use serde::Deserialize;
 
 use super::Directories;
 use super::config_dirs::read;
+use super::runtime_note::{self, Identity};
 use crate::error::{Case, Refusal, Result, in_toml};
 use crate::sys::child::OWN;
+use crate::sys::{files, new_files, process};
+
+/// How long a file must not have changed before its times can tell it from a later one, in seconds.
+const SETTLED: u64 = 2;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +68,57 @@ fn check(path: &Path) -> std::result::Result<(), String> {
         return Err("that is layerseal itself".into());
     }
     Ok(())
+}
+
+/// Which word of an [`Identity`] is the time of the last change.
+const CHANGED: usize = 3;
+
+/// Notes what [`real_runtime`] returned, for `layerseal-runtime`. If it cannot be noted, it is asked for again.
+pub fn note_runtime(program: &Path) {
+    if !process::is_real_root() {
+        return;
+    }
+    let path = Path::new(std::ffi::OsStr::from_bytes(runtime_note::NOTE.to_bytes()));
+    let (Some(Ok(run)), Some(name)) = (path.parent().map(files::open_dir), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return;
+    };
+    let kept = files::open_file_at(&run, name).and_then(|f| files::read_all(f, runtime_note::LONGEST as u64));
+    let counts =
+        |kept: &[u8]| runtime_note::path(kept, identity).map(CStr::to_bytes) == Some(program.as_os_str().as_bytes());
+    if !kept.is_ok_and(|kept| counts(&kept))
+        && let Some(note) = note(program, u64::try_from(process::now()).unwrap_or(0))
+    {
+        let _ = new_files::write_atomic(run, name, 0o600, &note);
+    }
+}
+
+/// Returns the note; `None` where what it says could not be told from what comes later.
+fn note(program: &Path, now: u64) -> Option<Vec<u8>> {
+    let string = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+    let (program, directory) = (string(program)?, string(program.parent()?)?);
+    let identities = runtime_note::identities(&program, &directory, identity);
+    if identities.iter().any(|identity| identity[CHANGED].saturating_add(SETTLED) > now) {
+        return None;
+    }
+    let words = identities.as_flattened().iter().flat_map(|word| word.to_ne_bytes());
+    let paths = [program.as_bytes_with_nul(), directory.as_bytes_with_nul()].concat();
+    Some(words.chain(paths).collect::<Vec<u8>>()).filter(|note| note.len() <= runtime_note::LONGEST)
+}
+
+fn identity(path: &CStr, follow: bool) -> Identity {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let Ok(stat) = statx(CWD, path, flags, StatxFlags::BASIC_STATS) else { return Identity::default() };
+    [
+        u64::from(stat.stx_uid) << 32 | u64::from(stat.stx_mode),
+        stat.stx_ino,
+        stat.stx_size,
+        stat.stx_ctime.tv_sec.cast_unsigned(),
+        stat.stx_ctime.tv_nsec.into(),
+        stat.stx_mtime.tv_sec.cast_unsigned(),
+        stat.stx_mtime.tv_nsec.into(),
+        u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
+    ]
 }
 
 #[cfg(test)]
@@ -114,5 +172,36 @@ mod tests {
         assert_eq!(found(), Err(Case::F07Runtime), "its directory");
         mode(dir.path(), 0o700);
         assert_eq!(found(), Ok(program));
+    }
+    #[test]
+    fn a_note_counts_while_all_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("crun");
+        let text = CString::new(program.as_os_str().as_bytes()).unwrap();
+        std::fs::write(&program, "#!/bin/sh\n").unwrap();
+        let now = u64::try_from(process::now()).unwrap();
+        assert_eq!(note(&program, now), None, "it could be changed once more at this very time");
+        let noted = note(&program, now + 100).unwrap();
+        let path = |note: &[u8]| runtime_note::path(note, identity).map(CStr::to_owned);
+        assert_eq!(path(&noted).as_ref(), Some(&text));
+        // A word of each identity, the last of the paths, and an end.
+        for at in (0..noted.len() - 1).step_by(8).chain([noted.len() - 1]) {
+            let mut other = noted.clone();
+            other[at] ^= 1;
+            assert_ne!(path(&other).as_ref(), Some(&text), "{at}");
+            assert_ne!(path(&noted[..at]).as_ref(), Some(&text), "{at}");
+        }
+        for change in [
+            &|| std::fs::write(&program, "#!/bin/sh\n\n").unwrap(),
+            &|| std::fs::write(dir.path().join("runc"), "").unwrap(),
+            &|| std::fs::rename(dir.path().join("runc"), &program).unwrap(),
+            &|| std::fs::remove_file(&program).unwrap(),
+        ] as [&dyn Fn(); 4]
+        {
+            let noted = note(&program, now + 100).unwrap();
+            change();
+            assert_eq!(path(&noted), None);
+        }
+        assert_eq!(note(&dir.path().join("x".repeat(1200)), now + 100), None, "longer than what is read");
     }
 }

@@ -26,6 +26,7 @@ mod refusals;
 mod remade;
 mod rollback;
 mod runtime;
+mod runtime_program;
 mod service;
 mod service_hooks;
 mod service_pods;

@@ -124,7 +124,7 @@ impl Podman {
     /// Has layerseal be the runtime, before this one.
     pub fn runtime(&self, name: &str) {
         let host = &self.host;
-        let program = common::binary().with_file_name("layerseal-runtime");
+        let program = support::runtime_program();
         host.sh(&format!("ln -sfn '{}' /var/tmp/layerseal-runtime", program.display()));
         let path = host.sh(&format!("command -v {name}"));
         host.write("/etc/layerseal/runtime.toml", format!("path = {:?}\n", path.trim()));

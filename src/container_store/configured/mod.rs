@@ -21,7 +21,6 @@ pub use namespace::use_store_of_user;
 use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
-use crate::sys::process::{self, User};
 
 /// What podman is configured to use, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,6 +58,43 @@ pub fn binary() -> &'static Path {
     &BINARY
 }
 
+/// Returns the program `layerseal-runtime` as it is installed, without a C library: in what cargo builds with the tests
+/// panics unwind, for which it needs one. In the VM it is the one beside the binary.
+pub fn runtime_program() -> &'static Path {
+    static PROGRAM: std::sync::LazyLock<PathBuf> = std::sync::LazyLock::new(|| {
+        if std::env::var_os("LAYERSEAL_BIN").is_some() {
+            return binary().with_file_name("layerseal-runtime");
+        }
+        let dir = scratch_dir().join("installed");
+        std::fs::create_dir_all(&dir).unwrap();
+        let (own, made) = (std::process::id(), dir.join("layerseal-runtime"));
+        let new = |name: &str| dir.join(format!("{name}.{own}"));
+        let mut rustc = std::process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc.args([
+            "--edition",
+            "2024",
+            "--crate-name",
+            "layerseal_runtime",
+            "-C",
+            "panic=abort",
+            "-C",
+            "opt-level=3",
+        ]);
+        // As build.rs says for what is installed.
+        rustc.args(["--cfg", "known_kernel", "--cfg", "freestanding"]);
+        rustc.args(
+            ["-nostartfiles", "-nostdlib", "-static", "-no-pie"].map(|argument| format!("-Clink-arg={argument}")),
+        );
+        rustc.arg(top().join("src/bin/layerseal-runtime/main.rs")).arg("-o").arg(new("program"));
+        assert!(rustc.status().unwrap().success(), "{rustc:?}");
+        std::os::unix::fs::symlink(binary(), new("link")).unwrap();
+        std::fs::rename(new("link"), dir.join("layerseal")).unwrap();
+        std::fs::rename(new("program"), &made).unwrap();
+        made
+    });
+    &PROGRAM
+}
+
 /// Waits until `done`, for half a minute at most.
 #[track_caller]
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {

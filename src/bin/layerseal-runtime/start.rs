@@ -1,0 +1,74 @@
+//! What is done with a call.
+
+use core::ffi::CStr;
+
+use crate::kernel::{self, Arguments, Ended, Strings};
+use crate::runtime_note;
+
+/// The words that start a container, in all runtimes. `layerseal` reads the call as they do; here it is enough that none
+/// of these words is in it.
+const STARTS: [&CStr; 3] = [c"create", c"run", c"restore"];
+
+/// Why there is nothing left to do.
+const BROKEN: &[u8] =
+    b"layerseal: the program layerseal, which verifies, cannot be run: it belongs beside layerseal-runtime\n";
+
+/// What the kernel started us with.
+pub struct Call {
+    /// The words.
+    pub arguments: Arguments,
+    /// The environment.
+    pub environment: Strings,
+}
+
+/// Does what the engine asks for.
+pub fn run(call: Call) -> ! {
+    let [_, verb, stage, root, flags @ ..] = call.arguments.first();
+    if verb == Some(c"hook") {
+        // Without flags, or with one that is not known, `layerseal` looks at the mounts itself.
+        if let Some(root) = root
+            && stage == Some(c"createContainer")
+            && kernel::restrict(root, flags.into_iter().flatten())
+        {
+            // The runtime fails if nobody reads the state that it writes.
+            kernel::read_to_end();
+            kernel::exit(0);
+        }
+        become_layerseal(&call, &[]);
+    }
+    let mut note = [0; runtime_note::LONGEST];
+    let Some(runtime) = noted(&mut note) else { become_layerseal(&call, &[c"runtime"]) };
+    if call.arguments.iter().skip(1).any(|word| STARTS.contains(&word)) {
+        match verified(&call) {
+            Ended::Exited(0) => {}
+            Ended::Exited(code) => kernel::exit(code),
+            // It has told nobody why: once more, as a child of a process that does.
+            Ended::Otherwise => become_layerseal(&call, &[c"runtime"]),
+        }
+    }
+    kernel::execute(runtime, call.arguments.named(runtime), &call.environment);
+    become_layerseal(&call, &[c"runtime"])
+}
+
+/// Returns the runtime's path, if it is known for certain.
+fn noted(note: &mut [u8; runtime_note::LONGEST]) -> Option<&CStr> {
+    let length = kernel::read_roots_file(runtime_note::NOTE, note)?;
+    runtime_note::path(note.get(..length)?, kernel::identity)
+}
+
+/// Has the container's root verified, in a child: descriptors, environment and working directory here stay as they are.
+fn verified(call: &Call) -> Ended {
+    kernel::in_child(|| {
+        become_layerseal(call, &[runtime_note::VERIFY]);
+    })
+}
+
+/// Becomes `layerseal`, with these words before those of the call.
+fn become_layerseal(call: &Call, words: &[&CStr]) -> ! {
+    let mut own = [0; 4096];
+    if let Some(program) = kernel::beside_own_program(&mut own, c"layerseal") {
+        kernel::execute_with(program, words, &call.arguments, &call.environment);
+    }
+    kernel::tell(BROKEN);
+    kernel::exit(127)
+}
