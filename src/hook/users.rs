@@ -57,8 +57,8 @@ pub(super) fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredCo
 
 /// Decides about a container of a user other than root, as far as nothing need be known of it; `None` for root's
 /// containers, and for those of users that are looked at in the same way. `input` is what the caller of a hook hands in,
-/// or the configuration for a runtime.
-pub(super) fn rootless(stage: Stage, input: impl Fn() -> Result<Vec<u8>>) -> Option<Result<Outcome>> {
+/// or the configuration for a runtime, and `bundle` is where podman calls a hook.
+pub(super) fn rootless(stage: Stage, bundle: &Path, input: impl Fn() -> Result<Vec<u8>>) -> Option<Result<Outcome>> {
     let refusal = || Refusal::new(Case::Rootless, "", "");
     let mode = match process::user() {
         User::Root => return None,
@@ -75,7 +75,8 @@ pub(super) fn rootless(stage: Stage, input: impl Fn() -> Result<Vec<u8>>) -> Opt
         && let Ok(input) = input()
         && let Ok(root) = root_of(stage, &input)
     {
-        let bundle = protocol::root_of(&input).ok().and_then(|(bundle, _)| Bundle::of(&bundle));
+        // With other IDs the root is mounted elsewhere later; and a runtime says where the bundle is.
+        let bundle = protocol::root_of(&input).map_or_else(|_| Bundle::of(bundle), |(bundle, _)| Bundle::of(&bundle));
         settle_in_store(layer_of(&root).map(|(graph_root, _)| graph_root).or(bundle.map(|bundle| bundle.root)));
         return None;
     }
@@ -123,6 +124,24 @@ fn root_of(stage: Stage, input: &[u8]) -> Result<PathBuf> {
     }
 }
 
+/// Finds what the hooks have remembered of this user's containers, for that user to look at. False if they were not called
+/// since the user logged in.
+pub fn has_own_notes() -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let run = run_directory(&user.to_string());
+    if user == 0 || !run.is_dir() {
+        return false;
+    }
+    // What is kept is not looked at.
+    state::keep_for_user(run, PathBuf::new());
+    true
+}
+
+/// Returns where notes are that end with the session of a user.
+fn run_directory(user: &str) -> PathBuf {
+    Path::new("/run/user").join(user).join("layerseal")
+}
+
 /// Has this store count as podman's, and what the hooks remember of this user's containers be kept beside
 /// the vault in it: of podman's writes and of volumes, which lie there too. Nothing that vouches for a mount is among it.
 fn settle_in_store(graph_root: Option<PathBuf>) {
@@ -130,9 +149,8 @@ fn settle_in_store(graph_root: Option<PathBuf>) {
     // The map begins with root of the namespace, which is the user (user_namespaces(7)).
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let Some(uid) = map.split_whitespace().nth(1) else { return };
-    let run = Path::new("/run/user").join(uid);
-    state::keep_for_user(run.join("layerseal"), graph_root.join("layerseal-notes"));
-    use_store_of_user(graph_root, run.join("containers"));
+    state::keep_for_user(run_directory(uid), graph_root.join("layerseal-notes"));
+    use_store_of_user(graph_root, Path::new("/run/user").join(uid).join("containers"));
 }
 
 /// Tells whether a mount is an overlay over a sealed image that no user can have made: in a user namespace overlayfs

@@ -63,7 +63,8 @@ fn is_image(found: &UserMount, id: &ImageId) -> bool {
 
 fn found(mount: &MountInfo) -> Result<Option<UserMount>> {
     match mount.is_overlay_of("composefs:") {
-        true => service_call::mount_of_user(mount.device),
+        // The number may have been another mount's before.
+        true => Ok(service_call::mount_of_user(mount.device)?.filter(|found| mount.source == *found.source)),
         false => Ok(None),
     }
 }

@@ -32,7 +32,7 @@ pub const LIB: &str = "/var/lib/layerseal";
 static OF_USER: OnceLock<[PathBuf; 2]> = OnceLock::new();
 
 /// Has this process keep its notes in directories of its user's: what ends with the boot, and what is kept. Only in a
-/// user namespace, in which that user is root.
+/// user namespace, in which that user is root, or to look at them.
 pub fn keep_for_user(run: PathBuf, lib: PathBuf) {
     // Whoever comes second has the same user.
     let _ = OF_USER.set([run, lib]);
@@ -146,7 +146,7 @@ impl StateDir {
         let base = make_base(base)?;
         let dir = files::make_dir_at(&base, name)?;
         let stat = fstat(&dir)?;
-        if stat.st_uid != 0 {
+        if stat.st_uid != owner() {
             return Err(others());
         }
         // A directory that somebody made earlier with another mode.
@@ -278,9 +278,14 @@ impl AsFd for Notes {
     }
 }
 
+/// Checks that a file is root's alone, or the user's whose notes are kept.
 fn only_root(file: impl AsFd) -> std::io::Result<Stat> {
     let stat = fstat(file)?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 { Err(others()) } else { Ok(stat) }
+    if stat.st_uid != owner() || stat.st_mode & 0o022 != 0 { Err(others()) } else { Ok(stat) }
+}
+
+fn owner() -> u32 {
+    if OF_USER.get().is_some() { rustix::process::geteuid().as_raw() } else { 0 }
 }
 
 fn others() -> std::io::Error {
