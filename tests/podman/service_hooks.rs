@@ -56,6 +56,12 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         format!("podman run --rm --user 7:8 {FRESH} sh -c 'id; cat /etc/passwd /etc/group'"),
         format!("podman run --rm --user 1000 -w /home/app {FRESH} cat own"),
         format!("podman run --rm --read-only {FRESH} sh -c 'touch /x; echo $?'"),
+        // It is mounted when it is started: by podman, and then by the service, with what a start has copied for it.
+        format!(
+            "podman create --name c --read-only --user 7:8 -v /home/app {FRESH} sh -c 'cat /etc/passwd; ls /home/app' >/dev/null; \
+             podman unshare sh -c 'podman mount c >/dev/null; podman start -a c; podman start -a c; podman umount c >/dev/null'; \
+             podman start -a c; podman rm -v c >/dev/null"
+        ),
         // Volumes that podman fills from its own overlay.
         format!("podman run --rm -v /home/app -v named:/etc/opaque {FRESH} sh -c 'ls -ln /home/app /etc/opaque'"),
         format!("podman run --rm -v named:/v {FRESH} sh -c 'ls /v'; podman volume rm named >/dev/null"),
@@ -250,12 +256,12 @@ fn r_hooks_of_users_compare_what_podman_wrote_from_layers_that_nobody_verified()
     let user = user(&podman);
     let _service = Service::new(&podman);
     ok(&user, &format!("podman run --rm {FRESH} true; podman create --name made {FRESH} true"));
-    // The layer's files are the user's own to change; a new container is not what they say.
+    // The layer's files are the user's own to replace (with fs-verity none is changed); a new container is not what they say.
     let base = format!("d=$(dirname $(dirname $(grep -l ^app: {OVERLAY}/*/diff/etc/passwd | head -n 1)))");
     ok(
         &user,
         &format!(
-            "{base}; cp $d/etc/passwd ~/passwd; echo evil:x:0:0::/:/bin/sh >>$d/etc/passwd; echo evil >$d/etc/evil"
+            "{base}; cp $d/etc/passwd ~/passwd; (cat ~/passwd; echo evil:x:0:0::/:/bin/sh) >$d/etc/made; mv $d/etc/made $d/etc/passwd; echo evil >$d/etc/evil"
         ),
     );
     let run = |flags: &str, command: &str| user.run(&format!("podman run --rm {flags} {FRESH} {command}"));
@@ -264,7 +270,7 @@ fn r_hooks_of_users_compare_what_podman_wrote_from_layers_that_nobody_verified()
     let output = user.run("podman start -a made");
     assert!(!output.status.success() && why(&user, "refused").contains("R-O09"), "{}", why(&user, "refused"));
     // Sealed content is not what the layers hold now, whatever is mended of them.
-    ok(&user, &format!("{base}; cp ~/passwd $d/etc/passwd"));
+    ok(&user, &format!("{base}; cp ~/passwd $d/etc/made; mv $d/etc/made $d/etc/passwd"));
     let output = run("", "sh -c 'test ! -e /etc/evil && sha256sum /etc/passwd'");
     assert!(output.status.success(), "{}\n{}", text(&output), why(&user, "refused"));
     // But the container that podman had made of them is not the same as one that never was.
