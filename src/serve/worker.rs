@@ -43,6 +43,8 @@ pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
     match done {
         Ok(Answered::Mount(mount, answer)) => {
             let _ = talk.send(&answer.bytes(), &[mount.as_fd()]);
+            // Before the socket: the caller waits for that, and may want to unmount it.
+            drop(mount);
         }
         Ok(Answered::Told(answer)) => {
             let _ = talk.send(&answer.bytes(), &[]);

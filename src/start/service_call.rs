@@ -126,7 +126,12 @@ fn answer(talk: &mut Conversation<'_>) -> std::result::Result<Given, No> {
     }
     let mut bytes = vec![0; length as usize];
     talk.receive(&mut bytes).map_err(refuse)?;
-    match (ServiceAnswer::parse(&bytes)?, talk.descriptors().pop()) {
+    let (answer, mount) = (ServiceAnswer::parse(&bytes)?, talk.descriptors().pop());
+    if mount.is_some() {
+        // Until the service has closed its side it has the mount open too, and nobody could unmount it.
+        let _ = talk.receive(&mut [0]);
+    }
+    match (answer, mount) {
         (ServiceAnswer::Refused(refused), _) => Err(No { refusal: refused.refusal(), mode: refused.mode }),
         (ServiceAnswer::Mounted, Some(mount)) => Ok(Given::Mount(mount, None)),
         (ServiceAnswer::Root(record), Some(mount)) => Ok(Given::Mount(mount, Some(record))),

@@ -43,7 +43,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         // Files that are there before the first start.
         format!(
             "echo put >~/put; podman create --name c {FRESH} cat /etc/put /etc/kept >/dev/null; podman cp ~/put c:/etc/put; \
-             podman start -a c; podman rm c >/dev/null"
+             podman start -a c; {cleans}; podman rm c >/dev/null"
         ),
         // While it runs, and again.
         format!(
@@ -59,8 +59,8 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         // It is mounted when it is started: by podman, and then by the service, with what a start has copied for it.
         format!(
             "podman create --name c --read-only --user 7:8 -v /home/app {FRESH} sh -c 'cat /etc/passwd; ls /home/app' >/dev/null; \
-             podman unshare sh -c 'podman mount c >/dev/null; podman start -a c; podman start -a c; podman umount c >/dev/null'; \
-             podman start -a c; podman rm -v c >/dev/null"
+             podman unshare sh -c 'podman mount c >/dev/null; podman start -a c; {cleans}; podman start -a c; {cleans}; podman umount c >/dev/null'; \
+             podman start -a c; {cleans}; podman rm -v c >/dev/null"
         ),
         // Volumes that podman fills from its own overlay.
         format!("podman run --rm -v /home/app -v named:/etc/opaque {FRESH} sh -c 'ls -ln /home/app /etc/opaque'"),
