@@ -60,7 +60,7 @@ pub fn verify_start(start: &Start) -> std::result::Result<(), Stopped> {
     let mut about = JournalSubject { container: start.id.clone(), ..JournalSubject::default() };
     let ended = bundle(start).and_then(|(bundle, file)| {
         let read = || std::fs::read(&file).map_err(|e| Refusal::io(file.display().to_string(), e));
-        if let Some(decided) = users::rootless(Stage::Runtime, read) {
+        if let Some(decided) = users::rootless(Stage::Runtime, &bundle, read) {
             return decided;
         }
         // Nothing may be found by way of the caller's working directory.
