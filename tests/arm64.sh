@@ -11,7 +11,7 @@ if [ ! -e "$dir/whole" ]; then
     rm -rf --one-file-system "$root"
     mmdebstrap --quiet --variant=minbase --mode=root --format=directory --architectures=amd64,arm64 \
         --include=rustc,cargo,pkg-config,gcc,libc6-dev,gcc-aarch64-linux-gnu,libc6-dev-arm64-cross,libstd-rust-dev:arm64,libssl-dev:arm64 \
-        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' \
+        --aptopt='APT::Install-Recommends "false"' --aptopt='APT::Sandbox::User "root"' --aptopt='Acquire::Check-Valid-Until "false"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         forky "$root" "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $("$top/tests/vm/packages.sh" mirror) forky main"
     touch "$dir/whole"

@@ -17,7 +17,7 @@ set -eu
 
 build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
 vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
-    mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xz-utils zstd'
+    mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xfsprogs xz-utils zstd'
 # What the crate composefs-ctl links with, and what makes images for the benchmarks.
 bench='libzstd-dev python3-minimal zlib1g-dev'
 
