@@ -19,7 +19,7 @@ build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
 vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
     mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xfsprogs xz-utils zstd'
 # What the crate composefs-ctl links with, and what makes images for the benchmarks.
-bench='libzstd-dev python3-minimal zlib1g-dev'
+bench='btrfs-progs libzstd-dev python3-minimal zlib1g-dev'
 
 say() { echo "packages: $*"; }
 die() { say "$*" >&2; exit 1; }
