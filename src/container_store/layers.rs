@@ -47,6 +47,17 @@ pub struct ClaimedLayer {
     pub shifted: bool,
     /// The roots of the stores that may have the table of its tar, open.
     pub tables: Vec<Arc<OwnedFd>>,
+    /// How it was transported, if an image is known.
+    pub blob: Option<LayerBlob>,
+}
+
+/// What an image's manifest says about the blob of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether it is a compressed tar.
+    pub compressed: bool,
 }
 
 impl ClaimedLayer {
@@ -319,6 +330,7 @@ pub(super) fn open(
             tie,
             shifted: link.shifted,
             tables: store.tables(),
+            blob: None,
         });
         parent = link.home.id.as_str();
     }

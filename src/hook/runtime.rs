@@ -99,8 +99,14 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut JournalSubject) ->
         && let Some(text) = inject::with_hooks(&input, &hooks).map_err(|e| refuse(&e))?
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;
-        let mode = stat.st_mode & 0o777;
-        new_files::write_atomic(&dir, name, mode, &text).map_err(|e| Refusal::io(file.display().to_string(), e))?;
+        // The engine writes it anew for each start.
+        let written = match new_files::rewrite(&dir, name, &stat, &text) {
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {
+                new_files::write_atomic(&dir, name, stat.st_mode & 0o777, &text)
+            }
+            done => done,
+        };
+        written.map_err(|e| Refusal::io(file.display().to_string(), e))?;
     }
     Ok(outcome)
 }
