@@ -28,6 +28,7 @@ mod rollback;
 mod runtime;
 mod runtime_program;
 mod service;
+mod service_hooks;
 mod service_pods;
 mod service_users;
 mod stores;
