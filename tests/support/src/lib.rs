@@ -65,7 +65,8 @@ pub fn runtime_program() -> &'static Path {
         if std::env::var_os("LAYERSEAL_BIN").is_some() {
             return binary().with_file_name("layerseal-runtime");
         }
-        let dir = scratch_dir().join("installed");
+        // Where other roots see it too.
+        let dir = binary().with_file_name("installed");
         std::fs::create_dir_all(&dir).unwrap();
         let (own, made) = (std::process::id(), dir.join("layerseal-runtime"));
         let new = |name: &str| dir.join(format!("{name}.{own}"));
