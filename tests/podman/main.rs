@@ -41,6 +41,7 @@ mod rootless;
 mod users;
 mod verdicts;
 mod verity;
+mod whose;
 
 use std::process::Command;
 use support::podman::{host, scratch};
