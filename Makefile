@@ -1,7 +1,7 @@
 # make          build
 # make demo     seal an image and see it mounted, and refused, in a VM
 # make test     everything that is tested
-# make check    formatting, lints, shell scripts, dependencies
+# make check    formatting, lints, shell scripts, dependencies, whether it compiles for arm64
 # make same-tree  SEEDS=5000 layer sets, as podman shows them and as layerseal does
 # make fuzz     every fuzz target for a minute
 # make bench    what things cost, beside others: 80 minutes, writes docs/benchmarks.md
@@ -54,6 +54,7 @@ check: packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --test vm -- -D warnings
+	sh tests/arm64.sh check
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	@# It runs for a second or two: without optimisation it is built several times as fast, and that is what counts.

@@ -3,7 +3,7 @@
 # minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
-# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [vm] [report]
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [elsewhere] [vm] [report]
 #        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
 #        of the page. It writes no page.
 # Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before. What is not
@@ -12,7 +12,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless vm report
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless elsewhere vm report
 kept=$top/target/bench/results.jsonl
 if [ "$*" = quick ]; then
     set -- quick
@@ -26,9 +26,14 @@ trap 'exit 130' INT TERM
 
 sh tests/vm/packages.sh vm
 sh tests/vm/packages.sh bench
-# shellcheck disable=SC2046  # a word or none
-sh benches/inputs.sh target/bench/inputs $([ "$1" != quick ] || echo small)
-sh benches/tools.sh target/bench/tools
+# Parts that compare nothing with others need no others.
+alone=yes
+for part; do case $part in check | rootless | elsewhere | report) ;; *) alone='' ;; esac; done
+only=''
+case $1,$alone,${LAYERSEAL_BENCH_FIRST:-} in quick,* | *,yes,small-*) only=small ;; esac
+# shellcheck disable=SC2086  # a word or none
+sh benches/inputs.sh target/bench/inputs $only
+[ -n "$alone" ] || sh benches/tools.sh target/bench/tools
 cargo build -q --release --locked
 benchmark() {
     cargo bench --locked --bench "$1" --no-run --message-format=json 2>/dev/null |
@@ -95,6 +100,8 @@ export LAYERSEAL_BIN=$PWD/layerseal LAYERSEAL_BENCH_INPUTS=/data/inputs LAYERSEA
 export LAYERSEAL_BENCH_RESULTS=$PWD/out/results LAYERSEAL_BENCH_WHERE=vm LAYERSEAL_BENCH_VERITY=on
 export LAYERSEAL_BENCH_IMAGES=small LAYERSEAL_BENCH_FIRST=small-5 LAYERSEAL_BENCH_RUNS=6 LAYERSEAL_BENCH_CALLS=12
 LAYERSEAL_BENCH_DIR=/data/bench ./start && rm -rf /data/bench || exit
+mkdir /data/bench
+LAYERSEAL_BENCH_DIR=/data/bench LAYERSEAL_BENCH_ELSEWHERE=small-5 ./start && rm -rf /data/bench || exit
 LAYERSEAL_BENCH_DIR=/data/beside LAYERSEAL_BENCH_IMAGES=small,files,layers ./beside vault growth reading
 END
     LAYERSEAL_VM_MEMORY=6144 sh tests/vm/run.sh --timeout 3000 --data "$vm/data.ext4" --out "$vm/out" \
@@ -135,6 +142,12 @@ for part; do
             export LAYERSEAL_BENCH_ROOTLESS=20
             start_here
             unset LAYERSEAL_BENCH_ROOTLESS
+            ;;
+        elsewhere)
+            record host 'vault elsewhere'
+            export LAYERSEAL_BENCH_ELSEWHERE="${LAYERSEAL_BENCH_FIRST:-big-5}"
+            start_here
+            unset LAYERSEAL_BENCH_ELSEWHERE
             ;;
         vm) vm ;;
         quick)

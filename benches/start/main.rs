@@ -4,6 +4,7 @@
 //! writes /etc/layerseal.
 
 mod check;
+mod elsewhere;
 mod first_use;
 mod rootless;
 
@@ -86,6 +87,10 @@ fn main() {
     place.configure();
     if let Ok(images) = std::env::var("LAYERSEAL_BENCH_CHECK") {
         return check::check(&place, images.parse().unwrap());
+    }
+    if let Ok(name) = std::env::var("LAYERSEAL_BENCH_ELSEWHERE") {
+        let inputs = PathBuf::from(std::env::var_os("LAYERSEAL_BENCH_INPUTS").unwrap());
+        return elsewhere::elsewhere(&place, &inputs.join(&name), &name);
     }
     if let Some(runs) = std::env::var_os("LAYERSEAL_BENCH_ROOTLESS") {
         return place.rootless(runs.into_string().unwrap().parse().unwrap());
@@ -450,18 +455,24 @@ impl Store<'_> {
     }
 
     fn load(&self, image: &Path) {
+        self.load_only(image);
+        if self.way.is_ours() {
+            // What is measured is the first start, and not what can be done before.
+            let vault = self.place.root(self.way).join("g/layerseal");
+            let seal = format!("oci:{}", image.display());
+            let prepare = ["prepare", IMAGE, "--seals-only", "--seal", &seal];
+            done(Command::new(Place::layerseal()).arg("--vault").arg(vault).args(prepare).stdout(Stdio::null()));
+        }
+    }
+
+    /// Puts an image into the store, and nothing of it into a vault.
+    fn load_only(&self, image: &Path) {
         let policy = self.place.path("policy.json").display().to_string();
         let oci = format!("oci:{}:latest", image.display());
         done(&mut self.podman(&["pull", "-q", "--signature-policy", &policy, &oci]));
         let listed = self.podman(&["images", "-q"]).stdout(Stdio::piped()).output().unwrap();
         let id = String::from_utf8(listed.stdout).unwrap().lines().next().unwrap().to_owned();
         done(&mut self.podman(&["tag", &id, IMAGE]));
-        if self.way.is_ours() {
-            // What is measured is the first start, and not what can be done before.
-            let vault = self.place.root(self.way).join("g/layerseal");
-            let prepare = ["prepare", IMAGE, "--seals-only", "--seal", &oci[..oci.len() - 7]];
-            done(Command::new(Place::layerseal()).arg("--vault").arg(vault).args(prepare).stdout(Stdio::null()));
-        }
     }
 
     /// Returns the call that containers-storage would make for a new container.

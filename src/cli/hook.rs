@@ -22,7 +22,7 @@ pub(super) fn stage(argv: &[OsString]) -> Option<Stage> {
 
 /// Runs `layerseal hook explain`.
 pub(super) fn explain(args: &args::Explain) -> Result<()> {
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = rustix::process::geteuid().is_root() || hook::has_own_notes();
     let needs_root =
         || Refusal::new(Case::NeedsRoot, "hook explain", "what was refused on this host is for root to see");
     let Some(code) = &args.code else {
@@ -106,8 +106,9 @@ fn last(json: bool) -> Result<()> {
     refused.iter().chain(&audit).for_each(show);
     for decision in [JournalDecision::Refused, JournalDecision::Audit] {
         output::line(format!(
-            "\nAll {}: journalctl -t layerseal _UID=0 MESSAGE_ID={}",
+            "\nAll {}: journalctl -t layerseal _UID={} MESSAGE_ID={}",
             decision.word(),
+            rustix::process::geteuid().as_raw(),
             decision.message_id()
         ));
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::layers::{ChainLink, OpenStores, Tie, shown, tie};
+use super::layers::{ChainLink, ClaimedLayer, LayerBlob, OpenStores, Tie, shown, tie};
 use super::lists::{self, Listed, Wanted};
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
@@ -17,9 +17,6 @@ use crate::oci::{Budget, Image, ImageId, go_json, strict_json};
 /// How many manifests may be stored for one image. There is one for each way its layers were compressed, and one for
 /// each index by which it was pulled.
 const MAX_MANIFESTS: usize = 64;
-
-/// Bytes of the indexes that list one image; they have some KiB each.
-const MAX_PARSED: usize = 4 << 20;
 
 /// The annotations under which a layer's descriptor names its table of contents
 /// (storage/pkg/chunked/toc).
@@ -54,6 +51,18 @@ impl Candidate {
         self.names.retain(|name| seen.insert(name.clone()));
         self
     }
+}
+
+/// Adds to the layers what the manifests say about their blobs: of several the largest.
+pub(super) fn with_blobs(mut layers: Vec<ClaimedLayer>, images: &[Candidate]) -> Vec<ClaimedLayer> {
+    for (number, layer) in layers.iter_mut().enumerate() {
+        let blob = |candidate: &Candidate| {
+            let layer = candidate.image.layers.get(number)?;
+            Some(LayerBlob { size: layer.size, compressed: layer.compressed })
+        };
+        layer.blob = images.iter().filter_map(blob).max_by_key(|blob| (blob.compressed, blob.size));
+    }
+    layers
 }
 
 /// Finds all images whose uppermost layer is that of the chain (uppermost first); if a container claims one, only that
@@ -193,7 +202,8 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
     if !named.is_empty() && !named.contains(&digest) {
         return Err(bad("its manifest was changed".into()));
     }
-    let (own, mut indexes, mut parsed) = (digest.to_string(), Vec::new(), 0);
+    let (own, mut indexes) = (digest.to_string(), Vec::new());
+    let wanted = HashSet::from([own.as_str()]);
     for other in named {
         let raw = store
             .big_data(record, &format!("manifest-{other}"), budget.manifest)?
@@ -201,19 +211,8 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
         if BlobDigest::of(&raw) != other {
             return Err(bad(format!("manifest {other} was changed")));
         }
-        if other == digest || !lists::can_name(&raw, &[&own]) {
-            continue;
-        }
-        parsed += raw.len();
-        if parsed > MAX_PARSED {
-            return Err(bad(format!("its indexes have more than {MAX_PARSED} bytes")));
-        }
-        let name = format!("manifest {other}");
-        let value = strict_json::value(&raw, &name)?;
-        go_json::check_value(&value, &go_json::MANIFEST, &name)?;
-        let entries = value.get("manifests").and_then(Value::as_array);
-        let is_own = |entry: &Value| entry.get("digest").and_then(Value::as_str) == Some(&own);
-        if entries.is_some_and(|entries| entries.iter().any(is_own)) {
+        // Anybody can push a list of it, and whoever pulls by that adds it to this record.
+        if other != digest && !lists::listed_in(&raw, &wanted).is_empty() {
             indexes.push(other);
         }
     }

@@ -1,6 +1,6 @@
 //! The store in which podman looks for images before all others, where that is known.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::configured::configured;
 use super::storage::Store;
@@ -19,5 +19,12 @@ impl ImageStore {
         let found = configured().ok()?;
         let place = found.image_store.filter(|place| place.is_dir() && !store.is_at(place))?;
         Some(if store.is_at(&found.graph_root) { Self::First(place) } else { Self::Somewhere(place) })
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::First(path) | Self::Somewhere(path) => path,
+        }
     }
 }

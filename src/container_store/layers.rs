@@ -48,6 +48,17 @@ pub struct ClaimedLayer {
     pub shifted: bool,
     /// The roots of the stores that may have the table of its tar, open.
     pub tables: Vec<Arc<OwnedFd>>,
+    /// How it was transported, if an image is known.
+    pub blob: Option<LayerBlob>,
+}
+
+/// What an image's manifest says about the blob of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether it is a compressed tar.
+    pub compressed: bool,
 }
 
 impl ClaimedLayer {
@@ -102,16 +113,11 @@ impl OpenStores {
             }
         }
         let image_store = ImageStore::of(&store);
-        let mut stores = Self { stores: vec![store], image_store: None, other_image_store: false };
+        let other_image_store = matches!(image_store, Some(ImageStore::Somewhere(_)));
+        let mut stores = Self { stores: vec![store], image_store: None, other_image_store };
         // It has records of images also where no layer of the call lies in it.
-        match image_store {
-            Some(ImageStore::First(place)) => stores.image_store = Some(stores.number(&place)?),
-            Some(ImageStore::Somewhere(place)) => {
-                stores.number(&place)?;
-                stores.other_image_store = true;
-            }
-            None => {}
-        }
+        let number = image_store.map(|found| stores.number(found.path())).transpose()?;
+        stores.image_store = number.filter(|_| !other_image_store);
         Ok(stores)
     }
 
@@ -327,6 +333,7 @@ pub(super) fn open(
             tie,
             shifted: link.shifted,
             tables: store.tables(),
+            blob: None,
         });
         parent = link.home.id.as_str();
     }

@@ -4,48 +4,34 @@
 use std::collections::HashSet;
 
 use memchr::memmem;
-use serde_json::Value;
 
+use super::instances::instances;
 use super::layers::OpenStores;
 use super::storage::{ImageRecord, Store};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
-use crate::oci::{Budget, DenySubjects, go_json, strict_json};
+use crate::oci::DenySubjects;
 
-/// Bytes of all documents that are searched for digests in one call. Any number of records can share one document.
-const MAX_SEARCHED: u64 = 512 << 20;
+/// Bytes of one document. podman takes 4 MiB from a registry, and does not count them where it takes documents from
+/// elsewhere.
+const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// What may still be read.
-struct Left {
-    searched: u64,
-    parsed: u64,
-}
+/// Bytes of all documents that are searched for digests in one call: seconds of work. Any number of records can share one
+/// document, but whoever only pushes images needs thousands of the largest for so many.
+const MAX_SEARCHED: u64 = 16 << 30;
 
-impl Left {
-    fn new() -> Self {
-        Self { searched: MAX_SEARCHED, parsed: Budget::STANDARD.lists }
-    }
+/// Counts what is searched.
+struct Searched(u64);
 
-    fn take(left: &mut u64, document: &[u8]) -> Result<()> {
-        *left = left.checked_sub(document.len() as u64).ok_or_else(|| {
-            Refusal::new(
-                Case::C03TooBig,
-                "manifest",
-                "the lists of the store are too large to look for an image in them",
-            )
-        })?;
+impl Searched {
+    fn add(&mut self, document: &[u8]) -> Result<()> {
+        self.0 += document.len() as u64;
+        if self.0 > MAX_SEARCHED {
+            let why = "the lists of the store are too large to look for an image in them";
+            return Err(Refusal::new(Case::C03TooBig, "manifest", why));
+        }
         Ok(())
     }
-}
-
-/// What a record's document says about an image.
-enum Listing {
-    /// Nothing, or it is no list.
-    None,
-    /// It lists these digests.
-    Of(BlobDigest, HashSet<String>),
-    /// It names the image, and what it says of it cannot be told.
-    Unreadable(BlobDigest, Refusal),
 }
 
 /// An image that lists are searched for.
@@ -71,88 +57,84 @@ pub(super) struct Listed {
 /// need not be true. Records without layers are looked at, and, if nobody has said which name was asked for, the manifests
 /// of all.
 ///
-/// An image that somebody pulled and nobody started must not keep others from starting: where the name that was asked
-/// for is known, which decides in any case, what cannot be read only adds its name.
+/// An image that somebody pulled and nobody started must not keep others from starting: only what podman reads as a list
+/// says anything. Where the name that was asked for is known, which decides in any case, what cannot be read is left out.
 pub(super) fn lists(stores: &OpenStores, all: &[Wanted<'_>], thorough: bool) -> Result<Vec<Listed>> {
-    let digests: Vec<&str> =
+    let wanted: HashSet<&str> =
         all.iter().flat_map(|one| one.claims.iter().copied().chain([one.digest.as_str()])).collect();
     let mut found: Vec<Listed> = all.iter().map(|_| Listed::default()).collect();
-    let mut left = Left::new();
+    let mut searched = Searched(0);
     for store in stores.all() {
         for list in store.images() {
             let named = list.big_data_names.iter().any(|key| key == "instances.json");
             if !(thorough || list.is_empty() || named) || all.iter().any(|one| one.id == list.id) {
                 continue;
             }
-            let name = || format!("image {} in {}", list.id, store.path().display());
-            let (digest, listed) = match listing(store, list, &digests, &mut left) {
-                Ok(Listing::None) => continue,
-                Ok(Listing::Of(digest, listed)) => (digest, Some(listed)),
-                Ok(Listing::Unreadable(digest, refusal)) if !thorough => {
-                    log::warn!("{}: taken for a list: {refusal}", name());
-                    (digest, None)
-                }
-                Err(refusal) if !thorough => {
-                    log::warn!("{}: {refusal}", name());
+            let (index, listed) = match listing(store, list, &wanted, &mut searched) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(refusal) => {
+                    let refusal = refusal.within(format!("image {} in {}", list.id, store.path().display()));
+                    if thorough {
+                        return Err(refusal);
+                    }
+                    log::warn!("{refusal}");
                     continue;
                 }
-                Ok(Listing::Unreadable(_, refusal)) | Err(refusal) => return Err(refusal.within(name())),
             };
             for (found, one) in found.iter_mut().zip(all) {
-                match &listed {
-                    None => found.indexes.push(digest),
-                    Some(listed) if listed.contains(&one.digest) => found.indexes.push(digest),
-                    Some(listed) if !listed.iter().any(|d| one.claims.contains(d.as_str())) => continue,
-                    Some(_) => {}
+                let by_digest = listed.contains(&one.digest);
+                if by_digest {
+                    found.indexes.push(index);
                 }
-                found.names.extend(list.names.iter().cloned());
+                if by_digest || listed.iter().any(|digest| one.claims.contains(digest.as_str())) {
+                    found.names.extend(list.names.iter().cloned());
+                }
             }
         }
     }
     Ok(found)
 }
 
-/// Adds the indexes by which the image of a record, with the manifest `digest`, can be denied. One that names it and
-/// cannot be read is among them.
+/// Adds the indexes by which the image of a record, with the manifest `digest`, can be denied.
 pub(super) fn deny_by_lists(store: &Store, record: &ImageRecord, digest: &str, facts: &mut DenySubjects) -> Result<()> {
-    let mut left = Left::new();
+    let mut searched = Searched(0);
+    let wanted = HashSet::from([digest]);
     for list in store.images().iter().filter(|i| i.id != record.id && i.is_empty()) {
-        match listing(store, list, &[digest], &mut left)? {
-            Listing::Of(index, listed) if listed.contains(digest) => facts.blob("index", index),
-            Listing::Unreadable(index, _) => facts.blob("index", index),
-            Listing::Of(..) | Listing::None => {}
+        if let Some((index, _)) = listing(store, list, &wanted, &mut searched)? {
+            facts.blob("index", index);
         }
     }
     Ok(())
 }
 
-/// Reads what a record's document says, if it can be about one of the `wanted` digests.
-fn listing(store: &Store, record: &ImageRecord, wanted: &[&str], left: &mut Left) -> Result<Listing> {
-    let Some(raw) = store.big_data(record, "manifest", Budget::STANDARD.manifest)? else { return Ok(Listing::None) };
-    Left::take(&mut left.searched, &raw)?;
-    if !can_name(&raw, wanted) {
-        return Ok(Listing::None);
+/// A list, and which of the wanted digests it lists.
+type Listing = (BlobDigest, HashSet<String>);
+
+/// Reads which of the `wanted` digests a record's document lists, if any.
+fn listing(
+    store: &Store,
+    record: &ImageRecord,
+    wanted: &HashSet<&str>,
+    searched: &mut Searched,
+) -> Result<Option<Listing>> {
+    let Some(raw) = store.big_data(record, "manifest", MAX_DOCUMENT)? else { return Ok(None) };
+    searched.add(&raw)?;
+    let listed = listed_in(&raw, wanted);
+    Ok((!listed.is_empty()).then(|| (BlobDigest::of(&raw), listed)))
+}
+
+/// Returns which of the `wanted` digests a document lists.
+pub(super) fn listed_in(raw: &[u8], wanted: &HashSet<&str>) -> HashSet<String> {
+    if !can_name(raw, wanted) {
+        return HashSet::new();
     }
-    Left::take(&mut left.parsed, &raw)?;
-    if serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_err() {
-        // Nor is it a list for podman.
-        return Ok(Listing::None);
-    }
-    let value = strict_json::value(&raw, "manifest")
-        .and_then(|value| go_json::check_value(&value, &go_json::MANIFEST, "manifest").map(|()| value));
-    let digest = BlobDigest::of(&raw);
-    let value = match value {
-        Ok(value) => value,
-        Err(refusal) => return Ok(Listing::Unreadable(digest, refusal)),
-    };
-    let Some(manifests) = value.get("manifests").and_then(Value::as_array) else { return Ok(Listing::None) };
-    let listed = manifests.iter().filter_map(|m| m.get("digest")?.as_str()).map(str::to_owned).collect();
-    Ok(Listing::Of(digest, listed))
+    instances(raw, &|digest| wanted.contains(digest))
 }
 
 /// Returns whether a JSON document can hold one of these digests: as it is, or written in escapes. For many of them it is
-/// not looked for each: whoever parses it has a limit.
-pub(super) fn can_name(raw: &[u8], digests: &[&str]) -> bool {
+/// not looked for each.
+fn can_name(raw: &[u8], digests: &HashSet<&str>) -> bool {
     const MANY: usize = 16;
     let holds = |text: &str| memmem::find(raw, text.as_bytes()).is_some();
     digests.len() > MANY
@@ -167,11 +149,18 @@ mod tests {
     #[test]
     fn a_document_names_a_digest_as_it_is_or_in_escapes() {
         let digest = format!("sha256:{}", "ab".repeat(32));
-        let wanted = [digest.as_str(), ""];
+        let wanted = HashSet::from([digest.as_str(), ""]);
         assert!(can_name(format!("[\"{digest}\"]").as_bytes(), &wanted));
         assert!(can_name(br#"["sha256:\u0061b"]"#, &wanted));
         assert!(can_name(format!("[\"sha256\\/{}\"]", "ab".repeat(32)).as_bytes(), &wanted));
         assert!(!can_name(format!("[\"{}\\n\"]", digest.replace('a', "c")).as_bytes(), &wanted));
         assert!(!can_name(b"[]", &wanted));
+    }
+
+    #[test]
+    fn c03_what_is_searched_for_an_image_has_a_limit() {
+        let mut searched = Searched(MAX_SEARCHED - 4);
+        searched.add(b"four").unwrap();
+        assert_eq!(searched.add(b"x").unwrap_err().case(), Case::C03TooBig);
     }
 }

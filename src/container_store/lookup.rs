@@ -185,7 +185,7 @@ fn claimed(stores: &OpenStores, record: &ImageRecord, root: &Path) -> Result<Cla
         return Err(Refusal::new(Case::B03Layers, record.id.clone(), "it has no layers"));
     };
     let diff_ids: Vec<BlobDigest> = first.image.layers.iter().map(|l| l.diff_id).collect();
-    let layers = layers::open(stores, &chain, Some(&diff_ids))?;
+    let layers = image::with_blobs(layers::open(stores, &chain, Some(&diff_ids))?, &images);
     Ok(ClaimedImage { images, layers, own: None, root: Root::of(stores.own()) })
 }
 

@@ -9,8 +9,10 @@
 mod claimed;
 mod configured;
 mod container;
+mod id_sets;
 mod image;
 mod image_store;
+mod instances;
 mod layer_paths;
 mod layers;
 mod listed;
@@ -31,13 +33,13 @@ use rustix::io::Errno;
 pub use claimed::{ClaimedContainer, OwnLayer};
 pub use configured::{
     Configured, Generation, configured, drop_in_files, further_stores, graph_root, mount_program, own_config_dir,
-    run_root,
+    run_root, use_store_of_user,
 };
 pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
 pub use image::Candidate;
-pub use layers::{ClaimedLayer, Tie};
+pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
@@ -224,7 +226,7 @@ pub fn identify_with(
         images.iter_mut().filter(|i| !i.names.contains(name)).for_each(|i| i.names.push(name.clone()));
     }
     let diff_ids: Option<Vec<BlobDigest>> = images.first().map(|c| c.image.layers.iter().map(|l| l.diff_id).collect());
-    let layers = layers::open(&stores, &chain, diff_ids.as_deref())?;
+    let layers = image::with_blobs(layers::open(&stores, &chain, diff_ids.as_deref())?, &images);
     let names = names(&stores, own.as_ref(), container.as_ref());
     let own = own.map(|link| open_own(&stores, &link, call.upper.is_some(), container)).transpose()?;
     let root = Root::of_call(stores.own(), run.as_deref())?;

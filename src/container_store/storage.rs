@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::io::Errno;
 
+use super::id_sets::read_without;
 use super::parsed;
 pub(super) use super::records::{ContainerRecord, ImageRecord, LayerRecord};
 use super::records::{Record, parse};
@@ -31,9 +32,13 @@ const MAX_LOWERS: u64 = 1 << 20;
 /// How many characters the link to a layer has.
 const LINK: usize = 26;
 
-/// How many bytes a file of records may have. A layer's record takes 1 to 4 KiB with its sets of user IDs, and an
-/// image's as much: this is room for tens of thousands, and containers-storage itself gets slow long before.
+/// How many bytes a file of records may have, without the sets of user IDs in those of layers. A layer's record takes
+/// 1 KiB, and an image's 1 to 4 KiB: this is room for tens of thousands, and containers-storage itself gets slow long
+/// before.
 const MAX_RECORDS: u64 = 64 << 20;
+
+/// How many bytes it may have with them.
+const MAX_FILE: u64 = 4 << 30;
 
 /// A container store, its records read once.
 #[derive(Debug)]
@@ -293,7 +298,7 @@ impl Store {
     ) -> Result<Arc<T>> {
         let Some(file) = self.open_file(name)? else { return Ok(Arc::default()) };
         parsed::once(file, |file| {
-            let bytes = self.content(name, file, MAX_RECORDS)?;
+            let bytes = read_without(file, MAX_RECORDS, MAX_FILE).map_err(|e| self.bad(name, e))?;
             arrange(parse(&bytes, &self.name(name))?)
         })
     }

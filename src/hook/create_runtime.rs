@@ -10,12 +10,12 @@ use super::call_log::let_pass;
 use super::filled::Filled;
 use super::lookup::{check_records, is_in_layer, no_engines};
 use super::namespace::place;
-use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root};
+use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record};
 use crate::oci::name::ROOTFS;
-use crate::policy::{self, Directories, Policy};
+use crate::policy::{self, Policy};
 use crate::protocol::{self, Bundle, ContainerConfig, ContainerState};
 use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
@@ -28,6 +28,8 @@ struct ObservedContainer {
     mounts: Vec<MountInfo>,
     /// The record of the uppermost mount on it.
     record: Option<Record>,
+    /// Why there is no record, if that is not simply that there is none.
+    unrecorded: Option<Refusal>,
     stored: Option<StoredContainer>,
 }
 
@@ -79,7 +81,7 @@ fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<O
         no_engines(bundle, id, named.as_deref())?;
     }
     let place = place(container.stored.as_ref(), manager, namespace.as_ref());
-    let policy = Policy::load(&Directories::system())?.at(place);
+    let policy = users::policy()?.at(place);
     if let Some(stored) = &container.stored {
         about.stored(stored);
     }
@@ -119,12 +121,22 @@ impl ObservedContainer {
         let root = root_path(&state)?;
         let mounts = mountinfo::of_process(state.pid)
             .map_err(|e| Refusal::new(Case::O05Call, format!("/proc/{}/mountinfo", state.pid), e))?;
-        let record = match mountinfo::topmost(&mounts, &root) {
+        let top = mountinfo::topmost(&mounts, &root);
+        if users::is_in_namespace() {
+            let stored = stored(&state, &root, None)?;
+            let found = match (top, &stored) {
+                (Some(top), Some(stored)) => users::record_of_root(top, &root, stored),
+                _ => Ok(None),
+            };
+            let (record, unrecorded) = found.map_or_else(|refusal| (None, Some(refusal)), |record| (record, None));
+            return Ok(Self { state, root, mounts, record, unrecorded, stored });
+        }
+        let record = match top {
             Some(top) => mount::of_device(top.device)?,
             None => None,
         };
         let stored = stored(&state, &root, record.as_ref())?;
-        Ok(Self { state, root, mounts, record, stored })
+        Ok(Self { state, root, mounts, record, unrecorded: None, stored })
     }
 
     /// Returns the root, for messages.
@@ -156,6 +168,9 @@ impl ObservedContainer {
         let top = mountinfo::topmost(&self.mounts, &self.root)
             .ok_or_else(|| Refusal::new(Case::O01NotOurs, self.shown(), "a directory, on which nothing is mounted"))?;
         let Some(record) = &self.record else {
+            if let Some(refusal) = &self.unrecorded {
+                return Err(refusal.clone());
+            }
             let what = format!("{}, of which there is no record", top.describe());
             return Err(Refusal::new(Case::O01NotOurs, self.shown(), what));
         };

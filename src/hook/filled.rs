@@ -17,6 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::anonymous_volumes::BeforeStart;
 use super::copies::CopiedFrom;
 use super::snapshot::may_be_filled;
+use super::users;
 use crate::container_store::StoredContainer;
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind};
@@ -61,7 +62,8 @@ impl Filled {
         let all = mountinfo::own().unwrap_or_default();
         let top = root.and_then(|root| mountinfo::topmost(&all, &std::fs::canonicalize(root).ok()?));
         let option = |key: &str| {
-            let path = top?.super_values(key).next()?;
+            // The service's mounts for users show paths that nobody else has; a user's store has the usual ones.
+            let path = top.filter(|_| !users::is_in_namespace())?.super_values(key).next()?;
             let path = PathBuf::from(OsString::from_vec(path));
             // podman 4 mounts many layers from within the directory of the store, by names relative to it.
             path.is_absolute().then_some(path)

@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode as Bits, OFlags, openat};
 
 use super::create_runtime::not_denied;
-use super::root;
+use super::{root, users};
 use crate::container_store::run_root;
 use crate::error::{Case, Refusal, Result};
-use crate::mount::{self, Record};
+use crate::mount::Record;
 use crate::oci::name::{ImageName, UNKNOWN};
 use crate::policy::{Decision, Mode, Policy};
 use crate::protocol::{BindMount, ContainerConfig, Native};
@@ -65,14 +65,16 @@ pub(super) fn check(
 /// [`Case::F06Denied`], and errors of finding out what it is.
 fn judge(shown: &ShownLayer<'_>, mount: &BindMount, policy: &Policy) -> Result<(Result<()>, Mode)> {
     let refuse = |why: String| Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), why);
-    if let Some(record) = mount::of_device(shown.mount.device)? {
+    if let Some(record) = users::record(shown.mount)? {
         not_denied(Some(&record), None, policy)?;
         let asked = asked_of(&record, policy);
         let checked = root::is_recorded(shown.mount, &record).and_then(|()| root::satisfies(&record, &asked, None));
         return Ok((checked.map_err(|r| refuse(r.to_string())), asked.mode));
     }
+    // A user's podman mounts as users can, and nobody else's is looked at there.
+    let read = if users::is_in_namespace() { Native::any } else { Native::read };
     let asked = match &shown.layer {
-        Some(target) => Native::read(shown.mount, target)
+        Some(target) => read(shown.mount, target)
             .and_then(|native| start::asked_of_mounted(policy, &native))
             .map_err(|r| if r.case() == Case::F06Denied { r } else { refuse(r.to_string()) })?,
         // Nobody can say what it is, so it may be something that is denied.
@@ -91,7 +93,8 @@ fn judge(shown: &ShownLayer<'_>, mount: &BindMount, policy: &Policy) -> Result<(
 /// of images are mounted, and takes any mount point that is named there. Of the configured run root nothing outlasts the
 /// boot; podman's database can name another one, on the disk.
 fn other_run_root(config: &ContainerConfig) -> Result<Option<String>> {
-    let Some(used) = &config.run_root else { return Ok(None) };
+    // A user's podman has a run root of its own, and that user chooses it.
+    let Some(used) = config.run_root.as_ref().filter(|_| !users::is_in_namespace()) else { return Ok(None) };
     let configured = run_root()?;
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     Ok((here(used) != here(&configured)).then(|| {
@@ -157,7 +160,7 @@ fn shown<'a>(source: &Path, all: &'a [MountInfo], depth: usize) -> Vec<ShownLaye
     if let Some(layer) = in_store(source).or(place) {
         return vec![ShownLayer { mount: mount.unwrap_or(found), layer: Some(layer) }];
     }
-    let lowers = Native::read(found, source).map(|native| native.call.lowers).unwrap_or_default();
+    let lowers = Native::any(found, source).map(|native| native.call.lowers).unwrap_or_default();
     let through = |lower: &PathBuf| match in_store(lower) {
         Some(_) if depth > 0 => shown(lower, all, depth - 1),
         _ if of_store(lower) => vec![ShownLayer { mount: found, layer: None }],

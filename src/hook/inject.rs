@@ -23,7 +23,7 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// The hook for the stage, which finds out by itself what it needs.
+    /// Makes the hook for the stage, which finds out by itself what it needs.
     pub(super) const fn of(stage: Stage) -> Self {
         Self { stage, words: Vec::new() }
     }

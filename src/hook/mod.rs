@@ -48,6 +48,7 @@ pub use given::{GivenContainer, GivenImage, GivenMount};
 pub use installed::{Caller, Installation, installed, podman_runtime};
 pub use last_call::{CallStatus, LastCall, last_call, last_of, since};
 pub use runtime::{Stopped, before_start, verify_start};
+pub use users::has_own_notes;
 
 use crate::container_store::{MadeFrom, RequestedBy, StoredContainer, or_unknown};
 use crate::error::journal::{self, JournalDecision};
@@ -184,7 +185,7 @@ pub fn run(stage: Stage) -> ExitCode {
     let mut about = JournalSubject::default();
     let ended = moved.map_err(|e| Refusal::io("/", e)).and_then(|()| {
         let input = input()?;
-        let (outcome, edited) = match (users::rootless(stage, || Ok(input.clone())), stage) {
+        let (outcome, edited) = match (users::rootless(stage, &bundle, || Ok(input.clone())), stage) {
             (Some(decided), _) => (decided?, None),
             (None, Stage::CreateRuntime) => (create_runtime::run(&input, &mut about).or_else(unknown)?, None),
             (None, _) => precreate::run(&input, &bundle, &mut about).or_else(|r| Ok((unknown(r)?, None)))?,
@@ -216,6 +217,9 @@ fn create_container() -> ExitCode {
 fn unknown(refusal: Refusal) -> Result<Outcome> {
     if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation) {
         return Err(refusal);
+    }
+    if users::is_in_namespace() {
+        return users::unknown(refusal);
     }
     match Policy::load(&Directories::system())?.for_unknown() {
         Some(decision) => Outcome::of(Err(refusal), &decision),

@@ -12,14 +12,14 @@ use super::namespace::place;
 use super::snapshot::Snapshot;
 use super::{
     JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
-    other_namespace, root,
+    other_namespace, root, users,
 };
 use crate::container_store::{MadeFrom, layer_of};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record, WouldRefuse};
-use crate::policy::{Checkpoint, Decision, Directories, Mode, Policy};
+use crate::policy::{Checkpoint, Decision, Mode, Policy};
 use crate::protocol::{self, Bundle, ContainerConfig, Native, Start, Verb};
-use crate::start::{PodmanWrites, Swap, Writer};
+use crate::start::{self, PodmanWrites, Swap, Writer};
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::{files, mounts, process};
 
@@ -77,7 +77,7 @@ fn decide(
 ) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
     let stored = found.stored();
-    let policy = Policy::load(&Directories::system())?.at(place(stored, &config.manager, config.namespace.as_ref()));
+    let policy = users::policy()?.at(place(stored, &config.manager, config.namespace.as_ref()));
     let outcome = root_of(config, &found, filled, runtime, &policy, about)?;
     if matches!(outcome, Outcome::Allowed) {
         // It was judged together with the root.
@@ -181,7 +181,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let canonical = std::fs::canonicalize(target).map_err(|e| refuse(&e))?;
     let shown = canonical.display().to_string();
     let Some(top) = mountinfo::topmost(&all, &canonical) else { return Err(refuse(&"nothing is mounted there")) };
-    if let Some(record) = mount::of_device(top.device)? {
+    if let Some(record) = users::record_of_root(top, target, &found.stored)? {
         about.record(&record);
         let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
         let its_own = || match layer_of(&record.target) {
@@ -206,7 +206,9 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         }
         return Outcome::of(Err(Refusal::new(Case::O14FuseOverlay, &shown, "")), &decision);
     }
-    let native = Native::of(top, target, config.uids.clone(), config.gids.clone())?;
+    let of_user = users::is_in_namespace();
+    let native = if of_user { Native::of_user } else { Native::of };
+    let native = native(top, target, config.uids.clone(), config.gids.clone())?;
     let before = Snapshot::of(target, &config.mounts)?;
     let by = match call.runtime {
         Some(start) if is_restore(start) => Writer::Checkpoint,
@@ -215,7 +217,13 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     };
     let directory = config.directory.clone();
     let written = PodmanWrites { user: config.user, directory, since: filled.since()?, by };
-    let record = match crate::start::swap(policy, &native, identity, &(&found.stored).into(), &written)? {
+    let swapped = if of_user {
+        let decision = policy.decide(&names(None, Some(&found.stored), false));
+        start::swap_of_user(&decision, &native, identity, &found.stored, &written)?
+    } else {
+        start::swap(policy, &native, identity, &(&found.stored).into(), &written)?
+    };
+    let record = match swapped {
         Swap::Done(record) => record,
         Swap::Stays(None) => return Ok(Outcome::Off),
         Swap::Stays(Some(refusal)) => return Ok(Outcome::AuditBefore((&refusal).into())),

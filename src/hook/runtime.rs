@@ -60,7 +60,7 @@ pub fn verify_start(start: &Start) -> std::result::Result<(), Stopped> {
     let mut about = JournalSubject { container: start.id.clone(), ..JournalSubject::default() };
     let ended = bundle(start).and_then(|(bundle, file)| {
         let read = || std::fs::read(&file).map_err(|e| Refusal::io(file.display().to_string(), e));
-        if let Some(decided) = users::rootless(Stage::Runtime, read) {
+        if let Some(decided) = users::rootless(Stage::Runtime, &bundle, read) {
             return decided;
         }
         // Nothing may be found by way of the caller's working directory.
@@ -99,8 +99,14 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut JournalSubject) ->
         && let Some(text) = inject::with_hooks(&input, &hooks).map_err(|e| refuse(&e))?
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;
-        let mode = stat.st_mode & 0o777;
-        new_files::write_atomic(&dir, name, mode, &text).map_err(|e| Refusal::io(file.display().to_string(), e))?;
+        // The engine writes it anew for each start.
+        let written = match new_files::rewrite(&dir, name, &stat, &text) {
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {
+                new_files::write_atomic(&dir, name, stat.st_mode & 0o777, &text)
+            }
+            done => done,
+        };
+        written.map_err(|e| Refusal::io(file.display().to_string(), e))?;
     }
     Ok(outcome)
 }

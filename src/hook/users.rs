@@ -1,49 +1,156 @@
-//! Containers of users: their mounts are made by the service, which keeps no records. In a user's namespace a hook can
-//! only tell that root made the mount.
+//! Containers of users: the service mounts them, by root's policy, and keeps the records that the hooks compare with.
+//! The hooks themselves run as the user, in the namespace of that user's podman: they protect a user from images and
+//! files that are not what was sealed, and nobody from that user, who may call podman without hooks.
 
 use std::path::{Path, PathBuf};
 
 use super::{MAX_INPUT, Outcome, Stage};
+use crate::container_store::{StoredContainer, layer_of, use_store_of_user};
 use crate::error::{Case, Refusal, Result};
+use crate::mount::{self, Record};
 use crate::policy::{Directories, Mode, Policy};
-use crate::protocol::{self, ContainerConfig};
+use crate::protocol::{self, Bundle, ContainerConfig};
 use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::process::{self, User};
+use crate::{start, state};
 
-/// Decides about a container of a user other than root; `None` for root's containers, which are looked at. `input` is
-/// what the caller of a hook hands in, or the configuration for a runtime.
-pub(super) fn rootless(stage: Stage, input: impl FnOnce() -> Result<Vec<u8>>) -> Option<Result<Outcome>> {
-    let refusal = || Refusal::new(Case::Rootless, "", "");
-    match process::user() {
-        User::Root => None,
-        User::Unknown => Some(Err(refusal())),
-        User::Rootless => Some(Policy::rootless(&Directories::system()).and_then(|mode| match mode {
-            Mode::Off => Ok(Outcome::NotCalled),
-            _ if input().and_then(|input| by_service(stage, &input)).unwrap_or(false) => Ok(Outcome::Allowed),
-            Mode::Audit => Ok(Outcome::Audit(refusal())),
-            Mode::Enforce => Err(refusal()),
-        })),
+/// Returns whether the hook looks at a container of a user other than root, in the user namespace of that user's podman.
+pub(super) fn is_in_namespace() -> bool {
+    rustix::process::geteuid().is_root() && process::user() == User::Rootless
+}
+
+/// Loads the policy, for whose container this is: rules can ask for less of a user's than `[rootless]` does, and whom
+/// they trust is for the service.
+///
+/// # Errors
+/// As for [`Policy::load`].
+pub(super) fn policy() -> Result<Policy> {
+    let directories = Directories::system();
+    match is_in_namespace() {
+        true => Policy::of_user(&directories, Policy::rootless(&directories)?),
+        false => Policy::load(&directories),
     }
 }
 
-/// Returns whether the container's root was mounted by the service.
-fn by_service(stage: Stage, input: &[u8]) -> Result<bool> {
+/// Finds the record of a mount: a user's is the service's.
+///
+/// # Errors
+/// As for [`mount::of_device`] and [`start::record_of_user`].
+pub(super) fn record(mount: &MountInfo) -> Result<Option<Record>> {
+    match is_in_namespace() {
+        true => start::record_of_user(mount),
+        false => mount::of_device(mount.device),
+    }
+}
+
+/// Finds the record of the mount on the root of a container, which is `merged` in its store.
+///
+/// # Errors
+/// As for [`mount::of_device`] and [`start::record_of_root`].
+pub(super) fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer) -> Result<Option<Record>> {
+    match is_in_namespace() {
+        true => start::record_of_root(mount, merged, stored),
+        false => mount::of_device(mount.device),
+    }
+}
+
+/// Decides about a container of a user other than root, as far as nothing need be known of it; `None` for root's
+/// containers, and for those of users that are looked at in the same way. `input` is what the caller of a hook hands in,
+/// or the configuration for a runtime, and `bundle` is where podman calls a hook.
+pub(super) fn rootless(stage: Stage, bundle: &Path, input: impl Fn() -> Result<Vec<u8>>) -> Option<Result<Outcome>> {
+    let refusal = || Refusal::new(Case::Rootless, "", "");
+    let mode = match process::user() {
+        User::Root => return None,
+        User::Unknown => return Some(Err(refusal())),
+        User::Rootless => Policy::rootless(&Directories::system()),
+    };
+    let mode = match mode {
+        Ok(Mode::Off) => return Some(Ok(Outcome::NotCalled)),
+        Ok(mode) => mode,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    if is_in_namespace()
+        && stage != Stage::Runtime
+        && let Ok(input) = input()
+        && let Ok(root) = root_of(stage, &input)
+    {
+        // With other IDs the root is mounted elsewhere later; and a runtime says where the bundle is.
+        let bundle = protocol::root_of(&input).map_or_else(|_| Bundle::of(bundle), |(bundle, _)| Bundle::of(&bundle));
+        settle_in_store(layer_of(&root).map(|(graph_root, _)| graph_root).or(bundle.map(|bundle| bundle.root)));
+        return None;
+    }
+    Some(match (stage, mode) {
+        // Nobody swaps its mount, but `precreate` may have.
+        (Stage::Runtime, _) if input().and_then(|input| is_by_service(&root_of(stage, &input)?)).unwrap_or(false) => {
+            Ok(Outcome::Allowed)
+        }
+        (_, Mode::Audit) => Ok(Outcome::Audit(refusal())),
+        _ => Err(refusal()),
+    })
+}
+
+/// Returns what becomes of a container of a user that cannot be identified, or is refused: no rule is for that.
+pub(super) fn unknown(refusal: Refusal) -> Result<Outcome> {
+    match Policy::rootless(&Directories::system())? {
+        Mode::Off => Ok(Outcome::NotCalled),
+        Mode::Audit => Ok(Outcome::Audit(refusal)),
+        Mode::Enforce if refusal.to_string().contains("rootless") => Err(refusal),
+        Mode::Enforce => Err(refusal.within("rootless")),
+    }
+}
+
+/// Returns whether the service mounted the root of the container that a runtime is called for.
+fn is_by_service(root: &Path) -> Result<bool> {
+    let mounts = mountinfo::own()?;
+    let Some(top) = mountinfo::topmost(&mounts, root) else { return Ok(false) };
+    Ok(is_of_root(top) || start::record_of_user(top)?.is_some_and(|record| top.source == *record.source))
+}
+
+/// Returns the path of the root that a hook is called about.
+fn root_of(stage: Stage, input: &[u8]) -> Result<PathBuf> {
     let config =
         |bytes: &[u8], bundle: &Path| protocol::config(bytes).map(|ContainerConfig { root, .. }| bundle.join(root));
-    let root: PathBuf = match stage {
+    match stage {
         Stage::CreateRuntime | Stage::CreateContainer => {
             let (bundle, _) = protocol::root_of(input)?;
             let io = |e| Refusal::io(bundle.display().to_string(), e);
             let dir = files::open_dir(&bundle).map_err(io)?;
             let bytes = files::open_file_at(dir, "config.json").and_then(|file| files::read_all(file, MAX_INPUT));
-            config(&bytes.map_err(io)?, &bundle)?
+            config(&bytes.map_err(io)?, &bundle)
         }
         // podman and CRI-O write an absolute path.
-        Stage::Precreate | Stage::Runtime => config(input, Path::new("/"))?,
-    };
-    let mounts = mountinfo::own()?;
-    Ok(mountinfo::topmost(&mounts, &root).is_some_and(is_of_root))
+        Stage::Precreate | Stage::Runtime => config(input, Path::new("/")),
+    }
+}
+
+/// Finds what the hooks have remembered of this user's containers, for that user to look at. False if they were not called
+/// since the user logged in.
+pub fn has_own_notes() -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let run = run_directory(&user.to_string());
+    if user == 0 || !run.is_dir() {
+        return false;
+    }
+    // What is kept is not looked at.
+    state::keep_for_user(run, PathBuf::new());
+    true
+}
+
+/// Returns where notes are that end with the session of a user.
+fn run_directory(user: &str) -> PathBuf {
+    Path::new("/run/user").join(user).join("layerseal")
+}
+
+/// Has this store count as podman's, and what the hooks remember of this user's containers be kept beside
+/// the vault in it: of podman's writes and of volumes, which lie there too. Nothing that vouches for a mount is among it.
+fn settle_in_store(graph_root: Option<PathBuf>) {
+    let Some(graph_root) = graph_root else { return };
+    // The map begins with root of the namespace, which is the user (user_namespaces(7)).
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let Some(uid) = map.split_whitespace().nth(1) else { return };
+    state::keep_for_user(run_directory(uid), graph_root.join("layerseal-notes"));
+    use_store_of_user(graph_root, Path::new("/run/user").join(uid).join("containers"));
 }
 
 /// Tells whether a mount is an overlay over a sealed image that no user can have made: in a user namespace overlayfs

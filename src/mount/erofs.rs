@@ -7,10 +7,29 @@ use rustix::mount::MountAttrFlags;
 use crate::error::{Case, Refusal, Result};
 use crate::prepare::MeasuredErofs;
 use crate::sys::files::proc_path;
-use crate::sys::mounts::{Configure, is_unsupported};
+use crate::sys::mounts::{self, Configure, is_unsupported};
 
 /// `COMPOSEFS_FLAGS_HAS_ACL`, bit 0 of the flags word of the composefs header.
 const HAS_ACL: u32 = 1;
+
+/// The first version tried with one such mount beneath two overlays; older ones give it a path for a moment, after which it
+/// cannot be a layer again.
+const SEVERAL_OVERLAYS: (u32, u32) = (6, 18);
+
+/// Does what [`mount`] does, for overlays only: without a label several of them have the same mount.
+pub(super) fn layer(image: &MeasuredErofs, label: Option<&str>) -> Result<OwnedFd> {
+    if label.is_some() || mounts::kernel_version() < SEVERAL_OVERLAYS {
+        return mount(image, label);
+    }
+    let kept = match image.mounted().get() {
+        Some(kept) => kept,
+        None => {
+            let new = mount(image, None)?;
+            image.mounted().get_or_init(|| new)
+        }
+    };
+    kept.try_clone().map_err(|e| Refusal::io("EROFS image", e))
+}
 
 /// Mounts the measured descriptor, read-only and attached nowhere. Everything in it has the given SELinux label: the
 /// image has none.

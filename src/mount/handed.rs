@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use super::label::label;
 use super::layers::{Lower, OverlayLayers};
 use super::overlay::{self, Recipe};
-use super::{MountOptions, MountSpec, erofs};
+use super::{MountOptions, MountSpec, MountSummary, erofs};
 use crate::error::{Case, Refusal, Result};
 use crate::prepare::PreparedImage;
 use crate::sys::files::check_proc;
@@ -20,6 +20,9 @@ pub struct Handed {
     pub above: Option<OwnedFd>,
     /// The user and group that own the directories: overlayfs makes its own files under them.
     pub owner: (u32, u32),
+    /// Whether the upper directory is that of an overlay which a user's podman mounts itself, before this one and
+    /// perhaps after it: what this overlay notes in it must mean the same to that one.
+    pub native: bool,
     /// Options of the mount; IDs are those of the namespace, and on the upper directory those of the disk.
     pub how: MountOptions,
 }
@@ -35,11 +38,16 @@ pub struct HandedUpper {
     pub work: OwnedFd,
 }
 
-/// Makes a mount of the image with somebody's own directories, attached nowhere.
+/// The overlay over the verified one, as podman of a user mounts it (drivers/overlay): in an unprivileged user namespace
+/// overlayfs keeps its notes in attributes of users. The kernel does not combine these with `verity=require`, which the
+/// overlay beneath has.
+const NATIVE_OPTIONS: &[(&str, &str)] = &[("userxattr", "")];
+
+/// Makes a mount of the image with somebody's own directories, attached nowhere, and says what mountinfo will show of it.
 ///
 /// # Errors
 /// [`Case::A13Cannot`] where the IDs cannot be shown, I04–I11.
-pub fn handed(image: &PreparedImage, what: Handed) -> Result<OwnedFd> {
+pub fn handed(image: &PreparedImage, what: Handed) -> Result<(OwnedFd, MountSummary)> {
     check_proc()?;
     let io = |e: std::io::Error| Refusal::io("the caller's directories", e);
     let mut lowers = Vec::new();
@@ -58,5 +66,11 @@ pub fn handed(image: &PreparedImage, what: Handed) -> Result<OwnedFd> {
     if let Some(HandedUpper { mount, upper, work }) = what.upper {
         (layers.upper, layers.upper_mount) = (Some((upper, work)), Some(mount));
     }
-    overlay::make(&layers, &Recipe::sealed(image), &place)
+    let sealed = Recipe::sealed(image);
+    if !what.native {
+        return Ok((overlay::make(&layers, &sealed, &place)?, MountSummary::expected(&layers, &sealed)));
+    }
+    let both = layers.over(|lowers| overlay::make(lowers, &sealed, &MountSpec::read_only(&place.target)))?;
+    let native = Recipe { source: image.description(), options: NATIVE_OPTIONS };
+    Ok((overlay::make(&both, &native, &place)?, MountSummary::expected(&both, &native)))
 }

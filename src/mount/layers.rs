@@ -55,11 +55,14 @@ impl OverlayLayers {
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
         for one in image.erofs() {
-            let mount = erofs::mount(one, label(as_label)?)?;
-            if let Some(map) = &map {
-                map.apply(&mount, "EROFS image")?;
-            }
-            lowers.push(Lower::Detached(mount));
+            lowers.push(Lower::Detached(match &map {
+                None => erofs::layer(one, label(as_label)?)?,
+                Some(map) => {
+                    let mount = erofs::mount(one, label(as_label)?)?;
+                    map.apply(&mount, "EROFS image")?;
+                    mount
+                }
+            }));
         }
         let data = image.objects().try_clone().map_err(|e| Refusal::io("objects", e))?;
         Self::with_upper(lowers, Some(data), place, map)

@@ -18,7 +18,7 @@ use crate::sys::userns;
 pub(super) struct Recipe<'a> {
     /// The source that mountinfo shows.
     pub(super) source: &'a str,
-    /// Options of overlayfs.
+    /// Options of overlayfs; one whose value is empty has none.
     pub(super) options: &'a [(&'a str, &'a str)],
 }
 
@@ -99,7 +99,10 @@ fn assemble(layers: &OverlayLayers, recipe: &Recipe<'_>, how: &MountOptions, nam
     let overlay = Configure::open("overlay").map_err(|e| (e, String::new()))?;
     let configure = || {
         overlay.string("source", recipe.source)?;
-        recipe.options.iter().try_for_each(|(key, value)| overlay.string(key, value))?;
+        recipe.options.iter().try_for_each(|(key, value)| match value.is_empty() {
+            true => overlay.flag(key),
+            false => overlay.string(key, value),
+        })?;
         layers.lowers.iter().try_for_each(|l| names.add(&overlay, "lowerdir+", l))?;
         layers.data.iter().try_for_each(|d| names.add(&overlay, "datadir+", d))?;
         if let Some((upper, work)) = &layers.upper {

@@ -6,6 +6,7 @@
 //! has a second overlay over the verified one, which copies whole files.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -27,6 +28,29 @@ pub struct ReplacedMount {
     pub metacopy: bool,
 }
 
+impl ReplacedMount {
+    /// Takes the overlay away, whose layer's directory is `home`; `target` is for messages. Two overlays over one upper
+    /// directory damage it: so this one goes first, and is really gone, not only out of sight.
+    ///
+    /// # Errors
+    /// [`Case::O06Swap`] if something uses it, [`Case::O03OtherMount`] if it is not the one that lies there, or not the
+    /// only one.
+    pub fn remove(&self, home: &OwnedFd, target: &Path) -> Result<()> {
+        let shown = || target.display().to_string();
+        if identify(home, target)? != self.mount {
+            return Err(Refusal::new(Case::O03OtherMount, shown(), "it was mounted again meanwhile"));
+        }
+        mounts::unmount_in(home, TARGET).map_err(|e| {
+            let why = if e == Errno::BUSY { "something uses the container's mount".to_owned() } else { e.to_string() };
+            Refusal::new(Case::O06Swap, shown(), why)
+        })?;
+        match identify(home, target)?.is_root {
+            true => Err(Refusal::new(Case::O03OtherMount, shown(), "another mount lies beneath it")),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The first version seen to take `verity=require` with `metacopy=off`, and to find the data all the same; it does not
 /// matter which version really was the first, for older ones there are two overlays.
 const ONE_OVERLAY: (u32, u32) = (6, 18);
@@ -38,21 +62,10 @@ pub(super) fn put(image: &PreparedImage, place: &MountSpec, instead: &ReplacedMo
     let shown = || place.target.display().to_string();
     let layers = OverlayLayers::sealed(image, place)?;
     let home = place.at.as_ref().ok_or_else(|| Refusal::new(Case::Bug, shown(), "its directory is not open"))?;
-    let top = identify(home, place)?;
-    if top != instead.mount {
-        return Err(Refusal::new(Case::O03OtherMount, shown(), "it was mounted again meanwhile"));
-    }
-    // Two overlays over one upper directory damage it: the other goes first, and is really gone, not only out of sight.
-    mounts::unmount_in(home, TARGET).map_err(|e| {
-        let why = if e == Errno::BUSY { "something uses the container's mount".to_owned() } else { e.to_string() };
-        Refusal::new(Case::O06Swap, shown(), why)
-    })?;
-    if identify(home, place)?.is_root {
-        return Err(Refusal::new(Case::O03OtherMount, shown(), "another mount lies beneath it"));
-    }
+    instead.remove(home, &place.target)?;
     let (overlay, shows) = make(image, layers, place, instead)?;
     let identity = mounts::identify(&overlay).map_err(|e| Refusal::new(Case::I09Kernel, shown(), e))?;
-    let target = target(home, place)?;
+    let target = target(home, &place.target)?;
     mounts::attach(&overlay, &target).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;
     Ok(Mounted::new(true, identity, shows))
 }
@@ -78,11 +91,10 @@ fn make(
     Ok((overlay::make(&both, &plain, place)?, MountSummary::expected(&both, &plain)))
 }
 
-fn target(home: &OwnedFd, place: &MountSpec) -> Result<OwnedFd> {
-    files::open_path_at(home, TARGET).map_err(|e| Refusal::new(Case::A08Target, place.target.display().to_string(), e))
+fn target(home: &OwnedFd, shown: &Path) -> Result<OwnedFd> {
+    files::open_path_at(home, TARGET).map_err(|e| Refusal::new(Case::A08Target, shown.display().to_string(), e))
 }
 
-fn identify(home: &OwnedFd, place: &MountSpec) -> Result<MountId> {
-    let refuse = |e| Refusal::new(Case::I09Kernel, place.target.display().to_string(), e);
-    mounts::identify(target(home, place)?).map_err(refuse)
+fn identify(home: &OwnedFd, shown: &Path) -> Result<MountId> {
+    mounts::identify(target(home, shown)?).map_err(|e| Refusal::new(Case::I09Kernel, shown.display().to_string(), e))
 }

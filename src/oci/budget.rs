@@ -8,8 +8,6 @@ pub struct Budget {
     /// Bytes of a manifest or index. Registries accept at most 4 MiB (distribution-spec, "Pushing
     /// Manifests").
     pub manifest: u64,
-    /// Bytes of all documents that are searched for lists of an image: those of a thousand images have a few MiB.
-    pub lists: u64,
     /// Bytes of an image config. The history of a 500-layer image is under 1 MiB.
     pub config: u64,
     /// Layers of one image: containers-storage's `maxDepth`, and what overlayfs takes.
@@ -62,7 +60,6 @@ impl Budget {
     /// The numbers in use.
     pub const STANDARD: Self = Self {
         manifest: 4 << 20,
-        lists: 32 << 20,
         config: 4 << 20,
         layers: 500,
         seals: 64,

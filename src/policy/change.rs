@@ -105,7 +105,8 @@ impl ModeChange {
     /// # Errors
     /// As for [`Policy::load`].
     pub fn policy(&self, directories: &Directories) -> Result<Policy> {
-        Policy::of_files(directories, self.files.clone())
+        let denied = super::Denied::load(directories)?;
+        Policy::of_files(Some(directories), self.files.clone(), denied)
     }
 
     /// Writes it.

@@ -50,6 +50,7 @@ mod pattern;
 mod resolve;
 mod runtime;
 mod runtime_note;
+mod weaker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ pub struct Policy {
     denied: Denied,
     /// Where the containers run that are decided about.
     place: PodNamespace,
+    /// What `[rootless]` asks of a user's containers: a rule can ask for less, and not for more.
+    of_user: Option<Mode>,
 }
 
 /// A rule, and what it amounts to on top of the default.
@@ -151,11 +154,12 @@ impl Policy {
     /// [`Case::F03Policy`] if there is none, if it cannot be read or is not root's; F01 and F02 for its trust stores
     /// and for certificates that are denied.
     pub fn load(directories: &Directories) -> Result<Self> {
-        Self::of_files(directories, directories.files()?)
+        let denied = Denied::load(directories)?;
+        Self::of_files(Some(directories), directories.files()?, denied)
     }
 
     /// Reads the policy of these files, each with its path.
-    fn of_files(directories: &Directories, files: Vec<(String, String)>) -> Result<Self> {
+    fn of_files(trust: Option<&Directories>, files: Vec<(String, String)>, denied: Denied) -> Result<Self> {
         let mut default: Option<(RuleSettings, String)> = None;
         let mut mount: Option<(MountSettings, String)> = None;
         let mut rootless: Option<(file::RootlessSettings, String)> = None;
@@ -175,7 +179,7 @@ impl Policy {
                 rules.push((subject, settings, path.clone()));
             }
         }
-        let mut stores = TrustStores { directories, loaded: BTreeMap::new() };
+        let mut stores = TrustStores { directories: trust, loaded: BTreeMap::new() };
         let (base, path) = default.unwrap_or((RuleSettings::default(), "built in".into()));
         let decided = stores.resolve(&base, format!("[default] in {path}"))?;
         let rules = rules
@@ -187,13 +191,23 @@ impl Policy {
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
         let vault = vault_dir(store);
-        let (denied, place) = (Denied::load(directories)?, PodNamespace::NotInPod);
-        Ok(Self { default: decided, said: base, rules, mount, vault, denied, place })
+        let place = PodNamespace::NotInPod;
+        Ok(Self { default: decided, said: base, rules, mount, vault, denied, place, of_user: None })
     }
 
     /// Returns the policy for a container in this place; without a place, rules that name a namespace do not apply.
     pub fn at(self, place: PodNamespace) -> Self {
         Self { place, ..self }
+    }
+
+    /// Reads what a user other than root can read of the policy, for that user's containers, of which `[rootless]` asks
+    /// `mode`. In a user namespace nobody can tell whose the files are: so nobody is trusted by it, nothing is denied,
+    /// and both are for the service to decide.
+    ///
+    /// # Errors
+    /// [`Case::F03Policy`] for a policy that cannot be understood.
+    pub fn of_user(directories: &Directories, mode: Mode) -> Result<Self> {
+        Ok(Self { of_user: Some(mode), ..Self::of_files(None, directories.readable(), Denied::nothing())? })
     }
 
     /// Reads the mode for containers of users other than root, whatever the rules say about their images. Nothing else
@@ -231,7 +245,9 @@ impl Policy {
     /// Returns whether any image, of whatever name, must be sealed. If none must, no container is stopped because
     /// something about it cannot be found out.
     pub fn enforces(&self) -> bool {
-        self.default.mode == Mode::Enforce || self.rules.iter().any(|rule| rule.decision.mode == Mode::Enforce)
+        let any =
+            self.default.mode == Mode::Enforce || self.rules.iter().any(|rule| rule.decision.mode == Mode::Enforce);
+        any && self.of_user.is_none_or(|mode| mode == Mode::Enforce)
     }
 
     /// Returns what is asked of a root that nobody can identify; `None` if it must not start: because some image must
@@ -312,7 +328,13 @@ impl Policy {
         let parts: Vec<NamedDecision<'_>> = parts.collect();
         let first = parts.first().map_or(&self.default, |p| p.decision);
         let name = found.first().map(|(_, name)| (*name).clone()).filter(|_| !named.is_empty());
-        Decision { name, names: named, ..combine(first, &parts) }
+        let decision = Decision { name, names: named, ..combine(first, &parts) };
+        match self.of_user {
+            Some(of_user) if of_user > decision.mode => {
+                Decision { mode: of_user, source: "[rootless]".to_owned(), ..decision }
+            }
+            _ => decision,
+        }
     }
 
     /// Returns whether a signer, or the anchor that vouches for it, is trusted with images of this name.
@@ -352,29 +374,6 @@ impl Policy {
     fn most_specific(&self, list: Option<&NamespacePattern>, matches: impl Fn(&NamePattern) -> bool) -> Option<&Rule> {
         let of_list = self.rules.iter().filter(|r| r.subject.namespace.as_ref() == list);
         of_list.filter(|r| matches(&r.subject.image)).max_by_key(|r| r.subject.image.specificity())
-    }
-
-    /// Lists settings in which the default asks for less than a rule does: whoever can give an image a name that no
-    /// rule is for makes it go by the default.
-    pub fn weaker_defaults(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        let default = &self.default;
-        let can_be_missed = |r: &&Rule| r.decision.mode != Mode::Off && !r.subject.image.is_all();
-        for Rule { decision: rule, .. } in self.rules.iter().filter(can_be_missed) {
-            let settings = [
-                ("mode", default.mode > rule.mode),
-                ("binding", default.binding > rule.binding),
-                ("identity", !default.identity && rule.identity),
-                ("verity", default.verity > rule.verity),
-                ("upper", default.upper > rule.upper),
-                ("dates", default.dates > rule.dates),
-                ("rollback", default.rollback > rule.rollback),
-                ("checkpoint", default.checkpoint > rule.checkpoint),
-            ];
-            let lenient = settings.into_iter().filter(|(_, lenient)| *lenient);
-            found.extend(lenient.map(|(setting, _)| format!("{setting} (stricter for {})", rule.source)));
-        }
-        found
     }
 }
 

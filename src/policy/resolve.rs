@@ -15,7 +15,8 @@ const RETRY: u16 = 60;
 
 /// Trust stores, each read once.
 pub(super) struct TrustStores<'a> {
-    pub(super) directories: &'a Directories,
+    /// Where they are; `None` if they are not read, and nobody is trusted.
+    pub(super) directories: Option<&'a Directories>,
     pub(super) loaded: BTreeMap<String, (Vec<Certificate>, Vec<Anchor>)>,
 }
 
@@ -24,9 +25,11 @@ impl TrustStores<'_> {
         let mode = settings.mode.unwrap_or(Mode::Enforce);
         let stores = settings.trust.clone().unwrap_or_default();
         let (mut certificates, mut anchors) = (Vec::new(), Vec::new());
-        for store in &stores {
-            if !self.loaded.contains_key(store) {
-                let paths = self.directories.trust(store).map_err(|r| r.within(&source))?;
+        for store in stores.iter().filter(|_| self.directories.is_some()) {
+            if let Some(directories) = self.directories
+                && !self.loaded.contains_key(store)
+            {
+                let paths = directories.trust(store).map_err(|r| r.within(&source))?;
                 self.loaded.insert(store.clone(), load(&paths.0, &paths.1)?);
             }
             if let Some((signers, authorities)) = self.loaded.get(store) {
@@ -34,7 +37,9 @@ impl TrustStores<'_> {
                 anchors.extend(authorities.iter().cloned());
             }
         }
-        if certificates.is_empty() && anchors.is_empty() && mode == Mode::Enforce && settings.trust.is_some() {
+        let is_read = self.directories.is_some();
+        if is_read && certificates.is_empty() && anchors.is_empty() && mode == Mode::Enforce && settings.trust.is_some()
+        {
             return Err(refuse(&source, "trust names no store"));
         }
         Ok(Decision {

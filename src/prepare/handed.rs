@@ -56,7 +56,7 @@ pub fn handed(
             copy
         }
     };
-    let erofs = vec![MeasuredErofs { file, digest }];
+    let erofs = vec![MeasuredErofs::new(file, digest)];
     let description = describe(&erofs);
     Ok(PreparedImage { erofs, objects, mode, description })
 }

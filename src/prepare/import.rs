@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use composefs::INLINE_CONTENT_MAX_V0;
 
-use crate::container_store::ClaimedLayer;
+use crate::container_store::{ClaimedLayer, LayerBlob};
 use crate::digest::{Algorithm, VerityDigest};
 use crate::error::{Case, Refusal, Result};
 use crate::image::{Contents, ContentsRequest, FileContent, Keep, ReadProgress, Skeleton, TarEntry, diff_id};
@@ -85,9 +85,12 @@ pub fn read(layers: &[ClaimedLayer], rules: &ImportRules<'_>, progress: ReadProg
 pub fn check_content(vault: Option<&Vault>, layer: &ClaimedLayer, budget: &Budget) -> Result<()> {
     let (algorithm, mode) = (Algorithm::Sha256, Verity::Off);
     let rules = ImportRules { algorithm, mode, diff_ids: true, keep: Keep::Images, budget };
-    let skeleton = Skeleton::read(layer.tar_split()?, budget)?;
-    LayerImport::open(vault, layer, &rules)?.check_diff_id(&skeleton)
+    let import = LayerImport::open(vault, layer, &rules)?;
+    import.check_diff_id(&import.skeleton()?)
 }
+
+/// How many times its blob's size a layer usually has, at most; a filesystem that stores zeros as holes hides no more.
+const USUAL_EXPANSION: u64 = 32;
 
 struct LayerImport<'a> {
     /// Where what is read is kept; `None` to keep nothing.
@@ -103,12 +106,57 @@ impl<'a> LayerImport<'a> {
     }
 
     fn read(&self, progress: ReadProgress<'_>) -> Result<Vec<TarEntry>> {
-        let skeleton = Skeleton::read(self.layer.tar_split()?, self.rules.budget)?;
+        let skeleton = self.skeleton()?;
         let contents = self.files(&skeleton, progress)?;
         if self.rules.diff_ids {
             self.check_diff_id(&skeleton)?;
         }
         skeleton.fill(contents)
+    }
+
+    /// Reads the table of the layer's tar, and checks that a blob like the layer's can have become so much. Whoever
+    /// writes the store writes the table too, and a file with a hole of any size costs nothing; it is not read.
+    fn skeleton(&self) -> Result<Skeleton> {
+        let skeleton = Skeleton::read(self.layer.tar_split()?, self.rules.budget)?;
+        let Some(LayerBlob { size, compressed }) = self.layer.blob else { return Ok(skeleton) };
+        let budget = self.rules.budget;
+        let total = skeleton.files().fold(0_u64, |total, (_, size)| total.saturating_add(size));
+        let at_most = |factor: u64| budget.expansion_floor.max(size.saturating_mul(factor));
+        let refuse = |why: String| {
+            let why = format!("its files have {total} bytes, and its blob {size}{why}");
+            Err(Refusal::new(Case::B09Replaced, self.layer.path.display().to_string(), why))
+        };
+        match compressed {
+            false if total > at_most(1) => refuse(", which is no compressed one".to_owned()),
+            true if total > at_most(budget.expansion) => refuse(String::new()),
+            true if total > at_most(USUAL_EXPANSION) => {
+                let kept = self.allocated(&skeleton, total)?;
+                if kept < total / 2 { refuse(format!("; {kept} bytes of them are on the disk")) } else { Ok(skeleton) }
+            }
+            _ => Ok(skeleton),
+        }
+    }
+
+    /// Counts the bytes that the layer's files take on the disk, or some of them if that is `enough`. podman writes files
+    /// without holes.
+    fn allocated(&self, skeleton: &Skeleton, enough: u64) -> Result<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut kept = 0;
+        let sizes = skeleton.files().map(|(_, size)| size);
+        for (path, size) in skeleton.places().into_iter().zip(sizes) {
+            // One that a later entry removed is not read.
+            kept += match path {
+                Some(path) => {
+                    let file = self.open_file(&path, size)?;
+                    file.metadata().map_err(|e| Refusal::io(self.name(&path), e))?.blocks() * 512
+                }
+                None => size,
+            };
+            if kept >= enough {
+                break;
+            }
+        }
+        Ok(kept)
     }
 
     /// Reads the content of every file, several at a time.

@@ -44,9 +44,14 @@ const MAX_STACK: usize = 499;
 pub struct MeasuredErofs {
     file: File,
     digest: VerityDigest,
+    mounted: std::sync::OnceLock<std::os::fd::OwnedFd>,
 }
 
 impl MeasuredErofs {
+    fn new(file: File, digest: VerityDigest) -> Self {
+        Self { file, digest, mounted: std::sync::OnceLock::new() }
+    }
+
     /// Returns the descriptor that was measured, and is to be mounted.
     pub fn file(&self) -> &File {
         &self.file
@@ -55,6 +60,12 @@ impl MeasuredErofs {
     /// Returns its measured digest.
     pub fn digest(&self) -> &VerityDigest {
         &self.digest
+    }
+
+    /// Returns the place of a mount of it, attached nowhere and with no IDs or label of its own, that is kept for a
+    /// second use: an overlay to compare with, and the container's.
+    pub fn mounted(&self) -> &std::sync::OnceLock<std::os::fd::OwnedFd> {
+        &self.mounted
     }
 }
 
@@ -117,7 +128,7 @@ pub fn prepare(
             // the kernel is given only what composefs makes.
             listed(&file, one, &vault.object_name(one.digest()), budget)?;
         }
-        erofs.push(MeasuredErofs { file, digest: *one.digest() });
+        erofs.push(MeasuredErofs::new(file, *one.digest()));
     }
     let description = describe(&erofs);
     let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
@@ -159,7 +170,7 @@ pub fn is_ready(vault: &Vault, image: &VerifiedImage, mode: Verity, budget: &Bud
     if !whole || !noted {
         return Ok(None);
     }
-    let erofs = vec![MeasuredErofs { file, digest: *digest }];
+    let erofs = vec![MeasuredErofs::new(file, *digest)];
     let description = describe(&erofs);
     let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
     Ok(Some(PreparedImage { erofs, objects, mode, description }))

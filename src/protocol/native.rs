@@ -19,6 +19,8 @@ pub struct Native {
     /// Whether its lower directories have names that say nothing about the layers: `mapped/0/diff` and so on, or
     /// numbers.
     pub nameless: bool,
+    /// Whether a user other than root has mounted it: overlayfs keeps its notes in attributes of users then.
+    pub of_user: bool,
 }
 
 impl Native {
@@ -28,8 +30,25 @@ impl Native {
     /// # Errors
     /// [`Case::O06Swap`] if it is not an overlay, or one that cannot be written to.
     pub fn of(mount: &MountInfo, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
+        Self::read(mount, target)?.writable(target, uids, gids)
+    }
+
+    /// Reads the same of a mount that a user other than root has made.
+    ///
+    /// # Errors
+    /// As for [`Self::of`]; [`Case::O06Swap`] for a mount of root's too.
+    pub fn of_user(mount: &MountInfo, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
+        let native = Self::any(mount, target)?;
+        if !native.of_user {
+            let why = "it is no overlay of a user's (userxattr)";
+            return Err(Refusal::new(Case::O06Swap, target.display().to_string(), why));
+        }
+        native.writable(target, uids, gids)
+    }
+
+    fn writable(self, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
         let refuse = |why: &str| Refusal::new(Case::O06Swap, target.display().to_string(), why);
-        let mut native = Self::read(mount, target)?;
+        let mut native = self;
         if native.call.upper.is_none() || native.call.restrictions.read_only {
             return Err(refuse("it cannot be written to"));
         }
@@ -45,17 +64,29 @@ impl Native {
         Ok(native)
     }
 
-    /// Reads any overlay, including one that shows an image read-only.
+    /// Reads any overlay of root's, including one that shows an image read-only.
+    ///
+    /// # Errors
+    /// [`Case::O06Swap`] if it is not an overlay, or another user's.
+    pub fn read(mount: &MountInfo, target: &Path) -> Result<Self> {
+        let native = Self::any(mount, target)?;
+        match native.of_user {
+            true => Err(Refusal::new(Case::O06Swap, target.display().to_string(), "it is another user's (userxattr)")),
+            false => Ok(native),
+        }
+    }
+
+    /// Reads any overlay, whoever made it.
     ///
     /// # Errors
     /// [`Case::O06Swap`] if it is not an overlay.
-    pub fn read(mount: &MountInfo, target: &Path) -> Result<Self> {
+    pub fn any(mount: &MountInfo, target: &Path) -> Result<Self> {
         let refuse = |why: &str| Refusal::new(Case::O06Swap, target.display().to_string(), why);
         if mount.kind != "overlay" || mount.root != Path::new("/") {
             return Err(refuse(&format!("it is {}, and no overlay of containers-storage", mount.describe())));
         }
         let mut call = MountCall { target: target.to_owned(), ..MountCall::default() };
-        let (mut upper, mut work, mut metacopy) = (None, None, false);
+        let (mut upper, mut work, mut metacopy, mut of_user) = (None, None, false, false);
         for option in &mount.super_options {
             let option = option.as_bytes();
             let (key, shown) = match option.iter().position(|b| *b == b'=') {
@@ -77,7 +108,7 @@ impl Native {
                 (b"metacopy", b"on") => metacopy = true,
                 // As Linux wrote it before 6.17, and as it does since then.
                 (b"volatile", _) | (b"fsync", b"volatile") => call.volatile = true,
-                (b"userxattr", _) => return Err(refuse("it is another user's (userxattr)")),
+                (b"userxattr", _) => of_user = true,
                 (b"context", _) => call.context = Some(OsString::from_vec(label(shown))),
                 _ => {}
             }
@@ -91,7 +122,7 @@ impl Native {
         call.upper = upper.zip(work).map(|(upper, work)| UpperPaths { upper, work });
         let nameless = call.lowers.iter().enumerate().all(|(n, lower)| lower.ends_with(format!("mapped/{n}/diff")))
             || call.lowers.iter().all(|lower| is_descriptor(lower));
-        Ok(Self { call, metacopy, nameless })
+        Ok(Self { call, metacopy, nameless, of_user })
     }
 }
 
@@ -159,6 +190,13 @@ mod tests {
     fn o06_others_are_not_taken_away() {
         for bad in ["rw,lowerdir=/a", "rw,upperdir=/u,workdir=/w", "rw,lowerdir=/a,upperdir=/u,workdir=/w,userxattr"] {
             assert_eq!(read(bad).unwrap_err().case(), Case::O06Swap, "{bad}");
+        }
+        let of_user = |options: &str| {
+            Native::of_user(&mount(options), Path::new("/g/overlay/1/merged"), IdMapping::None, IdMapping::None)
+        };
+        assert!(of_user("rw,lowerdir=/a,upperdir=/u,workdir=/w,userxattr").unwrap().of_user);
+        for bad in ["rw,lowerdir=/a,userxattr", "rw,lowerdir=/a,upperdir=/u,workdir=/w"] {
+            assert_eq!(of_user(bad).unwrap_err().case(), Case::O06Swap, "{bad}");
         }
     }
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 use rustix::mount::MountAttrFlags;
 
 use super::protocol::ServiceCall;
-use crate::digest::BlobDigest;
+use super::record::UserMount;
+use crate::digest::{BlobDigest, Fingerprint};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::ImageName;
 use crate::oci::{BlobStore, Budget, Image};
-use crate::policy::{Decision, Policy, Rollback};
+use crate::policy::{Decision, Policy, Rollback, Verity};
 use crate::seal::ArtifactSubject;
 use crate::sys::mounts::Configure;
 use crate::sys::process;
@@ -57,6 +58,30 @@ pub(super) fn decide(
     let verified = judge(&request, &|_| true, &mut LayerReader::new(no_layers)).into_result()?;
     policy.denied().anything(&verified.facts())?;
     Ok(verified)
+}
+
+/// Checks that a mount, made earlier, is still one that the policy would let pass: by the names that it was asked for by.
+///
+/// # Errors
+/// [`Case::F06Denied`], [`Case::O02Unsealed`], [`Case::E07Untrusted`].
+pub(super) fn stands(policy: &Policy, record: &UserMount) -> Result<()> {
+    let denied = policy.denied();
+    match &record.facts {
+        _ if denied.is_empty() => {}
+        Some(facts) => denied.anything(facts)?,
+        None => return Err(Refusal::new(Case::F06Denied, &record.source, "there is no record of what can be denied")),
+    }
+    let (decision, vouched) = (policy.decide(&record.names), &record.vouched);
+    if decision.verity == Verity::Require && !record.verity {
+        return Err(Refusal::new(Case::O02Unsealed, &record.source, "without fs-verity"));
+    }
+    let is_trusted = |signer: &Fingerprint| decision.certificates.iter().any(|c| c.fingerprint() == *signer);
+    let is_anchored = |anchor: &Fingerprint| decision.anchors.iter().any(|a| a.fingerprint() == *anchor);
+    if !vouched.certificate.as_ref().is_some_and(is_trusted) && !vouched.anchor.as_ref().is_some_and(is_anchored) {
+        let signer = vouched.signer.as_deref().unwrap_or("nobody");
+        return Err(Refusal::new(Case::E07Untrusted, &record.source, format!("by {signer} when it was mounted")));
+    }
+    Ok(())
 }
 
 fn requirements(policy: &Policy, decision: &Decision, call: &ServiceCall) -> Result<Requirements> {

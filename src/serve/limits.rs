@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How many calls may come at once: whoever starts all of a host's containers after a boot.
-const AT_ONCE: u32 = 200;
+/// How many calls may come at once: whoever starts all of a host's containers after a boot, with three calls for each if
+/// hooks are called.
+const AT_ONCE: u32 = 400;
 /// After that, one call per interval of this length.
 const EACH: Duration = Duration::from_millis(50);
 /// How many users are remembered: more than call within seconds on any host.

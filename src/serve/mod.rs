@@ -19,5 +19,5 @@ mod record;
 mod service;
 mod worker;
 
-pub use record::{UserMount, VouchedImage, of_all_users, sweep_user_mounts};
+pub use record::{UpperId, UserMount, VouchedImage, of_all_users, sweep_user_mounts};
 pub use service::{ServeOptions, serve};

@@ -94,6 +94,13 @@ pub struct ServiceCall {
     /// Whether nothing can be executed.
     #[serde(default)]
     pub noexec: bool,
+    /// Whether the upper directory is that of an overlay which its user's podman mounts by itself too: what overlayfs
+    /// notes in it are attributes of users (`user.overlay.*`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub native: bool,
+    /// The filesystem whose mounts are asked about, by its major and minor number; without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<(u32, u32)>,
 }
 
 impl ServiceCall {
@@ -109,6 +116,8 @@ impl ServiceCall {
             volatile: false,
             nosuid: false,
             noexec: false,
+            native: false,
+            device: None,
         }
     }
 
@@ -130,8 +139,11 @@ impl ServiceCall {
             return Err(refuse("too many documents, or too large ones".into()));
         }
         if call.asks == Question::Mounts {
-            let nothing = Self { asks: Question::Mounts, ..Self::new() };
+            let nothing = Self { asks: Question::Mounts, device: call.device, ..Self::new() };
             return if call == nothing { Ok(call) } else { Err(refuse("more than a question".into())) };
+        }
+        if call.device.is_some() || (call.native && !call.descriptors.contains(&HandedPart::Upper)) {
+            return Err(refuse("what does not belong to it".into()));
         }
         if call.asks == Question::Verdict && !call.descriptors.is_empty() {
             return Err(refuse("descriptors for a question".into()));
@@ -203,6 +215,8 @@ impl Default for ServiceCall {
 pub enum ServiceAnswer {
     /// The mount comes with this answer.
     Mounted,
+    /// The same, for hooks: with what is on record of it.
+    Root(Box<UserMount>),
     /// There is no mount, or there would be none.
     Refused(Refused),
     /// The image would be mounted.
@@ -288,7 +302,7 @@ mod tests {
 
     #[test]
     fn r01_what_is_no_call_is_refused() {
-        let bad: [(&str, Value); 20] = [
+        let bad: [(&str, Value); 22] = [
             ("asks", json!("records")),
             ("asks", json!("verdict")),
             ("asks", json!("mounts")),
@@ -309,6 +323,8 @@ mod tests {
             ("descriptors", json!(["erofs", "objects", "/etc"])),
             ("descriptors", json!(["erofs", "objects", "layer", "upper", "work", "above"])),
             ("options", json!("suid")),
+            ("native", json!("yes")),
+            ("device", json!([0, 41])),
         ];
         for (key, value) in bad {
             let mut call = call();
@@ -332,6 +348,11 @@ mod tests {
         mounts.asks = Question::Mounts;
         let header = mounts.header().unwrap();
         assert_eq!(ServiceCall::parse(&header[4..]).unwrap(), mounts);
+        mounts.device = Some((0, 41));
+        let header = mounts.header().unwrap();
+        assert_eq!(ServiceCall::parse(&header[4..]).unwrap(), mounts);
+        verdict["native"] = json!(true);
+        assert_eq!(ServiceCall::parse(verdict.to_string().as_bytes()).unwrap_err().case(), Case::R01Call);
         for part in ["names", "documents", "seals", "volatile"] {
             let mut more = serde_json::to_value(&mounts).unwrap();
             more[part] = verdict[part].clone();

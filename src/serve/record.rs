@@ -1,9 +1,14 @@
-//! What the service mounted for users, for them and for root to look at. No start is decided by it.
+//! What the service mounted for users: for them and for root to look at, and for the hooks of users, which compare the
+//! root of a container with it.
+
+use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobDigest, Fingerprint};
 use crate::error::{Refusal, Result};
+use crate::mount::MountSummary;
+use crate::oci::DenySubjects;
 use crate::policy::Mode;
 use crate::seal::Identity;
 use crate::state::{Notes, StateDir, device_note, sweep_devices, write_device_note};
@@ -11,8 +16,8 @@ use crate::sys::overlays;
 use crate::verify::VerifiedImage;
 
 const DIR: StateDir = StateDir::Users;
-/// How many bytes a record may have: names come from signed statements alone.
-const MAX_RECORD: u64 = 64 << 10;
+/// How many bytes a record may have: names are limited in calls and in signed statements, and so are layers.
+const MAX_RECORD: u64 = 256 << 10;
 /// How many records are kept, of all users together. Numbers of devices are given again, so there are no more records
 /// than there were mounts at one time.
 const MAX_RECORDS: usize = 10_000;
@@ -69,6 +74,43 @@ pub struct UserMount {
     pub verity: bool,
     /// When it was mounted, in seconds since 1970.
     pub since: i64,
+    /// The names that the policy decided by; none in lists of many mounts.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Whether nothing is shown above the image except its user's own changes: then it can be a root.
+    #[serde(default)]
+    pub whole: bool,
+    /// What mountinfo shows of its layers.
+    #[serde(default)]
+    pub shows: MountSummary,
+    /// The directory where changes go.
+    #[serde(default)]
+    pub upper: Option<UpperId>,
+    /// The digest of the image's config.
+    #[serde(default)]
+    pub config: Option<BlobDigest>,
+    /// Everything by which what is mounted can be denied; `None` in lists of many mounts.
+    #[serde(default)]
+    pub facts: Option<DenySubjects>,
+}
+
+/// An upper directory, whatever it is called: only its user knows by what path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpperId {
+    /// The number of its filesystem.
+    device: u64,
+    inode: u64,
+}
+
+impl UpperId {
+    /// Identifies an open directory.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of(dir: impl AsFd) -> std::io::Result<Self> {
+        let stat = rustix::fs::fstat(dir)?;
+        Ok(Self { device: stat.st_dev, inode: stat.st_ino })
+    }
 }
 
 impl UserMount {
@@ -90,14 +132,19 @@ impl UserMount {
     }
 }
 
-/// Lists the records of `user`'s mounts. Some of them may be gone: whoever sees the mounts can tell.
+/// Lists the records of `user`'s mounts, or that of one filesystem. Some of them may be gone: whoever sees the mounts
+/// can tell.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn of_user(user: u32) -> std::io::Result<Vec<UserMount>> {
+pub(super) fn of_user(user: u32, device: Option<(u32, u32)>) -> std::io::Result<Vec<UserMount>> {
     let Some(dir) = DIR.open()? else { return Ok(Vec::new()) };
-    let all = dir.names()?.into_iter().filter_map(|name| read(&dir, &name));
-    Ok(all.filter(|record| record.user == user).collect())
+    let own = |record: &UserMount| record.user == user;
+    if let Some(device) = device {
+        return Ok(read(&dir, &device_note(device)).filter(own).into_iter().collect());
+    }
+    let all = dir.names()?.into_iter().filter_map(|name| read(&dir, &name)).filter(own);
+    Ok(all.map(|record| UserMount { facts: None, names: Vec::new(), ..record }).collect())
 }
 
 /// Lists the mounts of all users that some process has.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::caller::CallingUser;
 use super::protocol::{HandedPart, MAX_ANSWER, MAX_HEADER, Question, ServiceAnswer, ServiceCall};
-use super::record::{self, UserMount, VouchedImage};
+use super::record::{self, UpperId, UserMount, VouchedImage};
 use super::{decide, directories};
 use crate::error::{Case, Refusal, Result, journal};
 use crate::mount::{self, Handed, HandedUpper, MountOptions};
 use crate::oci::Budget;
 use crate::policy::{Decision, Directories, Mode, Policy, Verity};
-use crate::prepare::{self, PreparedImage};
+use crate::prepare;
 use crate::state;
 use crate::sys::mounts;
 use crate::sys::openssl::{self, Openssl};
@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// What a call comes to.
 enum Answered {
-    Mount(OwnedFd),
+    Mount(OwnedFd, ServiceAnswer),
     Told(ServiceAnswer),
 }
 
@@ -41,8 +41,8 @@ pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
     // A caller that was too slow is told so.
     let talk = Conversation::new(socket.as_fd(), Instant::now() + ANSWER);
     match done {
-        Ok(Answered::Mount(mount)) => {
-            let _ = talk.send(&ServiceAnswer::Mounted.bytes(), &[mount.as_fd()]);
+        Ok(Answered::Mount(mount, answer)) => {
+            let _ = talk.send(&answer.bytes(), &[mount.as_fd()]);
         }
         Ok(Answered::Told(answer)) => {
             let _ = talk.send(&answer.bytes(), &[]);
@@ -69,8 +69,8 @@ fn work(
     let done = match (asks, received) {
         // Whoever asks what is theirs may be in any namespace.
         (Question::Verdict, Ok((call, documents))) => verdict(&call, documents, mode),
-        (Question::Mounts, Ok(_)) => mounts_of(peer.user()),
-        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)).map(Answered::Mount),
+        (Question::Mounts, Ok((call, _))) => mounts_of(peer.user(), call.device),
+        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)),
     };
     done.map_err(|refusal| (refusal, asks))
 }
@@ -89,8 +89,14 @@ fn vouched(verified: &VerifiedImage, decision: &Decision) -> Result<VouchedImage
     Ok(VouchedImage::new(image.digest, verified, decision.mode, &decision.source))
 }
 
-fn mounts_of(user: u32) -> Result<Answered> {
-    let mut records = record::of_user(user).map_err(|e| Refusal::io("records of users' mounts", e))?;
+fn mounts_of(user: u32, device: Option<(u32, u32)>) -> Result<Answered> {
+    let mut records = record::of_user(user, device).map_err(|e| Refusal::io("records of users' mounts", e))?;
+    if device.is_some() && !records.is_empty() {
+        // For a start: what was right when it was mounted may be so no more.
+        openssl::start(Openssl::Read);
+        let policy = Policy::load(&Directories::system())?;
+        records.iter().try_for_each(|record| decide::stands(&policy, record))?;
+    }
     records.sort_by_key(|record| std::cmp::Reverse(record.since));
     let mut answer = ServiceAnswer::Mounts(records);
     // The newest, if there is no room for all.
@@ -107,7 +113,7 @@ fn mount(
     caller: &CallingUser,
     (call, documents): (ServiceCall, Vec<Vec<u8>>),
     mode: &mut Option<Mode>,
-) -> Result<OwnedFd> {
+) -> Result<Answered> {
     let mut parts = Parts::new(&call, talk.descriptors())?;
     openssl::start(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
@@ -141,28 +147,45 @@ fn mount(
         ..MountOptions::default()
     };
     let owner = (caller.uid, caller.gid);
-    let mount = mount::handed(&image, Handed { namespace, upper, above, owner, how })?;
+    let io = |e| Refusal::io("upper", e);
+    let upper_id = upper.as_ref().map(|upper| UpperId::of(&upper.upper)).transpose().map_err(io)?;
+    let has_above = above.is_some();
+    let (mount, shows) = mount::handed(&image, Handed { namespace, upper, above, owner, how, native: call.native })?;
     let message = format!("mounted for user {}: {}", caller.uid, image.description());
     journal::record(journal::JournalDecision::Allowed, &message, &[("SUBJECT", image.description())]);
     state::make_base(state::RUN).map_err(|e| Refusal::io(state::RUN, e))?;
-    keep_record(&mount, caller, &image, vouched(&verified, &decision)?);
-    // The last step: afterwards this process is in the caller's namespaces.
-    userns::hand_over(mount, Path::new(state::RUN), &caller.namespace)
-        .map_err(|e| Refusal::new(Case::I05Attach, "the caller's user namespace", e))
-}
-
-/// Keeps a record of the mount. A user gets the mount all the same if there is none: it is for looking at only.
-fn keep_record(mount: &OwnedFd, caller: &CallingUser, image: &PreparedImage, vouched: VouchedImage) {
-    let kept = mounts::identify(mount).map_err(std::io::Error::from).and_then(|mount| {
-        let source = image.description().to_owned();
-        let verity = image.mode() == Verity::Require;
-        let record =
-            UserMount { user: caller.uid, device: mount.device, source, vouched, verity, since: process::now() };
-        record.keep()
+    let vouched = vouched(&verified, &decision)?;
+    let kept = mounts::identify(&mount).map_err(std::io::Error::from).and_then(|mount| {
+        let record = UserMount {
+            user: caller.uid,
+            device: mount.device,
+            source: image.description().to_owned(),
+            vouched,
+            verity: image.mode() == Verity::Require,
+            since: process::now(),
+            names: call.names,
+            whole: !has_above,
+            shows,
+            upper: upper_id,
+            config: verified.image().map(|image| image.config_digest),
+            facts: Some(verified.facts()),
+        };
+        record.keep().map(|()| record)
     });
-    if let Err(e) = kept {
-        log::warn!("user {}: no record of a mount: {e}", caller.uid);
-    }
+    let answer = match kept {
+        Ok(record) if call.native => ServiceAnswer::Root(Box::new(record)),
+        Ok(_) => ServiceAnswer::Mounted,
+        // A hook would refuse it.
+        Err(e) if call.native => return Err(Refusal::io("record of the mount", e)),
+        Err(e) => {
+            log::warn!("user {}: no record of a mount: {e}", caller.uid);
+            ServiceAnswer::Mounted
+        }
+    };
+    // The last step: afterwards this process is in the caller's namespaces.
+    let mount = userns::hand_over(mount, Path::new(state::RUN), &caller.namespace)
+        .map_err(|e| Refusal::new(Case::I05Attach, "the caller's user namespace", e))?;
+    Ok(Answered::Mount(mount, answer))
 }
 
 /// Receives the header and the documents of a call.

@@ -1,5 +1,6 @@
 //! What an upper directory would be refused for, found out without a start. Nothing of it is changed.
 
+use super::overlay_notes::OverlayNotes;
 use super::upper_check::UpperOverImage;
 use super::{LastStart, PodmanWrites};
 use crate::container_store::OwnLayer;
@@ -33,6 +34,7 @@ pub(super) fn emptiness(own: &OwnLayer, rule: UpperRule, image: Option<&Prepared
         written: None,
         age: None,
         dry: true,
+        notes: OverlayNotes::OfRoot,
     };
     match beside.first_unexpected().map_err(io)? {
         Some(path) => Err(Refusal::new(Case::M01Upper, own.path.display().to_string(), path.display())),
@@ -63,6 +65,7 @@ pub fn expect_upper(
         written,
         age: Some((since, LastStart::of_content_if_noted(&own.diff))),
         dry: true,
+        notes: OverlayNotes::OfRoot,
     };
     match beside.first_unexpected().map_err(|e| Refusal::io(own.path.display().to_string(), e))? {
         Some(path) => Err(Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it")),

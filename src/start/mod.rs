@@ -18,6 +18,7 @@ mod image;
 mod kernel_probe;
 mod last_start;
 mod layers;
+mod overlay_notes;
 mod prepared;
 pub mod refused;
 mod registry_backoff;
@@ -27,6 +28,8 @@ mod service_request;
 mod swap;
 mod upper_check;
 mod uppers;
+mod user_record;
+mod user_swap;
 mod verify_and_prepare;
 
 use std::ffi::OsString;
@@ -64,6 +67,8 @@ pub use rootless::{UserReadiness, expect_for_user, expect_unknown_for_user, prep
 pub use service_call::mounts_of_user;
 pub use swap::{asked_of_mounted, swap};
 pub use upper_check::{PodmanWrites, Writer};
+pub use user_record::{record_of_root, record_of_user};
+pub use user_swap::swap_of_user;
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.

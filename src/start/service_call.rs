@@ -28,7 +28,7 @@ impl From<Refusal> for No {
 
 /// What the service gave.
 enum Given {
-    Mount(OwnedFd),
+    Mount(OwnedFd, Option<Box<UserMount>>),
     Vouched(VouchedImage),
     Mounts(Vec<UserMount>),
 }
@@ -41,7 +41,7 @@ pub(super) fn is_there() -> Result<()> {
     std::fs::metadata(SOCKET).map(drop).map_err(|e| Refusal::new(Case::Rootless, SOCKET, e))
 }
 
-/// Asks for a mount.
+/// Asks for a mount, which comes with its record if a hook asks.
 ///
 /// # Errors
 /// Why there is none.
@@ -49,9 +49,9 @@ pub(super) fn mount(
     header: &ServiceCall,
     descriptors: &[BorrowedFd<'_>],
     documents: &[&Vec<u8>],
-) -> std::result::Result<OwnedFd, No> {
+) -> std::result::Result<(OwnedFd, Option<Box<UserMount>>), No> {
     match call(header, descriptors, documents)? {
-        Given::Mount(mount) => Ok(mount),
+        Given::Mount(mount, record) => Ok((mount, record)),
         Given::Vouched(_) | Given::Mounts(_) => Err(other()),
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn mount(
 pub(super) fn verdict(header: &ServiceCall, documents: &[&Vec<u8>]) -> std::result::Result<VouchedImage, No> {
     match call(header, &[], documents)? {
         Given::Vouched(vouched) => Ok(vouched),
-        Given::Mount(_) | Given::Mounts(_) => Err(other()),
+        Given::Mount(..) | Given::Mounts(_) => Err(other()),
     }
 }
 
@@ -72,11 +72,25 @@ pub(super) fn verdict(header: &ServiceCall, documents: &[&Vec<u8>]) -> std::resu
 /// # Errors
 /// [`Case::Rootless`], [`Case::R06Service`], and what the service refuses.
 pub fn mounts_of_user() -> Result<Vec<UserMount>> {
+    mounts_of(None)
+}
+
+/// Asks what the service has mounted for this user, as this filesystem: one mount at most, with everything that is on
+/// record of it.
+///
+/// # Errors
+/// As for [`mounts_of_user`].
+pub(super) fn mount_of_user(device: (u32, u32)) -> Result<Option<UserMount>> {
+    Ok(mounts_of(Some(device))?.into_iter().find(|mount| mount.device == device))
+}
+
+fn mounts_of(device: Option<(u32, u32)>) -> Result<Vec<UserMount>> {
     let mut header = ServiceCall::new();
     header.asks = Question::Mounts;
+    header.device = device;
     match call(&header, &[], &[]).map_err(|no| no.refusal)? {
         Given::Mounts(mounts) => Ok(mounts),
-        Given::Mount(_) | Given::Vouched(_) => Err(other().refusal),
+        Given::Mount(..) | Given::Vouched(_) => Err(other().refusal),
     }
 }
 
@@ -114,8 +128,11 @@ fn answer(talk: &mut Conversation<'_>) -> std::result::Result<Given, No> {
     talk.receive(&mut bytes).map_err(refuse)?;
     match (ServiceAnswer::parse(&bytes)?, talk.descriptors().pop()) {
         (ServiceAnswer::Refused(refused), _) => Err(No { refusal: refused.refusal(), mode: refused.mode }),
-        (ServiceAnswer::Mounted, Some(mount)) => Ok(Given::Mount(mount)),
-        (ServiceAnswer::Mounted, None) => Err(Refusal::new(Case::R06Service, SOCKET, "no mount came with it").into()),
+        (ServiceAnswer::Mounted, Some(mount)) => Ok(Given::Mount(mount, None)),
+        (ServiceAnswer::Root(record), Some(mount)) => Ok(Given::Mount(mount, Some(record))),
+        (ServiceAnswer::Mounted | ServiceAnswer::Root(_), None) => {
+            Err(Refusal::new(Case::R06Service, SOCKET, "no mount came with it").into())
+        }
         (ServiceAnswer::Verified(vouched), _) => Ok(Given::Vouched(*vouched)),
         (ServiceAnswer::Mounts(mounts), _) => Ok(Given::Mounts(mounts)),
     }

@@ -14,8 +14,8 @@ use crate::policy::Verity;
 use crate::prepare::{ImportRules, Measured, can_enforce, import, keep_contents};
 use crate::protocol::MountCall;
 use crate::seal::{ArtifactSubject, Binding, Bytes, Parsed, Seal, parse_about, parse_inline};
-use crate::serve::VouchedImage;
 use crate::serve::protocol::{HandedPart, Question, ServiceCall};
+use crate::serve::{UserMount, VouchedImage};
 use crate::sys::{files, mounts};
 use crate::vault::Vault;
 
@@ -23,6 +23,8 @@ use crate::vault::Vault;
 pub(super) struct ServiceRequest<'a> {
     /// The mount program's; `None` where nothing is to be attached.
     pub(super) call: Option<&'a MountCall>,
+    /// Whether podman mounts the container by itself, and the hook only puts the verified mount in that one's place.
+    pub(super) native: bool,
     claimed: &'a ClaimedImage,
     candidate: &'a Candidate,
     /// How the image was asked for, if that is known.
@@ -50,7 +52,7 @@ impl<'a> ServiceRequest<'a> {
         let candidate = claimed.images.iter().find(|c| c.claimed_by_container).or(claimed.images.first());
         let candidate = candidate.ok_or_else(|| Refusal::new(Case::Bug, "image", "no candidate"))?;
         let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
-        Ok(Self { call: None, claimed, candidate, asked, vault, budget: Budget::STANDARD })
+        Ok(Self { call: None, native: false, claimed, candidate, asked, vault, budget: Budget::STANDARD })
     }
 
     /// Asks for a mount, and makes the image's objects if that was not done before.
@@ -58,6 +60,17 @@ impl<'a> ServiceRequest<'a> {
     /// # Errors
     /// Why there is none.
     pub(super) fn mount(&self, progress: ReadProgress<'_>) -> std::result::Result<OwnedFd, No> {
+        self.mount_with_record(progress).map(|(mount, _)| mount)
+    }
+
+    /// Asks for the same, with the record of it that the service keeps for hooks.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn mount_with_record(
+        &self,
+        progress: ReadProgress<'_>,
+    ) -> std::result::Result<(OwnedFd, Option<Box<UserMount>>), No> {
         self.first(|group| {
             let descriptors = match &group.rootfs {
                 Some(rootfs) => self.descriptors(rootfs, progress)?,
@@ -65,6 +78,7 @@ impl<'a> ServiceRequest<'a> {
             };
             let mut header = self.header(group, Question::Mount);
             header.descriptors = descriptors.iter().map(|(part, _)| *part).collect();
+            header.native = self.native && header.descriptors.contains(&HandedPart::Upper);
             let all: Vec<BorrowedFd<'_>> = descriptors.iter().map(|(_, fd)| fd.as_fd()).collect();
             service_call::mount(&header, &all, &self.documents(group))
         })

@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fremovexattr, fstat, readlinkat, statx};
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fstat, readlinkat, statx};
 use rustix::io::Errno;
 
 use super::LastStart;
 use super::added_users::{MAX_FILE, clean, ends_with_entry, extends, fields};
+use super::overlay_notes::OverlayNotes;
 use crate::protocol::IdMapping;
 use crate::sys::{files, process};
 
@@ -61,6 +62,8 @@ pub(super) struct UpperOverImage<'a> {
     pub(super) age: Option<(i128, LastStart)>,
     /// Whether it is only looked at.
     pub(super) dry: bool,
+    /// How overlayfs notes there what it did.
+    pub(super) notes: OverlayNotes,
 }
 
 /// Who wrote an entry of the upper directory.
@@ -143,7 +146,7 @@ impl UpperOverImage<'_> {
             let mode = ROOT_MODES.contains(&(root.st_mode & 0o7777));
             let owners = [(sealed.st_uid, sealed.st_gid), self.mapped((0, 0))];
             let owned = self.unknown_ids || owners.contains(&(root.st_uid, root.st_gid));
-            if !mode || !owned || attributes(&own)? != attributes(&image)? {
+            if !mode || !owned || self.notes.attributes(&own)? != self.notes.attributes(&image)? {
                 return Ok(Some("/".into()));
             }
         }
@@ -196,22 +199,22 @@ impl UpperOverImage<'_> {
         let fine = match (whose, sealed) {
             (WrittenBy::Container, _) => true,
             (WrittenBy::Podman | WrittenBy::BeforeFirstRun, SealedEntry::Directory(sealed)) => {
-                is_as(entry, own, sealed)?
+                self.is_as(entry, own, sealed)?
             }
             (WrittenBy::Podman, SealedEntry::Nothing) => self.is_made(entry, own)?,
             // Nobody puts a directory in the place of a file or a link: the layers had one there.
             (WrittenBy::Podman | WrittenBy::BeforeFirstRun, SealedEntry::Other) => false,
             (WrittenBy::SinceFirstRun, SealedEntry::Directory(sealed)) => {
-                !is_copied_up(own)? || is_as(entry, own, sealed)?
+                !self.notes.is_copied_up(own)? || self.is_as(entry, own, sealed)?
             }
             // Copied from a directory that the layers had, and the image has not. No verified mount has written
             // anything yet. It does not matter that the origin may not say which directory it was: the layers may have
             // been on any filesystem.
-            (WrittenBy::BeforeFirstRun, SealedEntry::Nothing) => origin(own)?.is_none(),
-            (WrittenBy::SinceFirstRun, _) => !is_copied_up(own)?,
+            (WrittenBy::BeforeFirstRun, SealedEntry::Nothing) => self.notes.origin(own)?.is_none(),
+            (WrittenBy::SinceFirstRun, _) => !self.notes.is_copied_up(own)?,
         };
         if fine && !self.dry {
-            forget_origin(own)?;
+            self.notes.forget_origin(own)?;
         }
         Ok(fine)
     }
@@ -220,7 +223,7 @@ impl UpperOverImage<'_> {
         let fields = fields(entry.path).filter(|_| kind == FileType::RegularFile);
         let fine = self.is_fine(whose, entry, kind, fields)?;
         if fine && fields.is_some() && !self.dry {
-            forget_origin(entry.file()?)?;
+            self.notes.forget_origin(entry.file()?)?;
         }
         Ok(fine)
     }
@@ -249,15 +252,14 @@ impl UpperOverImage<'_> {
                 // What podman's overlay copied up, or content of a file other than the one that is here: both come from
                 // the layers. An origin that names no file is let pass: the verified overlay writes the same, and notes
                 // may be lost.
-                let elsewhere = attributes(&file)?.iter().any(|(n, _)| n.starts_with(b"trusted.overlay."));
-                let copied = elsewhere || is_copied_up(&file)?;
+                let copied = self.notes.has_content_of_layers(&file)?;
                 // podman also gives up a start by itself when links of the layers have led it elsewhere with its users.
                 // A file with several names gets no origin.
                 Ok(!copied && !of_directory()? && !ends_with_entry(file, self.written.map(|written| written.user))?)
             }
             (WrittenBy::BeforeFirstRun, _, _) => Ok(!of_directory()?),
             (WrittenBy::SinceFirstRun, _, Some(fields)) => {
-                Ok(!is_copied_up(entry.file()?)? || self.is_extended(entry, fields)?)
+                Ok(!self.notes.is_copied_up(entry.file()?)? || self.is_extended(entry, fields)?)
             }
             (WrittenBy::SinceFirstRun, _, _) => Ok(true),
         }
@@ -277,10 +279,10 @@ impl UpperOverImage<'_> {
             // (cri-o, `addImageVolumes` and `setupWorkingDirectory`).
             Writer::CriO => {
                 owners.extend([(0, 0), written.user]);
-                origin(own)?.is_none()
+                self.notes.origin(own)?.is_none()
             }
         };
-        Ok(made && mode & 0o7777 == 0o755 && owners.contains(&(uid, gid)) && attributes(own)?.is_empty())
+        Ok(made && mode & 0o7777 == 0o755 && owners.contains(&(uid, gid)) && self.notes.attributes(own)?.is_empty())
     }
 
     /// Checks that it is the users or groups of the image, with a line for the container's own.
@@ -297,17 +299,24 @@ impl UpperOverImage<'_> {
             },
         };
         let as_made = match &sealed {
-            Some(sealed) => is_as(entry, &own, sealed)?,
+            Some(sealed) => self.is_as(entry, &own, sealed)?,
             None => {
                 let (mode, uid, gid) = entry.metadata();
                 [0o600, 0o644].contains(&(mode & 0o7777))
                     && (uid, gid) == self.mapped((0, 0))
-                    && attributes(&own)?.is_empty()
+                    && self.notes.attributes(&own)?.is_empty()
             }
         };
         let read = |file: File| files::read_all(file, MAX_FILE);
         let (bytes, before) = (read(own)?, sealed.map(read).transpose()?.unwrap_or_default());
         Ok(as_made && extends(&bytes, &before, fields, written.user, &written.directory))
+    }
+
+    /// Checks that an entry is the same as the image's, with nothing added.
+    fn is_as(&self, entry: &UpperEntry<'_>, own: impl AsFd, sealed: impl AsFd) -> io::Result<bool> {
+        let wanted = fstat(&sealed)?;
+        let same = entry.metadata() == (wanted.st_mode, wanted.st_uid, wanted.st_gid);
+        Ok(same && self.notes.attributes(own)? == self.notes.attributes(sealed)?)
     }
 
     fn mapped(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
@@ -316,44 +325,6 @@ impl UpperOverImage<'_> {
             Some((uids, gids)) => (map(uids, uid), map(gids, gid)),
         }
     }
-}
-
-/// Returns whether podman's own overlay copied the file up: it notes which file it copied, as far as the filesystem has
-/// handles for files. The verified overlay does not say which (`mount::overlay`, `create`), and what is newly made has
-/// no origin.
-fn is_copied_up(file: impl AsFd) -> io::Result<bool> {
-    Ok(origin(file)?.is_some_and(|origin| !origin.is_empty()))
-}
-
-/// Removes the origin of a file that was found to be as it should be: from now on it is the container's, whatever it
-/// makes of it, and nobody needs to know when that was. Overlayfs takes a file's inode number from the origin, and
-/// nothing else.
-fn forget_origin(file: impl AsFd) -> io::Result<()> {
-    match is_copied_up(&file)? {
-        true => Ok(fremovexattr(file, ORIGIN)?),
-        false => Ok(()),
-    }
-}
-
-/// Where overlayfs notes which file a copy was made from.
-const ORIGIN: &str = "trusted.overlay.origin";
-
-fn origin(file: impl AsFd) -> io::Result<Option<Vec<u8>>> {
-    files::xattr(file, ORIGIN)
-}
-
-/// Checks that an entry is the same as the image's, with nothing added.
-fn is_as(entry: &UpperEntry<'_>, own: impl AsFd, sealed: impl AsFd) -> io::Result<bool> {
-    let wanted = fstat(&sealed)?;
-    Ok(entry.metadata() == (wanted.st_mode, wanted.st_uid, wanted.st_gid) && attributes(own)? == attributes(sealed)?)
-}
-
-/// Returns the attributes of a file, without those that overlayfs keeps for itself and that change nothing, and without
-/// the label of the host's security module.
-fn attributes(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    const OWN: [&[u8]; 4] =
-        [b"trusted.overlay.impure", b"trusted.overlay.origin", b"trusted.overlay.uuid", b"security.selinux"];
-    Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| !OWN.contains(&name.as_slice())).collect())
 }
 
 /// Checks that podman makes this link: the one for the mounts, or the one for the time zone that was asked for, into

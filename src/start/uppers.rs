@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::overlay_notes::OverlayNotes;
 use super::upper_check::{PodmanWrites, UpperOverImage, Writer};
 use super::{LastStart, refused};
 use crate::error::{Case, Refusal, Result};
@@ -56,8 +57,6 @@ pub(super) fn check(
     by: UpperUse<'_>,
 ) -> Result<Option<Refusal>> {
     let Some(upper) = place.upper.as_ref().filter(|_| decision.mode != Mode::Off) else { return Ok(None) };
-    let io =
-        |e: std::io::Error| Refusal::io(format!("{}, or its note in {}", upper.path.display(), StateDir::Uppers), e);
     let audited = |refusal| if decision.mode == Mode::Audit { Ok(Some(refusal)) } else { Err(refusal) };
     let ran = LastStart::of_content(&upper.upper);
     if by.written.is_none() {
@@ -69,36 +68,77 @@ pub(super) fn check(
             return audited(refusal);
         }
     }
+    let since = match (by.written, image) {
+        // Whoever restores it is told of the checkpoint as a whole, unless that is allowed.
+        (Some(written), _) if written.by == Writer::Checkpoint && passes_checkpoints(decision) => None,
+        (Some(written), _) => Some(written.since),
+        // Podman writes nothing for the start except through this mount.
+        (None, Some(_)) => Some(i128::MAX),
+        (None, None) => None,
+    };
+    let refused = compare(upper, decision, since.map(|since| (since, ran)), |age| odd(place, upper, image, by, age))?;
+    if refused.is_none() && since.is_some() && by.written.is_none() && ran == LastStart::Never {
+        LastStart::remember_mounted(&upper.upper, &upper.path);
+    }
+    refused.map_or(Ok(None), audited)
+}
+
+/// Checks the same for a container of a user other than root, whose podman writes through an overlay of its own and
+/// notes it as users do. `view` is the image alone, under the IDs of the user's namespace. Nothing is let pass here.
+///
+/// # Errors
+/// As for [`check`].
+pub(super) fn check_of_user(
+    upper: &Writable,
+    decision: &Decision,
+    view: &OwnedFd,
+    written: &PodmanWrites,
+) -> Result<()> {
+    let odd = |age| {
+        let beside = UpperOverImage {
+            upper: &upper.upper,
+            image: view,
+            maps: None,
+            unknown_ids: false,
+            written: Some(written),
+            age,
+            dry: false,
+            notes: OverlayNotes::OfUser,
+        };
+        beside.first_unexpected().map_err(|e| Refusal::io(upper.path.display().to_string(), e))
+    };
+    let age = (written.since, LastStart::of_content(&upper.upper));
+    compare(upper, decision, Some(age), odd)?.map_or(Ok(()), Err)
+}
+
+/// Finds what is wrong with an upper directory: `odd` is the first entry that should not be there, given when this start
+/// began and what was before it; nothing is asked of entries of the past without an `age`.
+fn compare(
+    upper: &Writable,
+    decision: &Decision,
+    age: Option<(i128, LastStart)>,
+    odd: impl Fn(Option<(i128, LastStart)>) -> Result<Option<PathBuf>>,
+) -> Result<Option<Refusal>> {
+    let io =
+        |e: std::io::Error| Refusal::io(format!("{}, or its note in {}", upper.path.display(), StateDir::Uppers), e);
     if decision.upper == UpperRule::Empty {
         let seen = NotedDirectories::of(StateDir::Uppers).map_err(io)?;
         if !seen.holds(&upper.upper).map_err(io)? {
-            return match odd(place, upper, image, by, None)? {
+            return match odd(None)? {
                 None => {
                     // Before it is mounted: a container that is killed at once must be known next time.
                     seen.insert(&upper.upper, &upper.path).map_err(io)?;
                     Ok(None)
                 }
-                Some(path) => audited(Refusal::new(Case::M01Upper, upper.path.display().to_string(), path.display())),
+                Some(path) => Ok(Some(Refusal::new(Case::M01Upper, upper.path.display().to_string(), path.display()))),
             };
         }
     }
-    let since = match (by.written, image) {
-        // Whoever restores it is told of the checkpoint as a whole, unless that is allowed.
-        (Some(written), _) if written.by == Writer::Checkpoint && passes_checkpoints(decision) => return Ok(None),
-        (Some(written), _) => written.since,
-        // Podman writes nothing for the start except through this mount.
-        (None, Some(_)) => i128::MAX,
-        (None, None) => return Ok(None),
-    };
-    match odd(place, upper, image, by, Some((since, ran)))? {
-        Some(path) => audited(Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it")),
-        None => {
-            if by.written.is_none() && ran == LastStart::Never {
-                LastStart::remember_mounted(&upper.upper, &upper.path);
-            }
-            Ok(None)
-        }
+    if age.is_none() {
+        return Ok(None);
     }
+    let tampered = |path: PathBuf| Refusal::new(Case::O09Tampered, path.display().to_string(), "as podman copied it");
+    Ok(odd(age)?.map(tampered))
 }
 
 fn passes_checkpoints(decision: &Decision) -> bool {
@@ -127,7 +167,15 @@ fn odd(
     // container's. If the lower directories are mapped already, the call does not say how.
     let maps_of_call = how.uids != IdMapping::None || how.gids != IdMapping::None;
     let unknown_ids = !mapped && (maps_of_call || by.call.has_mapped_lowers());
-    let beside =
-        UpperOverImage { upper: &upper.upper, image: &view, maps, unknown_ids, written: by.written, age, dry: false };
+    let beside = UpperOverImage {
+        upper: &upper.upper,
+        image: &view,
+        maps,
+        unknown_ids,
+        written: by.written,
+        age,
+        dry: false,
+        notes: OverlayNotes::OfRoot,
+    };
     beside.first_unexpected().map_err(io)
 }

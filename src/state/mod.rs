@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, fstat, unlinkat};
@@ -26,6 +27,16 @@ pub const RUN: &str = "/run/layerseal";
 
 /// Kept over reboots.
 pub const LIB: &str = "/var/lib/layerseal";
+
+/// What stands for [`RUN`] and [`LIB`] in a process of a user other than root, if it keeps notes.
+static OF_USER: OnceLock<[PathBuf; 2]> = OnceLock::new();
+
+/// Has this process keep its notes in directories of its user's: what ends with the boot, and what is kept. Only in a
+/// user namespace, in which that user is root, or to look at them.
+pub fn keep_for_user(run: PathBuf, lib: PathBuf) {
+    // Whoever comes second has the same user.
+    let _ = OF_USER.set([run, lib]);
+}
 
 /// A directory of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +104,20 @@ impl StateDir {
 
     /// Returns where it is.
     pub fn path(self) -> PathBuf {
-        let (base, name) = self.parts();
-        Path::new(base).join(name)
+        self.base().join(self.parts().1)
+    }
+
+    fn base(self) -> &'static Path {
+        match OF_USER.get() {
+            Some([run, lib]) => {
+                if self.is_kept() {
+                    lib
+                } else {
+                    run
+                }
+            }
+            None => Path::new(self.parts().0),
+        }
     }
 
     /// Opens it; `None` if there is none yet.
@@ -102,8 +125,8 @@ impl StateDir {
     /// # Errors
     /// Errors of the kernel; an error if users other than root can write to it.
     pub fn open(self) -> std::io::Result<Option<Notes>> {
-        let (base, name) = self.parts();
-        let opened = files::open_dir(Path::new(base)).and_then(|base| {
+        let (base, name) = (self.base(), self.parts().1);
+        let opened = files::open_dir(base).and_then(|base| {
             only_root(&base)?;
             files::open_dir_at(&base, name)
         });
@@ -119,11 +142,11 @@ impl StateDir {
     /// # Errors
     /// As for [`Self::open`].
     pub fn make(self) -> std::io::Result<Notes> {
-        let (base, name) = self.parts();
+        let (base, name) = (self.base(), self.parts().1);
         let base = make_base(base)?;
         let dir = files::make_dir_at(&base, name)?;
         let stat = fstat(&dir)?;
-        if stat.st_uid != 0 {
+        if stat.st_uid != owner() {
             return Err(others());
         }
         // A directory that somebody made earlier with another mode.
@@ -136,8 +159,7 @@ impl StateDir {
 
 impl fmt::Display for StateDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (base, name) = self.parts();
-        write!(f, "{base}/{name}")
+        self.path().display().fmt(f)
     }
 }
 
@@ -145,12 +167,13 @@ impl fmt::Display for StateDir {
 ///
 /// # Errors
 /// As for [`StateDir::open`].
-pub fn make_base(base: &str) -> std::io::Result<OwnedFd> {
+pub fn make_base(base: impl AsRef<Path>) -> std::io::Result<OwnedFd> {
+    let base = base.as_ref();
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(base)?;
-    let dir = files::open_dir(Path::new(base))?;
+    let dir = files::open_dir(base)?;
     let stat = only_root(&dir)?;
     // As an earlier version or a strict umask left it.
-    if base == RUN && stat.st_mode & 0o777 == 0o700 {
+    if base == Path::new(RUN) && stat.st_mode & 0o777 == 0o700 {
         fchmod(&dir, Mode::from_raw_mode(0o711))?;
     }
     Ok(dir)
@@ -255,9 +278,14 @@ impl AsFd for Notes {
     }
 }
 
+/// Checks that a file is root's alone, or the user's whose notes are kept.
 fn only_root(file: impl AsFd) -> std::io::Result<Stat> {
     let stat = fstat(file)?;
-    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 { Err(others()) } else { Ok(stat) }
+    if stat.st_uid != owner() || stat.st_mode & 0o022 != 0 { Err(others()) } else { Ok(stat) }
+}
+
+fn owner() -> u32 {
+    if OF_USER.get().is_some() { rustix::process::geteuid().as_raw() } else { 0 }
 }
 
 fn others() -> std::io::Error {

@@ -122,8 +122,20 @@ impl RootedDir {
 /// # Errors
 /// The kernel's; `InvalidInput` when it is no regular file.
 pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
+    open_regular_at(dir, name, OFlags::RDONLY)
+}
+
+/// Opens the regular file `name` beneath `dir` for writing into it.
+///
+/// # Errors
+/// As [`open_file_at`].
+pub fn open_file_to_write_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
+    open_regular_at(dir, name, OFlags::WRONLY)
+}
+
+fn open_regular_at(dir: impl AsFd, name: impl AsRef<OsStr>, access: OFlags) -> io::Result<File> {
     // NONBLOCK: a fifo in place of a file must not hang us.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = File::from(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -84,11 +84,6 @@ struct MountAttr {
     user_namespace: u64,
 }
 
-/// `MOUNT_ATTR_IDMAP`
-const ATTR_IDMAP: u64 = 0x0010_0000;
-/// `MS_PRIVATE`
-const PRIVATE: u64 = 1 << 18;
-
 fn set_attributes(mount: impl AsFd, attributes: &MountAttr) -> Result<()> {
     let fd = mount.as_fd();
     // SAFETY: the descriptor is open for the whole call, the path is a C string of no length, and the
@@ -114,7 +109,7 @@ fn last_error() -> Errno {
 /// what the filesystem holds, outside what is seen (mount_setattr(2)).
 pub fn map_ids(mount: impl AsFd, user_namespace: &OwnedFd) -> Result<()> {
     let user_namespace = u64::try_from(user_namespace.as_raw_fd()).map_err(|_| Errno::BADF)?;
-    set_attributes(mount, &MountAttr { set: ATTR_IDMAP, user_namespace, ..MountAttr::default() })
+    set_attributes(mount, &MountAttr { set: libc::MOUNT_ATTR_IDMAP, user_namespace, ..MountAttr::default() })
 }
 
 /// Forbids writing through this mount, whatever other mounts of the same filesystem allow.
@@ -146,7 +141,7 @@ pub fn restrict(mount: impl AsFd, restrict: Restrict) -> Result<()> {
 
 /// Keeps what is mounted beneath this attached mount from other mount namespaces.
 pub fn make_private(mount: impl AsFd) -> Result<()> {
-    set_attributes(mount, &MountAttr { propagation: PRIVATE, ..MountAttr::default() })
+    set_attributes(mount, &MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() })
 }
 
 /// Which mount an open file or directory was reached through.

@@ -148,6 +148,27 @@ pub fn replace_link(file: &File, dir: impl AsFd, name: &str) -> io::Result<()> {
     Ok(renamed?)
 }
 
+/// Writes `bytes` into the file `name` in `dir`, which is the one that `was` describes and has no other name, for a reader
+/// that comes later: in place, because a filesystem takes longer to give a file back than to write one, and without
+/// waiting for the disk.
+///
+/// # Errors
+/// The kernel's, after which the file may hold a part; [`io::ErrorKind::InvalidInput`] where it is another file, or has
+/// further names.
+pub fn rewrite(dir: impl AsFd, name: &str, was: &fs::Stat, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let file = super::files::open_file_to_write_at(dir, name)?;
+    let is = fs::fstat(&file)?;
+    if (is.st_dev, is.st_ino, is.st_nlink) != (was.st_dev, was.st_ino, 1) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "another file took its place, or it has several names",
+        ));
+    }
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)
+}
+
 /// Writes `bytes` as `name` in `dir`, whole or not at all.
 pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let mut new = NewFile::create(dir, mode)?;
@@ -155,4 +176,33 @@ pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::
     let done = new.finish()?;
     done.sync()?;
     done.replace(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn a_file_is_rewritten_where_it_is_unless_it_has_other_names() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (path, dir) = (tmp.path().join("f"), super::super::files::open_dir(tmp.path()).unwrap());
+        let stat = || fs::stat(&path).unwrap();
+        for (before, after) in [("short", "longer than before"), ("longer than after", "short"), ("", "x"), ("x", "")] {
+            std::fs::write(&path, before).unwrap();
+            let inode = std::fs::metadata(&path).unwrap().ino();
+            rewrite(&dir, "f", &stat(), after.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+            assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        }
+        let refused = |was: &fs::Stat| rewrite(&dir, "f", was, b"new").unwrap_err().kind();
+        std::fs::write(&path, "old").unwrap();
+        std::fs::hard_link(&path, tmp.path().join("other")).unwrap();
+        assert_eq!(refused(&stat()), io::ErrorKind::InvalidInput);
+        let was = stat();
+        std::fs::write(tmp.path().join("new"), "old").unwrap();
+        std::fs::rename(tmp.path().join("new"), &path).unwrap();
+        assert_eq!(refused(&was), io::ErrorKind::InvalidInput);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+    }
 }

@@ -7,14 +7,6 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use rustix::fs::{fstat, fstatfs};
 use rustix::io::Errno;
 
-/// `SO_PEERPIDFD` (include/uapi/asm-generic/socket.h), since Linux 6.5.
-const SO_PEERPIDFD: libc::c_int = 77;
-/// `PIDFD_GET_USER_NAMESPACE`: `_IO(0xFF, 9)` (include/uapi/linux/pidfd.h), since Linux 6.11.
-const PIDFD_GET_USER_NAMESPACE: libc::Ioctl = 0xff09;
-/// `NS_GET_PARENT`, `NS_GET_NSTYPE`, `NS_GET_OWNER_UID`: `_IO(0xb7, 2..4)` (include/uapi/linux/nsfs.h).
-const NS_GET_PARENT: libc::Ioctl = 0xb702;
-const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
 /// `NSFS_MAGIC`
 const NSFS: i64 = 0x6e73_6673;
 /// The kernel allows no deeper nesting (`user_namespace::level`).
@@ -49,7 +41,7 @@ impl Peer {
             libc::getsockopt(
                 socket.as_fd().as_raw_fd(),
                 libc::SOL_SOCKET,
-                SO_PEERPIDFD,
+                libc::SO_PEERPIDFD,
                 (&raw mut fd).cast(),
                 &raw mut length,
             )
@@ -67,7 +59,7 @@ impl Peer {
     /// # Errors
     /// The kernel's; `ESRCH` where it is gone, `ENOTTY` before Linux 6.11.
     pub fn user_namespace(&self) -> io::Result<UserNamespace> {
-        UserNamespace::from_ioctl(&self.pidfd, PIDFD_GET_USER_NAMESPACE)
+        UserNamespace::from_ioctl(&self.pidfd, libc::PIDFD_GET_USER_NAMESPACE)
     }
 
     /// Returns the user that answers for the process: whoever made the uppermost of the user namespaces that it is in,
@@ -143,7 +135,7 @@ impl UserNamespace {
             return Ok(None);
         }
         // SAFETY: it is a file of nsfs, where this takes no argument and only returns a number.
-        let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+        let kind = unsafe { libc::ioctl(fd.as_raw_fd(), libc::NS_GET_NSTYPE) };
         Ok((kind == libc::CLONE_NEWUSER).then_some(Self(fd)))
     }
 
@@ -183,7 +175,7 @@ impl UserNamespace {
     pub fn owner(&self) -> io::Result<u32> {
         let mut uid: libc::uid_t = 0;
         // SAFETY: it is a user namespace, of which the kernel writes one uid_t to the address given.
-        match unsafe { libc::ioctl(self.0.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) } {
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) } {
             0 => Ok(uid),
             _ => Err(io::Error::last_os_error()),
         }
@@ -194,7 +186,7 @@ impl UserNamespace {
     /// # Errors
     /// The kernel's.
     pub fn parent(&self) -> io::Result<Option<Self>> {
-        match Self::from_ioctl(&self.0, NS_GET_PARENT) {
+        match Self::from_ioctl(&self.0, libc::NS_GET_PARENT) {
             Ok(parent) => Ok(Some(parent)),
             Err(e) if e.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Ok(None),
             Err(e) => Err(e),

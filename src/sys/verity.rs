@@ -142,8 +142,8 @@ struct ReadMetadata {
     reserved: u64,
 }
 
-/// `_IOWR('f', 135, struct fsverity_read_metadata_arg)`, include/uapi/linux/fsverity.h.
-const FS_IOC_READ_VERITY_METADATA: u64 = 0xc028_6687;
+/// include/uapi/linux/fsverity.h; the number's form is the architecture's.
+const FS_IOC_READ_VERITY_METADATA: libc::Ioctl = libc::_IOWR::<ReadMetadata>(b'f' as u32, 135);
 const METADATA_TYPE_SIGNATURE: u64 = 3;
 
 /// Returns whether the kernel holds a builtin signature for `file`. A kernel that does not verify signatures stores
@@ -159,7 +159,7 @@ pub fn has_signature(file: &File) -> bool {
     };
     // SAFETY: the descriptor is open for the whole call; the argument has the layout of the kernel's
     // structure and points to one writable byte, which is the length given.
-    let n = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_READ_VERITY_METADATA as _, &raw mut argument) };
+    let n = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_READ_VERITY_METADATA, &raw mut argument) };
     n > 0
 }
 

@@ -5,6 +5,7 @@
 mod directories;
 mod forms;
 mod go;
+mod lists;
 mod real;
 mod tamper;
 

@@ -132,7 +132,7 @@ fn hear(talk: &mut Conversation<'_>) -> String {
             let refusal = refused.refusal();
             format!("{} {refusal}", refusal.case().id())
         }
-        ServiceAnswer::Mounted => {
+        ServiceAnswer::Mounted | ServiceAnswer::Root(_) => {
             let mount = talk.descriptors().pop().unwrap();
             let there = openat(&mount, "usr/bin", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
             there.map_or_else(|e| format!("a mount without the image: {e}"), |_| "mounted".to_owned())
@@ -188,11 +188,22 @@ fn attack(name: &str) -> String {
             call.asks = Question::Mounts;
             return say(&call.header().unwrap(), &[]);
         }
+        "device" => {
+            let mut call = ServiceCall::new();
+            call.asks = Question::Mounts;
+            call.device = what.split_once(':').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
+            return say(&call.header().unwrap(), &[]);
+        }
         _ => {}
     }
     let mut asked = Asked::good();
     match kind {
         "good" => {}
+        "native" => asked.call.native = true,
+        "native-readonly" => {
+            asked.call.native = true;
+            asked.parts.retain(|(part, _)| !matches!(part, HandedPart::Layer | HandedPart::Upper | HandedPart::Work));
+        }
         "readonly" => {
             asked.parts.retain(|(part, _)| !matches!(part, HandedPart::Layer | HandedPart::Upper | HandedPart::Work))
         }

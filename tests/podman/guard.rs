@@ -93,6 +93,24 @@ fn both() -> [Podman; 2] {
     [Podman::new(Program::Hooked), Podman::new(Program::Guarded)]
 }
 
+/// podman in a mount namespace that the first process does not share: for mapped users the runtime is in yet another one, with
+/// a copy of the mount that the record is about.
+#[test]
+fn mapped_users_of_a_podman_in_a_mount_namespace_of_its_own() {
+    if !ready("mapped users in a mount namespace") {
+        return;
+    }
+    for podman in both() {
+        for map in ["", "--uidmap 0:300000:65536 --gidmap 0:300000:65536"] {
+            let script = format!("podman run --rm {map} {APP} cat /etc/kept");
+            let said = podman.host.sh(&format!("unshare -m --propagation private sh -c '{script}'"));
+            assert_eq!(said, "replaced\n", "{:?} {map}", podman.program);
+            assert_eq!(podman.last("createRuntime").0, "allowed", "{:?} {map}", podman.program);
+        }
+        assert_eq!(podman.container_mounts(), [""; 0]);
+    }
+}
+
 #[test]
 fn a_verified_root_starts_and_the_hooks_say_so() {
     if !ready("verified roots") {

@@ -300,6 +300,8 @@ fn r_callers_get_nothing_that_is_not_theirs() {
     let before = (service.at_rest(), host.mounts());
     let expected = [
         ("good", "mounted"),
+        ("native", "mounted"),
+        ("native-readonly", "R01"),
         ("readonly", "mounted"),
         ("above", "mounted"),
         ("raw:x", "R01"),

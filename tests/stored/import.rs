@@ -163,6 +163,36 @@ fn b09_files_that_are_not_what_the_store_wrote() {
     }
 }
 
+/// A hole costs whoever makes it nothing, and whoever reads it as much as any other bytes.
+#[test]
+fn b09_a_file_that_became_a_hole_is_not_read() {
+    const LENGTH: usize = 65 << 20;
+    let zeros = || Entry::file("opt/zeros", vec![0; LENGTH]);
+    let layers = |more: &[Layer]| [vec![Layer::new(&base())], more.to_vec()].concat();
+    for (what, top, case) in [
+        ("compressed", Layer::new(&[Entry::dir("opt"), zeros()]).gzip(), Some(Case::B09Replaced)),
+        ("as large as it says", Layer::new(&[Entry::dir("opt"), zeros()]), None),
+    ] {
+        let bench = Bench::new();
+        Layout::new(&bench.path("image"), &layers(&[top]));
+        let Some(store) = Store::new(&bench, true) else { return };
+        if case.is_some() {
+            store.import(Algorithm::Sha256, false).unwrap();
+        }
+        let path = store.image().layers[1].path.join("opt/zeros");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(LENGTH as u64).unwrap();
+        let refused = store.import(Algorithm::Sha256, false).err();
+        assert_eq!(refused.as_ref().map(|r| r.case()), case, "{what}: {refused:?}");
+        assert!(refused.is_none_or(|r| r.to_string().contains("its blob")), "{what}");
+    }
+    // More than any blob of this size can become, whatever is on the disk.
+    let bench = Bench::new();
+    Layout::new(&bench.path("image"), &layers(&[Layer::new(&[Entry::dir("opt"), zeros()]).zstd()]));
+    let Some(store) = Store::new(&bench, true) else { return };
+    assert_eq!(store.import(Algorithm::Sha256, false).unwrap_err().case(), Case::B09Replaced);
+}
+
 /// A parent that is a symlink leads out of the layer.
 #[test]
 fn b09_a_directory_that_became_a_symlink() {

@@ -23,7 +23,7 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 selinux_module=$here/../../contrib/selinux/layerseal.cil
 
 packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-registry curl ca-certificates composefs
-    fsverity e2fsprogs btrfs-progs f2fs-tools keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
+    fsverity e2fsprogs btrfs-progs f2fs-tools xfsprogs keyutils openssl softhsm2 pkcs11-provider attr util-linux mount busybox-static kmod iproute2 nftables procps strace'
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'

@@ -8,8 +8,8 @@
 #   packages.sh vm       what the tests, the guest and the demo image need, podman among it
 #   packages.sh mirror   print the URI of the machine's own Debian mirror
 #   packages.sh bench    what the benchmarks need besides that of vm
-#   packages.sh private-apt SUITE DIR
-#                        make an apt in DIR that sees this suite alone: APT_CONFIG=DIR/conf
+#   packages.sh private-apt SUITE DIR [ARCHITECTURE]
+#                        make an apt in DIR that sees this suite alone, with packages of one more architecture: APT_CONFIG=DIR/conf
 #   packages.sh fetch SUITE DIR PACKAGE...
 #                        download packages and all that they depend on into DIR, as for an empty system,
 #                        and print their names; nothing is installed
@@ -17,9 +17,9 @@ set -eu
 
 build='ca-certificates gcc libc6-dev libssl-dev make pkg-config'
 vm='busybox-static conmon cpio crun debian-archive-keyring e2fsprogs erofs-utils fsverity fuse-overlayfs gzip kmod
-    mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xz-utils zstd'
+    mmdebstrap openssl podman runc skopeo strace tar uidmap util-linux xfsprogs xz-utils zstd'
 # What the crate composefs-ctl links with, and what makes images for the benchmarks.
-bench='libzstd-dev python3-minimal zlib1g-dev'
+bench='btrfs-progs libzstd-dev python3-minimal zlib1g-dev'
 
 say() { echo "packages: $*"; }
 die() { say "$*" >&2; exit 1; }
@@ -93,7 +93,7 @@ END
     apt update && install "$@"
 }
 
-# private_apt SUITE DIR: an apt in DIR that sees one suite (with the release below it) and no installed package,
+# private_apt SUITE DIR [ARCHITECTURE]: an apt in DIR that sees one suite (with the release below it) and no installed package,
 # and leaves the machine's alone.
 private_apt() {
     uri=$("$0" mirror)
@@ -105,6 +105,7 @@ private_apt() {
     done | sort -u >"$2/sources.list"
     cat >"$2/conf" <<END
 APT::Architecture "$(dpkg --print-architecture)";
+APT::Architectures { "$(dpkg --print-architecture)"; ${3:+"\"$3\";"} };
 APT::Default-Release "$1";
 APT::Sandbox::User "root";
 Acquire::Check-Valid-Until "false";
@@ -170,7 +171,7 @@ case ${1-} in
     vm) need $vm && need_qemu ;;
     bench) need $vm $bench ;;
     mirror) mirror | head -n 1 ;;
-    private-apt) private_apt "$2" "$3" ;;
+    private-apt) private_apt "$2" "$3" "${4-}" ;;
     fetch) shift && fetch "$@" ;;
-    *) echo "usage: packages.sh build | check | rpm | fuzz | vm | bench | mirror | private-apt SUITE DIR | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
+    *) echo "usage: packages.sh build | check | rpm | fuzz | vm | bench | mirror | private-apt SUITE DIR [ARCHITECTURE] | fetch SUITE DIR PACKAGE..." >&2; exit 2 ;;
 esac

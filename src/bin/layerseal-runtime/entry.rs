@@ -28,7 +28,7 @@ extern "C" fn main(_: i32, arguments: *mut *const c_char, environment: *const *c
 mod freestanding {
     use super::{begin, c_char};
 
-    /// The entry point: on the stack are the number of arguments, the arguments, and the environment.
+    /// Starts the program: on the stack are the number of arguments, the arguments, and the environment.
     #[cfg(target_arch = "x86_64")]
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
@@ -36,7 +36,7 @@ mod freestanding {
         core::arch::naked_asm!("xor ebp, ebp", "mov rdi, rsp", "and rsp, -16", "call {}", "ud2", sym started)
     }
 
-    /// The same.
+    /// Starts the program in the same way.
     #[cfg(target_arch = "aarch64")]
     #[unsafe(naked)]
     #[unsafe(no_mangle)]

@@ -25,7 +25,7 @@ mod runtime_note;
 #[cfg(known_kernel)]
 mod start;
 
-/// Where the kernel's calls are not known: `layerseal` does everything.
+/// Becomes `layerseal`, which does everything, where the kernel's calls are not known.
 #[cfg(not(known_kernel))]
 fn main() {
     use std::os::unix::process::CommandExt as _;

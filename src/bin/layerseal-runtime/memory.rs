@@ -4,6 +4,8 @@
 
 use core::ffi::{c_char, c_int};
 
+/// Copies, as in C.
+///
 /// # Safety
 /// As in C; also for all below.
 #[unsafe(no_mangle)]
@@ -65,6 +67,6 @@ unsafe extern "C" fn strlen(string: *const c_char) -> usize {
     length
 }
 
-/// Named by the core library, which is compiled for panics that unwind; here they do not.
+/// Does nothing: it is named by the core library, which is compiled for panics that unwind; here they do not.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}

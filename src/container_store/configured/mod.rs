@@ -6,6 +6,7 @@
 
 mod expand;
 mod generation;
+mod namespace;
 mod settings;
 mod user;
 
@@ -16,10 +17,10 @@ use std::sync::OnceLock;
 use expand::{clean, expand};
 pub use generation::Generation;
 use generation::{Files, MissingRoots, Podman, UserConfigOrder};
+pub use namespace::use_store_of_user;
 use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
-use crate::sys::process::{self, User};
 
 /// What podman is configured to use, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,22 +112,11 @@ pub fn configured() -> Result<Configured> {
     let look = || {
         let around = Surroundings { root: Path::new("/"), variable: &variable, podman: generation::installed() };
         match rustix::process::geteuid().as_raw() {
-            0 => read(&around).map(|found| of_namespace(found, &variable)),
+            0 => read(&around).map(|found| namespace::of(found, &variable)),
             uid => user::of(&around, uid),
         }
     };
     FOUND.get_or_init(look).clone()
-}
-
-/// Replaces the store in a user namespace with the user's, which `podman unshare` names (cmd/podman/unshare.go).
-fn of_namespace(found: Configured, variable: &dyn Fn(&str) -> Option<OsString>) -> Configured {
-    let place = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    match (place("CONTAINERS_GRAPHROOT"), place("CONTAINERS_RUNROOT")) {
-        (Some(graph_root), Some(run_root)) if process::user() == User::Rootless => {
-            Configured { graph_root, run_root, image_store: None, additional: Vec::new(), ..found }
-        }
-        _ => found,
-    }
 }
 
 /// Returns the graph root of containers-storage (containers-storage.conf(5)).

@@ -133,7 +133,8 @@ pub(super) fn filesystem(context: &Context, verity: Verity) -> HostCheck {
 /// What ext4 needs. tune2fs also sets the flag in the superblock that the kernel has in memory, so a mounted
 /// filesystem, even the root, has it at once; the flag cannot be removed again (tune2fs(8), "verity").
 const REMEDY: &str = "ext4: `tune2fs -O verity DEVICE`, which may be done while it is mounted, the root as well, and cannot \
-    be undone (kernels before 5.4 mount it read-only then); or use btrfs, and a kernel with CONFIG_FS_VERITY";
+    be undone (kernels before 5.4 mount it read-only then); or use btrfs, and a kernel with CONFIG_FS_VERITY. XFS and others have \
+    none: `layerseal vault create` makes a vault for such hosts, for vault = \"DIR\" in the policy's [store]";
 
 fn plain(why: &str) -> &str {
     why.trim_end_matches(": ")

@@ -22,7 +22,9 @@ pub(super) fn service() -> Option<HostCheck> {
     };
     let (state, without) = match mode {
         Mode::Enforce => (CheckState::Missing, "no container of a user starts"),
-        Mode::Audit | Mode::Off => (CheckState::Optional, "containers of users are mounted by fuse-overlayfs"),
+        Mode::Audit | Mode::Off => {
+            (CheckState::Optional, "containers of users are mounted by podman or fuse-overlayfs")
+        }
     };
     Some(match mounts_of_user() {
         Ok(_) => check(NAME, CheckState::Ok, "it answers", ""),

@@ -36,7 +36,7 @@ impl Disk {
         disk
     }
 
-    fn image(&self) -> PathBuf {
+    pub fn image(&self) -> PathBuf {
         self.dir.path().join("disk.img")
     }
 
@@ -97,18 +97,22 @@ impl Disk {
     }
 
     fn change(&self, file: &Path, block: u64) {
-        let inside = Path::new("/").join(file.strip_prefix(self.mount_point()).unwrap());
-        let text =
-            run(Command::new("debugfs").arg("-R").arg(format!("bmap {} {block}", inside.display())).arg(self.image()));
-        let physical: u64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text:?}"));
-        assert_ne!(physical, 0);
-        use std::os::unix::fs::FileExt as _;
-        let image = std::fs::File::options().read(true).write(true).open(self.image()).unwrap();
-        let mut byte = [0];
-        image.read_exact_at(&mut byte, physical * 4096 + 100).unwrap();
-        image.write_all_at(&[byte[0] ^ 0x40], physical * 4096 + 100).unwrap();
-        image.sync_all().unwrap();
+        change(&self.image(), file.strip_prefix(self.mount_point()).unwrap(), block);
     }
+}
+
+/// Changes one byte of block `block` of a file, named from the root of the ext4 in `image`, behind whoever has it mounted.
+pub fn change(image: &Path, file: &Path, block: u64) {
+    use std::os::unix::fs::FileExt as _;
+    let inside = Path::new("/").join(file);
+    let text = run(Command::new("debugfs").arg("-R").arg(format!("bmap {} {block}", inside.display())).arg(image));
+    let physical: u64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text:?}"));
+    assert_ne!(physical, 0);
+    let image = std::fs::File::options().read(true).write(true).open(image).unwrap();
+    let mut byte = [0];
+    image.read_exact_at(&mut byte, physical * 4096 + 100).unwrap();
+    image.write_all_at(&[byte[0] ^ 0x40], physical * 4096 + 100).unwrap();
+    image.sync_all().unwrap();
 }
 
 impl Drop for Disk {

@@ -216,6 +216,7 @@ fn g10_the_kernel_does_what_it_accepts() {
     let text = String::from_utf8(doctor.unwrap().stdout).unwrap();
     let line = text.lines().find(|line| line.contains("sealed files, tried")).unwrap();
     assert!(line.starts_with("ok") && line.contains("with an upper directory, for other user IDs"), "{text}");
+    assert_eq!(line.contains("with an SELinux label"), layerseal::sys::selinux::is_enabled(), "{text}");
 }
 
 /// The first start in a boot tries the kernel, and what came of it counts until the next. That it failed is written here by
