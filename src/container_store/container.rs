@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::layers::image_store_of;
+use super::image_store::ImageStore;
 use super::storage::{ContainerRecord, ImageRecord, Store, is_name};
 use super::{PodNamespace, image, is_dir, layer_paths};
 use crate::digest::BlobDigest;
@@ -84,6 +84,13 @@ impl RequestedBy {
     }
 }
 
+/// Returns the names that the policy decides by: an image without any that podman made a container from goes by
+/// `<unknown>`. Nobody can be sure that it never had a name, and removing one must not get anybody the rule for builds;
+/// buildah, whose containers say nothing of how their image was asked for, needs that rule.
+pub fn or_unknown(names: Vec<String>, asked: Option<&RequestedBy>) -> Vec<String> {
+    if names.is_empty() && asked.is_some() { vec![UNKNOWN.to_owned()] } else { names }
+}
+
 /// What a container is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MadeFrom {
@@ -143,8 +150,13 @@ pub(super) fn stored(
     };
     let mut made_from = container.image()?.map_or(MadeFrom::Nothing, |id| MadeFrom::Unknown { id });
     // In podman's order.
-    let before = image_store_of(store);
-    let places = before.iter().map(PathBuf::as_path).chain([store.path()]).chain(others.iter().map(PathBuf::as_path));
+    let image_store = ImageStore::of(store);
+    let before = match &image_store {
+        Some(ImageStore::First(place)) => Some(place),
+        _ => None,
+    };
+    let places =
+        before.into_iter().map(PathBuf::as_path).chain([store.path()]).chain(others.iter().map(PathBuf::as_path));
     for place in places {
         let MadeFrom::Unknown { id } = &made_from else { break };
         let id = id.clone();
@@ -155,6 +167,20 @@ pub(super) fn stored(
             if let Some(found) = other.image(id.as_str()) {
                 made_from = of(&other, found, id);
             }
+        }
+    }
+    if let (Some(ImageStore::Somewhere(other)), MadeFrom::Image { id, names, manifest, store }) =
+        (&image_store, &mut made_from)
+        && store != other
+    {
+        let other = Store::open_without_layers(other, driver)?;
+        if let Some(found) = other.image(id.as_str()) {
+            if other.manifest(driver, found) != *manifest {
+                let (one, other) = (store.display(), other.path().display());
+                let why = format!("it is in {one} and, with another manifest, in {other}");
+                return Err(Refusal::new(Case::B04Several, format!("image {id}"), why));
+            }
+            names.extend(found.names.iter().cloned());
         }
     }
     let (asked, place) = (RequestedBy::of(container)?, PodNamespace::of(store, container)?);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::configured::{configured, further_stores, graph_root};
+use super::image_store::ImageStore;
 use super::layer_paths::{LayerDir, LayerName, LowerDir, LowerKind};
 use super::storage::{LayerRecord, Store};
 use crate::digest::BlobDigest;
@@ -90,18 +91,14 @@ pub(super) struct ChainLink {
     pub shifted: bool,
 }
 
-/// Returns the image store of podman (`imagestore`), if `store` is the graph root beside it.
-pub(super) fn image_store_of(store: &Store) -> Option<PathBuf> {
-    let found = configured().ok()?;
-    found.image_store.filter(|place| place.is_dir() && store.is_at(&found.graph_root))
-}
-
 /// The stores that a call involves; the target's is the first.
 #[derive(Debug)]
 pub(super) struct OpenStores {
     stores: Vec<Store>,
     /// Which of them is the one in which podman looks for images before it looks in the graph root (`imagestore`).
     image_store: Option<usize>,
+    /// Whether there is an image store of which nobody knows whether podman looks there first.
+    other_image_store: bool,
 }
 
 impl OpenStores {
@@ -115,10 +112,12 @@ impl OpenStores {
                 store.beside(&Store::open(&graph)?);
             }
         }
-        let image_store = image_store_of(&store);
-        let mut stores = Self { stores: vec![store], image_store: None };
+        let image_store = ImageStore::of(&store);
+        let other_image_store = matches!(image_store, Some(ImageStore::Somewhere(_)));
+        let mut stores = Self { stores: vec![store], image_store: None, other_image_store };
         // It has records of images also where no layer of the call lies in it.
-        stores.image_store = image_store.map(|place| stores.number(&place)).transpose()?;
+        let number = image_store.map(|found| stores.number(found.path())).transpose()?;
+        stores.image_store = number.filter(|_| !other_image_store);
         Ok(stores)
     }
 
@@ -128,8 +127,12 @@ impl OpenStores {
     }
 
     /// Returns whether podman's order is known for an image whose uppermost layer is `top`. A layer in a store that no
-    /// configuration names is there by an option of podman's command line, and that could have named an image store.
+    /// configuration names is there by an option of podman's command line, and that could have named an image store;
+    /// beside one that is configured, another graph root is there by such an option too, or by podman's database.
     pub fn knows_order(&self, top: &ChainLink) -> bool {
+        if self.other_image_store {
+            return false;
+        }
         let store = &self.stores[top.store];
         let is_additional = || configured().is_ok_and(|found| found.additional.iter().any(|place| store.is_at(place)));
         top.store == 0 || self.image_store == Some(top.store) || is_additional()

@@ -11,6 +11,7 @@ mod configured;
 mod container;
 mod id_sets;
 mod image;
+mod image_store;
 mod instances;
 mod layer_paths;
 mod layers;
@@ -34,7 +35,9 @@ pub use configured::{
     Configured, Generation, configured, drop_in_files, further_stores, graph_root, mount_program, own_config_dir,
     run_root, use_store_of_user,
 };
-pub use container::{MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, stored_container};
+pub use container::{
+    MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
+};
 pub use image::Candidate;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
@@ -304,7 +307,7 @@ fn names(stores: &OpenStores, own: Option<&ChainLink>, container: Option<&Claime
     if images.is_empty() {
         names.extend(unknown);
     }
-    names
+    or_unknown(names, container.asked.as_ref())
 }
 
 fn open_own(

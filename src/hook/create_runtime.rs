@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::call_log::let_pass;
 use super::filled::Filled;
+use super::lookup::{check_records, is_in_layer, no_engines};
 use super::namespace::place;
 use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
@@ -15,7 +16,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record};
 use crate::oci::name::ROOTFS;
 use crate::policy::{self, Policy};
-use crate::protocol::{self, Bundle, ContainerState};
+use crate::protocol::{self, Bundle, ContainerConfig, ContainerState};
 use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
 
@@ -57,10 +58,7 @@ pub(super) fn run(input: &[u8], about: &mut JournalSubject) -> Result<Outcome> {
 /// [`Filled`].
 fn filled(container: &ObservedContainer, refusal: Refusal) -> Refusal {
     let ContainerState { id, bundle, .. } = &container.state;
-    let read = files::open_dir(bundle)
-        .and_then(|dir| files::open_file_at(&dir, "config.json"))
-        .and_then(|file| files::read_all(file, MAX_INPUT));
-    match read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| protocol::config(&bytes)) {
+    match config_of(bundle) {
         Ok(config) => Filled::before(&config, Some(&container.root), Some(bundle.clone()), None).after(refusal, id),
         Err(e) => {
             log::warn!("{}: what was filled is not known: {e}", bundle.display());
@@ -69,8 +67,19 @@ fn filled(container: &ObservedContainer, refusal: Refusal) -> Refusal {
     }
 }
 
+fn config_of(bundle: &Path) -> Result<ContainerConfig> {
+    let read = files::open_dir(bundle)
+        .and_then(|dir| files::open_file_at(&dir, "config.json"))
+        .and_then(|file| files::read_all(file, MAX_INPUT));
+    read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| protocol::config(&bytes))
+}
+
 fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<Outcome> {
-    let ContainerState { manager, namespace, .. } = &container.state;
+    let ContainerState { id, bundle, manager, namespace, .. } = &container.state;
+    if container.stored.is_none() && container.record.is_none() {
+        let named = config_of(bundle).ok().and_then(|config| config.container);
+        no_engines(bundle, id, named.as_deref())?;
+    }
     let place = place(container.stored.as_ref(), manager, namespace.as_ref());
     let policy = users::policy()?.at(place);
     if let Some(stored) = &container.stored {
@@ -80,7 +89,7 @@ fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<O
         about.record(record);
     }
     not_denied(container.record.as_ref(), container.stored.as_ref(), &policy)?;
-    let mut names = names(container.record.as_ref(), container.stored.as_ref(), container.in_store());
+    let mut names = names(container.record.as_ref(), container.stored.as_ref(), container.is_no_images());
     if container.is_rootfs() {
         names.push(ROOTFS.to_owned());
     }
@@ -139,16 +148,20 @@ impl ObservedContainer {
     fn in_store(&self) -> bool {
         let upper = |path: Vec<u8>| layer_of(&PathBuf::from(OsString::from_vec(path)).parent()?.join("merged"));
         let top = mountinfo::topmost(&self.mounts, &self.root);
-        layer_of(&self.root).is_some()
-            || top.is_some_and(|top| top.super_values("upperdir=").any(|o| upper(o).is_some()))
+        let of_other_driver = |top: &MountInfo| is_in_layer(&top.root) || is_in_layer(Path::new(&top.source));
+        is_in_layer(&self.root)
+            || top.is_some_and(|top| of_other_driver(top) || top.super_values("upperdir=").any(|o| upper(o).is_some()))
+    }
+
+    /// Returns whether the root is known to be no image's: by the record of the container, or because the container is
+    /// no engine's, which [`decide`] has checked.
+    fn is_no_images(&self) -> bool {
+        self.is_rootfs() || (self.stored.is_none() && !self.in_store())
     }
 
     /// Returns whether the container is in a store, and was made from no image there.
     fn is_rootfs(&self) -> bool {
-        match &self.stored {
-            Some(stored) => stored.made_from == MadeFrom::Nothing && !self.in_store(),
-            None => Bundle::of(&self.state.bundle).is_some() && !self.in_store(),
-        }
+        self.stored.as_ref().is_some_and(|stored| stored.made_from == MadeFrom::Nothing) && !self.in_store()
     }
 
     fn check(&self, decision: &policy::Decision) -> Result<()> {
@@ -214,7 +227,10 @@ fn root_path(state: &ContainerState) -> Result<PathBuf> {
 fn stored(state: &ContainerState, root: &Path, record: Option<&Record>) -> Result<Option<StoredContainer>> {
     let overlay = |path: &Path| layer_of(path).map(|(root, _)| (root, "overlay".to_owned()));
     let mut places: Vec<(PathBuf, String)> = record.and_then(|r| overlay(&r.target)).into_iter().collect();
-    places.extend(Bundle::of(&state.bundle).map(|b| (b.root, b.driver)));
+    if let Some(bundle) = Bundle::of(&state.bundle) {
+        check_records(&bundle.driver)?;
+        places.push((bundle.root, bundle.driver));
+    }
     places.extend(overlay(root));
     places.dedup();
     for (place, driver) in places {

@@ -73,7 +73,7 @@ pub fn expect_container(
 }
 
 fn stored_names(container: &ListedContainer) -> Vec<String> {
-    names(None, container.stored.as_ref().ok(), true)
+    names(None, container.stored.as_ref().ok(), false)
 }
 
 /// Returns the outcome for a root that is no image's.

@@ -7,7 +7,6 @@
 //! in the graph root, which is what an attacker writes.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::anonymous_volumes::BeforeStart;
+use super::copies::CopiedFrom;
 use super::snapshot::may_be_filled;
 use super::users;
 use crate::container_store::StoredContainer;
@@ -23,7 +23,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind};
 use crate::protocol::{self, BindMount, ContainerConfig, IdMapping};
 use crate::start::LastStart;
-use crate::start::refused::{self, DIR, FOLLOW, RefusedNote, born, changed, note, notes};
+use crate::start::refused::{self, DIR, FOLLOW, RefusedNote, born, note, notes};
 use crate::sys::files::{self, RootedDir};
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::{mounts, process};
@@ -34,7 +34,8 @@ const WRITTEN: [&str; 2] = ["etc/passwd", "etc/group"];
 
 /// What a container was given, and podman may just have filled.
 pub(super) struct Filled {
-    places: Vec<FilledDirectory>,
+    /// The directories that hold copies of what the root has.
+    places: Vec<PathBuf>,
     /// Copies of the image's users and groups.
     written: Vec<PathBuf>,
     /// The container's upper directory. The container is remembered by it, or by the bundle if it cannot be found.
@@ -46,16 +47,6 @@ pub(super) struct Filled {
     ran: OnceCell<LastStart>,
     /// Anything older was not made by podman for this start, from what nobody had verified.
     since: i128,
-    /// The mounts at that time.
-    all: Vec<MountInfo>,
-}
-
-struct FilledDirectory {
-    source: PathBuf,
-    /// What the root has at the mount's place, if that can be told.
-    names: Option<BTreeSet<OsString>>,
-    /// Whether the root has a directory there.
-    is_there: bool,
 }
 
 impl Filled {
@@ -90,29 +81,19 @@ impl Filled {
             // If it cannot be told, everything is new.
             false => mounted.map(|(_, born)| born).max(started).unwrap_or(i128::MIN),
         };
-        let within = root.and_then(|root| RootedDir::open(root).ok());
-        let names = |place: &Path| -> Option<BTreeSet<OsString>> {
-            let dir = match within.as_ref()?.dir(place) {
-                Ok(_) => within.as_ref()?.read(place).ok()?,
-                Err(_) => return Some(BTreeSet::new()),
-            };
-            files::names(dir).ok().map(BTreeSet::from_iter)
+        let mapped = (&config.uids, &config.gids) != (&IdMapping::None, &IdMapping::None);
+        let places = match top.is_some_and(is_verified) {
+            true => Vec::new(),
+            false => filled_places(config, root, since, mapped, &all),
         };
-        let places = config.mounts.iter().filter(|m| may_be_filled(m)).flat_map(|mount| {
-            let is_there = within.as_ref().is_some_and(|within| within.dir(&mount.destination).is_ok());
-            let names = names(&mount.destination);
-            let place =
-                move |source: &PathBuf| FilledDirectory { source: source.clone(), names: names.clone(), is_there };
-            mount.sources.iter().map(place).collect::<Vec<_>>()
-        });
         // If the root is read-only, podman mounts copies.
         let copies =
             config.mounts.iter().filter(|m| WRITTEN.iter().any(|name| m.destination == Path::new("/").join(name)));
         let copies = copies.flat_map(|mount| mount.sources.clone());
         let upper = beside(option("upperdir="), "diff");
         let written = upper.iter().flat_map(|upper| WRITTEN.map(|name| upper.join(name))).chain(copies);
-        let (places, written) = (places.collect(), written.collect());
-        Self { places, written, upper, bundle, notes: OnceCell::new(), ran: OnceCell::new(), since, all }
+        let written = written.collect();
+        Self { places, written, upper, bundle, notes: OnceCell::new(), ran: OnceCell::new(), since }
     }
 
     /// Returns when podman began to write into the upper directory what nobody has compared with the image: for this
@@ -221,30 +202,9 @@ impl Filled {
 
     fn filled(&self) -> Vec<PathBuf> {
         let is_new = |file: &OwnedFd| born(file).is_some_and(|(_, born)| born >= self.since);
-        let holds_new = |dir: &Path, place: &FilledDirectory| {
-            let names = place.names.as_ref();
-            let Ok(dir) = openat(CWD, dir, FOLLOW | OFlags::DIRECTORY, Mode::empty()) else { return false };
-            let Ok(entries) = openat(&dir, ".", READ, Mode::empty()).map_err(Into::into).and_then(files::names) else {
-                return true;
-            };
-            // An empty directory of the image: podman gives the volume its mode and owner, and nothing else.
-            if entries.is_empty() && place.is_there {
-                return changed(&dir).is_some_and(|changed| changed >= self.since);
-            }
-            let mut copies = entries.iter().filter(|name| names.is_none_or(|names| names.contains(*name)));
-            copies.any(|name| openat(&dir, name, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)))
-        };
-        let volumes = self.places.iter().flat_map(|place| {
-            // Part of a volume is mounted by another path, but it is the volume that is filled.
-            let part = FileLocation::open(&place.source, &self.all).filter(|spot| spot.is_mount);
-            let whole = part.and_then(|spot| spot.stable(&self.all)).filter(|whole| *whole != place.source);
-            let above = whole.iter().flat_map(|whole| whole.ancestors().map(Path::to_owned)).collect::<Vec<_>>();
-            let candidates = above.into_iter().chain((whole.is_none()).then(|| place.source.clone()));
-            candidates.filter(|dir| holds_new(dir, place)).collect::<Vec<_>>()
-        });
         let written = self.written.iter().cloned();
         let written = written.filter(|path| openat(CWD, path, PATH, Mode::empty()).is_ok_and(|file| is_new(&file)));
-        volumes.chain(written).collect()
+        self.places.iter().cloned().chain(written).collect()
     }
 
     /// Checks that none of the mounts shows anything that podman filled for a refused container.
@@ -256,6 +216,31 @@ impl Filled {
         let sources = mounts.iter().flat_map(|m| m.sources.iter().cloned());
         check_sources(self.notes()?, sources.chain(self.written.iter().cloned()))
     }
+}
+
+/// Lists the directories mounted by `config` that podman may have filled from `root`, since then.
+fn filled_places(
+    config: &ContainerConfig,
+    root: Option<&Path>,
+    since: i128,
+    mapped: bool,
+    all: &[MountInfo],
+) -> Vec<PathBuf> {
+    // podman copies nothing from a root that is not there.
+    let Some(root) = root.and_then(|root| RootedDir::open(root).ok()) else { return Vec::new() };
+    let from = CopiedFrom { root: &root, since, mapped };
+    let of_mount = |mount: &BindMount, source: &PathBuf| {
+        // Part of a volume is mounted by another path, but it is the volume that is filled.
+        let part = FileLocation::open(source, all).filter(|spot| spot.is_mount);
+        let whole = part.and_then(|spot| spot.stable(all)).filter(|whole| whole != source);
+        let above = whole.iter().flat_map(|whole| whole.ancestors().map(Path::to_owned)).collect::<Vec<_>>();
+        let candidates = above.into_iter().chain((whole.is_none()).then(|| source.clone()));
+        // What cannot be compared may be a copy.
+        candidates.filter(|dir| from.is_in(dir, &mount.destination).unwrap_or(true)).collect::<Vec<_>>()
+    };
+    // Where the root has no directory, podman has nothing to copy.
+    let places = config.mounts.iter().filter(|m| may_be_filled(m) && root.dir(&m.destination).is_ok());
+    places.flat_map(|mount| mount.sources.iter().flat_map(|source| of_mount(mount, source))).collect()
 }
 
 /// Checks these sources like [`Filled::check`].
@@ -320,7 +305,6 @@ fn is_verified(top: &MountInfo) -> bool {
 }
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Where a file is in its filesystem, regardless of which part of that is mounted where.
 struct FileLocation {

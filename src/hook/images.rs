@@ -8,11 +8,12 @@ use rustix::fs::{CWD, Mode as Bits, OFlags, openat};
 
 use super::create_runtime::not_denied;
 use super::{root, users};
+use crate::container_store::run_root;
 use crate::error::{Case, Refusal, Result};
 use crate::mount::Record;
 use crate::oci::name::{ImageName, UNKNOWN};
 use crate::policy::{Decision, Mode, Policy};
-use crate::protocol::{BindMount, Native};
+use crate::protocol::{BindMount, ContainerConfig, Native};
 use crate::start;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::mounts;
@@ -24,12 +25,14 @@ use crate::sys::mounts;
 /// # Errors
 /// [`Case::O11ImageMount`], [`Case::F06Denied`], and errors of reading the records of mounts and stores.
 pub(super) fn check(
-    mounts: &[BindMount],
+    config: &ContainerConfig,
     root: &Path,
     decision: &Decision,
     policy: &Policy,
 ) -> Result<Option<Refusal>> {
     let mut audit = None;
+    let mounts = &config.mounts;
+    let other_run_root = other_run_root(config)?;
     if mounts.iter().all(|mount| mount.sources.is_empty()) {
         return Ok(audit);
     }
@@ -39,8 +42,11 @@ pub(super) fn check(
     for mount in mounts {
         let covered = decision.cover.iter().any(|cover| cover.holds(&mount.destination));
         let shown = mount.sources.iter().flat_map(|source| shown(source, &all, MAX_DEPTH));
-        for shown in shown.filter(|shown| Some(shown.mount.device) != root) {
-            match judge(&shown, mount, policy) {
+        let judged = shown.filter(|shown| Some(shown.mount.device) != root).map(|shown| judge(&shown, mount, policy));
+        let unknown =
+            other_run_root.as_ref().filter(|_| is_overlay(mount)).map(|why| judge_unknown(why, mount, policy));
+        for judged in judged.chain(unknown) {
+            match judged {
                 // If nobody can tell what it is, it may be something that is denied.
                 Err(refusal) if !covered || !policy.denied().is_empty() => return Err(refusal),
                 Ok((Ok(()), _) | (_, Mode::Off)) => {}
@@ -81,6 +87,42 @@ fn judge(shown: &ShownLayer<'_>, mount: &BindMount, policy: &Policy) -> Result<(
     let names = if asked.names.is_empty() { UNKNOWN.to_owned() } else { ImageName::list(&asked.names) };
     let why = format!("{names}: it is {}", shown.mount.describe());
     Ok((Err(refuse(why)), asked.mode))
+}
+
+/// Returns why nobody can say which directory podman takes for a mounted image: in its run root it notes where the layers
+/// of images are mounted, and takes any mount point that is named there. Of the configured run root nothing outlasts the
+/// boot; podman's database can name another one, on the disk.
+fn other_run_root(config: &ContainerConfig) -> Result<Option<String>> {
+    // A user's podman has a run root of its own, and that user chooses it.
+    let Some(used) = config.run_root.as_ref().filter(|_| !users::is_in_namespace()) else { return Ok(None) };
+    let configured = run_root()?;
+    let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    Ok((here(used) != here(&configured)).then(|| {
+        let (used, configured) = (used.display(), configured.display());
+        format!(
+            "podman uses the run root {used}, and {configured} is configured: what it takes for an image is unknown"
+        )
+    }))
+}
+
+/// Returns whether podman made an overlay for a mount, as it does for every mounted image (buildah, pkg/overlay): then
+/// there are lower directories, unless a mount program mounted it.
+fn is_overlay(mount: &BindMount) -> bool {
+    let by_podman = |source: &PathBuf| {
+        let dir = source.parent().and_then(Path::parent);
+        source.ends_with("merge") && dir.is_some_and(|dir| dir.ends_with("userdata/overlay"))
+    };
+    mount.sources.len() > 1 || mount.sources.iter().any(by_podman)
+}
+
+/// Returns what the policy makes of a mount of which nobody can say what it is.
+fn judge_unknown(why: &str, mount: &BindMount, policy: &Policy) -> Result<(Result<()>, Mode)> {
+    let refusal = Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), why);
+    match policy.for_unknown() {
+        Some(decision) => Ok((Err(refusal), decision.mode)),
+        None if policy.denied().is_empty() => Ok((Err(refusal), Mode::Enforce)),
+        None => Err(refusal),
+    }
 }
 
 /// Returns what the policy asks of an image, by the names that it had when it was mounted.

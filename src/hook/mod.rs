@@ -13,6 +13,7 @@
 mod anonymous_volumes;
 mod call_log;
 mod copied_users;
+mod copies;
 mod cover;
 mod create_container;
 mod create_runtime;
@@ -26,6 +27,7 @@ mod images;
 mod inject;
 mod installed;
 mod last_call;
+mod lookup;
 mod namespace;
 mod other_namespace;
 mod precreate;
@@ -48,7 +50,7 @@ pub use last_call::{CallStatus, LastCall, last_call, last_of, since};
 pub use runtime::{Stopped, before_start, verify_start};
 pub use users::has_own_notes;
 
-use crate::container_store::{MadeFrom, RequestedBy, StoredContainer};
+use crate::container_store::{MadeFrom, RequestedBy, StoredContainer, or_unknown};
 use crate::error::journal::{self, JournalDecision};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{Record, WouldRefuse};
@@ -304,21 +306,23 @@ fn settle(stage: Stage, about: &JournalSubject, ended: Result<Outcome>) -> Resul
 }
 
 /// Collects the names by which the policy decides: those of the image when it was mounted, those that the container's
-/// image has now, and the one that was asked for. A root that is no image's goes by `<rootfs>`. A container of a store
-/// whose image is not on record goes by `<unknown>`: a record that somebody damaged must not turn it into a `<rootfs>`.
-fn names(record: Option<&Record>, stored: Option<&StoredContainer>, in_store: bool) -> Vec<String> {
+/// image has now, and the one that was asked for. A root that is known to be no image's (`is_rootfs`) goes by `<rootfs>`.
+/// Any other goes by `<unknown>` if its image is not on record: nothing that is missing may turn it into a `<rootfs>`.
+fn names(record: Option<&Record>, stored: Option<&StoredContainer>, is_rootfs: bool) -> Vec<String> {
     let mut names = Vec::new();
     let its_own = record.is_some_and(|r| r.container.is_some() && r.container.as_ref() == stored.map(|s| &s.id));
     match (record, stored.map(|s| &s.made_from)) {
         (_, Some(MadeFrom::Image { names: now, .. })) => names.extend(now.iter().cloned()),
         (_, Some(MadeFrom::Nothing)) if its_own => {}
-        (None, _) | (_, Some(MadeFrom::Nothing)) => names.push(if in_store { UNKNOWN } else { ROOTFS }.to_owned()),
+        (None, Some(MadeFrom::Unknown { .. })) => names.push(UNKNOWN.to_owned()),
+        (None, _) | (_, Some(MadeFrom::Nothing)) => names.push(if is_rootfs { ROOTFS } else { UNKNOWN }.to_owned()),
         _ => {}
     }
     names.extend(record.into_iter().flat_map(|r| r.names.iter().cloned()));
     // The name that podman was asked for, which need not be in any record of the image.
-    names.extend(stored.and_then(|s| s.asked.as_ref()?.name()).cloned());
-    names
+    let asked = stored.and_then(|s| s.asked.as_ref());
+    names.extend(asked.and_then(RequestedBy::name).cloned());
+    or_unknown(names, asked)
 }
 
 /// Refuses the annotation that redirects a hook's output, whatever the policy says about the image: a file of the host

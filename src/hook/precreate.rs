@@ -1,21 +1,20 @@
 //! `precreate`: podman has mounted the container's overlay itself, and holds no lock. A verified one takes
 //! its place, with the same upper directory, before the runtime hears of the container.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::inject::Hook;
 use super::last_call::CRI_O;
+use super::lookup::{Found, MountedContainer, StartPaths, find, own_directory};
 use super::namespace::place;
 use super::snapshot::Snapshot;
 use super::{
     JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
     other_namespace, root, users,
 };
-use crate::container_store::{
-    MadeFrom, StoredContainer, configured, container_of_layer, further_stores, layer_of, stored_container,
-};
+use crate::container_store::{MadeFrom, layer_of};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record, WouldRefuse};
 use crate::policy::{Checkpoint, Decision, Mode, Policy};
@@ -23,12 +22,6 @@ use crate::protocol::{self, Bundle, ContainerConfig, Native, Start, Verb};
 use crate::start::{self, PodmanWrites, Swap, Writer};
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::{files, mounts, process};
-
-/// A container, and where its root is mounted.
-struct MountedContainer {
-    stored: StoredContainer,
-    target: PathBuf,
-}
 
 /// Decides about a container, and returns the configuration if the hook that keeps the root's flags was added to it.
 pub(super) fn run(input: &[u8], bundle: &Path, about: &mut JournalSubject) -> Result<(Outcome, Option<Vec<u8>>)> {
@@ -53,11 +46,12 @@ pub(super) fn look(
     let id = Bundle::of(bundle).map(|b| b.id).or_else(|| config.container.clone());
     about.container = id.clone().unwrap_or_default();
     about.manager.clone_from(&config.manager);
+    let named = runtime.and_then(|start| start.bundle.as_deref());
+    let paths = StartPaths { bundle, named, id: runtime.map(|start| start.id.as_str()) };
     // Somebody else's root is no image's here: a container's mounted root given to `--rootfs`.
-    let found =
-        find(config, bundle).map(|found| found.filter(|f| id.as_ref().is_none_or(|id| id == f.stored.id.as_str())));
-    let root =
-        found.as_ref().ok().and_then(|found| found.as_ref()).map_or(config.root.as_path(), |f| f.target.as_path());
+    let others = |found: &Found| found.stored().is_some_and(|s| id.as_ref().is_some_and(|id| id != s.id.as_str()));
+    let found = find(config, &paths).map(|found| if others(&found) { Found::OtherLayer } else { found });
+    let root = found.as_ref().ok().and_then(Found::target).unwrap_or(&config.root);
     let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
     let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
     let is_verified = match &ended {
@@ -74,36 +68,26 @@ pub(super) fn look(
     })
 }
 
-/// Finds the container's own directory in its store, if that can be told: podman 4.3 runs its hooks in its own working
-/// directory.
-fn own_directory(bundle: &Path, id: Option<&str>) -> Option<PathBuf> {
-    let by_id = || {
-        let directory = configured().ok()?.graph_root.join("overlay-containers").join(id?).join("userdata");
-        directory.is_dir().then_some(directory)
-    };
-    Bundle::of(bundle).map(|_| bundle.to_owned()).or_else(by_id)
-}
-
 fn decide(
     config: &ContainerConfig,
-    found: Option<MountedContainer>,
+    found: Found,
     filled: &Filled,
     runtime: Option<&Start>,
     about: &mut JournalSubject,
 ) -> Result<Outcome> {
     no_redirection(config.redirection.as_ref())?;
-    let stored = found.as_ref().map(|f| &f.stored);
+    let stored = found.stored();
     let policy = users::policy()?.at(place(stored, &config.manager, config.namespace.as_ref()));
-    let outcome = root_of(config, found.as_ref(), filled, runtime, &policy, about)?;
+    let outcome = root_of(config, &found, filled, runtime, &policy, about)?;
     if matches!(outcome, Outcome::Allowed) {
         // It was judged together with the root.
         return Ok(outcome);
     }
     // Nothing was asked of the root, or not enforced; other things that are mounted have rules of their own, and may be
     // denied.
-    let decision = policy.decide(&names(None, stored, stored.is_some() || layer_of(&config.root).is_some()));
-    let target = found.as_ref().map_or(&config.root, |f| &f.target);
-    match (outcome, images::check(&config.mounts, target, &decision, &policy)?) {
+    let decision = policy.decide(&names(None, stored, matches!(found, Found::NoImage)));
+    let target = found.target().unwrap_or(&config.root);
+    match (outcome, images::check(config, target, &decision, &policy)?) {
         (Outcome::Off | Outcome::AuditBefore(_), Some(refusal)) => Ok(Outcome::Audit(refusal)),
         (outcome, _) => Ok(outcome),
     }
@@ -112,25 +96,28 @@ fn decide(
 /// Decides about the root.
 fn root_of(
     config: &ContainerConfig,
-    found: Option<&MountedContainer>,
+    found: &Found,
     filled: &Filled,
     runtime: Option<&Start>,
     policy: &Policy,
     about: &mut JournalSubject,
 ) -> Result<Outcome> {
-    let Some(found) = found else {
+    if let Some(stored) = found.stored() {
+        about.stored(stored);
+        not_denied(None, Some(stored), policy)?;
+    }
+    let Found::Mounted(found) = found else {
         if let Some(start) = runtime
+            && found.stored().is_none()
             && let Some((top, record)) = record_of(&config.root)?
         {
             return by_record(config, &top, &record, start, policy, about);
         }
-        let decision = policy.decide(&names(None, None, layer_of(&config.root).is_some()));
+        let decision = policy.decide(&names(None, found.stored(), matches!(found, Found::NoImage)));
         let why = "it is no container of an image in an overlay store";
         return Outcome::of(Err(Refusal::new(Case::O01NotOurs, config.root.display().to_string(), why)), &decision);
     };
-    about.stored(&found.stored);
-    not_denied(None, Some(&found.stored), policy)?;
-    let decision = policy.decide(&names(None, Some(&found.stored), true));
+    let decision = policy.decide(&names(None, Some(&found.stored), false));
     if decision.mode == Mode::Off
         && matches!(found.stored.made_from, MadeFrom::Image { .. })
         && !policy.denied().names_blobs()
@@ -158,7 +145,7 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
         filled.check_refused(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
         anonymous_volumes::check(&config.mounts, &found.target, &filled.before_start(config), || filled.ran())?;
-        images::check(&config.mounts, &found.target, decision, policy)
+        images::check(config, &found.target, decision, policy)
     })?;
     covered(outcome, config, &found.target, *runtime, decision)
 }
@@ -196,7 +183,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let Some(top) = mountinfo::topmost(&all, &canonical) else { return Err(refuse(&"nothing is mounted there")) };
     if let Some(record) = users::record_of_root(top, target, &found.stored)? {
         about.record(&record);
-        let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
+        let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
         let its_own = || match layer_of(&record.target) {
             Some((_, layer)) if layer.as_str() == found.stored.layer => Ok(()),
             _ => Err(Refusal::new(Case::O03OtherMount, &shown, format!("made for {}", record.target.display()))),
@@ -213,7 +200,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         return Err(Refusal::new(Case::O03OtherMount, &shown, "it was mounted again meanwhile"));
     }
     if top.kind == "fuse.fuse-overlayfs" {
-        let decision = policy.decide(&names(None, Some(&found.stored), true));
+        let decision = policy.decide(&names(None, Some(&found.stored), false));
         if decision.mode == Mode::Off && !policy.denied().names_erofs() {
             return Ok(Outcome::Off);
         }
@@ -231,7 +218,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let directory = config.directory.clone();
     let written = PodmanWrites { user: config.user, directory, since: filled.since()?, by };
     let swapped = if of_user {
-        let decision = policy.decide(&names(None, Some(&found.stored), true));
+        let decision = policy.decide(&names(None, Some(&found.stored), false));
         start::swap_of_user(&decision, &native, identity, &found.stored, &written)?
     } else {
         start::swap(policy, &native, identity, &(&found.stored).into(), &written)?
@@ -245,7 +232,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     if matches!(record.kind, MountKind::Off | MountKind::Volume) {
         return Ok(Outcome::Off);
     }
-    let decision = policy.decide(&names(Some(&record), Some(&found.stored), true));
+    let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
     let same = Snapshot::of(target, &config.mounts).and_then(|after| before.same_as(&after));
     let judged = settle_start(judge(same, call, &decision), &record, filled);
     if judged.is_err() {
@@ -319,7 +306,7 @@ fn by_record(
 ) -> Result<Outcome> {
     about.record(record);
     not_denied(Some(record), None, policy)?;
-    let decision = policy.decide(&names(Some(record), None, layer_of(&config.root).is_some()));
+    let decision = policy.decide(&names(Some(record), None, false));
     let its_own = || match &record.container {
         // buildah binds it into the bundle, which has a different name.
         Some(container) if container.as_str() != start.id && !config.root.ends_with("mnt/rootfs") => Err(Refusal::new(
@@ -333,53 +320,6 @@ fn by_record(
         .and_then(|()| its_own())
         .and_then(|()| root::satisfies(record, &decision, None))
         .and_then(|()| no_checkpoint(Some(start), &decision, &config.root));
-    let outcome = besides(checked, &decision, || images::check(&config.mounts, &config.root, &decision, policy))?;
+    let outcome = besides(checked, &decision, || images::check(config, &config.root, &decision, policy))?;
     covered(outcome, config, &config.root, Some(start), &decision)
-}
-
-/// Finds the container whose layer the configuration names, or whose bundle podman runs us in: for other user IDs the
-/// configuration names a directory on which the root will be mounted later, and a transient store keeps its containers
-/// elsewhere than its layers. Podman 4.3 runs us in its caller's directory.
-fn find(config: &ContainerConfig, bundle: &Path) -> Result<Option<MountedContainer>> {
-    let mut others = further_stores()?;
-    let named = layer_of(&config.root);
-    if let Some((root, layer)) = &named {
-        if let Some(stored) = container_of_layer(root, layer, &others)? {
-            return Ok(Some(MountedContainer { stored, target: config.root.clone() }));
-        }
-        others.push(root.clone());
-    }
-    let Some(bundle) = Bundle::of(bundle).filter(|b| b.driver == "overlay") else { return Ok(None) };
-    let store = layers_of(&bundle)?;
-    others.push(store.clone());
-    let Some(stored) = stored_container(&bundle.root, &bundle.driver, &bundle.id, &others)? else { return Ok(None) };
-    match named {
-        Some((_, layer)) if layer.as_str() == stored.layer => {
-            Ok(Some(MountedContainer { stored, target: config.root.clone() }))
-        }
-        Some(_) => Ok(None),
-        None => {
-            let target = store.join("overlay").join(&stored.layer).join("merged");
-            // podman keeps a layer for a container with `--rootfs` too, and never mounts it.
-            let rootfs = stored.made_from == MadeFrom::Nothing && !is_mounted(&target)?;
-            Ok((!rootfs).then_some(MountedContainer { stored, target }))
-        }
-    }
-}
-
-/// Returns the store that has the layers of the bundle's container: the bundle's own, unless that is the run root,
-/// where a transient store keeps its containers.
-fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
-    let configured = configured()?;
-    let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    Ok(match here(&bundle.root) == here(&configured.run_root) {
-        true => configured.graph_root,
-        false => bundle.root.clone(),
-    })
-}
-
-fn is_mounted(target: &Path) -> Result<bool> {
-    let all = mountinfo::own()?;
-    let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-    Ok(mountinfo::topmost(&all, &target).is_some())
 }

@@ -110,6 +110,8 @@ pub struct ContainerConfig {
     /// The container's ID, as far as its mounts reveal it: podman's own are in `…-containers/ID/userdata`. Containers
     /// of a pod have files of another container too.
     pub container: Option<String>,
+    /// podman's run root, as far as the container's own mounts reveal it.
+    pub run_root: Option<PathBuf>,
     /// What is mounted in it, except what the kernel makes itself.
     pub mounts: Vec<BindMount>,
     /// `process.user`, as the container sees it.
@@ -237,7 +239,7 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
     let annotations = raw.annotations.unwrap_or_default();
     let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
     let mounts = raw.mounts.unwrap_or_default();
-    let container = container_of(&mounts);
+    let (container, run_root) = (container_of(&mounts), run_root_of(&mounts));
     let mounts = mounts.into_iter().filter_map(|m| BindMount::of(m).transpose()).collect::<Result<_>>()?;
     let process = raw.process.unwrap_or_default();
     let (user, directory) = ((process.user.uid, process.user.gid), process.cwd);
@@ -246,6 +248,7 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
         uids,
         gids,
         container,
+        run_root,
         mounts,
         user,
         directory,
@@ -261,6 +264,12 @@ fn container_of(mounts: &[RawMount]) -> Option<String> {
     let of = |m: &RawMount| m.source.as_ref()?.ancestors().find_map(Bundle::of).map(|bundle| bundle.id);
     let own = mounts.iter().filter(|m| m.destination == Path::new("/run/.containerenv")).find_map(of);
     own.or_else(|| mounts.iter().find_map(of))
+}
+
+/// Finds the store in which podman keeps the container's files of this boot (libpod, `makeBindMounts`).
+fn run_root_of(mounts: &[RawMount]) -> Option<PathBuf> {
+    let own = mounts.iter().find(|m| m.destination == Path::new("/run/.containerenv"));
+    own?.source.as_ref()?.ancestors().find_map(Bundle::of).map(|bundle| bundle.root)
 }
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
@@ -331,7 +340,8 @@ mod tests {
         let own = r#"{"destination":"/run/.containerenv","source":"/r/overlay-containers/own/userdata/.containerenv"}"#;
         for mounts in [[shared, own], [own, shared]] {
             let text = format!(r#"{{"root":{{"path":"/m"}},"mounts":[{}]}}"#, mounts.join(","));
-            assert_eq!(config(text.as_bytes()).unwrap().container.as_deref(), Some("own"));
+            let read = config(text.as_bytes()).unwrap();
+            assert_eq!((read.container.as_deref(), read.run_root.as_deref()), (Some("own"), Some(Path::new("/r"))));
         }
     }
 

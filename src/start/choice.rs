@@ -6,7 +6,7 @@ use super::fetch;
 use super::kernel_probe::prepare_proven;
 use super::prepared::JudgedImage;
 use super::verify_and_prepare::{Judging, PreparationRequest};
-use crate::container_store::{Candidate, ClaimedImage, RequestedBy};
+use crate::container_store::{Candidate, ClaimedImage, RequestedBy, or_unknown};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::image::ReadProgress;
@@ -139,8 +139,8 @@ impl<'a> ChosenCandidates<'a> {
         let candidates: Vec<&Candidate> =
             claimed.images.iter().filter(|c| !by_container || c.claimed_by_container).collect();
         let names: Vec<String> = candidates.iter().flat_map(|c| c.names.iter().cloned()).collect();
-        let decision = policy.decide(&names);
         let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
+        let decision = policy.decide(&or_unknown(names, asked));
         let pass = match claimed.own {
             _ if by_container => Pass::Any,
             Some(_) => Pass::All,

@@ -11,9 +11,9 @@ use crate::podman::{Podman, Program, copy, default_policy, layouts};
 use crate::ready;
 use crate::refusals::edit_json;
 
-const IMAGES: &str = "overlay-images/images.json";
-const GRAPH_ROOT: &str = "/var/lib/containers/storage";
-const IMAGE_STORE: &str = "/var/tmp/images";
+pub const IMAGES: &str = "overlay-images/images.json";
+pub const GRAPH_ROOT: &str = "/var/lib/containers/storage";
+pub const IMAGE_STORE: &str = "/var/tmp/images";
 
 /// As containers-storage names the file of a document.
 fn file_name(key: &str) -> String {
@@ -23,7 +23,7 @@ fn file_name(key: &str) -> String {
     }
 }
 
-fn json_of(path: &Path) -> Value {
+pub fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -228,7 +228,7 @@ fn b05_documents_of_an_image_are_read_once_and_only_if_they_can_list_it() {
 }
 
 /// Replaces the config of an image, whose ID says nothing of it.
-fn other_config(store: &Path, id: &str) {
+pub fn other_config(store: &Path, id: &str) {
     let dir = store.join("overlay-images").join(id);
     let mut manifest = json_of(&dir.join("manifest"));
     let old = manifest["config"]["digest"].as_str().unwrap().to_owned();
@@ -263,8 +263,8 @@ fn has_documents(store: &Path, id: &str, others: &[(&str, &str)], manifest: &str
 
 /// Makes the image in the image store one that was pulled in parts: its uppermost layer is known by a table of contents,
 /// and its ID says nothing of its config. Returns that ID.
-fn as_pulled_in_parts(podman: &Podman) -> String {
-    let [graph_root, store] = [GRAPH_ROOT, IMAGE_STORE].map(|dir| podman.host.inside(dir));
+pub fn as_pulled_in_parts(podman: &Podman, graph_root: &str, store: &str) -> String {
+    let [graph_root, store] = [graph_root, store].map(|dir| podman.host.inside(dir));
     let images = json_of(&store.join(IMAGES));
     let (id, top) = (images[0]["id"].as_str().unwrap(), images[0]["layer"].as_str().unwrap());
     let toc = BlobDigest::of(b"toc");
@@ -324,7 +324,7 @@ fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
         };
         configured(&format!("imagestore = \"{IMAGE_STORE}\"\n"));
         podman.pull(APP);
-        let id = as_pulled_in_parts(&podman);
+        let id = as_pulled_in_parts(&podman, GRAPH_ROOT, IMAGE_STORE);
         podman.prepare(APP);
         let run = || podman.run(&["run", "--rm", "--pull=never", APP]);
         let output = run();

@@ -11,6 +11,7 @@ mod check;
 mod configured;
 mod copied;
 mod crio;
+mod database;
 mod differences;
 mod faults;
 mod first_day;
@@ -42,6 +43,7 @@ mod rootless;
 mod users;
 mod verdicts;
 mod verity;
+mod whose;
 
 use std::process::Command;
 use support::podman::{host, scratch};

@@ -121,7 +121,7 @@ fn c07_an_image_without_a_seal_takes_no_name_by_the_rules_for_builds() {
     starts(&host, &asked(&host, "mine", &other, "localhost/mine:v1"), &EVIL);
     // No name on record, or none that we see: podman was asked for one.
     rename(&host, &other, &[]);
-    starts(&host, &asked(&host, "by ID", &other, &other.id), &EVIL);
+    host.start_refused(&asked(&host, "by ID", &other, &other.id), 3, "C07");
     host.start_refused(&asked(&host, "by name", &other, &tagged(APP)), 3, "C07");
     rename(&host, &other, &["localhost/mine:v1"]);
     host.start_refused(&asked(&host, "by another", &other, &tagged(APP)), 3, "C07");

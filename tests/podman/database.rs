@@ -1,0 +1,98 @@
+//! Stores of which podman's database says that podman uses them, whatever storage.conf says.
+
+use serde_json::json;
+
+use crate::guard::text;
+use crate::hostile::{GRAPH_ROOT, IMAGE_STORE, IMAGES, as_pulled_in_parts, json_of, other_config};
+use crate::image::APP;
+use crate::podman::{Podman, Program};
+use crate::ready;
+
+/// podman's database, in the graph root that is configured, names another one: podman looks for an image in the image
+/// store and then there.
+#[test]
+fn b04_a_graph_root_that_only_podmans_database_names_has_no_order_beside_an_image_store() {
+    if !ready("another graph root by the database") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("another graph root by the database: podman {:?} has no db.sql", Podman::version());
+    }
+    // As long as the configured one: it is replaced in the file.
+    const OTHER_ROOT: &str = "/var/lib/containers/storag2";
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        let line = podman.mount_program().map(|p| format!("[storage.options.overlay]\nmount_program = \"{p}\"\n"));
+        let configured = |root: &str, more: &str| {
+            let text = format!(
+                "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"{root}\"\n{more}{}",
+                line.clone().unwrap_or_default()
+            );
+            podman.host.write("/etc/containers/storage.conf", text);
+        };
+        configured(OTHER_ROOT, "");
+        podman.pull(APP);
+        let id = as_pulled_in_parts(&podman, OTHER_ROOT, OTHER_ROOT);
+        podman.prepare(APP);
+        let run = || podman.run(&["run", "--rm", "--pull=never", APP]);
+        let output = run();
+        assert!(output.status.success(), "{program:?}: by the configuration: {}", text(&output));
+        podman.host.sh("rm -rf /run/containers/storage/* /run/libpod");
+        let mut database = std::fs::read(podman.host.inside(&format!("{OTHER_ROOT}/db.sql"))).unwrap();
+        for dir in ["libpod", "volumes"] {
+            let [from, to] = [OTHER_ROOT, GRAPH_ROOT].map(|root| format!("{root}/{dir}").into_bytes());
+            while let Some(at) = database.windows(from.len()).position(|bytes| bytes == from) {
+                database[at..at + to.len()].copy_from_slice(&to);
+            }
+        }
+        podman.host.write(&format!("{GRAPH_ROOT}/db.sql"), database);
+        podman.host.sh(&format!("mkdir -p {IMAGE_STORE}; cp -a {OTHER_ROOT}/overlay-images {IMAGE_STORE}/"));
+        configured(GRAPH_ROOT, &format!("imagestore = \"{IMAGE_STORE}\"\n"));
+        let info = podman.ok(&["info", "--format", "{{.Store.GraphRoot}}"]);
+        assert_eq!(info.trim(), OTHER_ROOT, "{program:?}");
+        let output = run();
+        assert!(output.status.success(), "{program:?}: both alike: {}", text(&output));
+        other_config(&podman.host.inside(IMAGE_STORE), &id);
+        let said = text(&run());
+        assert!(said.contains("layerseal") && !said.contains("evil"), "{program:?}: {said}");
+    }
+}
+
+/// podman's database names a run root on the disk, which says where the layers of images are mounted already.
+#[test]
+fn o11_what_another_run_root_says_is_mounted_is_no_image() {
+    if !ready("another run root by the database") {
+        return;
+    }
+    let mount = format!("type=image,source={APP},destination=/img");
+    let shown = ["run", "--rm", "--pull=never", "--mount", mount.as_str(), APP, "cat", "/img/note"];
+    let podman = Podman::new(Program::Guarded);
+    podman.host.sh("mkdir -p /var/tmp/lower");
+    podman.ok(&["run", "--rm", "--mount", &mount, "-v", "/var/tmp/lower:/lower:O", APP, "true"]);
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        let other = format!("{GRAPH_ROOT}/run");
+        podman.host.sh(&format!("mkdir -p {GRAPH_ROOT}/overlay {other}/overlay-layers"));
+        podman.ok(&["--runroot", &other, "info"]);
+        podman.pull(APP);
+        podman.prepare(APP);
+        podman.ok(&["run", "--rm", "--pull=never", APP, "true"]);
+        let info = podman.ok(&["info", "--format", "{{.Store.RunRoot}}"]);
+        assert_eq!(info.trim(), other, "{program:?}");
+        let top = json_of(&podman.graph_root().join(IMAGES))[0]["layer"].clone();
+        podman.host.write(&format!("{GRAPH_ROOT}/overlay/note"), "evil");
+        let said = json!([{"id": top, "path": format!("{GRAPH_ROOT}/overlay"), "count": 1}]);
+        for mount in [mount.clone(), format!("{mount},rw=true")] {
+            podman.host.write(&format!("{other}/overlay-layers/mountpoints.json"), said.to_string());
+            let mut shown = shown;
+            shown[4] = &mount;
+            let output = podman.run(&shown);
+            assert!(!output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
+            let stage = if program == Program::Runtime { "runtime" } else { "precreate" };
+            assert_eq!(podman.last(stage), ("refused".into(), "O11".into()), "{program:?}: {}", text(&output));
+        }
+        // Somebody's own directories are no images, and a rule may let the place be covered.
+        podman.host.sh("mkdir -p /var/tmp/own");
+        podman.ok(&["run", "--rm", "--pull=never", "-v", "/var/tmp/own:/own", APP, "true"]);
+    }
+}
