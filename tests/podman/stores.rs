@@ -1,6 +1,8 @@
 //! Stores of other shapes than one directory: an image store beside the graph root, additional stores, links and odd
 //! slashes on the way to them, transient stores. Under enforce each starts what is sealed, as podman alone starts it.
 
+use std::process::Output;
+
 use crate::image::{APP, FRESH};
 use crate::podman::{Podman, Program, default_policy, has_verity};
 use crate::{common, ready};
@@ -8,7 +10,10 @@ use crate::{common, ready};
 /// A container that starts, and what the hook said of it where it does not.
 #[track_caller]
 fn starts(podman: &Podman, args: &[&str], what: &str) {
-    let output = podman.run(args);
+    // podman loses what was attached now and then.
+    let attached = |output: &Output| !output.status.success() || !output.stdout.is_empty();
+    let mut runs = std::iter::repeat_with(|| podman.run(args)).take(3);
+    let output = runs.find(attached).expect("nothing of three runs was attached");
     let said =
         std::fs::read_to_string(podman.host.inside("/run/layerseal/hooks/precreate.podman.json")).unwrap_or_default();
     assert!(output.status.success(), "{what}: podman {args:?}: {said} {output:?}");
