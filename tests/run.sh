@@ -50,7 +50,7 @@ for test in tests/*.rs tests/*/main.rs; do
     case $name in podman | faults | registry) ;; *) others="$others --test $name" ;; esac
 done
 # shellcheck disable=SC2086  # words
-step cargo test --locked --no-fail-fast --lib --bins $others -- --nocapture --test-threads=2
+step cargo test --locked --no-fail-fast --lib --bin layerseal $others -- --nocapture --test-threads=2
 # These wait for limits of time and for servers, and not for the processor.
 step cargo test --locked --no-fail-fast --test faults --test registry -- --nocapture --test-threads=8
 step cargo test --locked --doc
