@@ -317,7 +317,9 @@ fn the_runtime_is_the_one_that_podman_takes() {
     host.sh("mkdir -p /var/tmp/usr && cp -a /usr/share/containers/. /var/tmp/usr && mount --bind /var/tmp/usr /usr/share/containers
         mount -t tmpfs -o mode=700 root /root
         printf '#!/bin/sh\\necho crun version 1.0\\n' >/var/tmp/runtime; chmod 755 /var/tmp/runtime
-        : >>/usr/bin/layerseal-runtime; mount --bind /var/tmp/runtime /usr/bin/layerseal-runtime");
+        mkdir /var/tmp/bin /var/tmp/work
+        mount -t overlay -o lowerdir=/usr/bin,upperdir=/var/tmp/bin,workdir=/var/tmp/work bin /usr/bin
+        cp /var/tmp/runtime /usr/bin/layerseal-runtime");
     let mut named = 0;
     for configuration in &configurations {
         host.sh("rm -rf /etc/containers/containers* /usr/share/containers/containers* /root/.config");
