@@ -32,10 +32,13 @@ pub(super) fn check(
 ) -> Result<Option<Refusal>> {
     let mut audit = None;
     let mounts = &config.mounts;
-    let other_run_root = other_run_root(config)?;
     if mounts.iter().all(|mount| mount.sources.is_empty()) {
         return Ok(audit);
     }
+    let other_run_root = match mounts.iter().any(is_overlay) {
+        true => other_run_root(config)?,
+        false => None,
+    };
     let all = mountinfo::own()?;
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let root = mountinfo::topmost(&all, &root).map(|top| top.device);

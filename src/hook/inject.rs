@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use rustix::fs::StatVfsMountFlags;
 
-use super::Stage;
+use super::{Outcome, Stage};
 use crate::error::{Case, Refusal, Result};
 use crate::mount;
 use crate::oci::strict_json;
@@ -29,9 +29,9 @@ impl Hook {
     }
 
     /// Returns the hook that a container needs for the flags of its root, which is mounted by now, with the root and the
-    /// flags. `None` where there are none, and for a container with its own user IDs: there the kernel keeps the flags,
-    /// and crun runs the hook in a bundle whose directory it cannot enter.
-    pub(super) fn for_flags(config: &ContainerConfig) -> Option<Self> {
+    /// flags; `outcome` is what was decided about it. `None` where there are none, and for a container with its own user
+    /// IDs: there the kernel keeps the flags, and crun runs the hook in a bundle whose directory it cannot enter.
+    pub(super) fn for_flags(config: &ContainerConfig, outcome: &Outcome) -> Option<Self> {
         if config.uids != IdMapping::None {
             return None;
         }
@@ -40,7 +40,7 @@ impl Hook {
             Some(Self { stage: Stage::CreateContainer, words })
         };
         // What cannot be found out now is left to the hook.
-        match flags(&config.root) {
+        match flags(&config.root, outcome) {
             Some((flags, _)) if flags.is_empty() => None,
             found => {
                 found.and_then(|(flags, root)| of(&flags, &root)).or_else(|| Some(Self::of(Stage::CreateContainer)))
@@ -57,7 +57,7 @@ impl Hook {
 
 /// Returns the flags of the mount at the root that the hook restores, and the root's real path. Only for mounts of
 /// layerseal: nobody promised anything about others.
-fn flags(root: &Path) -> Option<(Vec<&'static str>, PathBuf)> {
+fn flags(root: &Path, outcome: &Outcome) -> Option<(Vec<&'static str>, PathBuf)> {
     let root = std::fs::canonicalize(root).ok()?;
     let set = rustix::fs::statvfs(&root).ok()?.f_flag;
     let known = [
@@ -66,7 +66,11 @@ fn flags(root: &Path) -> Option<(Vec<&'static str>, PathBuf)> {
         (StatVfsMountFlags::NOEXEC, "noexec"),
     ];
     let mut flags: Vec<_> = known.into_iter().filter(|(flag, _)| set.contains(*flag)).map(|(_, name)| name).collect();
-    if !flags.is_empty() && !mountinfo::topmost(&mountinfo::own().ok()?, &root).is_some_and(mount::is_ours) {
+    // What was verified is on a mount of ours.
+    let is_ours = flags.is_empty()
+        || matches!(outcome, Outcome::Allowed)
+        || mountinfo::topmost(&mountinfo::own().ok()?, &root).is_some_and(mount::is_ours);
+    if !is_ours {
         flags.clear();
     }
     Some((flags, root))

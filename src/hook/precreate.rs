@@ -29,7 +29,7 @@ pub(super) fn run(input: &[u8], bundle: &Path, about: &mut JournalSubject) -> Re
     let outcome = look(&config, bundle, process::parent_started(), None, about)?;
     let edited = match outcome {
         Outcome::Off => None,
-        _ => inject::with_hooks(input, Hook::for_flags(&config).as_slice())?,
+        _ => inject::with_hooks(input, Hook::for_flags(&config, &outcome).as_slice())?,
     };
     Ok((outcome, edited))
 }

@@ -36,11 +36,11 @@ impl From<&Refusal> for Stopped {
 /// Why there must be no container.
 pub fn before_start(start: &Start) -> std::result::Result<(), Stopped> {
     let broken = |why: &str| Stopped::from(&Refusal::new(Case::Bug, "verifying the container's root", why));
-    let answer = in_child(|| match verify_start(start) {
+    let work = || match verify_start(start) {
         Ok(()) => vec![0],
         Err(Stopped { code, message }) => [vec![code], message.into_bytes()].concat(),
-    });
-    let answer = answer.map_err(|e| Stopped::from(&Refusal::io("fork", e)))?;
+    };
+    let answer = in_child(work).map_err(|e| Stopped::from(&Refusal::io("fork", e)))?;
     match answer.split_first() {
         Some((0, _)) => Ok(()),
         Some((code, message)) => Err(Stopped { code: *code, message: String::from_utf8_lossy(message).into_owned() }),
@@ -95,7 +95,8 @@ fn run(start: &Start, bundle: &Path, file: &Path, about: &mut JournalSubject) ->
     let outcome = precreate::look(&read, bundle, None, Some(start), about).or_else(unknown)?;
     // If nothing is asked, nothing is changed.
     if !matches!(outcome, Outcome::Off)
-        && let hooks = [Hook::of(Stage::CreateRuntime)].into_iter().chain(Hook::for_flags(&read)).collect::<Vec<_>>()
+        && let hooks =
+            [Hook::of(Stage::CreateRuntime)].into_iter().chain(Hook::for_flags(&read, &outcome)).collect::<Vec<_>>()
         && let Some(text) = inject::with_hooks(&input, &hooks).map_err(|e| refuse(&e))?
     {
         let name = name.to_str().ok_or_else(|| refuse(&"its name is no UTF-8"))?;

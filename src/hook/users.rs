@@ -3,6 +3,7 @@
 //! files that are not what was sealed, and nobody from that user, who may call podman without hooks.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{MAX_INPUT, Outcome, Stage};
 use crate::container_store::{StoredContainer, layer_of, use_store_of_user};
@@ -17,7 +18,13 @@ use crate::{start, state};
 
 /// Returns whether the hook looks at a container of a user other than root, in the user namespace of that user's podman.
 pub(super) fn is_in_namespace() -> bool {
-    rustix::process::geteuid().is_root() && process::user() == User::Rootless
+    rustix::process::geteuid().is_root() && user() == User::Rootless
+}
+
+/// Returns whose process this is, which is asked for many times in a start, and never changes.
+fn user() -> User {
+    static USER: OnceLock<User> = OnceLock::new();
+    *USER.get_or_init(process::user)
 }
 
 /// Loads the policy, for whose container this is: rules can ask for less of a user's than `[rootless]` does, and whom
@@ -60,7 +67,7 @@ pub(super) fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredCo
 /// or the configuration for a runtime, and `bundle` is where podman calls a hook.
 pub(super) fn rootless(stage: Stage, bundle: &Path, input: impl Fn() -> Result<Vec<u8>>) -> Option<Result<Outcome>> {
     let refusal = || Refusal::new(Case::Rootless, "", "");
-    let mode = match process::user() {
+    let mode = match user() {
         User::Root => return None,
         User::Unknown => return Some(Err(refusal())),
         User::Rootless => Policy::rootless(&Directories::system()),
@@ -95,7 +102,8 @@ pub(super) fn unknown(refusal: Refusal) -> Result<Outcome> {
     match Policy::rootless(&Directories::system())? {
         Mode::Off => Ok(Outcome::NotCalled),
         Mode::Audit => Ok(Outcome::Audit(refusal)),
-        Mode::Enforce if refusal.to_string().contains("rootless") => Err(refusal),
+        // It says itself that it is about rootless containers.
+        Mode::Enforce if refusal.case() == Case::Rootless => Err(refusal),
         Mode::Enforce => Err(refusal.within("rootless")),
     }
 }

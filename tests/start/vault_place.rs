@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use layerseal::digest::{Algorithm, verity_digest};
 
 use crate::disk::Disk;
-use crate::host::{APP, AUDIT, ENFORCE, Host, TOOL, binary, in_dir};
-use crate::sandbox::Ran;
+use crate::host::{APP, AUDIT, ENFORCE, Host, TOOL};
 
 /// The same policy, with the vault at `dir`.
 fn elsewhere(policy: &str, dir: &Path) -> String {
@@ -23,23 +22,6 @@ fn mount_ext4(host: &Host, dir: &Path) {
     ));
 }
 
-/// The program as a person runs it, who names no vault.
-fn verb(host: &Host, args: &[&str]) -> Ran {
-    let conf = host.bench.write(
-        "storage.conf",
-        format!(
-            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
-            host.root.display(),
-            host.bench.path("run").display()
-        )
-        .as_bytes(),
-    );
-    let mut command = host.sandbox.command("env");
-    command.arg(format!("CONTAINERS_STORAGE_CONF={}", conf.display())).arg(binary()).args(args);
-    command.current_dir(host.bench.dir.path());
-    host.sandbox.run(&mut in_dir(&host.sandbox, host.bench.dir.path(), command))
-}
-
 fn tool() -> PathBuf {
     Path::new("objects").join(verity_digest(Algorithm::Sha512, &TOOL).object_path())
 }
@@ -48,7 +30,7 @@ fn tool() -> PathBuf {
 fn lives(host: &Host, vault: &Path) {
     let container = host.container(vault.file_name().unwrap().to_str().unwrap(), &host.image(APP));
     let app = format!("{APP}:v1");
-    let prepared = verb(host, &["prepare", &app, "--seal", "oci:app"]);
+    let prepared = host.verb_without_vault(&["prepare", &app, "--seal", "oci:app"]);
     assert_eq!(prepared.code, 0, "{prepared:?}");
     host.start(&container).ok();
     assert_eq!(host.read(&container, "usr/bin/tool").unwrap(), TOOL);
@@ -57,14 +39,14 @@ fn lives(host: &Host, vault: &Path) {
     // A copy: the layer's own file is on another filesystem.
     assert_eq!((file.nlink(), std::fs::read(&object).unwrap()), (1, TOOL.to_vec()));
     // What is mounted, and what a store needs, stays; what nobody needs goes.
-    let collected = verb(host, &["gc"]);
+    let collected = host.verb_without_vault(&["gc"]);
     assert!(collected.code == 0 && object.exists(), "{collected:?}");
     host.unmount(&container);
-    let collected = verb(host, &["gc"]);
+    let collected = host.verb_without_vault(&["gc"]);
     assert!(collected.code == 0 && object.exists(), "{collected:?}");
-    let checked = verb(host, &["fsck"]);
+    let checked = host.verb_without_vault(&["fsck"]);
     assert_eq!(checked.code, 0, "{checked:?}");
-    let doctor = verb(host, &["doctor", "--json"]);
+    let doctor = host.verb_without_vault(&["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
     let checks = found["checks"].as_array().unwrap();
     let place = checks.iter().find(|check| check["check"] == "vault").unwrap();
@@ -91,16 +73,16 @@ fn x13_the_policy_says_where_the_vault_is() {
     let other = host.bench.path("other");
     let moved = host.sandbox.path(&vault).join("stores");
     std::fs::write(moved.join("0".repeat(64)), other.to_str().unwrap()).unwrap();
-    let refused = verb(&host, &["gc"]);
+    let refused = host.verb_without_vault(&["gc"]);
     assert!(refused.code == 6 && refused.stderr.contains("X13") && refused.stderr.contains("mount it"), "{refused:?}");
     std::fs::create_dir_all(other.join("overlay-layers")).unwrap();
     std::fs::create_dir_all(other.join("overlay-images")).unwrap();
-    let collected = verb(&host, &["gc"]);
+    let collected = host.verb_without_vault(&["gc"]);
     assert_eq!(collected.code, 0, "{collected:?}");
     // The image is gone from the store: so are its files from the vault.
     host.edit("overlay-images/images.json", |images| images.clear());
     host.edit("overlay-layers/layers.json", |layers| layers.clear());
-    let collected = verb(&host, &["gc"]);
+    let collected = host.verb_without_vault(&["gc"]);
     assert!(collected.code == 0 && !host.sandbox.path(&vault).join(tool()).exists(), "{collected:?}");
 }
 
@@ -119,7 +101,7 @@ fn x13_a_filesystem_mounted_on_the_vault_of_the_graph_root() {
     std::fs::create_dir_all(&objects).unwrap();
     mount_ext4(&host, &objects);
     let container = host.container("c", &host.image(APP));
-    let prepared = verb(&host, &["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
+    let prepared = host.verb_without_vault(&["prepare", &format!("{APP}:v1"), "--seal", "oci:app"]);
     assert_eq!(prepared.code, 0, "{prepared:?}");
     host.start(&container).ok();
     assert!(std::fs::read_dir(&objects).unwrap().next().is_none());
@@ -153,16 +135,16 @@ fn x13_places_that_can_be_no_vault() {
         let ran = host.start_refused(&container, 6, "X13");
         assert!(ran.stderr.contains(why), "{place}: {ran:?}");
         for args in [&["gc"][..], &["images"], &["fsck"], &["prepare", "--all"]] {
-            let ran = verb(&host, args);
+            let ran = host.verb_without_vault(args);
             assert!(
                 ran.code == 6 && ran.stderr.contains("X13") && ran.stderr.contains(why),
                 "{place} {args:?}: {ran:?}"
             );
         }
-        let doctor = verb(&host, &["doctor"]);
+        let doctor = host.verb_without_vault(&["doctor"]);
         assert!(doctor.code == 6 && doctor.stdout.contains(why), "{place}: {doctor:?}");
         // A verb that needs no vault does not ask for it.
-        assert_eq!(verb(&host, &["status"]).code, 0);
+        assert_eq!(host.verb_without_vault(&["status"]).code, 0);
         // It stops nothing where nothing must be sealed.
         host.config("policy.toml", &elsewhere(AUDIT, &host.bench.path(place)));
         host.start(&container);
@@ -175,10 +157,10 @@ fn x13_places_that_can_be_no_vault() {
     symlink(real.join("vault"), host.root.join("layerseal")).unwrap();
     host.start_refused(&container, 6, "X13");
     for args in [&["gc"][..], &["images"], &["prepare", "--all"]] {
-        let ran = verb(&host, args);
+        let ran = host.verb_without_vault(args);
         assert!(ran.code == 6 && ran.stderr.contains("X13"), "{args:?}: {ran:?}");
     }
-    assert!(verb(&host, &["doctor"]).stdout.contains("X13"));
+    assert!(host.verb_without_vault(&["doctor"]).stdout.contains("X13"));
     assert!(std::fs::read_dir(real.join("vault")).unwrap().next().is_none());
 }
 
@@ -214,7 +196,8 @@ fn x13_a_vault_in_a_file() {
     let Some(host) = Host::bare(ENFORCE) else { return };
     let vault = host.bench.path("srv/the.vault");
     let _guard = Immutable(vault.clone());
-    let create = |args: &[&str]| verb(&host, &[&["vault", "create", vault.to_str().unwrap()][..], args].concat());
+    let create =
+        |args: &[&str]| host.verb_without_vault(&[&["vault", "create", vault.to_str().unwrap()][..], args].concat());
     for (args, code, why) in [
         (&["--size", "1G", "--file", "srv/the.vault/file"][..], 2, "beneath"),
         (&["--size", "1M"], 2, "less than 16M"),

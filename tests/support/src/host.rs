@@ -267,6 +267,16 @@ impl Host {
         self.call(&self.options(container), &self.of(&container.layer, "merged"))
     }
 
+    /// Runs the program as a person does, who names no vault.
+    pub fn verb_without_vault(&self, args: &[&str]) -> Ran {
+        let (graph, run) = (self.root.display(), self.bench.path("run").display().to_string());
+        let conf = format!("[storage]\ndriver = \"overlay\"\ngraphroot = \"{graph}\"\nrunroot = \"{run}\"\n");
+        let conf = self.bench.write("storage.conf", conf.as_bytes());
+        let mut command = self.sandbox.command("env");
+        command.arg(format!("CONTAINERS_STORAGE_CONF={}", conf.display())).arg(binary()).args(args);
+        self.sandbox.run(&mut in_dir(&self.sandbox, self.bench.dir.path(), command))
+    }
+
     /// Makes a call with these options and target, in the directory that containers-storage runs in.
     #[track_caller]
     pub fn call(&self, options: &str, target: &str) -> Ran {

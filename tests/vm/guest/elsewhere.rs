@@ -6,7 +6,7 @@ use std::process::Command;
 
 use layerseal::digest::{Algorithm, verity_digest};
 
-use crate::common::{Bench, Run};
+use crate::common::Bench;
 use crate::disk::{self, Disk};
 use crate::host::{APP, ENFORCE, EVIL, Host};
 use crate::{TOOL, errno, new_enough};
@@ -184,18 +184,7 @@ fn starts_sealed(host: &Host, vault: &Path, image: &Path, inside: &Path) {
     host.config("policy.toml", &elsewhere(&policy, vault));
     let container = host.container(&vault.display().to_string(), &host.image(APP));
     let prepare = ["prepare", &format!("{APP}:v1"), "--seal", "oci:app"];
-    let mut command = host.sandbox.command("env");
-    let conf = host.bench.write(
-        "storage.conf",
-        format!(
-            "[storage]\ndriver = \"overlay\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
-            host.root.display(),
-            host.bench.path("run").display()
-        )
-        .as_bytes(),
-    );
-    command.arg(format!("CONTAINERS_STORAGE_CONF={}", conf.display())).arg(crate::common::binary()).args(prepare);
-    Run::of(crate::host::in_dir(&host.sandbox, host.bench.dir.path(), command).output().unwrap()).ok();
+    host.verb_without_vault(&prepare).ok();
     host.start(&container).ok();
     let mounts = host.mounts_of(&container);
     assert!(mounts.len() == 1 && mounts[0].contains("verity=require"), "{mounts:?}");
