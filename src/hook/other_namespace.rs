@@ -52,7 +52,8 @@ pub(super) fn at_home(target: &Path, work: impl FnOnce() -> Result<Outcome>) -> 
     outcome.and_then(|outcome| copied.map(|()| outcome))
 }
 
-fn enter(namespace: &File) -> rustix::io::Result<()> {
+/// Enters a mount namespace. What is loaded only when it is needed is loaded before.
+pub(super) fn enter(namespace: &File) -> rustix::io::Result<()> {
     use std::os::fd::AsFd as _;
     crate::sys::openssl::load();
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
