@@ -78,7 +78,11 @@ pub fn supervise(start: &Start, mut parent: impl Read + Write) -> std::result::R
     let settled = settle(Stage::Runtime, &about, ended).and_then(|()| told.map_err(|e| Refusal::io("socket", e)));
     let looked = settled.and_then(|()| match second {
         // Where there is no container, the runtime has said why.
-        Some(second) if parent.read_exact(&mut [0]).is_ok() => second.look(),
+        Some(second) if parent.read_exact(&mut [0]).is_ok() => {
+            second.look()?;
+            // Nobody waits for the end of this process.
+            parent.write_all(&[GO_ON]).map_err(|e| Refusal::io("socket", e))
+        }
         _ => Ok(()),
     });
     looked.map_err(|refusal| Stopped::from(&refusal))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::other_namespace::enter;
+use super::other_namespace::within;
 use super::{JournalSubject, Outcome, Stage, create_runtime, inject, root, settle, unknown};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::{ContainerConfig, ContainerState, Start, Verb};
@@ -87,7 +87,8 @@ impl SecondLook {
         let id = state.id.clone();
         let outcome = create_runtime::look_at_created(state, before, about).or_else(unknown)?;
         if flags != Restrict::default() {
-            restrict(&namespace.1, &own.1, flags).map_err(|e| Refusal::new(Case::I05Attach, id, e))?;
+            let restrict = || mounts::restrict(mounts::open_target(Path::new("/"))?, flags);
+            within(&namespace.1, &own.1, restrict).map_err(|e| Refusal::new(Case::I05Attach, id, e))?;
         }
         // Everything above was about this process, and not about a later one with its number.
         let mut ended = [PollFd::new(&open, PollFlags::IN)];
@@ -96,12 +97,4 @@ impl SecondLook {
             _ => Err(refuse(&"it has ended")),
         }
     }
-}
-
-/// Sets flags of the root of a mount namespace, and comes back.
-fn restrict(there: &std::fs::File, own: &std::fs::File, flags: Restrict) -> std::io::Result<()> {
-    enter(there)?;
-    let done = mounts::open_target(Path::new("/")).and_then(|root| mounts::restrict(root, flags));
-    enter(own)?;
-    Ok(done?)
 }

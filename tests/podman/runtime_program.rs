@@ -107,13 +107,17 @@ fn what_the_runtime_has_made_is_looked_at_and_removed_if_it_is_refused() {
     let created = "large runtime-supervise create c;real create c;";
     let call = || small.call("SMALL create c </dev/null");
     made("exit 0");
-    after("exit 0");
+    after("printf g >&0; exit 0");
     assert_eq!(call(), (Some(0), format!("{created}heard g;")));
+    after("printf g >&0; exit 6");
+    assert_eq!(call().0, Some(0), "nobody waits for its end");
     let removed = format!("{created}heard g;large runtime-remove create c;");
     after("exit 6");
     assert_eq!(call(), (Some(6), removed.clone()));
     after("kill -9 $$");
-    assert_eq!(call(), (Some(1), removed), "it was not looked at");
+    assert_eq!(call(), (Some(1), removed.clone()), "it was not looked at");
+    after("exit 0");
+    assert_eq!(call(), (Some(1), removed), "it did not say so");
     // There is none: nobody answers, and the exit code is the runtime's.
     for (how, code) in [("exit 42", 42), ("kill -9 $$", 1)] {
         made(how);
@@ -131,7 +135,7 @@ fn what_the_runtime_has_made_is_looked_at_and_removed_if_it_is_refused() {
     assert_eq!(call(), (Some(6), "large runtime-supervise create c;".into()));
     // What the caller hands over reaches the runtime, and nothing else does.
     made("cat >>/var/tmp/said; cat <&3 >>/var/tmp/said; ls -l /proc/$$/fd | grep -c socket >>/var/tmp/said; exit 0");
-    after("exit 0");
+    after("printf g >&0");
     let (code, said) = small.call("echo in | SMALL create c 3</etc/hostname");
     let name = small.0.sh("cat /etc/hostname").replace('\n', ";");
     assert_eq!((code, said), (Some(0), format!("{created}in;{name}0;heard g;")));

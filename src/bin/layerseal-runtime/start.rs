@@ -90,17 +90,17 @@ fn make(call: &Call, runtime: &CStr, layerseal: Child, socket: Socket) -> ! {
             kernel::exit(if let Ended::Exited(code) = ended { code } else { 1 });
         }
     }
-    let looked = layerseal.wait();
-    if let Ended::Exited(0) = looked {
+    if socket.read() == Some(GO_ON) {
         kernel::exit(0);
     }
+    let looked = layerseal.wait();
     if let Some(remover) = Child::start(|| become_layerseal(call, &[REMOVE])) {
         remover.wait();
     }
-    if let Ended::Exited(code) = looked {
-        kernel::exit(code);
+    match looked {
+        Ended::Exited(code @ 1..) => kernel::exit(code),
+        _ => kernel::tell(KILLED),
     }
-    kernel::tell(KILLED);
     kernel::exit(1)
 }
 
