@@ -158,7 +158,7 @@ impl ObservedContainer {
             return Ok(Self { state, root, mounts, before, record, unrecorded, stored });
         }
         let record = match top {
-            Some(top) => mount::of_device(top.device)?,
+            Some(top) => mount::of_mount(top)?,
             None => None,
         };
         let stored = stored(&state, &root, record.as_ref())?;

@@ -301,7 +301,7 @@ fn shown(path: PathBuf, all: &[MountInfo]) -> Vec<PathBuf> {
 /// Returns whether the mount is of an image that was verified when it was mounted.
 fn is_verified(top: &MountInfo) -> bool {
     top.is_overlay_of("composefs:")
-        && mount::of_device(top.device).is_ok_and(|record| record.is_some_and(|r| r.kind == MountKind::Sealed))
+        && mount::of_mount(top).is_ok_and(|record| record.is_some_and(|r| r.kind == MountKind::Sealed))
 }
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);

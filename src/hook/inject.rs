@@ -59,10 +59,11 @@ impl Hook {
 /// mounts of layerseal: nobody promised anything about others; and not for a container with its own user IDs, for which
 /// the kernel keeps the flags.
 pub(super) fn flags(config: &ContainerConfig, outcome: &Outcome) -> Option<(Restrict, PathBuf)> {
+    let root = std::fs::canonicalize(&config.root);
     if config.uids != IdMapping::None {
-        return Some((Restrict::default(), config.root.clone()));
+        return Some((Restrict::default(), root.unwrap_or_else(|_| config.root.clone())));
     }
-    let root = std::fs::canonicalize(&config.root).ok()?;
+    let root = root.ok()?;
     let set = rustix::fs::statvfs(&root).ok()?.f_flag;
     let flags = Restrict {
         nodev: set.contains(StatVfsMountFlags::NODEV),

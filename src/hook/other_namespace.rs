@@ -65,14 +65,14 @@ impl NamespaceCopies {
     /// were made since then by the engine, or by a container that starts at the same time.
     fn find(target: &Path) -> Result<Option<Self>> {
         let io = |e| Refusal::io(target.display().to_string(), e);
-        let all = mountinfo::own()?;
-        let Ok(canonical) = std::fs::canonicalize(target) else { return Ok(None) };
-        let Some(top) = mountinfo::topmost(&all, &canonical) else { return Ok(None) };
         let own = mount_namespaces::of("self").ok_or_else(|| io(std::io::Error::other("it has no mount namespace")))?;
         // On a booted host the engine is in the first namespace.
         if mount_namespaces::of("1").is_some_and(|first| first.0 == own.0) {
             return Ok(None);
         }
+        let all = mountinfo::own()?;
+        let Ok(canonical) = std::fs::canonicalize(target) else { return Ok(None) };
+        let Some(top) = mountinfo::topmost(&all, &canonical) else { return Ok(None) };
         let here = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| io(e.into()))?;
         let oldest =
             mount_namespaces::elsewhere(&canonical, top.device).map_err(io)?.min_by_key(|there| there.mount.id);

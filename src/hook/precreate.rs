@@ -292,7 +292,7 @@ fn record_of(root: &Path) -> Result<Option<(MountInfo, Record)>> {
     let canonical =
         std::fs::canonicalize(root).map_err(|e| Refusal::new(Case::O05Call, root.display().to_string(), e))?;
     let Some(top) = mountinfo::topmost(&all, &canonical) else { return Ok(None) };
-    Ok(mount::of_device(top.device)?.map(|record| (top.clone(), record)))
+    Ok(mount::of_mount(top)?.map(|record| (top.clone(), record)))
 }
 
 /// Decides about a root that layerseal mounted, by hand or as the mount program of a build.

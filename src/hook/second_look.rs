@@ -43,8 +43,7 @@ impl SecondLook {
         if !config.has_own_mounts || inject::has(input, Stage::CreateRuntime) {
             return None;
         }
-        let (flags, _) = inject::flags(config, outcome)?;
-        let root = std::fs::canonicalize(&config.root).ok()?;
+        let (flags, root) = inject::flags(config, outcome)?;
         let state = ContainerState {
             id: start.id.clone(),
             pid: 0,

@@ -43,22 +43,22 @@ pub(super) fn policy() -> Result<Policy> {
 /// Finds the record of a mount: a user's is the service's.
 ///
 /// # Errors
-/// As for [`mount::of_device`] and [`start::record_of_user`].
+/// As for [`mount::of_mount`] and [`start::record_of_user`].
 pub(super) fn record(mount: &MountInfo) -> Result<Option<Record>> {
     match is_in_namespace() {
         true => start::record_of_user(mount),
-        false => mount::of_device(mount.device),
+        false => mount::of_mount(mount),
     }
 }
 
 /// Finds the record of the mount on the root of a container, which is `merged` in its store.
 ///
 /// # Errors
-/// As for [`mount::of_device`] and [`start::record_of_root`].
+/// As for [`mount::of_mount`] and [`start::record_of_root`].
 pub(super) fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer) -> Result<Option<Record>> {
     match is_in_namespace() {
         true => start::record_of_root(mount, merged, stored),
-        false => mount::of_device(mount.device),
+        false => mount::of_mount(mount),
     }
 }
 

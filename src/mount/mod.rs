@@ -33,7 +33,7 @@ pub use crate::policy::RootDriver;
 pub use fuse::{hand_on, is_installed as has_fuse_overlayfs};
 pub use handed::{Handed, HandedUpper, handed};
 pub(crate) use idmap::namespace;
-pub use record::{AboutImage, MountKind, Record, WouldRefuse, keep, live, of_device, sweep as sweep_records, write};
+pub use record::{AboutImage, MountKind, Record, WouldRefuse, keep, live, of_mount, sweep as sweep_records, write};
 pub use replace::ReplacedMount;
 pub use summary::MountSummary;
 pub(crate) use volatile::clear as clear_volatile;

@@ -269,17 +269,24 @@ pub fn live() -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Finds the record of the filesystem `device`, where its mount exists in this mount namespace or in another one. A
-/// container for other user IDs is started in a namespace of its own, in which the mount has another number.
+/// Finds the record of the filesystem that `mount` shows, where the mount that was recorded exists in this mount namespace
+/// or in another one. A container for other user IDs is started in a namespace of its own, in which the mount has another
+/// number.
 ///
 /// # Errors
 /// [`crate::error::Case::Io`], J03.
-pub fn of_device(device: (u32, u32)) -> Result<Option<Record>> {
+pub fn of_mount(mount: &MountInfo) -> Result<Option<Record>> {
     files::check_proc()?;
     let Some(dir) = DIR.open().map_err(io)? else { return Ok(None) };
-    let name = device_note(device);
+    let name = device_note(mount.device);
     let found = read(&dir, &name).map_err(|e| Refusal::io(format!("{DIR}/{name}"), e))?;
     let Some(record) = found else { return Ok(None) };
+    // Engines mount under the number that an ended container has left. A copy keeps the source (and fuse-overlayfs has one
+    // of its own); to look for it in every namespace takes as long as everything else.
+    let is_copy = mount.source == *record.source || mount.kind.as_encoded_bytes().starts_with(b"fuse");
+    if !is_copy {
+        return Ok(None);
+    }
     let here = if record.mount_id < FIRST_UNIQUE {
         let mounts = mountinfo::own()?;
         exists(&record, &mounts)
