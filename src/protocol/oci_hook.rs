@@ -136,6 +136,8 @@ pub struct BindMount {
     pub destination: PathBuf,
     /// What it shows: the source, or the lower directories of an overlay.
     pub sources: Vec<PathBuf>,
+    /// Whether it may also show what is mounted beneath the source: crun shows that too where only `bind` is asked for.
+    pub recursive: bool,
 }
 
 /// Filesystems that are empty when they are mounted (`tmpcopyup` is done by the runtime, from the verified root).
@@ -147,12 +149,14 @@ impl BindMount {
             return Ok(None);
         }
         let mut sources: Vec<PathBuf> = raw.source.into_iter().filter(|source| source.is_absolute()).collect();
-        for list in raw.options.unwrap_or_default().iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
+        let options = raw.options.unwrap_or_default();
+        let recursive = raw.kind != "overlay";
+        for list in options.iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
             let (lowers, data) = split::lowers(list.as_bytes())
                 .map_err(|r| Refusal::new(Case::O05Call, raw.destination.display().to_string(), r.detail()))?;
             sources.extend(lowers.into_iter().chain(data).map(|path| PathBuf::from(OsString::from_vec(path))));
         }
-        Ok(Some(Self { destination: raw.destination, sources }))
+        Ok(Some(Self { destination: raw.destination, sources, recursive }))
     }
 }
 
@@ -364,17 +368,19 @@ mod tests {
         );
         let read = read.unwrap();
         assert_eq!(read.container.as_deref(), Some("abc"));
-        let mounts: Vec<(&str, Vec<&str>)> = read
+        let mounts: Vec<(&str, Vec<&str>, bool)> = read
             .mounts
             .iter()
-            .map(|m| (m.destination.to_str().unwrap(), m.sources.iter().map(|s| s.to_str().unwrap()).collect()))
+            .map(|m| {
+                (m.destination.to_str().unwrap(), m.sources.iter().map(|s| s.to_str().unwrap()).collect(), m.recursive)
+            })
             .collect();
         assert_eq!(
             mounts,
             [
-                ("/dev/shm", vec!["/g/overlay-containers/abc/userdata/shm"]),
-                ("/srv", vec!["/g/volumes/v1/_data"]),
-                ("/o", vec!["/v:1/_data", "/lower"]),
+                ("/dev/shm", vec!["/g/overlay-containers/abc/userdata/shm"], true),
+                ("/srv", vec!["/g/volumes/v1/_data"], true),
+                ("/o", vec!["/v:1/_data", "/lower"], false),
             ]
         );
         assert_eq!((read.user, read.directory), ((7, 8), PathBuf::from("/work")));
