@@ -224,7 +224,36 @@ fn b05_documents_of_an_image_are_read_once_and_only_if_they_can_list_it() {
     let changed = named(&[listing(1), listing(2), listing(3)], 1);
     podman.ok(&run);
     drop(changed);
+    // podman keeps each index by which it was pulled, and anybody can push one.
+    let short = |n: u32| format!("{{\"x\":{n},\"manifests\":[{{\"digest\":\"{own}\"}}]}}");
+    let changed = named(&(0..500).map(short).collect::<Vec<_>>(), 1);
     podman.ok(&run);
+    drop(changed);
+    podman.ok(&run);
+}
+
+/// podman 6 names an image by its config's digest whatever kind that is.
+#[test]
+fn b01_an_image_with_an_id_of_sha512_keeps_no_other_from_starting() {
+    if !ready("an ID of SHA-512") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let id = BlobDigest::of(b"x").hex().repeat(2);
+        let dir = podman.graph_root().join("overlay-images").join(&id);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("manifest"), "{}").unwrap();
+        let name = "evil.example.com/x/y:1";
+        let record =
+            json!({"id": id, "names": [name], "big-data-names": ["manifest"], "created": "2024-01-01T00:00:00Z"});
+        let _changed = edit_json(&podman, IMAGES, |all| all.push(record.clone()));
+        podman.host.write("/etc/layerseal/deny.d/x.list", format!("sha256:{}\n", "0".repeat(64)));
+        podman.ok(&["run", "--rm", "--pull=never", APP, "true"]);
+        if program == Program::Layerseal {
+            podman.ok(&["image", "mount", APP]);
+        }
+    }
 }
 
 /// Replaces the config of an image, whose ID says nothing of it.
