@@ -39,11 +39,14 @@ pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
 pub use image::Candidate;
+pub use instances::recorded_instances;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
-pub use records::{RecordedContainer, RecordedImage, recorded_containers, recorded_images};
+pub use records::{
+    RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
+};
 pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
 
