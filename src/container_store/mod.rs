@@ -217,8 +217,9 @@ pub fn identify_with(
     }
     layers::check(&stores, own.as_mut(), &mut chain)?;
 
-    let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
     let claimed = container.as_ref().and_then(|c| c.image.as_ref());
+    stores.open_additional(claimed)?;
+    let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
     let thorough = container.as_ref().is_none_or(|c| c.asked.is_none());
     let mut images = match why {
         None => image::candidates(&stores, &chain, claimed, thorough)?,

@@ -377,3 +377,55 @@ fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
         }
     }
 }
+
+/// An additional store need not have the layers of an image to be the one in which podman finds it.
+#[test]
+fn c07_of_two_additional_stores_that_in_which_podman_finds_the_image_counts() {
+    if !ready("records in two additional stores") {
+        return;
+    }
+    const STORES: [&str; 2] = ["/var/lib/containers/first", "/var/lib/containers/second"];
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        podman.pull(APP);
+        let id = as_pulled_in_parts(&podman, GRAPH_ROOT, GRAPH_ROOT);
+        let [first, second] = STORES;
+        podman.host.sh(&format!(
+            "for m in $(awk '$5 ~ \"^{GRAPH_ROOT}/\" {{print $5}}' /proc/self/mountinfo); do umount -l $m; done
+            cp -a {GRAPH_ROOT} {second}
+            mkdir -p {first}/overlay/l {first}/overlay-layers; cp -a {GRAPH_ROOT}/overlay-images {first}/
+            echo '[]' >{first}/overlay-layers/layers.json
+            touch {first}/overlay-layers/layers.lock {first}/overlay-images/images.lock
+            rm -rf {GRAPH_ROOT}/* /run/containers/storage/* /run/libpod"
+        ));
+        let configured = |stores: &[&str]| {
+            let line = format!("additionalimagestores = {stores:?}");
+            podman.storage_conf(podman.mount_program().as_deref(), &line);
+        };
+        configured(&[second]);
+        podman.ok(&["images"]);
+        podman.prepare(APP);
+        configured(&STORES);
+        let run = || podman.run(&["run", "--rm", "--pull=never", APP]);
+        let output = run();
+        assert!(output.status.success(), "{program:?}: both alike: {}", text(&output));
+        // Where nobody says which image it is, all its names count.
+        let images = podman.host.inside(&format!("{first}/{IMAGES}"));
+        let before = std::fs::read(&images).unwrap();
+        let other = "registry.example.com/acme/other:1";
+        let renamed = String::from_utf8(before.clone()).unwrap().replace(APP, other);
+        std::fs::write(&images, renamed).unwrap();
+        if program == Program::Layerseal {
+            let output = podman.run(&["image", "mount", other]);
+            assert!(!output.status.success(), "{program:?}: another name: {}", text(&output));
+        }
+        std::fs::write(&images, before).unwrap();
+        other_config(&podman.host.inside(first), &id);
+        let said = text(&run());
+        assert!(!said.contains("evil"), "{program:?}: {said}");
+        // The order is what counts.
+        configured(&[second, first]);
+        let output = run();
+        assert!(output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
+    }
+}
