@@ -19,6 +19,7 @@ mod listed;
 mod lists;
 mod lookup;
 mod namespace;
+mod order;
 mod parsed;
 mod records;
 mod root;

@@ -149,14 +149,12 @@ impl BindMount {
             return Ok(None);
         }
         let mut sources: Vec<PathBuf> = raw.source.into_iter().filter(|source| source.is_absolute()).collect();
-        let options = raw.options.unwrap_or_default();
-        let recursive = raw.kind != "overlay";
-        for list in options.iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
+        for list in raw.options.unwrap_or_default().iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
             let (lowers, data) = split::lowers(list.as_bytes())
                 .map_err(|r| Refusal::new(Case::O05Call, raw.destination.display().to_string(), r.detail()))?;
             sources.extend(lowers.into_iter().chain(data).map(|path| PathBuf::from(OsString::from_vec(path))));
         }
-        Ok(Some(Self { destination: raw.destination, sources, recursive }))
+        Ok(Some(Self { destination: raw.destination, sources, recursive: raw.kind != "overlay" }))
     }
 }
 
@@ -368,19 +366,15 @@ mod tests {
         );
         let read = read.unwrap();
         assert_eq!(read.container.as_deref(), Some("abc"));
-        let mounts: Vec<(&str, Vec<&str>, bool)> = read
-            .mounts
-            .iter()
-            .map(|m| {
-                (m.destination.to_str().unwrap(), m.sources.iter().map(|s| s.to_str().unwrap()).collect(), m.recursive)
-            })
-            .collect();
+        let sources = |m: &BindMount| m.sources.iter().map(|s| s.display().to_string()).collect::<Vec<_>>().join(" ");
+        let mounts: Vec<_> =
+            read.mounts.iter().map(|m| (m.destination.to_str().unwrap(), sources(m), m.recursive)).collect();
         assert_eq!(
             mounts,
             [
-                ("/dev/shm", vec!["/g/overlay-containers/abc/userdata/shm"], true),
-                ("/srv", vec!["/g/volumes/v1/_data"], true),
-                ("/o", vec!["/v:1/_data", "/lower"], false),
+                ("/dev/shm", "/g/overlay-containers/abc/userdata/shm".into(), true),
+                ("/srv", "/g/volumes/v1/_data".into(), true),
+                ("/o", "/v:1/_data /lower".into(), false),
             ]
         );
         assert_eq!((read.user, read.directory), ((7, 8), PathBuf::from("/work")));
