@@ -135,16 +135,20 @@ fn d10_an_older_build_is_one_by_any_spelling_of_its_name() {
 
 /// The layout with its seal, without the statement in that: anybody can make this.
 fn without_statement(sealed: &Path) -> PathBuf {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     let dir = scratch::fresh("stripped");
     copy(sealed, &dir);
     let mut layout = Layout::new(&scratch::fresh("none"), &[]);
     layout.path = dir.clone();
     let mut entries = layout.index()["manifests"].clone();
+    // Without the fallback tag, which lists the seal as it was.
+    entries.as_array_mut().unwrap().retain(|entry| entry["mediaType"] == MANIFEST);
     for entry in entries.as_array_mut().unwrap().iter_mut().filter(|entry| entry.get("artifactType").is_some()) {
-        let mut artifact: Value = serde_json::from_slice(&layout.read(entry["digest"].as_str().unwrap())).unwrap();
+        let digest = entry["digest"].as_str().unwrap();
+        let mut artifact: Value = serde_json::from_slice(&layout.read(digest)).unwrap();
         artifact["annotations"] = json!({});
         let kind = entry["artifactType"].clone();
-        *entry = layout.descriptor("application/vnd.oci.image.manifest.v1+json", artifact.to_string().as_bytes());
+        *entry = layout.descriptor(MANIFEST, artifact.to_string().as_bytes());
         entry["artifactType"] = kind;
     }
     layout.set_index(entries);
