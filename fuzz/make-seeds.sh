@@ -237,6 +237,9 @@ store_json() {
         "$(descriptor config.v1+json 1)" "$(descriptor layer.v1.tar 2)" >"$seeds/manifest"
     printf '{"schemaVersion":2,"manifests":[%s]}' "$(descriptor manifest.v1+json 1)" >"$seeds/index"
     printf '[{"id":"x","names":null,"big-data-names":null}]' >"$seeds/null"
+    printf '[{"id":"%s","parent":"%s","diff-digest":"sha256:%s","diff-size":7,"toc-digest":"sha256:%s","compression":2,' \
+        "$(id 1)" "$(id 2)" "$(id 3)" "$(id 4)" >"$seeds/layers"
+    printf '"uidset":[0,1000],"gidset":[0,7],"flags":{"incomplete":true}}]' >>"$seeds/layers"
 }
 
 # --- tar_import: layers as tools make them, each about one question.

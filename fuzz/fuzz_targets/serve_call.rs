@@ -9,14 +9,15 @@
 #![no_main]
 
 use layerseal::error::Case;
-use layerseal::serve::protocol::{ServiceAnswer, ServiceCall, MAX_HEADER, HandedPart, Question};
+use layerseal::serve::protocol::{HandedPart, MAX_HEADER, Question, ServiceAnswer, ServiceCall};
 use layerseal::sys::socket::MAX_DESCRIPTORS;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match ServiceAnswer::parse(bytes) {
         Err(refusal) => assert_eq!(refusal.case(), Case::R06Service),
-        Ok(ServiceAnswer::Mounted | ServiceAnswer::Verified(_) | ServiceAnswer::Mounts(_)) => {}
+        Ok(ServiceAnswer::Mounted | ServiceAnswer::Verified(_) | ServiceAnswer::Mounts(_) | ServiceAnswer::Root(_)) => {
+        }
         Ok(ServiceAnswer::Refused(refused)) => assert!(!refused.refusal().to_string().chars().any(char::is_control)),
     }
     let call = match ServiceCall::parse(bytes) {

@@ -1,6 +1,6 @@
 // What Go makes of the documents of a container store, for the fuzz target store_json: a line "KIND HEX" in, a line
-// of JSON out. Records are read with json-iterator, as containers-storage reads them, the rest with encoding/json,
-// as podman does. Needs Debian's golang-go and golang-github-json-iterator-go-dev:
+// of JSON out. Records are read with json-iterator, as containers-storage reads them, or with encoding/json, if the kind
+// ends with "-std", as newer ones may; the rest with encoding/json, as podman does. Needs Debian's golang-go and golang-github-json-iterator-go-dev:
 //
 //	GO111MODULE=off GOPATH=/usr/share/gocode go build -o oracle main.go
 package main
@@ -28,6 +28,25 @@ type image struct {
 	BigDataNames    []string          `json:"big-data-names,omitempty"`
 	BigDataSizes    map[string]int64  `json:"big-data-sizes,omitempty"`
 	BigDataDigests  map[string]string `json:"big-data-digests,omitempty"`
+}
+
+// storage/layers.go
+type layer struct {
+	ID                 string                 `json:"id"`
+	Names              []string               `json:"names,omitempty"`
+	Parent             string                 `json:"parent,omitempty"`
+	Metadata           string                 `json:"metadata,omitempty"`
+	MountLabel         string                 `json:"mountlabel,omitempty"`
+	CompressedDigest   string                 `json:"compressed-diff-digest,omitempty"`
+	CompressedSize     int64                  `json:"compressed-size,omitempty"`
+	UncompressedDigest string                 `json:"diff-digest,omitempty"`
+	UncompressedSize   int64                  `json:"diff-size,omitempty"`
+	TOCDigest          string                 `json:"toc-digest,omitempty"`
+	CompressionType    int                    `json:"compression,omitempty"`
+	UIDs               []uint32               `json:"uidset,omitempty"`
+	GIDs               []uint32               `json:"gidset,omitempty"`
+	Flags              map[string]interface{} `json:"flags,omitempty"`
+	BigDataNames       []string               `json:"big-data-names,omitempty"`
 }
 
 // storage/containers.go
@@ -64,6 +83,21 @@ type manifest struct {
 	Manifests     []descriptor `json:"manifests"`
 }
 
+// What of a list decides which images are found by it: an index of OCI and a list of Docker have it alike. Fields of
+// other types make podman read less of them.
+type index struct {
+	Manifests []struct {
+		Digest string `json:"digest"`
+	} `json:"manifests"`
+}
+
+func texts(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
 func list(texts []string) []string {
 	if texts == nil {
 		return []string{}
@@ -72,20 +106,42 @@ func list(texts []string) []string {
 }
 
 func read(kind string, bytes []byte) (interface{}, error) {
-	records := jsoniter.ConfigCompatibleWithStandardLibrary
+	unmarshal := jsoniter.ConfigCompatibleWithStandardLibrary.Unmarshal
+	if strings.HasSuffix(kind, "-std") {
+		kind, unmarshal = strings.TrimSuffix(kind, "-std"), json.Unmarshal
+	}
 	all := []interface{}{}
 	switch kind {
+	case "index":
+		var i index
+		if err := json.Unmarshal(bytes, &i); err != nil {
+			return nil, err
+		}
+		for _, d := range i.Manifests {
+			all = append(all, d.Digest)
+		}
+	case "layers":
+		var layers []*layer
+		if err := unmarshal(bytes, &layers); err != nil {
+			return nil, err
+		}
+		for _, l := range layers {
+			// storage/layers.go, "layerHasIncompleteFlag"
+			incomplete, _ := l.Flags["incomplete"].(bool)
+			all = append(all, []interface{}{l.ID, l.Parent, l.UncompressedDigest, l.TOCDigest, incomplete})
+		}
 	case "images":
 		var images []*image
-		if err := records.Unmarshal(bytes, &images); err != nil {
+		if err := unmarshal(bytes, &images); err != nil {
 			return nil, err
 		}
 		for _, i := range images {
-			all = append(all, []interface{}{i.ID, i.TopLayer, list(i.Names), list(i.BigDataNames)})
+			all = append(all, []interface{}{i.ID, i.TopLayer, list(i.MappedTopLayers), list(i.Names),
+				list(i.BigDataNames), i.Digest, texts(i.BigDataDigests)})
 		}
 	case "containers":
 		var containers []*container
-		if err := records.Unmarshal(bytes, &containers); err != nil {
+		if err := unmarshal(bytes, &containers); err != nil {
 			return nil, err
 		}
 		for _, c := range containers {

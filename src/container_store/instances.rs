@@ -2,7 +2,7 @@
 //! can push a document that is no list and that we would refuse; it must say nothing about other images.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -14,9 +14,18 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 /// no JSON, or has a value of another type in such a place, podman cannot read either, and finds nothing by it.
 pub(super) fn instances(raw: &[u8], wanted: &dyn Fn(&str) -> bool) -> HashSet<String> {
     let mut found = HashSet::new();
+    // Strings that are taken as bytes may hold anything, in the reader below, but no control characters in Go's.
+    if serde_json::from_slice::<IgnoredAny>(raw).is_err() {
+        return found;
+    }
     let mut reader = serde_json::Deserializer::from_slice(raw);
     let read = Document { wanted, found: &mut found }.deserialize(&mut reader).and_then(|()| reader.end());
     if read.is_ok() { found } else { HashSet::new() }
+}
+
+/// Returns all digests that a document lists, for tests that compare readers.
+pub fn recorded_instances(raw: &[u8]) -> BTreeSet<String> {
+    instances(raw, &|_| true).into_iter().collect()
 }
 
 /// Returns whether Go takes a key for this field: letters fold as Unicode's simple folding does (`foldName`).
@@ -193,6 +202,8 @@ mod tests {
             r#"{"manifests":[{"digest":"a"}]} x"#,
             r#"{"manifests":[{"digest":"a"}],"manifests":null}"#,
             r#"{"manifests":[{"digest":"a"}],"manifestS":null}"#,
+            "{\"manifests\":[{\"digest\":\"a\"}],\"a\nb\":1}",
+            "{\"manifests\":[{\"digest\":\"a\"},{\"digest\":\"a\0\"}]}",
             // Other keys for Go, and other digests.
             r#"{"manİfests":[{"digest":"a"}],"manıfests":[{"digest":"a"}]}"#,
             r#"{"manifests":[{"dİgest":"a","annotations":{"digest":"a"},"digest":"ab"}]}"#,

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::configured::{configured, further_stores, graph_root};
+use super::configured::{further_stores, graph_root};
 use super::image_store::ImageStore;
 use super::layer_paths::{LayerDir, LayerName, LowerDir, LowerKind};
 use super::storage::{LayerRecord, Store};
@@ -94,11 +94,13 @@ pub(super) struct ChainLink {
 /// The stores that a call involves; the target's is the first.
 #[derive(Debug)]
 pub(super) struct OpenStores {
-    stores: Vec<Store>,
+    pub(super) stores: Vec<Store>,
     /// Which of them is the one in which podman looks for images before it looks in the graph root (`imagestore`).
-    image_store: Option<usize>,
+    pub(super) image_store: Option<usize>,
     /// Whether there is an image store of which nobody knows whether podman looks there first.
-    other_image_store: bool,
+    pub(super) other_image_store: bool,
+    /// Those in which podman looks after all others (`additionalimagestores`), in its order.
+    pub(super) additional: Vec<usize>,
 }
 
 impl OpenStores {
@@ -114,32 +116,15 @@ impl OpenStores {
         }
         let image_store = ImageStore::of(&store);
         let other_image_store = matches!(image_store, Some(ImageStore::Somewhere(_)));
-        let mut stores = Self { stores: vec![store], image_store: None, other_image_store };
+        let mut stores = Self { stores: vec![store], image_store: None, other_image_store, additional: Vec::new() };
         // It has records of images also where no layer of the call lies in it.
         let number = image_store.map(|found| stores.number(found.path())).transpose()?;
         stores.image_store = number.filter(|_| !other_image_store);
         Ok(stores)
     }
 
-    /// Lists the stores whose order is known, as podman looks for an image in them.
-    pub fn in_order(&self) -> impl Iterator<Item = &Store> {
-        self.image_store.into_iter().chain([0]).map(|number| &self.stores[number])
-    }
-
-    /// Returns whether podman's order is known for an image whose uppermost layer is `top`. A layer in a store that no
-    /// configuration names is there by an option of podman's command line, and that could have named an image store;
-    /// beside one that is configured, another graph root is there by such an option too, or by podman's database.
-    pub fn knows_order(&self, top: &ChainLink) -> bool {
-        if self.other_image_store {
-            return false;
-        }
-        let store = &self.stores[top.store];
-        let is_additional = || configured().is_ok_and(|found| found.additional.iter().any(|place| store.is_at(place)));
-        top.store == 0 || self.image_store == Some(top.store) || is_additional()
-    }
-
     /// Returns the number of the store at `root`, and opens it as an additional one if it is not open yet.
-    fn number(&mut self, root: &Path) -> Result<usize> {
+    pub(super) fn number(&mut self, root: &Path) -> Result<usize> {
         if let Some(at) = self.stores.iter().position(|s| s.path() == root) {
             return Ok(at);
         }

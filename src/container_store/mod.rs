@@ -19,6 +19,7 @@ mod listed;
 mod lists;
 mod lookup;
 mod namespace;
+mod order;
 mod parsed;
 mod records;
 mod root;
@@ -39,11 +40,14 @@ pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
 pub use image::Candidate;
+pub use instances::recorded_instances;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
-pub use records::{RecordedContainer, RecordedImage, recorded_containers, recorded_images};
+pub use records::{
+    RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
+};
 pub use root::Root;
 pub use stored::{layer_ids, manifest_digests};
 
@@ -214,8 +218,9 @@ pub fn identify_with(
     }
     layers::check(&stores, own.as_mut(), &mut chain)?;
 
-    let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
     let claimed = container.as_ref().and_then(|c| c.image.as_ref());
+    stores.open_additional(claimed)?;
+    let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
     let thorough = container.as_ref().is_none_or(|c| c.asked.is_none());
     let mut images = match why {
         None => image::candidates(&stores, &chain, claimed, thorough)?,

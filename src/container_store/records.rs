@@ -1,10 +1,11 @@
 //! What the records of a container store say: JSON that containers-storage reads and writes in Go.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::id_sets;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::go_json::{self, GoShape};
 use crate::oci::{ContainerId, ImageId, strict_json};
@@ -268,8 +269,14 @@ pub struct RecordedImage {
     pub names: Vec<String>,
     /// Its uppermost layer.
     pub layer: String,
+    /// Copies of that for other user IDs.
+    pub mapped: Vec<String>,
     /// The keys of its documents.
     pub keys: Vec<String>,
+    /// What it says is the digest of its manifest.
+    pub digest: String,
+    /// What it says are the digests of its documents, by their keys.
+    pub digests: BTreeMap<String, String>,
 }
 
 /// Reads the images of an `images.json`.
@@ -277,7 +284,15 @@ pub struct RecordedImage {
 /// # Errors
 /// [`Case::B01Records`], [`Case::B13Folded`].
 pub fn recorded_images(bytes: &[u8]) -> Result<Vec<RecordedImage>> {
-    let read = |i: ImageRecord| RecordedImage { id: i.id, names: i.names, layer: i.layer, keys: i.big_data_names };
+    let read = |i: ImageRecord| RecordedImage {
+        id: i.id,
+        names: i.names,
+        layer: i.layer,
+        mapped: i.mapped_layers,
+        keys: i.big_data_names,
+        digest: i.digest,
+        digests: i.big_data_digests.into_iter().collect(),
+    };
     parse(bytes, "images.json").map(|all: Vec<ImageRecord>| all.into_iter().map(read).collect())
 }
 
@@ -292,4 +307,19 @@ pub type RecordedContainer = (String, String, String, Option<String>);
 pub fn recorded_containers(bytes: &[u8]) -> Result<Vec<RecordedContainer>> {
     let all: Vec<ContainerRecord> = parse(bytes, "containers.json")?;
     all.into_iter().map(|c| c.asked().map(|asked| (c.id, c.image, c.layer, asked))).collect()
+}
+
+/// A layer as its record describes it: ID, parent, diff_id, the digest of a table of contents, and whether it is being
+/// written; for tests that compare readers.
+pub type RecordedLayer = (String, String, String, String, bool);
+
+/// Reads the layers of a `layers.json`, as it is read from a file.
+///
+/// # Errors
+/// [`Case::B01Records`], [`Case::B13Folded`].
+pub fn recorded_layers(bytes: &[u8]) -> Result<Vec<RecordedLayer>> {
+    let name = "layers.json";
+    let kept = id_sets::read_without(bytes, u64::MAX, u64::MAX).map_err(|e| Refusal::new(Case::B01Records, name, e))?;
+    let all: Vec<LayerRecord> = parse(&kept, name)?;
+    Ok(all.into_iter().map(|l| (l.id, l.parent, l.diff_digest, l.toc_digest, l.flags.incomplete)).collect())
 }

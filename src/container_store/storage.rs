@@ -23,7 +23,7 @@ use super::records::{Record, parse};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::UNKNOWN;
-use crate::oci::{Budget, LayerId, is_id};
+use crate::oci::{Budget, LayerId, is_id, is_image_id};
 use crate::sys::files;
 
 /// How many bytes the list of a layer's lower directories may have, several times what the largest possible number
@@ -277,7 +277,7 @@ impl Store {
     /// # Errors
     /// [`Case::B01Records`], [`Case::B09Replaced`].
     pub fn big_data(&self, image: &ImageRecord, key: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        if !is_id(image.id.as_bytes()) {
+        if !is_image_id(image.id.as_bytes()) {
             return Err(self.bad("overlay-images/images.json", format!("{:?} is no image ID", image.id)));
         }
         self.read(&format!("{}-images/{}/{}", self.driver, image.id, file_name(key)), max)

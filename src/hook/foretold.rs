@@ -90,7 +90,11 @@ impl Foretold<'_> {
         // Copies of users, for a start that podman gave up before it wrote any of this.
         let copies = ["passwd", "group"].into_iter().filter_map(|name| {
             let source = self.container.directory.join(name);
-            source.exists().then(|| BindMount { destination: Path::new("/etc").join(name), sources: vec![source] })
+            source.exists().then(|| BindMount {
+                destination: Path::new("/etc").join(name),
+                sources: vec![source],
+                recursive: false,
+            })
         });
         let GivenContainer { mounts, user, directory, mapped, .. } = self.given;
         let mounts = mounts.iter().filter_map(GivenMount::as_bind).chain(copies).collect();
@@ -128,7 +132,11 @@ pub fn expect_new_container(claimed: &ClaimedImage, image: Option<&PreparedImage
     match image.filter(|_| !is_mount_program()) {
         Some(image) => {
             let volumes = claimed.images.iter().flat_map(|candidate| candidate.image.volumes());
-            let filled = volumes.map(|path| BindMount { destination: Path::new("/").join(path), sources: Vec::new() });
+            let filled = volumes.map(|path| BindMount {
+                destination: Path::new("/").join(path),
+                sources: Vec::new(),
+                recursive: false,
+            });
             are_as_sealed(claimed, image, None, &filled.collect::<Vec<_>>())
         }
         None => Ok(()),

@@ -11,9 +11,10 @@ use super::{root, users};
 use crate::container_store::run_root;
 use crate::error::{Case, Refusal, Result};
 use crate::mount::Record;
+use crate::oci::is_id;
 use crate::oci::name::{ImageName, UNKNOWN};
 use crate::policy::{Decision, Mode, Policy};
-use crate::protocol::{BindMount, ContainerConfig, Native};
+use crate::protocol::{BindMount, Bundle, ContainerConfig, Native};
 use crate::start;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::mounts;
@@ -44,7 +45,10 @@ pub(super) fn check(
     let root = mountinfo::topmost(&all, &root).map(|top| top.device);
     for mount in mounts {
         let covered = decision.cover.iter().any(|cover| cover.holds(&mount.destination));
-        let shown = mount.sources.iter().flat_map(|source| shown(source, &all, MAX_DEPTH));
+        let shown = mount.sources.iter().flat_map(|source| {
+            let beneath = if mount.recursive { shown_beneath(source, &all) } else { Vec::new() };
+            shown(source, &all, MAX_DEPTH).into_iter().chain(beneath)
+        });
         let judged = shown.filter(|shown| Some(shown.mount.device) != root).map(|shown| judge(&shown, mount, policy));
         let unknown =
             other_run_root.as_ref().filter(|_| is_overlay(mount)).map(|why| judge_unknown(why, mount, policy));
@@ -157,7 +161,11 @@ fn shown<'a>(source: &Path, all: &'a [MountInfo], depth: usize) -> Vec<ShownLaye
         let id = mounts::identify(file).ok()?.mountinfo;
         all.iter().find(|m| m.id == id)
     };
-    let Some(found) = mount() else { return Vec::new() };
+    mount().map_or_else(Vec::new, |found| shown_by(found, source, all, depth))
+}
+
+/// Finds the layers that `found` shows at `source`, which is on that mount.
+fn shown_by<'a>(found: &'a MountInfo, source: &Path, all: &'a [MountInfo], depth: usize) -> Vec<ShownLayer<'a>> {
     let same = all.iter().filter(|m| m.device == found.device);
     let (place, mount) = same.filter_map(|m| Some((in_store(&m.target)?, m))).next().unzip();
     if let Some(layer) = in_store(source).or(place) {
@@ -170,6 +178,25 @@ fn shown<'a>(source: &Path, all: &'a [MountInfo], depth: usize) -> Vec<ShownLaye
         _ => Vec::new(),
     };
     lowers.iter().flat_map(through).collect()
+}
+
+/// Finds the layers that somebody has mounted beneath `source`. In the places where engines themselves mount layers they
+/// are left out: whoever is given a store, or the whole host, sees what is on the disk there.
+fn shown_beneath<'a>(source: &Path, all: &'a [MountInfo]) -> Vec<ShownLayer<'a>> {
+    let Ok(source) = std::fs::canonicalize(source) else { return Vec::new() };
+    // Bytes first: there may be thousands of mounts, and taking all their paths apart for each source takes milliseconds.
+    let begins = source.as_os_str().as_encoded_bytes();
+    let may_be = |m: &&MountInfo| m.target.as_os_str().as_encoded_bytes().starts_with(begins);
+    let is = |m: &&MountInfo| m.target != source && m.target.starts_with(&source) && !is_engines(&m.target);
+    let beneath = |m: &&MountInfo| may_be(m) && is(m);
+    all.iter().filter(beneath).flat_map(|mount| shown_by(mount, &mount.target, all, MAX_DEPTH)).collect()
+}
+
+/// Returns whether an engine mounts layers here: in its store, in a container's directory, or for a build.
+fn is_engines(target: &Path) -> bool {
+    let is_id = |path: &Path| path.file_name().is_some_and(|name| is_id(name.as_encoded_bytes()));
+    let is_root = |path: &Path| path.ends_with("merged") && path.parent().is_some_and(is_id);
+    target.ends_with("mnt/rootfs") || target.ancestors().any(|path| is_root(path) || Bundle::of(path).is_some())
 }
 
 /// Returns the part `ROOT/overlay/ID/merged` of a path, whatever the ID looks like, if there is such a store.

@@ -13,6 +13,15 @@ pub fn is_id(text: &[u8]) -> bool {
     text.len() == 64 && text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Returns whether podman may have made this ID of an image: the hex of a config's digest, which is longer with SHA-512.
+/// layerseal knows no such image, but whoever pushes one must not keep others from starting.
+pub fn is_image_id(text: &[u8]) -> bool {
+    match text.len() {
+        128 => text.chunks(64).all(is_id),
+        _ => is_id(text),
+    }
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])+ $name:ident $what:literal),+ $(,)?) => {$(
         $(#[$doc])+

@@ -20,7 +20,7 @@ pub use budget::Budget;
 pub use deny_subjects::{DenySubjects, DenySubjectsText};
 pub(crate) use document::{ManifestOrIndex, document};
 pub use document::{NamedDigests, named};
-pub use id::{ContainerId, ImageId, LayerId, is_id};
+pub use id::{ContainerId, ImageId, LayerId, is_id, is_image_id};
 pub use image::{Compression, Image, Instance, Layer};
 pub(crate) use image::{blob_digest, sorted};
 pub use layout::Layout;

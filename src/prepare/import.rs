@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 
 use composefs::INLINE_CONTENT_MAX_V0;
 
-use crate::container_store::{ClaimedLayer, LayerBlob};
+use crate::container_store::{ClaimedLayer, LayerBlob, Tie};
 use crate::digest::{Algorithm, VerityDigest};
 use crate::error::{Case, Refusal, Result};
 use crate::image::{Contents, ContentsRequest, FileContent, Keep, ReadProgress, Skeleton, TarEntry, diff_id};
 use crate::oci::Budget;
 use crate::policy::Verity;
-use crate::sys::{files, verity, workers};
+use crate::sys::{files, filesystems, verity, workers};
 use crate::vault::Vault;
 
 /// How many files are worked on side by side: two for each processor if fs-verity is enabled, since that waits for the
@@ -89,7 +89,7 @@ pub fn check_content(vault: Option<&Vault>, layer: &ClaimedLayer, budget: &Budge
     import.check_diff_id(&import.skeleton()?)
 }
 
-/// How many times its blob's size a layer usually has, at most; a filesystem that stores zeros as holes hides no more.
+/// How many times its blob's size a layer usually has, at most: beyond that, holes are looked for.
 const USUAL_EXPANSION: u64 = 32;
 
 struct LayerImport<'a> {
@@ -129,7 +129,7 @@ impl<'a> LayerImport<'a> {
         match compressed {
             false if total > at_most(1) => refuse(", which is no compressed one".to_owned()),
             true if total > at_most(budget.expansion) => refuse(String::new()),
-            true if total > at_most(USUAL_EXPANSION) => {
+            true if total > at_most(USUAL_EXPANSION) && self.is_without_holes()? => {
                 let kept = self.allocated(&skeleton, total)?;
                 if kept < total / 2 { refuse(format!("; {kept} bytes of them are on the disk")) } else { Ok(skeleton) }
             }
@@ -137,8 +137,15 @@ impl<'a> LayerImport<'a> {
         }
     }
 
-    /// Counts the bytes that the layer's files take on the disk, or some of them if that is `enough`. podman writes files
-    /// without holes.
+    /// Returns whether podman has written the layer's files without holes, and the filesystem has made none: others than
+    /// these may keep zeros as holes (ZFS). Of layers that podman pulls in parts it leaves out what is zeros itself
+    /// (storage/pkg/chunked, `appendHole`).
+    fn is_without_holes(&self) -> Result<bool> {
+        let io = |e| Refusal::io(self.layer.path.display().to_string(), e);
+        Ok(self.layer.tie != Tie::Toc && filesystems::is_own(&self.dir).map_err(io)?)
+    }
+
+    /// Counts the bytes that the layer's files take on the disk, or some of them if that is `enough`.
     fn allocated(&self, skeleton: &Skeleton, enough: u64) -> Result<u64> {
         use std::os::unix::fs::MetadataExt as _;
         let mut kept = 0;

@@ -139,6 +139,8 @@ pub struct BindMount {
     pub destination: PathBuf,
     /// What it shows: the source, or the lower directories of an overlay.
     pub sources: Vec<PathBuf>,
+    /// Whether it may also show what is mounted beneath the source: crun shows that too where only `bind` is asked for.
+    pub recursive: bool,
 }
 
 /// Filesystems that are empty when they are mounted (`tmpcopyup` is done by the runtime, from the verified root).
@@ -155,7 +157,7 @@ impl BindMount {
                 .map_err(|r| Refusal::new(Case::O05Call, raw.destination.display().to_string(), r.detail()))?;
             sources.extend(lowers.into_iter().chain(data).map(|path| PathBuf::from(OsString::from_vec(path))));
         }
-        Ok(Some(Self { destination: raw.destination, sources }))
+        Ok(Some(Self { destination: raw.destination, sources, recursive: raw.kind != "overlay" }))
     }
 }
 
@@ -354,17 +356,15 @@ mod tests {
         );
         let read = read.unwrap();
         assert_eq!(read.container.as_deref(), Some("abc"));
-        let mounts: Vec<(&str, Vec<&str>)> = read
-            .mounts
-            .iter()
-            .map(|m| (m.destination.to_str().unwrap(), m.sources.iter().map(|s| s.to_str().unwrap()).collect()))
-            .collect();
+        let sources = |m: &BindMount| m.sources.iter().map(|s| s.display().to_string()).collect::<Vec<_>>().join(" ");
+        let mounts: Vec<_> =
+            read.mounts.iter().map(|m| (m.destination.to_str().unwrap(), sources(m), m.recursive)).collect();
         assert_eq!(
             mounts,
             [
-                ("/dev/shm", vec!["/g/overlay-containers/abc/userdata/shm"]),
-                ("/srv", vec!["/g/volumes/v1/_data"]),
-                ("/o", vec!["/v:1/_data", "/lower"]),
+                ("/dev/shm", "/g/overlay-containers/abc/userdata/shm".into(), true),
+                ("/srv", "/g/volumes/v1/_data".into(), true),
+                ("/o", "/v:1/_data /lower".into(), false),
             ]
         );
         assert_eq!((read.user, read.directory), ((7, 8), PathBuf::from("/work")));

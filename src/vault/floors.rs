@@ -26,9 +26,9 @@ const MAX_NOTE: u64 = 1024;
 /// [`Case::D10Floors`] where the directory cannot be read, or others than root could have written to it. One note
 /// that cannot be read is a matter of its name alone: see [`RollbackFloors::of`].
 pub fn floors() -> Result<RollbackFloors> {
-    let Some(dir) = DIR.open().map_err(|e| refuse(&e))? else { return Ok(RollbackFloors::none()) };
+    let Some(dir) = DIR.open().map_err(|e| refuse(&e))? else { return Ok(RollbackFloors::empty()) };
     let names = dir.names().map_err(|e| refuse(&e))?;
-    let mut floors = RollbackFloors::none();
+    let mut floors = RollbackFloors::empty();
     for (file, digest) in names.iter().filter_map(|name| Some((name, BlobDigest::from_hex(name).ok()?))) {
         match dir
             .read(file, MAX_NOTE)
@@ -37,7 +37,7 @@ pub fn floors() -> Result<RollbackFloors> {
             .and_then(|note| parse(&note))
             .filter(|(name, _)| file_of(name.as_str()) == *file)
         {
-            Some((name, sequence)) => floors.insert(name, sequence),
+            Some((name, sequence)) => floors.insert(&name, sequence),
             None => floors.insert_unreadable(digest, format!("{DIR}/{file}")),
         }
     }
@@ -76,8 +76,13 @@ pub fn reset_floor(name: &str) -> Result<bool> {
     let _lock = lock.map_err(|e| refuse(&e))?.ok_or_else(|| refuse(&"another process holds it"))?;
     let names = dir.names().map_err(|e| refuse(&e))?;
     let meant = [file_of(name), file_of(ImageName::of(name).as_str()), name.to_owned()];
-    let found: Vec<&String> =
-        names.iter().filter(|file| BlobDigest::from_hex(file).is_ok() && meant.contains(file)).collect();
+    // Earlier versions noted a name as the signer had written it.
+    let is_of = |file: &str| {
+        let note = dir.read(file, MAX_NOTE).ok().flatten().and_then(|note| parse(&note));
+        note.is_some_and(|(noted, _)| ImageName::of(&noted) == ImageName::of(name))
+    };
+    let is_meant = |file: &&String| BlobDigest::from_hex(file).is_ok() && (meant.contains(file) || is_of(file));
+    let found: Vec<&String> = names.iter().filter(is_meant).collect();
     found.iter().try_for_each(|file| dir.remove(file)).map_err(|e| refuse(&e))?;
     Ok(!found.is_empty())
 }
@@ -106,6 +111,7 @@ pub fn raise<'a>(names: impl Iterator<Item = &'a Identity>, sequence: u64, known
     let _lock = lock.map_err(|e| refuse(&e))?.ok_or_else(|| refuse(&"another process holds it"))?;
     let now = floors()?;
     for name in lower(names.into_iter(), sequence, &now)? {
+        let name = ImageName::of(name.as_str());
         let note = format!("{name}\n{sequence}\n");
         dir.write(&file_of(name.as_str()), note.as_bytes()).map_err(|e| refuse(&e))?;
     }

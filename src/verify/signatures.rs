@@ -144,6 +144,10 @@ fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &B
         if requirements.certificates.is_some() && requirements.binding == BindingRule::Required {
             return Err(Refusal::new(Case::D16Binding, "", ""));
         }
+        if requirements.certificates.is_some() && requirements.floors.count() {
+            // Anybody can take the statement out of an older seal.
+            return Err(Refusal::new(Case::D16Binding, "", "and only a statement tells how old a seal is (rollback)"));
+        }
         if !requirements.identities.is_empty() && requirements.certificates.is_some() {
             return Err(Refusal::new(Case::D18Identity, "", "it has no binding statement, and so no name"));
         }
@@ -204,6 +208,12 @@ fn statement(image: &Image, seal: &Seal, requirements: &Requirements, budget: &B
         return refuse(
             Case::D18Identity,
             format!("it is for {names}, not for {}", ImageName::list(&requirements.identities)),
+        );
+    }
+    if requirements.floors.count() && binding.identities.is_empty() {
+        return refuse(
+            Case::D18Identity,
+            "it is for no name, and older builds are told by their names (rollback)".into(),
         );
     }
     let floors =

@@ -493,7 +493,17 @@ fn o11_an_image_that_is_mounted_is_verified_like_the_root() {
     }
     podman.host.sh(&format!("mkdir /var/tmp/m; mount --bind {}/etc /var/tmp/m", mounted.trim()));
     stopped("/var/tmp/m:/data");
-    podman.host.sh("umount /var/tmp/m");
+    // Beneath what is given, also where podman is told not to show it; the whole host has those of all engines too.
+    podman.host.sh("mkdir -p /var/tmp/above/m; mount --move /var/tmp/m /var/tmp/above/m");
+    for volume in ["/var/tmp/above:/data", "/var/tmp/above:/data:ro", "/var/tmp/above:/data:bind", "/:/host"] {
+        stopped(volume);
+    }
+    podman.ok(&["run", "--rm", "-v", "/var/tmp/above:/data:O", APP, "sh", "-c", "! ls /data/m/*"]);
+    podman.host.sh("umount /var/tmp/above/m");
+    podman.ok(&["run", "--rm", "-v", "/:/host", APP, "true"]);
+    podman.ok(&["image", "mount", FRESH]);
+    podman.ok(&["run", "--rm", "-v", "/:/host", APP, "true"]);
+    podman.ok(&["image", "umount", FRESH]);
     podman.ok(&["image", "umount", FRESH]);
     let rule =
         |mode: &str| format!("[[rule]]\nimage = \"{}\"\nmode = \"{mode}\"\ntrust = [\"acme\"]\n", repository(FRESH));

@@ -1,12 +1,20 @@
 //! Stores of which podman's database says that podman uses them, whatever storage.conf says.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guard::text;
 use crate::hostile::{GRAPH_ROOT, IMAGE_STORE, IMAGES, as_pulled_in_parts, json_of, other_config};
 use crate::image::APP;
 use crate::podman::{Podman, Program};
-use crate::ready;
+use crate::{common, ready};
+
+/// What the doctor says about podman's database.
+fn doctor(podman: &Podman) -> String {
+    let output = podman.host.command(common::binary().to_str().unwrap(), &["doctor", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let found = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "podman's database");
+    found.map_or_else(|| "none".to_owned(), |check| format!("{}: {}", check["state"], check["found"]))
+}
 
 /// podman's database, in the graph root that is configured, names another one: podman looks for an image in the image
 /// store and then there.
@@ -50,6 +58,11 @@ fn b04_a_graph_root_that_only_podmans_database_names_has_no_order_beside_an_imag
         configured(GRAPH_ROOT, &format!("imagestore = \"{IMAGE_STORE}\"\n"));
         let info = podman.ok(&["info", "--format", "{{.Store.GraphRoot}}"]);
         assert_eq!(info.trim(), OTHER_ROOT, "{program:?}");
+        let said = doctor(&podman);
+        assert!(
+            said.starts_with("\"optional\"") && said.contains(&format!("graph root {OTHER_ROOT} instead")),
+            "{said}"
+        );
         let output = run();
         assert!(output.status.success(), "{program:?}: both alike: {}", text(&output));
         other_config(&podman.host.inside(IMAGE_STORE), &id);
@@ -67,6 +80,8 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
     let mount = format!("type=image,source={APP},destination=/img");
     let shown = ["run", "--rm", "--pull=never", "--mount", mount.as_str(), APP, "cat", "/img/note"];
     let podman = Podman::new(Program::Guarded);
+    let said = doctor(&podman);
+    assert!(said.starts_with("\"ok\""), "{said}");
     podman.host.sh("mkdir -p /var/tmp/lower");
     podman.ok(&["run", "--rm", "--mount", &mount, "-v", "/var/tmp/lower:/lower:O", APP, "true"]);
     for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
@@ -79,6 +94,8 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
         podman.ok(&["run", "--rm", "--pull=never", APP, "true"]);
         let info = podman.ok(&["info", "--format", "{{.Store.RunRoot}}"]);
         assert_eq!(info.trim(), other, "{program:?}");
+        let said = doctor(&podman);
+        assert!(said.starts_with("\"optional\"") && said.contains(&format!("run root {other} instead")), "{said}");
         let top = json_of(&podman.graph_root().join(IMAGES))[0]["layer"].clone();
         podman.host.write(&format!("{GRAPH_ROOT}/overlay/note"), "evil");
         let said = json!([{"id": top, "path": format!("{GRAPH_ROOT}/overlay"), "count": 1}]);

@@ -224,7 +224,36 @@ fn b05_documents_of_an_image_are_read_once_and_only_if_they_can_list_it() {
     let changed = named(&[listing(1), listing(2), listing(3)], 1);
     podman.ok(&run);
     drop(changed);
+    // podman keeps each index by which it was pulled, and anybody can push one.
+    let short = |n: u32| format!("{{\"x\":{n},\"manifests\":[{{\"digest\":\"{own}\"}}]}}");
+    let changed = named(&(0..500).map(short).collect::<Vec<_>>(), 1);
     podman.ok(&run);
+    drop(changed);
+    podman.ok(&run);
+}
+
+/// podman 6 names an image by its config's digest whatever kind that is.
+#[test]
+fn b01_an_image_with_an_id_of_sha512_keeps_no_other_from_starting() {
+    if !ready("an ID of SHA-512") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let id = BlobDigest::of(b"x").hex().repeat(2);
+        let dir = podman.graph_root().join("overlay-images").join(&id);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("manifest"), "{}").unwrap();
+        let name = "evil.example.com/x/y:1";
+        let record =
+            json!({"id": id, "names": [name], "big-data-names": ["manifest"], "created": "2024-01-01T00:00:00Z"});
+        let _changed = edit_json(&podman, IMAGES, |all| all.push(record.clone()));
+        podman.host.write("/etc/layerseal/deny.d/x.list", format!("sha256:{}\n", "0".repeat(64)));
+        podman.ok(&["run", "--rm", "--pull=never", APP, "true"]);
+        if program == Program::Layerseal {
+            podman.ok(&["image", "mount", APP]);
+        }
+    }
 }
 
 /// Replaces the config of an image, whose ID says nothing of it.
@@ -346,5 +375,57 @@ fn c07_of_two_records_of_an_image_that_which_podman_reads_counts() {
             assert!(said.contains("layerseal"), "{program:?}: {said}");
             assert!(!said.contains("evil"), "{program:?}: {said}");
         }
+    }
+}
+
+/// An additional store need not have the layers of an image to be the one in which podman finds it.
+#[test]
+fn c07_of_two_additional_stores_that_in_which_podman_finds_the_image_counts() {
+    if !ready("records in two additional stores") {
+        return;
+    }
+    const STORES: [&str; 2] = ["/var/lib/containers/first", "/var/lib/containers/second"];
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        podman.pull(APP);
+        let id = as_pulled_in_parts(&podman, GRAPH_ROOT, GRAPH_ROOT);
+        let [first, second] = STORES;
+        podman.host.sh(&format!(
+            "for m in $(awk '$5 ~ \"^{GRAPH_ROOT}/\" {{print $5}}' /proc/self/mountinfo); do umount -l $m; done
+            cp -a {GRAPH_ROOT} {second}
+            mkdir -p {first}/overlay/l {first}/overlay-layers; cp -a {GRAPH_ROOT}/overlay-images {first}/
+            echo '[]' >{first}/overlay-layers/layers.json
+            touch {first}/overlay-layers/layers.lock {first}/overlay-images/images.lock
+            rm -rf {GRAPH_ROOT}/* /run/containers/storage/* /run/libpod"
+        ));
+        let configured = |stores: &[&str]| {
+            let line = format!("additionalimagestores = {stores:?}");
+            podman.storage_conf(podman.mount_program().as_deref(), &line);
+        };
+        configured(&[second]);
+        podman.ok(&["images"]);
+        podman.prepare(APP);
+        configured(&STORES);
+        let run = || podman.run(&["run", "--rm", "--pull=never", APP]);
+        let output = run();
+        assert!(output.status.success(), "{program:?}: both alike: {}", text(&output));
+        // Where nobody says which image it is, all its names count.
+        let images = podman.host.inside(&format!("{first}/{IMAGES}"));
+        let before = std::fs::read(&images).unwrap();
+        let other = "registry.example.com/acme/other:1";
+        let renamed = String::from_utf8(before.clone()).unwrap().replace(APP, other);
+        std::fs::write(&images, renamed).unwrap();
+        if program == Program::Layerseal {
+            let output = podman.run(&["image", "mount", other]);
+            assert!(!output.status.success(), "{program:?}: another name: {}", text(&output));
+        }
+        std::fs::write(&images, before).unwrap();
+        other_config(&podman.host.inside(first), &id);
+        let said = text(&run());
+        assert!(!said.contains("evil"), "{program:?}: {said}");
+        // The order is what counts.
+        configured(&[second, first]);
+        let output = run();
+        assert!(output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
     }
 }

@@ -1,5 +1,6 @@
 //! What this host can enforce, and what it lacks.
 
+mod database;
 mod hooks;
 mod kernel;
 mod podman;
@@ -88,7 +89,9 @@ pub fn examine(context: &Context) -> Diagnosis {
     let (store, configured) = storage::look();
     let vault = kernel::proof(context, verity).into_iter().chain(kernel::objects(context));
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
-    let needs_root = needs_root.into_iter().chain(vault).chain([store]).chain(podman).chain(runtime::checks());
+    let database = configured.as_ref().ok().filter(|_| root).and_then(database::look);
+    let needs_root =
+        needs_root.into_iter().chain(vault).chain([store]).chain(database).chain(podman).chain(runtime::checks());
     // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.
     let as_root = |check: HostCheck| match check.state {
         CheckState::Ok => check,
