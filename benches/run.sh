@@ -64,12 +64,12 @@ record() {
 start_here() {
     made=''
     [ -d /etc/layerseal ] || { mkdir /etc/layerseal; made=yes; }
-    mkdir -p "$work/etc" /run/layerseal /var/lib/layerseal
+    mkdir -p "$work/etc" "$work/var" /run/layerseal /var/lib/layerseal
     # shellcheck disable=SC2016  # expanded inside
     LAYERSEAL_BENCH_VERITY=off unshare -m --pid --fork --mount-proc --propagation private sh -c '
         mount --bind "$1/etc" /etc/layerseal
         mount -t tmpfs -o mode=755 none /run/layerseal
-        mount -t tmpfs -o mode=755 none /var/lib/layerseal
+        mount --bind "$1/var" /var/lib/layerseal
         [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
         "$2"' sh "$work" "$start"
     [ -z "$made" ] || rmdir /etc/layerseal

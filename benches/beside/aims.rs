@@ -161,7 +161,7 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
             vec![],
         ),
         (
-            "the same, of a shell before crun and two hooks that do nothing",
+            "the same, of a shell before crun",
             AtMost(1.04),
             "",
             of(wall(start(RUN, "runtime")), wall(start(RUN, "idle runtime"))),

@@ -32,7 +32,7 @@ struct Way {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Runtime {
     Crun,
-    /// A shell that becomes crun, with the hooks that layerseal adds, which do nothing: what any runtime before crun costs.
+    /// A shell that becomes crun: what any runtime before crun costs.
     Idle,
     Ours,
 }
@@ -68,7 +68,7 @@ impl Way {
 const NATIVE: Way = Way::new("native", Program::Native, Hooks::None);
 const RUNTIME: Way = Way { name: "runtime", program: Program::Native, hooks: Hooks::None, runtime: Runtime::Ours };
 const IDLE_RUNTIME: Way =
-    Way { name: "idle runtime", program: Program::Native, hooks: Hooks::Idle, runtime: Runtime::Idle };
+    Way { name: "idle runtime", program: Program::Native, hooks: Hooks::None, runtime: Runtime::Idle };
 const IDLE: Way = Way::new("idle hooks", Program::Native, Hooks::Idle);
 const HOOKS: Way = Way::new("hooks", Program::Native, Hooks::Ours);
 const FUSE_OVERLAYFS: Way = Way::new("fuse-overlayfs", Program::FuseOverlayfs, Hooks::None);
@@ -155,7 +155,6 @@ impl Place {
         let ours = |text: &str| text.replace("/usr/bin/layerseal", &Self::layerseal());
         for (dir, first, second) in [
             ("idle.d", idle("/bin/cat", "precreate"), idle("/bin/cat", "createRuntime")),
-            ("idle-runtime.d", idle("/bin/cat", "createContainer"), idle("/bin/cat", "createRuntime")),
             (
                 "hooks.d",
                 ours(include_str!("../../hooks/podman/layerseal-precreate.json")),
@@ -197,11 +196,10 @@ impl Place {
     }
 
     fn containers_conf(&self, way: Way) -> String {
-        let hooks = self.path(match (way.hooks, way.runtime) {
-            (Hooks::None, _) => "none",
-            (Hooks::Idle, Runtime::Idle) => "idle-runtime.d",
-            (Hooks::Idle, _) => "idle.d",
-            (Hooks::Ours, _) => "hooks.d",
+        let hooks = self.path(match way.hooks {
+            Hooks::None => "none",
+            Hooks::Idle => "idle.d",
+            Hooks::Ours => "hooks.d",
         });
         let runtime = if way.runtime == Runtime::Crun { "crun" } else { "layerseal" };
         let conf = format!(

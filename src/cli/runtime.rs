@@ -6,15 +6,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::error::{Case, Refusal, one_line};
-use crate::hook::{Stopped, before_start, verify_start};
-use crate::policy::{Directories, VERIFY, note_runtime, real_runtime};
-use crate::protocol::{Log, RuntimeCall, runtime_call, runtime_log};
+use crate::error::{Case, Refusal, Result, one_line};
+use crate::hook::{Stopped, before_start, supervise};
+use crate::policy::{Directories, REMOVE, SUPERVISE, note_runtime, real_runtime};
+use crate::protocol::{Log, RuntimeCall, Start, runtime_call, runtime_log};
 use crate::sys::process;
 
 /// The name of the link to this program for engines that name a runtime only by its path.
@@ -24,8 +24,10 @@ const NAME: &[u8] = b"layerseal-runtime";
 pub(super) enum Asked<'a> {
     /// To become the runtime, unless the container is refused.
     Become(&'a [OsString]),
-    /// Only whether the container may start: `layerseal-runtime` becomes the runtime itself.
-    Verify(&'a [OsString]),
+    /// Only whether the container may start: `layerseal-runtime` calls the runtime itself ([`SUPERVISE`]).
+    Supervise(&'a [OsString]),
+    /// To have the runtime remove the container that the call was to make ([`REMOVE`]).
+    Remove(&'a [OsString]),
 }
 
 /// Returns what is asked for, if this is a call of the runtime: by the program's name or by the verb.
@@ -34,7 +36,8 @@ pub(super) fn asked<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<Asked<'
     match argv.split_first() {
         _ if name.as_bytes().ends_with(NAME) => Some(Asked::Become(argv)),
         Some((verb, rest)) if verb == "runtime" => Some(Asked::Become(rest)),
-        Some((verb, rest)) if verb.as_bytes() == VERIFY.to_bytes() => Some(Asked::Verify(rest)),
+        Some((verb, rest)) if verb.as_bytes() == SUPERVISE.to_bytes() => Some(Asked::Supervise(rest)),
+        Some((verb, rest)) if verb.as_bytes() == REMOVE.to_bytes() => Some(Asked::Remove(rest)),
         _ => None,
     }
 }
@@ -43,13 +46,54 @@ pub(super) fn asked<'a>(program: &OsStr, argv: &'a [OsString]) -> Option<Asked<'
 pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
     match asked {
         Asked::Become(argv) => run_runtime(argv),
-        Asked::Verify(argv) => {
-            let verified = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| match call {
-                RuntimeCall::Start(start) => verify_start(&start),
+        Asked::Supervise(argv) => {
+            let supervised = runtime_call(argv).map_err(|r| Stopped::from(&r)).and_then(|call| match call {
+                RuntimeCall::Start(start) => supervise(&start, Parent),
                 RuntimeCall::Other => Ok(()),
             });
-            verified.map_or_else(|stopped| failed(argv, &stopped), |()| ExitCode::SUCCESS)
+            supervised.map_or_else(|stopped| failed(argv, &stopped), |()| ExitCode::SUCCESS)
         }
+        Asked::Remove(argv) => {
+            let removed = runtime_call(argv).and_then(|call| match call {
+                RuntimeCall::Start(start) => remove(&start),
+                RuntimeCall::Other => Ok(()),
+            });
+            removed.map_or_else(|refusal| failed(argv, &Stopped::from(&refusal)), |()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// `layerseal-runtime`, which called this program with a socket as its standard input.
+struct Parent;
+
+impl std::io::Read for Parent {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::read(std::io::stdin(), into)?)
+    }
+}
+
+impl std::io::Write for Parent {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::write(std::io::stdin(), from)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Has the runtime remove a container that must not be started, and waits until that is done.
+fn remove(start: &Start) -> Result<()> {
+    let program = real_runtime(&Directories::system())?;
+    let shown = program.display().to_string();
+    let ended = Command::new(&program)
+        .args(start.deletion())
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|e| Refusal::io(shown.as_str(), e))?;
+    match ended.success() {
+        true => Ok(()),
+        false => Err(Refusal::new(Case::F07Runtime, shown, format!("delete --force {}: {ended}", start.id))),
     }
 }
 
@@ -113,7 +157,9 @@ mod tests {
         assert_eq!(becomes("/usr/libexec/my-layerseal-runtime", &[]), Some(0));
         assert_eq!(becomes("layerseal", &argv[1..]), None);
         assert_eq!(becomes("/usr/bin/layerseal-runtime/x", &argv[1..]), None);
-        let verify: Vec<OsString> = ["runtime-verify", "create", "c"].map(OsString::from).into();
-        assert!(matches!(asked(OsStr::new("layerseal"), &verify), Some(Asked::Verify(rest)) if rest.len() == 2));
+        let words = |verb: &str| -> Vec<OsString> { [verb, "create", "c"].map(OsString::from).into() };
+        let (one, other) = (words("runtime-supervise"), words("runtime-remove"));
+        assert!(matches!(asked(OsStr::new("layerseal"), &one), Some(Asked::Supervise(rest)) if rest.len() == 2));
+        assert!(matches!(asked(OsStr::new("layerseal"), &other), Some(Asked::Remove(rest)) if rest.len() == 2));
     }
 }

@@ -1,6 +1,9 @@
 //! `createRuntime`: all mounts of the container are made, but the root has not been changed to its root yet. The
 //! uppermost mount on the root's path in the container's mount namespace is what the container will see; nothing that
 //! happens on the host afterwards changes it.
+//!
+//! In front of the runtime ([`super::runtime`]) the same is looked at once the runtime has made the container: its first
+//! process waits to be started then, and that mount is on the container's `/`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -25,7 +28,10 @@ struct ObservedContainer {
     state: ContainerState,
     /// The path of its root, as the kernel writes it.
     root: PathBuf,
+    /// Its mounts, by the paths that they have before the root is changed.
     mounts: Vec<MountInfo>,
+    /// Whether nothing was mounted in the root before, where the mounts do not tell.
+    before: Option<Result<()>>,
     /// The record of the uppermost mount on it.
     record: Option<Record>,
     /// Why there is no record, if that is not simply that there is none.
@@ -38,8 +44,21 @@ pub(super) fn run(input: &[u8], about: &mut JournalSubject) -> Result<Outcome> {
     about.container.clone_from(&state.id);
     about.manager.clone_from(&state.manager);
     no_redirection(state.redirection.as_ref())?;
-    let container = ObservedContainer::of(state)?;
-    let ended = match decide(&container, about) {
+    look(&ObservedContainer::of(state, None)?, about)
+}
+
+/// Looks at a container that the runtime has made. `before` says whether anything was mounted in the root when the
+/// runtime was called.
+pub(super) fn look_at_created(
+    state: ContainerState,
+    before: Result<()>,
+    about: &mut JournalSubject,
+) -> Result<Outcome> {
+    look(&ObservedContainer::of(state, Some(before))?, about)
+}
+
+fn look(container: &ObservedContainer, about: &mut JournalSubject) -> Result<Outcome> {
+    let ended = match decide(container, about) {
         // That `precreate` left podman's own overlay there is no reason of its own: it said why.
         Ok(Outcome::Audit(refusal)) if refusal.case() == Case::O01NotOurs => Ok(match let_pass(&about.container) {
             Some(before) => Outcome::AuditBefore(before),
@@ -50,7 +69,7 @@ pub(super) fn run(input: &[u8], about: &mut JournalSubject) -> Result<Outcome> {
     // Without `precreate` this is the first to refuse what podman has filled volumes from.
     match container.record {
         Some(_) => ended,
-        None => ended.map_err(|refusal| filled(&container, refusal)),
+        None => ended.map_err(|refusal| filled(container, refusal)),
     }
 }
 
@@ -116,11 +135,18 @@ pub(super) fn not_denied(record: Option<&Record>, stored: Option<&StoredContaine
 }
 
 impl ObservedContainer {
-    fn of(state: ContainerState) -> Result<Self> {
+    /// Reads what the kernel and the stores say of a container; `before` is given for one that is made.
+    fn of(state: ContainerState, before: Option<Result<()>>) -> Result<Self> {
         files::check_proc()?;
         let root = root_path(&state)?;
-        let mounts = mountinfo::of_process(state.pid)
+        let mut mounts = mountinfo::of_process(state.pid)
             .map_err(|e| Refusal::new(Case::O05Call, format!("/proc/{}/mountinfo", state.pid), e))?;
+        if before.is_some() {
+            for mount in &mut mounts {
+                let path = mount.target.strip_prefix("/").unwrap_or(Path::new(""));
+                mount.target = if path.as_os_str().is_empty() { root.clone() } else { root.join(path) };
+            }
+        }
         let top = mountinfo::topmost(&mounts, &root);
         if users::is_in_namespace() {
             let stored = stored(&state, &root, None)?;
@@ -129,14 +155,14 @@ impl ObservedContainer {
                 _ => Ok(None),
             };
             let (record, unrecorded) = found.map_or_else(|refusal| (None, Some(refusal)), |record| (record, None));
-            return Ok(Self { state, root, mounts, record, unrecorded, stored });
+            return Ok(Self { state, root, mounts, before, record, unrecorded, stored });
         }
         let record = match top {
             Some(top) => mount::of_device(top.device)?,
             None => None,
         };
         let stored = stored(&state, &root, record.as_ref())?;
-        Ok(Self { state, root, mounts, record, unrecorded: None, stored })
+        Ok(Self { state, root, mounts, before, record, unrecorded: None, stored })
     }
 
     /// Returns the root, for messages.
@@ -176,7 +202,10 @@ impl ObservedContainer {
         };
         root::is_recorded(top, record)?;
         self.is_its_own(record)?;
-        root::nothing_before(&self.mounts, &self.root, top)?;
+        match &self.before {
+            Some(before) => before.clone()?,
+            None => root::nothing_before(&self.mounts, &self.root, top)?,
+        }
         let asked = self.stored.as_ref().and_then(|s| s.asked.as_ref());
         root::satisfies(record, decision, asked)?;
         cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target)?, &decision.cover)

@@ -13,6 +13,7 @@ use crate::oci::strict_json;
 use crate::protocol::{ContainerConfig, IdMapping};
 use crate::sys::child::OWN;
 use crate::sys::mountinfo;
+use crate::sys::mounts::Restrict;
 
 /// A hook of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,21 +30,20 @@ impl Hook {
     }
 
     /// Returns the hook that a container needs for the flags of its root, which is mounted by now, with the root and the
-    /// flags; `outcome` is what was decided about it. `None` where there are none, and for a container with its own user
-    /// IDs: there the kernel keeps the flags, and crun runs the hook in a bundle whose directory it cannot enter.
+    /// flags; `outcome` is what was decided about it. `None` where there are none to restore. (For a container with its
+    /// own user IDs, crun would run the hook in a bundle whose directory it cannot enter.)
     pub(super) fn for_flags(config: &ContainerConfig, outcome: &Outcome) -> Option<Self> {
-        if config.uids != IdMapping::None {
-            return None;
-        }
-        let of = |flags: &[&str], root: &Path| {
-            let words = [root.to_str()?].iter().chain(flags).map(|word| (*word).to_owned()).collect();
+        let of = |flags: Restrict, root: &Path| {
+            let flags = [(flags.nodev, "nodev"), (flags.nosuid, "nosuid"), (flags.noexec, "noexec")];
+            let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| *name);
+            let words = [root.to_str()?].into_iter().chain(flags).map(str::to_owned).collect();
             Some(Self { stage: Stage::CreateContainer, words })
         };
         // What cannot be found out now is left to the hook.
-        match flags(&config.root, outcome) {
-            Some((flags, _)) if flags.is_empty() => None,
+        match flags(config, outcome) {
+            Some((flags, _)) if flags == Restrict::default() => None,
             found => {
-                found.and_then(|(flags, root)| of(&flags, &root)).or_else(|| Some(Self::of(Stage::CreateContainer)))
+                found.and_then(|(flags, root)| of(flags, &root)).or_else(|| Some(Self::of(Stage::CreateContainer)))
             }
         }
     }
@@ -55,25 +55,36 @@ impl Hook {
     }
 }
 
-/// Returns the flags of the mount at the root that the hook restores, and the root's real path. Only for mounts of
-/// layerseal: nobody promised anything about others.
-fn flags(root: &Path, outcome: &Outcome) -> Option<(Vec<&'static str>, PathBuf)> {
-    let root = std::fs::canonicalize(root).ok()?;
+/// Returns the flags of the mount at the container's root that crun takes from it, and the root's real path. Only for
+/// mounts of layerseal: nobody promised anything about others; and not for a container with its own user IDs, for which
+/// the kernel keeps the flags.
+pub(super) fn flags(config: &ContainerConfig, outcome: &Outcome) -> Option<(Restrict, PathBuf)> {
+    if config.uids != IdMapping::None {
+        return Some((Restrict::default(), config.root.clone()));
+    }
+    let root = std::fs::canonicalize(&config.root).ok()?;
     let set = rustix::fs::statvfs(&root).ok()?.f_flag;
-    let known = [
-        (StatVfsMountFlags::NODEV, "nodev"),
-        (StatVfsMountFlags::NOSUID, "nosuid"),
-        (StatVfsMountFlags::NOEXEC, "noexec"),
-    ];
-    let mut flags: Vec<_> = known.into_iter().filter(|(flag, _)| set.contains(*flag)).map(|(_, name)| name).collect();
+    let flags = Restrict {
+        nodev: set.contains(StatVfsMountFlags::NODEV),
+        nosuid: set.contains(StatVfsMountFlags::NOSUID),
+        noexec: set.contains(StatVfsMountFlags::NOEXEC),
+    };
     // What was verified is on a mount of ours.
-    let is_ours = flags.is_empty()
+    let is_ours = flags == Restrict::default()
         || matches!(outcome, Outcome::Allowed)
         || mountinfo::topmost(&mountinfo::own().ok()?, &root).is_some_and(mount::is_ours);
-    if !is_ours {
-        flags.clear();
+    Some((if is_ours { flags } else { Restrict::default() }, root))
+}
+
+/// Returns whether the configuration has a hook of this program for the stage; what cannot be read has one.
+pub(super) fn has(input: &[u8], stage: Stage) -> bool {
+    let name = stage.name().as_bytes();
+    if !input.windows(name.len()).any(|part| part == name) {
+        return false;
     }
-    Some((flags, root))
+    let (Ok(config), Ok(own)) = (strict_json::value(input, "config.json"), own_path()) else { return true };
+    let list = &config["hooks"][stage.name()];
+    list.as_array().map_or(!list.is_null(), |list| list.iter().any(|hook| is_own(hook, stage, &own)))
 }
 
 /// Returns the program for the hook: this very one, or the small one beside it for what that can do.
@@ -162,6 +173,11 @@ mod tests {
             let both = json!({"createRuntime": [other, first], "createContainer": [second], "poststop": [other]});
             assert_eq!(hooks(&with(list)), Some(both));
         }
+        let has = |text: &str| has(text.as_bytes(), Stage::CreateRuntime);
+        assert!(
+            has(&with(json!([first, other]))) && has("{\"hooks\":{\"createRuntime\":{}}}") && has("{createRuntime")
+        );
+        assert!(!has(&with(json!([other]))) && !has("{}") && !has("{\"annotations\":{\"a\":\"createRuntime\"}}"));
         let list = hooks(&with(json!([gone]))).unwrap();
         assert_eq!(list["createRuntime"], json!([gone, first]));
     }

@@ -4,7 +4,7 @@
 //! createRuntime: the runtime's state ─► the mount that becomes the root ─┬─► its record ─► the policy
 //!                                      the mounts over system paths ─────┘
 //! precreate:     podman's configuration ─► its native overlay ─► start::swap ─► the same configuration
-//! runtime:       a call of crun or runc ─► the same as precreate ─► createRuntime into the configuration ─► crun, runc
+//! runtime:       a call of crun or runc ─► the same as precreate ─► crun, runc ─► the same as createRuntime
 //! ```
 //!
 //! crun shows nothing of a hook but its exit code, and neither does podman of `precreate`: the class of the refusal is
@@ -33,6 +33,7 @@ mod other_namespace;
 mod precreate;
 mod root;
 mod runtime;
+mod second_look;
 mod snapshot;
 mod users;
 
@@ -47,7 +48,7 @@ pub use foretold::{expect_new_container, had_mount_program, not_by_fuse_overlayf
 pub use given::{GivenContainer, GivenImage, GivenMount};
 pub use installed::{Caller, Installation, installed, podman_runtime};
 pub use last_call::{CallStatus, LastCall, last_call, last_of, since};
-pub use runtime::{Stopped, before_start, verify_start};
+pub use runtime::{Stopped, before_start, supervise};
 pub use users::has_own_notes;
 
 use crate::container_store::{MadeFrom, RequestedBy, StoredContainer, or_unknown};
@@ -67,7 +68,7 @@ const MAX_INPUT: u64 = 16 << 20;
 /// The stages at which we are called (runtime-spec, config.md "POSIX-platform Hooks"; oci-hooks(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// By the OCI runtime, when all mounts of the container are made.
+    /// By the OCI runtime, when all mounts of the container are made; or in front of it, when it has made the container.
     CreateRuntime,
     /// By the OCI runtime in the container's namespaces, when it is done with the mounts.
     CreateContainer,

@@ -36,6 +36,8 @@ pub(super) fn at_home(target: &Path, work: impl FnOnce() -> Result<Outcome>) -> 
     for copy in copies.iter().rev() {
         mounts::unmount_now(copy).map_err(|e| refuse(&format!("{}: {e}", copy.display())))?;
     }
+    // What is loaded only when it is needed is not loaded from there.
+    crate::sys::openssl::load();
     enter(&home).map_err(|e| refuse(&e))?;
     let outcome = work();
     let mount = || mounts::clone_mount(mounts::open_target(target)?);
@@ -54,7 +56,6 @@ pub(super) fn at_home(target: &Path, work: impl FnOnce() -> Result<Outcome>) -> 
 
 fn enter(namespace: &File) -> rustix::io::Result<()> {
     use std::os::fd::AsFd as _;
-    crate::sys::openssl::load();
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))
 }
 
@@ -78,6 +79,18 @@ impl NamespaceCopies {
         let home = oldest.filter(|there| there.mount.id < here.id);
         Ok(home.map(|home| Self { own: own.1, home: home.namespace, copies: copies(&all, top) }))
     }
+}
+
+/// Does `work` in another mount namespace, and comes back. It opens and loads nothing that it does not mean to.
+pub(super) fn within<T>(
+    there: &File,
+    own: &File,
+    work: impl FnOnce() -> rustix::io::Result<T>,
+) -> rustix::io::Result<T> {
+    enter(there)?;
+    let done = work();
+    enter(own)?;
+    done
 }
 
 /// Lists all places where this namespace shows the filesystem.

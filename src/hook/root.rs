@@ -83,15 +83,22 @@ pub(super) fn satisfies(record: &Record, decision: &policy::Decision, asked: Opt
     Ok(())
 }
 
+/// Checks that nothing is mounted in `root` yet, which a runtime is about to bind on itself with what is in it.
+pub(super) fn nothing_in(mounts: &[MountInfo], root: &Path) -> Result<()> {
+    mounts.iter().find(|m| beneath(&m.target, root).is_some()).map_or(Ok(()), |other| Err(mounted_before(other)))
+}
+
 /// Checks that the mounts on `root` beneath `top` hold nothing: a runtime binds the root on itself with what was
 /// mounted in it, and mounts the rest over that. What was in it before does not belong to the container.
 pub(super) fn nothing_before(mounts: &[MountInfo], root: &Path, top: &MountInfo) -> Result<()> {
     let covered = |id: u64| mounts.iter().any(|m| m.id == id && m.id != top.id && m.target == root);
     match mounts.iter().find(|m| covered(m.parent) && beneath(&m.target, root).is_some()) {
-        Some(other) => {
-            let why = format!("{} was mounted in it before the container was created", other.describe());
-            Err(Refusal::new(Case::O03OtherMount, other.target.display().to_string(), why))
-        }
+        Some(other) => Err(mounted_before(other)),
         None => Ok(()),
     }
+}
+
+fn mounted_before(other: &MountInfo) -> Refusal {
+    let why = format!("{} was mounted in it before the container was created", other.describe());
+    Refusal::new(Case::O03OtherMount, other.target.display().to_string(), why)
 }

@@ -75,7 +75,7 @@ pub use file::{
 use pattern::{NamePattern, NamespacePattern, Subject};
 use resolve::TrustStores;
 pub use runtime::{note_runtime, real_runtime};
-pub use runtime_note::VERIFY;
+pub use runtime_note::{GO_ON, REMOVE, SUPERVISE};
 
 /// The name of an image that has none.
 const NAMELESS: &str = "<none>";

@@ -11,9 +11,18 @@ pub const NOTE: &CStr = c"/run/layerseal/runtime";
 pub const FILES: [&CStr; 3] =
     [c"/usr/lib/layerseal/runtime.toml", c"/run/layerseal/runtime.toml", c"/etc/layerseal/runtime.toml"];
 
-/// What `layerseal-runtime` asks of `layerseal` before it becomes the runtime: the arguments of the runtime follow, and
-/// the exit code is 0 if the container may start.
-pub const VERIFY: &CStr = c"runtime-verify";
+/// What `layerseal-runtime` asks of `layerseal` about a call that may start a container: the arguments of the runtime
+/// follow, and the standard input is a socket. Either it ends, with the exit code 0 if the container may start and
+/// nothing is left to do; or it writes [`GO_ON`], reads one byte when the runtime has made the container, looks at that,
+/// and writes [`GO_ON`] once more if it is as it must be. It reads nothing if there is no container.
+pub const SUPERVISE: &CStr = c"runtime-supervise";
+
+/// What `layerseal-runtime` asks of `layerseal` about a container that is not as it must be: that the runtime removes it.
+/// The arguments of the runtime follow.
+pub const REMOVE: &CStr = c"runtime-remove";
+
+/// The byte that stands for "have the container made", in answer for "it is made", and then for "let it be started".
+pub const GO_ON: u8 = b'g';
 
 /// What a file or directory is known by, as statx(2) has it: owner and mode, inode, size, seconds and nanoseconds of the
 /// last change and the last modification, device. All zero for none.

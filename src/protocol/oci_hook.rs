@@ -2,13 +2,14 @@
 //! input (runtime-spec, runtime.md "State" and config.md; oci-hooks(5) for `precreate`).
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bundle::Bundle;
 use super::{Extent, IdMapping, split};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::strict_json;
@@ -125,6 +126,8 @@ pub struct ContainerConfig {
     /// Which Kubernetes namespace it is in, according to itself. This loosens nothing: it is compared with the store's
     /// records.
     pub namespace: Option<String>,
+    /// Whether it gets a mount namespace of its own (`linux.namespaces`).
+    pub has_own_mounts: bool,
 }
 
 /// A mount that shows files of the host. podman fills a new volume with what the image holds in its place, and nothing
@@ -207,6 +210,16 @@ struct RawLinux {
     uid_mappings: Option<Vec<RawMapping>>,
     #[serde(default)]
     gid_mappings: Option<Vec<RawMapping>>,
+    #[serde(default)]
+    namespaces: Option<Vec<RawNamespace>>,
+}
+
+#[derive(Deserialize)]
+struct RawNamespace {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    path: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -235,6 +248,8 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
             IdMapping::extents(name, extents.collect())
         }
     };
+    let is_own = |namespace: &RawNamespace| namespace.path.as_ref().is_none_or(|path| path.as_os_str().is_empty());
+    let has_own_mounts = linux.namespaces.iter().flatten().any(|one| one.kind == "mount" && is_own(one));
     let (uids, gids) = (map("uidMappings", linux.uid_mappings)?, map("gidMappings", linux.gid_mappings)?);
     let annotations = raw.annotations.unwrap_or_default();
     let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
@@ -255,6 +270,7 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
         redirection,
         manager,
         namespace,
+        has_own_mounts,
     })
 }
 
@@ -279,32 +295,6 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     }
     let value: Value = strict_json::value(bytes, what).map_err(|r| refuse(&r.detail()))?;
     serde_json::from_value(value).map_err(|e| refuse(&e))
-}
-
-/// A bundle in a container store: `ROOT/DRIVER-containers/ID/userdata`. podman's is in the graph root, CRI-O's in the
-/// run root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bundle {
-    /// The store's root, or the run root.
-    pub root: PathBuf,
-    /// The storage driver.
-    pub driver: String,
-    /// The container.
-    pub id: String,
-}
-
-impl Bundle {
-    /// Takes the path of a bundle apart; `None` for a bundle that is in no store.
-    pub fn of(path: &Path) -> Option<Self> {
-        let id = path.parent().filter(|_| path.ends_with("userdata"))?;
-        let containers = id.parent()?;
-        let driver = containers.file_name()?.as_bytes().strip_suffix(b"-containers").filter(|d| !d.is_empty())?;
-        Some(Self {
-            root: containers.parent()?.to_owned(),
-            driver: OsStr::from_bytes(driver).to_str()?.to_owned(),
-            id: id.file_name()?.to_str()?.to_owned(),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -379,20 +369,19 @@ mod tests {
         );
         assert_eq!((read.user, read.directory), ((7, 8), PathBuf::from("/work")));
         assert_eq!(read.redirection.as_deref(), Some("run.oci.hooks.stderr"));
+        for (namespaces, own) in [
+            (r#"{"type":"pid"},{"type":"mount"}"#, true),
+            (r#"{"type":"mount","path":""}"#, true),
+            (r#"{"type":"mount","path":"/proc/1/ns/mnt"}"#, false),
+            (r#"{"type":"pid"}"#, false),
+        ] {
+            let text = format!(r#"{{"root":{{"path":"/m"}},"linux":{{"namespaces":[{namespaces}]}}}}"#);
+            assert_eq!(config(text.as_bytes()).unwrap().has_own_mounts, own, "{namespaces}");
+        }
         for bad in
             [&b"{}"[..], br#"{"root":{"path":""}}"#, br#"{"root":{}}"#, br#"{"root":{"path":"a"},"root":{"path":"b"}}"#]
         {
             assert_eq!(config(bad).unwrap_err().case(), Case::O05Call);
-        }
-    }
-
-    #[test]
-    fn bundles_of_stores() {
-        let bundle = Bundle::of(Path::new("/var/lib/containers/storage/overlay-containers/abc/userdata")).unwrap();
-        assert_eq!(bundle.root, Path::new("/var/lib/containers/storage"));
-        assert_eq!((bundle.driver.as_str(), bundle.id.as_str()), ("overlay", "abc"));
-        for none in ["/tmp/bundle", "/x/overlay-containers/abc", "/x/-containers/abc/userdata", "/userdata", "/"] {
-            assert_eq!(Bundle::of(Path::new(none)), None);
         }
     }
 }

@@ -69,6 +69,17 @@ pub struct Start {
     pub config: Option<PathBuf>,
     /// The container's ID.
     pub id: String,
+    /// Where the runtime writes the number of the container's first process.
+    pub pid_file: Option<PathBuf>,
+    /// What stands before the verb.
+    options: Vec<OsString>,
+}
+
+impl Start {
+    /// Returns the call that removes the container, whatever state it is in.
+    pub fn deletion(&self) -> Vec<OsString> {
+        self.options.iter().cloned().chain(["delete", "--force", &self.id].map(OsString::from)).collect()
+    }
 }
 
 /// Where the caller reads what went wrong, in addition to the standard error.
@@ -154,7 +165,7 @@ pub fn runtime_call(argv: &[OsString]) -> Result<RuntimeCall> {
         }
     };
     let Some(verb) = verb.and_then(|word| Verb::of(word)) else { return Ok(RuntimeCall::Other) };
-    start(verb, &argv[at..])
+    start(verb, &argv[..at - 1], &argv[at..])
 }
 
 fn refuse(argument: &OsStr, why: &str) -> Refusal {
@@ -163,7 +174,7 @@ fn refuse(argument: &OsStr, why: &str) -> Refusal {
 
 /// Parses what follows the verb. Options that are not looked for here are left to the runtime, with their values: the
 /// ID is the last word, and nothing else has no dash and no option before it.
-fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
+fn start(verb: Verb, before: &[OsString], argv: &[OsString]) -> Result<RuntimeCall> {
     let asks_for_help = |word: &OsString| matches!(word.as_bytes(), b"--help" | b"-h" | b"-?" | b"--usage");
     if argv.iter().any(asks_for_help) {
         return Ok(RuntimeCall::Other);
@@ -171,7 +182,7 @@ fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
     let Some((id, options)) = argv.split_last() else {
         return Err(refuse(OsStr::new("call"), "it names no container"));
     };
-    let (mut bundle, mut config) = (None, None);
+    let (mut bundle, mut config, mut pid_file) = (None, None, None);
     let mut words = options.iter();
     while let Some(word) = words.next() {
         let bytes = word.as_bytes();
@@ -181,6 +192,7 @@ fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
         let place = match name {
             b"bundle" | b"b" => &mut bundle,
             b"config" | b"f" if verb != Verb::Restore => &mut config,
+            b"pid-file" => &mut pid_file,
             // getopt_long accepts the beginning of a word for the word.
             _ if bytes.starts_with(b"--") && [&b"bundle"[..], b"config"].iter().any(|w| w.starts_with(name)) => {
                 return Err(refuse(word, "write the option in full"));
@@ -208,7 +220,7 @@ fn start(verb: Verb, argv: &[OsString]) -> Result<RuntimeCall> {
     }
     let id = id.to_str().filter(|id| !id.is_empty() && !id.starts_with('-'));
     let id = id.ok_or_else(|| refuse(OsStr::new("call"), "the last word is no container's ID"))?.to_owned();
-    Ok(RuntimeCall::Start(Start { verb, bundle, config, id }))
+    Ok(RuntimeCall::Start(Start { verb, bundle, config, id, pid_file, options: before.to_vec() }))
 }
 
 #[cfg(test)]
@@ -232,7 +244,10 @@ mod tests {
         let start = started(
             "--root /run/crun --log-format=json --log /g/oci-log --systemd-cgroup create --bundle /g/userdata --pid-file /p c1",
         );
-        assert_eq!((start.verb, start.bundle, start.id.as_str()), (Verb::Create, Some("/g/userdata".into()), "c1"));
+        assert_eq!((start.verb, start.bundle.as_deref()), (Verb::Create, Some("/g/userdata".as_ref())));
+        assert_eq!((start.id.as_str(), start.pid_file.as_deref()), ("c1", Some("/p".as_ref())));
+        let removed = "--root /run/crun --log-format=json --log /g/oci-log --systemd-cgroup delete --force c1";
+        assert_eq!(start.deletion(), words(removed));
         let start = started("--root=/run/runc create --bundle /run/c/userdata --pid-file /p c2");
         assert_eq!((start.bundle, start.config, start.id.as_str()), (Some("/run/c/userdata".into()), None, "c2"));
         let start = started("restore --bundle=/b -d --image-path /i --work-path /w --pid-file /p c3");

@@ -107,7 +107,9 @@ impl NotedDirectories {
             self.remove_some_that_are_gone(&name)?;
         }
         let _lock = self.notes.lock_to_write()?;
-        self.notes.write(&name, &note)
+        // A start would wait for the disk, and that longer than for all the rest; what the container engine has just made
+        // of the directory does not survive a power cut any better.
+        self.notes.write_soon(&name, &note)
     }
 
     /// Looks at some notes, and removes those of directories that are gone, unless others are at it.

@@ -232,6 +232,14 @@ impl Notes {
         new_files::write_atomic(&self.0, name, 0o600, text)
     }
 
+    /// Does the same without waiting for the disk: for what is about something as new as the note, and is lost with it.
+    ///
+    /// # Errors
+    /// Errors of the kernel.
+    pub fn write_soon(&self, name: &str, text: &[u8]) -> std::io::Result<()> {
+        new_files::write_soon(&self.0, name, 0o600, text)
+    }
+
     /// Removes a note; it is no error if it is already gone.
     ///
     /// # Errors

@@ -66,6 +66,13 @@ impl Finished {
         Ok(fs::fdatasync(&self.file)?)
     }
 
+    /// Has the content written to the disk soon, and waits for nothing. Filesystems that cannot, write it when they do.
+    fn sync_soon(&self) {
+        use std::os::fd::AsRawFd as _;
+        // SAFETY: four numbers; the call reads and writes no memory.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+
     /// Gives the file its name, and replaces whatever had it.
     pub fn replace(&self, name: &str) -> io::Result<()> {
         self.replace_in(&self.dir, name)
@@ -175,6 +182,16 @@ pub fn write_atomic(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::
     new.write_all(bytes)?;
     let done = new.finish()?;
     done.sync()?;
+    done.replace(name)
+}
+
+/// Does the same, and does not wait for the disk: after a power cut in the seconds after that, the file may be missing or
+/// empty.
+pub fn write_soon(dir: impl AsFd, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut new = NewFile::create(dir, mode)?;
+    new.write_all(bytes)?;
+    let done = new.finish()?;
+    done.sync_soon();
     done.replace(name)
 }
 

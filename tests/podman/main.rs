@@ -28,6 +28,7 @@ mod remade;
 mod rollback;
 mod runtime;
 mod runtime_program;
+mod second_look;
 mod service;
 mod service_hooks;
 mod service_pods;

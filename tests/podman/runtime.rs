@@ -330,6 +330,9 @@ fn nodev_and_nosuid_are_seen_in_the_container() {
     }
     for program in [Program::Hooked, Program::Guarded, Program::Runtime] {
         let podman = Podman::new(program);
+        if program == Program::Runtime {
+            podman.noted();
+        }
         for (settings, nodev, nosuid) in
             [("", true, false), ("nosuid = true", true, true), ("nodev = false", false, false)]
         {

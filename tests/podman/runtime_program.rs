@@ -9,11 +9,15 @@ const DIR: &str = "/var/tmp/small";
 /// In the place of `layerseal`: what comes of verifying is in a file.
 const LARGE: &str = "#!/bin/sh
 echo \"large $*\" >>/var/tmp/said
-[ \"$1\" != runtime-verify ] || eval \"$(cat /var/tmp/verified)\"
+[ \"$1\" != runtime-supervise ] || eval \"$(cat /var/tmp/verified)\"
 [ \"$1\" != hook ] || cat >>/var/tmp/said
 ";
-/// In the place of crun.
-const REAL: &str = "#!/bin/sh\necho \"real $*\" >>/var/tmp/said\nexit 42\n";
+/// In the place of crun: how it ends may be in a file.
+const REAL: &str = "#!/bin/sh
+echo \"real $*\" >>/var/tmp/said
+[ ! -e /var/tmp/made ] || eval \"$(cat /var/tmp/made)\"
+exit 42
+";
 
 struct Small(Host);
 
@@ -61,18 +65,18 @@ fn it_verifies_what_starts_a_container_and_becomes_the_runtime() {
     verified("exit 0");
     assert_eq!(call("SMALL --root /r state 'c d'"), (Some(42), "real --root /r state c d;".into()));
     assert_eq!(call("SMALL"), (Some(42), "real ;".into()));
-    let (asked, started) = ("large runtime-verify --log /l create -b /b c;", "real --log /l create -b /b c;");
+    let (asked, started) = ("large runtime-supervise --log /l create -b /b c;", "real --log /l create -b /b c;");
     assert_eq!(call("SMALL --log /l create -b /b c"), (Some(42), format!("{asked}{started}")));
     for verb in ["run", "restore"] {
-        assert_eq!(call(&format!("SMALL {verb} c")).1, format!("large runtime-verify {verb} c;real {verb} c;"));
+        assert_eq!(call(&format!("SMALL {verb} c")).1, format!("large runtime-supervise {verb} c;real {verb} c;"));
     }
     // A container with the name of a verb costs only time.
-    assert_eq!(call("SMALL kill run 9").1, "large runtime-verify kill run 9;real kill run 9;");
+    assert_eq!(call("SMALL kill run 9").1, "large runtime-supervise kill run 9;real kill run 9;");
     verified("exit 6");
-    assert_eq!(call("SMALL create c"), (Some(6), "large runtime-verify create c;".into()));
+    assert_eq!(call("SMALL create c"), (Some(6), "large runtime-supervise create c;".into()));
     assert_eq!(call("SMALL delete c").0, Some(42));
     // Nobody said why: one that says it is asked.
-    let twice = "large runtime-verify create c;large runtime create c;";
+    let twice = "large runtime-supervise create c;large runtime create c;";
     verified("kill -9 $$");
     assert_eq!(call("SMALL create c"), (Some(0), twice.into()));
     // A caller that ignores SIGCHLD takes the status away.
@@ -86,6 +90,57 @@ fn it_verifies_what_starts_a_container_and_becomes_the_runtime() {
     small.0.sh(&format!("mv {DIR}/layerseal {DIR}/away"));
     assert_eq!(call("SMALL create c"), (Some(127), String::new()), "nothing fails open");
     assert_eq!(call("SMALL kill c 9").0, Some(42), "what runs can be stopped");
+}
+
+#[test]
+fn what_the_runtime_has_made_is_looked_at_and_removed_if_it_is_refused() {
+    if !ready("layerseal-runtime: containers that are made") {
+        return;
+    }
+    let small = Small::new();
+    small.noted();
+    // It says that it waits, and what it hears in answer.
+    let after = |end: &str| {
+        small.0.write("/var/tmp/verified", format!("printf g >&0; echo \"heard $(head -c 1)\" >>/var/tmp/said; {end}"))
+    };
+    let made = |how: &str| small.0.write("/var/tmp/made", how);
+    let created = "large runtime-supervise create c;real create c;";
+    let call = || small.call("SMALL create c </dev/null");
+    made("exit 0");
+    after("printf g >&0; exit 0");
+    assert_eq!(call(), (Some(0), format!("{created}heard g;")));
+    after("printf g >&0; exit 6");
+    assert_eq!(call().0, Some(0), "nobody waits for its end");
+    let removed = format!("{created}heard g;large runtime-remove create c;");
+    after("exit 6");
+    assert_eq!(call(), (Some(6), removed.clone()));
+    after("kill -9 $$");
+    assert_eq!(call(), (Some(1), removed.clone()), "it was not looked at");
+    after("exit 0");
+    assert_eq!(call(), (Some(1), removed), "it did not say so");
+    // There is none: nobody answers, and the exit code is the runtime's.
+    for (how, code) in [("exit 42", 42), ("kill -9 $$", 1)] {
+        made(how);
+        for end in ["exit 0", "exit 6", "kill -9 $$"] {
+            after(end);
+            assert_eq!(call(), (Some(code), format!("{created}heard ;")), "{how}, {end}");
+        }
+    }
+    // It has said that the container may be made, and reads no answer.
+    made("exit 0");
+    small.0.write("/var/tmp/verified", "printf g >&0; exit 6");
+    assert_eq!(call(), (Some(6), format!("{created}large runtime-remove create c;")));
+    // Anything else that is said is no leave.
+    small.0.write("/var/tmp/verified", "printf x >&0; exit 6");
+    assert_eq!(call(), (Some(6), "large runtime-supervise create c;".into()));
+    // What the caller hands over reaches the runtime, and nothing else does.
+    made("cat >>/var/tmp/said; cat <&3 >>/var/tmp/said; ls -l /proc/$$/fd | grep -c socket >>/var/tmp/said; exit 0");
+    after("printf g >&0");
+    let (code, said) = small.call("echo in | SMALL create c 3</etc/hostname");
+    let name = small.0.sh("cat /etc/hostname").replace('\n', ";");
+    assert_eq!((code, said), (Some(0), format!("{created}in;{name}0;heard g;")));
+    // A caller that left its standard descriptors closed: no socket is taken for one.
+    assert_eq!(small.call("SMALL create c <&- >&-").1, "large runtime create c;");
 }
 
 #[test]

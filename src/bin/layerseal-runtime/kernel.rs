@@ -3,9 +3,13 @@
 
 #![allow(unsafe_code, reason = "it calls the kernel")]
 
+mod child;
+
 use core::arch::asm;
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
+
+pub use child::{Child, Ended, Socket};
 
 use crate::runtime_note::Identity;
 
@@ -14,7 +18,10 @@ use crate::runtime_note::Identity;
 mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
+    pub const CLOSE: usize = 3;
     pub const RT_SIGACTION: usize = 13;
+    pub const SENDTO: usize = 44;
+    pub const SOCKETPAIR: usize = 53;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const WAIT4: usize = 61;
@@ -24,13 +31,16 @@ mod number {
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const READLINKAT: usize = 267;
+    pub const DUP3: usize = 292;
     pub const STATX: usize = 332;
     pub const MOUNT_SETATTR: usize = 442;
 }
 
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const DUP3: usize = 24;
     pub const OPENAT: usize = 56;
+    pub const CLOSE: usize = 57;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const READLINKAT: usize = 78;
@@ -39,6 +49,8 @@ mod number {
     pub const PRCTL: usize = 167;
     pub const GETPID: usize = 172;
     pub const GETPPID: usize = 173;
+    pub const SOCKETPAIR: usize = 199;
+    pub const SENDTO: usize = 206;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const WAIT4: usize = 260;
@@ -57,10 +69,6 @@ const O_NOFOLLOW: usize = 0o10_0000;
 const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
 const STATX_BASIC_STATS: usize = 0x7ff;
-const SIGCHLD: usize = 17;
-const SIGKILL: usize = 9;
-const PR_SET_PDEATHSIG: usize = 1;
-const SIG_IGN: usize = 1;
 const EINTR: isize = -4;
 
 /// Calls the kernel: its answer, or an error as a negative number.
@@ -272,51 +280,6 @@ pub fn restrict<'a>(path: &CStr, flags: impl Iterator<Item = &'a CStr>) -> bool 
         [AT_FDCWD, path.as_ptr().addr(), AT_SYMLINK_NOFOLLOW, attributes.as_ptr().addr(), size_of_val(&attributes)];
     // SAFETY: a string, and `struct mount_attr` of the length that is told.
     unsafe { call(number::MOUNT_SETATTR, arguments) == 0 }
-}
-
-/// How a child ended.
-pub enum Ended {
-    /// By itself.
-    Exited(u8),
-    /// By a signal, or there was none, or nobody can tell.
-    Otherwise,
-}
-
-/// Runs `work` in a child and waits for it. `work` becomes another program: a child that comes back from it has failed.
-pub fn in_child(work: impl FnOnce()) -> Ended {
-    let mut action = [0_usize; 4];
-    // SAFETY: room for `struct sigaction` of this architecture, whose first word is the handler; numbers.
-    let (asked, parent) = unsafe {
-        (call(number::RT_SIGACTION, [SIGCHLD, 0, action.as_mut_ptr().addr(), 8, 0]), call(number::GETPID, [0; 5]))
-    };
-    // Where SIGCHLD is ignored a child leaves no status.
-    if asked != 0 || action[0] == SIG_IGN {
-        return Ended::Otherwise;
-    }
-    // SAFETY: a copy of this process, which has one thread.
-    let child = unsafe { call(number::CLONE, [SIGCHLD, 0, 0, 0, 0]) };
-    if child == 0 {
-        // SAFETY: numbers.
-        let orphan = unsafe {
-            call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-            call(number::GETPPID, [0; 5]) != parent
-        };
-        if !orphan {
-            work();
-        }
-        exit(127);
-    }
-    let Ok(child) = usize::try_from(child) else { return Ended::Otherwise };
-    let mut status = 0_u32;
-    loop {
-        // SAFETY: room for the status.
-        let answer = unsafe { call(number::WAIT4, [child, (&raw mut status).addr(), 0, 0, 0]) };
-        return match answer {
-            EINTR => continue,
-            _ if usize::try_from(answer) != Ok(child) || status & 0x7f != 0 => Ended::Otherwise,
-            _ => Ended::Exited((status >> 8) as u8),
-        };
-    }
 }
 
 /// Writes to the standard error.

@@ -2,8 +2,8 @@
 
 use core::ffi::CStr;
 
-use crate::kernel::{self, Arguments, Ended, Strings};
-use crate::runtime_note;
+use crate::kernel::{self, Arguments, Child, Ended, Socket, Strings};
+use crate::runtime_note::{self, GO_ON, REMOVE, SUPERVISE};
 
 /// The words that start a container, in all runtimes. `layerseal` reads the call as they do; here it is enough that none
 /// of these words is in it.
@@ -12,6 +12,9 @@ const STARTS: [&CStr; 3] = [c"create", c"run", c"restore"];
 /// Why there is nothing left to do.
 const BROKEN: &[u8] =
     b"layerseal: the program layerseal, which verifies, cannot be run: it belongs beside layerseal-runtime\n";
+
+const GONE: &[u8] = b"layerseal: the runtime cannot be run\n";
+const KILLED: &[u8] = b"layerseal: nobody looked at the container that the runtime made: what looks was killed\n";
 
 /// What the kernel started us with.
 pub struct Call {
@@ -39,7 +42,11 @@ pub fn run(call: Call) -> ! {
     let mut note = [0; runtime_note::LONGEST];
     let Some(runtime) = noted(&mut note) else { become_layerseal(&call, &[c"runtime"]) };
     if call.arguments.iter().skip(1).any(|word| STARTS.contains(&word)) {
-        match verified(&call) {
+        let Some((layerseal, socket)) = supervisor(&call) else { become_layerseal(&call, &[c"runtime"]) };
+        if socket.read() == Some(GO_ON) {
+            make(&call, runtime, layerseal, socket);
+        }
+        match layerseal.wait() {
             Ended::Exited(0) => {}
             Ended::Exited(code) => kernel::exit(code),
             // It has told nobody why: once more, as a child of a process that does.
@@ -57,10 +64,44 @@ fn noted(note: &mut [u8; runtime_note::LONGEST]) -> Option<&CStr> {
 }
 
 /// Has the container's root verified, in a child: descriptors, environment and working directory here stay as they are.
-fn verified(call: &Call) -> Ended {
-    kernel::in_child(|| {
-        become_layerseal(call, &[runtime_note::VERIFY]);
-    })
+fn supervisor(call: &Call) -> Option<(Child, Socket)> {
+    let (own, other) = Socket::pair()?;
+    let child = Child::start(|| {
+        if other.becomes_input() {
+            become_layerseal(call, &[SUPERVISE]);
+        }
+    })?;
+    other.close();
+    Some((child, own))
+}
+
+/// Has the runtime make the container, and `layerseal` look at it.
+fn make(call: &Call, runtime: &CStr, layerseal: Child, socket: Socket) -> ! {
+    let made = Child::start(|| {
+        kernel::execute(runtime, call.arguments.named(runtime), &call.environment);
+        kernel::tell(GONE);
+    });
+    match made.map_or(Ended::Otherwise, Child::wait) {
+        Ended::Exited(0) => socket.write(GO_ON),
+        ended => {
+            // There is nothing to look at; but what it writes down is to be whole.
+            socket.close();
+            layerseal.wait();
+            kernel::exit(if let Ended::Exited(code) = ended { code } else { 1 });
+        }
+    }
+    if socket.read() == Some(GO_ON) {
+        kernel::exit(0);
+    }
+    let looked = layerseal.wait();
+    if let Some(remover) = Child::start(|| become_layerseal(call, &[REMOVE])) {
+        remover.wait();
+    }
+    match looked {
+        Ended::Exited(code @ 1..) => kernel::exit(code),
+        _ => kernel::tell(KILLED),
+    }
+    kernel::exit(1)
 }
 
 /// Becomes `layerseal`, with these words before those of the call.

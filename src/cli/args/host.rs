@@ -97,8 +97,8 @@ pub struct Doctor {
 
 /// `layerseal runtime`, and `layerseal-runtime` for engines that name a runtime by its path alone
 ///
-/// Verifies create, run and restore first, and adds the hooks createRuntime and createContainer; passes everything else
-/// on to the runtime.
+/// Verifies create, run and restore first, and looks at what the runtime makes, by hooks or when it is made; passes
+/// everything else on to the runtime.
 #[derive(Debug, Group)]
 #[command(disable_help_flag = true)]
 pub struct Runtime {
