@@ -141,11 +141,18 @@ head -c 70000 "$tmp/tree/usr/large" >"$tmp/tree/usr/small"
 for cpu in max cortex-a57; do
     echo "arm64: $cpu"
     same "$cpu: version" --version
-    # It names what it would become, and refuses.
-    if [ "$("$here/layerseal-runtime" none 2>&1)" = "$(under "$cpu" "$there/layerseal-runtime" none 2>&1)" ]; then
+    # It becomes `layerseal`, for which the kernel needs to be told of qemu; that names what it would become, and refuses.
+    mkdir -p "$tmp/$cpu"
+    cp "$there/layerseal-runtime" "$tmp/$cpu"
+    printf '#!/bin/sh\nexec "%s" -cpu %s -L "%s" "%s" "$@"\n' "$dir/qemu/usr/bin/qemu-aarch64" "$cpu" "$sysroot" "$there/layerseal" \
+        >"$tmp/$cpu/layerseal"
+    chmod 755 "$tmp/$cpu/layerseal"
+    "$here/layerseal-runtime" none >"$tmp/here" 2>&1 || true
+    under "$cpu" "$tmp/$cpu/layerseal-runtime" none >"$tmp/there" 2>&1 || true
+    if grep -q R-F07 "$tmp/there" && cmp -s "$tmp/here" "$tmp/there"; then
         echo "ok   $cpu: layerseal-runtime"
     else
-        echo "FAIL $cpu: layerseal-runtime"
+        echo "FAIL $cpu: layerseal-runtime: $(cat "$tmp/there")"
         failed=1
     fi
     for algorithm in sha256 sha512; do
@@ -171,12 +178,9 @@ for cpu in max cortex-a57; do
         failed=1
     fi
     same "$cpu: a seal is verified" verify "oci:$tmp/here-image" --trust "$tmp/crt" --identity registry.example.com/acme/app
-    printf '#!/bin/sh\nexec "%s" -cpu %s -L "%s" "%s" "$@"\n' "$dir/qemu/usr/bin/qemu-aarch64" "$cpu" "$sysroot" "$there/layerseal" \
-        >"$tmp/layerseal"
-    chmod 755 "$tmp/layerseal"
     for of in layerseal:sha_lanes:: layerseal:digest:: vectors: pkcs7:verify::; do
         tests=$(sed -n 's|.*"executable":"/built/\([^"]*/deps/'"${of%%:*}"'-[^"]*\)".*|\1|p' "$tmp/built" | tail -n 1)
-        LAYERSEAL_BIN=$tmp/layerseal under "$cpu" "$dir/built/$tests" ${of#*:} >"$tmp/said" 2>&1 || cat "$tmp/said"
+        LAYERSEAL_BIN=$tmp/$cpu/layerseal under "$cpu" "$dir/built/$tests" ${of#*:} >"$tmp/said" 2>&1 || cat "$tmp/said"
         # Some ran, and none failed.
         if ran=$(grep '^test result: ok\. [1-9]' "$tmp/said"); then
             echo "ok   $cpu: tests of ${of%%:*} ${of#*:}: ${ran#test result: ok. }"

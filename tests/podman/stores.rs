@@ -60,11 +60,33 @@ fn holds(podman: &Podman, what: &str, ways: &[&[&str]]) {
     assert_eq!(podman.ok(&["start", "-a", "c"]), "replaced\n", "{what}: again");
     podman.ok(&["rm", "c"]);
     assert_eq!(podman.container_mounts(), Vec::<String>::new(), "{what}");
-    // And none of it is taken for what nobody needs.
+    needs_all_of_it(podman, what);
+    starts(podman, &run(&["--pull=never"]), what);
+}
+
+/// Ways to write a directory beneath `/var/tmp`, each with the script that makes it.
+fn ways_to(name: &str) -> [(String, String); 3] {
+    let make = format!("mkdir -p /var/tmp/{name}");
+    [
+        (format!("/var/tmp/{name}"), make.clone()),
+        (format!("//var//tmp/./{name}/"), make.clone()),
+        (format!("/var/tmp/link/{name}"), format!("{make}; ln -s . /var/tmp/link")),
+    ]
+}
+
+/// The first with the hooks and with the mount program, and each of the others with one of them.
+fn each<T: Clone>([plain, slashes, link]: [T; 3]) -> [(Program, T); 4] {
+    let (hooked, program) = (Program::Hooked, Program::Layerseal);
+    [(hooked, plain.clone()), (program, plain), (hooked, link), (program, slashes)]
+}
+
+/// None of what a start needs is taken for what nobody needs.
+#[track_caller]
+fn needs_all_of_it(podman: &Podman, what: &str) {
     let gc = podman.host.command(common::binary().to_str().unwrap(), &["gc"]).output().unwrap();
     assert!(gc.status.success(), "{what}: {gc:?}");
+    assert!(String::from_utf8_lossy(&gc.stdout).contains("removed 0 images, 0 files"), "{what}: {gc:?}");
     starts(podman, &run(&[]), what);
-    starts(podman, &run(&["--pull=never"]), what);
 }
 
 const MAPPED: [&str; 4] = ["--uidmap", "0:300000:65536", "--gidmap", "0:300000:65536"];
@@ -77,12 +99,13 @@ fn an_image_store_beside_the_graph_root() {
     if Podman::version() < (4, 6) {
         support::skip!("podman {:?} has none", Podman::version());
     }
-    for program in [Program::Hooked, Program::Layerseal] {
-        let podman = empty(program, &storage("/var/lib/containers/storage", "imagestore = \"/var/tmp/images\""));
+    for (program, (place, script)) in each(ways_to("images")) {
+        let podman = empty(program, &storage("/var/lib/containers/storage", &format!("imagestore = \"{place}\"")));
+        podman.host.sh(&script);
         podman.pull(APP);
         podman.pull(FRESH);
         assert!(podman.host.inside("/var/tmp/images/overlay-images/images.json").exists());
-        holds(&podman, "an image store", &[&[], &["--read-only"], &MAPPED, &["--userns=auto"]]);
+        holds(&podman, &place, &[&[], &["--read-only"], &MAPPED, &["--userns=auto"]]);
         // The name that another store has for a layer: what is read is what lies in the image store.
         let layers = podman.host.inside("/var/tmp/images/overlay");
         common::walk(&layers, &mut |file| {
@@ -126,14 +149,15 @@ fn additional_stores_with_mapped_users() {
     if !ready("additional stores") {
         return;
     }
-    let options = "[storage.options]\nadditionalimagestores = [\"/var/tmp/more\"]";
-    for program in [Program::Hooked, Program::Layerseal] {
+    for (program, (place, script)) in each(ways_to("more")) {
+        let options = format!("[storage.options]\nadditionalimagestores = [\"{place}\"]");
         let podman = empty(program, &storage("/var/tmp/more", ""));
+        podman.host.sh(&script);
         podman.pull(APP);
         podman.pull(FRESH);
-        configure(&podman, &storage("/var/lib/containers/storage", options));
+        configure(&podman, &storage("/var/lib/containers/storage", &options));
         podman.host.sh("mkdir -p /var/lib/containers/storage/layerseal");
-        holds(&podman, "an additional store", &[&[], &MAPPED, &["--userns=auto"]]);
+        holds(&podman, &place, &[&[], &MAPPED, &["--userns=auto"]]);
     }
 }
 
@@ -159,6 +183,7 @@ fn an_additional_store_alone() {
         assert!(!podman.host.inside("/var/lib/containers/storage").exists());
         podman.prepare(APP);
         starts(&podman, &run(&[]), "alone");
+        needs_all_of_it(&podman, "alone");
     }
 }
 

@@ -27,6 +27,8 @@ packages='crun runc podman conmon netavark uidmap fuse-overlayfs skopeo docker-r
 # What a start of a container needs, and its tests.
 few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs openssl util-linux mount busybox-static
     kmod iproute2 strace'
+# And what podman of that library does with them: images of its own making, and layers that are pulled in parts.
+experimental_packages='skopeo composefs'
 selinux_packages='selinux-policy-default policycoreutils selinux-utils skopeo attr'
 
 say() { echo "vm: $*"; }
@@ -228,7 +230,7 @@ esac
 case $userland in
     bookworm) part root-bookworm 'root_bookworm alone disk_of_root' "$few_packages" ;;
     forky) part root-forky 'root_forky alone disk_of_root' "$few_packages" ;;
-    experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages" ;;
+    experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages $experimental_packages" ;;
     selinux) part root-selinux 'root_selinux disk_of_root' "$(sha256sum <"$selinux_module" | cut -c 1-64) $few_packages $selinux_packages" ;;
 esac
 [ -z "$version" ] || part "kernel-$version" 'kernel initrd private_apt' "$version"

@@ -17,6 +17,7 @@ pub mod skip;
 pub mod store;
 pub mod tools;
 pub mod tree;
+pub mod wrong_kernel;
 
 /// Separate hosts in which podman runs.
 pub mod podman {
