@@ -113,13 +113,16 @@ END
 machine() {
     record host machine
     line() { printf '{"table":"machine","case":"%s","tool":"%s","where":"host"}\n' "$1" "$2" >>"$kept"; }
-    line date "$(date -u +%F)"
-    line processor "$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    line flags "$(grep -m1 -oE '\b(sha_ni|avx2|avx512bw|vaes)\b' /proc/cpuinfo | sort -u | xargs)"
-    line memory "$(awk '/MemTotal/ {printf "%d GB", $2 / 1024 / 1024}' /proc/meminfo)"
-    line kernel "$(uname -sr), $(stat -f -c %T "$work")"
-    line tools "$(podman --version), $(fuse-overlayfs --version 2>&1 | grep -m1 fuse-overlayfs:), cfsctl $(sed -n 's/^cfsctl=\([^ ]*\).*/\1/p' benches/tools.sh), $("$LAYERSEAL_BIN" --version)"
-    for image in small big; do line "$image image" "$(sed 's/ / inodes, /' "target/bench/inputs/$image.count") MB"; done
+    processor="$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    flags=$(grep -oEm1 '\b(sha_ni|avx2|avx512bw|vaes)\b' /proc/cpuinfo | sort -u | xargs)
+    memory=$(awk '/MemTotal/ {printf "%d GB", $2 / 1024 / 1024}' /proc/meminfo)
+    tools="$(podman --version), $(fuse-overlayfs --version 2>&1 | grep -m1 fuse-overlayfs:), cfsctl $(sed -n 's/^cfsctl=\([^ ]*\).*/\1/p' benches/tools.sh), $("$LAYERSEAL_BIN" --version)"
+    # Tables that were measured on another day may be of another machine.
+    line "$(date -u +%F)" "$processor ($flags), $memory, $(uname -sr), $(stat -f -c %T "$work"); $tools"
+    for image in small big; do
+        [ ! -e "target/bench/inputs/$image.count" ] ||
+            line "$image image" "$(sed 's/ / inodes, /' "target/bench/inputs/$image.count") MB"
+    done
 }
 
 for part; do

@@ -32,8 +32,16 @@ impl Page {
         Some(row.trim_matches('|').split('|').map(str::trim).collect())
     }
 
+    /// Returns the lines about machines and inputs whose key is not `measured` now.
+    pub fn machine(&self, measured: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+        let lines =
+            self.text.lines().skip_while(|line| !line.starts_with("- ")).take_while(|line| line.starts_with("- "));
+        let key = |line: &str| line.trim_start_matches("- ").split(':').next().unwrap_or_default().to_owned();
+        lines.filter(move |line| !measured(&key(line))).map(|line| format!("{line}\n"))
+    }
+
     /// Returns when all of it was measured, before tables had dates.
     fn date(&self) -> Option<String> {
-        self.text.lines().find_map(|line| line.strip_prefix("- date: ")).map(str::to_owned)
+        self.text.lines().find_map(|line| line.strip_prefix("- 20")).map(|rest| "20".to_owned() + &rest[..8])
     }
 }

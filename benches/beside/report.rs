@@ -21,7 +21,9 @@ pub fn write(results: &Path, dir: &Path) {
     let document = template.lines().map(|line| {
         let Some(name) = line.strip_prefix('@').and_then(|l| l.strip_suffix('@')) else { return format!("{line}\n") };
         if name == "machine" {
-            return lines.iter().filter(|l| l["table"] == "machine").map(machine).collect();
+            let now: Vec<&Value> = lines.iter().filter(|l| l["table"] == "machine").collect();
+            let is_now = |key: &str| now.iter().any(|line| text(line, "case") == key);
+            return before.machine(is_now).chain(now.iter().map(|line| machine(line))).collect();
         }
         if name == "aims" {
             return aims::table(&lines, &before);
