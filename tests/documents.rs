@@ -162,7 +162,6 @@ fn readme_is_short_and_lists_the_documents() {
     }
 }
 
-/// The picture is made of its text: `LAYERSEAL_BLESS=1` makes it anew.
 /// What README says of starts is what was measured last, on the host: each of our ways beside podman's own overlay.
 #[test]
 fn the_cost_of_starts_in_readme_is_what_was_measured() {
@@ -181,6 +180,7 @@ fn the_cost_of_starts_in_readme_is_what_was_measured() {
     assert!(read("README.md").contains(&said), "README.md does not say: {said}");
 }
 
+/// The picture is made of its text: `LAYERSEAL_BLESS=1` makes it anew.
 #[test]
 fn the_picture_is_that_of_its_text() {
     let output = std::process::Command::new("sh")

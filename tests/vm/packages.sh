@@ -165,7 +165,7 @@ trap 'exit 130' INT TERM HUP
 # shellcheck disable=SC2086  # lists of names
 case ${1-} in
     build) need $build ;;
-    check) need shellcheck ;;
+    check) need shellcheck g++ ;;
     rpm) need rpm ;;
     fuzz) need g++ ;;
     vm) need $vm && need_qemu ;;
