@@ -64,7 +64,7 @@ impl SecondLook {
     pub(super) fn look(self) -> Result<()> {
         let ContainerState { id, manager, .. } = &self.state;
         let mut about = JournalSubject { container: id.clone(), manager: manager.clone(), ..JournalSubject::default() };
-        let ended = self.decide(&mut about);
+        let ended = self.decide(&mut about).or_else(unknown);
         settle(Stage::CreateRuntime, &about, ended)
     }
 
@@ -84,7 +84,7 @@ impl SecondLook {
             return Err(refuse(&"its first process has no mount namespace of its own"));
         }
         let id = state.id.clone();
-        let outcome = create_runtime::look_at_created(state, before, about).or_else(unknown)?;
+        let outcome = create_runtime::look_at_created(state, before, about)?;
         if flags != Restrict::default() {
             let restrict = || mounts::restrict(mounts::open_target(Path::new("/"))?, flags);
             within(&namespace.1, &own.1, restrict).map_err(|e| Refusal::new(Case::I05Attach, id, e))?;

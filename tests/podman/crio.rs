@@ -339,6 +339,31 @@ fn containers_and_sandboxes_of_cri_o_start_with_layerseal_as_runtime() {
     });
 }
 
+/// Nobody says which process is the container's first.
+#[test]
+fn o05_a_container_that_cannot_be_looked_at_starts_under_audit_alone() {
+    with_layerseal_as_runtime("containers that cannot be looked at", |podman, runtime| {
+        let bundle = CriO::new(podman, runtime, APP, false);
+        let hides = format!(
+            "#!/bin/sh\n{runtime} \"$@\" || exit\nrm -f /run/containers/storage/overlay-containers/*/userdata/pidfile\n"
+        );
+        podman.host.write("/etc/layerseal/hides", hides);
+        podman.host.sh("chmod 755 /etc/layerseal/hides");
+        podman.host.write("/etc/layerseal/runtime.toml", "path = \"/etc/layerseal/hides\"\n");
+        podman.noted();
+        let output = bundle.run();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty() && error.contains("[R-O05]"), "{error}");
+        assert_eq!([podman.last("runtime").0, podman.last("createRuntime").1], ["allowed", "O05"]);
+        podman.policy(&default_policy().replace("enforce", "audit"));
+        let output = bundle.run();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(podman.last("createRuntime"), ("audit".into(), "O05".into()));
+        podman.policy(&default_policy());
+        bundle.remove();
+    });
+}
+
 /// crun shows of a hook's refusal an exit code: what the configuration tells is said before.
 #[test]
 fn o04_a_pod_that_mounts_over_a_system_path_is_told_which() {
