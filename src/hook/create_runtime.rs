@@ -20,8 +20,8 @@ use crate::mount::{self, MountKind, Record};
 use crate::oci::name::ROOTFS;
 use crate::policy::{self, Policy};
 use crate::protocol::{self, Bundle, ContainerConfig, ContainerState};
-use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::{files, mounts};
 
 /// A container, as the kernel and the stores describe it.
 struct ObservedContainer {
@@ -148,6 +148,9 @@ impl ObservedContainer {
             }
         }
         let top = mountinfo::topmost(&mounts, &root);
+        if let (Some(_), Some(top)) = (&before, top) {
+            sees(&state, top)?;
+        }
         if users::is_in_namespace() {
             let stored = stored(&state, &root, None)?;
             let found = match (top, &stored) {
@@ -234,6 +237,20 @@ impl ObservedContainer {
             _ => refuse(format!("it was mounted on {}", record.target.display())),
         }
     }
+}
+
+/// Checks that the first process of a container that is made has this mount as its root. What is mounted over a root
+/// afterwards, as it can be from outside where mounts are shared, is listed above it, and no path leads there.
+fn sees(state: &ContainerState, top: &MountInfo) -> Result<()> {
+    let place = PathBuf::from(format!("/proc/{}/root", state.pid));
+    let shown = || place.display().to_string();
+    let refuse = |e: std::io::Error| Refusal::new(Case::O05Call, shown(), e);
+    let root = files::open_dir(&place).and_then(|root| Ok(mounts::identify(root)?)).map_err(refuse)?;
+    if root.mountinfo == top.id {
+        return Ok(());
+    }
+    let why = format!("{} was mounted over it when it was made", top.describe());
+    Err(Refusal::new(Case::O03OtherMount, shown(), why))
 }
 
 /// Finds the path of the root, as the kernel writes it: without symlinks, `.` and `..`.
