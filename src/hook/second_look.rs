@@ -30,8 +30,8 @@ pub(super) struct SecondLook {
 
 impl SecondLook {
     /// Returns what is left to do; `None` if that is for hooks: there is no time between making and starting the
-    /// container, nobody says which process is its first, it shares its mounts with others, or the engine has configured
-    /// the hook.
+    /// container, nobody says in a file which process is its first, it shares its mounts with others, or the engine has
+    /// configured the hook.
     pub(super) fn of(
         start: &Start,
         bundle: &Path,
@@ -40,7 +40,12 @@ impl SecondLook {
         outcome: &Outcome,
     ) -> Option<Self> {
         let pid_file = start.pid_file.clone().filter(|file| file.is_absolute() && start.verb == Verb::Create)?;
-        if !config.has_own_mounts || inject::has(input, Stage::CreateRuntime) {
+        // What a pipe holds is for its reader, who is somebody else.
+        let is_file = match std::fs::metadata(&pid_file) {
+            Ok(found) => found.is_file(),
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        };
+        if !is_file || !config.has_own_mounts || inject::has(input, Stage::CreateRuntime) {
             return None;
         }
         let (flags, root) = inject::flags(config, outcome)?;

@@ -194,7 +194,9 @@ fn start(verb: Verb, before: &[OsString], argv: &[OsString]) -> Result<RuntimeCa
             b"config" | b"f" if verb != Verb::Restore => &mut config,
             b"pid-file" => &mut pid_file,
             // getopt_long accepts the beginning of a word for the word.
-            _ if bytes.starts_with(b"--") && [&b"bundle"[..], b"config"].iter().any(|w| w.starts_with(name)) => {
+            _ if bytes.starts_with(b"--")
+                && [&b"bundle"[..], b"config", b"pid-file"].iter().any(|w| w.starts_with(name)) =>
+            {
                 return Err(refuse(word, "write the option in full"));
             }
             _ if bytes.starts_with(b"--") => continue,
@@ -290,6 +292,7 @@ mod tests {
             "--roo create run c",
             "create",
             "create --bund /b c",
+            "create --pid-file /old --pid-f /new c",
             "create --bundle",
             "create --bundle /b -x",
             "run --conf=/c x",

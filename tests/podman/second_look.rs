@@ -119,3 +119,52 @@ fn o03_what_is_mounted_in_a_root_that_stays_mounted_is_refused() {
     podman.run(&["rm", "-f", "c"]);
     assert_eq!(podman.container_mounts(), [""; 0]);
 }
+
+/// What is mounted over a root that is in use is listed above it, and the container does not see it.
+#[test]
+fn o03_what_is_mounted_over_the_root_of_a_container_that_is_made_is_not_its_root() {
+    if !ready("second look: mounts over the root") {
+        return;
+    }
+    let podman = Podman::new(Program::Runtime);
+    if !podman.has_program("runc") {
+        return support::skip!(part: "mounts over the root: runc is not installed");
+    }
+    podman.noted();
+    podman.ok(&["create", "--name", "c", APP, "sleep", "1000"]);
+    podman.ok(&["mount", "c"]);
+    podman.ok(&["init", "c"]);
+    let bundle =
+        "id=$(podman inspect --format '{{.ID}}' c); dir=/var/lib/containers/storage/overlay-containers/$id/userdata";
+    podman.host.sh(&format!("{bundle}; crun delete -f $id; mkdir -p /var/tmp/verified /var/tmp/unsealed"));
+    // With runc what is mounted on the host reaches the root of a container where mounts are shared.
+    podman.instead_of_crun(
+        "cp -a \"$merged/.\" /var/tmp/unsealed; mount --bind \"$merged\" /var/tmp/verified\n\
+         mount --bind /var/tmp/unsealed \"$merged\"; mount --make-private \"$merged\"; mount --make-shared \"$merged\"\n\
+         runc \"$@\"; mount --bind /var/tmp/verified \"$merged\"; exit 0",
+    );
+    let create = "/var/tmp/layerseal-runtime create --bundle $dir --pid-file /var/tmp/pid $id";
+    let said = podman.host.sh(&format!("{bundle}; ! {create} </dev/null 2>&1; runc delete -f $id || true"));
+    assert!(said.contains("was mounted over it when it was made"), "{said}");
+    assert_eq!(podman.last("createRuntime"), ("refused".into(), "O03".into()));
+}
+
+/// A caller that reads the number of the first process from a pipe gets it.
+#[test]
+fn numbers_of_processes_that_go_into_a_pipe_are_for_the_caller() {
+    if !ready("second look: pipes") {
+        return;
+    }
+    let podman = Podman::new(Program::Runtime);
+    podman.noted();
+    let said = podman.host.sh(&format!(
+        "podman create --name c {APP} sleep 1000 >/dev/null; podman mount c >/dev/null; podman init c >/dev/null; id=$(podman inspect --format '{{{{.ID}}}}' c)\n\
+         dir=/var/lib/containers/storage/overlay-containers/$id/userdata; crun delete -f $id; mkfifo /var/tmp/pid\n\
+         timeout 20 cat /var/tmp/pid >/var/tmp/number &\n\
+         timeout 20 /var/tmp/layerseal-runtime --cgroup-manager=disabled create --bundle $dir --pid-file /var/tmp/pid $id </dev/null >/var/tmp/out 2>&1 || echo failed; cat /var/tmp/out\n\
+         wait; cat /var/tmp/number; crun delete -f $id"
+    ));
+    assert!(said.trim().parse::<u32>().is_ok(), "{said}");
+    podman.run(&["umount", "c"]);
+    podman.run(&["rm", "-f", "-t", "0", "c"]);
+}
