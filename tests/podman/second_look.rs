@@ -26,6 +26,21 @@ impl Podman {
         });
     }
 
+    /// Has podman make a container `c` once, whose root stays mounted, and returns what finds its ID and its bundle.
+    fn bundle_of_c(&self) -> &'static str {
+        let bundle = "id=$(podman inspect --format '{{.ID}}' c); dir=/var/lib/containers/storage/overlay-containers/$id/userdata";
+        self.noted();
+        self.ok(&["create", "--name", "c", APP, "sleep", "1000"]);
+        self.ok(&["mount", "c"]);
+        self.ok(&["init", "c"]);
+        self.host.sh(&format!("{bundle}; crun delete -f $id"));
+        // podman cleans up, which must not meet what is made of the bundle next.
+        support::eventually("podman has cleaned up", || {
+            self.host.processes().iter().all(|name| !matches!(name.as_str(), "conmon" | "podman" | "crun"))
+        });
+        bundle
+    }
+
     /// Has podman run a container, which is refused at the second look with a line of ours; nothing of it stays.
     #[track_caller]
     fn refused_when_made(&self, case: &str, args: &[&str]) {
@@ -130,13 +145,8 @@ fn o03_what_is_mounted_over_the_root_of_a_container_that_is_made_is_not_its_root
     if !podman.has_program("runc") {
         return support::skip!(part: "mounts over the root: runc is not installed");
     }
-    podman.noted();
-    podman.ok(&["create", "--name", "c", APP, "sleep", "1000"]);
-    podman.ok(&["mount", "c"]);
-    podman.ok(&["init", "c"]);
-    let bundle =
-        "id=$(podman inspect --format '{{.ID}}' c); dir=/var/lib/containers/storage/overlay-containers/$id/userdata";
-    podman.host.sh(&format!("{bundle}; crun delete -f $id; mkdir -p /var/tmp/verified /var/tmp/unsealed"));
+    let bundle = podman.bundle_of_c();
+    podman.host.sh("mkdir -p /var/tmp/verified /var/tmp/unsealed");
     // With runc what is mounted on the host reaches the root of a container where mounts are shared.
     podman.instead_of_crun(
         "cp -a \"$merged/.\" /var/tmp/unsealed; mount --bind \"$merged\" /var/tmp/verified\n\
@@ -156,12 +166,12 @@ fn numbers_of_processes_that_go_into_a_pipe_are_for_the_caller() {
         return;
     }
     let podman = Podman::new(Program::Runtime);
-    podman.noted();
+    let bundle = podman.bundle_of_c();
+    let create =
+        "/var/tmp/layerseal-runtime --cgroup-manager=disabled create --bundle $dir --pid-file /var/tmp/pid $id";
     let said = podman.host.sh(&format!(
-        "podman create --name c {APP} sleep 1000 >/dev/null; podman mount c >/dev/null; podman init c >/dev/null; id=$(podman inspect --format '{{{{.ID}}}}' c)\n\
-         dir=/var/lib/containers/storage/overlay-containers/$id/userdata; crun delete -f $id; mkfifo /var/tmp/pid\n\
-         timeout 20 cat /var/tmp/pid >/var/tmp/number &\n\
-         timeout 20 /var/tmp/layerseal-runtime --cgroup-manager=disabled create --bundle $dir --pid-file /var/tmp/pid $id </dev/null >/var/tmp/out 2>&1 || echo failed; cat /var/tmp/out\n\
+        "{bundle}; mkfifo /var/tmp/pid; timeout 20 cat /var/tmp/pid >/var/tmp/number &\n\
+         {bundle}; timeout 20 {create} </dev/null >/var/tmp/out 2>&1 || echo failed; cat /var/tmp/out\n\
          wait; cat /var/tmp/number; crun delete -f $id"
     ));
     assert!(said.trim().parse::<u32>().is_ok(), "{said}");
