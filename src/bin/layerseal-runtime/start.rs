@@ -13,6 +13,7 @@ const STARTS: [&CStr; 3] = [c"create", c"run", c"restore"];
 const BROKEN: &[u8] =
     b"layerseal: the program layerseal, which verifies, cannot be run: it belongs beside layerseal-runtime\n";
 
+const NOT_MADE: &[u8] = b"layerseal: the runtime was killed or could not be started: there is no container\n";
 const GONE: &[u8] = b"layerseal: the runtime cannot be run\n";
 const KILLED: &[u8] = b"layerseal: nobody looked at the container that the runtime made: what looks was killed\n";
 
@@ -87,7 +88,11 @@ fn make(call: &Call, runtime: &CStr, layerseal: Child, socket: Socket) -> ! {
             // There is nothing to look at; but what it writes down is to be whole.
             socket.close();
             layerseal.wait();
-            kernel::exit(if let Ended::Exited(code) = ended { code } else { 1 });
+            if let Ended::Exited(code) = ended {
+                kernel::exit(code);
+            }
+            kernel::tell(NOT_MADE);
+            kernel::exit(1);
         }
     }
     if socket.read() == Some(GO_ON) {
