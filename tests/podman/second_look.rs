@@ -100,7 +100,9 @@ fn what_others_do_while_it_is_made_is_seen_and_the_container_is_removed() {
     podman.run(&["rm", "-f", "c"]);
     podman.run(&["rm", "-f", "-t", "0", "other"]);
     // What looks is killed while the runtime is at work: nobody looked.
-    podman.instead_of_crun("kill -9 $(pgrep -P $PPID -f runtime-supervise)");
+    podman.instead_of_crun(
+        "for f in $(grep -la 'runtime-[s]upervise' /proc/[0-9]*/cmdline); do p=${f%/cmdline}; kill -9 ${p#/proc/}; done",
+    );
     let output = podman.run(&RUN);
     assert!(!output.status.success() && text(&output).contains("nobody looked at the container"), "{}", text(&output));
     assert_eq!(podman.host.sh("crun list -q"), "");
@@ -127,6 +129,8 @@ fn o03_what_is_mounted_in_a_root_that_stays_mounted_is_refused() {
     let merged = podman.ok(&["mount", "c"]).trim().to_owned();
     podman.ok(&["start", "-a", "c"]);
     podman.host.sh(&format!("mount -t tmpfs none '{merged}/opt'"));
+    // podman cleans up when the container has ended, and not before it says so.
+    support::eventually("the runtime knows no container", || podman.host.sh("crun list -q").is_empty());
     podman.refused_when_made("O03", &["start", "-a", "c"]);
     podman.host.sh(&format!("umount '{merged}/opt'"));
     podman.ok(&["start", "-a", "c"]);
@@ -155,8 +159,10 @@ fn o03_what_is_mounted_over_the_root_of_a_container_that_is_made_is_not_its_root
     );
     let create = "/var/tmp/layerseal-runtime create --bundle $dir --pid-file /var/tmp/pid $id";
     let said = podman.host.sh(&format!("{bundle}; ! {create} </dev/null 2>&1; runc delete -f $id || true"));
-    assert!(said.contains("was mounted over it when it was made"), "{said}");
-    assert_eq!(podman.last("createRuntime"), ("refused".into(), "O03".into()));
+    // Newer versions of runc keep it out, and then the root is what was mounted before.
+    let (decision, case) = podman.last("createRuntime");
+    let is_over = said.contains("was mounted over it when it was made") && case == "O03";
+    assert!(decision == "refused" && (is_over || case == "O01"), "{said}");
 }
 
 /// A caller that reads the number of the first process from a pipe gets it.
