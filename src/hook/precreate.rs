@@ -199,7 +199,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     if identity.mountinfo != top.id || !identity.is_root {
         return Err(Refusal::new(Case::O03OtherMount, &shown, "it was mounted again meanwhile"));
     }
-    if top.kind == "fuse.fuse-overlayfs" {
+    if top.is_fuse_overlayfs() {
         let decision = policy.decide(&names(None, Some(&found.stored), false));
         if decision.mode == Mode::Off && !policy.denied().names_erofs() {
             return Ok(Outcome::Off);

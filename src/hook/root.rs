@@ -21,7 +21,7 @@ pub(super) fn is_recorded(mount: &MountInfo, record: &Record) -> Result<()> {
     if mount.root != Path::new("/") {
         return other(format!("only {} of the mount", mount.root.display()));
     }
-    let fuse = mount.kind == "fuse.fuse-overlayfs";
+    let fuse = mount.is_fuse_overlayfs();
     if !fuse && (mount.kind != "overlay" || mount.source != *record.source) {
         return other(format!("it is {}, the record is about {}", mount.describe(), record.source));
     }

@@ -83,22 +83,23 @@ impl SecondLook {
         let process = number.and_then(Pid::from_raw).ok_or_else(|| refuse(&"it holds no number of a process"))?;
         let open = pidfd_open(process, PidfdFlags::empty()).map_err(|e| refuse(&e))?;
         state.pid = process.as_raw_nonzero().get().cast_unsigned();
-        let namespace = mount_namespaces::of(&state.pid.to_string()).ok_or_else(|| refuse(&"it has ended"))?;
+        let namespace =
+            mount_namespaces::of(&state.pid.to_string()).ok_or_else(|| refuse(&"the process in it has ended"))?;
         let own = mount_namespaces::of("self").ok_or_else(|| refuse(&"this process has no mount namespace"))?;
         if namespace.0 == own.0 {
             return Err(refuse(&"its first process has no mount namespace of its own"));
         }
         let id = state.id.clone();
         let outcome = create_runtime::look_at_created(state, before, about)?;
+        // What was looked at was this process's, and not a later one's with its number; and so is the namespace.
+        let mut ended = [PollFd::new(&open, PollFlags::IN)];
+        if poll(&mut ended, Some(&Timespec::default())) != Ok(0) {
+            return Err(refuse(&"the process in it has ended"));
+        }
         if flags != Restrict::default() {
             let restrict = || mounts::restrict(mounts::open_target(Path::new("/"))?, flags);
             within(&namespace.1, &own.1, restrict).map_err(|e| Refusal::new(Case::I05Attach, id, e))?;
         }
-        // Everything above was about this process, and not about a later one with its number.
-        let mut ended = [PollFd::new(&open, PollFlags::IN)];
-        match poll(&mut ended, Some(&Timespec::default())) {
-            Ok(0) => Ok(outcome),
-            _ => Err(refuse(&"it has ended")),
-        }
+        Ok(outcome)
     }
 }

@@ -283,7 +283,7 @@ pub fn of_mount(mount: &MountInfo) -> Result<Option<Record>> {
     let Some(record) = found else { return Ok(None) };
     // Engines mount under the number that an ended container has left. A copy keeps the source (and fuse-overlayfs has one
     // of its own); to look for it in every namespace takes as long as everything else.
-    let is_copy = mount.source == *record.source || mount.kind.as_encoded_bytes().starts_with(b"fuse");
+    let is_copy = mount.source == *record.source || mount.is_fuse_overlayfs();
     if !is_copy {
         return Ok(None);
     }

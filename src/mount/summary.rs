@@ -33,10 +33,11 @@ impl MountSummary {
 
     /// Summarizes a mount; a mount that is no overlay has an empty summary.
     pub fn of(mount: &MountInfo) -> Self {
-        match mount.kind.to_str() {
-            Some("overlay") => {}
-            Some("fuse.fuse-overlayfs") => return Self::FUSE,
-            _ => return Self::default(),
+        if mount.is_fuse_overlayfs() {
+            return Self::FUSE;
+        }
+        if mount.kind != "overlay" {
+            return Self::default();
         }
         let count = |key: &str| mount.super_values(key).count();
         Self {

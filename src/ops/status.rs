@@ -110,7 +110,7 @@ pub fn status(_context: &Context) -> Result<HostStatus> {
     let of_user = if is_root { Mode::Off } else { Policy::rootless(&Directories::system()).unwrap_or(Mode::Off) };
     let mut unverified = Vec::new();
     let all = mountinfo::own()?;
-    for mount in all.iter().filter(|mount| mount.kind == "overlay" || mount.kind == "fuse.fuse-overlayfs") {
+    for mount in all.iter().filter(|mount| mount.kind == "overlay" || mount.is_fuse_overlayfs()) {
         if records.iter().any(|record| record.device == mount.device) {
             continue;
         }

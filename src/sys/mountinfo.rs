@@ -53,6 +53,11 @@ impl MountInfo {
         self.kind == "overlay" && self.source.as_bytes().starts_with(source.as_bytes())
     }
 
+    /// Returns whether fuse-overlayfs shows it: the source is that program's then.
+    pub fn is_fuse_overlayfs(&self) -> bool {
+        self.kind == "fuse.fuse-overlayfs"
+    }
+
     /// Describes the mount by type and source, for messages.
     pub fn describe(&self) -> String {
         format!("{} {}", self.kind.display(), self.source.display())

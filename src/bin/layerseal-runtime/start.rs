@@ -13,9 +13,11 @@ const STARTS: [&CStr; 3] = [c"create", c"run", c"restore"];
 const BROKEN: &[u8] =
     b"layerseal: the program layerseal, which verifies, cannot be run: it belongs beside layerseal-runtime\n";
 
-const NOT_MADE: &[u8] = b"layerseal: the runtime was killed or could not be started: there is no container\n";
-const GONE: &[u8] = b"layerseal: the runtime cannot be run\n";
-const KILLED: &[u8] = b"layerseal: nobody looked at the container that the runtime made: what looks was killed\n";
+const NOT_MADE: &[u8] =
+    b"layerseal: the runtime was killed or could not be started, and there is no container: start it again\n";
+const GONE: &[u8] = b"layerseal: the runtime that runtime.toml names cannot be run (see: layerseal doctor)\n";
+const KILLED: &[u8] =
+    b"layerseal: nobody looked at the container that the runtime made, since what looks was killed: start it again\n";
 
 /// What the kernel started us with.
 pub struct Call {
