@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::limits::Limits;
 use super::protocol::ServiceAnswer;
 use super::worker;
+use crate::container_store::note_podman;
 use crate::error::{Case, Refusal, Result};
+use crate::state;
 use crate::sys::child::ChildProcess;
 use crate::sys::peer::Peer;
 use crate::sys::process;
@@ -60,6 +62,9 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     };
     let io = |e: std::io::Error| Refusal::io("socket", e);
     listener.set_nonblocking(true).map_err(io)?;
+    // If it cannot be made, nothing is kept.
+    let _ = state::make_base(state::RUN);
+    note_podman();
     let (mut limits, mut working) = (Limits::default(), Vec::<Working>::new());
     let mut idle_from = Instant::now();
     loop {

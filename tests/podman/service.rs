@@ -206,6 +206,22 @@ fn r_containers_of_users_by_the_service_are_as_by_fuse_overlayfs() {
     assert!(!text(&output).contains("busy"), "{}", text(&output));
 }
 
+/// Otherwise each start asks podman for its version, which takes a fifth of it.
+#[test]
+fn users_read_which_podman_the_service_has_found() {
+    if !ready("the note of which podman there is") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    let note = podman.host.inside("/run/layerseal/podman");
+    let _ = std::fs::remove_file(&note);
+    let _service = Service::new(&podman);
+    let output = user.run(&format!("podman run --rm {FRESH} true && cat /run/layerseal/podman && podman --version"));
+    let said = text(&output);
+    assert_eq!(said.matches("podman version ").count(), 2, "{said}");
+}
+
 #[test]
 fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     if !ready("EROFS images that are changed") {
