@@ -253,6 +253,12 @@ fn r_hooks_know_the_mounts_of_the_service() {
     let _service = Service::new(&podman);
     let output = user.run(&run);
     assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{}", text(&output));
+    // Other IDs, in a home as useradd(8) makes it: newer podman binds the root elsewhere, where these can reach it.
+    podman.host.sh("chmod 700 /var/tmp/home");
+    for ids in ["--userns=keep-id", "--uidmap 0:100:5000 --gidmap 0:100:5000"] {
+        let output = user.run(&format!("podman run --rm {ids} {FRESH} cat /proc/self/mountinfo"));
+        assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{ids}: {}", text(&output));
+    }
     // A root that others mounted.
     let other =
         user.run(&format!("podman --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs run --rm {FRESH} true"));
@@ -427,8 +433,11 @@ fn r02_r05_whoever_stays_dies_or_calls_without_end_stops_nobody() {
     // Who still writes when the answer comes and the other side is closed may hear nothing.
     let (answered, told) = (stays.matches("R01").count(), stays.matches("R05").count());
     assert!(answered == 8 && told > 6 && told + stays.matches("nothing").count() == 12, "{stays}");
-    let refused: usize = came(&call(&user, "", "many:10000")).parse().unwrap();
-    assert!(refused > 9000, "{refused}");
+    // No more than a user has at once, and what comes back meanwhile: under emulation that is thousands.
+    let begun = std::time::Instant::now();
+    let answered: u128 = came(&call(&user, "", "many:10000")).parse().unwrap();
+    let allowed = 400 + begun.elapsed().as_millis() / 50;
+    assert!(answered > 0 && answered <= allowed, "{answered} of {allowed}");
     assert!(came(&forged(other)).starts_with("R01"));
     assert_eq!((service.at_rest(), host.mounts()), before, "something is left");
     // In a moment the user has some again.
