@@ -176,7 +176,8 @@ fn r_containers_of_users_by_the_service_are_as_by_fuse_overlayfs() {
         assert_eq!(seen, wanted, "{step}");
     }
     // It is ours, and a container outlives the service.
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let root = text(&output);
     assert!(root.contains(" / / rw,nodev") && root.contains("overlay composefs:"), "{root}");
     service.restart();
@@ -214,7 +215,8 @@ fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     let podman = Podman::pulled(Program::Layerseal);
     let user = user(&podman);
     let _service = Service::new(&podman);
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let mountinfo = text(&output);
     let digest = mountinfo.split(" - overlay composefs:").nth(1).and_then(|rest| rest.split(' ').next());
     let digest = digest.unwrap_or_else(|| panic!("{mountinfo}"));
