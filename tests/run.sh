@@ -29,7 +29,7 @@ packages=there
 # What the VM boots from is mostly waited for: it is made while the rest is built. Where that fails, the suite tries again
 # and says why.
 if [ "$(id -u)" = 0 ] && [ "$packages" = there ]; then
-    for of in '--kernel 6.12' '--kernel 7.3' '--kernel 6.1' '--root forky' '--root experimental'; do
+    for of in '--kernel 6.12' '--kernel 7.3' '--kernel 6.1' '--root forky' '--root experimental' '--root systemd'; do
         # shellcheck disable=SC2086  # an option and its word
         sh tests/vm/image.sh $of
     done >/dev/null 2>&1 &

@@ -24,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// And it must be answered within this time after that. A process that takes longer waits for something that wants to
 /// hold it up.
 const WORK: Duration = Duration::from_secs(10);
+/// How long the answer to a call that is one too many may take.
+const REFUSAL: Duration = Duration::from_millis(100);
 /// How many calls are worked on at a time; later ones wait in the socket's own queue.
 const AT_WORK: usize = 64;
 /// How many of these may be one user's: an eighth, so that it takes eight users to make others wait.
@@ -132,8 +134,9 @@ fn begin(stream: &UnixStream, limits: &mut Limits, working: &[Working], now: Ins
     let busy = working.iter().filter(|one| one.user == user).count() >= OF_ONE_USER;
     if busy || !limits.allow(user, now) {
         let refusal = Refusal::new(Case::R05Many, format!("user {user}"), "");
-        // The answer fits into the socket, or nobody waits for it.
-        let _ = Conversation::new(stream.as_fd(), now + Duration::from_millis(1))
+        // There is room for it in a socket that is new, so nobody waits; from now on, as this process may have been kept
+        // from running.
+        let _ = Conversation::new(stream.as_fd(), Instant::now() + REFUSAL)
             .send(&ServiceAnswer::refused(&refusal, None).bytes(), &[]);
         return None;
     }

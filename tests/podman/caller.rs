@@ -180,8 +180,8 @@ fn attack(name: &str) -> String {
         }
         "many" => {
             let calls = 0..what.parse().unwrap();
-            let refused = calls.filter(|_| say(b"\x02\x00\x00\x00{}", &[]).starts_with("R05")).count();
-            return refused.to_string();
+            let answered = calls.filter(|_| say(b"\x02\x00\x00\x00{}", &[]).starts_with("R01")).count();
+            return answered.to_string();
         }
         "mounts" => {
             let mut call = ServiceCall::new();

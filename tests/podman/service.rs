@@ -131,7 +131,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         "podman rm c >/dev/null; podman rmi localhost/made >/dev/null".to_owned(),
         // Two of one image, one of them asked while it runs.
         format!(
-            "podman run -d --name one {FRESH} sleep 100 >/dev/null; podman run --rm {FRESH} cat /usr/share/big | sha256sum"
+            "podman run -d --name one {FRESH} sleep 1000 >/dev/null; podman run --rm {FRESH} cat /usr/share/big | sha256sum"
         ),
         "podman exec one sh -c 'echo y >/y; cat /y'; podman rm -f -t 0 one >/dev/null".to_owned(),
         // Other IDs.
@@ -150,7 +150,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         ),
         // Where the host has no pause program, its image is one like others.
         format!(
-            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 100' --name p >/dev/null; \
+            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 1000' --name p >/dev/null; \
              podman run --rm --pod p {FRESH} sha256sum /usr/share/big; podman pod rm -f -t 0 p >/dev/null"
         ),
     ];
@@ -176,7 +176,8 @@ fn r_containers_of_users_by_the_service_are_as_by_fuse_overlayfs() {
         assert_eq!(seen, wanted, "{step}");
     }
     // It is ours, and a container outlives the service.
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 100; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let root = text(&output);
     assert!(root.contains(" / / rw,nodev") && root.contains("overlay composefs:"), "{root}");
     service.restart();
@@ -230,7 +231,8 @@ fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     let podman = Podman::pulled(Program::Layerseal);
     let user = user(&podman);
     let _service = Service::new(&podman);
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 100; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let mountinfo = text(&output);
     let digest = mountinfo.split(" - overlay composefs:").nth(1).and_then(|rest| rest.split(' ').next());
     let digest = digest.unwrap_or_else(|| panic!("{mountinfo}"));
@@ -269,6 +271,12 @@ fn r_hooks_know_the_mounts_of_the_service() {
     let _service = Service::new(&podman);
     let output = user.run(&run);
     assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{}", text(&output));
+    // Other IDs, in a home as useradd(8) makes it: newer podman binds the root elsewhere, where these can reach it.
+    podman.host.sh("chmod 700 /var/tmp/home");
+    for ids in ["--userns=keep-id", "--uidmap 0:100:5000 --gidmap 0:100:5000"] {
+        let output = user.run(&format!("podman run --rm {ids} {FRESH} cat /proc/self/mountinfo"));
+        assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{ids}: {}", text(&output));
+    }
     // A root that others mounted.
     let other =
         user.run(&format!("podman --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs run --rm {FRESH} true"));
@@ -440,11 +448,13 @@ fn r02_r05_whoever_stays_dies_or_calls_without_end_stops_nobody() {
     let heard = came(&forged(other));
     assert!(heard.starts_with("R01") && begun.elapsed().as_secs() < 8, "{heard}");
     let stays = came(&stays.wait_with_output().unwrap());
-    // Who still writes when the answer comes and the other side is closed may hear nothing.
     let (answered, told) = (stays.matches("R01").count(), stays.matches("R05").count());
     assert!(answered == 8 && told > 6 && told + stays.matches("nothing").count() == 12, "{stays}");
-    let refused: usize = came(&call(&user, "", "many:10000")).parse().unwrap();
-    assert!(refused > 9000, "{refused}");
+    // No more than a user has at once, and what comes back meanwhile: under emulation that is thousands.
+    let begun = std::time::Instant::now();
+    let answered: u128 = came(&call(&user, "", "many:10000")).parse().unwrap();
+    let allowed = 400 + begun.elapsed().as_millis() / 50;
+    assert!(answered > 0 && answered <= allowed, "{answered} of {allowed}");
     assert!(came(&forged(other)).starts_with("R01"));
     assert_eq!((service.at_rest(), host.mounts()), before, "something is left");
     // In a moment the user has some again.
@@ -472,7 +482,7 @@ fn r_an_object_that_its_user_changed_is_not_read() {
     let all = "cd .local/share/containers/storage/layerseal/objects; o=$(find . -type f -size 1500001c)";
     // It is the user's own to replace, and the kernel that finds it out, in a container that runs and in the next.
     let output = user.run(&format!(
-        "podman run -d --name m {FRESH} sleep 100 >/dev/null; cd; {all}; cp $o ~/new; printf x | dd of=$HOME/new conv=notrunc 2>/dev/null; \
+        "podman run -d --name m {FRESH} sleep 1000 >/dev/null; cd; {all}; cp $o ~/new; printf x | dd of=$HOME/new conv=notrunc 2>/dev/null; \
          mv $o ~/old; mv ~/new $o; cd; podman exec m sha256sum /usr/share/big; podman rm -f -t 0 m >/dev/null"
     ));
     assert!(text(&output).contains("I/O error") || text(&output).contains("Input/output error"), "{}", text(&output));
