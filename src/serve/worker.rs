@@ -33,11 +33,12 @@ enum Answered {
     Told(ServiceAnswer),
 }
 
-/// Answers the call that comes over `socket`, and must have arrived completely by `until`.
-pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
+/// Answers the call of `peer`, for which `user` answers; it comes over `socket`, and must have arrived completely by
+/// `until`.
+pub(super) fn answer(socket: &UnixStream, peer: &Peer, user: u32, until: Instant) {
     let mut talk = Conversation::new(socket.as_fd(), until);
     let mut mode = None;
-    let done = work(&mut talk, peer, &mut mode);
+    let done = work(&mut talk, peer, user, &mut mode);
     // A caller that was too slow is told so.
     let talk = Conversation::new(socket.as_fd(), Instant::now() + ANSWER);
     match done {
@@ -63,6 +64,7 @@ pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
 fn work(
     talk: &mut Conversation<'_>,
     peer: &Peer,
+    user: u32,
     mode: &mut Option<Mode>,
 ) -> std::result::Result<Answered, (Refusal, Question)> {
     let caller = CallingUser::of(peer);
@@ -71,7 +73,7 @@ fn work(
     let done = match (asks, received) {
         // Whoever asks what is theirs may be in any namespace.
         (Question::Verdict, Ok((call, documents))) => verdict(&call, documents, mode),
-        (Question::Mounts, Ok((call, _))) => mounts_of(peer.user(), call.device),
+        (Question::Mounts, Ok((call, _))) => mounts_of(user, call.device),
         (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)),
     };
     done.map_err(|refusal| (refusal, asks))
@@ -121,12 +123,13 @@ fn mount(
     let policy = Policy::load(&Directories::system())?;
     let decision = policy.decide(&call.names);
     *mode = Some(decision.mode);
-    if decision.verity == Verity::Off {
-        check_links()?;
-    }
     let verified = decide::decide(&policy, &decision, &call, documents)?;
     let objects = parts.take(HandedPart::Objects)?;
     directories::check_mount(caller, &objects, "objects")?;
+    if decision.verity == Verity::Off {
+        check_links()?;
+        directories::only_callers(caller, &objects)?;
+    }
     let above = parts.optional(HandedPart::Above);
     above.iter().try_for_each(|above| directories::check_mount(caller, above, "above"))?;
     let upper = match parts.optional(HandedPart::Layer) {
