@@ -74,7 +74,7 @@ fn work(
         // Whoever asks what is theirs may be in any namespace.
         (Question::Verdict, Ok((call, documents))) => verdict(&call, documents, mode),
         (Question::Mounts, Ok((call, _))) => mounts_of(user, call.device),
-        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)),
+        (_, received) => caller.and_then(|caller| mount(talk, (&caller, user), received?, mode)),
     };
     done.map_err(|refusal| (refusal, asks))
 }
@@ -114,11 +114,12 @@ fn mounts_of(user: u32, device: Option<(u32, u32)>) -> Result<Answered> {
 
 fn mount(
     talk: &mut Conversation<'_>,
-    caller: &CallingUser,
+    (caller, user): (&CallingUser, u32),
     (call, documents): (ServiceCall, Vec<Vec<u8>>),
     mode: &mut Option<Mode>,
 ) -> Result<Answered> {
     let mut parts = Parts::new(&call, talk.descriptors())?;
+    record::has_room(user)?;
     openssl::start(Openssl::Verify);
     let policy = Policy::load(&Directories::system())?;
     let decision = policy.decide(&call.names);
@@ -162,7 +163,7 @@ fn mount(
     let vouched = vouched(&verified, &decision)?;
     let kept = mounts::identify(&mount).map_err(std::io::Error::from).and_then(|mount| {
         let record = UserMount {
-            user: caller.uid,
+            user,
             device: mount.device,
             source: image.description().to_owned(),
             vouched,
