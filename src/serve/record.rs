@@ -2,6 +2,7 @@
 //! root of a container with it.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ const MAX_RECORD: u64 = 256 << 10;
 const MAX_RECORDS: usize = 16_000;
 /// How many of these may be one user's: an eighth, so that it takes eight users to leave others without.
 const OF_ONE_USER: usize = MAX_RECORDS / 8;
+/// How often records of what is gone are looked for at most, if a user has no room left.
+const EACH_SWEEP: Duration = Duration::from_secs(10);
 
 /// Who vouches for an image, by root's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,11 +153,24 @@ pub(super) fn has_room(user: u32) -> Result<()> {
     if !is_full()? {
         return Ok(());
     }
-    // Some of them may be gone.
-    sweep_user_mounts()?;
-    match is_full()? {
-        true => Err(Refusal::new(Case::R05Many, format!("user {user}"), "too many mounts")),
-        false => Ok(()),
+    // Some of them may be gone. To look for that takes longer than a call should: it is not done for each.
+    if is_swept_again().map_err(|e| Refusal::io(DIR.to_string(), e))? {
+        sweep_user_mounts()?;
+        if !is_full()? {
+            return Ok(());
+        }
+    }
+    Err(Refusal::new(Case::R05Many, format!("user {user}"), "too many mounts"))
+}
+
+/// Returns whether nobody has looked for records of what is gone for a while, and notes that somebody does now.
+fn is_swept_again() -> std::io::Result<bool> {
+    const NOTE: &str = "swept";
+    let dir = DIR.make()?;
+    let lately = |at: SystemTime| SystemTime::now().duration_since(at).is_ok_and(|ago| ago < EACH_SWEEP);
+    match dir.written(NOTE)?.is_some_and(lately) {
+        true => Ok(false),
+        false => dir.write(NOTE, b"").map(|()| true),
     }
 }
 
