@@ -54,6 +54,7 @@ step cargo test --locked --no-fail-fast --lib --bin layerseal $others -- --nocap
 # These wait for limits of time and for servers, and not for the processor.
 step cargo test --locked --no-fail-fast --test faults --test registry -- --nocapture --test-threads=8
 step cargo test --locked --doc
+step cargo test --locked --package layerseal-sha-lanes
 # shellcheck disable=SC2086  # words
 step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=2 $left_out
 # shellcheck disable=SC2086  # words
