@@ -126,10 +126,11 @@ fn wait(listener: &UnixListener, working: &[Working], idle: Instant) -> std::io:
 
 /// Begins a call, unless its user has too many.
 fn begin(stream: &UnixStream, limits: &mut Limits, working: &[Working], now: Instant) -> Option<Working> {
-    // A caller that is already gone, or that cannot be identified, is ignored.
-    let peer = Peer::of(stream).map_err(|e| log::info!("who calls cannot be told: {e}")).ok()?;
+    // A caller that is already gone, or that cannot be identified, is ignored: somebody else may have its end of the
+    // socket, who would count as one user more with each ID that has called.
+    let known = Peer::of(stream).and_then(|peer| Ok((peer.user()?, peer)));
     // All IDs of a user's namespaces count as that user.
-    let user = peer.user();
+    let (user, peer) = known.map_err(|e| log::info!("who calls cannot be told: {e}")).ok()?;
     let until = now + DEADLINE;
     let busy = working.iter().filter(|one| one.user == user).count() >= OF_ONE_USER;
     if busy || !limits.allow(user, now) {
@@ -140,7 +141,7 @@ fn begin(stream: &UnixStream, limits: &mut Limits, working: &[Working], now: Ins
             .send(&ServiceAnswer::refused(&refusal, None).bytes(), &[]);
         return None;
     }
-    match ChildProcess::start(|| worker::answer(stream, &peer, until)) {
+    match ChildProcess::start(|| worker::answer(stream, &peer, user, until)) {
         Ok(child) => Some(Working { child, user, until: until + WORK }),
         Err(e) => {
             log::warn!("no process for a call: {e}");

@@ -463,6 +463,43 @@ fn r02_r05_whoever_stays_dies_or_calls_without_end_stops_nobody() {
 }
 
 #[test]
+fn r05_callers_that_are_dead_are_no_users_of_their_own() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    if !ready("dead callers of the service") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    let mut service = Service::new(&podman);
+    let first = user.run(&format!("podman run --rm {FRESH} true"));
+    assert!(first.status.success(), "{}", text(&first));
+    // Before it is started all of them connect and end, so that it sees none of them alive: more than it has places.
+    service.ends_by("TERM");
+    let own = std::env::current_exe().unwrap().display().to_string();
+    let call = format!(
+        "export LAYERSEAL_ATTACK=zombies:70; exec podman unshare {own} --ignored --exact caller::caller --nocapture"
+    );
+    let mut zombies = user.command(&call).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(zombies.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("[zombies] ready") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    service.begins();
+    writeln!(zombies.stdin.take().unwrap(), "go on").unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    zombies.wait().unwrap();
+    let heard = rest.lines().find_map(|line| line.strip_prefix("[zombies:70] ")).unwrap_or_else(|| panic!("{rest}"));
+    // None of them took a place: whose time was over would be told so.
+    let ignored = heard.split("; ").all(|one| one.starts_with("nothing: ") && !one.contains("timed out"));
+    assert!(ignored, "{heard}");
+    let last = user.run(&format!("podman run --rm {FRESH} true"));
+    assert!(last.status.success(), "{}", text(&last));
+}
+
+#[test]
 fn r_an_object_that_its_user_changed_is_not_read() {
     if !ready("objects of users") {
         return;
@@ -489,4 +526,31 @@ fn r_an_object_that_its_user_changed_is_not_read() {
     assert!(reads(false).contains("/O error") || reads(false).contains("output error"));
     user.run(&format!("cd; {all}; mv ~/old $o"));
     reads(true);
+}
+
+#[test]
+fn r07_a_file_of_others_in_a_directory_of_the_user_is_not_read_as_an_object() {
+    if !ready("files of others among objects") {
+        return;
+    }
+    for program in [Program::Layerseal, Program::Hooked] {
+        let podman = Podman::pulled(program);
+        let user = user(&podman);
+        let policy = default_policy().replace("\"require\"", "\"off\"");
+        podman.policy(&format!("{policy}[rootless]\nmode = \"enforce\"\n"));
+        let _service = Service::new(&podman);
+        let read = format!("podman run --rm {FRESH} head -c 30 /usr/share/big");
+        // What root wrote in the user's home: its owner may rename it, and not read it.
+        podman.host.sh("echo what only root may read >/var/tmp/home/roots; chmod 600 /var/tmp/home/roots");
+        let first = user.run(&format!("! cat ~/roots 2>/dev/null; {read}"));
+        assert!(first.status.success(), "{}", text(&first));
+        let objects = "cd ~/.local/share/containers/storage/layerseal/objects";
+        let swapped = user.run(&format!(
+            "{objects}; o=$(find . -type f -size 1500001c); echo $o >~/place; mv $o ~/kept; mv ~/roots $o; cd; {read}"
+        ));
+        assert!(!text(&swapped).contains("what only root may read"), "{program:?}: {}", text(&swapped));
+        // Its own it may change, where nothing is measured; and what its namespace has.
+        let own = user.run(&format!("{objects}; o=$(cat ~/place); mv $o ~/roots; cp ~/kept $o; cd; {read}"));
+        assert!(own.status.success() && text(&own) == text(&first), "{program:?}: {}", text(&own));
+    }
 }

@@ -326,3 +326,28 @@ fn r_hooks_of_two_users_know_their_own_mounts() {
         ok(user, "podman restart -t 0 m >/dev/null; podman exec m sha256sum /usr/share/big; podman rm -f -t 0 m");
     }
 }
+
+#[test]
+fn r05_the_mounts_of_one_user_leave_others_room_for_theirs() {
+    if !ready("many mounts of one user") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Hooked);
+    let first = user(&podman);
+    let second = User::second(&podman);
+    gets_seals(&podman, &second);
+    let _service = Service::new(&podman);
+    ok(&first, &format!("podman run -d --name one {FRESH} sleep 100"));
+    // As many records as one user may have; these are of mounts in namespaces that nobody can see.
+    let fill = "cd /run/layerseal/users; r=$(sed 's/\"device\":\\[[0-9,]*\\]/\"device\":[0,%s]/' $(ls | head -n 1)); \
+                i=100000; while [ $i -lt 102000 ]; do printf \"$r\" $i >0:$i.json; i=$((i + 1)); done";
+    podman.host.sh(fill);
+    let refused = first.run(&format!("podman run --rm {FRESH} true"));
+    let why = why(&first, "refused");
+    assert!(!refused.status.success() && why.contains("R-R05"), "{}\n{why}", text(&refused));
+    ok(&second, &format!("podman run --rm {FRESH} true"));
+    // What `layerseal gc` removes when they are gone.
+    podman.host.sh("cd /run/layerseal/users; i=101900; while [ $i -lt 102000 ]; do rm 0:$i.json; i=$((i + 1)); done");
+    ok(&first, &format!("podman run --rm {FRESH} true"));
+    ok(&first, "podman rm -f -t 0 one");
+}
