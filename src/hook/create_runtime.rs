@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::call_log::let_pass;
 use super::filled::Filled;
-use super::lookup::{check_records, is_in_layer, no_engines};
+use super::lookup::{check_records, is_in_layer, merged_of, no_engines};
 use super::namespace::place;
 use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
@@ -154,7 +154,11 @@ impl ObservedContainer {
         if users::is_in_namespace() {
             let stored = stored(&state, &root, None)?;
             let found = match (top, &stored) {
-                (Some(top), Some(stored)) => users::record_of_root(top, &root, stored),
+                (Some(top), Some(stored)) => {
+                    let elsewhere = Bundle::of(&state.bundle).filter(|_| layer_of(&root).is_none());
+                    let merged = elsewhere.map_or_else(|| Ok(root.clone()), |bundle| merged_of(&bundle, stored));
+                    merged.and_then(|merged| users::record_of_root(top, &merged, stored, Some(state.pid)))
+                }
                 _ => Ok(None),
             };
             let (record, unrecorded) = found.map_or_else(|refusal| (None, Some(refusal)), |record| (record, None));
