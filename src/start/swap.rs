@@ -49,7 +49,7 @@ pub fn swap(
 }
 
 /// Builds the call, with the names of its layers.
-fn named(native: &Native) -> Result<MountCall> {
+pub(super) fn named(native: &Native) -> Result<MountCall> {
     let mut call = native.call.clone();
     if native.nameless {
         // They are not what is mounted: what the layers are is found out and verified as for any others.

@@ -3,13 +3,13 @@
 
 use super::service_call;
 use super::service_request::ServiceRequest;
-use super::swap::other_lowers;
+use super::swap::{named, other_lowers};
 use super::upper_check::PodmanWrites;
 use super::uppers::UserView;
 use super::{Swap, common, uppers, user_record};
 use crate::container_store::{
-    CallTarget, ClaimedImage, StoredContainer, further_stores, identify_beneath_copies, open_target, open_target_home,
-    recorded_lowers,
+    CallTarget, ClaimedImage, StoredContainer, further_stores, identify_beneath_copies, identify_with, open_target,
+    open_target_home, recorded_lowers,
 };
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{Record, ReplacedMount, UpperDir};
@@ -59,6 +59,37 @@ pub fn swap_of_user(
         true => Ok(Swap::Stays(Some(refusal))),
         false => Err(refusal),
     }
+}
+
+/// Has the service mount an image that a user's podman has mounted read-only in its store, for other containers to show,
+/// and puts that in the place of that mount, which is `mount`.
+///
+/// # Errors
+/// As for [`swap_of_user`]. A failure after podman's mount was removed leaves nothing mounted.
+pub fn swap_image_of_user(native: &Native, mount: MountId) -> Result<()> {
+    let shown = || native.call.target.display().to_string();
+    service_call::is_there()?;
+    let call = named(native)?;
+    let claimed = match identify_with(&call, &|_| Ok(None))? {
+        CallTarget::Image(claimed) if claimed.own.is_none() => claimed,
+        CallTarget::Image(_) => return Err(Refusal::new(Case::O06Swap, shown(), "it is a container's")),
+        CallTarget::Layers(claimed) => return Err(Refusal::new(Case::B12Layers, shown(), claimed.why)),
+        CallTarget::Volume => return Err(Refusal::new(Case::O06Swap, shown(), "not in a store")),
+    };
+    let vault = common::vault_of(None, &claimed.root)?;
+    let _lock = vault.shared()?;
+    let home = open_target_home(&claimed.root, &call)?;
+    let _alone = uppers::lock_upper(&home, &call.target)?;
+    let there = mounts::identify(open_target(&claimed.root, &call)?).map_err(|e| Refusal::io(shown(), e))?;
+    if there != mount {
+        // Another start was faster.
+        return Ok(());
+    }
+    let request = ServiceRequest::new(&claimed, Some(&vault))?;
+    let verified = request.mount(&|_| ()).map_err(|no| no.refusal)?;
+    ReplacedMount { mount, metacopy: false }.remove(&home, &call.target)?;
+    let at = open_target(&claimed.root, &call)?;
+    mounts::attach(&verified, &at).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))
 }
 
 /// Builds the call, with the names of its layers. Those without names are looked up, and then their number tells whether
