@@ -279,6 +279,20 @@ fn is_copy_of_next(
     Err(Refusal::new(Case::B08Lowers, shown(link), why))
 }
 
+/// Leaves out what containers-storage copied for other user IDs: the copy of the uppermost layer, which lies over the layer
+/// that it was made of, or the content of the container's own layer before anything was written there.
+pub(super) fn leave_out_copies(stores: &OpenStores, own: Option<&mut ChainLink>, chain: &mut Vec<ChainLink>) {
+    if let Some(own) = own {
+        own.shifted = false;
+    }
+    if let [first, template, ..] = chain.as_slice()
+        && let Some(record) = stores.of(first).layer(&first.home.id)
+        && is_copy_of_next(first, record, Some(template), stores).is_ok_and(|copy| copy)
+    {
+        chain.remove(0);
+    }
+}
+
 pub(super) fn shown(link: &ChainLink) -> String {
     link.home.join("diff").display().to_string()
 }

@@ -165,6 +165,35 @@ pub fn identify_with(
     call: &MountCall,
     known: &dyn Fn(&LayerId) -> Result<Option<ClaimedContainer>>,
 ) -> Result<CallTarget> {
+    identified(call, known, Copies::Count)
+}
+
+/// Finds out the same of an overlay of a user's podman, which shows copies of the layers for other user IDs: what is
+/// found is the image that the copies were made of, and what the copies hold does not count.
+///
+/// # Errors
+/// As for [`identify`].
+pub fn identify_beneath_copies(
+    call: &MountCall,
+    known: &dyn Fn(&LayerId) -> Result<Option<ClaimedContainer>>,
+) -> Result<CallTarget> {
+    identified(call, known, Copies::AreLeftOut)
+}
+
+/// What copies of layers for other user IDs are to a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// They are part of what is shown.
+    Count,
+    /// The image is shown in their place, under those IDs.
+    AreLeftOut,
+}
+
+fn identified(
+    call: &MountCall,
+    known: &dyn Fn(&LayerId) -> Result<Option<ClaimedContainer>>,
+    copies: Copies,
+) -> Result<CallTarget> {
     let Some(home) = layer_paths::target(&absolute(&call.target)?)? else { return Ok(CallTarget::Volume) };
     if let Some(data) = call.data_lowers.first() {
         let why = "data-only directories: use_composefs does not go together with a mount_program";
@@ -217,6 +246,9 @@ pub fn identify_with(
         }
     }
     layers::check(&stores, own.as_mut(), &mut chain)?;
+    if copies == Copies::AreLeftOut {
+        layers::leave_out_copies(&stores, own.as_mut(), &mut chain);
+    }
 
     let claimed = container.as_ref().and_then(|c| c.image.as_ref());
     stores.open_additional(claimed)?;

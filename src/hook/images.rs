@@ -72,18 +72,26 @@ pub(super) fn check(
 /// [`Case::F06Denied`], and errors of finding out what it is.
 fn judge(shown: &ShownLayer<'_>, mount: &BindMount, policy: &Policy) -> Result<(Result<()>, Mode)> {
     let refuse = |why: String| Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), why);
-    if let Some(record) = users::record(shown.mount)? {
-        not_denied(Some(&record), None, policy)?;
-        let asked = asked_of(&record, policy);
-        let checked = root::is_recorded(shown.mount, &record).and_then(|()| root::satisfies(&record, &asked, None));
-        return Ok((checked.map_err(|r| refuse(r.to_string())), asked.mode));
+    if let Some(judged) = judge_recorded(shown.mount, mount, policy)? {
+        return Ok(judged);
     }
     // A user's podman mounts as users can, and nobody else's is looked at there.
     let read = if users::is_in_namespace() { Native::any } else { Native::read };
+    let or_denied = |r: Refusal| if r.case() == Case::F06Denied { r } else { refuse(r.to_string()) };
     let asked = match &shown.layer {
-        Some(target) => read(shown.mount, target)
-            .and_then(|native| start::asked_of_mounted(policy, &native))
-            .map_err(|r| if r.case() == Case::F06Denied { r } else { refuse(r.to_string()) })?,
+        Some(target) => {
+            let native = read(shown.mount, target).map_err(or_denied)?;
+            let asked = start::asked_of_mounted(policy, &native).map_err(or_denied)?;
+            if users::is_in_namespace() && asked.mode != Mode::Off {
+                match replaced(shown.mount, &native).and_then(|top| judge_recorded(&top, mount, policy)) {
+                    Ok(Some(judged)) => return Ok(judged),
+                    Ok(None) => {}
+                    Err(refusal) if refusal.case() == Case::F06Denied => return Err(refusal),
+                    Err(refusal) => return Ok((Err(refuse(refusal.to_string())), asked.mode)),
+                }
+            }
+            asked
+        }
         // Nobody can say what it is, so it may be something that is denied.
         None if !policy.denied().is_empty() => {
             let why = format!("{} shows a layer of no image, and something is denied", mount.destination.display());
@@ -94,6 +102,37 @@ fn judge(shown: &ShownLayer<'_>, mount: &BindMount, policy: &Policy) -> Result<(
     let names = if asked.names.is_empty() { UNKNOWN.to_owned() } else { ImageName::list(&asked.names) };
     let why = format!("{names}: it is {}", shown.mount.describe());
     Ok((Err(refuse(why)), asked.mode))
+}
+
+/// Returns what the policy makes of a mount that is on record; `None` for any other.
+///
+/// # Errors
+/// [`Case::F06Denied`], and errors of reading the records of mounts.
+fn judge_recorded(shown: &MountInfo, mount: &BindMount, policy: &Policy) -> Result<Option<(Result<()>, Mode)>> {
+    let Some(record) = users::record(shown)? else { return Ok(None) };
+    let refuse = |r: Refusal| Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), r);
+    not_denied(Some(&record), None, policy)?;
+    let asked = asked_of(&record, policy);
+    let checked = root::is_recorded(shown, &record).and_then(|()| root::satisfies(&record, &asked, None));
+    Ok(Some((checked.map_err(refuse), asked.mode)))
+}
+
+/// Has the service mount the image that podman of a user has mounted in its store, in place of that mount, and returns
+/// what is there then.
+///
+/// # Errors
+/// Why the service mounts nothing; [`Case::O03OtherMount`] if something else is there.
+fn replaced(mount: &MountInfo, native: &Native) -> Result<MountInfo> {
+    let target = &native.call.target;
+    let other = |why: &dyn std::fmt::Display| Refusal::new(Case::O03OtherMount, target.display().to_string(), why);
+    let identity = mounts::open_target(target).and_then(mounts::identify).map_err(|e| other(&e))?;
+    if identity.mountinfo != mount.id || !identity.is_root {
+        return Err(other(&"something else lies there"));
+    }
+    start::swap_image_of_user(native, identity)?;
+    let canonical = std::fs::canonicalize(target).map_err(|e| other(&e))?;
+    let all = mountinfo::own()?;
+    mountinfo::topmost(&all, &canonical).cloned().ok_or_else(|| other(&"nothing is mounted there"))
 }
 
 /// Returns why nobody can say which directory podman takes for a mounted image: in its run root it notes where the layers

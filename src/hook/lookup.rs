@@ -179,7 +179,7 @@ pub(super) fn find(config: &ContainerConfig, paths: &StartPaths<'_>) -> Result<F
         }
         Some(_) => Ok(Found::OtherLayer),
         None => {
-            let target = store.join("overlay").join(&stored.layer).join("merged");
+            let target = merged_of(&bundle, &stored)?;
             // podman keeps a layer for a container with `--rootfs` too, and never mounts it.
             let is_rootfs = is_rootfs && !is_mounted(&target)?;
             Ok(if is_rootfs { Found::NoImage } else { Found::Mounted(MountedContainer { stored, target }) })
@@ -196,6 +196,12 @@ fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
         true => configured.graph_root,
         false => bundle.root.clone(),
     })
+}
+
+/// Returns where the store has the root of a container that podman shows elsewhere, for user IDs that podman itself does
+/// not have.
+pub(super) fn merged_of(bundle: &Bundle, stored: &StoredContainer) -> Result<PathBuf> {
+    Ok(layers_of(bundle)?.join("overlay").join(&stored.layer).join("merged"))
 }
 
 fn is_mounted(target: &Path) -> Result<bool> {

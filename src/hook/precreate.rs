@@ -181,7 +181,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let canonical = std::fs::canonicalize(target).map_err(|e| refuse(&e))?;
     let shown = canonical.display().to_string();
     let Some(top) = mountinfo::topmost(&all, &canonical) else { return Err(refuse(&"nothing is mounted there")) };
-    if let Some(record) = users::record_of_root(top, target, &found.stored)? {
+    if let Some(record) = users::record_of_root(top, target, &found.stored, None)? {
         about.record(&record);
         let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
         let its_own = || match layer_of(&record.target) {

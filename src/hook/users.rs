@@ -56,13 +56,19 @@ pub(super) fn record(mount: &MountInfo) -> Result<Option<Record>> {
     }
 }
 
-/// Finds the record of the mount on the root of a container, which is `merged` in its store.
+/// Finds the record of the mount on the root of a container, which is `merged` in its store; `process` is its first
+/// process, if there is one yet.
 ///
 /// # Errors
 /// As for [`mount::of_mount`] and [`start::record_of_root`].
-pub(super) fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer) -> Result<Option<Record>> {
+pub(super) fn record_of_root(
+    mount: &MountInfo,
+    merged: &Path,
+    stored: &StoredContainer,
+    process: Option<u32>,
+) -> Result<Option<Record>> {
     match is_in_namespace() {
-        true => start::record_of_root(mount, merged, stored),
+        true => start::record_of_root(mount, merged, stored, process),
         false => mount::of_mount(mount),
     }
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::MountOptions;
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::{Extent, IdMapping};
+use crate::sys::id_maps::IdMaps;
 use crate::sys::mounts;
 use crate::sys::userns;
 
@@ -17,16 +18,8 @@ pub(super) struct IdMap {
 impl IdMap {
     /// Makes the map of IDs that `how` asks for; `None` where IDs are shown as they are.
     pub(super) fn new(how: &MountOptions) -> Result<Option<Self>> {
-        let (uids, gids) = (extents(&how.uids), extents(&how.gids));
-        if uids.is_empty() && gids.is_empty() {
-            return Ok(None);
-        }
-        // Where only user or only group IDs are mapped, the other kind stays as it is.
-        let [uids, gids] = [uids, gids].map(|e| if e.is_empty() { vec![ALL] } else { e });
-        let map = |option, extents: &[Extent]| lines(option, &with_root(extents));
-        let (uid_map, gid_map) = (map("uidmapping", &uids)?, map("gidmapping", &gids)?);
-        let namespace = userns::with_maps(&uid_map, &gid_map)?
-            .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))?;
+        let Some((uids, gids)) = ranges(&how.uids, &how.gids) else { return Ok(None) };
+        let namespace = made(&with_root(&uids), &with_root(&gids))?;
         Ok(Some(Self { namespace, owner: (root(&uids), root(&gids)) }))
     }
 
@@ -43,13 +36,57 @@ impl IdMap {
     }
 }
 
-/// Makes a user namespace with the IDs that `how` says, for a mount that another process makes; `None` where IDs are
-/// shown as they are.
+/// Makes a user namespace with these IDs and no others, for a mount that another process makes, with an upper directory
+/// whose IDs are not mapped; `None` where IDs are shown as they are.
 ///
 /// # Errors
 /// A13, [`Case::J03Proc`].
-pub(crate) fn namespace(how: &MountOptions) -> Result<Option<OwnedFd>> {
-    IdMap::new(how).map(|map| map.map(|map| map.namespace))
+pub(crate) fn namespace(uids: &IdMapping, gids: &IdMapping) -> Result<Option<OwnedFd>> {
+    let Some((uids, gids)) = ranges(uids, gids) else { return Ok(None) };
+    let own = IdMaps::own().map_err(|e| Refusal::io("/proc/self/uid_map", e))?;
+    made(&split(&uids, own.users()), &split(&gids, own.groups())).map(Some)
+}
+
+/// Splits ranges where the IDs that they are made of do not continue each other outside this process's own namespace: the
+/// kernel takes no range that is several there (kernel/user_namespace.c, `map_write`).
+fn split(extents: &[Extent], own: &[(u32, u32, u32)]) -> Vec<Extent> {
+    let mut all = Vec::new();
+    for extent in extents {
+        let mut rest = *extent;
+        while let Some((first, _, count)) =
+            own.iter().find(|(first, _, n)| rest.host >= *first && rest.host - first < *n)
+        {
+            let size = rest.size.min(count - (rest.host - first));
+            all.push(Extent { size, ..rest });
+            // No sum overflows: a range ends before the last ID.
+            rest = Extent { container: rest.container + size, host: rest.host + size, size: rest.size - size };
+            if rest.size == 0 {
+                break;
+            }
+        }
+        if rest.size != 0 {
+            // IDs that this process does not have, which is for the kernel to refuse.
+            all.push(rest);
+        }
+    }
+    all
+}
+
+/// Returns the ranges of a container's IDs; `None` where they are shown as they are.
+fn ranges(uids: &IdMapping, gids: &IdMapping) -> Option<(Vec<Extent>, Vec<Extent>)> {
+    let (uids, gids) = (extents(uids), extents(gids));
+    if uids.is_empty() && gids.is_empty() {
+        return None;
+    }
+    // Where only user or only group IDs are mapped, the other kind stays as it is.
+    let or_all = |ranges: Vec<Extent>| if ranges.is_empty() { vec![ALL] } else { ranges };
+    Some((or_all(uids), or_all(gids)))
+}
+
+fn made(uids: &[Extent], gids: &[Extent]) -> Result<OwnedFd> {
+    let (uid_map, gid_map) = (lines("uidmapping", uids)?, lines("gidmapping", gids)?);
+    userns::with_maps(&uid_map, &gid_map)?
+        .map_err(|f| Refusal::new(Case::A13Cannot, "user namespace", format!("{}: {}", f.step, f.error)))
 }
 
 /// The map of every ID to itself, except the last, (uid_t) -1, which is not an ID.
@@ -143,6 +180,17 @@ mod tests {
         assert_eq!(added(&[(0, 100_000, 65_536)]), Some((u32::MAX - 1, 0, 1)));
         assert_eq!(added(&[(0, 0, 10)]), Some((0, 0, 10)));
         assert_eq!(added(&[(5, 1, u32::MAX - 5)]), Some((4, 0, 1)));
+    }
+
+    #[test]
+    fn a13_ranges_are_split_where_the_users_own_are() {
+        let own = [(0, 1234, 1), (1, 100_000, 65_536)];
+        let split = |m: &[(u32, u32, u32)]| lines("uidmapping", &split(&extents(&map(m)), &own)).unwrap();
+        assert_eq!(split(&[(0, 0, 100), (100, 2000, 50)]), "0 0 1\n1 1 99\n100 2000 50\n");
+        assert_eq!(split(&[(0, 1, 1234), (1234, 0, 1), (1235, 1235, 10)]), "0 1 1234\n1234 0 1\n1235 1235 10\n");
+        // Two that are not there, and one that is there in part.
+        assert_eq!(split(&[(0, 70_000, 2), (5, 65_530, 10)]), "0 70000 2\n5 65530 7\n12 65537 3\n");
+        assert_eq!(split(&[(0, 4_294_967_290, 5)]), "0 4294967290 5\n");
     }
 
     #[test]

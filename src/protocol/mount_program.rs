@@ -67,6 +67,12 @@ impl MountCall {
     pub fn has_mapped_lowers(&self) -> bool {
         self.lowers.iter().any(|lower| lower.components().any(|part| part.as_os_str() == "mapped"))
     }
+
+    /// Returns whether containers-storage has copied layers for other user IDs: beneath such a copy lies what it was made
+    /// of, `diff1` and so on (drivers/overlay, `UpdateLayerIDMap`).
+    pub fn has_copied_lowers(&self) -> bool {
+        self.lowers.iter().filter_map(|lower| lower.file_name()?.as_bytes().strip_prefix(b"diff")).any(is_number)
+    }
 }
 
 /// The writable part of a call.
@@ -101,6 +107,10 @@ pub struct Restrictions {
     pub nosuid: bool,
     /// `noexec`.
     pub noexec: bool,
+}
+
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 /// Returns whether the arguments are a mount program's and not a verb's. `--version` can be either's, with the same

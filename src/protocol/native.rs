@@ -33,7 +33,8 @@ impl Native {
         Self::read(mount, target)?.writable(target, uids, gids)
     }
 
-    /// Reads the same of a mount that a user other than root has made.
+    /// Reads the same of a mount that a user other than root has made. There the container's IDs count if the overlay
+    /// shows copies for them: no filesystem of users' has mapped IDs.
     ///
     /// # Errors
     /// As for [`Self::of`]; [`Case::O06Swap`] for a mount of root's too.
@@ -43,7 +44,11 @@ impl Native {
             let why = "it is no overlay of a user's (userxattr)";
             return Err(Refusal::new(Case::O06Swap, target.display().to_string(), why));
         }
-        native.writable(target, uids, gids)
+        let mut native = native.writable(target, IdMapping::None, IdMapping::None)?;
+        if native.nameless || native.call.has_copied_lowers() {
+            (native.call.uids, native.call.gids) = (uids, gids);
+        }
+        Ok(native)
     }
 
     fn writable(self, target: &Path, uids: IdMapping, gids: IdMapping) -> Result<Self> {
@@ -195,6 +200,18 @@ mod tests {
             Native::of_user(&mount(options), Path::new("/g/overlay/1/merged"), IdMapping::None, IdMapping::None)
         };
         assert!(of_user("rw,lowerdir=/a,upperdir=/u,workdir=/w,userxattr").unwrap().of_user);
+        for (lowers, ids) in [
+            ("/g/l/A:/g/l/B", IdMapping::None),
+            ("/g/l/A:/g/l/A/../diff1:/g/l/B", IdMapping::Squash(1)),
+            ("/g/1/diff:/g/1/diff/../diff12:/g/2/diff", IdMapping::Squash(1)),
+            ("/g/1/diff:/g/1/diffs:/g/2/diff", IdMapping::None),
+            ("3:4:5", IdMapping::Squash(1)),
+        ] {
+            let options = format!("rw,lowerdir={lowers},upperdir=/u,workdir=/w,userxattr");
+            let target = Path::new("/g/overlay/1/merged");
+            let native = Native::of_user(&mount(&options), target, IdMapping::Squash(1), IdMapping::Squash(1)).unwrap();
+            assert_eq!((native.call.uids, native.call.gids), (ids.clone(), ids), "{lowers}");
+        }
         for bad in ["rw,lowerdir=/a,userxattr", "rw,lowerdir=/a,upperdir=/u,workdir=/w"] {
             assert_eq!(of_user(bad).unwrap_err().case(), Case::O06Swap, "{bad}");
         }

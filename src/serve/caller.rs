@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::error::{Case, Refusal, Result};
+use crate::sys::id_maps::IdMaps;
 use crate::sys::mountinfo;
 use crate::sys::peer::{Peer, Ranges, UserNamespace};
 
@@ -68,15 +69,16 @@ impl CallingUser {
         uid != 0 && (uid == self.uid || self.uids.iter().any(|(first, count)| uid >= *first && uid - first < *count))
     }
 
-    /// Returns the namespace whose IDs a mount shows: the caller's, or one that was made in it by the same user.
+    /// Returns the namespace whose IDs a mount shows: the caller's, or one that was made in it by the same user. For
+    /// hooks, which compare the IDs of a container with them, its IDs are read too, where they are not the caller's.
     ///
     /// # Errors
     /// [`Case::R02Caller`].
-    pub(super) fn shown(&self, asked: Option<OwnedFd>) -> Result<OwnedFd> {
+    pub(super) fn shown(&self, asked: Option<OwnedFd>, for_hooks: bool) -> Result<(OwnedFd, Option<IdMaps>)> {
         let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::R02Caller, "namespace", why);
         let Some(asked) = asked else {
             use std::os::fd::AsFd as _;
-            return self.namespace.as_fd().try_clone_to_owned().map_err(|e| refuse(&e));
+            return Ok((self.namespace.as_fd().try_clone_to_owned().map_err(|e| refuse(&e))?, None));
         };
         let asked = UserNamespace::from_descriptor(asked).map_err(|e| refuse(&e))?;
         let asked = asked.ok_or_else(|| refuse(&"the descriptor is of no user namespace"))?;
@@ -87,6 +89,17 @@ impl CallingUser {
         if !self.owns(owner) {
             return Err(refuse(&format!("user {owner} made it")));
         }
-        Ok(asked.into())
+        let identity = |n: &UserNamespace| n.identity().map_err(|e| refuse(&e));
+        let own = identity(&self.namespace)?;
+        if !for_hooks || identity(&asked)? == own {
+            return Ok((asked.into(), None));
+        }
+        // Its IDs are those of the namespace that it was made in.
+        match asked.parent().map_err(|e| refuse(&e))? {
+            Some(parent) if identity(&parent)? == own => {}
+            _ => return Err(refuse(&"it was made in another one than the caller's")),
+        }
+        let ids = IdMaps::of_namespace(&asked).map_err(|e| refuse(&e))?;
+        Ok((asked.into(), Some(ids)))
     }
 }

@@ -13,6 +13,7 @@ use crate::oci::DenySubjects;
 use crate::policy::Mode;
 use crate::seal::Identity;
 use crate::state::{Notes, StateDir, device_note, sweep_devices, write_device_note};
+use crate::sys::id_maps::IdMaps;
 use crate::sys::overlays;
 use crate::verify::VerifiedImage;
 
@@ -91,6 +92,10 @@ pub struct UserMount {
     /// The directory where changes go.
     #[serde(default)]
     pub upper: Option<UpperId>,
+    /// The IDs that it was made for, by those of its user's namespace; `None` where they are the same, and where no hook
+    /// asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdMaps>,
     /// The digest of the image's config.
     #[serde(default)]
     pub config: Option<BlobDigest>,

@@ -144,7 +144,7 @@ fn mount(
             Some(HandedUpper { mount, upper, work })
         }
     };
-    let namespace = caller.shown(parts.optional(HandedPart::Namespace))?;
+    let (namespace, ids) = caller.shown(parts.optional(HandedPart::Namespace), call.native)?;
     let erofs = File::from(parts.take(HandedPart::Erofs)?);
     let image = prepare::handed(&verified, erofs, objects, decision.verity, &Budget::STANDARD)?;
     let how = MountOptions {
@@ -176,6 +176,7 @@ fn mount(
             whole: !has_above,
             shows,
             upper: upper_id,
+            ids,
             config: verified.image().map(|image| image.config_digest),
             facts: Some(verified.facts()),
         };

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::sys::files;
+use crate::sys::id_maps::IdMaps;
 
 /// The size of the users of a large image.
 pub(super) const MAX_FILE: u64 = 16 << 20;
@@ -77,8 +78,8 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 }
 
 /// Checks that the lines are what podman adds to one of the two files, in its order (libpod, `generatePasswdEntry` and
-/// `generateGroupEntry`): users of this host, and then one line for the container's own. Any other line came from the
-/// layer, and podman copied it.
+/// `generateGroupEntry`): users of this host, or with `--userns=keep-id` the group of podman's own user, and then one
+/// line for the container's own. Any other line came from the layer, and podman copied it.
 fn are_added(lines: &[&[u8]], fields: usize, user: (u32, u32), directory: &Path) -> bool {
     let (own, others) = match lines.split_last() {
         Some((last, others)) if is_entry(last, fields, user) => (Some(*last), others),
@@ -87,7 +88,12 @@ fn are_added(lines: &[&[u8]], fields: usize, user: (u32, u32), directory: &Path)
     if others.is_empty() {
         return true;
     }
-    let users = File::open("/etc/passwd").and_then(|file| files::read_all(file, MAX_FILE)).unwrap_or_default();
+    let of_host = |path: &str| File::open(path).and_then(|file| files::read_all(file, MAX_FILE)).unwrap_or_default();
+    let users = of_host("/etc/passwd");
+    if fields == 4 {
+        let is_podmans = |line: &[u8]| is_group_of(line, podmans_ids(), &users, &of_host("/etc/group"));
+        return matches!(others, [line] if is_podmans(line));
+    }
     // All lines follow the pattern of `--passwd-entry`.
     let shell = own.and_then(|own| Some(seven(own)?[6])).unwrap_or(b"/bin/sh");
     let is_one = |line: &&[u8]| {
@@ -131,6 +137,24 @@ fn is_host_user(line: &[u8], user: &[&[u8]; 7], directory: &Path, shell: &[u8]) 
     let same = [0, 2, 3].iter().all(|at| found[*at] == user[*at]) && found[2] != b"0";
     let home = found[5] == user[5] || Path::new(OsStr::from_bytes(found[5])) == directory;
     line.ends_with(b"\n") && locked && same && home && [b"/bin/sh", shell, user[6]].contains(&found[6])
+}
+
+/// Returns the IDs of the user whose podman this is, if that is not root: root of this user namespace is that user.
+fn podmans_ids() -> Option<(u32, u32)> {
+    let own = IdMaps::own().ok()?;
+    let root =
+        |ranges: &[(u32, u32, u32)]| ranges.iter().find(|(inside, ..)| *inside == 0).map(|(_, outside, _)| *outside);
+    root(own.users()).zip(root(own.groups())).filter(|(uid, gid)| *uid != 0 && *gid != 0)
+}
+
+/// Tells whether a line is for the group of the user with these IDs, with nobody else in it (libpod,
+/// `generateCurrentUserGroupEntry`). `users` and `groups` are this host's.
+fn is_group_of(line: &[u8], ids: Option<(u32, u32)>, users: &[u8], groups: &[u8]) -> bool {
+    let Some((uid, gid)) = ids.map(|(uid, gid)| (uid.to_string(), gid.to_string())) else { return false };
+    let lines = |text| <[u8]>::split(text, |b: &u8| *b == b'\n').map(|l| l.split(|b| *b == b':').collect::<Vec<_>>());
+    let find = |text, id: &str| lines(text).find(|l| l.len() > 3 && l[2] == id.as_bytes()).map(|l| l[0].to_vec());
+    let Some((user, group)) = find(users, &uid).zip(find(groups, &gid)) else { return false };
+    line == [&group, &b":x:"[..], gid.as_bytes(), b":", &user, b"\n"].concat()
 }
 
 /// Splits a line of the users' file into its fields.
@@ -201,5 +225,18 @@ mod tests {
         assert!(!are_added(&[own[1], own[0]], 7) && !are_added(&[own[1], b"\n"], 7));
         let groups: [&[u8]; 2] = [b"sudo:x:1234:app\n", b"77:x:77:1234\n"];
         assert!(are_added(&groups[1..], 4) && !are_added(&groups, 4));
+    }
+
+    #[test]
+    fn m01_podman_adds_the_group_of_its_own_user_and_no_other() {
+        let (users, groups) = (b"root:x:0:0:::\nme:x:1000:100:::\n", b"root:x:0:\nusers:x:100:you,me\n");
+        let is_group = |line: &str, ids| is_group_of(line.as_bytes(), ids, users, groups);
+        assert!(is_group("users:x:100:me\n", Some((1000, 100))));
+        for bad in ["users:x:100:me", "users:x:100:you,me\n", "users:x:100:\n", "me:x:100:me\n", "users:x:0:me\n"] {
+            assert!(!is_group(bad, Some((1000, 100))), "{bad}");
+        }
+        for ids in [None, Some((1000, 0)), Some((1000, 101)), Some((1001, 100))] {
+            assert!(!is_group("users:x:100:me\n", ids), "{ids:?}");
+        }
     }
 }

@@ -68,7 +68,7 @@ pub use service_call::mounts_of_user;
 pub use swap::{asked_of_mounted, swap};
 pub use upper_check::{PodmanWrites, Writer};
 pub use user_record::{record_of_root, record_of_user};
-pub use user_swap::swap_of_user;
+pub use user_swap::{swap_image_of_user, swap_of_user};
 
 /// Runs as containers-storage's `mount_program`. The only channel back is the standard error, which
 /// podman shows to its user: one line, without prefix, the case at its end.

@@ -65,6 +65,7 @@ fn by_service(call: &MountCall) -> std::result::Result<(), No> {
     let _lock = vault.shared()?;
     let mut request = ServiceRequest::new(&claimed, Some(&vault))?;
     request.call = Some(call);
+    request.show_as(call)?;
     let mount = request.mount(&|_| ())?;
     let shown = || call.target.display().to_string();
     mounts::attach(&mount, &at).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))?;

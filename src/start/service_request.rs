@@ -8,7 +8,7 @@ use crate::container_store::{Candidate, ClaimedImage, OwnLayer, RequestedBy};
 use crate::digest::VerityDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::image::{Keep, ReadProgress};
-use crate::mount::{self, MountOptions};
+use crate::mount;
 use crate::oci::Budget;
 use crate::policy::Verity;
 use crate::prepare::{ImportRules, Measured, can_enforce, import, keep_contents};
@@ -25,6 +25,8 @@ pub(super) struct ServiceRequest<'a> {
     pub(super) call: Option<&'a MountCall>,
     /// Whether podman mounts the container by itself, and the hook only puts the verified mount in that one's place.
     pub(super) native: bool,
+    /// The namespace under whose IDs the image is shown, where these are not podman's own: see [`Self::show_as`].
+    namespace: Option<OwnedFd>,
     claimed: &'a ClaimedImage,
     candidate: &'a Candidate,
     /// How the image was asked for, if that is known.
@@ -52,7 +54,17 @@ impl<'a> ServiceRequest<'a> {
         let candidate = claimed.images.iter().find(|c| c.claimed_by_container).or(claimed.images.first());
         let candidate = candidate.ok_or_else(|| Refusal::new(Case::Bug, "image", "no candidate"))?;
         let asked = claimed.own.as_ref().and_then(|own| own.container.as_ref()?.asked.as_ref());
-        Ok(Self { call: None, native: false, claimed, candidate, asked, vault, budget: Budget::STANDARD })
+        let (call, native, namespace) = (None, false, None);
+        Ok(Self { call, native, namespace, claimed, candidate, asked, vault, budget: Budget::STANDARD })
+    }
+
+    /// Has the image shown to a container with the IDs that the call names.
+    ///
+    /// # Errors
+    /// A13, [`Case::J03Proc`].
+    pub(super) fn show_as(&mut self, call: &MountCall) -> Result<()> {
+        self.namespace = mount::namespace(&call.uids, &call.gids)?;
+        Ok(())
     }
 
     /// Asks for a mount, and makes the image's objects if that was not done before.
@@ -164,9 +176,11 @@ impl<'a> ServiceRequest<'a> {
             mounts::clone_mount(dir).map_err(|e| Refusal::new(Case::I05Attach, what.to_owned(), e))
         };
         all.push((HandedPart::Objects, clone(vault.data_dir().as_fd(), "objects")?));
+        if let Some(namespace) = &self.namespace {
+            let namespace = namespace.try_clone().map_err(|e| Refusal::io("user namespace", e))?;
+            all.push((HandedPart::Namespace, namespace));
+        }
         let Some(call) = self.call else { return Ok(all) };
-        let how = MountOptions { uids: call.uids.clone(), gids: call.gids.clone(), ..MountOptions::default() };
-        all.extend(mount::namespace(&how)?.map(|namespace| (HandedPart::Namespace, namespace)));
         match &self.claimed.own {
             None => {}
             Some(OwnLayer { diff, work: None, path, .. }) => {

@@ -59,12 +59,17 @@ pub(super) fn named(native: &Native) -> Result<MountCall> {
             recorded.insert(0, call.target.with_file_name("diff"));
         }
         if recorded.len() != call.lowers.len() {
-            let why = format!("{} lower directories, the store has {} on record", call.lowers.len(), recorded.len());
-            return Err(Refusal::new(Case::B08Lowers, call.target.display().to_string(), why));
+            return Err(other_lowers(&call, recorded.len()));
         }
         call.lowers = recorded;
     }
     Ok(call)
+}
+
+/// Returns the refusal of a call that has not as many lower directories as are on record.
+pub(super) fn other_lowers(call: &MountCall, recorded: usize) -> Refusal {
+    let why = format!("{} lower directories, the store has {recorded} on record", call.lowers.len());
+    Refusal::new(Case::B08Lowers, call.target.display().to_string(), why)
 }
 
 /// Returns what is asked of something that podman mounted by itself elsewhere than on a container's root, be it an

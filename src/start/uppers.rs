@@ -83,22 +83,31 @@ pub(super) fn check(
     refused.map_or(Ok(None), audited)
 }
 
+/// An image as a user's container will see it.
+#[derive(Clone, Copy)]
+pub(super) struct UserView<'a> {
+    /// The image alone, under those IDs of the user's namespace that the container has.
+    pub(super) image: &'a OwnedFd,
+    /// Which those are.
+    pub(super) ids: (&'a IdMapping, &'a IdMapping),
+}
+
 /// Checks the same for a container of a user other than root, whose podman writes through an overlay of its own and
-/// notes it as users do. `view` is the image alone, under the IDs of the user's namespace. Nothing is let pass here.
+/// notes it as users do. Nothing is let pass here.
 ///
 /// # Errors
 /// As for [`check`].
 pub(super) fn check_of_user(
     upper: &Writable,
     decision: &Decision,
-    view: &OwnedFd,
+    view: UserView<'_>,
     written: &PodmanWrites,
 ) -> Result<()> {
     let odd = |age| {
         let beside = UpperOverImage {
             upper: &upper.upper,
-            image: view,
-            maps: None,
+            image: view.image,
+            maps: Some(view.ids),
             unknown_ids: false,
             written: Some(written),
             age,

@@ -11,6 +11,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::mount::{MountKind, Record};
 use crate::oci::ImageId;
 use crate::serve::{UpperId, UserMount, VouchedImage};
+use crate::sys::id_maps::IdMaps;
 use crate::sys::mountinfo::MountInfo;
 
 /// Finds the record of a mount that the service made for this user; `None` for mounts that others made, and without a
@@ -22,13 +23,28 @@ pub fn record_of_user(mount: &MountInfo) -> Result<Option<Record>> {
     Ok(found(mount)?.map(|found| record(found, &mount.target)))
 }
 
-/// Finds the record of a mount on the root of a container: `merged` is where the store has it.
+/// Finds the record of a mount on the root of a container: `merged` is where the store has it, and `process` is the first
+/// process of the container, if there is one yet.
 ///
 /// # Errors
 /// As for [`record_of_user`]; [`Case::O03OtherMount`] for a mount that was made with another container's upper
-/// directory, or from another image than the container's.
-pub fn record_of_root(mount: &MountInfo, merged: &Path, stored: &StoredContainer) -> Result<Option<Record>> {
-    found(mount)?.map(|found| of_root(found, merged, stored)).transpose()
+/// directory, from another image than the container's, or for other user IDs than the process has.
+pub fn record_of_root(
+    mount: &MountInfo,
+    merged: &Path,
+    stored: &StoredContainer,
+    process: Option<u32>,
+) -> Result<Option<Record>> {
+    let Some(found) = found(mount)? else { return Ok(None) };
+    if let Some(pid) = process {
+        let has =
+            IdMaps::of_process(pid).map_err(|e| Refusal::new(Case::O05Call, format!("/proc/{pid}/uid_map"), e))?;
+        if found.ids != has {
+            let why = "the service made it for other user IDs than the container has";
+            return Err(Refusal::new(Case::O03OtherMount, merged.display().to_string(), why));
+        }
+    }
+    of_root(found, merged, stored).map(Some)
 }
 
 /// Makes the same of what the service has just said.

@@ -3,14 +3,18 @@
 
 use super::service_call;
 use super::service_request::ServiceRequest;
-use super::swap::named;
+use super::swap::{named, other_lowers};
 use super::upper_check::PodmanWrites;
+use super::uppers::UserView;
 use super::{Swap, common, uppers, user_record};
-use crate::container_store::{CallTarget, ClaimedImage, StoredContainer, identify_with, open_target, open_target_home};
+use crate::container_store::{
+    CallTarget, ClaimedImage, StoredContainer, further_stores, identify_beneath_copies, identify_with, open_target,
+    open_target_home, recorded_lowers,
+};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{Record, ReplacedMount, UpperDir};
 use crate::policy::{Decision, Mode};
-use crate::protocol::{MountCall, Native};
+use crate::protocol::{IdMapping, MountCall, Native};
 use crate::sys::mounts::{self, MountId};
 
 /// Has the service mount the image that `native` shows, and puts that in the place of that overlay, which is the mount
@@ -31,8 +35,8 @@ pub fn swap_of_user(
     let look = || -> Result<(MountCall, Box<ClaimedImage>)> {
         // Without a service nothing is read or written.
         service_call::is_there()?;
-        let call = named(native)?;
-        match identify_with(&call, &|_| Ok(Some(stored.into())))? {
+        let call = named_of_user(native)?;
+        match identify_beneath_copies(&call, &|_| Ok(Some(stored.into())))? {
             CallTarget::Image(claimed) => Ok((call, claimed)),
             CallTarget::Layers(claimed) => Err(Refusal::new(Case::B12Layers, shown(), claimed.why)),
             CallTarget::Volume => Err(Refusal::new(Case::O06Swap, shown(), "not in a store")),
@@ -57,6 +61,54 @@ pub fn swap_of_user(
     }
 }
 
+/// Has the service mount an image that a user's podman has mounted read-only in its store, for other containers to show,
+/// and puts that in the place of that mount, which is `mount`.
+///
+/// # Errors
+/// As for [`swap_of_user`]. A failure after podman's mount was removed leaves nothing mounted.
+pub fn swap_image_of_user(native: &Native, mount: MountId) -> Result<()> {
+    let shown = || native.call.target.display().to_string();
+    service_call::is_there()?;
+    let call = named(native)?;
+    let claimed = match identify_with(&call, &|_| Ok(None))? {
+        CallTarget::Image(claimed) if claimed.own.is_none() => claimed,
+        CallTarget::Image(_) => return Err(Refusal::new(Case::O06Swap, shown(), "it is a container's")),
+        CallTarget::Layers(claimed) => return Err(Refusal::new(Case::B12Layers, shown(), claimed.why)),
+        CallTarget::Volume => return Err(Refusal::new(Case::O06Swap, shown(), "not in a store")),
+    };
+    let vault = common::vault_of(None, &claimed.root)?;
+    let _lock = vault.shared()?;
+    let home = open_target_home(&claimed.root, &call)?;
+    let _alone = uppers::lock_upper(&home, &call.target)?;
+    let there = mounts::identify(open_target(&claimed.root, &call)?).map_err(|e| Refusal::io(shown(), e))?;
+    if there != mount {
+        // Another start was faster.
+        return Ok(());
+    }
+    let request = ServiceRequest::new(&claimed, Some(&vault))?;
+    let verified = request.mount(&|_| ()).map_err(|no| no.refusal)?;
+    ReplacedMount { mount, metacopy: false }.remove(&home, &call.target)?;
+    let at = open_target(&claimed.root, &call)?;
+    mounts::attach(&verified, &at).map_err(|e| Refusal::new(Case::I05Attach, shown(), e))
+}
+
+/// Builds the call, with the names of its layers. Those without names are looked up, and then their number tells whether
+/// podman shows a copy of the uppermost one for other user IDs: that lies over its own old content and over what it was
+/// made of (drivers/overlay, `CreateFromTemplate` and `UpdateLayerIDMap`).
+fn named_of_user(native: &Native) -> Result<MountCall> {
+    let mut call = native.call.clone();
+    if native.nameless {
+        let recorded = recorded_lowers(&call.target, &further_stores()?)?;
+        match call.lowers.len().checked_sub(recorded.len()) {
+            Some(0) => (call.uids, call.gids) = (IdMapping::None, IdMapping::None),
+            Some(2) => {}
+            _ => return Err(other_lowers(&call, recorded.len())),
+        }
+        call.lowers = recorded;
+    }
+    Ok(call)
+}
+
 fn swap(
     call: &MountCall,
     claimed: &ClaimedImage,
@@ -74,10 +126,11 @@ fn swap(
     let vault = common::vault_of(None, &claimed.root)?;
     let _lock = vault.shared()?;
     let mut request = ServiceRequest::new(claimed, Some(&vault))?;
+    request.show_as(call)?;
     // The image alone, while podman's overlay is there still: what podman wrote is compared with it, and it shows that
     // the service mounts it.
     let view = request.mount(&|_| ()).map_err(|no| no.refusal)?;
-    uppers::check_of_user(&upper, decision, &view, written)?;
+    uppers::check_of_user(&upper, decision, UserView { image: &view, ids: (&call.uids, &call.gids) }, written)?;
     drop(view);
     let home = open_target_home(&claimed.root, call)?;
     ReplacedMount { mount, metacopy: false }.remove(&home, &call.target)?;

@@ -304,6 +304,13 @@ fn attack(name: &str) -> String {
         }
         "upper-odd" => asked.put(HandedPart::Upper, odd(what)),
         "namespace" if what.starts_with('/') => asked.put(HandedPart::Namespace, File::open(what).unwrap()),
+        // For a hook, the namespace of the process with this number.
+        "native-namespace" => {
+            asked.call.native = true;
+            let process = std::fs::read_to_string(what).unwrap();
+            let namespace = File::open(format!("/proc/{}/ns/user", process.trim())).unwrap();
+            asked.put(HandedPart::Namespace, namespace);
+        }
         "namespace" => asked.put(HandedPart::Namespace, odd(what)),
         "unsealed" => {
             asked.call.seals.clear();

@@ -374,6 +374,9 @@ fn r_callers_get_nothing_that_is_not_theirs() {
         ("namespace:/proc/self/ns/user", "mounted"),
         ("namespace:device", "R02"),
         ("namespace:other", "R02"),
+        ("native-namespace:/var/tmp/home/child", "mounted"),
+        // Its IDs would be compared with others than the hook's.
+        ("native-namespace:/var/tmp/home/grandchild", "R02"),
         ("unsealed", "C07"),
         ("unsigned", "C04"),
         ("replayed", "D"),
@@ -388,11 +391,19 @@ fn r_callers_get_nothing_that_is_not_theirs() {
     let attacks: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
     // A filesystem that a program of the user's answers for.
     let fuse = "echo x >/var/tmp/home/fuse/lower/erofs; fuse-overlayfs -o lowerdir=/var/tmp/home/fuse/lower /var/tmp/home/fuse/merged; \
-                mount --bind /etc /var/tmp/home/bound;";
+                mount --bind /etc /var/tmp/home/bound; cd /var/tmp/home; rm -f ready hold; mkfifo ready hold; exec 9<>hold;";
+    // Two that wait in namespaces of their own as long as the caller lives.
+    let waits = "echo \\$\\$ >NAME; echo >ready; exec cat <hold";
+    let end = ">/dev/null 2>&1 9>&- & read x <ready;";
+    let child = format!("unshare --user --map-root-user sh -c \"{}\" {end}", waits.replace("NAME", "child"));
+    let deeper = waits.replace("NAME", "grandchild").replace('\\', "\\\\\\");
+    let deeper = format!("unshare --user --map-root-user sh -c \\\"{deeper}\\\"");
+    let grandchild = format!("unshare --user --map-root-user sh -c \"{deeper}\" {end}");
+    let before_each = format!("{fuse} {child} {grandchild}");
     // Fewer at a time than a user may have.
     let mut seen = Vec::new();
     for some in attacks.chunks(25) {
-        seen.extend(outcomes(&call(&user, fuse, &some.join(" "))));
+        seen.extend(outcomes(&call(&user, &before_each, &some.join(" "))));
     }
     for ((name, wanted), (seen_name, seen)) in expected.iter().zip(&seen) {
         assert_eq!(name, seen_name);
