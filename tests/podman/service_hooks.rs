@@ -501,15 +501,15 @@ fn r05_the_mounts_of_one_user_leave_others_room_for_theirs() {
     let _service = Service::new(&podman);
     ok(&first, &format!("podman run -d --name one {FRESH} sleep 100"));
     // As many records as one user may have; these are of mounts in namespaces that nobody can see.
-    let fill = "cd /run/layerseal/users; r=$(sed 's/\"device\":\\[[0-9,]*\\]/\"device\":[0,%s]/' $(ls | head -n 1)); \
-                i=100000; while [ $i -lt 102000 ]; do printf \"$r\" $i >0:$i.json; i=$((i + 1)); done";
+    let fill = "cd /run/layerseal/users; i=100000; while [ $i -lt 102000 ]; do \
+                echo \"{\\\"user\\\":1234,\\\"device\\\":[0,$i]}\" >0:$i.json; i=$((i + 1)); done";
     podman.host.sh(fill);
     let refused = first.run(&format!("podman run --rm {FRESH} true"));
     let why = why(&first, "refused");
     assert!(!refused.status.success() && why.contains("R-R05"), "{}\n{why}", text(&refused));
     ok(&second, &format!("podman run --rm {FRESH} true"));
     // What `layerseal gc` removes when they are gone.
-    podman.host.sh("cd /run/layerseal/users; i=101900; while [ $i -lt 102000 ]; do rm 0:$i.json; i=$((i + 1)); done");
+    podman.host.sh("cd /run/layerseal/users; rm 0:1019*.json");
     ok(&first, &format!("podman run --rm {FRESH} true"));
     ok(&first, "podman rm -f -t 0 one");
 }
