@@ -288,16 +288,15 @@ const MAX_XATTR: usize = 64 << 10;
 
 /// Asks for something with room that is enough for most attributes, and with all that there can be if it was not.
 fn with_room(ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let mut value = vec![0; 256];
-    loop {
-        match ask(&mut value) {
-            Ok(length) => {
-                value.truncate(length);
-                return Ok(value);
-            }
-            Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
-            Err(e) => return Err(e),
-        }
+    let within = |room| {
+        let mut value = vec![0; room];
+        let length = ask(&mut value)?;
+        value.truncate(length);
+        Ok(value)
+    };
+    match within(256) {
+        Err(Errno::RANGE) => within(MAX_XATTR),
+        asked => asked,
     }
 }
 

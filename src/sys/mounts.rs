@@ -104,7 +104,7 @@ impl KeptMount {
 impl Drop for KeptMount {
     fn drop(&mut self) {
         if LEFT_TO_EXIT.load(Ordering::Relaxed) {
-            self.0.take().map(std::mem::forget);
+            std::mem::forget(self.0.take());
         }
     }
 }
