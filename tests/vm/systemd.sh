@@ -41,5 +41,5 @@ openssl req -newkey rsa:2048 -nodes -keyout "$tmp/signer.key" -x509 -days 30 -su
 
 echo "vm: the units under systemd"
 cp "$here/guest/systemd" "$tmp/payload/systemd-run"
-sh "$here/run.sh" --kernel 6.12 --root systemd "$@" --timeout 900 --disk-mb 64 \
+sh "$here/run.sh" --kernel 6.12 --root systemd "$@" --timeout 1500 --disk-mb 64 \
     "$tmp/payload/systemd-run" "$tmp/payload/installed" "$tmp/payload/app" "$tmp/payload/other" "$tmp/payload/signer.crt"
