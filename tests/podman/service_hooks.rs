@@ -254,6 +254,8 @@ fn r_hooks_of_users_put_verified_roots_in_the_place_of_podmans_own_overlay() {
         assert!(!wanted.contains("Error:"), "{step}: {wanted}");
         assert_eq!(seen, wanted, "{step}: {}", why(&user, "refused"));
     }
+    // Which podman this is, is asked once.
+    ok(&user, "grep -q 'podman version' /run/user/1234/layerseal/podman");
     // It is the service's, outlives it, and is not podman's that comes back.
     let root = ok(&user, &format!("podman run -d --name m {FRESH} sleep 100 >/dev/null; podman exec m {ROOT}"));
     assert!(

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::state::RUN;
+use crate::state;
 use crate::sys::{files, new_files};
 
 /// podman's version: major and minor.
@@ -145,7 +145,7 @@ pub(super) fn of(podman: Option<Podman>) -> &'static Generation {
 /// Where root's programs are; a start has no `PATH`.
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Beneath `/run/layerseal`: which program was asked, and what it answered.
+/// Beneath `/run/layerseal`, or the user's directory for that: which program was asked, and what it answered.
 const KEPT: &str = "podman";
 
 /// Finds the podman that is installed; `None` if there is none or it does not tell its version.
@@ -157,7 +157,7 @@ pub(super) fn installed() -> Option<Podman> {
     })?;
     let (device, inode, size) = (stat.dev(), stat.ino(), stat.size());
     let key = format!("{} {device} {inode} {size} {}.{}\n", path.display(), stat.mtime(), stat.mtime_nsec());
-    let run = files::open_dir(Path::new(RUN)).ok();
+    let run = files::open_dir(state::run()).ok();
     if let Some(run) = &run
         && let Ok(text) = files::open_file_at(run, KEPT).and_then(|file| files::read_all(file, 1 << 12))
         && let Some(kept) = String::from_utf8_lossy(&text).strip_prefix(&key)
