@@ -133,7 +133,7 @@ for part; do
         directory) record host directory; "$beside" directory ;;
         growth) record host growth; "$beside" growth ;;
         reading) record host reading; "$beside" reading ;;
-        start) record host starts 'first use'; start_here ;;
+        start) record host starts program 'first use'; start_here ;;
         check)
             record host check
             export LAYERSEAL_BENCH_CHECK=200
@@ -154,7 +154,7 @@ for part; do
             ;;
         vm) vm ;;
         quick)
-            record host starts sign mount pull
+            record host starts program sign mount pull
             start_here
             export LAYERSEAL_BENCH_INPUTS="$inputs"
             "$beside" vault pull

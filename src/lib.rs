@@ -18,7 +18,6 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`sha_lanes`] | SHA-2 of many blocks at once; `unsafe` for the processor's instructions |
 //! | [`error`] | refusals: one enum, with exit codes and remedies |
 //! | [`digest`] | digests of blobs and of files (fs-verity) |
 //! | [`sys`] | the kernel; `unsafe` for its calls |
@@ -58,7 +57,6 @@ pub mod prepare;
 pub mod protocol;
 pub mod seal;
 pub mod serve;
-pub mod sha_lanes;
 pub mod start;
 pub mod state;
 pub mod sys;

@@ -29,7 +29,7 @@ packages=there
 # What the VM boots from is mostly waited for: it is made while the rest is built. Where that fails, the suite tries again
 # and says why.
 if [ "$(id -u)" = 0 ] && [ "$packages" = there ]; then
-    for of in '--kernel 6.12' '--kernel 7.3' '--kernel 6.1' '--root forky' '--root experimental'; do
+    for of in '--kernel 6.12' '--kernel 7.3' '--kernel 6.1' '--root forky' '--root experimental' '--root systemd'; do
         # shellcheck disable=SC2086  # an option and its word
         sh tests/vm/image.sh $of
     done >/dev/null 2>&1 &
@@ -54,6 +54,7 @@ step cargo test --locked --no-fail-fast --lib --bin layerseal $others -- --nocap
 # These wait for limits of time and for servers, and not for the processor.
 step cargo test --locked --no-fail-fast --test faults --test registry -- --nocapture --test-threads=8
 step cargo test --locked --doc
+step cargo test --locked --package layerseal-sha-lanes
 # shellcheck disable=SC2086  # words
 step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=2 $left_out
 # shellcheck disable=SC2086  # words

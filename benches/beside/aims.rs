@@ -19,6 +19,9 @@ const FUSE_CALL: Line = ["host", "starts", "mount_program call, warm", "fuse-ove
 
 const CHECK: Line = ["host", "check", "check --all, 200 images", "layerseal, warm"];
 
+const SIZE: Line = ["host", "program", "size", "layerseal"];
+const FAULTS: Line = ["host", "program", "page faults of --version", "layerseal"];
+
 const RUN: &str = "podman run --rm";
 const AT_ONCE: &str = "50 × podman run at once";
 
@@ -212,8 +215,20 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
             vec![("`layerseal --version`", ms(cpu(["host", "starts", CALL[2], "layerseal --version"])))],
         ),
         (
+            "`podman run` of a user, with the service, of rootless native overlay",
+            AtMost(1.05),
+            "",
+            of(wall(["host", "rootless", RUN, "layerseal"]), wall(["host", "rootless", RUN, "native"])),
+            vec![(
+                "fuse-overlayfs",
+                of(wall(["host", "rootless", RUN, "fuse-overlayfs"]), wall(["host", "rootless", RUN, "native"])),
+            )],
+        ),
+        ("size of the program", AtMost(6.0), "MB", get(SIZE, "value"), vec![]),
+        ("page faults of `layerseal --version`", AtMost(250.0), "", get(FAULTS, "value"), vec![]),
+        (
             "1 million files: the most memory of pull, sign and first mount",
-            AtMost(1000.0),
+            AtMost(500.0),
             "MB",
             memory.into_iter().flatten().reduce(f64::max),
             vec![],

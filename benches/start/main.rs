@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Entry, Layer, Layout};
-use measure::{Line, Part, Usage, done, in_turn, usage};
+use measure::{Line, Part, Usage, done, in_turn, median, usage};
 use support::{common, measure};
 use tempfile::TempDir;
 
@@ -100,6 +100,7 @@ fn main() {
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
     place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
     place.passed_through(number("LAYERSEAL_BENCH_CALLS", 50));
+    Place::program(number("LAYERSEAL_BENCH_CALLS", 50));
     if let Some(inputs) = std::env::var_os("LAYERSEAL_BENCH_INPUTS") {
         let name = std::env::var("LAYERSEAL_BENCH_FIRST").unwrap_or_else(|_| "big-5".into());
         first_use::first_use(&place, &PathBuf::from(inputs).join(&name), &name);
@@ -347,6 +348,15 @@ impl Place {
                 ),
             ],
         );
+    }
+
+    /// Measures the program itself.
+    fn program(runs: usize) {
+        let ours = Self::layerseal();
+        let line = |case| Line { table: "program", case, tool: "layerseal" };
+        line("size").value("MB", std::fs::metadata(&ours).unwrap().len() as f64 / 1e6);
+        let faults = |_| usage(Command::new(&ours).arg("--version").stdout(Stdio::null())).faults;
+        line("page faults of --version").value("faults", median(&(0..runs).map(faults).collect::<Vec<_>>()));
     }
 
     /// Measures the hooks as separate processes, on what they find when a container starts.

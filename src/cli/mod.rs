@@ -44,6 +44,7 @@ use args::{Args, Command, FloorsCommand, HookCommand, KeyringCommand, PolicyComm
 /// Runs what the command line asks for, or the mount that a container runtime asks for.
 pub fn main() -> ExitCode {
     crate::sys::process::begin();
+    crate::sys::process::tune_heap();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let argv: Vec<std::ffi::OsString> = words.collect();
@@ -51,7 +52,6 @@ pub fn main() -> ExitCode {
     if let Some(asked) = runtime::asked(&program, &argv) {
         return runtime::run(&asked);
     }
-    crate::sys::process::free_large_buffers();
     if crate::protocol::looks_like_mount_program(&argv) {
         return crate::start::mount_program(&argv);
     }

@@ -6,6 +6,8 @@ use std::io::{Error, ErrorKind, Read, Result};
 
 use memchr::memmem;
 
+use crate::sys::files::FEW;
+
 /// How containers-storage writes the beginning of a set, without its first letter. In JSON these bytes are the end of a
 /// key and the beginning of its value wherever they occur, since a quote within a string is escaped; and they are that of
 /// no other key that we read.
@@ -20,7 +22,7 @@ const CHUNK: u64 = 256 << 10;
 /// # Errors
 /// Those of reading, and [`ErrorKind::FileTooLarge`].
 pub(super) fn read_without(mut file: impl Read, most: u64, all: u64) -> Result<Vec<u8>> {
-    let (mut kept, mut chunk) = (Vec::new(), Vec::new());
+    let (mut kept, mut chunk) = (Vec::new(), Vec::with_capacity(FEW));
     let (mut total, mut within) = (0, false);
     loop {
         chunk.clear();

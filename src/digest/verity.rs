@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
+use sha_lanes::{BLOCK_SIZE, sha256_blocks, sha512_blocks};
 
 /// How many blocks are hashed together: as many as the widest of the multi-lane kernels takes.
 const BATCH: usize = 16;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::call_log::let_pass;
 use super::filled::Filled;
-use super::lookup::{check_records, is_in_layer, merged_of, no_engines};
+use super::lookup::{check_records, is_in_layer, no_engines};
 use super::namespace::place;
 use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
@@ -154,21 +154,21 @@ impl ObservedContainer {
         if users::is_in_namespace() {
             let stored = stored(&state, &root, None)?;
             let found = match (top, &stored) {
-                (Some(top), Some(stored)) => {
-                    let elsewhere = Bundle::of(&state.bundle).filter(|_| layer_of(&root).is_none());
-                    let merged = elsewhere.map_or_else(|| Ok(root.clone()), |bundle| merged_of(&bundle, stored));
-                    merged.and_then(|merged| users::record_of_root(top, &merged, stored, Some(state.pid)))
+                // The root's own path may be another: podman binds it elsewhere for IDs that cannot reach the store.
+                (Some(top), Some((place, stored))) => {
+                    users::record_of_root(top, &merged(place, stored), stored, Some(state.pid))
                 }
                 _ => Ok(None),
             };
             let (record, unrecorded) = found.map_or_else(|refusal| (None, Some(refusal)), |record| (record, None));
+            let stored = stored.map(|(_, stored)| stored);
             return Ok(Self { state, root, mounts, before, record, unrecorded, stored });
         }
         let record = match top {
             Some(top) => mount::of_mount(top)?,
             None => None,
         };
-        let stored = stored(&state, &root, record.as_ref())?;
+        let stored = stored(&state, &root, record.as_ref())?.map(|(_, stored)| stored);
         Ok(Self { state, root, mounts, before, record, unrecorded: None, stored })
     }
 
@@ -272,9 +272,14 @@ fn root_path(state: &ContainerState) -> Result<PathBuf> {
     std::fs::canonicalize(state.bundle.join(path)).map_err(|e| refuse(&e))
 }
 
-/// Finds the container's record in a store: that of the mount, of the bundle or of the root's path. The first two are
-/// the same for podman; CRI-O's bundles are in the run root.
-fn stored(state: &ContainerState, root: &Path, record: Option<&Record>) -> Result<Option<StoredContainer>> {
+/// Returns where the store at `place` has the container's root.
+fn merged(place: &Path, stored: &StoredContainer) -> PathBuf {
+    place.join("overlay").join(&stored.layer).join("merged")
+}
+
+/// Finds the container's record in a store, and where that is: the store of the mount, of the bundle or of the root's
+/// path. The first two are the same for podman; CRI-O's bundles are in the run root.
+fn stored(state: &ContainerState, root: &Path, record: Option<&Record>) -> Result<Option<(PathBuf, StoredContainer)>> {
     let overlay = |path: &Path| layer_of(path).map(|(root, _)| (root, "overlay".to_owned()));
     let mut places: Vec<(PathBuf, String)> = record.and_then(|r| overlay(&r.target)).into_iter().collect();
     if let Some(bundle) = Bundle::of(&state.bundle) {
@@ -287,7 +292,7 @@ fn stored(state: &ContainerState, root: &Path, record: Option<&Record>) -> Resul
         // If the mount says which image it is, no other store is asked for its names.
         let others = if record.is_some() { Vec::new() } else { further_stores()? };
         if let Some(stored) = stored_container(&place, &driver, &state.id, &others)? {
-            return Ok(Some(stored));
+            return Ok(Some((place, stored)));
         }
     }
     Ok(None)

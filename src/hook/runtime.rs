@@ -19,7 +19,7 @@ use crate::protocol::{self, ContainerConfig, Start};
 use crate::sys::child::in_child;
 use crate::sys::openssl::{self, Openssl};
 use crate::sys::process;
-use crate::sys::{files, new_files};
+use crate::sys::{files, mounts, new_files};
 
 /// Why there is no container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ fn verify_start(start: &Start) -> std::result::Result<(), Stopped> {
 /// # Errors
 /// Why there must be no container.
 pub fn supervise(start: &Start, mut parent: impl Read + Write) -> std::result::Result<(), Stopped> {
+    mounts::leave_to_exit();
     let (about, ended) = verify(start, true);
     let (ended, second) = match ended {
         Ok((outcome, second)) => (Ok(outcome), second),

@@ -28,16 +28,21 @@ fn user() -> User {
 }
 
 /// Loads the policy, for whose container this is: rules can ask for less of a user's than `[rootless]` does, and whom
-/// they trust is for the service.
+/// they trust is for the service. It is read once: one start is decided by one policy.
 ///
 /// # Errors
 /// As for [`Policy::load`].
 pub(super) fn policy() -> Result<Policy> {
+    static POLICY: OnceLock<Policy> = OnceLock::new();
+    if let Some(read) = POLICY.get() {
+        return Ok(read.clone());
+    }
     let directories = Directories::system();
-    match is_in_namespace() {
+    let read = match is_in_namespace() {
         true => Policy::of_user(&directories, Policy::rootless(&directories)?),
         false => Policy::load(&directories),
-    }
+    }?;
+    Ok(POLICY.get_or_init(|| read).clone())
 }
 
 /// Finds the record of a mount: a user's is the service's.

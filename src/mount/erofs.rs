@@ -14,20 +14,14 @@ const HAS_ACL: u32 = 1;
 
 /// The first version tried with one such mount beneath two overlays; older ones give it a path for a moment, after which it
 /// cannot be a layer again.
-const SEVERAL_OVERLAYS: (u32, u32) = (6, 18);
+pub(super) const SEVERAL_OVERLAYS: (u32, u32) = (6, 18);
 
 /// Does what [`mount`] does, for overlays only: without a label several of them have the same mount.
 pub(super) fn layer(image: &MeasuredErofs, label: Option<&str>) -> Result<OwnedFd> {
     if label.is_some() || mounts::kernel_version() < SEVERAL_OVERLAYS {
         return mount(image, label);
     }
-    let kept = match image.mounted().get() {
-        Some(kept) => kept,
-        None => {
-            let new = mount(image, None)?;
-            image.mounted().get_or_init(|| new)
-        }
-    };
+    let kept = image.mounted().get_or_make(|| mount(image, None))?;
     kept.try_clone().map_err(|e| Refusal::io("EROFS image", e))
 }
 

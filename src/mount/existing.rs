@@ -35,8 +35,8 @@ pub(super) fn on_top(target: &OwnedFd, shown: &Path) -> Result<Option<OnTop>> {
     }
     let all = mountinfo::own()?;
     // The descriptor keeps the mount, and with it the number.
-    match all.into_iter().find(|m| m.id == identity.mountinfo) {
-        Some(info) => Ok(Some(OnTop { identity, info })),
+    match all.iter().find(|m| m.id == identity.mountinfo) {
+        Some(info) => Ok(Some(OnTop { identity, info: info.clone() })),
         None => Err(Refusal::new(Case::I05Attach, shown.display().to_string(), "a mount that is not in mountinfo")),
     }
 }

@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat, fstat};
 
@@ -73,7 +74,7 @@ impl OverlayLayers {
         let map = map(place)?;
         let mut lowers = Vec::new();
         lowers.extend(above(place, map.as_ref())?);
-        let all = if map.is_some() { mountinfo::own()? } else { Vec::new() };
+        let all = if map.is_some() { mountinfo::own()? } else { Arc::default() };
         for dir in directories {
             lowers.push(lower(dir, map.as_ref(), &all)?);
         }
@@ -133,7 +134,7 @@ fn map(place: &MountSpec) -> Result<Option<IdMap>> {
 fn above(place: &MountSpec, map: Option<&IdMap>) -> Result<Option<Lower>> {
     let Some(above) = &place.above else { return Ok(None) };
     let copy = above.try_clone().map_err(|e| Refusal::io("the container's changes", e))?;
-    let all = if map.is_some() { mountinfo::own()? } else { Vec::new() };
+    let all = if map.is_some() { mountinfo::own()? } else { Arc::default() };
     lower(copy, map, &all).map(Some)
 }
 

@@ -119,6 +119,13 @@ pub struct MountOptions {
     pub aufs: bool,
 }
 
+impl MountOptions {
+    /// Returns whether files are shown under other IDs than they have.
+    fn maps_ids(&self) -> bool {
+        self.uids != IdMapping::None || self.gids != IdMapping::None
+    }
+}
+
 /// A mount that is in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Mounted {
@@ -161,7 +168,12 @@ pub fn mount(image: &PreparedImage, place: &MountSpec) -> Result<Mounted> {
 pub fn view(image: &PreparedImage, how: &MountOptions) -> Result<OwnedFd> {
     let (uids, gids) = (how.uids.clone(), how.gids.clone());
     let how = MountOptions { uids, gids, store_label: how.store_label.clone(), ..MountOptions::default() };
-    detached(image, &MountSpec { how, ..MountSpec::read_only(image.description()) })
+    let place = MountSpec { how, ..MountSpec::read_only(image.description()) };
+    if place.how.maps_ids() || selinux::is_enabled() || mounts::kernel_version() < erofs::SEVERAL_OVERLAYS {
+        return detached(image, &place);
+    }
+    let kept = image.shown().get_or_make(|| detached(image, &place))?;
+    kept.try_clone().map_err(|e| Refusal::io("the image alone", e))
 }
 
 /// Makes what [`mount()`] would put on the target, attached nowhere; no record is kept of it. Where the place gives what

@@ -86,7 +86,13 @@ fn make(
         return Ok((overlay::make(&layers, &one, place)?, MountSummary::expected(&layers, &one)));
     }
     // The upper overlay, which is the one that is seen, gets what was asked for the whole.
-    let both = layers.over(|lowers| overlay::make(lowers, &sealed, &MountSpec::read_only(&place.target)))?;
+    let both = layers.over(|lowers| match image.shown().get() {
+        // What podman wrote was compared with the same.
+        Some(shown) if place.above.is_none() && !place.how.maps_ids() => {
+            shown.try_clone().map_err(|e| Refusal::io("the image alone", e))
+        }
+        _ => overlay::make(lowers, &sealed, &MountSpec::read_only(&place.target)),
+    })?;
     let plain = Recipe { source: image.description(), options: &[("metacopy", "off"), ("redirect_dir", "nofollow")] };
     Ok((overlay::make(&both, &plain, place)?, MountSummary::expected(&both, &plain)))
 }

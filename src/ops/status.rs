@@ -56,7 +56,7 @@ fn of_this_user() -> Result<Vec<Record>> {
     });
     let others = further_stores().unwrap_or_default();
     let mut records: Vec<Record> = Vec::new();
-    for mount in mountinfo::own()? {
+    for mount in mountinfo::own()?.iter() {
         let known = own.iter().find(|own| own.device == mount.device && mount.is_overlay_of(&own.source));
         // Mounts of one filesystem that are in several places are one.
         let Some(known) = known.filter(|_| records.iter().all(|record| record.device != mount.device)) else {
@@ -72,7 +72,7 @@ fn of_this_user() -> Result<Vec<Record>> {
         records.push(Record {
             device: mount.device,
             mount_id: mount.id,
-            target: mount.target,
+            target: mount.target.clone(),
             source: known.source.clone(),
             kind: MountKind::Sealed,
             image: Some(image),

@@ -1,5 +1,7 @@
 //! What the operations on images of the container store share.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use super::Context;
 use crate::container_store::{ClaimedImage, StoredImage, configured, stored_images};
 use crate::error::{Case, Refusal, Result};
@@ -40,6 +42,9 @@ impl ImageSelection {
     /// Does `work` for each, and reports to `each`. If one is refused, the others are still done. The first refusal is
     /// the result for all of them; if all images were meant, `excused` says which refusals do not count.
     ///
+    /// All images are also those that are pulled or named meanwhile: systemd's path units see no change while the service
+    /// that they have started runs.
+    ///
     /// # Errors
     /// [`Case::NotStored`] and [`Case::Usage`] for names that the store does not have, and errors of reading it.
     pub(super) fn each<T>(
@@ -50,23 +55,32 @@ impl ImageSelection {
         each: &mut dyn FnMut(StoredOutcome<'_, T>),
     ) -> Result<Option<Refusal>> {
         let mut first: Option<Refusal> = None;
-        for stored in &self.images(context)? {
+        let mut done = BTreeSet::new();
+        let mut images = self.images(context)?;
+        while let Some(stored) = images.pop_front() {
             let image = stored.image.as_ref().map_err(Clone::clone);
-            let result = image.and_then(|image| work(image, name(stored)));
+            let result = image.and_then(|image| work(image, name(&stored)));
             let excused = match &result {
-                Err(refusal) if matches!(self, Self::All) && excused(stored, refusal) => true,
+                Err(refusal) if matches!(self, Self::All) && excused(&stored, refusal) => true,
                 Err(refusal) => {
                     first.get_or_insert(refusal.clone());
                     false
                 }
                 Ok(_) => false,
             };
-            each(StoredOutcome { stored, result, excused });
+            each(StoredOutcome { stored: &stored, result, excused });
+            if matches!(self, Self::All) {
+                done.insert((stored.id, stored.names));
+                if images.is_empty() {
+                    images = self.images(context)?;
+                    images.retain(|image| !done.contains(&(image.id.clone(), image.names.clone())));
+                }
+            }
         }
         Ok(first)
     }
 
-    fn images(&self, context: &Context) -> Result<Vec<StoredImage>> {
+    fn images(&self, context: &Context) -> Result<VecDeque<StoredImage>> {
         Ok(self.by_word(context)?.into_iter().map(|(_, image)| image).collect())
     }
 

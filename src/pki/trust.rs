@@ -15,6 +15,7 @@ use super::anchor::Anchor;
 use super::bundle::{certificates_from_bytes, certificates_of_host};
 use super::certificate::{Certificate, MAX_FILE};
 use crate::error::{Case, Refusal, Result};
+use crate::sys::files::FEW;
 
 /// Names of files in a directory that are certificates; everything else in it is ignored.
 const EXTENSIONS: [&str; 4] = ["crt", "pem", "der", "cer"];
@@ -222,7 +223,7 @@ fn load_file(fd: OwnedFd, name: &str, ownership: Ownership, into: &mut Vec<Certi
 fn read_file(fd: OwnedFd, name: &str) -> Result<Vec<u8>> {
     // One byte more than is allowed, so that a file that is too large shows as such.
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(FEW);
     File::from(fd).take(limit).read_to_end(&mut bytes).map_err(|e| unusable(name, e))?;
     Ok(bytes)
 }

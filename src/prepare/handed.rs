@@ -12,6 +12,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
 use crate::policy::Verity;
 use crate::state;
+use crate::sys::mounts::KeptMount;
 use crate::sys::{filesystems, verity};
 use crate::verify::VerifiedImage;
 
@@ -58,7 +59,7 @@ pub fn handed(
     };
     let erofs = vec![MeasuredErofs::new(file, digest)];
     let description = describe(&erofs);
-    Ok(PreparedImage { erofs, objects, mode, description })
+    Ok(PreparedImage { erofs, objects, mode, description, shown: KeptMount::default() })
 }
 
 /// Checks that this is a regular file, open for reading, on a filesystem whose answers come from this kernel.

@@ -14,6 +14,7 @@ use crate::image::objects;
 use crate::oci::Budget;
 use crate::policy::Verity;
 use crate::sys::draft::NewDraft;
+use crate::sys::mounts::KeptMount;
 use crate::sys::{files, verity};
 use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
@@ -44,12 +45,12 @@ const MAX_STACK: usize = 499;
 pub struct MeasuredErofs {
     file: File,
     digest: VerityDigest,
-    mounted: std::sync::OnceLock<std::os::fd::OwnedFd>,
+    mounted: KeptMount,
 }
 
 impl MeasuredErofs {
     fn new(file: File, digest: VerityDigest) -> Self {
-        Self { file, digest, mounted: std::sync::OnceLock::new() }
+        Self { file, digest, mounted: KeptMount::default() }
     }
 
     /// Returns the descriptor that was measured, and is to be mounted.
@@ -64,7 +65,7 @@ impl MeasuredErofs {
 
     /// Returns the place of a mount of it, attached nowhere and with no IDs or label of its own, that is kept for a
     /// second use: an overlay to compare with, and the container's.
-    pub fn mounted(&self) -> &std::sync::OnceLock<std::os::fd::OwnedFd> {
+    pub fn mounted(&self) -> &KeptMount {
         &self.mounted
     }
 }
@@ -76,6 +77,7 @@ pub struct PreparedImage {
     objects: std::os::fd::OwnedFd,
     mode: Verity,
     description: String,
+    shown: KeptMount,
 }
 
 impl PreparedImage {
@@ -92,6 +94,12 @@ impl PreparedImage {
     /// Returns whether the kernel is to check files.
     pub fn mode(&self) -> Verity {
         self.mode
+    }
+
+    /// Returns the place of a read-only overlay of the image alone, with no IDs or label of its own: to compare with, and
+    /// as the container's only lower layer where its own overlay does not check files.
+    pub fn shown(&self) -> &KeptMount {
+        &self.shown
     }
 
     /// Returns the mount's source: `composefs:` and what identifies the EROFS images.
@@ -132,7 +140,7 @@ pub fn prepare(
     }
     let description = describe(&erofs);
     let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
-    Ok(PreparedImage { erofs, objects, mode, description })
+    Ok(PreparedImage { erofs, objects, mode, description, shown: KeptMount::default() })
 }
 
 /// Finds out what [`prepare`] would come to for the image's root, without writing anything: `None` if something is
@@ -173,7 +181,7 @@ pub fn is_ready(vault: &Vault, image: &VerifiedImage, mode: Verity, budget: &Bud
     let erofs = vec![MeasuredErofs::new(file, *digest)];
     let description = describe(&erofs);
     let objects = vault.data_dir().try_clone().map_err(|e| Refusal::io("vault", e))?;
-    Ok(Some(PreparedImage { erofs, objects, mode, description }))
+    Ok(Some(PreparedImage { erofs, objects, mode, description, shown: KeptMount::default() }))
 }
 
 /// Checks that a file matches its digest; false if it does, but the kernel has still to be told.

@@ -59,6 +59,11 @@ impl CallingUser {
         Ok(Self { uid: peer.uid, gid: peer.gid, namespace, uids })
     }
 
+    /// Returns the IDs of this host's that the caller's namespace has.
+    pub(super) fn uids(&self) -> &Ranges {
+        &self.uids
+    }
+
     /// Returns whether the caller may do as it likes with what belongs to this user of the host.
     pub(super) fn owns(&self, uid: u32) -> bool {
         uid != 0 && (uid == self.uid || self.uids.iter().any(|(first, count)| uid >= *first && uid - first < *count))

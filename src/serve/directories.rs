@@ -1,6 +1,7 @@
 //! The directories that a caller hands in: each must be its own. Root's overlay reaches them with root's rights, and so
 //! must not reach anything that the caller could not.
 
+use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, statat};
@@ -8,7 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use super::caller::CallingUser;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::mounts::{self, MountId};
-use crate::sys::{files, filesystems};
+use crate::sys::{files, filesystems, userns};
 
 /// What overlayfs makes in a work directory (fs/overlayfs/super.c).
 const OF_OVERLAYFS: [&str; 2] = ["work", "index"];
@@ -24,6 +25,26 @@ pub(super) fn check_mount(caller: &CallingUser, dir: &OwnedFd, what: &str) -> Re
         true => Ok(()),
         false => Err(Refusal::new(Case::R03Directory, what, "it is not the uppermost of a mount")),
     }
+}
+
+/// Has the mount of the objects show nothing but what the caller's IDs own. If objects are not measured, anything that
+/// has the name of one is shown with the owner and mode that the image says; and the caller can give such a name to
+/// whatever lies in a directory of its own, such as what root wrote there for itself.
+///
+/// # Errors
+/// [`Case::R03Directory`] for a mount that is attached, or is shown under other IDs already, and for a filesystem that
+/// cannot do this.
+pub(super) fn only_callers(caller: &CallingUser, objects: &OwnedFd) -> Result<()> {
+    let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::R03Directory, "objects", why);
+    // Each of these IDs stays as it is. All others are nobody's there, and a right over files is one over files that
+    // somebody owns: overlayfs then reads of them only what everybody may.
+    let mut map = String::new();
+    for (first, count) in caller.uids() {
+        let _ = writeln!(map, "{first} {first} {count}");
+    }
+    let all = format!("0 0 {}", u32::MAX);
+    let namespace = userns::with_maps(&map, &all)?.map_err(|failed| refuse(&failed.error))?;
+    mounts::map_ids(objects, &namespace).map_err(|e| refuse(&e))
 }
 
 /// Checks upper and work directory, on the mount `layer`: both must be the caller's, and the work directory may only

@@ -2,11 +2,12 @@
 //! root of a container with it.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{BlobDigest, Fingerprint};
-use crate::error::{Refusal, Result};
+use crate::error::{Case, Refusal, Result};
 use crate::mount::MountSummary;
 use crate::oci::DenySubjects;
 use crate::policy::Mode;
@@ -21,7 +22,11 @@ const DIR: StateDir = StateDir::Users;
 const MAX_RECORD: u64 = 256 << 10;
 /// How many records are kept, of all users together. Numbers of devices are given again, so there are no more records
 /// than there were mounts at one time.
-const MAX_RECORDS: usize = 10_000;
+const MAX_RECORDS: usize = 16_000;
+/// How many of these may be one user's: an eighth, so that it takes eight users to leave others without.
+const OF_ONE_USER: usize = MAX_RECORDS / 8;
+/// How often records of what is gone are looked for at most, if a user has no room left.
+const EACH_SWEEP: Duration = Duration::from_secs(10);
 
 /// Who vouches for an image, by root's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +68,7 @@ impl VouchedImage {
 /// A mount that the service made for a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserMount {
-    /// The user.
+    /// The user, whichever of its IDs called.
     pub user: u32,
     /// Major and minor number of the filesystem; given again when it is unmounted.
     pub device: (u32, u32),
@@ -134,6 +139,43 @@ impl UserMount {
             return Err(std::io::Error::other(format!("a record of {} bytes", text.len())));
         }
         write_device_note(&dir, self.device, &text)
+    }
+}
+
+/// Checks that a user has fewer mounts than one may have, in all mount namespaces and out of them.
+///
+/// # Errors
+/// [`Case::R05Many`], [`Case::Io`].
+pub(super) fn has_room(user: u32) -> Result<()> {
+    let count = || -> std::io::Result<usize> {
+        let Some(dir) = DIR.open()? else { return Ok(0) };
+        let all = dir.names()?;
+        // Mostly nobody has as many, and then none is read.
+        let few = all.len() < OF_ONE_USER;
+        Ok(if few { 0 } else { all.iter().filter(|name| read(&dir, name).is_some_and(|r| r.user == user)).count() })
+    };
+    let is_full = || count().map(|own| own >= OF_ONE_USER).map_err(|e| Refusal::io(DIR.to_string(), e));
+    if !is_full()? {
+        return Ok(());
+    }
+    // Some of them may be gone. To look for that takes longer than a call should: it is not done for each.
+    if is_swept_again().map_err(|e| Refusal::io(DIR.to_string(), e))? {
+        sweep_user_mounts()?;
+        if !is_full()? {
+            return Ok(());
+        }
+    }
+    Err(Refusal::new(Case::R05Many, format!("user {user}"), "too many mounts"))
+}
+
+/// Returns whether nobody has looked for records of what is gone for a while, and notes that somebody does now.
+fn is_swept_again() -> std::io::Result<bool> {
+    const NOTE: &str = "swept";
+    let dir = DIR.make()?;
+    let lately = |at: SystemTime| SystemTime::now().duration_since(at).is_ok_and(|ago| ago < EACH_SWEEP);
+    match dir.written(NOTE)?.is_some_and(lately) {
+        true => Ok(false),
+        false => dir.write(NOTE, b"").map(|()| true),
     }
 }
 

@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::limits::Limits;
 use super::protocol::ServiceAnswer;
 use super::worker;
+use crate::container_store::note_podman;
 use crate::error::{Case, Refusal, Result};
+use crate::state;
 use crate::sys::child::ChildProcess;
 use crate::sys::peer::Peer;
 use crate::sys::process;
@@ -22,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// And it must be answered within this time after that. A process that takes longer waits for something that wants to
 /// hold it up.
 const WORK: Duration = Duration::from_secs(10);
+/// How long the answer to a call that is one too many may take.
+const REFUSAL: Duration = Duration::from_millis(100);
 /// How many calls are worked on at a time; later ones wait in the socket's own queue.
 const AT_WORK: usize = 64;
 /// How many of these may be one user's: an eighth, so that it takes eight users to make others wait.
@@ -60,6 +64,9 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     };
     let io = |e: std::io::Error| Refusal::io("socket", e);
     listener.set_nonblocking(true).map_err(io)?;
+    // If it cannot be made, nothing is kept.
+    let _ = state::make_base(state::RUN);
+    note_podman();
     let (mut limits, mut working) = (Limits::default(), Vec::<Working>::new());
     let mut idle_from = Instant::now();
     loop {
@@ -119,20 +126,22 @@ fn wait(listener: &UnixListener, working: &[Working], idle: Instant) -> std::io:
 
 /// Begins a call, unless its user has too many.
 fn begin(stream: &UnixStream, limits: &mut Limits, working: &[Working], now: Instant) -> Option<Working> {
-    // A caller that is already gone, or that cannot be identified, is ignored.
-    let peer = Peer::of(stream).map_err(|e| log::info!("who calls cannot be told: {e}")).ok()?;
+    // A caller that is already gone, or that cannot be identified, is ignored: somebody else may have its end of the
+    // socket, who would count as one user more with each ID that has called.
+    let known = Peer::of(stream).and_then(|peer| Ok((peer.user()?, peer)));
     // All IDs of a user's namespaces count as that user.
-    let user = peer.user();
+    let (user, peer) = known.map_err(|e| log::info!("who calls cannot be told: {e}")).ok()?;
     let until = now + DEADLINE;
     let busy = working.iter().filter(|one| one.user == user).count() >= OF_ONE_USER;
     if busy || !limits.allow(user, now) {
         let refusal = Refusal::new(Case::R05Many, format!("user {user}"), "");
-        // The answer fits into the socket, or nobody waits for it.
-        let _ = Conversation::new(stream.as_fd(), now + Duration::from_millis(1))
+        // There is room for it in a socket that is new, so nobody waits; from now on, as this process may have been kept
+        // from running.
+        let _ = Conversation::new(stream.as_fd(), Instant::now() + REFUSAL)
             .send(&ServiceAnswer::refused(&refusal, None).bytes(), &[]);
         return None;
     }
-    match ChildProcess::start(|| worker::answer(stream, &peer, until)) {
+    match ChildProcess::start(|| worker::answer(stream, &peer, user, until)) {
         Ok(child) => Some(Working { child, user, until: until + WORK }),
         Err(e) => {
             log::warn!("no process for a call: {e}");

@@ -13,6 +13,7 @@ use super::{decide, directories};
 use crate::error::{Case, Refusal, Result, journal};
 use crate::mount::{self, Handed, HandedUpper, MountOptions};
 use crate::oci::Budget;
+use crate::pki;
 use crate::policy::{Decision, Directories, Mode, Policy, Verity};
 use crate::prepare;
 use crate::state;
@@ -33,11 +34,12 @@ enum Answered {
     Told(ServiceAnswer),
 }
 
-/// Answers the call that comes over `socket`, and must have arrived completely by `until`.
-pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
+/// Answers the call of `peer`, for which `user` answers; it comes over `socket`, and must have arrived completely by
+/// `until`.
+pub(super) fn answer(socket: &UnixStream, peer: &Peer, user: u32, until: Instant) {
     let mut talk = Conversation::new(socket.as_fd(), until);
     let mut mode = None;
-    let done = work(&mut talk, peer, &mut mode);
+    let done = work(&mut talk, peer, user, &mut mode);
     // A caller that was too slow is told so.
     let talk = Conversation::new(socket.as_fd(), Instant::now() + ANSWER);
     match done {
@@ -63,6 +65,7 @@ pub(super) fn answer(socket: &UnixStream, peer: &Peer, until: Instant) {
 fn work(
     talk: &mut Conversation<'_>,
     peer: &Peer,
+    user: u32,
     mode: &mut Option<Mode>,
 ) -> std::result::Result<Answered, (Refusal, Question)> {
     let caller = CallingUser::of(peer);
@@ -71,8 +74,8 @@ fn work(
     let done = match (asks, received) {
         // Whoever asks what is theirs may be in any namespace.
         (Question::Verdict, Ok((call, documents))) => verdict(&call, documents, mode),
-        (Question::Mounts, Ok((call, _))) => mounts_of(peer.user(), call.device),
-        (_, received) => caller.and_then(|caller| mount(talk, &caller, received?, mode)),
+        (Question::Mounts, Ok((call, _))) => mounts_of(user, call.device),
+        (_, received) => caller.and_then(|caller| mount(talk, (&caller, user), received?, mode)),
     };
     done.map_err(|refusal| (refusal, asks))
 }
@@ -112,21 +115,25 @@ fn mounts_of(user: u32, device: Option<(u32, u32)>) -> Result<Answered> {
 
 fn mount(
     talk: &mut Conversation<'_>,
-    caller: &CallingUser,
+    (caller, user): (&CallingUser, u32),
     (call, documents): (ServiceCall, Vec<Vec<u8>>),
     mode: &mut Option<Mode>,
 ) -> Result<Answered> {
     let mut parts = Parts::new(&call, talk.descriptors())?;
+    record::has_room(user)?;
     openssl::start(Openssl::Verify);
+    // Of signatures by whom the host trusts: a user can add none.
+    pki::keep_facts();
     let policy = Policy::load(&Directories::system())?;
     let decision = policy.decide(&call.names);
     *mode = Some(decision.mode);
-    if decision.verity == Verity::Off {
-        check_links()?;
-    }
     let verified = decide::decide(&policy, &decision, &call, documents)?;
     let objects = parts.take(HandedPart::Objects)?;
     directories::check_mount(caller, &objects, "objects")?;
+    if decision.verity == Verity::Off {
+        check_links()?;
+        directories::only_callers(caller, &objects)?;
+    }
     let above = parts.optional(HandedPart::Above);
     above.iter().try_for_each(|above| directories::check_mount(caller, above, "above"))?;
     let upper = match parts.optional(HandedPart::Layer) {
@@ -159,7 +166,7 @@ fn mount(
     let vouched = vouched(&verified, &decision)?;
     let kept = mounts::identify(&mount).map_err(std::io::Error::from).and_then(|mount| {
         let record = UserMount {
-            user: caller.uid,
+            user,
             device: mount.device,
             source: image.description().to_owned(),
             vouched,

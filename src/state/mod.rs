@@ -38,11 +38,6 @@ pub fn keep_for_user(run: PathBuf, lib: PathBuf) {
     let _ = OF_USER.set([run, lib]);
 }
 
-/// Returns where notes are that are gone after a reboot, beside the directories of notes.
-pub fn run() -> &'static Path {
-    OF_USER.get().map_or(Path::new(RUN), |[run, _]| run)
-}
-
 /// A directory of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateDir {

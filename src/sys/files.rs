@@ -267,13 +267,15 @@ pub fn contains(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
+/// Room for most files, in bytes: a buffer that grows begins with reads of 32.
+pub const FEW: usize = 8 << 10;
+
 /// Reads all of `file`, at most `max` bytes.
 ///
 /// # Errors
 /// The kernel's; `FileTooLarge` beyond `max`.
 pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
-    // Most are smaller than this, and a growing buffer begins with reads of 32 bytes.
-    let mut bytes = Vec::with_capacity(usize::try_from(max.min(8 << 10)).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(FEW.min(usize::try_from(max).unwrap_or(FEW)));
     file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));
@@ -284,24 +286,34 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
 /// The most bytes of names, and of one value, that the kernel returns (linux/limits.h).
 const MAX_XATTR: usize = 64 << 10;
 
+/// Asks for something with room that is enough for most attributes, and with all that there can be if it was not.
+fn with_room(ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut value = vec![0; 256];
+    loop {
+        match ask(&mut value) {
+            Ok(length) => {
+                value.truncate(length);
+                return Ok(value);
+            }
+            Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Reads all extended attributes of an open file or directory that can be seen, sorted.
 ///
 /// # Errors
 /// The kernel's.
 pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let file = file.as_fd();
-    let mut names = vec![0; MAX_XATTR];
-    let length = match fs::flistxattr(file, &mut names) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP) => 0,
-        Err(e) => return Err(e.into()),
+    let names = match with_room(|room| fs::flistxattr(file, room)) {
+        Err(Errno::NOTSUP) => Vec::new(),
+        names => names?,
     };
     let mut found = Vec::new();
-    for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0; MAX_XATTR];
-        let length = fs::fgetxattr(file, name, &mut value)?;
-        value.truncate(length);
-        found.push((name.to_vec(), value));
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        found.push((name.to_vec(), with_room(|room| fs::fgetxattr(file, name, room))?));
     }
     found.sort();
     Ok(found)
@@ -312,18 +324,10 @@ pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 /// # Errors
 /// The kernel's.
 pub fn xattr(file: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
-    // Enough for the handle of a file and the like; larger ones are asked for again with more room.
-    let mut value = vec![0; 256];
-    loop {
-        match fs::fgetxattr(&file, name, &mut value) {
-            Ok(length) => {
-                value.truncate(length);
-                return Ok(Some(value));
-            }
-            Err(Errno::NODATA | Errno::NOTSUP) => return Ok(None),
-            Err(Errno::RANGE) if value.len() < MAX_XATTR => value.resize(MAX_XATTR, 0),
-            Err(e) => return Err(e.into()),
-        }
+    match with_room(|room| fs::fgetxattr(&file, name, room)) {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

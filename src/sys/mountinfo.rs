@@ -2,11 +2,15 @@
 //! a source is whatever somebody chose.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Refusal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 /// One line of mountinfo.
@@ -64,13 +68,53 @@ impl MountInfo {
     }
 }
 
-/// Reads all mounts of this process's namespace, the topmost of a target last.
+/// The mounts of a namespace as they were read from a file that is still open.
+struct ReadMounts {
+    namespace: u64,
+    file: File,
+    mounts: Arc<Vec<MountInfo>>,
+}
+
+impl ReadMounts {
+    fn new(namespace: u64) -> Result<Self> {
+        let file = File::open(OWN)?;
+        let mounts = Arc::new(all_of(&file)?);
+        Ok(Self { namespace, file, mounts })
+    }
+
+    /// Returns whether nothing was mounted, unmounted or changed since: the kernel tells that to whoever polls the file
+    /// (proc_pid_mountinfo(5)).
+    fn is_current(&self, namespace: u64) -> bool {
+        let mut asked = [PollFd::new(&self.file, PollFlags::PRI)];
+        self.namespace == namespace && poll(&mut asked, Some(&Timespec::default())) == Ok(0)
+    }
+}
+
+const OWN: &str = "/proc/self/mountinfo";
+
+/// Reads all mounts of this process's namespace, the topmost of a target last. They are read again only after a change:
+/// for the kernel a long list is a lot of work, and a start looks at it several times.
 ///
 /// # Errors
 /// [`Case::Io`](crate::error::Case::Io), for a line that cannot be read too: it could be the one that matters.
-pub fn own() -> crate::error::Result<Vec<MountInfo>> {
-    const FILE: &str = "/proc/self/mountinfo";
-    std::fs::read(FILE).and_then(|text| parse(&text)).map_err(|e| Refusal::io(FILE, e))
+pub fn own() -> crate::error::Result<Arc<Vec<MountInfo>>> {
+    static READ: Mutex<Option<ReadMounts>> = Mutex::new(None);
+    let read = || -> Result<_> {
+        let namespace = std::fs::metadata("/proc/self/ns/mnt")?.ino();
+        let mut last = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = last.as_ref().filter(|read| read.is_current(namespace)) {
+            return Ok(current.mounts.clone());
+        }
+        Ok(last.insert(ReadMounts::new(namespace)?).mounts.clone())
+    };
+    read().map_err(|e| Refusal::io(OWN, e))
+}
+
+/// Reads the file of mounts: each read returns as much as there is room for, and holds up whoever mounts meanwhile.
+fn all_of(mut file: &File) -> Result<Vec<MountInfo>> {
+    let mut text = Vec::with_capacity(32 << 10);
+    file.read_to_end(&mut text)?;
+    parse(&text)
 }
 
 /// Reads all mounts of the namespace that process `pid` is in, as it sees them.
@@ -83,10 +127,7 @@ pub fn of_process(pid: u32) -> Result<Vec<MountInfo>> {
     let stay = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat2(proc, format!("{pid}/mountinfo"), flags, Mode::empty(), stay)?;
-    // Each read returns as much as there is room for.
-    let mut text = Vec::with_capacity(32 << 10);
-    std::fs::File::from(file).read_to_end(&mut text)?;
-    parse(&text)
+    all_of(&file.into())
 }
 
 /// Parses the lines of a mountinfo file.
@@ -168,6 +209,9 @@ pub fn label(value: &[u8]) -> Vec<u8> {
 
 /// Decodes the three octal digits that stand for space, comma, tab, newline and backslash.
 pub fn unescape(text: &[u8]) -> Vec<u8> {
+    if memchr::memchr(b'\\', text).is_none() {
+        return text.to_vec();
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::{Errno, Result};
@@ -59,6 +61,51 @@ impl Configure {
             lines.push(String::from_utf8_lossy(&buffer[..n]).trim().to_owned());
         }
         lines.join("; ")
+    }
+}
+
+/// Whether detached mounts of this process go away with it, and not before.
+static LEFT_TO_EXIT: AtomicBool = AtomicBool::new(false);
+
+/// Has this process keep its detached mounts until it ends: for each that goes away the kernel waits for all
+/// processors. For a process that has something to say to whoever waits for it, and ends soon after that.
+pub fn leave_to_exit() {
+    LEFT_TO_EXIT.store(true, Ordering::Relaxed);
+}
+
+/// A mount that is attached nowhere, made when it is first asked for, and used by several parts of a start.
+#[derive(Debug, Default)]
+pub struct KeptMount(OnceLock<OwnedFd>);
+
+impl KeptMount {
+    /// Returns the mount if it was made.
+    pub fn get(&self) -> Option<&OwnedFd> {
+        self.0.get()
+    }
+
+    /// Returns the mount, which `make` makes if nobody has yet.
+    ///
+    /// # Errors
+    /// The errors of `make`.
+    pub fn get_or_make<E>(
+        &self,
+        make: impl FnOnce() -> std::result::Result<OwnedFd, E>,
+    ) -> std::result::Result<&OwnedFd, E> {
+        match self.get() {
+            Some(kept) => Ok(kept),
+            None => {
+                let new = make()?;
+                Ok(self.0.get_or_init(|| new))
+            }
+        }
+    }
+}
+
+impl Drop for KeptMount {
+    fn drop(&mut self) {
+        if LEFT_TO_EXIT.load(Ordering::Relaxed) {
+            self.0.take().map(std::mem::forget);
+        }
     }
 }
 

@@ -64,12 +64,17 @@ impl Peer {
 
     /// Returns the user that answers for the process: whoever made the uppermost of the user namespaces that it is in,
     /// or, in this process's own, the user that it runs as.
-    pub fn user(&self) -> u32 {
-        let answers = || -> io::Result<u32> {
-            let namespace = self.user_namespace()?;
-            if namespace.identity()? == UserNamespace::own()?.identity()? { Ok(self.uid) } else { namespace.user() }
+    ///
+    /// # Errors
+    /// The kernel's, for a process that has ended: whatever ID it ran under may be one of thousands that another user has.
+    pub fn user(&self) -> io::Result<u32> {
+        let namespace = match self.user_namespace() {
+            Ok(namespace) => namespace,
+            // Before Linux 6.11, where nothing is mounted for anybody.
+            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOTTY | Errno::INVAL)) => return Ok(self.uid),
+            Err(e) => return Err(e),
         };
-        answers().unwrap_or(self.uid)
+        if namespace.identity()? == UserNamespace::own()?.identity()? { Ok(self.uid) } else { namespace.user() }
     }
 
     /// Reads the user IDs that the process's user namespace has.

@@ -57,23 +57,15 @@ struct Child {
     release: Option<PipeWriter>,
 }
 
-/// `struct clone_args`, first version (include/uapi/linux/sched.h): flags are the first word, the
-/// signal at the end is the fifth.
-#[repr(C, align(8))]
-struct CloneArguments([u64; 8]);
-
 impl Child {
     fn start() -> io::Result<Self> {
         let (wait, release) = io::pipe()?;
-        let mut arguments = CloneArguments([0; 8]);
-        arguments.0[0] = libc::CLONE_NEWUSER as u64;
-        arguments.0[4] = libc::SIGCHLD as u64;
-        // SAFETY: the structure has the layout of its first version and the size given. Without a stack
-        // of its own and without CLONE_VM this is fork(2): the child has a copy of the memory and calls
-        // nothing but close, read and _exit, which are async-signal-safe, so that locks which other
-        // threads held at this moment do not matter to it.
-        let pid =
-            unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&arguments), size_of::<CloneArguments>()) };
+        // Not clone3: systemd lets none of its calls pass where it restricts namespaces, because their flags are in
+        // memory.
+        // SAFETY: without a stack of its own and without CLONE_VM this is fork(2): the child has a copy of the memory and
+        // calls nothing but close, read and _exit, which are async-signal-safe, so that locks which other threads held at
+        // this moment do not matter to it. All that follows the flags is not there.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0) };
         match pid {
             0 => wait_and_exit(&wait, &release),
             1.. => match i32::try_from(pid).ok().and_then(Pid::from_raw) {

@@ -52,5 +52,5 @@ impl Drop for Mount<'_> {
 /// Mounts on or beneath `dir`, as mountinfo shows them.
 fn mounts_beneath(dir: &Path) -> Vec<layerseal::sys::mountinfo::MountInfo> {
     let dir = dir.canonicalize().unwrap();
-    layerseal::sys::mountinfo::own().unwrap().into_iter().filter(|m| Path::new(&m.target).starts_with(&dir)).collect()
+    layerseal::sys::mountinfo::own().unwrap().iter().filter(|m| m.target.starts_with(&dir)).cloned().collect()
 }

@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use layerseal::digest::VerityDigest;
@@ -106,6 +108,31 @@ impl Asked {
     }
 }
 
+/// Connects under so many IDs of the namespace, by processes that then end, and gives what came of these calls, each
+/// outcome once, when a line comes on the standard input.
+fn zombies(count: u32) -> String {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let connect = |id: u32| {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let mut connects = Command::new(std::env::current_exe().unwrap());
+        connects.args(["--ignored", "--exact", "caller::caller"]).env("LAYERSEAL_ATTACK", "connects").uid(id).gid(id);
+        let child = connects.stdin(socket.try_clone().unwrap()).stdout(Stdio::null()).spawn().unwrap();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let ended = waitid(WaitId::Pid(Pid::from_child(&child)), options).unwrap().unwrap();
+        assert_eq!(ended.exit_status(), Some(0), "{id}");
+        (child, UnixStream::from(socket))
+    };
+    let all: Vec<_> = (1..=count).map(connect).collect();
+    println!("[zombies] ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let heard = all.iter().map(|(_, socket)| hear(&mut Conversation::new(socket.as_fd(), until)));
+    // The case alone: details name the ID.
+    let heard = heard.map(|one| if one.starts_with("nothing") { one } else { one[..3].to_owned() });
+    heard.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; ")
+}
+
 fn dir_of(dir: &str, name: &str) -> String {
     format!("{dir}/{name}")
 }
@@ -178,10 +205,18 @@ fn attack(name: &str) -> String {
             let heard = sockets.iter().map(|s| hear(&mut Conversation::new(s.as_fd(), until)));
             return heard.map(|h| h.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>().join(" ");
         }
+        // Whoever called is dead and not buried, each under an ID of its own; the sockets live on.
+        "zombies" => return zombies(what.parse().unwrap()),
+        // One of these, whose socket is its standard input.
+        "connects" => {
+            let to = rustix::net::SocketAddrUnix::new(SOCKET).unwrap();
+            rustix::net::connect(std::io::stdin(), &to).unwrap();
+            return "connected".to_owned();
+        }
         "many" => {
             let calls = 0..what.parse().unwrap();
-            let refused = calls.filter(|_| say(b"\x02\x00\x00\x00{}", &[]).starts_with("R05")).count();
-            return refused.to_string();
+            let answered = calls.filter(|_| say(b"\x02\x00\x00\x00{}", &[]).starts_with("R01")).count();
+            return answered.to_string();
         }
         "mounts" => {
             let mut call = ServiceCall::new();

@@ -224,3 +224,33 @@ fn prepare_and_fetch_of_all_images_have_a_sum_and_an_exit_code() {
     podman.prepare(FRESH);
     assert_eq!(sum(&["prepare", "--all"]), (Some(0), "2 images: 2 ready".to_owned()));
 }
+
+/// As where one image is pulled while another one is prepared: nothing calls a second time.
+#[test]
+fn prepare_of_all_images_has_those_that_get_a_name_meanwhile() {
+    use std::io::{Read as _, Write as _};
+    if !ready("prepare --all") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.prepare(FRESH);
+    let id = podman.ok(&["images", "-q", "--no-trunc", FRESH]);
+    podman.ok(&["untag", FRESH]);
+    crate::podman::forget_use(&podman);
+    // What it says of the first image stays with it until somebody reads.
+    let (mut reads, mut full) = std::io::pipe().unwrap();
+    let size = rustix::pipe::fcntl_setpipe_size(&full, 4096).unwrap();
+    full.write_all(&vec![b'\n'; size]).unwrap();
+    let program = common::binary().to_str().unwrap();
+    let mut prepare = podman.host.command(program, &["prepare", "--all"]).stdout(full).spawn().unwrap();
+    let objects = podman.graph_root().join("layerseal/objects");
+    while !objects.exists() {
+        assert!(prepare.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    podman.ok(&["tag", id.trim(), FRESH]);
+    let mut said = String::new();
+    reads.read_to_string(&mut said).unwrap();
+    assert_eq!(prepare.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains(&format!("{FRESH} ready")) && said.contains(&format!("{APP} ready")), "{said}");
+}

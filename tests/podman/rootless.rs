@@ -126,7 +126,7 @@ fn x06_containers_of_users_are_as_without_layerseal_unless_the_policy_says_other
         let seen = user.life();
         if program.is_ours() && program != Program::Hooked {
             let script = format!(
-                "podman run -d -q --name m {FRESH} sleep 100 >/dev/null; cat /proc/*/comm; podman rm -f -t 0 m"
+                "podman run -d -q --name m {FRESH} sleep 1000 >/dev/null; cat /proc/*/comm; podman rm -f -t 0 m"
             );
             assert!(text(&user.run(&script)).contains("fuse-overlayfs"), "{program:?}: it is not mounted by it");
         }

@@ -131,7 +131,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         "podman rm c >/dev/null; podman rmi localhost/made >/dev/null".to_owned(),
         // Two of one image, one of them asked while it runs.
         format!(
-            "podman run -d --name one {FRESH} sleep 100 >/dev/null; podman run --rm {FRESH} cat /usr/share/big | sha256sum"
+            "podman run -d --name one {FRESH} sleep 1000 >/dev/null; podman run --rm {FRESH} cat /usr/share/big | sha256sum"
         ),
         "podman exec one sh -c 'echo y >/y; cat /y'; podman rm -f -t 0 one >/dev/null".to_owned(),
         // Other IDs.
@@ -150,7 +150,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         ),
         // Where the host has no pause program, its image is one like others.
         format!(
-            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 100' --name p >/dev/null; \
+            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 1000' --name p >/dev/null; \
              podman run --rm --pod p {FRESH} sha256sum /usr/share/big; podman pod rm -f -t 0 p >/dev/null"
         ),
     ];
@@ -176,7 +176,8 @@ fn r_containers_of_users_by_the_service_are_as_by_fuse_overlayfs() {
         assert_eq!(seen, wanted, "{step}");
     }
     // It is ours, and a container outlives the service.
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 100; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let root = text(&output);
     assert!(root.contains(" / / rw,nodev") && root.contains("overlay composefs:"), "{root}");
     service.restart();
@@ -206,6 +207,22 @@ fn r_containers_of_users_by_the_service_are_as_by_fuse_overlayfs() {
     assert!(!text(&output).contains("busy"), "{}", text(&output));
 }
 
+/// Otherwise each start asks podman for its version, which takes a fifth of it.
+#[test]
+fn users_read_which_podman_the_service_has_found() {
+    if !ready("the note of which podman there is") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    let note = podman.host.inside("/run/layerseal/podman");
+    let _ = std::fs::remove_file(&note);
+    let _service = Service::new(&podman);
+    let output = user.run(&format!("podman run --rm {FRESH} true && cat /run/layerseal/podman && podman --version"));
+    let said = text(&output);
+    assert_eq!(said.matches("podman version ").count(), 2, "{said}");
+}
+
 #[test]
 fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     if !ready("EROFS images that are changed") {
@@ -214,7 +231,8 @@ fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     let podman = Podman::pulled(Program::Layerseal);
     let user = user(&podman);
     let _service = Service::new(&podman);
-    let output = user.run(&format!("podman run -d --name m {FRESH} sleep 100; podman exec m cat /proc/self/mountinfo"));
+    let output =
+        user.run(&format!("podman run -d --name m {FRESH} sleep 1000; podman exec m cat /proc/self/mountinfo"));
     let mountinfo = text(&output);
     let digest = mountinfo.split(" - overlay composefs:").nth(1).and_then(|rest| rest.split(' ').next());
     let digest = digest.unwrap_or_else(|| panic!("{mountinfo}"));
@@ -253,6 +271,12 @@ fn r_hooks_know_the_mounts_of_the_service() {
     let _service = Service::new(&podman);
     let output = user.run(&run);
     assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{}", text(&output));
+    // Other IDs, in a home as useradd(8) makes it: newer podman binds the root elsewhere, where these can reach it.
+    podman.host.sh("chmod 700 /var/tmp/home");
+    for ids in ["--userns=keep-id", "--uidmap 0:100:5000 --gidmap 0:100:5000"] {
+        let output = user.run(&format!("podman run --rm {ids} {FRESH} cat /proc/self/mountinfo"));
+        assert!(output.status.success() && text(&output).contains(" - overlay composefs:"), "{ids}: {}", text(&output));
+    }
     // A root that others mounted.
     let other =
         user.run(&format!("podman --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs run --rm {FRESH} true"));
@@ -435,15 +459,54 @@ fn r02_r05_whoever_stays_dies_or_calls_without_end_stops_nobody() {
     let heard = came(&forged(other));
     assert!(heard.starts_with("R01") && begun.elapsed().as_secs() < 8, "{heard}");
     let stays = came(&stays.wait_with_output().unwrap());
-    // Who still writes when the answer comes and the other side is closed may hear nothing.
     let (answered, told) = (stays.matches("R01").count(), stays.matches("R05").count());
     assert!(answered == 8 && told > 6 && told + stays.matches("nothing").count() == 12, "{stays}");
-    let refused: usize = came(&call(&user, "", "many:10000")).parse().unwrap();
-    assert!(refused > 9000, "{refused}");
+    // No more than a user has at once, and what comes back meanwhile: under emulation that is thousands.
+    let begun = std::time::Instant::now();
+    let answered: u128 = came(&call(&user, "", "many:10000")).parse().unwrap();
+    let allowed = 400 + begun.elapsed().as_millis() / 50;
+    assert!(answered > 0 && answered <= allowed, "{answered} of {allowed}");
     assert!(came(&forged(other)).starts_with("R01"));
     assert_eq!((service.at_rest(), host.mounts()), before, "something is left");
     // In a moment the user has some again.
     let last = user.run(&format!("sleep 1; podman run --rm {FRESH} true"));
+    assert!(last.status.success(), "{}", text(&last));
+}
+
+#[test]
+fn r05_callers_that_are_dead_are_no_users_of_their_own() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    if !ready("dead callers of the service") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    let mut service = Service::new(&podman);
+    let first = user.run(&format!("podman run --rm {FRESH} true"));
+    assert!(first.status.success(), "{}", text(&first));
+    // Before it is started all of them connect and end, so that it sees none of them alive: more than it has places.
+    service.ends_by("TERM");
+    let own = std::env::current_exe().unwrap().display().to_string();
+    let call = format!(
+        "export LAYERSEAL_ATTACK=zombies:70; exec podman unshare {own} --ignored --exact caller::caller --nocapture"
+    );
+    let mut zombies = user.command(&call).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(zombies.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("[zombies] ready") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    service.begins();
+    writeln!(zombies.stdin.take().unwrap(), "go on").unwrap();
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    zombies.wait().unwrap();
+    let heard = rest.lines().find_map(|line| line.strip_prefix("[zombies:70] ")).unwrap_or_else(|| panic!("{rest}"));
+    // None of them took a place: whose time was over would be told so.
+    let ignored = heard.split("; ").all(|one| one.starts_with("nothing: ") && !one.contains("timed out"));
+    assert!(ignored, "{heard}");
+    let last = user.run(&format!("podman run --rm {FRESH} true"));
     assert!(last.status.success(), "{}", text(&last));
 }
 
@@ -467,11 +530,38 @@ fn r_an_object_that_its_user_changed_is_not_read() {
     let all = "cd .local/share/containers/storage/layerseal/objects; o=$(find . -type f -size 1500001c)";
     // It is the user's own to replace, and the kernel that finds it out, in a container that runs and in the next.
     let output = user.run(&format!(
-        "podman run -d --name m {FRESH} sleep 100 >/dev/null; cd; {all}; cp $o ~/new; printf x | dd of=$HOME/new conv=notrunc 2>/dev/null; \
+        "podman run -d --name m {FRESH} sleep 1000 >/dev/null; cd; {all}; cp $o ~/new; printf x | dd of=$HOME/new conv=notrunc 2>/dev/null; \
          mv $o ~/old; mv ~/new $o; cd; podman exec m sha256sum /usr/share/big; podman rm -f -t 0 m >/dev/null"
     ));
     assert!(text(&output).contains("I/O error") || text(&output).contains("Input/output error"), "{}", text(&output));
     assert!(reads(false).contains("/O error") || reads(false).contains("output error"));
     user.run(&format!("cd; {all}; mv ~/old $o"));
     reads(true);
+}
+
+#[test]
+fn r07_a_file_of_others_in_a_directory_of_the_user_is_not_read_as_an_object() {
+    if !ready("files of others among objects") {
+        return;
+    }
+    for program in [Program::Layerseal, Program::Hooked] {
+        let podman = Podman::pulled(program);
+        let user = user(&podman);
+        let policy = default_policy().replace("\"require\"", "\"off\"");
+        podman.policy(&format!("{policy}[rootless]\nmode = \"enforce\"\n"));
+        let _service = Service::new(&podman);
+        let read = format!("podman run --rm {FRESH} head -c 30 /usr/share/big");
+        // What root wrote in the user's home: its owner may rename it, and not read it.
+        podman.host.sh("echo what only root may read >/var/tmp/home/roots; chmod 600 /var/tmp/home/roots");
+        let first = user.run(&format!("! cat ~/roots 2>/dev/null; {read}"));
+        assert!(first.status.success(), "{}", text(&first));
+        let objects = "cd ~/.local/share/containers/storage/layerseal/objects";
+        let swapped = user.run(&format!(
+            "{objects}; o=$(find . -type f -size 1500001c); echo $o >~/place; mv $o ~/kept; mv ~/roots $o; cd; {read}"
+        ));
+        assert!(!text(&swapped).contains("what only root may read"), "{program:?}: {}", text(&swapped));
+        // Its own it may change, where nothing is measured; and what its namespace has.
+        let own = user.run(&format!("{objects}; o=$(cat ~/place); mv $o ~/roots; cp ~/kept $o; cd; {read}"));
+        assert!(own.status.success() && text(&own) == text(&first), "{program:?}: {}", text(&own));
+    }
 }

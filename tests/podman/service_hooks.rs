@@ -47,7 +47,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         ),
         // While it runs, and again.
         format!(
-            "podman run -d --name one {FRESH} sleep 100 >/dev/null; podman run --rm {FRESH} sha256sum /usr/share/big; \
+            "podman run -d --name one {FRESH} sleep 1000 >/dev/null; podman run --rm {FRESH} sha256sum /usr/share/big; \
              podman exec one sh -c 'echo y >/y; cat /y'; podman cp ~/put one:/etc/put; podman stop -t 0 one >/dev/null; \
              podman start one >/dev/null; podman exec one cat /y /etc/put; podman restart -t 0 one >/dev/null; \
              podman exec one cat /y; podman diff one | sort; podman rm -f -t 0 one >/dev/null"
@@ -66,7 +66,7 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
         format!("podman run --rm -v /home/app -v named:/etc/opaque {FRESH} sh -c 'ls -ln /home/app /etc/opaque'"),
         format!("podman run --rm -v named:/v {FRESH} sh -c 'ls /v'; podman volume rm named >/dev/null"),
         format!(
-            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 100' --name p >/dev/null; \
+            "podman pod create --network none --infra-image {FRESH} --infra-command 'sleep 1000' --name p >/dev/null; \
              podman run --rm --pod p {FRESH} sha256sum /usr/share/big; podman pod rm -f -t 0 p >/dev/null"
         ),
     ];
@@ -254,10 +254,8 @@ fn r_hooks_of_users_put_verified_roots_in_the_place_of_podmans_own_overlay() {
         assert!(!wanted.contains("Error:"), "{step}: {wanted}");
         assert_eq!(seen, wanted, "{step}: {}", why(&user, "refused"));
     }
-    // Which podman this is, is asked once.
-    ok(&user, "grep -q 'podman version' /run/user/1234/layerseal/podman");
     // It is the service's, outlives it, and is not podman's that comes back.
-    let root = ok(&user, &format!("podman run -d --name m {FRESH} sleep 100 >/dev/null; podman exec m {ROOT}"));
+    let root = ok(&user, &format!("podman run -d --name m {FRESH} sleep 1000 >/dev/null; podman exec m {ROOT}"));
     assert!(
         root.contains(" - overlay composefs:") && root.contains("rw,nodev") && root.contains("userxattr"),
         "{root}"
@@ -288,7 +286,7 @@ fn r_hooks_of_users_refuse_under_enforce_and_let_pass_under_audit() {
     let podman = Podman::pulled(Program::Hooked);
     let user = user(&podman);
     let mut service = Service::new(&podman);
-    ok(&user, &format!("podman run -d --name m {FRESH} sleep 100"));
+    ok(&user, &format!("podman run -d --name m {FRESH} sleep 1000"));
     let none = "registry.example.com/acme/none";
     ok(&user, &format!("podman tag {FRESH} {none}"));
     let run = |name: &str, flags: &str| user.run(&format!("podman run --rm --pull=never {flags} {name} {ROOT}"));
@@ -351,7 +349,7 @@ fn r_hooks_of_users_find_a_root_that_was_swapped_after_precreate() {
     let podman = Podman::pulled(Program::Hooked);
     let user = user(&podman);
     let _service = Service::new(&podman);
-    ok(&user, &format!("podman run -d --name other {FRESH} sleep 100"));
+    ok(&user, &format!("podman run -d --name other {FRESH} sleep 1000"));
     let other = ok(&user, "podman inspect other --format '{{.GraphDriver.Data.MergedDir}}'");
     let other = other.trim();
     let record = "/run/layerseal/users/*.json";
@@ -475,7 +473,7 @@ fn r_hooks_of_two_users_know_their_own_mounts() {
     gets_seals(&podman, &second);
     let _service = Service::new(&podman);
     for user in [&first, &second] {
-        ok(user, &format!("podman run -d --name m {FRESH} sleep 100"));
+        ok(user, &format!("podman run -d --name m {FRESH} sleep 1000"));
     }
     let device = ok(&first, "podman exec m grep ' / / ' /proc/self/mountinfo").split(' ').nth(2).unwrap().to_owned();
     let own = std::env::current_exe().unwrap().display().to_string();
@@ -489,4 +487,29 @@ fn r_hooks_of_two_users_know_their_own_mounts() {
     for user in [&first, &second] {
         ok(user, "podman restart -t 0 m >/dev/null; podman exec m sha256sum /usr/share/big; podman rm -f -t 0 m");
     }
+}
+
+#[test]
+fn r05_the_mounts_of_one_user_leave_others_room_for_theirs() {
+    if !ready("many mounts of one user") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Hooked);
+    let first = user(&podman);
+    let second = User::second(&podman);
+    gets_seals(&podman, &second);
+    let _service = Service::new(&podman);
+    ok(&first, &format!("podman run -d --name one {FRESH} sleep 100"));
+    // As many records as one user may have; these are of mounts in namespaces that nobody can see.
+    let fill = "cd /run/layerseal/users; r=$(sed 's/\"device\":\\[[0-9,]*\\]/\"device\":[0,%s]/' $(ls | head -n 1)); \
+                i=100000; while [ $i -lt 102000 ]; do printf \"$r\" $i >0:$i.json; i=$((i + 1)); done";
+    podman.host.sh(fill);
+    let refused = first.run(&format!("podman run --rm {FRESH} true"));
+    let why = why(&first, "refused");
+    assert!(!refused.status.success() && why.contains("R-R05"), "{}\n{why}", text(&refused));
+    ok(&second, &format!("podman run --rm {FRESH} true"));
+    // What `layerseal gc` removes when they are gone.
+    podman.host.sh("cd /run/layerseal/users; i=101900; while [ $i -lt 102000 ]; do rm 0:$i.json; i=$((i + 1)); done");
+    ok(&first, &format!("podman run --rm {FRESH} true"));
+    ok(&first, "podman rm -f -t 0 one");
 }

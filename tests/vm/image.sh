@@ -6,6 +6,7 @@
 #   root-bookworm/root.ext4   Debian 12, for the packages alone
 #   root-experimental/root.ext4   podman 6 of experimental on what sid has, less else
 #   root-selinux/root.ext4    as root-forky, labelled, with SELinux's policy and our module for it
+#   root-systemd/root.ext4    Debian 13 with systemd and a bus for each user, less else
 #   kernel-V/vmlinuz          Debian's stock cloud kernel
 #   kernel-V/initrd           busybox and the disk driver
 #   kernel-V/modules.ext4     all modules, mounted over /usr/lib/modules
@@ -13,7 +14,7 @@
 # One root serves every kernel, so another kernel costs its download only.
 # Each part carries the hash of its recipe and is built anew when that changes.
 #
-# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux]
+# usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux|systemd]
 #        image.sh --root-alone bookworm|trixie|forky
 set -eu
 
@@ -29,6 +30,8 @@ few_packages='crun runc podman conmon netavark uidmap fuse-overlayfs e2fsprogs o
     kmod iproute2 strace'
 # And what podman of that library does with them: images of its own making, and layers that are pulled in parts.
 experimental_packages='skopeo composefs'
+# What a user's session is made of on a host with systemd.
+systemd_packages='systemd libpam-systemd dbus dbus-user-session'
 selinux_packages='selinux-policy-default policycoreutils selinux-utils skopeo attr'
 
 say() { echo "vm: $*"; }
@@ -87,6 +90,10 @@ alone() {
 
 root_forky() {
     alone forky "$@"
+}
+
+root_systemd() {
+    alone trixie "$@"
 }
 
 # Of the release before: what its own tools can do.
@@ -201,9 +208,9 @@ version=6.12 userland=trixie
 while [ $# -gt 0 ]; do
     case $1,${2-} in
         --kernel,6.1 | --kernel,6.12 | --kernel,7.3) version=$2 ;;
-        --root,trixie | --root,forky | --root,experimental | --root,selinux) userland=$2 ;;
+        --root,trixie | --root,forky | --root,experimental | --root,selinux | --root,systemd) userland=$2 ;;
         --root-alone,bookworm | --root-alone,trixie | --root-alone,forky) userland=$2 version= ;;
-        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux] | --root-alone bookworm|trixie|forky" >&2; exit 2 ;;
+        *) echo "usage: image.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux|systemd] | --root-alone bookworm|trixie|forky" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -231,6 +238,7 @@ case $userland in
     bookworm) part root-bookworm 'root_bookworm alone disk_of_root' "$few_packages" ;;
     forky) part root-forky 'root_forky alone disk_of_root' "$few_packages" ;;
     experimental) part root-experimental 'root_experimental disk_of_root' "$few_packages $experimental_packages" ;;
+    systemd) part root-systemd 'root_systemd alone disk_of_root' "$few_packages $systemd_packages" ;;
     selinux) part root-selinux 'root_selinux disk_of_root' "$(sha256sum <"$selinux_module" | cut -c 1-64) $few_packages $selinux_packages" ;;
 esac
 [ -z "$version" ] || part "kernel-$version" 'kernel initrd private_apt' "$version"

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Runs a script as root in a throw-away guest with a stock kernel.
 #
-# usage: run.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
+# usage: run.sh [--kernel 6.12|7.3|6.1] [--root trixie|forky|experimental|selinux|systemd] [--timeout S] [--disk-mb N] [--data FILE] [--out DIR] SCRIPT [FILE...]
 #
 # In the guest SCRIPT and the FILEs (or directories) are in /t by their base
 # names; /t is the working directory. /data is a disk of its own, ext4 with
 # fs-verity: N MB and new each time, or FILE, made if absent and kept. What
 # SCRIPT leaves in /t/out arrives in DIR. Its output appears while it runs;
-# kernel messages go to target/vm/kernel.log.
+# kernel messages go to target/vm/kernel.log. In the root systemd, that is the
+# first process, and SCRIPT is run by a unit; in the others SCRIPT is alone.
 #
 # Exits as SCRIPT did. 124: not done after S seconds (300). 125: no working guest.
 # $LAYERSEAL_VM_DIR, $LAYERSEAL_VM_ACCEL and $LAYERSEAL_VM_MEMORY (MB) override;
@@ -26,11 +27,33 @@ usage() { sed -n 's/^# \(usage: .*\)/\1/p' "$here/run.sh" >&2; exit 125; }
 
 # What the guest runs as its pid 1; $1 is the name of the script.
 guest() {
-    echo "script='$1'"
     cat <<'END'
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 dmesg -n 7
 mount --make-rshared /
+END
+    [ "$userland" = systemd ] || without_systemd
+    cat <<'END'
+hostname guest
+ip link set lo up
+modprobe -a erofs overlay loop fuse || exit
+mount -t ext4 /dev/vdd /data || exit
+tar -xf /dev/vdb -C /t && mkdir -p /t/out && cd /t || exit
+echo 'guest: up' >/dev/ttyS0
+END
+    case $userland in
+        systemd)
+            echo "cat >/run/script <<'ENDED'"
+            run_and_power_off "$1"
+            echo ENDED
+            with_systemd ;;
+        *) run_and_power_off "$1" ;;
+    esac
+}
+
+# What an init would have made.
+without_systemd() {
+    cat <<'END'
 mkdir -p /dev/pts /dev/shm /run/lock
 mount -t tmpfs -o mode=1777 tmp /tmp
 mount -t tmpfs -o mode=1777 shm /dev/shm
@@ -41,13 +64,45 @@ ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
 ln -s fd/2 /dev/stderr
-hostname guest
-ip link set lo up
-modprobe -a erofs overlay loop fuse || exit
-mount -t ext4 /dev/vdd /data || exit
-tar -xf /dev/vdb -C /t && mkdir -p /t/out && cd /t || exit
-echo 'guest: up' >/dev/ttyS0
+END
+}
 
+# The script as a unit, when there is all that users' sessions need. What a boot does once, or for hardware and networks
+# that are not there, takes longer than the tests and is left out.
+with_systemd() {
+    cat <<'END'
+# Else this is the first boot, at which systemd enables what it finds.
+tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+units=/run/systemd/system
+mkdir -p $units
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+    ldconfig.service netavark-dhcp-proxy.socket systemd-binfmt.service systemd-creds.socket systemd-firstboot.service \
+    systemd-hibernate-clear.service systemd-hostnamed.socket systemd-journal-catalog-update.service \
+    systemd-machine-id-commit.service systemd-modules-load.service systemd-pcrextend.socket systemd-pcrlock.socket \
+    systemd-pcrmachine.service systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pstore.service \
+    systemd-random-seed.service systemd-sysext.socket systemd-sysusers.service systemd-tpm2-setup.service \
+    systemd-tpm2-setup-early.service systemd-update-done.service; do
+    ln -s /dev/null $units/$unit
+done
+cat >$units/guest.service <<'ENDED'
+[Unit]
+Wants=dbus.service systemd-logind.service systemd-user-sessions.service
+After=dbus.service systemd-logind.service systemd-user-sessions.service
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sh /run/script
+WorkingDirectory=/t
+Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+ENDED
+exec /usr/lib/systemd/systemd --unit=guest.service --show-status=no
+END
+}
+
+# Runs the script that is named $1.
+run_and_power_off() {
+    echo "script='$1'"
+    cat <<'END'
 # Through a pipe: programs see no terminal, and /dev/stdout can be opened.
 stty -F /dev/ttyS1 raw -echo
 mkfifo /run/output

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Builds the VM's suites and runs them: tests/vm/suite.sh [--kernel V]... [--podman trixie|forky|experimental]... [FILTER]
+#                                       tests/vm/suite.sh --systemd: layerseal's units alone, see systemd.sh
 #                                       tests/vm/suite.sh --selinux: containers under SELinux alone, see selinux.sh
+#                                       tests/vm/suite.sh --users [--kernel V]... [--podman ...]... [FILTER]
 #
 # First what needs fs-verity. Without --kernel: 6.12 (the oldest that mounts EROFS from files), 7.3 (the
 # newest) and 6.1 (which must say no). Then containers, with podman 5.4 of trixie, 5.8 of forky and 6.1 of
@@ -10,22 +12,26 @@
 # one directory are tried with trixie's and with experimental's, whose libraries differ. And in the VM,
 # on 6.12 and 7.3, what fs-verity may make different, each on one of them but for what the kernel itself does. With one
 # of the options only what it names.
+# --users: in the VM alone all tests of users' containers, with each podman on 6.12 and 7.3; about 20 minutes for each pair, and
+# so by hand.
 # The last line of each run is the test runner's own, but for tests that were skipped: each is said, and appended to
 # $LAYERSEAL_SKIPS.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 here=$top/tests/vm
-kernels='' podmans='' filter=''
+kernels='' podmans='' filter='' users=''
 while [ $# -gt 0 ]; do
     case $1 in
         --kernel) kernels="$kernels $2"; shift 2 ;;
         --podman) podmans="$podmans $2"; shift 2 ;;
+        --systemd) exec sh "$here/systemd.sh" ;;
         --selinux) exec sh "$here/selinux.sh" ;;
+        --users) users=yes; shift ;;
         *) filter=$1; shift ;;
     esac
 done
-case $kernels,$podmans in
-    ,) kernels='6.12 7.3 6.1' podmans='trixie forky experimental' ;;
+case $users,$kernels,$podmans in
+    ,,) kernels='6.12 7.3 6.1' podmans='trixie forky experimental' ;;
 esac
 cd "$top"
 payload=$(mktemp -d "${TMPDIR:-/tmp}/layerseal-vm.XXXXXX")
@@ -62,7 +68,7 @@ guest() {
     { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$payload/$3-run"
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
-    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout 1500 --disk-mb 2048 --out "$payload/out" \
+    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout "${limit:-1500}" --disk-mb 3072 --out "$payload/out" \
         "$payload/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
     skipped "Linux $1, $2"
 }
@@ -73,9 +79,19 @@ for program in layerseal layerseal-runtime; do
     cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$payload/$program"
     strip "$payload/$program" 2>/dev/null || true
 done
+status=0
+if [ -n "$users" ]; then
+    build podman
+    limit=5400
+    for userland in ${podmans:-trixie forky experimental}; do
+        for kernel in ${kernels:-6.12 7.3}; do
+            guest "$kernel" "$userland" podman 'rootless:: service:: service_hooks:: service_pods:: service_users:: users::'
+        done
+    done
+    exit $status
+fi
 [ -z "$kernels" ] || build vm
 [ -z "$podmans" ] || build podman
-status=0
 # Without --kernel the newest is asked for what kernels may do differently; the rest is the same program.
 for kernel in $kernels; do
     case $kernels,$kernel in
@@ -84,7 +100,7 @@ for kernel in $kernels; do
     esac
 done
 # Power cuts: a hundred of them take half an hour (tests/vm/cuts.sh 100).
-case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$? ;; esac
+case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$?; sh "$here/systemd.sh" || status=$? ;; esac
 for userland in $podmans; do
     case $userland in
         trixie) kernel=6.12 root=root skip='' names='service::r_an_object service::r04 service::r_callers life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;

@@ -11,8 +11,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::state;
-use crate::sys::{files, new_files};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::state::RUN;
+use crate::sys::{files, new_files, process};
 
 /// podman's version: major and minor.
 pub(super) type Version = (u32, u32);
@@ -145,10 +147,11 @@ pub(super) fn of(podman: Option<Podman>) -> &'static Generation {
 /// Where root's programs are; a start has no `PATH`.
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Beneath `/run/layerseal`, or the user's directory for that: which program was asked, and what it answered.
+/// Beneath `/run/layerseal`: which program was asked, and what it answered.
 const KEPT: &str = "podman";
 
-/// Finds the podman that is installed; `None` if there is none or it does not tell its version.
+/// Finds the podman that is installed; `None` if there is none or it does not tell its version. Root keeps the answer for
+/// everybody: to ask takes a fifth of what a user's start does.
 pub(super) fn installed() -> Option<Podman> {
     let (path, stat) = PLACES.iter().find_map(|place| {
         let path = Path::new(place).join("podman");
@@ -157,7 +160,8 @@ pub(super) fn installed() -> Option<Podman> {
     })?;
     let (device, inode, size) = (stat.dev(), stat.ino(), stat.size());
     let key = format!("{} {device} {inode} {size} {}.{}\n", path.display(), stat.mtime(), stat.mtime_nsec());
-    let run = files::open_dir(state::run()).ok();
+    // Users may pass through it, and not read which names it has.
+    let run = openat(CWD, RUN, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
     if let Some(run) = &run
         && let Ok(text) = files::open_file_at(run, KEPT).and_then(|file| files::read_all(file, 1 << 12))
         && let Some(kept) = String::from_utf8_lossy(&text).strip_prefix(&key)
@@ -172,10 +176,12 @@ pub(super) fn installed() -> Option<Podman> {
         }
         version => version.into(),
     };
-    if let Some(run) = run.filter(|_| rustix::process::geteuid().is_root()) {
+    if run.is_some() && process::is_real_root() {
         let drop_ins = if podman.drop_ins { "drop-ins" } else { "" };
         // If it cannot be kept, it is asked for again.
-        let _ = new_files::write_atomic(run, KEPT, 0o600, format!("{key}{}\n{drop_ins}", said.trim()).as_bytes());
+        let text = format!("{key}{}\n{drop_ins}", said.trim());
+        let _ =
+            files::open_dir(Path::new(RUN)).and_then(|run| new_files::write_atomic(run, KEPT, 0o644, text.as_bytes()));
     }
     Some(podman)
 }

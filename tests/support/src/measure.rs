@@ -19,6 +19,8 @@ pub struct Usage {
     pub cpu: f64,
     /// Most memory at a time, in MB (`ru_maxrss`): of the largest process, not the sum.
     pub memory: f64,
+    /// Pages that were missing, and were there or made without reading the disk (`ru_minflt`).
+    pub faults: f64,
 }
 
 /// Runs a command to its end; it must succeed.
@@ -35,7 +37,12 @@ pub fn usage(command: &mut Command) -> Usage {
     // SAFETY: all zeros is a value of this type, and wait4(2) has filled it in.
     let usage = unsafe { usage.assume_init() };
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    Usage { wall, cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), memory: usage.ru_maxrss as f64 / 1024.0 }
+    Usage {
+        wall,
+        cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        memory: usage.ru_maxrss as f64 / 1024.0,
+        faults: usage.ru_minflt as f64,
+    }
 }
 
 /// Runs a command that is not measured.

@@ -6,8 +6,9 @@
 //! x86 SHA extensions. What these do not cover (other CPUs, a last odd block) goes through the
 //! `sha2` crate; the digests are those of FIPS 180-4 either way.
 
-// The vector kernels need unsafe code; the functions that other modules see are safe.
+// The vector kernels need unsafe code; the functions that others see are safe.
 #![allow(unsafe_code)]
+#![deny(missing_docs)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
