@@ -200,7 +200,7 @@ fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
 
 /// Returns where the store has the root of a container that podman shows elsewhere, for user IDs that podman itself does
 /// not have.
-fn merged_of(bundle: &Bundle, stored: &StoredContainer) -> Result<PathBuf> {
+pub(super) fn merged_of(bundle: &Bundle, stored: &StoredContainer) -> Result<PathBuf> {
     Ok(layers_of(bundle)?.join("overlay").join(&stored.layer).join("merged"))
 }
 
