@@ -92,8 +92,8 @@ pub struct UserMount {
     /// The directory where changes go.
     #[serde(default)]
     pub upper: Option<UpperId>,
-    /// The IDs that it was made for, by those of its user's namespace; `None` where they are the same, and where no hook
-    /// asked for it.
+    /// The IDs that it was made for, by those of its user's namespace; `None` where they are the same, where no hook asked
+    /// for it, and in lists of many mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdMaps>,
     /// The digest of the image's config.
@@ -191,7 +191,7 @@ pub(super) fn of_user(user: u32, device: Option<(u32, u32)>) -> std::io::Result<
         return Ok(read(&dir, &device_note(device)).filter(own).into_iter().collect());
     }
     let all = dir.names()?.into_iter().filter_map(|name| read(&dir, &name)).filter(own);
-    Ok(all.map(|record| UserMount { facts: None, names: Vec::new(), ..record }).collect())
+    Ok(all.map(|record| UserMount { facts: None, names: Vec::new(), ids: None, ..record }).collect())
 }
 
 /// Lists the mounts of all users that some process has.

@@ -294,10 +294,7 @@ fn with_room(ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io
         value.truncate(length);
         Ok(value)
     };
-    match within(256) {
-        Err(Errno::RANGE) => within(MAX_XATTR),
-        asked => asked,
-    }
+    within(256).or_else(|e| if e == Errno::RANGE { within(MAX_XATTR) } else { Err(e) })
 }
 
 /// Reads all extended attributes of an open file or directory that can be seen, sorted.
