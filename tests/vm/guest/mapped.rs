@@ -66,7 +66,7 @@ fn a13_m03_mapped_volatile_and_verified() {
         // The second time over what the first has left.
         mount(&image, &place(&sealed, true)).unwrap();
         let target = sealed.bench.path("root").canonicalize().unwrap();
-        let there = mountinfo::own().unwrap().into_iter().find(|m| Path::new(&m.target) == target).unwrap();
+        let there = mountinfo::own().unwrap().iter().find(|m| m.target == target).unwrap().clone();
         for option in ["verity=require", "volatile"] {
             assert!(there.super_options.iter().any(|o| o.to_string_lossy().ends_with(option)), "{option}: {there:?}");
         }
