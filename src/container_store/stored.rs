@@ -20,7 +20,7 @@ pub fn manifest_digests(root: &Path) -> Result<Vec<BlobDigest>> {
         let within = |r: Refusal| r.within(format!("image {} in {}", image.id, root.display()));
         digests.extend(manifest_digests_of(&store, image).map_err(within)?);
     }
-    digests.sort();
+    digests.sort_unstable();
     digests.dedup();
     Ok(digests)
 }

@@ -160,7 +160,7 @@ fn registries(files: &[PathBuf]) -> Result<Vec<Registry>> {
 fn sorted(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
     let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == ending)).collect();
-    files.sort();
+    files.sort_unstable();
     files
 }
 

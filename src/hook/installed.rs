@@ -185,7 +185,7 @@ pub(super) fn entries(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.retain(|f| f.to_string_lossy().ends_with(ending));
-    files.sort();
+    files.sort_unstable();
     files
 }
 

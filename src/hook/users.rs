@@ -165,10 +165,8 @@ fn run_directory(user: &str) -> PathBuf {
 /// the vault in it: of podman's writes and of volumes, which lie there too. Nothing that vouches for a mount is among it.
 fn settle_in_store(graph_root: Option<PathBuf>) {
     let Some(graph_root) = graph_root else { return };
-    // The map begins with root of the namespace, which is the user (user_namespaces(7)).
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let Some(uid) = map.split_whitespace().nth(1) else { return };
-    state::keep_for_user(run_directory(uid), graph_root.join("layerseal-notes"));
+    let Some(uid) = process::user_of_namespace().map(|uid| uid.to_string()) else { return };
+    state::keep_for_user(run_directory(&uid), graph_root.join("layerseal-notes"));
     use_store_of_user(graph_root, Path::new("/run/user").join(uid).join("containers"));
 }
 

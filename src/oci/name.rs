@@ -35,7 +35,7 @@ impl ImageName {
     /// Makes the names from several, sorted, each once.
     pub fn all<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Vec<Self> {
         let mut all: Vec<Self> = names.into_iter().map(|name| Self::of(name.as_ref())).collect();
-        all.sort();
+        all.sort_unstable();
         all.dedup();
         all
     }

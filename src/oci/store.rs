@@ -87,7 +87,7 @@ impl BlobStore {
     /// [`Case::NoRoom`], with what is needed.
     pub fn check_room(&self, blobs: impl IntoIterator<Item = (BlobDigest, u64)>) -> Result<()> {
         let mut missing: Vec<(BlobDigest, u64)> = blobs.into_iter().collect();
-        missing.sort();
+        missing.sort_unstable();
         missing.dedup();
         missing.retain(|(digest, _)| !matches!(self.has_blob(digest), Ok(true)));
         let bytes = missing.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);

@@ -121,7 +121,7 @@ impl Context {
         let stored = self.stores().and_then(|roots| stored_images(&roots, Some(name))).unwrap_or_default();
         let claimed = stored.iter().filter_map(|stored| stored.image.as_ref().ok()).flat_map(|claimed| &claimed.images);
         let mut digests: Vec<BlobDigest> = claimed.map(|candidate| candidate.image.digest).collect();
-        digests.sort();
+        digests.sort_unstable();
         digests.dedup();
         let is_stored = !digests.is_empty();
         digests.retain(|digest| known.contains(digest));

@@ -148,7 +148,7 @@ fn certificate_names(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsStri
             names.push(name);
         }
     }
-    names.sort();
+    names.sort_unstable();
     Ok(names)
 }
 

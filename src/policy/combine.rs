@@ -96,7 +96,7 @@ impl<'a> Combined<'a> {
 
     fn set(&mut self, setting: &'static str, from: &[&Decision]) {
         let mut sources: Vec<String> = from.iter().map(|d| d.source.clone()).collect();
-        sources.sort();
+        sources.sort_unstable();
         sources.dedup();
         self.sources.insert(setting, sources);
     }
@@ -112,7 +112,7 @@ impl<'a> Combined<'a> {
         if !rest.is_empty() {
             let by_all = |s: &String| asking.iter().all(|d| d.stores.contains(s));
             stores.retain(by_all);
-            stores.sort();
+            stores.sort_unstable();
         }
         stores.dedup();
         (

@@ -58,7 +58,7 @@ impl Binding {
     /// Makes the statement for `image`.
     pub fn new(image: &Image, digests: &TreeDigests, identities: &[Identity], sequence: Option<u64>) -> Self {
         let mut identities = identities.to_vec();
-        identities.sort();
+        identities.sort_unstable();
         identities.dedup();
         let layers = image
             .layers

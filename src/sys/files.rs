@@ -311,7 +311,7 @@ pub fn xattrs(file: impl AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
         found.push((name.to_vec(), with_room(|room| fs::fgetxattr(file, name, room))?));
     }
-    found.sort();
+    found.sort_unstable();
     Ok(found)
 }
 
@@ -354,7 +354,7 @@ pub fn names(dir: impl AsFd) -> io::Result<Vec<OsString>> {
             names.push(OsString::from_vec(name.to_vec()));
         }
     }
-    names.sort();
+    names.sort_unstable();
     Ok(names)
 }
 

@@ -61,7 +61,7 @@ pub fn list_floors() -> Result<Vec<ListedFloor>> {
             None => (file, None),
         });
     }
-    found.sort();
+    found.sort_unstable();
     Ok(found)
 }
 
