@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Entry, Layer, Layout};
-use measure::{Line, Part, Usage, done, in_turn, median, usage};
+use measure::{Line, Part, Usage, done, in_turn, median, usage, usage_with};
 use support::{common, measure};
 use tempfile::TempDir;
 
@@ -362,10 +362,9 @@ impl Place {
     /// Measures the hooks as separate processes, on what they find when a container starts.
     fn hooks(&self, runs: usize) {
         let hook = |stage: &str, input: &Path, dir: &Path| {
-            let mut command = Command::new("/bin/sh");
-            // The shell is not measured: it becomes the hook.
-            command.args(["-c", "exec \"$0\" hook \"$1\" <\"$2\"", &Self::layerseal(), stage]).arg(input);
-            usage(command.current_dir(dir).env_clear().stdout(Stdio::null()))
+            let mut command = Command::new(Self::layerseal());
+            command.args(["hook", stage]).current_dir(dir).env_clear().stdout(Stdio::null());
+            usage_with(&mut command, std::fs::File::open(input).unwrap().into())
         };
         let record = |tool: &str, runs: &[Usage]| Line { table: "starts", case: "hooks, warm", tool }.record(runs);
         let input = self.path("input.json");

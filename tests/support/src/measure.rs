@@ -23,12 +23,18 @@ pub struct Usage {
     pub faults: f64,
 }
 
-/// Runs a command to its end; it must succeed.
+/// Runs a command that reads nothing to its end; it must succeed.
+pub fn usage(command: &mut Command) -> Usage {
+    usage_with(command, Stdio::null())
+}
+
+/// Does the same with a standard input.
 // wait4(2) waits for it, and returns more than the standard library does.
 #[allow(clippy::zombie_processes)]
-pub fn usage(command: &mut Command) -> Usage {
+pub fn usage_with(command: &mut Command, input: Stdio) -> Usage {
+    command.stdin(input);
     let start = Instant::now();
-    let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: the pointers are to live variables of the types that wait4(2) fills in.
     let waited = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
