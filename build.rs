@@ -9,9 +9,15 @@ fn main() {
     println!("cargo:rustc-env=LAYERSEAL_OPENSSL={}", number >> 28);
 
     let is = |name: &str, values: &[&str]| std::env::var(name).is_ok_and(|value| values.contains(&value.as_str()));
+    let is_freestanding = is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"])
+        && is("CARGO_CFG_TARGET_POINTER_WIDTH", &["64"])
+        && is("PROFILE", &["release"]);
     if is("CARGO_CFG_TARGET_ENV", &["gnu"]) {
-        for argument in ["-Wl,-Bstatic,--whole-archive", "-lgcc_eh", "-Wl,--no-whole-archive,-Bdynamic"] {
-            println!("cargo:rustc-link-arg-bin=layerseal={argument}");
+        let programs = ["layerseal", "layerseal-runtime"].into_iter().take(if is_freestanding { 1 } else { 2 });
+        for program in programs {
+            for argument in ["-Wl,-Bstatic,--whole-archive", "-lgcc_eh", "-Wl,--no-whole-archive,-Bdynamic"] {
+                println!("cargo:rustc-link-arg-bin={program}={argument}");
+            }
         }
     }
     // Addresses that the dynamic linker has to fill in: a bit each, and not 24 bytes.
@@ -22,7 +28,7 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(freestanding)");
     if is("CARGO_CFG_TARGET_ARCH", &["x86_64", "aarch64"]) && is("CARGO_CFG_TARGET_POINTER_WIDTH", &["64"]) {
         println!("cargo:rustc-cfg=known_kernel");
-        if is("PROFILE", &["release"]) {
+        if is_freestanding {
             println!("cargo:rustc-cfg=freestanding");
             for argument in ["-nostartfiles", "-nostdlib", "-static", "-no-pie"] {
                 println!("cargo:rustc-link-arg-bin=layerseal-runtime={argument}");

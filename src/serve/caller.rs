@@ -69,12 +69,12 @@ impl CallingUser {
         uid != 0 && (uid == self.uid || self.uids.iter().any(|(first, count)| uid >= *first && uid - first < *count))
     }
 
-    /// Returns the namespace whose IDs a mount shows: the caller's, or one that was made in it by the same user. For
-    /// hooks, which compare the IDs of a container with them, its IDs are read too, where they are not the caller's.
+    /// Returns the namespace whose IDs a mount shows: the caller's, or one that was made in it by the same user, of which
+    /// the IDs are read too: hooks compare those of a container with them.
     ///
     /// # Errors
     /// [`Case::R02Caller`].
-    pub(super) fn shown(&self, asked: Option<OwnedFd>, for_hooks: bool) -> Result<(OwnedFd, Option<IdMaps>)> {
+    pub(super) fn shown(&self, asked: Option<OwnedFd>) -> Result<(OwnedFd, Option<IdMaps>)> {
         let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::R02Caller, "namespace", why);
         let Some(asked) = asked else {
             use std::os::fd::AsFd as _;
@@ -91,7 +91,7 @@ impl CallingUser {
         }
         let identity = |n: &UserNamespace| n.identity().map_err(|e| refuse(&e));
         let own = identity(&self.namespace)?;
-        if !for_hooks || identity(&asked)? == own {
+        if identity(&asked)? == own {
             return Ok((asked.into(), None));
         }
         // Its IDs are those of the namespace that it was made in.

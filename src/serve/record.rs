@@ -92,8 +92,8 @@ pub struct UserMount {
     /// The directory where changes go.
     #[serde(default)]
     pub upper: Option<UpperId>,
-    /// The IDs that it was made for, by those of its user's namespace; `None` where they are the same, where no hook asked
-    /// for it, and in lists of many mounts.
+    /// The IDs that it was made for, by those of its user's namespace; `None` where they are the same, and in lists of
+    /// many mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdMaps>,
     /// The digest of the image's config.

@@ -144,7 +144,7 @@ fn mount(
             Some(HandedUpper { mount, upper, work })
         }
     };
-    let (namespace, ids) = caller.shown(parts.optional(HandedPart::Namespace), call.native)?;
+    let (namespace, ids) = caller.shown(parts.optional(HandedPart::Namespace))?;
     let erofs = File::from(parts.take(HandedPart::Erofs)?);
     let image = prepare::handed(&verified, erofs, objects, decision.verity, &Budget::STANDARD)?;
     let how = MountOptions {

@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::state::RUN;
-use crate::sys::{files, new_files, process};
+use crate::sys::process::{self, User};
+use crate::sys::{files, new_files};
 
 /// podman's version: major and minor.
 pub(super) type Version = (u32, u32);
@@ -153,6 +154,10 @@ const KEPT: &str = "podman";
 /// Finds the podman that is installed; `None` if there is none or it does not tell its version. Root keeps the answer for
 /// everybody: to ask takes a fifth of what a user's start does.
 pub(super) fn installed() -> Option<Podman> {
+    // There podman says itself which store it uses ([`super::namespace`]), and files of root's are not for that user.
+    if rustix::process::geteuid().is_root() && process::user() == User::Rootless {
+        return None;
+    }
     let (path, stat) = PLACES.iter().find_map(|place| {
         let path = Path::new(place).join("podman");
         let stat = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;

@@ -21,7 +21,6 @@ pub use namespace::use_store_of_user;
 use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
-use crate::sys::process;
 
 /// Finds out which podman is installed and has it on record, where users can read it: their starts ask podman itself
 /// otherwise, each time.
@@ -91,22 +90,19 @@ impl Surroundings<'_> {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Returns root's `.config/containers`, which podman 6 reads (unshare.HomeDir). Root of a user's namespace is that
-    /// user.
+    /// Returns root's `.config/containers`, which podman 6 reads (unshare.HomeDir).
     fn home(&self) -> PathBuf {
         match (self.text("XDG_CONFIG_HOME"), self.path("HOME")) {
             (Some(config), _) => PathBuf::from(config).join("containers"),
             (None, Some(home)) => PathBuf::from(home).join(".config/containers"),
             (None, None) => {
                 let users = std::fs::read_to_string(self.at("/etc/passwd")).unwrap_or_default();
-                let wanted = process::user_of_namespace().unwrap_or(0);
                 let home = users.lines().find_map(|user| {
                     let mut fields = user.split(':').skip(2);
-                    let is_wanted = fields.next().and_then(|uid| uid.parse().ok()) == Some(wanted);
-                    fields.nth(2).filter(|_| is_wanted).map(str::to_owned)
+                    let root = fields.next() == Some("0");
+                    fields.nth(2).filter(|_| root).map(str::to_owned)
                 });
-                let unknown = if wanted == 0 { "/root" } else { "/" };
-                self.at(home.as_deref().unwrap_or(unknown)).join(".config/containers")
+                self.at(&home.unwrap_or_else(|| "/root".into())).join(".config/containers")
             }
         }
     }
