@@ -223,7 +223,7 @@ cases! {
     R02Caller = "R02", Rejected, "the service mounts only for a user namespace that its caller made", "call it from rootless podman, or from `podman unshare`";
     R03Directory = "R03", Rejected, "not a directory that the caller may hand to the service", "it must be the caller's own, on a filesystem of this host's kernel";
     R04File = "R04", Rejected, "not a file that the service can mount", "it must be a file on ext4, btrfs or f2fs; `layerseal prepare` makes it";
-    R05Many = "R05", Inconclusive, "too many calls to the service", "try again in a moment";
+    R05Many = "R05", Inconclusive, "one user asks too much of the service", "try again in a moment; for too many mounts, remove containers first (`podman rm`)";
     R06Service = "R06", CannotEnforce, "rootless: the answer from layerseal's service cannot be used", "both must be the same version: `systemctl restart layerseal.socket`";
     R07Links = "R07", CannotEnforce, "without fs-verity the service needs fs.protected_hardlinks=1", "set it with sysctl, or verity = \"require\" in the policy";
     O12Checkpoint = "O12", NotSealed, "the container is restored from a checkpoint, which no seal covers", "start it from its image; a rule with checkpoint = \"allow\" permits it";

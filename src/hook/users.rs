@@ -12,6 +12,7 @@ use crate::mount::{self, Record};
 use crate::policy::{Directories, Mode, Policy};
 use crate::protocol::{self, Bundle, ContainerConfig};
 use crate::sys::files;
+use crate::sys::id_maps::IdMaps;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::process::{self, User};
 use crate::{start, state};
@@ -165,7 +166,9 @@ fn run_directory(user: &str) -> PathBuf {
 /// the vault in it: of podman's writes and of volumes, which lie there too. Nothing that vouches for a mount is among it.
 fn settle_in_store(graph_root: Option<PathBuf>) {
     let Some(graph_root) = graph_root else { return };
-    let Some(uid) = process::user_of_namespace().map(|uid| uid.to_string()) else { return };
+    // Root of the namespace is the user.
+    let Some((uid, _)) = IdMaps::own().ok().and_then(|ids| ids.root()) else { return };
+    let uid = uid.to_string();
     state::keep_for_user(run_directory(&uid), graph_root.join("layerseal-notes"));
     use_store_of_user(graph_root, Path::new("/run/user").join(uid).join("containers"));
 }

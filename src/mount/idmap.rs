@@ -6,7 +6,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::protocol::{Extent, IdMapping};
 use crate::sys::id_maps::IdMaps;
 use crate::sys::mounts;
-use crate::sys::userns;
+use crate::sys::userns::{self, IdRange};
 
 /// The container's map of IDs, as the kernel takes it.
 pub(super) struct IdMap {
@@ -49,7 +49,7 @@ pub(crate) fn namespace(uids: &IdMapping, gids: &IdMapping) -> Result<Option<Own
 
 /// Splits ranges where the IDs that they are made of do not continue each other outside this process's own namespace: the
 /// kernel takes no range that is several there (kernel/user_namespace.c, `map_write`).
-fn split(extents: &[Extent], own: &[(u32, u32, u32)]) -> Vec<Extent> {
+fn split(extents: &[Extent], own: &[IdRange]) -> Vec<Extent> {
     let mut all = Vec::new();
     for extent in extents {
         let mut rest = *extent;

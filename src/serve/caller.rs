@@ -6,11 +6,7 @@ use rustix::io::Errno;
 
 use crate::error::{Case, Refusal, Result};
 use crate::sys::id_maps::IdMaps;
-use crate::sys::mountinfo;
 use crate::sys::peer::{Peer, Ranges, UserNamespace};
-
-/// How many mounts of ours a mount namespace may have: fifty times the containers of a busy user.
-const MAX_MOUNTS: usize = 2000;
 
 /// A user in a user namespace of its own.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ impl CallingUser {
     /// namespace that somebody else made is a guest there: its maker would have to agree, and is not asked here.
     ///
     /// # Errors
-    /// [`Case::R02Caller`], [`Case::R05Many`]; [`Case::I09Kernel`] before Linux 6.11.
+    /// [`Case::R02Caller`]; [`Case::I09Kernel`] before Linux 6.11.
     pub(super) fn of(peer: &Peer) -> Result<Self> {
         let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::R02Caller, format!("user {}", peer.uid), why);
         let gone = |e: std::io::Error| match e.raw_os_error().map(Errno::from_raw_os_error) {
@@ -51,10 +47,6 @@ impl CallingUser {
         // It may have moved to another namespace meanwhile.
         if identity(&peer.user_namespace().map_err(gone)?)? != identity(&namespace)? {
             return Err(refuse(&"it changed"));
-        }
-        let mounts = peer.mountinfo().and_then(|text| mountinfo::parse(&text)).map_err(|e| refuse(&e))?;
-        if mounts.iter().filter(|mount| mount.is_overlay_of("composefs:")).count() >= MAX_MOUNTS {
-            return Err(Refusal::new(Case::R05Many, format!("user {}", peer.uid), "too many mounts"));
         }
         Ok(Self { uid: peer.uid, gid: peer.gid, namespace, uids })
     }

@@ -23,7 +23,8 @@ const MAX_RECORD: u64 = 256 << 10;
 /// How many records are kept, of all users together. Numbers of devices are given again, so there are no more records
 /// than there were mounts at one time.
 const MAX_RECORDS: usize = 16_000;
-/// How many of these may be one user's: an eighth, so that it takes eight users to leave others without.
+/// How many of these may be one user's: an eighth, so that it takes eight users to leave others without, and fifty times the
+/// containers of a busy user.
 const OF_ONE_USER: usize = MAX_RECORDS / 8;
 /// How often records of what is gone are looked for at most, if a user has no room left.
 const EACH_SWEEP: Duration = Duration::from_secs(10);
@@ -165,7 +166,7 @@ pub(super) fn has_room(user: u32) -> Result<()> {
             return Ok(());
         }
     }
-    Err(Refusal::new(Case::R05Many, format!("user {user}"), "too many mounts"))
+    Err(Refusal::new(Case::R05Many, format!("user {user}"), format!("it has {OF_ONE_USER} mounts or more")))
 }
 
 /// Returns whether nobody has looked for records of what is gone for a while, and notes that somebody does now.

@@ -11,9 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::limits::Limits;
 use super::protocol::ServiceAnswer;
 use super::worker;
-use crate::container_store::note_podman;
 use crate::error::{Case, Refusal, Result};
-use crate::state;
 use crate::sys::child::ChildProcess;
 use crate::sys::peer::Peer;
 use crate::sys::process;
@@ -64,9 +62,6 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     };
     let io = |e: std::io::Error| Refusal::io("socket", e);
     listener.set_nonblocking(true).map_err(io)?;
-    // If it cannot be made, nothing is kept.
-    let _ = state::make_base(state::RUN);
-    note_podman();
     let (mut limits, mut working) = (Limits::default(), Vec::<Working>::new());
     let mut idle_from = Instant::now();
     loop {
@@ -134,7 +129,7 @@ fn begin(stream: &UnixStream, limits: &mut Limits, working: &[Working], now: Ins
     let until = now + DEADLINE;
     let busy = working.iter().filter(|one| one.user == user).count() >= OF_ONE_USER;
     if busy || !limits.allow(user, now) {
-        let refusal = Refusal::new(Case::R05Many, format!("user {user}"), "");
+        let refusal = Refusal::new(Case::R05Many, format!("user {user}"), "too many calls");
         // There is room for it in a socket that is new, so nobody waits; from now on, as this process may have been kept
         // from running.
         let _ = Conversation::new(stream.as_fd(), Instant::now() + REFUSAL)

@@ -141,10 +141,7 @@ fn is_host_user(line: &[u8], user: &[&[u8]; 7], directory: &Path, shell: &[u8]) 
 
 /// Returns the IDs of the user whose podman this is, if that is not root: root of this user namespace is that user.
 fn podmans_ids() -> Option<(u32, u32)> {
-    let own = IdMaps::own().ok()?;
-    let root =
-        |ranges: &[(u32, u32, u32)]| ranges.iter().find(|(inside, ..)| *inside == 0).map(|(_, outside, _)| *outside);
-    root(own.users()).zip(root(own.groups())).filter(|(uid, gid)| *uid != 0 && *gid != 0)
+    IdMaps::own().ok()?.root().filter(|(uid, gid)| *uid != 0 && *gid != 0)
 }
 
 /// Tells whether a line is for the group of the user with these IDs, with nobody else in it (libpod,

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::child::in_child;
 use super::files;
 use super::peer::UserNamespace;
+use super::userns::{IdRange, ranges};
 
-/// User and group IDs of a user namespace, as ranges: first ID inside, first ID outside, how many. No range continues
-/// another.
+/// User and group IDs of a user namespace, as ranges of which none continues another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMaps {
-    users: Vec<(u32, u32, u32)>,
-    groups: Vec<(u32, u32, u32)>,
+    users: Vec<IdRange>,
+    groups: Vec<IdRange>,
 }
 
 impl IdMaps {
@@ -45,13 +45,19 @@ impl IdMaps {
     }
 
     /// Returns the ranges of user IDs, by their first ID inside.
-    pub fn users(&self) -> &[(u32, u32, u32)] {
+    pub fn users(&self) -> &[IdRange] {
         &self.users
     }
 
     /// Returns the ranges of group IDs, by their first ID inside.
-    pub fn groups(&self) -> &[(u32, u32, u32)] {
+    pub fn groups(&self) -> &[IdRange] {
         &self.groups
+    }
+
+    /// Returns the user and the group that root is outside; `None` if one of them is nobody.
+    pub fn root(&self) -> Option<(u32, u32)> {
+        let outside = |ranges: &[IdRange]| ranges.first().filter(|(inside, ..)| *inside == 0).map(|range| range.1);
+        outside(&self.users).zip(outside(&self.groups))
     }
 
     /// Reads the IDs of a namespace, by those of the namespace that it was made in. This process must have one thread.
@@ -79,42 +85,9 @@ fn check_proc() -> io::Result<()> {
     files::check_proc().map_err(|e| io::Error::other(e.to_string()))
 }
 
-/// Parses `/proc/PID/uid_map`, and joins ranges that continue each other.
-fn ranges(text: &str) -> io::Result<Vec<(u32, u32, u32)>> {
-    let line = |line: &str| -> Option<(u32, u32, u32)> {
-        let numbers: Vec<u32> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-        let &[inside, outside, count] = numbers.as_slice() else { return None };
-        // No range has the last number, which is not an ID.
-        (inside.checked_add(count).is_some() && outside.checked_add(count).is_some())
-            .then_some((inside, outside, count))
-    };
-    let mut all =
-        text.lines().map(line).collect::<Option<Vec<_>>>().ok_or_else(|| io::Error::other("no map of IDs"))?;
-    all.sort_unstable();
-    let mut joined: Vec<(u32, u32, u32)> = Vec::new();
-    for (inside, outside, count) in all {
-        match joined.last_mut() {
-            Some(last) if last.0 + last.2 == inside && last.1 + last.2 == outside => last.2 += count,
-            _ => joined.push((inside, outside, count)),
-        }
-    }
-    Ok(joined)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn maps_are_equal_if_they_say_the_same() {
-        let of = |text: &str| ranges(text).unwrap();
-        assert_eq!(of("  0   1 1234\n1234 0 1\n1235 1235 10\n"), [(0, 1, 1234), (1234, 0, 1), (1235, 1235, 10)]);
-        assert_eq!(of("5 105 5\n0 100 5\n"), [(0, 100, 10)]);
-        assert_eq!(of("0 0 4294967295\n"), [(0, 0, u32::MAX)]);
-        for bad in ["0 1", "0 1 2 3", "0 1 x", "-1 0 1", "0 4294967295 2", "4294967295 0 2"] {
-            assert!(ranges(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_ids_of_a_namespace_are_those_that_it_was_made_with() {
@@ -122,5 +95,6 @@ mod tests {
         let Ok(namespace) = crate::sys::userns::with_maps("0 7 2\n2 9 3\n", "3 0 1\n").unwrap() else { return };
         let maps = IdMaps::of_namespace(&namespace).unwrap();
         assert_eq!(maps, IdMaps { users: vec![(0, 7, 5)], groups: vec![(3, 0, 1)] });
+        assert_eq!((maps.root(), IdMaps { groups: vec![(0, 9, 1)], ..maps }.root()), (None, Some((7, 9))));
     }
 }

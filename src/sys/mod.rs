@@ -19,6 +19,7 @@ pub mod new_files;
 pub mod openssl;
 pub mod overlays;
 pub mod peer;
+mod pow;
 pub mod process;
 pub mod scratch;
 pub mod selinux;

@@ -145,11 +145,6 @@ pub fn user() -> User {
     }
 }
 
-/// Returns whose user namespace this is: the ID outside of it of its root, whose map comes first (user_namespaces(7)).
-pub fn user_of_namespace() -> Option<u32> {
-    std::fs::read_to_string("/proc/self/uid_map").ok()?.split_whitespace().nth(1)?.parse().ok()
-}
-
 /// Returns whether no process has this number. Asked by a signal that is none: from a process that SELinux confines, others
 /// may be hidden in `/proc`.
 pub fn has_ended(number: u32) -> bool {

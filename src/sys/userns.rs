@@ -49,6 +49,34 @@ fn make(uid_map: &str, gid_map: &str) -> std::result::Result<OwnedFd, UsernsErro
         .map_err(|e| at("user namespace")(e.into()))
 }
 
+/// A range of IDs: the first inside, the first outside, how many.
+pub type IdRange = (u32, u32, u32);
+
+/// Parses `/proc/PID/uid_map` (user_namespaces(7)), and joins ranges that continue each other.
+///
+/// # Errors
+/// For text that is no such map.
+pub fn ranges(text: &str) -> io::Result<Vec<IdRange>> {
+    let line = |line: &str| -> Option<IdRange> {
+        let numbers: Vec<u32> = line.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>().ok()?;
+        let &[inside, outside, count] = numbers.as_slice() else { return None };
+        // No range has the last number, which is not an ID.
+        (inside.checked_add(count).is_some() && outside.checked_add(count).is_some())
+            .then_some((inside, outside, count))
+    };
+    let mut all =
+        text.lines().map(line).collect::<Option<Vec<_>>>().ok_or_else(|| io::Error::other("no map of IDs"))?;
+    all.sort_unstable();
+    let mut joined: Vec<IdRange> = Vec::new();
+    for (inside, outside, count) in all {
+        match joined.last_mut() {
+            Some(last) if last.0 + last.2 == inside && last.1 + last.2 == outside => last.2 += count,
+            _ => joined.push((inside, outside, count)),
+        }
+    }
+    Ok(joined)
+}
+
 /// A process in a new user namespace that does nothing and ends when this value does, or when this
 /// process dies.
 struct Child {
@@ -195,4 +223,20 @@ fn set_fsuid(id: u32) -> u32 {
 fn set_fsgid(id: u32) -> u32 {
     // SAFETY: as for setfsuid.
     unsafe { libc::setfsgid(id) }.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_equal_if_they_say_the_same() {
+        let of = |text: &str| ranges(text).unwrap();
+        assert_eq!(of("  0   1 1234\n1234 0 1\n1235 1235 10\n"), [(0, 1, 1234), (1234, 0, 1), (1235, 1235, 10)]);
+        assert_eq!(of("5 105 5\n0 100 5\n"), [(0, 100, 10)]);
+        assert_eq!(of("0 0 4294967295\n"), [(0, 0, u32::MAX)]);
+        for bad in ["0 1", "0 1 2 3", "0 1 x", "-1 0 1", "0 4294967295 2", "4294967295 0 2"] {
+            assert!(ranges(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -77,6 +77,20 @@ fn life(user: &User<'_>) -> Vec<(String, String)> {
     steps.into_iter().map(|step| (step.clone(), stable(text(&user.run(&step))))).collect()
 }
 
+/// What was said without podman's own log: it cannot commit every file of a container with other user IDs, and may find
+/// that one has ended before it was told.
+fn without_log(said: &str) -> String {
+    said.lines().filter(|line| !line.starts_with("time=")).collect::<Vec<_>>().join("\n")
+}
+
+/// Checks that each step came to what it comes to with podman's own overlay.
+fn are_equal(wanted: &[(String, String)], seen: &[(String, String)], user: &User<'_>) {
+    for ((step, wanted), (_, seen)) in wanted.iter().zip(seen) {
+        assert!(!wanted.contains("Error:"), "{step}: {wanted}");
+        assert_eq!(seen, wanted, "{step}: {}", why(user, "refused"));
+    }
+}
+
 /// The same of containers with other user IDs than podman's, for which podman's own overlay shows copies of the layers.
 fn life_of_mapped(user: &User<'_>) -> Vec<(String, String)> {
     let shows = "sh -c 'id; cat /proc/self/uid_map /proc/self/gid_map /etc/passwd /etc/group; \
@@ -121,21 +135,17 @@ fn life_of_mapped(user: &User<'_>) -> Vec<(String, String)> {
              podman run --rm --userns=keep-id -v named:/v {FRESH} ls /v; podman volume rm named >/dev/null"
         ),
         format!(
-            "podman run -d --name one --userns=keep-id {FRESH} sleep 100 >/dev/null; podman exec --user 0 one sh -c 'echo y >/y; cat /y'; \
+            "podman run -d --name one --userns=keep-id {FRESH} sleep 1000 >/dev/null; podman exec --user 0 one sh -c 'echo y >/y; cat /y'; \
              podman cp ~/put one:/etc/put; podman run --rm --userns=container:one {FRESH} {shows}; podman restart -t 0 one >/dev/null; \
              podman exec one cat /y /etc/put; podman diff one | sort; podman rm -f -t 0 one >/dev/null"
         ),
         format!(
-            "podman pod create --userns=keep-id --network none --infra-image {FRESH} --infra-command 'sleep 100' --name p >/dev/null; \
+            "podman pod create --userns=keep-id --network none --infra-image {FRESH} --infra-command 'sleep 1000' --name p >/dev/null; \
              podman run --rm --pod p {FRESH} {shows}; podman pod rm -f -t 0 p >/dev/null"
         ),
         format!("podman run --rm --userns=host {FRESH} {shows}"),
     ]);
-    let stable = |said: String| -> String {
-        // podman cannot commit every file of such a container, and may find that one has ended before it was told.
-        said.lines().filter(|line| !line.starts_with("time=")).collect::<Vec<_>>().join("\n")
-    };
-    steps.into_iter().map(|step| (step.clone(), stable(text(&user.run(&step))))).collect()
+    steps.into_iter().map(|step| (step.clone(), without_log(&text(&user.run(&step))))).collect()
 }
 
 #[test]
@@ -149,10 +159,7 @@ fn r_hooks_of_users_show_containers_with_other_ids_the_image_and_no_copy_of_it()
     let user = user(&podman);
     let _service = Service::new(&podman);
     let seen = life_of_mapped(&user);
-    for ((step, wanted), (_, seen)) in wanted.iter().zip(&seen) {
-        assert!(!wanted.contains("Error:"), "{step}: {wanted}");
-        assert_eq!(seen, wanted, "{step}: {}", why(&user, "refused"));
-    }
+    are_equal(&wanted, &seen, &user);
     let mapped = "--uidmap 0:100:5000 --gidmap 0:100:5000";
     let root = ok(&user, &format!("podman run --rm {mapped} {FRESH} {ROOT}"));
     assert!(root.contains(" - overlay composefs:") && !root.contains("diff1"), "{root}");
@@ -199,14 +206,12 @@ fn r_hooks_of_users_show_verified_images_in_containers() {
             format!("podman run --rm --userns=keep-id {image} {FRESH} {shows}"),
             // Of one image that is shown in two containers, and in one that is started again.
             format!(
-                "podman run -d --name one {image} {FRESH} sleep 100 >/dev/null; podman run --rm {image} {FRESH} {shows}; \
+                "podman run -d --name one {image} {FRESH} sleep 1000 >/dev/null; podman run --rm {image} {FRESH} {shows}; \
                  podman exec one sha256sum /i/usr/share/big; podman restart -t 0 one >/dev/null; \
                  podman exec one sha256sum /i/usr/share/big; podman rm -f -t 0 one >/dev/null"
             ),
         ];
-        let stable =
-            |said: String| said.lines().filter(|line| !line.starts_with("time=")).collect::<Vec<_>>().join("\n");
-        steps.into_iter().map(|step| (step.clone(), stable(text(&user.run(&step))))).collect()
+        steps.into_iter().map(|step| (step.clone(), without_log(&text(&user.run(&step))))).collect()
     };
     let native = Podman::pulled(Program::Native);
     let wanted = steps(&User::new(&native));
@@ -214,10 +219,7 @@ fn r_hooks_of_users_show_verified_images_in_containers() {
     let user = user(&podman);
     let _service = Service::new(&podman);
     let seen = steps(&user);
-    for ((step, wanted), (_, seen)) in wanted.iter().zip(&seen) {
-        assert!(!wanted.contains("Error:"), "{step}: {wanted}");
-        assert_eq!(seen, wanted, "{step}: {}", why(&user, "refused"));
-    }
+    are_equal(&wanted, &seen, &user);
     let left = ok(&user, "podman image unmount -a >/dev/null; podman unshare cat /proc/self/mountinfo");
     assert!(!left.contains("composefs:"), "{left}");
     // What the layers hold does not count.
@@ -250,10 +252,7 @@ fn r_hooks_of_users_put_verified_roots_in_the_place_of_podmans_own_overlay() {
     let user = user(&podman);
     let mut service = Service::new(&podman);
     let seen = life(&user);
-    for ((step, wanted), (_, seen)) in wanted.iter().zip(&seen) {
-        assert!(!wanted.contains("Error:"), "{step}: {wanted}");
-        assert_eq!(seen, wanted, "{step}: {}", why(&user, "refused"));
-    }
+    are_equal(&wanted, &seen, &user);
     // It is the service's, outlives it, and is not podman's that comes back.
     let root = ok(&user, &format!("podman run -d --name m {FRESH} sleep 1000 >/dev/null; podman exec m {ROOT}"));
     assert!(
@@ -499,7 +498,7 @@ fn r05_the_mounts_of_one_user_leave_others_room_for_theirs() {
     let second = User::second(&podman);
     gets_seals(&podman, &second);
     let _service = Service::new(&podman);
-    ok(&first, &format!("podman run -d --name one {FRESH} sleep 100"));
+    ok(&first, &format!("podman run -d --name one {FRESH} sleep 1000"));
     // As many records as one user may have; these are of mounts in namespaces that nobody can see.
     let fill = "cd /run/layerseal/users; i=100000; while [ $i -lt 102000 ]; do \
                 echo \"{\\\"user\\\":1234,\\\"device\\\":[0,$i]}\" >0:$i.json; i=$((i + 1)); done";

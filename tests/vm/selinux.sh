@@ -13,11 +13,7 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$tmp/payload" "$tmp/out"
 
-cargo build -q --bins
-for program in layerseal layerseal-runtime; do
-    cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$tmp/payload/$program"
-    strip "$tmp/payload/$program" 2>/dev/null || true
-done
+sh "$here/programs.sh" "$tmp/payload"
 cargo test -q --test vm --no-run
 tests=$(cargo test --test vm --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*\/vm-[^"]*\)".*/\1/p' | tail -n 1)

@@ -74,11 +74,7 @@ guest() {
 }
 
 echo "vm: building the suites"
-cargo build -q --bins
-for program in layerseal layerseal-runtime; do
-    cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$payload/$program"
-    strip "$payload/$program" 2>/dev/null || true
-done
+sh "$here/programs.sh" "$payload"
 status=0
 if [ -n "$users" ]; then
     build podman

@@ -12,11 +12,7 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$tmp/payload" "$tmp/bin"
 
-cargo build -q --bins
-for program in layerseal layerseal-runtime; do
-    cp "${CARGO_TARGET_DIR:-target}/debug/$program" "$tmp/bin/$program"
-    strip "$tmp/bin/$program" 2>/dev/null || true
-done
+sh "$here/programs.sh" "$tmp/bin"
 make --silent --old-file=release install DESTDIR="$tmp/payload/installed" PREFIX=/usr BINARY="$tmp/bin/layerseal"
 
 # Two images: busybox, a file that says which, and one that is large enough to be an object.

@@ -11,8 +11,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-
 use crate::state::RUN;
 use crate::sys::process::{self, User};
 use crate::sys::{files, new_files};
@@ -151,10 +149,10 @@ const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/u
 /// Beneath `/run/layerseal`: which program was asked, and what it answered.
 const KEPT: &str = "podman";
 
-/// Finds the podman that is installed; `None` if there is none or it does not tell its version. Root keeps the answer for
-/// everybody: to ask takes a fifth of what a user's start does.
+/// Finds the podman that is installed; `None` if there is none or it does not tell its version. In a user's namespace it is
+/// not asked, which takes a fifth of a start: there podman says itself which store it uses ([`super::namespace`]), and
+/// what root's files say is not for that user.
 pub(super) fn installed() -> Option<Podman> {
-    // There podman says itself which store it uses ([`super::namespace`]), and files of root's are not for that user.
     if rustix::process::geteuid().is_root() && process::user() == User::Rootless {
         return None;
     }
@@ -165,8 +163,7 @@ pub(super) fn installed() -> Option<Podman> {
     })?;
     let (device, inode, size) = (stat.dev(), stat.ino(), stat.size());
     let key = format!("{} {device} {inode} {size} {}.{}\n", path.display(), stat.mtime(), stat.mtime_nsec());
-    // Users may pass through it, and not read which names it has.
-    let run = openat(CWD, RUN, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+    let run = files::open_dir(Path::new(RUN)).ok();
     if let Some(run) = &run
         && let Ok(text) = files::open_file_at(run, KEPT).and_then(|file| files::read_all(file, 1 << 12))
         && let Some(kept) = String::from_utf8_lossy(&text).strip_prefix(&key)
@@ -181,12 +178,10 @@ pub(super) fn installed() -> Option<Podman> {
         }
         version => version.into(),
     };
-    if run.is_some() && process::is_real_root() {
+    if let Some(run) = run.filter(|_| rustix::process::geteuid().is_root()) {
         let drop_ins = if podman.drop_ins { "drop-ins" } else { "" };
         // If it cannot be kept, it is asked for again.
-        let text = format!("{key}{}\n{drop_ins}", said.trim());
-        let _ =
-            files::open_dir(Path::new(RUN)).and_then(|run| new_files::write_atomic(run, KEPT, 0o644, text.as_bytes()));
+        let _ = new_files::write_atomic(run, KEPT, 0o600, format!("{key}{}\n{drop_ins}", said.trim()).as_bytes());
     }
     Some(podman)
 }

@@ -22,12 +22,6 @@ use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
 
-/// Finds out which podman is installed and has it on record, where users can read it: their starts ask podman itself
-/// otherwise, each time.
-pub fn note_podman() {
-    generation::installed();
-}
-
 /// What podman is configured to use, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configured {
