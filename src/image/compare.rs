@@ -40,7 +40,7 @@ fn compare<H: FsVerityHashValue>(image: &[u8], layers: Vec<&[TarEntry]>, merged:
     } else {
         // The drafts drop whiteouts from layer images; they are for showing what a layer brings, not
         // for stacking, and are never stacked by us.
-        Images::<H>::bare_layer(&layers.concat())?
+        Images::<H>::bare_layer(&layers.concat())?.to_composefs()
     };
     let mut walk = TreeComparison { expected: &expected, found: &found, links: HashMap::new(), back: HashMap::new() };
     // A layer image's root has whatever metadata its maker chose; the layer need not give any.

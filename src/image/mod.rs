@@ -5,6 +5,7 @@ mod acl;
 mod compare;
 mod contents;
 mod erofs;
+mod file_tree;
 mod layer;
 mod listing;
 mod ordered;

@@ -5,23 +5,26 @@
 //! deliberate: the merged digest of an image is then the one that other composefs tools compute. What
 //! containers see is another tree, see [`Stack`](super::Stack).
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use composefs::dumpfile::write_dumpfile;
 use composefs::fsverity::FsVerityHashValue;
-use composefs::generic_tree::{ImageError, LeafId, OciTransformOptions, Stat};
-use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
+use composefs::generic_tree::{ImageError, Stat, is_allowed_container_xattr};
+use composefs::tree::{FileSystem, LeafContent, RegularFile};
 
+use super::file_tree::{Child, DirId, FileTree, ROOT};
 use super::tar::{EntryKind, TarEntry};
 use crate::error::{Case, Refusal, Result};
+
+/// After how many entries of a layer their memory is given back.
+const GIVEN_BACK: usize = 10_000;
 
 /// The tree of one image: all layers on top of each other, before root's metadata and xattrs are made
 /// canonical.
 #[derive(Debug)]
 pub struct Images<H: FsVerityHashValue> {
-    merged: FileSystem<H>,
+    merged: FileTree<H>,
 }
 
 impl<H: FsVerityHashValue> Images<H> {
@@ -32,7 +35,7 @@ impl<H: FsVerityHashValue> Images<H> {
 
     /// Makes the tree that has this metadata at its root before the first layer.
     fn on(root: Stat) -> Self {
-        Self { merged: FileSystem::new(root) }
+        Self { merged: FileTree::new(root) }
     }
 
     /// Applies a layer to those beneath.
@@ -40,8 +43,16 @@ impl<H: FsVerityHashValue> Images<H> {
     /// # Errors
     /// [`Case::H03Path`] for missing parents and hard links to nothing, [`Case::H06Entry`] for what
     /// composefs does not take.
-    pub fn add(&mut self, entries: Vec<TarEntry>) -> Result<()> {
-        entries.into_iter().try_for_each(|entry| self.apply(entry))
+    pub fn add(&mut self, mut entries: Vec<TarEntry>) -> Result<()> {
+        // From the end, where memory can be given back: of a large layer the tree takes its place meanwhile.
+        entries.reverse();
+        while let Some(entry) = entries.pop() {
+            self.apply(entry)?;
+            if entries.len().is_multiple_of(GIVEN_BACK) {
+                entries.shrink_to_fit();
+            }
+        }
+        Ok(())
     }
 
     /// Applies the layers, lowest first.
@@ -61,11 +72,10 @@ impl<H: FsVerityHashValue> Images<H> {
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub(super) fn bare_layer(entries: &[TarEntry]) -> Result<FileSystem<H>> {
+    pub(super) fn bare_layer(entries: &[TarEntry]) -> Result<FileTree<H>> {
         let mut this = Self::on(Stat::uninitialized());
         let kept = entries.iter().filter(|e| !matches!(e.kind, EntryKind::Whiteout | EntryKind::Opaque));
         this.add(kept.cloned().collect())?;
-        this.merged.compact();
         Ok(this.merged)
     }
 
@@ -75,19 +85,40 @@ impl<H: FsVerityHashValue> Images<H> {
     /// # Errors
     /// [`Case::H12NoUsr`].
     pub fn merged_with_xattrs(mut self) -> Result<FileSystem<H>> {
-        self.merged.compact();
-        self.merged.copy_root_metadata_from_usr().map_err(no_usr)?;
-        self.merged.canonicalize_run().map_err(no_usr)?;
-        Ok(self.merged)
+        self.canonical()?;
+        Ok(self.merged.to_composefs())
     }
 
     /// Returns the merged tree as it is sealed.
     ///
     /// # Errors
     /// [`Case::H12NoUsr`].
-    pub fn into_merged(mut self) -> Result<FileSystem<H>> {
-        self.merged.transform_for_oci(&OciTransformOptions::default()).map_err(no_usr)?;
+    pub fn into_merged(mut self) -> Result<FileTree<H>> {
+        self.canonical()?;
+        self.merged.filter_xattrs(is_allowed_container_xattr);
         Ok(self.merged)
+    }
+
+    /// Gives the root the metadata of `/usr`, and empties `/run`.
+    fn canonical(&mut self) -> Result<()> {
+        let tree = &mut self.merged;
+        let no_directory = |name: &str| no_usr(ImageError::NotADirectory(OsStr::new(name).into()));
+        let usr = match tree.lookup(ROOT, b"usr") {
+            Some(usr @ Child::Directory(_)) => tree.stat(usr).clone(),
+            Some(Child::Leaf(_)) => return Err(no_directory("usr")),
+            None => return Err(no_usr(ImageError::NotFound(OsStr::new("usr").into()))),
+        };
+        match tree.lookup(ROOT, b"run") {
+            None => {}
+            Some(Child::Leaf(_)) => return Err(no_directory("run")),
+            Some(run @ Child::Directory(id)) => {
+                let (st_mtim_sec, st_mtim_nsec) = (usr.st_mtim_sec, usr.st_mtim_nsec);
+                let stat = Stat { st_mtim_sec, st_mtim_nsec, ..tree.stat(run).clone() };
+                tree.set_stat(run, stat)?;
+                tree.clear(id);
+            }
+        }
+        tree.set_stat(Child::Directory(ROOT), usr)
     }
 
     fn apply(&mut self, entry: TarEntry) -> Result<()> {
@@ -97,7 +128,11 @@ impl<H: FsVerityHashValue> Images<H> {
         }
         let content = match kind {
             EntryKind::Directory | EntryKind::Root => return self.directory(&path, stat),
-            EntryKind::Whiteout => return self.parent(&path).map(|(parent, name)| parent.remove(name)),
+            EntryKind::Whiteout => {
+                let (parent, name) = self.parent(&path)?;
+                self.merged.remove(parent, name);
+                return Ok(());
+            }
             EntryKind::Opaque => return self.clear(&path),
             EntryKind::Hardlink(target) => return self.link(&path, &target),
             EntryKind::Inline(data) => LeafContent::Regular(RegularFile::Inline(data)),
@@ -112,45 +147,75 @@ impl<H: FsVerityHashValue> Images<H> {
             EntryKind::BlockDevice(number) => LeafContent::BlockDevice(number),
             EntryKind::Fifo => LeafContent::Fifo,
         };
-        let id = self.merged.push_leaf(stat, content);
-        self.put(&path, id)
+        let (parent, name) = self.parent(&path)?;
+        let leaf = self.merged.add_leaf(stat, content)?;
+        self.merged.insert(parent, name, Child::Leaf(leaf))
     }
 
     fn directory(&mut self, path: &[u8], stat: Stat) -> Result<()> {
         if path.is_empty() {
-            self.merged.set_root_stat(stat);
-            return Ok(());
+            return self.merged.set_stat(Child::Directory(ROOT), stat);
         }
         let (parent, name) = self.parent(path)?;
-        parent.merge(name, Inode::Directory(Box::new(Directory::new(stat))));
-        Ok(())
-    }
-
-    fn put(&mut self, path: &[u8], id: LeafId) -> Result<()> {
-        let (parent, name) = self.parent(path)?;
-        parent.insert(name, Inode::leaf(id));
-        Ok(())
+        match self.merged.lookup(parent, name) {
+            Some(there @ Child::Directory(_)) => self.merged.set_stat(there, stat),
+            _ => {
+                let new = self.merged.add_directory(stat)?;
+                self.merged.insert(parent, name, Child::Directory(new))
+            }
+        }
     }
 
     fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
         if *path == *target {
             return Err(Refusal::new(Case::H03Path, shown(path), "a hard link to itself"));
         }
-        let id =
-            self.merged.root.split(OsStr::from_bytes(target)).and_then(|(dir, name)| dir.leaf_id(name)).map_err(
-                |e| Refusal::new(Case::H03Path, shown(path), format!("a hard link to {}: {e}", shown(target))),
-            )?;
-        self.put(path, id)
+        let refuse = |e| Refusal::new(Case::H03Path, shown(path), format!("a hard link to {}: {e}", shown(target)));
+        let missing = |e| match e {
+            ImageError::NotFound(_) => ImageError::NotFound(OsStr::from_bytes(parent_of(target)).into()),
+            other => other,
+        };
+        let (parent, name) = self.split(target).map_err(missing).map_err(refuse)?;
+        let file = OsStr::from_bytes(name).into();
+        let leaf = match self.merged.lookup(parent, name) {
+            Some(leaf @ Child::Leaf(_)) => leaf,
+            Some(Child::Directory(_)) => return Err(refuse(ImageError::IsADirectory(file))),
+            None => return Err(refuse(ImageError::NotFound(file))),
+        };
+        let (parent, name) = self.parent(path)?;
+        self.merged.insert(parent, name, leaf)
     }
 
     fn clear(&mut self, path: &[u8]) -> Result<()> {
-        let dir = self.merged.root.get_directory_mut(OsStr::from_bytes(path));
-        dir.map(Directory::clear).map_err(|e| Refusal::new(Case::H03Path, shown(path), e))
+        let dir = self.find(path).map_err(|e| Refusal::new(Case::H03Path, shown(path), e))?;
+        self.merged.clear(dir);
+        Ok(())
     }
 
-    fn parent<'n>(&mut self, path: &'n [u8]) -> Result<(&mut Directory<H>, &'n OsStr)> {
-        let split = self.merged.root.split_mut(OsStr::from_bytes(path));
-        split.map_err(|e| Refusal::new(Case::H03Path, shown(path), e))
+    /// Finds the directory that is to hold `path`, and the name in it.
+    fn parent<'n>(&self, path: &'n [u8]) -> Result<(DirId, &'n [u8])> {
+        self.split(path).map_err(|e| Refusal::new(Case::H03Path, shown(path), e))
+    }
+
+    fn split<'n>(&self, path: &'n [u8]) -> std::result::Result<(DirId, &'n [u8]), ImageError> {
+        if path.is_empty() {
+            return Err(ImageError::InvalidFilename(OsStr::new("").into()));
+        }
+        let parent = parent_of(path);
+        let name = path.strip_prefix(parent).unwrap_or(path);
+        Ok((self.find(parent)?, name.strip_prefix(b"/").unwrap_or(name)))
+    }
+
+    fn find(&self, path: &[u8]) -> std::result::Result<DirId, ImageError> {
+        let mut at = ROOT;
+        for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
+            at = match self.merged.lookup(at, part) {
+                Some(Child::Directory(id)) => id,
+                Some(Child::Leaf(_)) => return Err(ImageError::NotADirectory(OsStr::from_bytes(part).into())),
+                None => return Err(ImageError::NotFound(OsStr::from_bytes(path).into())),
+            };
+        }
+        Ok(at)
     }
 }
 
@@ -158,6 +223,10 @@ impl<H: FsVerityHashValue> Default for Images<H> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn parent_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|b| *b == b'/').map_or(&[], |at| &path[..at])
 }
 
 fn no_usr(e: ImageError) -> Refusal {
@@ -168,9 +237,9 @@ fn no_usr(e: ImageError) -> Refusal {
 ///
 /// # Errors
 /// [`Case::Bug`] when the crate cannot write one.
-pub fn dumpfile<H: FsVerityHashValue>(tree: &FileSystem<H>) -> Result<String> {
+pub fn dumpfile<H: FsVerityHashValue>(tree: &FileTree<H>) -> Result<String> {
     let mut out = Vec::new();
-    write_dumpfile(&mut out, tree).map_err(|e| Refusal::new(Case::Bug, "dumpfile", e))?;
+    write_dumpfile(&mut out, &tree.to_composefs()).map_err(|e| Refusal::new(Case::Bug, "dumpfile", e))?;
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
@@ -178,13 +247,23 @@ fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// Collects the external files of a tree: object digest and size, each digest once.
-pub(super) fn external_files<H: FsVerityHashValue>(tree: &FileSystem<H>) -> BTreeMap<Vec<u8>, u64> {
-    tree.leaves
-        .iter()
-        .filter_map(|leaf| match &leaf.content {
-            LeafContent::Regular(RegularFile::External(id, size)) => Some((id.as_bytes().to_vec(), *size)),
-            _ => None,
-        })
-        .collect()
+/// Collects the external files of a tree, sorted by object: its digest and size, each digest once.
+pub(super) fn external_files<H: FsVerityHashValue>(tree: FileSystem<H>) -> Vec<(H, u64)> {
+    // Names are most of a large tree.
+    let FileSystem { root, leaves } = tree;
+    drop(root);
+    let external = |leaf: composefs::tree::Leaf<H>| match leaf.content {
+        LeafContent::Regular(RegularFile::External(id, size)) => Some((id, size)),
+        _ => None,
+    };
+    let mut files: Vec<(H, u64)> = leaves.into_iter().filter_map(external).collect();
+    files.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
+    files.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1 = next.1;
+        }
+        same
+    });
+    files
 }

@@ -2,27 +2,28 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 use composefs::erofs::format::FileType;
 use composefs::fsverity::FsVerityHashValue;
-use composefs::generic_tree::{LeafId, Stat};
-use composefs::tree::{Directory, FileSystem, Inode, Leaf, LeafContent};
+use composefs::generic_tree::Stat;
+use composefs::tree::LeafContent;
 
 use crate::error::{Case, Refusal, Result};
+use crate::image::file_tree::{Child, DirId, FileTree, LeafId, NameId, ROOT, same_stat};
 
 /// One inode.
-pub(super) enum NumberedInode<'a, H: FsVerityHashValue> {
+#[derive(Clone, Copy)]
+pub(super) enum NumberedInode {
     Directory {
-        dir: &'a Directory<H>,
+        dir: DirId,
         parent: u32,
-        /// Where its children begin in [`Inodes::children`].
-        first: usize,
+        /// Where its names begin in [`Inodes::names`].
+        first: u32,
         /// Whether it holds a device 0:0 that is escaped.
         holds_escaped: bool,
     },
     Leaf {
-        leaf: &'a Leaf<H>,
+        leaf: LeafId,
         links: u32,
         /// Whether it is a device 0:0 that is to be seen: it is written as an empty file with attributes by which
         /// overlayfs shows the device (overlayfs.rst, "Nesting overlayfs mounts").
@@ -33,9 +34,13 @@ pub(super) enum NumberedInode<'a, H: FsVerityHashValue> {
 /// All inodes of a tree, breadth first, and what each directory holds. This takes some thirty bytes for each file
 /// beside the tree: everything else is computed again when it is needed.
 pub(super) struct Inodes<'a, H: FsVerityHashValue> {
-    pub(super) nodes: Vec<NumberedInode<'a, H>>,
-    /// Numbers of the inodes that a directory holds, sorted by name; one directory after the other.
-    children: Vec<u32>,
+    pub(super) tree: &'a FileTree<H>,
+    pub(super) nodes: Vec<NumberedInode>,
+    /// The names of each directory, sorted; one directory after the other.
+    names: Vec<NameId>,
+    /// Numbers of the inodes of directories and leaves, by their own numbers.
+    dirs: Vec<u32>,
+    leaves: Vec<u32>,
 }
 
 /// A number that is known when all inodes are numbered.
@@ -45,13 +50,17 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
     /// Numbers the inodes of `tree`. A file with several names has its number from the directory of the first
     /// of them, depth first: `mkcomposefs` meets them in that order in a dumpfile, and takes the others for
     /// links to it.
-    pub(super) fn new(tree: &'a FileSystem<H>) -> Result<Self> {
-        let links = tree.nlinks();
+    pub(super) fn new(tree: &'a FileTree<H>) -> Result<Self> {
+        let links = tree.links();
         let homes = homes(tree, &links);
-        let mut numbers: HashMap<LeafId, u32> = HashMap::new();
-        let mut unknown: Vec<(usize, LeafId)> = Vec::new();
-        let mut this = Self { nodes: Vec::with_capacity(tree.leaves.len()), children: Vec::new() };
-        this.push(NumberedInode::Directory { dir: &tree.root, parent: 0, first: 0, holds_escaped: false })?;
+        let mut this = Self {
+            tree,
+            nodes: Vec::with_capacity(tree.leaf_count()),
+            names: Vec::with_capacity(tree.leaf_count()),
+            dirs: vec![LATER; tree.dir_count()],
+            leaves: vec![LATER; tree.leaf_count()],
+        };
+        this.push_directory(ROOT, 0)?;
         let mut at = 0;
         while let Some(node) = this.nodes.get(at) {
             let NumberedInode::Directory { dir, parent, .. } = *node else {
@@ -59,85 +68,82 @@ impl<'a, H: FsVerityHashValue> Inodes<'a, H> {
                 continue;
             };
             let me = number(at)?;
-            let first = this.children.len();
+            let first = number(this.names.len())?;
             let mut holds_escaped = false;
-            for (name, inode) in dir.sorted_entries() {
-                let child = match inode {
-                    Inode::Directory(sub) => {
-                        this.push(NumberedInode::Directory { dir: sub, parent: me, first: 0, holds_escaped: false })?
-                    }
-                    Inode::Leaf(id, _) => {
-                        let links = links[id.0];
-                        let at_home = links < 2 || homes.get(id).is_some_and(|home| std::ptr::eq(*home, dir));
-                        match numbers.get(id) {
-                            Some(number) => *number,
-                            None if !at_home => {
-                                unknown.push((this.children.len(), *id));
-                                LATER
-                            }
-                            None => {
-                                let leaf = tree.leaf(*id);
-                                let escaped = matches!(leaf.content, LeafContent::CharacterDevice(0))
-                                    && !(me == 0 && is_stub(name.as_bytes(), &leaf.stat, &tree.root.stat));
-                                holds_escaped |= escaped;
-                                let number = this.push(NumberedInode::Leaf { leaf, links, escaped })?;
-                                if links > 1 {
-                                    numbers.insert(*id, number);
-                                }
-                                number
-                            }
+            for id in tree.sorted(dir) {
+                this.names.push(id);
+                match tree.name(id) {
+                    (_, None) => {}
+                    (_, Some(Child::Directory(sub))) => this.push_directory(sub, me)?,
+                    (name, Some(Child::Leaf(leaf))) => {
+                        let links = links[leaf.index()];
+                        let at_home = links < 2 || homes.get(&leaf).is_some_and(|home| *home == dir);
+                        if at_home && this.leaves[leaf.index()] == LATER {
+                            let (stat, content) = tree.leaf(leaf);
+                            let escaped = matches!(content, LeafContent::CharacterDevice(0))
+                                && !(me == 0 && is_stub(name, stat, tree.stat(Child::Directory(ROOT))));
+                            holds_escaped |= escaped;
+                            this.leaves[leaf.index()] = number(this.nodes.len())?;
+                            this.nodes.push(NumberedInode::Leaf { leaf, links, escaped });
                         }
                     }
-                };
-                this.children.push(child);
+                }
             }
             this.nodes[at] = NumberedInode::Directory { dir, parent, first, holds_escaped };
             at += 1;
         }
-        for (place, id) in unknown {
-            this.children[place] =
-                *numbers.get(&id).ok_or_else(|| Refusal::new(Case::Bug, "tree", "a file without a number"))?;
-        }
         Ok(this)
     }
 
-    fn push(&mut self, node: NumberedInode<'a, H>) -> Result<u32> {
-        let new = number(self.nodes.len())?;
-        self.nodes.push(node);
-        Ok(new)
+    fn push_directory(&mut self, dir: DirId, parent: u32) -> Result<()> {
+        self.dirs[dir.index()] = number(self.nodes.len())?;
+        self.nodes.push(NumberedInode::Directory { dir, parent, first: 0, holds_escaped: false });
+        Ok(())
     }
 
     /// Lists what the directory `me` holds, itself and its parent included, sorted by name: names and numbers.
     pub(super) fn names(&self, me: usize) -> Vec<(&'a [u8], u32)> {
         let NumberedInode::Directory { dir, parent, first, .. } = self.nodes[me] else { return Vec::new() };
-        let held = dir.sorted_entries().zip(&self.children[first..]);
-        let mut names: Vec<(&[u8], u32)> = held.map(|((name, _), child)| (name.as_bytes(), *child)).collect();
+        let held = &self.names[first as usize..][..self.tree.held(dir)];
+        let named = |id: &NameId| match self.tree.name(*id) {
+            (name, Some(Child::Directory(sub))) => Some((name, self.dirs[sub.index()])),
+            (name, Some(Child::Leaf(leaf))) => Some((name, self.leaves[leaf.index()])),
+            (_, None) => None,
+        };
+        let mut names = Vec::with_capacity(held.len() + 2);
         names.extend([(b".".as_slice(), me as u32), (b"..".as_slice(), parent)]);
+        names.extend(held.iter().filter_map(named));
         names.sort_unstable_by_key(|(name, _)| *name);
         names
     }
-}
 
-impl<H: FsVerityHashValue> NumberedInode<'_, H> {
-    pub(super) fn stat(&self) -> &Stat {
-        match self {
-            Self::Directory { dir, .. } => &dir.stat,
-            Self::Leaf { leaf, .. } => &leaf.stat,
+    /// Returns the content of an inode that is no directory.
+    pub(super) fn content(&self, node: &NumberedInode) -> Option<&'a LeafContent<H>> {
+        match node {
+            NumberedInode::Directory { .. } => None,
+            NumberedInode::Leaf { leaf, .. } => Some(self.tree.leaf(*leaf).1),
         }
     }
 
-    pub(super) fn file_type(&self) -> FileType {
-        match self {
-            Self::Directory { .. } => FileType::Directory,
-            Self::Leaf { escaped: true, .. } => FileType::RegularFile,
-            Self::Leaf { leaf, .. } => match leaf.content {
-                LeafContent::Regular(_) => FileType::RegularFile,
-                LeafContent::CharacterDevice(_) => FileType::CharacterDevice,
-                LeafContent::BlockDevice(_) => FileType::BlockDevice,
-                LeafContent::Fifo => FileType::Fifo,
-                LeafContent::Socket => FileType::Socket,
-                LeafContent::Symlink(_) => FileType::Symlink,
-            },
+    pub(super) fn stat(&self, node: &NumberedInode) -> &'a Stat {
+        match node {
+            NumberedInode::Directory { dir, .. } => self.tree.stat(Child::Directory(*dir)),
+            NumberedInode::Leaf { leaf, .. } => self.tree.stat(Child::Leaf(*leaf)),
+        }
+    }
+
+    pub(super) fn file_type(&self, node: &NumberedInode) -> FileType {
+        if matches!(node, NumberedInode::Leaf { escaped: true, .. }) {
+            return FileType::RegularFile;
+        }
+        match self.content(node) {
+            None => FileType::Directory,
+            Some(LeafContent::Regular(_)) => FileType::RegularFile,
+            Some(LeafContent::CharacterDevice(_)) => FileType::CharacterDevice,
+            Some(LeafContent::BlockDevice(_)) => FileType::BlockDevice,
+            Some(LeafContent::Fifo) => FileType::Fifo,
+            Some(LeafContent::Socket) => FileType::Socket,
+            Some(LeafContent::Symlink(_)) => FileType::Symlink,
         }
     }
 }
@@ -151,37 +157,34 @@ pub(super) fn too_large(why: &str) -> Refusal {
 }
 
 /// Finds, for each file that has several names, the directory of the first of them, depth first.
-fn homes<'a, H: FsVerityHashValue>(tree: &'a FileSystem<H>, links: &[u32]) -> HashMap<LeafId, &'a Directory<H>> {
-    fn walk<'a, H: FsVerityHashValue>(
-        dir: &'a Directory<H>,
-        links: &[u32],
-        homes: &mut HashMap<LeafId, &'a Directory<H>>,
-    ) {
-        for (_, inode) in dir.sorted_entries() {
-            match inode {
-                Inode::Directory(sub) => walk(sub, links, homes),
-                Inode::Leaf(id, _) if links[id.0] > 1 => _ = homes.entry(*id).or_insert(dir),
-                Inode::Leaf(..) => {}
+fn homes<H: FsVerityHashValue>(tree: &FileTree<H>, links: &[u32]) -> HashMap<LeafId, DirId> {
+    fn walk<H: FsVerityHashValue>(tree: &FileTree<H>, dir: DirId, links: &[u32], homes: &mut HashMap<LeafId, DirId>) {
+        for id in tree.sorted(dir) {
+            match tree.name(id).1 {
+                Some(Child::Directory(sub)) => walk(tree, sub, links, homes),
+                Some(Child::Leaf(leaf)) if links[leaf.index()] > 1 => _ = homes.entry(leaf).or_insert(dir),
+                _ => {}
             }
         }
     }
     let mut homes = HashMap::new();
     if links.iter().any(|links| *links > 1) {
-        walk(&tree.root, links, &mut homes);
+        walk(tree, ROOT, links, &mut homes);
     }
     homes
 }
 
 /// Adds the devices 0:0 named 00 to ff that every V1 image has in its root (they hide the directories of an
 /// object store, where that is a lower layer), where nothing else has such a name.
-pub(super) fn add_stubs<H: FsVerityHashValue>(tree: &mut FileSystem<H>) {
-    let stat = stub_stat(&tree.root.stat);
+pub(super) fn add_stubs<H: FsVerityHashValue>(tree: &mut FileTree<H>) -> Result<()> {
+    let stat = stub_stat(tree.stat(Child::Directory(ROOT)));
     for name in (0..=255u8).map(|n| format!("{n:02x}")) {
-        if tree.root.lookup(OsStr::new(&name)).is_none() {
-            let id = tree.push_leaf(stat.clone(), LeafContent::CharacterDevice(0));
-            tree.root.insert(OsStr::new(&name), Inode::leaf(id));
+        if tree.lookup(ROOT, name.as_bytes()).is_none() {
+            let leaf = tree.add_leaf(stat.clone(), LeafContent::CharacterDevice(0))?;
+            tree.insert(ROOT, name.as_bytes(), Child::Leaf(leaf))?;
         }
     }
+    Ok(())
 }
 
 /// Returns metadata like the root's, with another mode and, of its attributes, the label only.
@@ -196,10 +199,5 @@ fn is_stub_name(name: &[u8]) -> bool {
 
 /// Returns whether the device 0:0 `name` in the root cannot be told from those that the format puts there.
 fn is_stub(name: &[u8], stat: &Stat, root: &Stat) -> bool {
-    let same = |a: &Stat, b: &Stat| {
-        (a.st_mode, a.st_uid, a.st_gid, a.st_mtim_sec, a.st_mtim_nsec)
-            == (b.st_mode, b.st_uid, b.st_gid, b.st_mtim_sec, b.st_mtim_nsec)
-            && a.xattrs == b.xattrs
-    };
-    is_stub_name(name) && same(stat, &stub_stat(root))
+    is_stub_name(name) && same_stat(stat, &stub_stat(root))
 }

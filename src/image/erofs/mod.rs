@@ -13,8 +13,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::writer::{ValidatedFileSystem, mkfs_erofs_versioned};
 use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, Sha512HashValue};
-use composefs::tree::FileSystem;
 
+use super::file_tree::FileTree;
 use super::stack::{LayerTree, Stack};
 use super::tar::TarEntry;
 use super::tree::Images;
@@ -163,10 +163,10 @@ fn build<H: FsVerityHashValue>(
     (stack, images)
 }
 
-fn write<H: FsVerityHashValue>(tree: FileSystem<H>, version: FormatVersion) -> Result<Vec<u8>> {
+fn write<H: FsVerityHashValue>(tree: FileTree<H>, version: FormatVersion) -> Result<Vec<u8>> {
     if version == FormatVersion::V1 {
         return Ok(write::write(tree, None)?.to_vec());
     }
-    let tree = ValidatedFileSystem::new(tree).map_err(|e| Refusal::new(Case::H06Entry, "tree", e))?;
+    let tree = ValidatedFileSystem::new(tree.to_composefs()).map_err(|e| Refusal::new(Case::H06Entry, "tree", e))?;
     Ok(mkfs_erofs_versioned(&tree, version).into_vec())
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -83,16 +83,16 @@ pub(in crate::image) fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<FileS
 /// # Errors
 /// [`Case::H09Erofs`].
 pub fn objects(image: &[u8], algorithm: Algorithm) -> Result<Vec<(VerityDigest, u64)>> {
-    let files: BTreeMap<Vec<u8>, u64> = on_deep_stack(|| match algorithm {
-        Algorithm::Sha256 => Ok(external_files(&read::<Sha256HashValue>(image)?)),
-        Algorithm::Sha512 => Ok(external_files(&read::<Sha512HashValue>(image)?)),
-    })?;
-    files
-        .into_iter()
-        .map(|(id, size)| {
-            let digest =
-                VerityDigest::new(algorithm, &id).ok_or_else(|| Refusal::new(Case::Bug, "object", "digest size"))?;
-            Ok((digest, size))
-        })
-        .collect()
+    on_deep_stack(|| match algorithm {
+        Algorithm::Sha256 => named::<Sha256HashValue>(image, algorithm),
+        Algorithm::Sha512 => named::<Sha512HashValue>(image, algorithm),
+    })
+}
+
+fn named<H: FsVerityHashValue>(image: &[u8], algorithm: Algorithm) -> Result<Vec<(VerityDigest, u64)>> {
+    let of = |(id, size): (H, u64)| {
+        let digest = VerityDigest::new(algorithm, id.as_bytes());
+        Ok((digest.ok_or_else(|| Refusal::new(Case::Bug, "object", "digest size"))?, size))
+    };
+    external_files(read::<H>(image)?).into_iter().map(of).collect()
 }

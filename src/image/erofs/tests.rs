@@ -11,6 +11,7 @@ use composefs::tree::{Directory, FileSystem, Inode, LeafContent, RegularFile};
 
 use super::write::write;
 use crate::error::Case;
+use crate::image::file_tree::{Child, DirId, FileTree, ROOT};
 
 /// xorshift64*, so that a failure can be repeated.
 struct Random(u64);
@@ -133,11 +134,33 @@ fn tree<H: FsVerityHashValue>(seed: u64) -> FileSystem<H> {
     fs
 }
 
+/// Makes the same tree of ours.
+fn of_composefs<H: FsVerityHashValue>(tree: &FileSystem<H>) -> FileTree<H> {
+    fn fill<H: FsVerityHashValue>(made: &mut FileTree<H>, to: DirId, leaves: &[Child], from: &Directory<H>) {
+        for (name, inode) in from.entries() {
+            let child = match inode {
+                Inode::Leaf(id, _) => leaves[id.0],
+                Inode::Directory(sub) => {
+                    let dir = made.add_directory(sub.stat.clone()).unwrap();
+                    fill(made, dir, leaves, sub);
+                    Child::Directory(dir)
+                }
+            };
+            made.insert(to, name.as_bytes(), child).unwrap();
+        }
+    }
+    let mut made = FileTree::new(tree.root.stat.clone());
+    let leaf = |leaf: &composefs::tree::Leaf<H>| made.add_leaf(leaf.stat.clone(), leaf.content.clone()).unwrap();
+    let leaves: Vec<Child> = tree.leaves.iter().map(leaf).map(Child::Leaf).collect();
+    fill(&mut made, ROOT, &leaves, &tree.root);
+    made
+}
+
 fn same<H: FsVerityHashValue>(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let tree = tree::<H>(seed);
         let theirs = mkfs_erofs_versioned(&ValidatedFileSystem::new(tree.clone()).unwrap(), FormatVersion::V1);
-        let ours = write(tree, None).unwrap();
+        let ours = write(of_composefs(&tree), None).unwrap();
         let differs = ours.iter().zip(&theirs).position(|(a, b)| a != b);
         assert_eq!((ours.len(), differs), (theirs.len(), None), "tree {seed}");
     }
@@ -157,8 +180,8 @@ fn whiteouts_act_and_devices_of_the_layer_are_shown() {
         let id = tree.push_leaf(Stat { st_mtim_sec: 3, ..Stat::uninitialized() }, LeafContent::CharacterDevice(number));
         tree.root.insert(OsStr::new(name), Inode::leaf(id));
     }
-    let marked = write(tree.clone(), Some(1)).unwrap();
-    let ours = write(tree, Some(0xfeed)).unwrap();
+    let marked = write(of_composefs(&tree), Some(1)).unwrap();
+    let ours = write(of_composefs(&tree), Some(0xfeed)).unwrap();
     let changed: Vec<usize> = (0..ours.len()).filter(|at| ours[*at] != marked[*at]).collect();
     assert_eq!(changed.len(), 2, "{changed:?}");
     assert_eq!(marked[changed[0]..=changed[1]], 0xfeed_u16.to_le_bytes());
@@ -182,7 +205,7 @@ fn h06_what_does_not_fit_is_refused() {
         for name in names {
             tree.root.insert(OsStr::new(name), Inode::leaf(id));
         }
-        write(tree, None).unwrap_err()
+        write(of_composefs(&tree), None).unwrap_err()
     };
     let plain = Stat::uninitialized;
     let with = |name: &str, value: usize| Stat {

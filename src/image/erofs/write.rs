@@ -15,13 +15,14 @@ use composefs::erofs::format::{
 };
 use composefs::fsverity::FsVerityHashValue;
 use composefs::generic_tree::Stat;
-use composefs::tree::{FileSystem, LeafContent, RegularFile};
+use composefs::tree::{LeafContent, RegularFile};
 use zerocopy::IntoBytes;
 
 use super::content::{BLOCK, Body, Content};
 use super::inodes::{Inodes, NumberedInode, add_stubs, too_large};
 use super::xattrs::{Attribute, Shared, Split, attributes};
 use crate::error::{Case, Refusal, Result};
+use crate::image::file_tree::FileTree;
 use crate::sys::scratch::{Scratch, ScratchWriter};
 
 /// Inodes begin at multiples of this; their numbers count it (erofs_fs.h).
@@ -37,13 +38,13 @@ const FIRST_INODE: usize = 1024 + size_of::<Superblock>();
 ///
 /// # Errors
 /// [`Case::H06Entry`] for what EROFS cannot hold.
-pub(super) fn write<H: FsVerityHashValue>(mut tree: FileSystem<H>, whiteout: Option<u64>) -> Result<Scratch> {
+pub(super) fn write<H: FsVerityHashValue>(mut tree: FileTree<H>, whiteout: Option<u64>) -> Result<Scratch> {
     if whiteout.is_none() {
-        add_stubs(&mut tree);
+        add_stubs(&mut tree)?;
     }
     let inodes = Inodes::new(&tree)?;
     let shared = Shared::new(&inodes, whiteout.is_some())?;
-    let time = inodes.nodes.iter().map(|node| time(node.stat())).min().unwrap_or_default();
+    let time = inodes.nodes.iter().map(|node| time(inodes.stat(node))).min().unwrap_or_default();
     let mut image = ImageLayout { inodes, shared, time, whiteout, starts: Vec::new(), with_blocks: Vec::new() };
     let ends = image.layout()?;
     image.emit(ends)
@@ -94,17 +95,11 @@ fn head(compact: bool) -> usize {
 impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
     fn shape(&self, number: usize) -> Result<InodeForm<'a, H>> {
         let node = &self.inodes.nodes[number];
-        let attributes = self.shared.split(attributes(number, node, self.whiteout.is_some()));
-        let (links, content) = match node {
-            NumberedInode::Directory { .. } => {
-                let names = self.inodes.names(number);
-                let directory =
-                    |(_, n): &&(&[u8], u32)| matches!(self.inodes.nodes[*n as usize], NumberedInode::Directory { .. });
-                (names.iter().filter(directory).count() as u32, Content::directory(names)?)
-            }
-            NumberedInode::Leaf { leaf, links, .. } => {
+        let attributes = self.shared.split(attributes(&self.inodes, number, self.whiteout.is_some()));
+        let (links, content) = match (node, self.inodes.content(node)) {
+            (NumberedInode::Leaf { links, .. }, Some(content)) => {
                 let inode = |size| head(self.compact(node, *links, size)) + attributes.size();
-                let content = match &leaf.content {
+                let content = match content {
                     LeafContent::Regular(RegularFile::Inline(bytes)) => Content::inline(bytes),
                     LeafContent::Regular(RegularFile::External(_, size)) => Content::external(*size)?,
                     LeafContent::Symlink(target) => Content::symlink(target.as_bytes(), inode)?,
@@ -122,14 +117,20 @@ impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
                 };
                 (*links, content)
             }
+            _ => {
+                let names = self.inodes.names(number);
+                let directory =
+                    |(_, n): &&(&[u8], u32)| matches!(self.inodes.nodes[*n as usize], NumberedInode::Directory { .. });
+                (names.iter().filter(directory).count() as u32, Content::directory(names)?)
+            }
         };
         let compact = self.compact(node, links, content.size);
         Ok(InodeForm { attributes, content, compact, links })
     }
 
     /// Returns whether 32 bytes are enough for the inode.
-    fn compact(&self, node: &NumberedInode<'_, H>, links: u32, size: u64) -> bool {
-        let stat = node.stat();
+    fn compact(&self, node: &NumberedInode, links: u32, size: u64) -> bool {
+        let stat = self.inodes.stat(node);
         time(stat) == self.time
             && links <= u32::from(u16::MAX)
             && stat.st_uid <= u32::from(u16::MAX)
@@ -144,7 +145,7 @@ impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
         self.starts.reserve_exact(self.inodes.nodes.len());
         for number in 0..self.inodes.nodes.len() {
             let shape = self.shape(number)?;
-            let symlink = matches!(self.inodes.nodes[number].file_type(), FileType::Symlink);
+            let symlink = matches!(self.inodes.file_type(&self.inodes.nodes[number]), FileType::Symlink);
             at = start(at, &shape, symlink);
             self.starts.push(u32::try_from(at / SLOT).map_err(|_| too_large("an image of more than 128 GiB"))?);
             at = (at + shape.head() + shape.content.tail).next_multiple_of(SLOT);
@@ -218,8 +219,8 @@ impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
     /// Writes the inode with what it holds itself; `block` is where its blocks begin, if it has any.
     fn inode(&self, number: usize, shape: &InodeForm<'_, H>, block: u32, places: &[u32], out: &mut ScratchWriter) {
         let node = &self.inodes.nodes[number];
-        let (stat, content) = (node.stat(), &shape.content);
-        let mode = node.file_type() | stat.st_mode;
+        let (stat, content) = (self.inodes.stat(node), &shape.content);
+        let mode = self.inodes.file_type(node) | stat.st_mode;
         let value = if content.blocks > 0 { block } else { content.value };
         // The header counts as one word, whatever its size.
         let words = match shape.attributes.size() {
@@ -294,7 +295,7 @@ impl<'a, H: FsVerityHashValue> ImageLayout<'a, H> {
             let entry = DirectoryEntryHeader {
                 inode_offset: u64::from(self.starts[number]).into(),
                 name_offset: (at as u16).into(),
-                file_type: self.inodes.nodes[number].file_type().into(),
+                file_type: self.inodes.file_type(&self.inodes.nodes[number]).into(),
                 ..DirectoryEntryHeader::default()
             };
             out.extend_from_slice(entry.as_bytes());

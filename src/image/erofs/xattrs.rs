@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::ffi::OsStrExt;
 
 use composefs::erofs::composefs::OverlayMetacopy;
@@ -14,6 +15,7 @@ use composefs::erofs::format::{
 };
 use composefs::fsverity::FsVerityHashValue;
 use composefs::tree::{LeafContent, RegularFile};
+use hashbrown::HashTable;
 use xxhash_rust::xxh32::xxh32;
 use zerocopy::IntoBytes;
 
@@ -113,13 +115,14 @@ impl<'a, H: FsVerityHashValue> Attribute<'a, H> {
 
 /// Collects the attributes of one inode, sorted. In the tree of a layer those for overlayfs are ours, and `act`.
 pub(super) fn attributes<'a, H: FsVerityHashValue>(
+    inodes: &Inodes<'a, H>,
     number: usize,
-    node: &NumberedInode<'a, H>,
     act: bool,
 ) -> Vec<Attribute<'a, H>> {
+    let node = &inodes.nodes[number];
     let mut found = Vec::new();
-    let stat = match node {
-        NumberedInode::Directory { dir, holds_escaped, .. } => {
+    match node {
+        NumberedInode::Directory { holds_escaped, .. } => {
             if *holds_escaped {
                 found.push(Attribute::bytes(XATTR_OVERLAY_WHITEOUTS, b""));
                 found.push(Attribute::bytes(XATTR_USERXATTR_WHITEOUTS, b""));
@@ -129,21 +132,19 @@ pub(super) fn attributes<'a, H: FsVerityHashValue>(
             if number == 0 {
                 found.push(Attribute::bytes(XATTR_OVERLAY_OPAQUE_ROOT, b"y"));
             }
-            &dir.stat
         }
-        NumberedInode::Leaf { leaf, escaped, .. } => {
+        NumberedInode::Leaf { escaped, .. } => {
             if *escaped {
                 found.push(Attribute::bytes(XATTR_OVERLAY_WHITEOUT, b""));
                 found.push(Attribute::bytes(XATTR_USERXATTR_WHITEOUT, b""));
             }
-            if let LeafContent::Regular(RegularFile::External(digest, _)) = &leaf.content {
+            if let Some(LeafContent::Regular(RegularFile::External(digest, _))) = inodes.content(node) {
                 found.push(Attribute::new(XATTR_OVERLAY_METACOPY, XattrValue::Metacopy(digest)));
                 found.push(Attribute::new(XATTR_OVERLAY_REDIRECT, XattrValue::Redirect(digest)));
             }
-            &leaf.stat
         }
-    };
-    for (name, value) in &stat.xattrs {
+    }
+    for (name, value) in &inodes.stat(node).xattrs {
         // An attribute for overlayfs that a layer brings is to be seen, not to act.
         found.push(match name.as_bytes().strip_prefix(XATTR_OVERLAY_PREFIX) {
             Some(rest) if !act => Attribute::bytes([XATTR_OVERLAY_ESCAPED_PREFIX, rest].concat(), value),
@@ -152,6 +153,34 @@ pub(super) fn attributes<'a, H: FsVerityHashValue>(
     }
     found.sort_by(Attribute::order);
     found
+}
+
+/// Digests of files, to find those that several have.
+struct Digests<'i, 'a, H: FsVerityHashValue> {
+    inodes: &'i Inodes<'a, H>,
+    /// Numbers of inodes, one for each digest.
+    seen: HashTable<u32>,
+    keys: RandomState,
+    twice: HashSet<&'a H>,
+}
+
+impl<'i, 'a, H: FsVerityHashValue> Digests<'i, 'a, H> {
+    fn new(inodes: &'i Inodes<'a, H>) -> Self {
+        Self { inodes, seen: HashTable::new(), keys: RandomState::new(), twice: HashSet::new() }
+    }
+
+    fn add(&mut self, number: usize, digest: &'a H) {
+        let Self { inodes, seen, keys, twice } = self;
+        let of = |number: &u32| match inodes.content(&inodes.nodes[*number as usize]) {
+            Some(LeafContent::Regular(RegularFile::External(digest, _))) => Some(digest),
+            _ => None,
+        };
+        let hash = |digest: Option<&H>| keys.hash_one(digest);
+        match seen.find(hash(Some(digest)), |known| of(known) == Some(digest)) {
+            Some(_) => _ = twice.insert(digest),
+            None => _ = seen.insert_unique(hash(Some(digest)), number as u32, |known| hash(of(known))),
+        }
+    }
 }
 
 /// Attributes that more than one inode has, in the order in which they are written, and where each is.
@@ -164,12 +193,12 @@ pub(super) struct Shared<'a, H: FsVerityHashValue> {
 
 impl<'a, H: FsVerityHashValue> Shared<'a, H> {
     pub(super) fn new(inodes: &Inodes<'a, H>, act: bool) -> Result<Self> {
-        // Two attributes of each file follow from its digest: it is enough to count that.
-        let mut digests: HashMap<&H, u32> = HashMap::with_capacity(inodes.nodes.len());
+        // Two attributes of each file follow from its digest: it is enough to look for that.
+        let mut digests = Digests::new(inodes);
         let mut others: HashMap<Attribute<'a, H>, u32> = HashMap::new();
         let mut has_acl = false;
-        for (number, node) in inodes.nodes.iter().enumerate() {
-            let found = attributes(number, node, act);
+        for number in 0..inodes.nodes.len() {
+            let found = attributes(inodes, number, act);
             if found.len() > usize::from(u8::MAX) {
                 return Err(too_large("a file with more than 255 extended attributes"));
             }
@@ -179,13 +208,13 @@ impl<'a, H: FsVerityHashValue> Shared<'a, H> {
                 }
                 has_acl |= attribute.is_acl();
                 match attribute.value {
-                    XattrValue::Metacopy(digest) => *digests.entry(digest).or_default() += 1,
+                    XattrValue::Metacopy(digest) => digests.add(number, digest),
                     XattrValue::Redirect(_) => {}
                     XattrValue::Bytes(_) => *others.entry(attribute).or_default() += 1,
                 }
             }
         }
-        let twice = digests.into_iter().filter(|(_, users)| *users > 1).flat_map(|(digest, _)| {
+        let twice = digests.twice.into_iter().flat_map(|digest| {
             [
                 (XATTR_OVERLAY_METACOPY, XattrValue::Metacopy(digest)),
                 (XATTR_OVERLAY_REDIRECT, XattrValue::Redirect(digest)),
