@@ -14,7 +14,7 @@ use super::{
     JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
     other_namespace, root, users,
 };
-use crate::container_store::{MadeFrom, layer_of};
+use crate::container_store::{MadeFrom, check_database, layer_of};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record, WouldRefuse};
 use crate::policy::{Checkpoint, Decision, Mode, Policy};
@@ -141,6 +141,7 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
     let ContainerCreation { config, found, filled, policy, runtime } = call;
     let outcome = besides(root, decision, || {
         no_checkpoint(*runtime, decision, &config.root)?;
+        no_other_database(&found.target)?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
@@ -277,6 +278,14 @@ fn covered(
 
 fn is_restore(start: &Start) -> bool {
     start.verb == Verb::Restore
+}
+
+/// Checks podman's database, of which podman takes what a container is given. A user's is that user's own.
+fn no_other_database(target: &Path) -> Result<()> {
+    match users::is_in_namespace() {
+        true => Ok(()),
+        false => check_database(layer_of(target).map(|(root, _)| root).as_deref()),
+    }
 }
 
 fn no_checkpoint(runtime: Option<&Start>, decision: &Decision, root: &Path) -> Result<()> {
