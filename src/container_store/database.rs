@@ -6,6 +6,7 @@
 //! Only the schema is read, by the format of the file (sqlite.org/fileformat2.html): the b-tree of the table
 //! `sqlite_schema`, whose root is the first page.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -20,8 +21,11 @@ use crate::error::{Case, Refusal, Result};
 /// Where podman has its database in a graph root (libpod, `sqliteStatePath`).
 const DATABASE: &str = "db.sql";
 
-/// How many pages are read: podman's schema has two or three.
+/// How many pages are read, any of them as often as the file says: podman's schema has two or three.
 const MAX_PAGES: usize = 256;
+
+/// How many entries are read: podman's schema has fewer than thirty.
+const MAX_ENTRIES: usize = 1000;
 
 /// How many bytes of SQL one entry may have: podman's have less than a thousand.
 const MAX_SQL: usize = 64 << 10;
@@ -80,12 +84,8 @@ fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
         return Ok(None);
     }
     let pages = Pages::of(file)?;
-    let (mut todo, mut read) = (vec![1], 0);
+    let (mut todo, mut entries) = (vec![1], 0);
     while let Some(number) = todo.pop() {
-        read += 1;
-        if read > MAX_PAGES {
-            return Err(strange("it is larger than podman's"));
-        }
         let page = pages.read(number)?;
         let header = if number == 1 { FILE_HEADER } else { 0 };
         let cells = usize::from(be16(&page, header + 3)?);
@@ -97,6 +97,10 @@ fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
         let pointers = header + if leaf { 8 } else { 12 };
         if !leaf {
             todo.push(be32(&page, header + 8)?);
+        }
+        entries += cells;
+        if entries > MAX_ENTRIES {
+            return Err(strange("it is larger than podman's"));
         }
         for cell in 0..cells {
             let at = usize::from(be16(&page, pointers + 2 * cell)?);
@@ -131,6 +135,8 @@ struct Pages<'a> {
     size: usize,
     /// What of a page holds data.
     usable: usize,
+    /// How many may still be read.
+    left: Cell<usize>,
 }
 
 impl<'a> Pages<'a> {
@@ -152,11 +158,13 @@ impl<'a> Pages<'a> {
         if usable < 480 {
             return Err(strange("pages without room"));
         }
-        Ok(Self { file, size, usable })
+        Ok(Self { file, size, usable, left: Cell::new(MAX_PAGES) })
     }
 
     fn read(&self, number: u32) -> io::Result<Vec<u8>> {
         let number = number.checked_sub(1).ok_or_else(|| strange("no page"))?;
+        let left = self.left.get().checked_sub(1).ok_or_else(|| strange("it is larger than podman's"))?;
+        self.left.set(left);
         let mut page = vec![0; self.size];
         self.file.read_exact_at(&mut page, u64::from(number) * self.size as u64).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => strange("a page is missing"),
@@ -273,6 +281,53 @@ mod tests {
         ] {
             assert!(!is_podmans(sql), "{sql}");
         }
+    }
+
+    /// As much of an entry as is on its first page, if the rest fills others (of 4096 bytes).
+    const HERE: usize = 489;
+
+    /// A database of one page: a leaf with one entry, which counts as many, and goes on for `more` pages: this one.
+    fn of_one_page(entries: u16, more: usize) -> Vec<u8> {
+        const AT: u16 = 3000;
+        let mut page = b"SQLite format 3\0\x10\0".to_vec();
+        page.resize(4096, 0);
+        page[FILE_HEADER] = 0x0d;
+        page[FILE_HEADER + 3..FILE_HEADER + 5].copy_from_slice(&entries.to_be_bytes());
+        for entry in 0..usize::from(entries) {
+            let at = FILE_HEADER + 8 + 2 * entry;
+            page[at..at + 2].copy_from_slice(&AT.to_be_bytes());
+        }
+        let (at, length) = (usize::from(AT), HERE + more * 4092);
+        let septet = |shift: usize| (length >> shift & 0x7f) as u8;
+        // The length, the number of the row, and nothing in five columns.
+        page[at..at + 5].copy_from_slice(&[0x80 | septet(14), 0x80 | septet(7), septet(0), 1, 6]);
+        page[at + 4 + HERE..at + 8 + HERE].copy_from_slice(&1_u32.to_be_bytes());
+        page
+    }
+
+    #[test]
+    fn b15_a_database_is_read_within_limits() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join(DATABASE);
+        let case = |page: Vec<u8>| {
+            std::fs::write(&path, page).unwrap();
+            check_one(&path).map_err(|r| (r.case(), r.detail().to_owned()))
+        };
+        assert_eq!(case(of_one_page(1, 0)), Ok(()));
+        assert_eq!(case(of_one_page(MAX_ENTRIES as u16, 0)), Ok(()));
+        let too_large = |found: std::result::Result<(), (Case, String)>| {
+            let (case, why) = found.unwrap_err();
+            assert!(case == Case::B15Database && why.contains("larger than podman's"), "{why}");
+        };
+        too_large(case(of_one_page(MAX_ENTRIES as u16 + 1, 0)));
+        // Entries that go on elsewhere, again and again.
+        assert_eq!(case(of_one_page(1, 1)), Ok(()));
+        too_large(case(of_one_page(900, 1)));
+        // A page beneath itself.
+        let mut page = of_one_page(0, 0);
+        page[FILE_HEADER] = 0x05;
+        page[FILE_HEADER + 11] = 1;
+        too_large(case(page));
     }
 
     #[test]
