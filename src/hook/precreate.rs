@@ -210,7 +210,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let of_user = users::is_in_namespace();
     let native = if of_user { Native::of_user } else { Native::of };
     let native = native(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Snapshot::of(target, &config.mounts)?;
+    let before = Snapshot::of(target, &config.mounts, &config.tmpfs)?;
     let by = match call.runtime {
         Some(start) if is_restore(start) => Writer::Checkpoint,
         Some(_) if config.manager == CRI_O => Writer::CriO,
@@ -234,7 +234,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         return Ok(Outcome::Off);
     }
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
-    let same = Snapshot::of(target, &config.mounts).and_then(|after| before.same_as(&after));
+    let same = Snapshot::of(target, &config.mounts, &config.tmpfs).and_then(|after| before.same_as(&after));
     let judged = settle_start(judge(same, call, &decision), &record, filled);
     if judged.is_err() {
         // The container is refused: nothing of it stays.

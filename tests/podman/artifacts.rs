@@ -34,7 +34,7 @@ fn o11_what_is_mounted_of_an_artifact_is_a_file() {
     if Podman::version() < (5, 5) {
         support::skip!("artifacts: podman {:?} mounts none", Podman::version());
     }
-    for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
+    for program in [Program::Hooked, Program::Runtime] {
         let podman = Podman::new(program);
         podman.host.sh("mkdir -p /var/tmp/a /var/tmp/evil; echo evil >/var/tmp/evil/file; echo one >/var/tmp/a/file");
         podman.ok(&["artifact", "add", "localhost/artifact:1", "/var/tmp/a/file"]);
@@ -62,6 +62,10 @@ fn o11_what_is_mounted_of_an_artifact_is_a_file() {
             println!("{program:?}: {what}");
             podman.host.sh(&format!("mv {blob} {blob}.kept; {there}"));
             refused("/home");
+            if !what.contains("link to a directory") {
+                podman.host.sh(&format!("rm -r {blob}; mv {blob}.kept {blob}"));
+                continue;
+            }
             renamed(&podman, "..");
             // For a file that is /home, and for a directory the container's root.
             refused("/home/app");
