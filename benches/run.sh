@@ -3,7 +3,8 @@
 # minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
-# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [elsewhere] [vm] [report]
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [registry]
+#               [elsewhere] [vm] [report]
 #        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
 #        of the page. It writes no page.
 # Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before. What is not
@@ -12,7 +13,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless elsewhere vm report
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless registry elsewhere vm report
 kept=$top/target/bench/results.jsonl
 if [ "$*" = quick ]; then
     set -- quick
@@ -28,7 +29,7 @@ sh tests/vm/packages.sh vm
 sh tests/vm/packages.sh bench
 # Parts that compare nothing with others need no others.
 alone=yes
-for part; do case $part in check | rootless | elsewhere | report) ;; *) alone='' ;; esac; done
+for part; do case $part in check | rootless | registry | elsewhere | report) ;; *) alone='' ;; esac; done
 only=''
 case $1,$alone,${LAYERSEAL_BENCH_FIRST:-} in quick,* | *,yes,small-*) only=small ;; esac
 # shellcheck disable=SC2086  # a word or none
@@ -145,6 +146,13 @@ for part; do
             export LAYERSEAL_BENCH_ROOTLESS=20
             start_here
             unset LAYERSEAL_BENCH_ROOTLESS
+            ;;
+        registry)
+            record host registry
+            sh tests/registry/tools.sh
+            export LAYERSEAL_BENCH_REGISTRY="${LAYERSEAL_BENCH_FIRST:-big-5}"
+            start_here
+            unset LAYERSEAL_BENCH_REGISTRY
             ;;
         elsewhere)
             record host 'vault elsewhere'

@@ -22,6 +22,11 @@ const CHECK: Line = ["host", "check", "check --all, 200 images", "layerseal, war
 const SIZE: Line = ["host", "program", "size", "layerseal"];
 const FAULTS: Line = ["host", "program", "page faults of --version", "layerseal"];
 
+const PULLED: Line = ["host", "registry", "pull and first start, big-5", "hooks"];
+const FIFTY: &str = "pull and first start, 50 MB";
+const PREPARED: Line = ["host", "registry", "first start, prepared, big-5", "mount program"];
+const SEALS: &str = "an image and its seal";
+
 const RUN: &str = "podman run --rm";
 const AT_ONCE: &str = "50 × podman run at once";
 
@@ -223,6 +228,65 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
                 "fuse-overlayfs",
                 of(wall(["host", "rootless", RUN, "fuse-overlayfs"]), wall(["host", "rootless", RUN, "native"])),
             )],
+        ),
+        (
+            "`podman pull` and first start with the hooks, of podman alone",
+            AtMost(1.15),
+            "",
+            of(wall(PULLED), wall(["host", "registry", PULLED[2], "native"])),
+            vec![(
+                "mount program",
+                of(
+                    wall(["host", "registry", PULLED[2], "mount program"]),
+                    wall(["host", "registry", PULLED[2], "native"]),
+                ),
+            )],
+        ),
+        (
+            "the same, of 50 MB, more than podman alone",
+            AtMost(0.3),
+            "s",
+            wall(["host", "registry", FIFTY, "hooks"])
+                .zip(wall(["host", "registry", FIFTY, "native"]))
+                .map(|(ours, native)| ours - native),
+            vec![],
+        ),
+        (
+            "first start of an image that was prepared, with the mount program, of podman alone",
+            AtMost(1.05),
+            "",
+            of(wall(PREPARED), wall(["host", "registry", PREPARED[2], "native"])),
+            vec![(
+                "hooks",
+                of(wall(["host", "registry", PREPARED[2], "hooks"]), wall(["host", "registry", PREPARED[2], "native"])),
+            )],
+        ),
+        (
+            "verify an image in a registry, of `skopeo inspect`",
+            AtMost(2.0),
+            "",
+            of(
+                wall(["host", "registry", SEALS, "layerseal verify"]),
+                wall(["host", "registry", SEALS, "skopeo inspect"]),
+            ),
+            vec![],
+        ),
+        (
+            "fetch its seals, of `skopeo inspect`",
+            AtMost(2.0),
+            "",
+            of(
+                wall(["host", "registry", SEALS, "layerseal fetch"]),
+                wall(["host", "registry", SEALS, "skopeo inspect"]),
+            ),
+            vec![],
+        ),
+        (
+            "warm mount_program call of an image with two trusted seals, of one with one",
+            AtMost(1.1),
+            "",
+            of(wall(["host", "starts", CALL[2], "layerseal, two seals"]), wall(CALL)),
+            vec![],
         ),
         ("size of the program", AtMost(6.0), "MB", get(SIZE, "value"), vec![]),
         ("page faults of `layerseal --version`", AtMost(250.0), "", get(FAULTS, "value"), vec![]),

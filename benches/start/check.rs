@@ -26,7 +26,7 @@ pub fn check(place: &Place, images: usize) {
         let own = (0..20).map(|n| Entry::file(&format!("usr/share/file-{n}"), format!("{number} {n}").repeat(64)));
         let own: Vec<Entry> = [Entry::dir("usr"), Entry::dir("usr/share")].into_iter().chain(own).collect();
         Layout::new(&path, &[Layer::new(&common), Layer::new(&own)]);
-        place.sign(&path, &name);
+        place.sign(&path, &name, "bench");
         let oci = format!("oci:{}", path.display());
         let pull = ["pull", "-q", "--signature-policy", &policy, &format!("{oci}:latest")];
         let pulled = store.podman(&pull).stdout(Stdio::piped()).output().unwrap();

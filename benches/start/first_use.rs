@@ -19,7 +19,7 @@ const ROUNDS: usize = 3;
 pub fn first_use(place: &Place, input: &Path, name: &str) {
     let image = place.path("first");
     done(Command::new("cp").arg("-a").arg(input).arg(&image));
-    place.sign(&image, IMAGE);
+    place.sign(&image, IMAGE, "bench");
     let [ours, theirs] = [super::MOUNT_PROGRAM, super::NATIVE].map(|way| place.store(way));
     for store in [&ours, &theirs] {
         done(&mut store.podman(&["rmi", "-a", "-f"]));

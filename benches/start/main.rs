@@ -6,6 +6,7 @@
 mod check;
 mod elsewhere;
 mod first_use;
+mod registry;
 mod rootless;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -95,6 +96,10 @@ fn main() {
     if let Some(runs) = std::env::var_os("LAYERSEAL_BENCH_ROOTLESS") {
         return place.rootless(runs.into_string().unwrap().parse().unwrap());
     }
+    if let Ok(name) = std::env::var("LAYERSEAL_BENCH_REGISTRY") {
+        let inputs = PathBuf::from(std::env::var_os("LAYERSEAL_BENCH_INPUTS").unwrap());
+        return place.registry(&inputs.join(&name), &name);
+    }
     place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
     place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
@@ -171,29 +176,28 @@ impl Place {
         std::fs::write(&runtime, format!("#!/bin/sh\nexec {} \"$@\"\n", crun().display())).unwrap();
         std::fs::set_permissions(runtime, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(self.path("policy.json"), r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).unwrap();
-        let key = [
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=bench",
-            "-keyout",
-            "key",
-            "-out",
-            "crt",
-        ];
-        done(Command::new("openssl").args(key).current_dir(&self.dir).stderr(Stdio::null()));
-        std::fs::create_dir_all("/etc/layerseal/trust.d/bench").unwrap();
-        std::fs::copy(self.path("crt"), "/etc/layerseal/trust.d/bench/bench.crt").unwrap();
+        self.signer("bench");
         let verity = if self.verity { "require" } else { "off" };
         let policy =
             format!("version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"bench\"]\nverity = \"{verity}\"\n");
         std::fs::write("/etc/layerseal/policy.toml", policy).unwrap();
         std::fs::write("/etc/layerseal/runtime.toml", format!("path = {:?}\n", crun().display())).unwrap();
+    }
+
+    /// Makes a key, and a certificate that is trusted.
+    fn signer(&self, name: &str) {
+        let key = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj"];
+        let mut made = Command::new("openssl");
+        made.args(key).arg(format!("/CN={name}")).args([
+            "-keyout",
+            &format!("{name}.key"),
+            "-out",
+            &format!("{name}.crt"),
+        ]);
+        done(made.current_dir(&self.dir).stderr(Stdio::null()));
+        let trusted = Path::new("/etc/layerseal/trust.d/bench");
+        std::fs::create_dir_all(trusted).unwrap();
+        std::fs::copy(self.path(&format!("{name}.crt")), trusted.join(format!("{name}.crt"))).unwrap();
     }
 
     fn containers_conf(&self, way: Way) -> String {
@@ -268,12 +272,13 @@ impl Place {
             })
             .collect();
         Layout::new(&path, &layers);
-        self.sign(&path, IMAGE);
+        self.sign(&path, IMAGE, "bench");
         path
     }
 
-    fn sign(&self, layout: &Path, name: &str) {
-        let sign = ["--cert", "crt", "--key", "key", "--identity", name, "--algorithm", "sha256"];
+    fn sign(&self, layout: &Path, name: &str, signer: &str) {
+        let [cert, key] = ["crt", "key"].map(|kind| format!("{signer}.{kind}"));
+        let sign = ["--cert", &cert, "--key", &key, "--identity", name, "--algorithm", "sha256"];
         let mut command = Command::new(Self::layerseal());
         command.arg("sign").arg(format!("oci:{}", layout.display())).args(sign).current_dir(&self.dir);
         done(command.stdout(Stdio::null()));
@@ -333,14 +338,18 @@ impl Place {
             usage
         };
         let ours = Self::layerseal();
-        done(Command::new(&ours).args(["-o", &call.options, &call.target]));
-        done(Command::new("umount").arg(&call.target));
+        let two = self.sealed_twice();
+        for call in [&call, &two] {
+            done(Command::new(&ours).args(["-o", &call.options, &call.target]));
+            done(Command::new("umount").arg(&call.target));
+        }
         in_turn(
             "starts",
             "mount_program call, warm",
             runs,
             vec![
                 ("layerseal (9 signatures)", Box::new(|_| unmounted(&call, &ours))),
+                ("layerseal, two seals", Box::new(|_| unmounted(&two, &ours))),
                 ("fuse-overlayfs", Box::new(|_| unmounted(&fuse, "/usr/bin/fuse-overlayfs"))),
                 (
                     "layerseal --version",
@@ -348,6 +357,18 @@ impl Place {
                 ),
             ],
         );
+    }
+
+    /// Returns a call for the image with one more seal, by another trusted signer.
+    fn sealed_twice(&self) -> Call {
+        let (image, store) = (self.path("twice"), self.store(BOTH));
+        done(Command::new("cp").arg("-a").arg(self.path("small")).arg(&image));
+        self.signer("other");
+        self.sign(&image, IMAGE, "other");
+        let vault = self.root(BOTH).join("g/layerseal");
+        let prepare = ["prepare", IMAGE, "--seals-only", "--seal", &format!("oci:{}", image.display())];
+        done(Command::new(Self::layerseal()).arg("--vault").arg(vault).args(prepare).stdout(Stdio::null()));
+        store.call()
     }
 
     /// Measures the program itself.

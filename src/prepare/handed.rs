@@ -2,28 +2,27 @@
 //! files.
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::fs::{FileType, OFlags, fstat};
 
-use super::{MeasuredErofs, PreparedImage, describe};
+use super::copies::Copies;
+use super::{MeasuredErofs, PreparedImage, describe, hashes_to};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
 use crate::policy::Verity;
-use crate::state;
 use crate::sys::mounts::KeptMount;
 use crate::sys::{filesystems, verity};
 use crate::verify::VerifiedImage;
 
 /// What messages call the file.
-const NAME: &str = "the caller's EROFS image";
+pub(super) const NAME: &str = "the caller's EROFS image";
 
 /// Makes `image` ready from the descriptors of an EROFS image and of a directory of objects, about which nothing is
 /// known. Somebody trusted must have signed the image: without fs-verity on it nobody vouches for what its parser sees.
 ///
-/// If the policy does not require fs-verity, a copy that only this process has is mounted: whoever owns the file could
-/// change it afterwards.
+/// If the policy does not require fs-verity, a copy that only root has is mounted: whoever owns the file could change it
+/// afterwards.
 ///
 /// # Errors
 /// [`Case::C07NoSeal`] for an image that nobody signed, [`Case::R04File`] for a descriptor of anything but a file on a
@@ -50,11 +49,15 @@ pub fn handed(
             if size > budget.erofs {
                 return Err(Refusal::new(Case::G01Other, NAME, format!("{size} bytes, allowed are {}", budget.erofs)));
             }
-            // Before anything is written: only what somebody signed may take up root's space.
-            compare(&erofs, &digest)?;
-            let copy = copy(&erofs, size)?;
-            compare(&copy, &digest)?;
-            copy
+            let copies = Copies::open()?;
+            match copies.find(&digest, budget.erofs) {
+                Some(copy) => copy,
+                None => {
+                    // Before anything is written: only what somebody signed may take up root's space.
+                    hashes_to(&erofs, &digest, NAME, budget.erofs)?;
+                    copies.copy(&erofs, &digest, size)?
+                }
+            }
         }
     };
     let erofs = vec![MeasuredErofs::new(file, digest)];
@@ -81,31 +84,4 @@ fn check_kind(file: &File, mode: Verity) -> Result<()> {
         true => Ok(()),
         false => Err(refuse(&"a filesystem that answers by a program, or for another host")),
     }
-}
-
-fn compare(file: &File, digest: &crate::digest::VerityDigest) -> Result<()> {
-    let io = |e| Refusal::io(NAME, e);
-    let mut same = file.try_clone().map_err(io)?;
-    same.seek(SeekFrom::Start(0)).map_err(io)?;
-    let found = crate::vault::hash(same, digest.algorithm()).map_err(io)?;
-    if found != *digest {
-        return Err(Refusal::new(Case::G01Other, NAME, format!("{found} instead of {digest}")));
-    }
-    Ok(())
-}
-
-/// Makes a copy without a name, which is removed with its last user.
-fn copy(file: &File, size: u64) -> Result<File> {
-    use std::io::Read as _;
-    let io = |e: std::io::Error| Refusal::io("copy of the EROFS image", e);
-    let dir = state::make_base(state::LIB).map_err(io)?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let to = rustix::fs::openat(&dir, ".", flags, Mode::from_raw_mode(0o600)).map_err(|e| io(e.into()))?;
-    let mut to = File::from(to);
-    let mut from = file.try_clone().map_err(io)?;
-    from.seek(SeekFrom::Start(0)).map_err(io)?;
-    std::io::copy(&mut from.take(size), &mut to).map_err(io)?;
-    to.flush().map_err(io)?;
-    to.seek(SeekFrom::Start(0)).map_err(io)?;
-    Ok(to)
 }

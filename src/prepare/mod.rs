@@ -2,11 +2,13 @@
 //! vault, with fs-verity, measured.
 
 mod accept;
+mod copies;
 mod directory;
 mod handed;
 mod import;
 
 use std::fs::File;
+use std::io::Seek as _;
 
 use crate::digest::VerityDigest;
 use crate::error::{Case, Refusal, Result};
@@ -20,6 +22,7 @@ use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
 
 pub use accept::{Acceptance, Measured, accept, is_lost, keep_contents, made_once};
+pub use copies::forget_copies;
 pub use directory::digest_of_directory;
 pub use handed::handed;
 pub use import::{ImportRules, check_content, import, read};
@@ -200,7 +203,9 @@ fn hashes_to(file: &File, digest: &VerityDigest, name: &str, max: u64) -> Result
     if size > max {
         return Err(Refusal::new(Case::G01Other, name, format!("{size} bytes, allowed are {max}")));
     }
-    let copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
+    let mut copy = file.try_clone().map_err(|e| Refusal::io(name, e))?;
+    // Somebody else may have moved it.
+    copy.rewind().map_err(|e| Refusal::io(name, e))?;
     let found = crate::vault::hash(copy, digest.algorithm()).map_err(|e| Refusal::io(name, e))?;
     match found == *digest {
         true => Ok(()),

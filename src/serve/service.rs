@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::protocol::ServiceAnswer;
 use super::worker;
 use crate::error::{Case, Refusal, Result};
+use crate::prepare::forget_copies;
 use crate::sys::child::ChildProcess;
 use crate::sys::peer::Peer;
 use crate::sys::process;
@@ -64,6 +65,8 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     listener.set_nonblocking(true).map_err(io)?;
     let (mut limits, mut working) = (Limits::default(), Vec::<Working>::new());
     let mut idle_from = Instant::now();
+    // Of one that was killed.
+    forget_copies();
     loop {
         wait(&listener, &working, idle_from + options.idle).map_err(io)?;
         let now = Instant::now();
@@ -83,6 +86,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
             }
         }
         if working.is_empty() && now >= idle_from + options.idle {
+            forget_copies();
             return Ok(());
         }
     }

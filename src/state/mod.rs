@@ -73,6 +73,8 @@ pub enum StateDir {
     Started,
     /// Upper directories that the mount program mounted over a verified image: kept.
     Mounted,
+    /// Copies of EROFS images that the service has mounted for users: kept, for want of room elsewhere.
+    Copies,
 }
 
 impl StateDir {
@@ -94,6 +96,7 @@ impl StateDir {
             Self::Seals => (LIB, "seals"),
             Self::Started => (LIB, "started"),
             Self::Mounted => (LIB, "mounted"),
+            Self::Copies => (LIB, "copies"),
         }
     }
 

@@ -231,9 +231,9 @@ pub(super) fn shard_and_name(digest: &VerityDigest) -> (String, String) {
 /// Computes the fs-verity digest of a file here.
 pub(crate) fn hash(mut file: File, algorithm: Algorithm) -> std::io::Result<VerityDigest> {
     let mut hasher = VerityHasher::new(algorithm);
-    // One byte more shows the end of a small file.
+    // One byte more shows the end of a small file. A large buffer is slower: each of its pages is a fault.
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; size.saturating_add(1).min(1 << 20)];
+    let mut buffer = vec![0; size.saturating_add(1).min(1 << 17)];
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {

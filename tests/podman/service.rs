@@ -258,10 +258,21 @@ fn r04_an_erofs_image_that_is_changed_under_a_mount_changes_nothing() {
     assert_eq!(change.status.success(), !has_verity(), "{}", text(&change));
     host_forgets(&podman);
     assert_eq!(text(&user.run(list)), before);
-    let again = user.run(&format!("podman run --rm {FRESH} true"));
-    assert_eq!(again.status.success(), has_verity(), "{}", text(&again));
-    assert!(has_verity() || text(&again).contains("R-G03"), "{}", text(&again));
+    // The next one is made from what the service has, or from what fs-verity protects.
+    let run = format!("podman run --rm {FRESH} true");
+    let again = user.run(&run);
+    assert!(again.status.success(), "{}", text(&again));
+    copies_are_forgotten(&podman);
+    let later = user.run(&run);
+    assert_eq!(later.status.success(), has_verity(), "{}", text(&later));
+    assert!(has_verity() || text(&later).contains("R-G03"), "{}", text(&later));
     user.run("podman rm -f -t 0 m");
+}
+
+/// A service that nobody calls ends, and keeps nothing.
+fn copies_are_forgotten(podman: &Podman) {
+    let binary = common::binary().display().to_string();
+    podman.host.sh(&format!("{binary} serve --socket /run/unused.sock --idle 0 && rm /run/unused.sock"));
 }
 
 /// What is read next comes from the disk.
@@ -573,5 +584,39 @@ fn r07_a_file_of_others_in_a_directory_of_the_user_is_not_read_as_an_object() {
         // Its own it may change, where nothing is measured; and what its namespace has.
         let own = user.run(&format!("{objects}; o=$(cat ~/place); mv $o ~/roots; cp ~/kept $o; cd; {read}"));
         assert!(own.status.success() && text(&own) == text(&first), "{program:?}: {}", text(&own));
+    }
+}
+
+#[test]
+fn r04_containers_of_an_image_have_one_copy_of_its_erofs_image() {
+    if !ready("copies of EROFS images") {
+        return;
+    }
+    let podman = Podman::pulled(Program::Layerseal);
+    let user = user(&podman);
+    podman.policy(&format!("{}[rootless]\nmode = \"enforce\"\n", default_policy().replace("\"require\"", "\"off\"")));
+    let _service = Service::new(&podman);
+    let copies = || podman.host.sh("cd /var/lib/layerseal/copies && stat -c '%n %i %u %a' *");
+    let runs = |name: &str| {
+        let output = user.run(&format!("podman run -d --name {name} {FRESH} sleep 1000"));
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    runs("one");
+    let first = copies();
+    assert!(first.lines().count() == 1 && first.trim().ends_with(" 0 600"), "{first}");
+    runs("two");
+    assert_eq!(copies(), first);
+    // Of a copy that is not right another one is made, and what is mounted stays as it was.
+    podman
+        .host
+        .sh("cd /var/lib/layerseal/copies && cp * /var/tmp/x && truncate -s 4096 /var/tmp/x && mv -f /var/tmp/x $(ls)");
+    runs("three");
+    assert_ne!(copies(), first);
+    copies_are_forgotten(&podman);
+    assert_eq!(podman.host.sh("ls -A /var/lib/layerseal/copies"), "");
+    for name in ["one", "two", "three"] {
+        let output =
+            user.run(&format!("podman exec {name} sha256sum /usr/share/big; podman rm -f -t 0 {name} >/dev/null"));
+        assert!(output.status.success() && text(&output).contains("/usr/share/big"), "{}", text(&output));
     }
 }
