@@ -286,7 +286,7 @@ mod tests {
     /// As much of an entry as is on its first page, if the rest fills others (of 4096 bytes).
     const HERE: usize = 489;
 
-    /// A database of one page: a leaf with one entry, which counts as many, and goes on for `more` pages: this one.
+    /// Makes a database of one page: a leaf with one entry, which counts as many, and goes on for `more` pages: this one.
     fn of_one_page(entries: u16, more: usize) -> Vec<u8> {
         const AT: u16 = 3000;
         let mut page = b"SQLite format 3\0\x10\0".to_vec();
