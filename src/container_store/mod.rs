@@ -9,6 +9,7 @@
 mod claimed;
 mod configured;
 mod container;
+mod database;
 mod id_sets;
 mod image;
 mod image_store;
@@ -39,6 +40,7 @@ pub use configured::{
 pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
+pub use database::check_database;
 pub use image::Candidate;
 pub use instances::recorded_instances;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};

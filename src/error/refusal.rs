@@ -91,6 +91,7 @@ cases! {
     B12Layers = "B12", NotSealed, "these layers are not an image, so they have no seal", "builds need a rule for \"<none>\" in the policy";
     B13Folded = "B13", Rejected, "podman reads a key as a different one", "rebuild the image; if it is a record of the store, pull the image again";
     B14Reference = "B14", Rejected, "the digest in the name is not the image's", "pull the image again by that digest";
+    B15Database = "B15", Rejected, "podman's database can change what podman writes to it", "remove the file named here, and create containers and volumes again; whoever wrote it may have had podman run programs as root";
 
     // C: bytes compared with their descriptors.
     C02TooMany = "C02", Rejected, "too many seals", "remove the artifacts that do not belong to the image";

@@ -11,7 +11,7 @@ use super::filled::check_sources;
 use super::given::{GivenContainer, GivenMount};
 use super::last_call::CRI_O;
 use super::snapshot::Snapshot;
-use crate::container_store::{ClaimedImage, ListedContainer, OwnLayer, graph_root, mount_program};
+use crate::container_store::{ClaimedImage, ListedContainer, OwnLayer, check_database, graph_root, mount_program};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountOptions, MountSpec, UnverifiedView};
 use crate::prepare::PreparedImage;
@@ -49,8 +49,10 @@ impl Foretold<'_> {
     /// Checks in the order in which a start does.
     ///
     /// # Errors
-    /// [`Case::O09Tampered`], [`Case::O10Filled`] and [`Case::O13Refused`], as a start; those of reading the notes.
+    /// [`Case::O09Tampered`], [`Case::O10Filled`], [`Case::O13Refused`] and [`Case::B15Database`], as a start; those of
+    /// reading the notes.
     pub(super) fn check(&self) -> Result<()> {
+        check_database(Some(&self.claimed.root.path))?;
         let notes = refused::notes()?;
         let upper = self.own.diff.try_clone().map_err(|e| Refusal::io(self.own.path.display().to_string(), e))?;
         let directory = files::open_dir(&self.container.directory).ok();
@@ -127,8 +129,9 @@ pub(super) fn last_config(container: &ListedContainer) -> Option<ContainerConfig
 /// made first cannot be compared; with layerseal as the mount program podman reads what is verified.
 ///
 /// # Errors
-/// [`Case::O09Tampered`].
+/// [`Case::O09Tampered`], [`Case::B15Database`].
 pub fn expect_new_container(claimed: &ClaimedImage, image: Option<&PreparedImage>) -> Result<()> {
+    check_database(Some(&claimed.root.path))?;
     match image.filter(|_| !is_mount_program()) {
         Some(image) => {
             let volumes = claimed.images.iter().flat_map(|candidate| candidate.image.volumes());
@@ -163,7 +166,8 @@ fn are_as_sealed(
     let place = MountSpec { above: above.map(copy).transpose()?, ..MountSpec::read_only(image.description()) };
     let sealed = mount::detached(image, &place)?;
     let sealed_path = PathBuf::from(files::proc_path(&sealed));
-    Snapshot::of(&native.path(), mounts)?.same_as(&Snapshot::of(&sealed_path, mounts)?)
+    // Where podman will mount empty filesystems it says nowhere.
+    Snapshot::of(&native.path(), mounts, &[])?.same_as(&Snapshot::of(&sealed_path, mounts, &[])?)
 }
 
 /// Looks up the numbers of a user, given by name or number, in the image at `root`; root's if the image has no such user,

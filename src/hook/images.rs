@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode as Bits, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat};
 
 use super::create_runtime::not_denied;
 use super::{root, users};
@@ -52,7 +52,8 @@ pub(super) fn check(
         let judged = shown.filter(|shown| Some(shown.mount.device) != root).map(|shown| judge(&shown, mount, policy));
         let unknown =
             other_run_root.as_ref().filter(|_| is_overlay(mount)).map(|why| judge_unknown(why, mount, policy));
-        for judged in judged.chain(unknown) {
+        let artifact = not_an_artifacts_file(mount).map(|refusal| Ok((Err(refusal), decision.mode)));
+        for judged in judged.chain(unknown).chain(artifact) {
             match judged {
                 // If nobody can tell what it is, it may be something that is denied.
                 Err(refusal) if !covered || !policy.denied().is_empty() => return Err(refusal),
@@ -159,6 +160,23 @@ fn is_overlay(mount: &BindMount) -> bool {
         source.ends_with("merge") && dir.is_some_and(|dir| dir.ends_with("userdata/overlay"))
     };
     mount.sources.len() > 1 || mount.sources.iter().any(by_podman)
+}
+
+/// Refuses what lies in the place of an artifact's blob and is no file: a directory, or a link. podman mounts it under the
+/// name that the artifact gives it, and for the name `..` that is the directory above the one that podman was told.
+fn not_an_artifacts_file(mount: &BindMount) -> Option<Refusal> {
+    let place = mount.sources.first().filter(|source| is_blob(source))?;
+    let file = openat(CWD, place, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Bits::empty());
+    let is_file = file.and_then(fstat).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
+    let why = || format!("in the place of an artifact's file, {}, lies something else", place.display());
+    (!is_file).then(|| Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), why()))
+}
+
+/// Returns whether this is where podman has a blob of an artifact: `ROOT/artifacts/blobs/ALGORITHM/HEX`.
+fn is_blob(path: &Path) -> bool {
+    let mut parts = path.components().rev().map(|part| part.as_os_str().as_encoded_bytes());
+    let is_hex = parts.next().is_some_and(|name| name.len() >= 64 && name.iter().all(u8::is_ascii_hexdigit));
+    is_hex && parts.nth(1) == Some(b"blobs") && parts.next() == Some(b"artifacts")
 }
 
 /// Returns what the policy makes of a mount of which nobody can say what it is.

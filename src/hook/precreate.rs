@@ -14,7 +14,7 @@ use super::{
     JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
     other_namespace, root, users,
 };
-use crate::container_store::{MadeFrom, layer_of};
+use crate::container_store::{MadeFrom, check_database, layer_of};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record, WouldRefuse};
 use crate::policy::{Checkpoint, Decision, Mode, Policy};
@@ -141,6 +141,7 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
     let ContainerCreation { config, found, filled, policy, runtime } = call;
     let outcome = besides(root, decision, || {
         no_checkpoint(*runtime, decision, &config.root)?;
+        no_other_database(&found.target)?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
@@ -209,7 +210,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let of_user = users::is_in_namespace();
     let native = if of_user { Native::of_user } else { Native::of };
     let native = native(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Snapshot::of(target, &config.mounts)?;
+    let before = Snapshot::of(target, &config.mounts, &config.tmpfs)?;
     let by = match call.runtime {
         Some(start) if is_restore(start) => Writer::Checkpoint,
         Some(_) if config.manager == CRI_O => Writer::CriO,
@@ -233,7 +234,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         return Ok(Outcome::Off);
     }
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
-    let same = Snapshot::of(target, &config.mounts).and_then(|after| before.same_as(&after));
+    let same = Snapshot::of(target, &config.mounts, &config.tmpfs).and_then(|after| before.same_as(&after));
     let judged = settle_start(judge(same, call, &decision), &record, filled);
     if judged.is_err() {
         // The container is refused: nothing of it stays.
@@ -277,6 +278,14 @@ fn covered(
 
 fn is_restore(start: &Start) -> bool {
     start.verb == Verb::Restore
+}
+
+/// Checks podman's database, of which podman takes what a container is given. A user's is that user's own.
+fn no_other_database(target: &Path) -> Result<()> {
+    match users::is_in_namespace() {
+        true => Ok(()),
+        false => check_database(layer_of(target).map(|(root, _)| root).as_deref()),
+    }
 }
 
 fn no_checkpoint(runtime: Option<&Start>, decision: &Decision, root: &Path) -> Result<()> {

@@ -26,6 +26,9 @@ const READ: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
 /// How many entries beneath one volume are read: an image's data directory does not hold more than this.
 const MAX_ENTRIES: usize = 1_000_000;
 
+/// How many entries of a whole root are read.
+const MAX_ALL: usize = 10_000_000;
+
 /// How many bytes of one of [`READ`] are read: podman and libc read them line by line.
 const MAX_READ: u64 = 16 << 20;
 
@@ -56,8 +59,9 @@ pub(super) struct Snapshot(Vec<(PathBuf, PathState)>);
 
 impl Snapshot {
     /// Reads what is on `root` now: users, groups, hosts and the places of these mounts, whatever is mounted there.
-    /// Only a mount that is not a directory cannot have been filled (libpod, `mountNamedVolume`).
-    pub(super) fn of(root: &Path, mounts: &[BindMount]) -> Result<Self> {
+    /// Only a mount that is not a directory cannot have been filled (libpod, `mountNamedVolume`). podman follows the root's
+    /// links to the place of a tmpfs, and names only where they lead: if that is no usual place, all links count.
+    pub(super) fn of(root: &Path, mounts: &[BindMount], tmpfs: &[PathBuf]) -> Result<Self> {
         let shown = root.display().to_string();
         let root = RootedDir::open(root).map_err(|e| Refusal::io(shown, e))?;
         let mut all = Vec::new();
@@ -67,6 +71,10 @@ impl Snapshot {
         for mount in mounts.iter().filter(|m| may_be_filled(m)) {
             let path = &mount.destination;
             all.push((path.clone(), place(&root, path, look).map_err(|e| io(path, e))?));
+        }
+        if !tmpfs.iter().all(|path| is_usual(path)) {
+            let path = Path::new("/");
+            all.push((path.to_owned(), place(&root, path, links).map_err(|e| io(path, e))?));
         }
         Ok(Self(all))
     }
@@ -85,6 +93,13 @@ impl Snapshot {
             None => Ok(()),
         }
     }
+}
+
+/// Returns whether an empty filesystem on `path` hides nothing of an image that matters, whoever chose that place.
+fn is_usual(path: &Path) -> bool {
+    const BENEATH: [&str; 3] = ["/dev", "/proc", "/sys"];
+    const USUAL: [&str; 5] = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/var/tmp"];
+    BENEATH.iter().any(|above| path.starts_with(above)) || USUAL.iter().any(|usual| path == Path::new(usual))
 }
 
 /// Returns whether the mount may be of a volume that was filled: such a volume is a directory.
@@ -140,6 +155,32 @@ fn read(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
         Err(e) => return Err(e),
     }
     Ok(PathContent::Is(tree.hash.finalize().into()))
+}
+
+/// Reads all links of the root, and where they lead.
+fn links(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
+    let top = OwnedFd::from(root.read(path)?);
+    let (mut todo, mut count, mut hash) = (vec![PathBuf::from(".")], 0, Sha256::default());
+    while let Some(path) = todo.pop() {
+        let dir = files::open_dir_at(&top, &path)?;
+        for name in files::names(&dir)? {
+            count += 1;
+            if count > MAX_ALL {
+                return Err(too_large(format!("more than {MAX_ALL} entries")));
+            }
+            match FileType::from_raw_mode(statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
+                FileType::Directory => todo.push(path.join(name)),
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&dir, &name, Vec::new())?;
+                    hash.update(path.join(name).as_os_str().as_bytes());
+                    hash.update(b"\0");
+                    hash.update(target.to_bytes_with_nul());
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(PathContent::Is(hash.finalize().into()))
 }
 
 /// Reads what podman copies: the metadata of the name itself, and the content of what it leads to, within the root.

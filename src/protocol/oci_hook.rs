@@ -115,6 +115,8 @@ pub struct ContainerConfig {
     pub run_root: Option<PathBuf>,
     /// What is mounted in it, except what the kernel makes itself.
     pub mounts: Vec<BindMount>,
+    /// Where each tmpfs is mounted in it.
+    pub tmpfs: Vec<PathBuf>,
     /// `process.user`, as the container sees it.
     pub user: (u32, u32),
     /// `process.cwd`.
@@ -257,6 +259,7 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
     let (redirection, manager, namespace) = (redirection(&annotations), manager(&annotations), namespace(&annotations));
     let mounts = raw.mounts.unwrap_or_default();
     let (container, run_root) = (container_of(&mounts), run_root_of(&mounts));
+    let tmpfs = mounts.iter().filter(|m| m.kind == "tmpfs").map(|m| m.destination.clone()).collect();
     let mounts = mounts.into_iter().filter_map(|m| BindMount::of(m).transpose()).collect::<Result<_>>()?;
     let process = raw.process.unwrap_or_default();
     let (user, directory) = ((process.user.uid, process.user.gid), process.cwd);
@@ -267,6 +270,7 @@ pub fn config(bytes: &[u8]) -> Result<ContainerConfig> {
         container,
         run_root,
         mounts,
+        tmpfs,
         user,
         directory,
         redirection,

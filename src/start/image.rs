@@ -4,7 +4,7 @@ use super::attach::{MountReason, MountSource, MountTarget, PendingMount};
 use super::choice::ChosenCandidates;
 use super::layers::{self, Lowers, UnverifiedMount};
 use super::prepared::JudgedImage;
-use crate::container_store::{ClaimedImage, OwnLayer, open_target, open_target_home};
+use crate::container_store::{ClaimedImage, OwnLayer, check_database, open_target, open_target_home};
 use crate::digest::BlobDigest;
 use crate::error::{Refusal, Result};
 use crate::mount::{MountKind, Record, ReplacedMount};
@@ -80,6 +80,10 @@ fn mount(
     claimed: &ClaimedImage,
     instead: Option<ReplacedMount>,
 ) -> Result<Record> {
+    // The hooks check it for whatever is mounted.
+    if claimed.own.is_some() && !request.by_hook {
+        check_database(Some(&claimed.root.path))?;
+    }
     let ready = choice.ready(claimed, request.call)?;
     let JudgedImage { image, decision, facts, would_refuse, .. } = &ready.judged;
     let home = instead.map(|_| open_target_home(&claimed.root, request.call)).transpose()?;

@@ -736,3 +736,56 @@ fn o10_and_o11_parts_of_volumes_and_images() {
     stopped(&["-v", "image:/data"]);
     stopped(&["--mount", "type=volume,src=image,dst=/data,subpath=etc"]);
 }
+
+/// podman follows the links of layers that nobody has verified to the place of a tmpfs, and names only where they lead.
+#[test]
+fn o09_a_tmpfs_is_where_the_images_links_lead() {
+    if !ready("places of tmpfs") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
+        let podman = Podman::new(program);
+        let opt = ["--tmpfs", "/opt:notmpcopyup"];
+        let ways: [&[&str]; 4] =
+            [&["--tmpfs", "/tmp:notmpcopyup"], &["--read-only"], &["--tmpfs", "/home/app/data"], &opt];
+        let run = |more: &[&str]| {
+            podman.run(&[&["run", "--rm", "--pull=never"], more, &[APP, "sh", "-c", "ls /opt"]].concat())
+        };
+        for more in ways {
+            let output = run(more);
+            let hidden = more == opt;
+            assert!(output.status.success(), "{program:?} {more:?}: {}", text(&output));
+            assert_eq!(text(&output).contains("app"), !hidden, "{program:?} {more:?}: {}", text(&output));
+        }
+        let replaced = |path: &str| {
+            let (path, kept) = (in_diff(&podman, path), in_diff(&podman, "etc").join("aside"));
+            std::fs::rename(&path, &kept).unwrap();
+            std::os::unix::fs::symlink("/opt", &path).unwrap();
+            Undo(Box::new(move || {
+                std::fs::remove_file(&path).unwrap();
+                std::fs::rename(&kept, &path).unwrap();
+            }))
+        };
+        let refused = |more: &[&str]| {
+            let output = run(more);
+            // Where layerseal mounts it, podman follows the links of what is verified.
+            if program == Program::Guarded {
+                assert!(output.status.success() && text(&output).contains("app"), "{more:?}: {}", text(&output));
+                return;
+            }
+            assert!(!output.status.success(), "{program:?} {more:?}: {}", text(&output));
+            let stage = if program == Program::Runtime { "runtime" } else { "precreate" };
+            assert_eq!(podman.last(stage), ("refused".into(), "O09".into()), "{program:?} {more:?}: {}", text(&output));
+        };
+        for (path, ways) in [("tmp", &ways[..2]), ("home/app", &ways[2..3])] {
+            let _replaced = replaced(path);
+            for more in ways {
+                refused(more);
+            }
+            // Nothing is mounted there.
+            let output = run(&[]);
+            assert!(output.status.success() && text(&output).contains("app"), "{program:?}: {}", text(&output));
+        }
+        podman.clear();
+    }
+}

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::guard::text;
 use crate::hostile::{GRAPH_ROOT, IMAGE_STORE, IMAGES, as_pulled_in_parts, json_of, other_config};
 use crate::image::APP;
-use crate::podman::{Podman, Program};
+use crate::podman::{Podman, Program, default_policy};
 use crate::{common, ready};
 
 /// What the doctor says about podman's database.
@@ -111,5 +111,83 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
         // Somebody's own directories are no images, and a rule may let the place be covered.
         podman.host.sh("mkdir -p /var/tmp/own");
         podman.ok(&["run", "--rm", "--pull=never", "-v", "/var/tmp/own:/own", APP, "true"]);
+    }
+}
+
+/// Whether podman's database can be edited here.
+fn has_sqlite() -> bool {
+    let asked = std::process::Command::new("python3").args(["-c", "import sqlite3"]).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+/// Runs SQL on podman's database.
+fn sql(podman: &Podman, script: &str) {
+    let database = podman.graph_root().join("db.sql");
+    let edit = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.executescript(sys.argv[2])\nc.close()\n";
+    let output = std::process::Command::new("python3").args(["-c", edit]).arg(database).arg(script).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", text(&output));
+}
+
+/// A trigger in it: podman writes down a new container, and reads another one.
+#[test]
+fn b15_a_database_that_changes_what_podman_writes_is_refused() {
+    if !ready("another schema in the database") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("another schema in the database: podman {:?} has no db.sql", Podman::version());
+    }
+    if !has_sqlite() {
+        support::skip!("another schema in the database: needs python3 with sqlite3");
+    }
+    const STATE: &str = "UPDATE ContainerState SET JSON = json_set(JSON, '$.bindMounts', json('{\"/opt\":\"/var/tmp/evil\"}')) WHERE ID = NEW.ID";
+    // Every kind of entry that can do so, and what removes it.
+    let trigger = |on: &str, does: &str| format!("CREATE TRIGGER evil AFTER INSERT ON {on} BEGIN {does}; END;");
+    let config = "UPDATE ContainerConfig SET JSON = json_set(JSON, '$.spec.process.args', json('[\"echo\", \"evil\"]')) WHERE ID = NEW.ID";
+    let long = trigger("ContainerState", &format!("{STATE} AND '{}' <> ''", "x".repeat(9000)));
+    let changes = [
+        (trigger("ContainerState", STATE), "DROP TRIGGER evil;"),
+        (long, "DROP TRIGGER evil;"),
+        (trigger("ContainerConfig", config), "DROP TRIGGER evil;"),
+        ("CREATE VIEW evil AS SELECT 1;".to_owned(), "DROP VIEW evil;"),
+        ("CREATE TABLE evil(a TEXT, b TEXT AS (a));".to_owned(), "DROP TABLE evil;"),
+    ];
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let run = || podman.run(&["run", "--rm", "--pull=never", APP, "sh", "-c", "ls /opt; cat /opt/evil"]);
+        let sealed = |what: &str| {
+            let said = text(&run());
+            assert!(said.contains("app") && !said.contains("mine"), "{program:?}: {what}: {said}");
+        };
+        podman.host.sh("mkdir -p /var/tmp/evil; echo mine >/var/tmp/evil/evil");
+        sealed("podman's own");
+        let said = doctor(&podman);
+        assert!(said.starts_with("\"ok\""), "{said}");
+        // Indexes of somebody else change nothing, and many tables take more pages.
+        let tables: String = (0..40).map(|n| format!("CREATE TABLE other{n}(a TEXT, b TEXT); ")).collect();
+        sql(&podman, &format!("{tables} CREATE INDEX other ON ContainerConfig(PodID);"));
+        sealed("more tables");
+        for (change, back) in &changes {
+            sql(&podman, change);
+            let output = run();
+            assert!(!output.status.success(), "{program:?}: {change}: {}", text(&output));
+            match program {
+                Program::Layerseal => assert!(text(&output).contains("[R-B15]"), "{change}: {}", text(&output)),
+                Program::Runtime => assert_eq!(podman.last("runtime"), ("refused".into(), "B15".into()), "{change}"),
+                _ => assert_eq!(podman.last("precreate"), ("refused".into(), "B15".into()), "{change}"),
+            }
+            sql(&podman, back);
+        }
+        podman.policy(&default_policy().replace("\"enforce\"", "\"audit\""));
+        sql(&podman, &changes[0].0);
+        let output = run();
+        assert!(output.status.success(), "{program:?}: audit: {}", text(&output));
+        podman.policy(&default_policy());
+        let (found, code) = podman.verb(&["check", APP]);
+        assert_eq!(code, 4, "{program:?}: {found}");
+        let said = doctor(&podman);
+        assert!(said.starts_with("\"missing\"") && said.contains("db.sql"), "{said}");
+        sql(&podman, changes[0].1);
+        sealed("as it was");
     }
 }

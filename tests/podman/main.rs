@@ -4,6 +4,7 @@
 //! fs-verity.
 #![allow(missing_docs)]
 
+mod artifacts;
 mod builders;
 mod bundles;
 mod caller;

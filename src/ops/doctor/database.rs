@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{CheckState, HostCheck, check};
-use crate::container_store::Configured;
+use crate::container_store::{Configured, check_database};
 
 const NAME: &str = "podman's database";
 
@@ -15,10 +15,14 @@ const FILES: [&str; 2] = ["db.sql", "libpod/bolt_state.db"];
 /// What podman uses, as it says itself: it has two forms of database, and compares what they say with its configuration.
 const FORMAT: &str = "{{.Store.GraphRoot}}\n{{.Store.RunRoot}}\n{{.Store.GraphDriverName}}";
 
-/// Compares what podman uses with what is configured; `None` where it has no database yet.
+/// Checks that the database does what podman says, and compares what podman uses with what is configured; `None` where it has no database yet.
 pub(super) fn look(found: &Configured) -> Option<HostCheck> {
     let database = FILES.iter().map(|name| found.graph_root.join(name)).find(|path| path.exists())?;
     found.podman?;
+    if let Err(refusal) = check_database(None) {
+        let found = format!("{}: {}", refusal.subject(), refusal.what_and_detail());
+        return Some(check(NAME, CheckState::Missing, found, refusal.case().remedy()));
+    }
     let shown = database.display();
     let output = Command::new("podman").args(["info", "--format", FORMAT]).output();
     let said = output.ok().filter(|output| output.status.success());
