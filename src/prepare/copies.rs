@@ -14,6 +14,9 @@ use crate::error::{Refusal, Result};
 use crate::state::{Notes, StateDir};
 use crate::sys::{files, new_files};
 
+/// What messages call the file that a user has handed in.
+pub(super) const NAME: &str = "the caller's EROFS image";
+
 /// How many images are kept: of more than any user runs at a time. Of others each container has its own copy.
 const MAX_KEPT: usize = 100;
 
@@ -47,7 +50,7 @@ impl Copies {
         from.seek(SeekFrom::Start(0)).map_err(io)?;
         std::io::copy(&mut from.take(size), &mut to).map_err(io)?;
         to.seek(SeekFrom::Start(0)).map_err(io)?;
-        hashes_to(&to, digest, super::handed::NAME, size)?;
+        hashes_to(&to, digest, NAME, size)?;
         let has_room = self.0.names().is_ok_and(|names| names.len() < MAX_KEPT);
         if has_room && let Err(e) = new_files::replace_link(&to, &self.0, &digest.to_hex()) {
             log::info!("{}: {e}", StateDir::Copies);

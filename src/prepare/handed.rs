@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, OFlags, fstat};
 
-use super::copies::Copies;
+use super::copies::{Copies, NAME};
 use super::{MeasuredErofs, PreparedImage, describe, hashes_to};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::Budget;
@@ -14,9 +14,6 @@ use crate::policy::Verity;
 use crate::sys::mounts::KeptMount;
 use crate::sys::{filesystems, verity};
 use crate::verify::VerifiedImage;
-
-/// What messages call the file.
-pub(super) const NAME: &str = "the caller's EROFS image";
 
 /// Makes `image` ready from the descriptors of an EROFS image and of a directory of objects, about which nothing is
 /// known. Somebody trusted must have signed the image: without fs-verity on it nobody vouches for what its parser sees.
