@@ -60,7 +60,7 @@ pub(super) struct Snapshot(Vec<(PathBuf, PathState)>);
 impl Snapshot {
     /// Reads what is on `root` now: users, groups, hosts and the places of these mounts, whatever is mounted there.
     /// Only a mount that is not a directory cannot have been filled (libpod, `mountNamedVolume`). podman follows the root's
-    /// links to the place of a tmpfs, and names only where they lead: if that is no usual place, all links count.
+    /// links to the place of a tmpfs, and names only where they lead: if something is hidden there, all links count.
     pub(super) fn of(root: &Path, mounts: &[BindMount], tmpfs: &[PathBuf]) -> Result<Self> {
         let shown = root.display().to_string();
         let root = RootedDir::open(root).map_err(|e| Refusal::io(shown, e))?;
@@ -72,9 +72,9 @@ impl Snapshot {
             let path = &mount.destination;
             all.push((path.clone(), place(&root, path, look).map_err(|e| io(path, e))?));
         }
-        if !tmpfs.iter().all(|path| is_usual(path)) {
-            let path = Path::new("/");
-            all.push((path.to_owned(), place(&root, path, links).map_err(|e| io(path, e))?));
+        for path in tmpfs.iter().filter(|path| !is_usual(path)) {
+            let see = if hides(&root, path).map_err(|e| io(path, e))? { links } else { nothing };
+            all.push((path.clone(), place(&root, path, see).map_err(|e| io(path, e))?));
         }
         Ok(Self(all))
     }
@@ -157,9 +157,22 @@ fn read(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
     Ok(PathContent::Is(tree.hash.finalize().into()))
 }
 
+/// Returns whether the root has anything in the directory `path`.
+fn hides(root: &RootedDir, path: &Path) -> std::io::Result<bool> {
+    match root.dir(path).and_then(|_| root.read(path)) {
+        Ok(dir) => Ok(!files::is_empty(&OwnedFd::from(dir))?),
+        Err(e) if is_missing(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn nothing(_: &RootedDir, _: &Path) -> std::io::Result<PathContent> {
+    Ok(PathContent::Nothing)
+}
+
 /// Reads all links of the root, and where they lead.
-fn links(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
-    let top = OwnedFd::from(root.read(path)?);
+fn links(root: &RootedDir, _: &Path) -> std::io::Result<PathContent> {
+    let top = OwnedFd::from(root.read(Path::new("/"))?);
     let (mut todo, mut count, mut hash) = (vec![PathBuf::from(".")], 0, Sha256::default());
     while let Some(path) = todo.pop() {
         let dir = files::open_dir_at(&top, &path)?;
