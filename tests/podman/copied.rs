@@ -746,8 +746,7 @@ fn o09_a_tmpfs_is_where_the_images_links_lead() {
     for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
         let podman = Podman::new(program);
         let opt = ["--tmpfs", "/opt:notmpcopyup"];
-        let ways: [&[&str]; 4] =
-            [&["--tmpfs", "/tmp:notmpcopyup"], &["--read-only"], &["--tmpfs", "/home/app"], &opt];
+        let ways: [&[&str]; 4] = [&["--tmpfs", "/tmp:notmpcopyup"], &["--read-only"], &["--tmpfs", "/home/app"], &opt];
         let run = |more: &[&str]| {
             podman.run(&[&["run", "--rm", "--pull=never"], more, &[APP, "sh", "-c", "ls /opt"]].concat())
         };
