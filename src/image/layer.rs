@@ -126,10 +126,10 @@ impl Sparse {
 }
 
 fn zeros(mut left: u64, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let zeros = vec![0; left.min(64 << 10) as usize];
     while left > 0 {
-        let piece = left.min(ZEROS.len() as u64);
-        take(&ZEROS[..piece as usize])?;
+        let piece = left.min(zeros.len() as u64);
+        take(&zeros[..piece as usize])?;
         left -= piece;
     }
     Ok(())

@@ -17,6 +17,7 @@ use crate::oci::Budget;
 use crate::policy::Verity;
 use crate::sys::draft::NewDraft;
 use crate::sys::mounts::KeptMount;
+use crate::sys::process;
 use crate::sys::{files, verity};
 use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
@@ -266,6 +267,8 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
 /// in its name.
 fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<()> {
     let name = vault.object_name(one.digest());
+    // Trees of the layers are gone by now, and the list is made of another: half a gigabyte for a million files.
+    process::trim_heap();
     for (digest, size) in listed(erofs, one, &name, budget)? {
         let file = vault.open_object(&digest)?;
         let name = vault.object_name(&digest);
