@@ -160,7 +160,7 @@ fn read(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
 /// Returns whether the root has anything in the directory `path`.
 fn hides(root: &RootedDir, path: &Path) -> std::io::Result<bool> {
     match root.dir(path).and_then(|_| root.read(path)) {
-        Ok(dir) => Ok(!files::is_empty(&OwnedFd::from(dir))?),
+        Ok(dir) => Ok(!files::is_empty(OwnedFd::from(dir))?),
         Err(e) if is_missing(&e) => Ok(false),
         Err(e) => Err(e),
     }
