@@ -44,6 +44,7 @@ impl Place {
     /// Measures a pull and the first start after it, and that start alone for an image that was prepared.
     fn first_starts(&self, registry: &Registry, case: &str, at: &str, rounds: usize) {
         let stores = [NATIVE, HOOKS, MOUNT_PROGRAM].map(|way| self.store(way));
+        registry.removed(&stores);
         let pull = ["pull", "-q", "--tls-verify=false", "--signature-policy"];
         let policy = self.path("policy.json").display().to_string();
         let pull = [&pull[..], &[&policy, at]].concat();
@@ -84,7 +85,6 @@ impl Place {
             ));
         }
         in_turn("registry", &alone, rounds, parts);
-        registry.removed(&stores);
     }
 }
 
@@ -118,15 +118,19 @@ impl Registry {
 
     /// Removes the stores that were used.
     fn removed(&self, stores: &[Store<'_>]) {
+        let mut any = false;
         for store in stores {
             for number in 1..=self.spent.get() {
                 let spent = store.place.root(store.way).join(format!("spent{number}"));
                 if spent.exists() {
                     std::fs::remove_dir_all(spent).unwrap();
+                    any = true;
                 }
             }
         }
-        settle();
+        if any {
+            settle();
+        }
     }
 
     fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
