@@ -37,8 +37,8 @@ impl Place {
             let at = registry.push(self, image, case);
             self.first_starts(&registry, case, &at, rounds);
         }
-        let at = registry.name("50 MB");
-        registry.looked_at(self, &at);
+        // The one that is in the store now, for which seals can be fetched.
+        registry.looked_at(self, &registry.name(name));
     }
 
     /// Measures a pull and the first start after it, and that start alone for an image that was prepared.
