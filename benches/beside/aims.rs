@@ -22,9 +22,9 @@ const CHECK: Line = ["host", "check", "check --all, 200 images", "layerseal, war
 const SIZE: Line = ["host", "program", "size", "layerseal"];
 const FAULTS: Line = ["host", "program", "page faults of --version", "layerseal"];
 
-const PULLED: Line = ["host", "registry", "pull and first start, big-5", "hooks"];
+const PULLED: &str = "pull and first start, big-5";
 const FIFTY: &str = "pull and first start, 50 MB";
-const PREPARED: Line = ["host", "registry", "first start, prepared, big-5", "mount program"];
+const PREPARED: &str = "first start, prepared, big-5";
 const SEALS: &str = "an image and its seal";
 
 const RUN: &str = "podman run --rm";
@@ -95,6 +95,7 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
     let mount = |tool| ["host", "mount", "big-5", tool];
     let directory = |tool| ["host", "directory", "big-1", tool];
     let hashing = |tool| get(["host", "hashing", "one thread", tool], "value");
+    let registry = |case, tool| wall(["host", "registry", case, tool]);
     let million = |tool| ["host", "growth", "files 1000000", tool];
     let layers = |tool| ["host", "growth", "layers 500", tool];
     let memory = ["pull", "sign", "first mount"].map(|tool| get(million(tool), "memory"));
@@ -233,52 +234,35 @@ fn rows(get: &dyn Fn(Line, &str) -> Option<f64>) -> Vec<Row> {
             "`podman pull` and first start with the hooks, of podman alone",
             AtMost(1.15),
             "",
-            of(wall(PULLED), wall(["host", "registry", PULLED[2], "native"])),
-            vec![(
-                "mount program",
-                of(
-                    wall(["host", "registry", PULLED[2], "mount program"]),
-                    wall(["host", "registry", PULLED[2], "native"]),
-                ),
-            )],
+            of(registry(PULLED, "hooks"), registry(PULLED, "native")),
+            vec![("mount program", of(registry(PULLED, "mount program"), registry(PULLED, "native")))],
         ),
         (
             "the same, of 50 MB, more than podman alone",
             AtMost(0.3),
             "s",
-            wall(["host", "registry", FIFTY, "hooks"])
-                .zip(wall(["host", "registry", FIFTY, "native"]))
-                .map(|(ours, native)| ours - native),
+            registry(FIFTY, "hooks").zip(registry(FIFTY, "native")).map(|(ours, native)| ours - native),
             vec![],
         ),
         (
             "first start of an image that was prepared, with the mount program, of podman alone",
             AtMost(1.05),
             "",
-            of(wall(PREPARED), wall(["host", "registry", PREPARED[2], "native"])),
-            vec![(
-                "hooks",
-                of(wall(["host", "registry", PREPARED[2], "hooks"]), wall(["host", "registry", PREPARED[2], "native"])),
-            )],
+            of(registry(PREPARED, "mount program"), registry(PREPARED, "native")),
+            vec![("hooks", of(registry(PREPARED, "hooks"), registry(PREPARED, "native")))],
         ),
         (
             "verify an image in a registry, of `skopeo inspect`",
             AtMost(2.0),
             "",
-            of(
-                wall(["host", "registry", SEALS, "layerseal verify"]),
-                wall(["host", "registry", SEALS, "skopeo inspect"]),
-            ),
+            of(registry(SEALS, "layerseal verify"), registry(SEALS, "skopeo inspect")),
             vec![],
         ),
         (
             "fetch its seals, of `skopeo inspect`",
             AtMost(2.0),
             "",
-            of(
-                wall(["host", "registry", SEALS, "layerseal fetch"]),
-                wall(["host", "registry", SEALS, "skopeo inspect"]),
-            ),
+            of(registry(SEALS, "layerseal fetch"), registry(SEALS, "skopeo inspect")),
             vec![],
         ),
         (

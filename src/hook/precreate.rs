@@ -141,7 +141,7 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
     let ContainerCreation { config, found, filled, policy, runtime } = call;
     let outcome = besides(root, decision, || {
         no_checkpoint(*runtime, decision, &config.root)?;
-        no_other_database(&found.target)?;
+        check_database(layer_of(&found.target).map(|(root, _)| root).as_deref())?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
@@ -278,14 +278,6 @@ fn covered(
 
 fn is_restore(start: &Start) -> bool {
     start.verb == Verb::Restore
-}
-
-/// Checks podman's database, of which podman takes what a container is given. A user's is that user's own.
-fn no_other_database(target: &Path) -> Result<()> {
-    match users::is_in_namespace() {
-        true => Ok(()),
-        false => check_database(layer_of(target).map(|(root, _)| root).as_deref()),
-    }
 }
 
 fn no_checkpoint(runtime: Option<&Start>, decision: &Decision, root: &Path) -> Result<()> {
