@@ -11,7 +11,7 @@ use super::tools::{Place, unmount};
 use super::vault::merged;
 
 /// In turn; one in the VM, where it takes two or three minutes.
-const ROUNDS: [usize; 2] = [3, 1];
+const ROUNDS: [usize; 2] = [6, 1];
 
 pub fn all(place: &Place) {
     for layers in [1, 10, 50] {

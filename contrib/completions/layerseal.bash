@@ -2632,7 +2632,7 @@ _layerseal() {
             return 0
             ;;
         layerseal__subcmd__verify)
-            opts="-v -h --trust --binding --identity --dates --seal --platform --json --tls-verify --authfile --cert-dir --vault --verbose --help"
+            opts="-v -h --trust --binding --identity --dates --seal --platform --layers --json --tls-verify --authfile --cert-dir --vault --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -157,6 +157,7 @@ false\t''"
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l authfile -d 'File with credentials [default: see containers-auth.json(5)]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l cert-dir -d 'Directory with the registry\'s CA (*.crt) and client certificates (*.cert, *.key) [default: certs.d]' -r -F
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l vault -d 'Directory of the vault [default: the policy\'s, or layerseal/ in the graph root of containers-storage]' -r -F
+complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l layers -d 'Read the layers of an image in a registry too: otherwise a signed statement that names them is enough'
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -l json -d 'Print JSON'
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -s v -l verbose -d 'Print more; twice for debugging'
 complete -c layerseal -n "__fish_layerseal_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -251,6 +251,9 @@ pub struct Verify {
     /// The instance of a multi-platform image [default: this host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+    /// Read the layers of an image in a registry too: otherwise a signed statement that names them is enough
+    #[arg(long)]
+    pub layers: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -171,6 +171,9 @@ objects! {
         pub algorithm: Option<String>,
         /// What it vouches for; empty where it was not accepted.
         pub roles: Vec<CheckedRole>,
+        /// Whether the layers were read, and make the EROFS images that it vouches for. Those of an image in a registry
+        /// are not read without `--layers` where a signed statement names them.
+        pub layers_compared: bool,
         /// Whether it passed; `ignored` is no seal.
         pub verdict: SealVerdict,
         /// Why it was rejected.

@@ -2,21 +2,20 @@ use std::process::ExitCode;
 
 use crate::cli::{args, json, output};
 use crate::error::Result;
-use crate::ops::{Context, Trust, VerifyRequest, verify};
+use crate::ops::{Context, Trust, Verified, VerifyRequest, verify};
 use crate::verify::{CheckedRole, SealReport, Verdict};
 
 /// Runs `layerseal verify`.
 pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
-    let request = VerifyRequest { image: args.image, trust: args.trust.into(), platform: args.platform };
-    let verified = verify(context, &request)?;
-    let (image, names) = (verified.image, verified.names);
-    let (judgement, signed) = (verified.judgement, verified.signatures);
+    let request =
+        VerifyRequest { image: args.image, trust: args.trust.into(), platform: args.platform, layers: args.layers };
+    let Verified { image, names, reports, signer, signatures: signed } = verify(context, &request)?;
     if args.json {
         let layer =
             |l: &crate::oci::Layer| json::Layer { digest: l.digest.to_string(), diff_id: l.diff_id.to_string() };
-        let seals = judgement.reports.iter().map(document).collect();
-        let accepted = judgement.accepted.is_some();
-        let refusal = judgement.into_result().err();
+        let seals = reports.iter().map(document).collect();
+        let accepted = signer.is_ok();
+        let refusal = signer.err();
         output::document(json::Verified {
             image: image.digest.to_string(),
             names: names.names,
@@ -34,13 +33,17 @@ pub(super) fn run(context: &Context, args: args::Verify) -> Result<ExitCode> {
     for name in names.all() {
         output::line(format!("  {name}"));
     }
-    judgement.reports.iter().for_each(|r| print(r, signed));
-    let image = judgement.into_result()?;
-    match image.signer() {
+    reports.iter().for_each(|r| print(r, signed));
+    match signer? {
         Some(signer) => {
             output::line(format!("verified: signed by {} (SHA-256 {})", signer.subject, signer.fingerprint))
         }
         None => output::line("digests match; no signature was checked: name the signer's certificate with --trust"),
+    }
+    if reports.iter().any(|r| matches!(r.verdict, Verdict::Accepted) && !r.compared) {
+        output::line(
+            "the layers were not read: a pull or the first start compares them with the seal, and `--layers` does it now",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,6 +94,7 @@ fn document(report: &SealReport) -> json::JudgedSeal {
         dialect: report.dialect.map(|d| d.to_string()),
         algorithm: report.algorithm.map(|a| a.name().to_owned()),
         roles: report.rows.iter().map(role).collect(),
+        layers_compared: report.compared,
         verdict,
         error,
     }

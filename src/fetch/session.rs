@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -28,6 +28,8 @@ pub struct Session {
     bound: TimeLimit,
     runtime: Option<Runtime>,
     proxy: RefCell<Option<Proxy>>,
+    /// How many were given up.
+    given_up: Cell<usize>,
 }
 
 /// How long things may take.
@@ -65,7 +67,7 @@ impl Session {
     fn within(options: Options, budget: Budget, bound: TimeLimit) -> Result<Self> {
         authorities::find_by_name(options.tls_verify);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| Refusal::io("tokio", e))?;
-        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy: RefCell::new(None) })
+        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy: RefCell::new(None), given_up: Cell::new(0) })
     }
 
     /// Returns the clock for what is begun now.
@@ -96,8 +98,15 @@ impl Session {
         let done = runtime.block_on(work(&proxy));
         if done.is_ok() || done.as_ref().is_err_and(|r| r.case() == Case::C18NoImage) {
             self.proxy.replace(Some(proxy));
+        } else {
+            self.given_up.set(self.given_up.get() + 1);
         }
         done
+    }
+
+    /// Returns how many proxies were given up: what one has opened the next does not know.
+    pub(super) fn given_up(&self) -> usize {
+        self.given_up.get()
     }
 
     /// Checks that skopeo is not too old, before it does half of what is asked.

@@ -3,7 +3,9 @@ use crate::error::{Case, Refusal, Result};
 use crate::image::ContentsRequest;
 use crate::oci::{Image, Platform, Reference};
 use crate::seal::ArtifactSubject;
-use crate::verify::{JudgeRequest, Judgement, LayerReader, ReadOptions, judge, nothing_noted};
+use crate::verify::{
+    JudgeRequest, LayerReader, Noted, ReadOptions, SealReport, SignedBy, as_stated, judge, nothing_noted,
+};
 
 /// An image whose seals are to be judged.
 #[derive(Clone, Debug)]
@@ -14,6 +16,9 @@ pub struct VerifyRequest {
     pub trust: Trust,
     /// Which instance; otherwise this host's.
     pub platform: Option<Platform>,
+    /// Whether the layers of an image in a registry are read and compared, where a statement that somebody trusted has
+    /// signed names image and EROFS images: otherwise that is enough.
+    pub layers: bool,
 }
 
 /// The outcome.
@@ -24,12 +29,15 @@ pub struct Verified {
     /// What it is called on this host, wherever it was looked at.
     pub names: ImageNames,
     /// What was found out about each seal.
-    pub judgement: Judgement,
+    pub reports: Vec<SealReport>,
+    /// Who signed the seal that vouches, where signatures were required; or why none does.
+    pub signer: Result<Option<SignedBy>>,
     /// Whether signatures were required.
     pub signatures: bool,
 }
 
-/// Judges every seal of an image. Everything is checked, whatever this host has noted before, and nothing is kept.
+/// Judges every seal of an image. Everything is checked, whatever this host has noted before, and nothing is kept. Only
+/// the layers of an image in a registry are not read unless that is asked for, or no trusted statement names them.
 ///
 /// # Errors
 /// Errors of finding the image and its seals; [`Case::Usage`] for an image whose layers are podman's. What is wrong
@@ -62,9 +70,14 @@ pub fn verify(context: &Context, request: &VerifyRequest) -> Result<Verified> {
         budget: &context.budget,
         about: ArtifactSubject::Manifest,
     };
-    let judgement = judge(&what, &nothing_noted, &mut layers);
+    let remote = matches!(located.place, ImageLocation::Registry(_));
+    let noted: Noted<'_> = if remote && !request.layers { &as_stated } else { &nothing_noted };
+    let judgement = judge(&what, noted, &mut layers);
     drop(layers);
+    // The image itself does not leave this place, as it could be mounted and may not have been compared.
+    let signer = judgement.accepted.as_ref().map(|image| image.signer().cloned()).ok_or_else(|| judgement.refusal());
+    let reports = judgement.reports;
     let signatures = requirements.certificates.is_some();
     drop(found);
-    Ok(Verified { image: located.image, names, judgement, signatures })
+    Ok(Verified { image: located.image, names, reports, signer, signatures })
 }

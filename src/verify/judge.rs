@@ -47,6 +47,8 @@ pub struct SealReport {
     pub algorithm: Option<Algorithm>,
     /// Roles, digests, signers.
     pub rows: Vec<CheckedRole>,
+    /// Whether its EROFS images were compared with the layers now, and are what these make.
+    pub compared: bool,
     /// Accepted, or why not.
     pub verdict: Verdict,
 }
@@ -81,18 +83,23 @@ impl Judgement {
     /// # Errors
     /// The refusal of the best seal; [`Case::C07NoSeal`] when there was none.
     pub fn into_result(self) -> Result<VerifiedImage> {
-        let rejected: Vec<&Refusal> = self
-            .reports
-            .iter()
-            .filter_map(|r| match &r.verdict {
-                Verdict::Rejected(refusal) => Some(refusal),
-                _ => None,
-            })
-            .collect();
-        if let Some(image) = self.accepted {
-            rejected.iter().for_each(|r| log::info!("rejected: {r}"));
-            return Ok(image);
+        if self.accepted.is_some() {
+            self.rejected().for_each(|r| log::info!("rejected: {r}"));
         }
+        let refusal = self.refusal();
+        self.accepted.ok_or(refusal)
+    }
+
+    fn rejected(&self) -> impl Iterator<Item = &Refusal> {
+        self.reports.iter().filter_map(|r| match &r.verdict {
+            Verdict::Rejected(refusal) => Some(refusal),
+            _ => None,
+        })
+    }
+
+    /// Returns why there is no image, where there is none: the refusal of the best seal, or [`Case::C07NoSeal`].
+    pub fn refusal(&self) -> Refusal {
+        let rejected: Vec<&Refusal> = self.rejected().collect();
         // Denied is denied, in every mode: nothing else may be taken for the reason.
         let denied = rejected.iter().find(|r| r.case() == Case::F06Denied);
         // A contradiction explains why no seal is accepted, whatever else is wrong with either side. A seal about
@@ -102,7 +109,7 @@ impl Judgement {
         // "Wrong" says more than "not signed".
         let wrong = rejected.iter().filter(about).find(|r| r.case().class() == Class::Rejected);
         let best = denied.or(conflict).or(wrong).or_else(|| rejected.iter().find(about)).or(rejected.first());
-        Err(best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone()))
+        best.map_or_else(|| Refusal::new(Case::C07NoSeal, "", ""), |r| (*r).clone())
     }
 }
 
@@ -131,6 +138,12 @@ pub fn nothing_noted(_: &BlobDigest) -> bool {
     false
 }
 
+/// Returns true for every artifact: a statement that somebody trusted has signed is taken at its word. What it says is
+/// compared with the layers before anything is mounted; this is for an answer about an image that is elsewhere.
+pub fn as_stated(_: &BlobDigest) -> bool {
+    true
+}
+
 /// Judges every seal of the image, the inline one first. The layers are read only when
 /// a seal's signatures have passed, and not for a seal whose images were compared before and whose
 /// signed statement names them; a seal without a statement is compared every time.
@@ -149,7 +162,8 @@ pub fn judge(request: &JudgeRequest<'_>, noted: Noted<'_>, layers: &mut LayerRea
     // Before anything is read: no seal makes a denied image a good one.
     if let Err(refusal) = request.requirements.denied.image(image) {
         let (origin, verdict) = (image.digest.to_string(), Verdict::Rejected(refusal));
-        judge.reports.push(SealReport { origin, dialect: None, algorithm: None, rows: Vec::new(), verdict });
+        let (dialect, algorithm, rows) = (None, None, Vec::new());
+        judge.reports.push(SealReport { origin, dialect, algorithm, rows, compared: false, verdict });
         return judge.finish();
     }
     match parse_inline(image, budget) {
@@ -204,7 +218,8 @@ impl Judge<'_, '_> {
             Verdict::Rejected(refusal) => Verdict::Rejected(refusal.within_once("seal", origin)),
             other => other,
         };
-        self.reports.push(SealReport { origin: origin.to_owned(), dialect, algorithm, rows: Vec::new(), verdict });
+        let (origin, rows) = (origin.to_owned(), Vec::new());
+        self.reports.push(SealReport { origin, dialect, algorithm, rows, compared: false, verdict });
     }
 
     fn seal(&mut self, seal: &Seal, artifact: Option<BlobDigest>, store: &BlobStore) {
@@ -213,10 +228,10 @@ impl Judge<'_, '_> {
             Ok((signed, checked)) => {
                 let rows = rows(&signed);
                 self.report(&seal.origin, Some(seal), Verdict::Accepted);
-                if let Some(report) = self.reports.last_mut() {
-                    report.rows = rows;
-                }
                 let before = checked.before;
+                if let Some(report) = self.reports.last_mut() {
+                    (report.rows, report.compared) = (rows, !before);
+                }
                 let image = self.verified(seal, artifact, signed, checked);
                 if !before && image.stackable() {
                     self.compared.extend(image.seal_name());

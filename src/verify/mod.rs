@@ -10,8 +10,8 @@ mod waiver;
 
 pub use floors::RollbackFloors;
 pub use judge::{
-    CheckedRole, JudgeRequest, Judgement, Noted, SealCandidate, SealReport, Verdict, judge, nothing_noted, unsigned,
-    unsigned_layers,
+    CheckedRole, JudgeRequest, Judgement, Noted, SealCandidate, SealReport, Verdict, as_stated, judge, nothing_noted,
+    unsigned, unsigned_layers,
 };
 pub use layers::{LayerReader, ReadOptions};
 pub use requirements::Requirements;

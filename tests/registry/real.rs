@@ -55,6 +55,12 @@ fn a_sealed_image_goes_into_a_registry_and_comes_out_sealed() {
         let verify = [&["verify", &to, "--json"][..], &trust].concat();
         let report = site.run(&bench, &verify).ok().json();
         assert!(report["accepted"] == true && report["image"] == image, "{report}");
+        assert_eq!(report["seals"][0]["layers_compared"], false, "{report}");
+        let whole = site.run(&bench, &[&verify[..], &["--layers"]].concat()).ok().json();
+        assert!(whole["accepted"] == true && whole["seals"][0]["layers_compared"] == true, "{whole}");
+        // Where nobody has vouched, the layers are all that there is to go by.
+        let unsigned = site.run(&bench, &["verify", &to, "--json"]).ok().json();
+        assert_eq!(unsigned["seals"][0]["layers_compared"], true, "{unsigned}");
         let seals = site.run(&bench, &["inspect", &to, "--json"]).ok().json()["seals"].clone();
         assert_eq!(seals[0]["origin"], list[0]["digest"], "{seals}");
 
