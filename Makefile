@@ -55,7 +55,9 @@ check: packages
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --test vm -- -D warnings
 	sh tests/arm64.sh check
-	$(CARGO) check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	@# As the dependencies were checked before: they are not checked twice.
+	CARGO_PROFILE_DEV_DEBUG=line-tables-only \
+	    $(CARGO) check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 	@# It runs for a second or two: without optimisation it is built several times as fast, and that is what counts.
 	@command -v cargo-deny >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked --quiet cargo-deny
