@@ -16,6 +16,10 @@ const PROGRAMS: [&str; 4] = ["usr/bin/crio", "usr/local/bin/crio", "usr/libexec/
 /// The part of it that concerns layerseal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CriO {
+    /// Where it has images and containers, if that is not where storage.conf says.
+    pub graph_root: Option<PathBuf>,
+    /// Where it keeps what a boot outlasts, likewise.
+    pub run_root: Option<PathBuf>,
     /// The mount program that CRI-O gives containers-storage, in addition to storage.conf.
     pub mount_program: Option<String>,
     /// Whether, when it starts after an unclean end, it mounts and unmounts every layer and removes those that fail.
@@ -35,8 +39,14 @@ pub fn crio(root: &Path) -> Option<CriO> {
     if !others && !installed {
         return None;
     }
-    let mut crio =
-        CriO { mount_program: None, internal_repair: true, default_runtime: "crun".into(), runtimes: BTreeMap::new() };
+    let mut crio = CriO {
+        graph_root: None,
+        run_root: None,
+        mount_program: None,
+        internal_repair: true,
+        default_runtime: "crun".into(),
+        runtimes: BTreeMap::new(),
+    };
     for file in files {
         let Some(table) = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok()) else {
             continue;
@@ -49,6 +59,11 @@ pub fn crio(root: &Path) -> Option<CriO> {
 impl CriO {
     fn read(&mut self, table: &toml::Table) {
         let Some(crio) = table.get("crio") else { return };
+        for (key, place) in [("root", &mut self.graph_root), ("runroot", &mut self.run_root)] {
+            if let Some(path) = crio.get(key).and_then(toml::Value::as_str) {
+                *place = (!path.is_empty()).then(|| path.into());
+            }
+        }
         if let Some(options) = crio.get("storage_option").and_then(toml::Value::as_array) {
             // `overlay.mount_program`, `overlay2.mount_program` and the bare word.
             let program = |option: &str| {
@@ -123,6 +138,12 @@ mod tests {
         let found_now = found().unwrap();
         assert_eq!(found_now.mount_program.as_deref(), Some("/usr/bin/layerseal"));
         assert!(!found_now.internal_repair);
+        write("etc/crio/crio.conf.d/55.conf", "[crio]\nroot = \"/data/g\"\nrunroot = \"/run/r\"\n");
+        let found_now = found().unwrap();
+        assert_eq!(found_now.graph_root.as_deref(), Some(Path::new("/data/g")));
+        assert_eq!(found_now.run_root.as_deref(), Some(Path::new("/run/r")));
+        write("etc/crio/crio.conf.d/56.conf", "[crio]\nroot = \"\"\n");
+        assert_eq!(found().unwrap().graph_root, None, "nothing is named, so storage.conf says it");
         write("etc/crio/crio.conf.d/60.conf", "[crio]\nstorage_option = []\ninternal_repair = true\n");
         let found_now = found().unwrap();
         assert!(

@@ -63,8 +63,8 @@ impl PreparationRequest<'_> {
                 self.claimed.layers.iter().find_map(damaged).unwrap_or(refusal)
             }
             Case::C07NoSeal if candidate.image.is_uncompressed() => refusal.and(
-                "its layers are not compressed, so it was built or loaded here: what is sealed is the image that was \
-                 pushed, so push it, sign it there, and `layerseal fetch` it",
+                "its layers are not compressed, as those of an image that was built or loaded here: what is sealed is the \
+                 image that was pushed, so push it, sign it there, and `layerseal fetch` it",
             ),
             _ => refusal,
         }

@@ -293,6 +293,11 @@ fn doctor_says_what_cri_o_is_configured_to_do() {
     let handler = include_str!("../../contrib/crio/10-layerseal-runtime.conf");
     podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
     assert_eq!(state("CRI-O's runtime").0, "ok");
+    // What layerseal's own verbs look at is not what CRI-O has.
+    podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"/data/graph\"\n");
+    let (missing, said) = state("CRI-O's store");
+    assert!(missing == "missing" && said.starts_with("root /data/graph, not /"), "{said}");
+    podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"\"\n");
     // After an unclean end CRI-O mounts every layer, and removes the store for what cannot be mounted.
     let program = "[crio]\nstorage_option = [\"overlay.mount_program=/usr/bin/layerseal\"]\n";
     podman.host.write("/etc/crio/crio.conf.d/60.conf", program);
