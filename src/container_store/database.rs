@@ -1,47 +1,41 @@
 //! podman's own database, `db.sql` (SQLite, since podman 4.8), which is in the graph root, so that whoever writes there
-//! writes it. What rows say of a container that exists is podman's to judge. But a schema can also change what podman
-//! writes: a trigger, a view or a computed column gives every new container another command, other mounts or hooks of
-//! the host than podman was told. podman's schema has nothing of the kind.
-//!
-//! Only the schema is read, by the format of the file (sqlite.org/fileformat2.html): the b-tree of the table
-//! `sqlite_schema`, whose root is the first page.
+//! writes it. What rows say of a container that exists is podman's to judge. But the file can also change what podman
+//! writes, or what it reads back: every new container gets another command, other mounts or hooks of the host than podman
+//! was told, every new volume another directory. A trigger, a view or a computed column does that; a column that replaces what
+//! is missing; a log beside the file, which SQLite reads first; and rows with the numbers that new ones will get. podman's has
+//! nothing of the kind.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, openat};
 use rustix::io::Errno;
 
 use super::configured::configured;
+use super::sqlite::Database;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::process::{self, User};
 
 /// Where podman has its database in a graph root (libpod, `sqliteStatePath`).
 const DATABASE: &str = "db.sql";
 
-/// How many pages are read, any of them as often as the file says: podman's schema has two or three.
-const MAX_PAGES: usize = 256;
+/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and `ON DELETE
+/// SET DEFAULT` put a default in the place of what podman writes.
+const WORDS: [&str; 6] = ["TRIGGER", "VIEW", "VIRTUAL", "AS", "CONFLICT", "SET"];
 
-/// How many entries are read: podman's schema has fewer than thirty.
-const MAX_ENTRIES: usize = 1000;
+/// How long a podman that is writing is waited for: it writes for milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many bytes of SQL one entry may have: podman's have less than a thousand.
-const MAX_SQL: usize = 64 << 10;
-
-/// The bytes before the header of the first page.
-const FILE_HEADER: usize = 100;
-
-/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does.
-const WORDS: [&str; 4] = ["TRIGGER", "VIEW", "VIRTUAL", "AS"];
+/// How long before the next try.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Checks the database in the graph root that is configured and the one in `store`, where there is one. What users other than
 /// root have in theirs is their own affair.
 ///
 /// # Errors
-/// [`Case::B15Database`] for one that can change what podman writes to it, or whose schema cannot be read;
+/// [`Case::B15Database`] for one that can change what podman writes to it, or that cannot be read;
 /// [`Case::Io`].
 pub fn check_database(store: Option<&Path>) -> Result<()> {
     let mut places: Vec<PathBuf> = configured().map(|found| found.graph_root).into_iter().collect();
@@ -58,69 +52,58 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
 /// Checks one database, if it is there.
 fn check_one(path: &Path) -> Result<()> {
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);
+    let io = |e: io::Error| Refusal::io(path.display().to_string(), e);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(e) => return Err(Refusal::io(path.display().to_string(), e)),
+        Err(e) => return Err(io(e.into())),
     };
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
     if !is_file {
         return Err(refuse(&"no file"));
     }
-    let log = PathBuf::from(format!("{}-wal", path.display()));
+    // Where a link leads, SQLite has it beside the file there.
+    let real = std::fs::canonicalize(path).map_err(io)?;
+    let log = PathBuf::from(format!("{}-wal", real.display()));
     if log.metadata().is_ok_and(|found| found.len() > 0) {
         return Err(refuse(&"it has a write-ahead log, which podman's has not"));
     }
-    match unlike_podmans(&file) {
+    let look = || match unlike_podmans(&file) {
         Ok(None) => Ok(()),
-        Ok(Some(sql)) => Err(refuse(&sql)),
+        Ok(Some(what)) => Err(refuse(&what)),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(refuse(&e)),
-        Err(e) => Err(Refusal::io(path.display().to_string(), e)),
+        Err(e) => Err(io(e)),
+    };
+    // Another podman may be writing.
+    look().or_else(|_| {
+        keep_from_writers(&file);
+        look()
+    })
+}
+
+/// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then what is there counts.
+fn keep_from_writers(file: &File) {
+    let until = Instant::now() + PATIENCE;
+    while let Err(Errno::AGAIN | Errno::ACCESS | Errno::INTR) = fcntl_lock(file, FlockOperation::NonBlockingLockShared)
+    {
+        if Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
-fn strange(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("its schema cannot be read: {why}"))
-}
-
-/// Returns the first entry of the schema that podman does not have, as SQL.
+/// Returns the first thing in the database that podman's has not: an entry of the schema, as SQL, or rows that stand in the way.
 fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
-    // podman has made it and written nothing yet.
-    if file.metadata()?.len() == 0 {
-        return Ok(None);
+    let Some(database) = Database::of(file)? else { return Ok(None) };
+    let schema = database.schema()?;
+    let tables = || schema.iter().filter_map(|entry| Some((entry.sql.as_ref()?, entry.root)));
+    if let Some((sql, _)) = tables().find(|(sql, _)| !is_podmans(sql)) {
+        return Ok(Some(sql.chars().take(100).collect()));
     }
-    let pages = Pages::of(file)?;
-    let (mut todo, mut entries) = (vec![1], 0);
-    while let Some(number) = todo.pop() {
-        let page = pages.read(number)?;
-        let header = if number == 1 { FILE_HEADER } else { 0 };
-        let cells = usize::from(be16(&page, header + 3)?);
-        let leaf = match byte(&page, header)? {
-            0x0d => true,
-            0x05 => false,
-            _ => return Err(strange("no page of a table")),
-        };
-        let pointers = header + if leaf { 8 } else { 12 };
-        if !leaf {
-            todo.push(be32(&page, header + 8)?);
-        }
-        entries += cells;
-        if entries > MAX_ENTRIES {
-            return Err(strange("it is larger than podman's"));
-        }
-        for cell in 0..cells {
-            let at = usize::from(be16(&page, pointers + 2 * cell)?);
-            if !leaf {
-                todo.push(be32(&page, at)?);
-            } else if let Some(sql) = sql_of(&pages.payload(&page, at)?)?
-                && !is_podmans(&sql)
-            {
-                return Ok(Some(sql.chars().take(100).collect()));
-            }
-        }
-    }
-    Ok(None)
+    let found = database.find_new_rows(tables().map(|(_, root)| root))?;
+    Ok((!found).then(|| "rows in it are not in order: others are found in the place of new ones".to_owned()))
 }
 
 /// Returns whether an entry is a table or an index as podman has them. SQLite goes by the SQL and not by the columns
@@ -137,133 +120,9 @@ fn is_podmans(sql: &str) -> bool {
     is(kind, "TABLE") || is(kind, "INDEX")
 }
 
-struct Pages<'a> {
-    file: &'a File,
-    size: usize,
-    /// What of a page holds data.
-    usable: usize,
-    /// How many may still be read.
-    left: Cell<usize>,
-}
-
-impl<'a> Pages<'a> {
-    fn of(file: &'a File) -> io::Result<Self> {
-        let mut header = [0; FILE_HEADER];
-        file.read_exact_at(&mut header, 0).map_err(|_| strange("it is too short"))?;
-        if !header.starts_with(b"SQLite format 3\0") {
-            return Err(strange("it is no database of SQLite"));
-        }
-        let size = match be16(&header, 16)? {
-            1 => 1 << 16,
-            size if size >= 512 && size.is_power_of_two() => usize::from(size),
-            _ => return Err(strange("pages of no size")),
-        };
-        if be32(&header, 56)? > 1 {
-            return Err(strange("it is not in UTF-8"));
-        }
-        let usable = size - usize::from(header[20]);
-        if usable < 480 {
-            return Err(strange("pages without room"));
-        }
-        Ok(Self { file, size, usable, left: Cell::new(MAX_PAGES) })
-    }
-
-    fn read(&self, number: u32) -> io::Result<Vec<u8>> {
-        let number = number.checked_sub(1).ok_or_else(|| strange("no page"))?;
-        let left = self.left.get().checked_sub(1).ok_or_else(|| strange("it is larger than podman's"))?;
-        self.left.set(left);
-        let mut page = vec![0; self.size];
-        self.file.read_exact_at(&mut page, u64::from(number) * self.size as u64).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => strange("a page is missing"),
-            _ => e,
-        })?;
-        Ok(page)
-    }
-
-    /// Reads the payload of the cell at `at` on a leaf, with what of it is on further pages.
-    fn payload(&self, page: &[u8], at: usize) -> io::Result<Vec<u8>> {
-        let (length, at) = varint(page, at)?;
-        let (_, at) = varint(page, at)?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= MAX_SQL);
-        let length = length.ok_or_else(|| strange("an entry is longer than podman's"))?;
-        let most = self.usable - 35;
-        let least = (self.usable - 12) * 32 / 255 - 23;
-        let here = match length {
-            _ if length <= most => length,
-            _ => match least + (length - least) % (self.usable - 4) {
-                here if here <= most => here,
-                _ => least,
-            },
-        };
-        let part = |page: &[u8], at: usize, length: usize| {
-            page.get(at..at + length).map(<[u8]>::to_vec).ok_or_else(|| strange("an entry leaves its page"))
-        };
-        let mut payload = part(page, at, here)?;
-        let mut next = if here < length { be32(page, at + here)? } else { 0 };
-        while payload.len() < length {
-            let page = self.read(next)?;
-            next = be32(&page, 0)?;
-            let more = (length - payload.len()).min(self.usable - 4);
-            payload.extend(part(&page, 4, more)?);
-        }
-        Ok(payload)
-    }
-}
-
-/// Returns the column `sql` of an entry, the fifth; `None` for an index that a constraint makes.
-fn sql_of(record: &[u8]) -> io::Result<Option<String>> {
-    let (header, mut at) = varint(record, 0)?;
-    let (mut body, mut found) = (usize::try_from(header).map_err(|_| strange("an entry"))?, None);
-    for _ in 0..5 {
-        let (kind, next) = varint(record, at)?;
-        at = next;
-        let length = match kind {
-            0 | 8 | 9 => 0,
-            1..=4 => kind,
-            5 => 6,
-            6 | 7 => 8,
-            10 | 11 => return Err(strange("an entry of no type")),
-            _ => (kind - 12) / 2,
-        };
-        let length = usize::try_from(length).map_err(|_| strange("an entry"))?;
-        let end = body.checked_add(length).ok_or_else(|| strange("an entry"))?;
-        found = Some((kind, record.get(body..end).ok_or_else(|| strange("an entry is cut off"))?));
-        body = end;
-    }
-    match found {
-        Some((0, _)) => Ok(None),
-        Some((kind, text)) if kind >= 12 => Ok(Some(String::from_utf8_lossy(text).into_owned())),
-        _ => Err(strange("SQL that is no text")),
-    }
-}
-
-fn byte(bytes: &[u8], at: usize) -> io::Result<u8> {
-    bytes.get(at).copied().ok_or_else(|| strange("it is cut off"))
-}
-
-fn be16(bytes: &[u8], at: usize) -> io::Result<u16> {
-    Ok(u16::from_be_bytes([byte(bytes, at)?, byte(bytes, at + 1)?]))
-}
-
-fn be32(bytes: &[u8], at: usize) -> io::Result<u32> {
-    Ok(u32::from(be16(bytes, at)?) << 16 | u32::from(be16(bytes, at + 2)?))
-}
-
-/// Reads a number of up to nine bytes, and returns where the next one begins.
-fn varint(bytes: &[u8], at: usize) -> io::Result<(u64, usize)> {
-    let mut value = 0;
-    for n in 0..8 {
-        let next = byte(bytes, at + n)?;
-        value = value << 7 | u64::from(next & 0x7f);
-        if next & 0x80 == 0 {
-            return Ok((value, at + n + 1));
-        }
-    }
-    Ok((value << 8 | u64::from(byte(bytes, at + 8)?), at + 9))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::sqlite::{FILE_HEADER, MAX_ENTRIES};
     use super::*;
 
     #[test]
@@ -283,6 +142,8 @@ mod tests {
             "CREATE VIRTUAL TABLE ContainerConfig USING fts5(a)",
             "CREATE TABLE ContainerConfig(Raw TEXT, JSON TEXT GENERATED ALWAYS AS (Raw))",
             "CREATE TABLE ContainerConfig(Raw TEXT, JSON TEXT AS(Raw))",
+            "CREATE TABLE VolumeConfig(Name TEXT, JSON TEXT NOT NULL ON CONFLICT REPLACE DEFAULT '{}', StorageID TEXT)",
+            "CREATE TABLE t(a TEXT REFERENCES s(a) ON UPDATE SET DEFAULT)",
             "SELECT 1",
             "",
         ] {
@@ -353,5 +214,55 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(check_one(&path).map_err(|r| r.case()), Err(Case::B15Database));
+    }
+
+    /// Makes a database of a table whose rows are on two pages; `above` is the number noted on the way to the first.
+    fn of_two_leaves(above: u8, first: &[u8], last: &[u8]) -> Vec<u8> {
+        let page = |kind: u8, at: usize, cells: &[Vec<u8>]| {
+            let mut page = vec![0; 4096];
+            page[at] = kind;
+            page[at + 4] = cells.len() as u8;
+            let (mut end, pointers) = (4096, at + if kind == 0x05 { 12 } else { 8 });
+            for (n, cell) in cells.iter().enumerate() {
+                end -= cell.len();
+                page[end..end + cell.len()].copy_from_slice(cell);
+                page[pointers + 2 * n..pointers + 2 * n + 2].copy_from_slice(&(end as u16).to_be_bytes());
+            }
+            page
+        };
+        let sql = b"CREATE TABLE t(a TEXT)";
+        // Its columns: nothing in three, the number of its first page, SQL.
+        let record = [&[6, 0, 0, 0, 1, 12 + 1 + 2 * sql.len() as u8, 2][..], &sql[..]].concat();
+        let mut schema = page(0x0d, FILE_HEADER, &[[&[record.len() as u8, 1][..], &record].concat()]);
+        schema[..18].copy_from_slice(b"SQLite format 3\0\x10\0");
+        let mut root = page(0x05, 0, &[vec![0, 0, 0, 3, above]]);
+        root[8..12].copy_from_slice(&4_u32.to_be_bytes());
+        let rows = |numbers: &[u8]| numbers.iter().map(|number| vec![2, *number, 2, 0]).collect::<Vec<_>>();
+        [schema, root, page(0x0d, 0, &rows(first)), page(0x0d, 0, &rows(last))].concat()
+    }
+
+    #[test]
+    fn b15_rows_are_in_order_on_the_way_to_the_last_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join(DATABASE);
+        let check = |database: Vec<u8>| {
+            std::fs::write(&path, database).unwrap();
+            check_one(&path).map_err(|r| (r.case(), r.detail().to_owned()))
+        };
+        assert_eq!(check(of_two_leaves(2, &[1, 2], &[3, 7])), Ok(()));
+        assert_eq!(check(of_two_leaves(2, &[1], &[4])), Ok(()), "one was removed");
+        for (above, first, last) in [
+            (9, &[8, 9][..], &[3, 7][..]),
+            (7, &[7], &[7]),
+            (2, &[1, 2], &[7, 3]),
+            (2, &[1, 2], &[3, 3]),
+            (2, &[1, 2], &[]),
+        ] {
+            let (case, why) = check(of_two_leaves(above, first, last)).unwrap_err();
+            assert!(case == Case::B15Database && why.contains("not in order"), "{above} {first:?} {last:?}: {why}");
+        }
+        let mut moved = of_two_leaves(2, &[1], &[3]);
+        moved[55] = 3;
+        assert_eq!(check(moved).map_err(|(case, _)| case), Err(Case::B15Database));
     }
 }

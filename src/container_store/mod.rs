@@ -24,6 +24,7 @@ mod order;
 mod parsed;
 mod records;
 mod root;
+mod sqlite;
 mod storage;
 mod stored;
 

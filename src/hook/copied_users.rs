@@ -34,7 +34,7 @@ pub(super) fn check(
         return Ok(());
     }
     for (place, source) in copies {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let copy = openat(CWD, source, flags, Mode::empty()).map_err(|e| io(source, e.into()))?;
         let image = match RootedDir::open(root).and_then(|root| root.read(place)) {
             Ok(file) => Some(file),

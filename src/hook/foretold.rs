@@ -23,6 +23,9 @@ use crate::sys::files::{self, RootedDir};
 /// Bytes of a container's configuration.
 const MAX_CONFIG: u64 = 16 << 20;
 
+/// Bytes of what containers-storage notes of a mount program: a word.
+const MAX_NOTE: u64 = 64;
+
 /// A container whose image passes.
 pub(super) struct Foretold<'a> {
     pub(super) container: &'a ListedContainer,
@@ -121,7 +124,7 @@ impl Foretold<'_> {
 
 /// Reads the configuration that the container was started with last, or was to be.
 pub(super) fn last_config(container: &ListedContainer) -> Option<ContainerConfig> {
-    let file = std::fs::File::open(container.directory.join("config.json")).ok()?;
+    let file = files::open_dir(&container.directory).and_then(|own| files::open_file_at(own, "config.json")).ok()?;
     protocol::config(&files::read_all(file, MAX_CONFIG).ok()?).ok()
 }
 
@@ -213,6 +216,7 @@ pub(super) fn is_mount_program() -> bool {
 /// `SupportsNativeOverlay`), and notes again while a layer has whiteouts that were written for one: without one it takes
 /// fuse-overlayfs if that is installed.
 pub fn had_mount_program() -> bool {
-    let note = graph_root().map(|root| std::fs::read_to_string(root.join("overlay/.has-mount-program")));
-    note.is_ok_and(|text| text.is_ok_and(|text| text.trim() == "true"))
+    let file = |root: &Path| files::open_file_at(files::open_dir(&root.join("overlay"))?, ".has-mount-program");
+    let note = graph_root().map(|root| file(&root).and_then(|file| files::read_all(file, MAX_NOTE)));
+    note.is_ok_and(|text| text.is_ok_and(|text| text.trim_ascii() == b"true"))
 }

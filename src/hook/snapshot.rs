@@ -23,6 +23,10 @@ use crate::sys::files::{self, RootedDir};
 /// getPasswd), and with `base_hosts_file = "image"` the container's hosts from the third.
 const READ: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
 
+/// Where podman mounts empty filesystems in any container, and beneath which.
+const USUAL: [&str; 5] = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/var/tmp"];
+const BENEATH: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// How many entries beneath one volume are read: an image's data directory does not hold more than this.
 const MAX_ENTRIES: usize = 1_000_000;
 
@@ -38,7 +42,7 @@ const MAX_CONTENT: u64 = 16 << 30;
 /// How many bytes are read at once.
 const BLOCK: usize = 64 << 10;
 
-/// What is at one path, and the links on the way there: podman follows some of these out of the root.
+/// What is at one path, and the links on the way there, or where they lead: podman follows some of these out of the root.
 #[derive(Debug, PartialEq, Eq)]
 struct PathState {
     links: Vec<(PathBuf, Vec<u8>)>,
@@ -60,7 +64,8 @@ pub(super) struct Snapshot(Vec<(PathBuf, PathState)>);
 impl Snapshot {
     /// Reads what is on `root` now: users, groups, hosts and the places of these mounts, whatever is mounted there.
     /// Only a mount that is not a directory cannot have been filled (libpod, `mountNamedVolume`). podman follows the root's
-    /// links to the place of a tmpfs, and names only where they lead: if something is hidden there, all links count.
+    /// links to the place of a tmpfs, and names only where they lead: if something is hidden there, all links count, and in
+    /// any case those on the way to the usual places.
     pub(super) fn of(root: &Path, mounts: &[BindMount], tmpfs: &[PathBuf]) -> Result<Self> {
         let shown = root.display().to_string();
         let root = RootedDir::open(root).map_err(|e| Refusal::io(shown, e))?;
@@ -71,6 +76,11 @@ impl Snapshot {
         for mount in mounts.iter().filter(|m| may_be_filled(m)) {
             let path = &mount.destination;
             all.push((path.clone(), place(&root, path, look).map_err(|e| io(path, e))?));
+        }
+        // Every container has some beneath /dev.
+        let is_any = tmpfs.iter().any(|path| !is_beneath(path));
+        for path in USUAL.iter().chain(&BENEATH).filter(|_| is_any) {
+            all.push((PathBuf::from(path), leads(&root, path)));
         }
         for path in tmpfs.iter().filter(|path| !is_usual(path)) {
             let see = if hides(&root, path).map_err(|e| io(path, e))? { links } else { nothing };
@@ -97,9 +107,12 @@ impl Snapshot {
 
 /// Returns whether an empty filesystem on `path` hides nothing of an image that matters, whoever chose that place.
 fn is_usual(path: &Path) -> bool {
-    const BENEATH: [&str; 3] = ["/dev", "/proc", "/sys"];
-    const USUAL: [&str; 5] = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/var/tmp"];
-    BENEATH.iter().any(|above| path.starts_with(above)) || USUAL.iter().any(|usual| path == Path::new(usual))
+    is_beneath(path) || USUAL.iter().any(|usual| path == Path::new(usual))
+}
+
+/// Returns whether the path is in one of the kernel's directories.
+fn is_beneath(path: &Path) -> bool {
+    BENEATH.iter().any(|above| path.starts_with(above))
 }
 
 /// Returns whether the mount may be of a volume that was filled: such a volume is a directory.
@@ -141,6 +154,14 @@ fn place(
         }
     }
     Ok(PathState { links, found: see(root, path)? })
+}
+
+/// Finds where a path leads in the root.
+fn leads(root: &RootedDir, path: &str) -> PathState {
+    let there = root.real_paths([path].into_iter());
+    let links =
+        there.into_iter().map(|real| (PathBuf::from(path), real.into_os_string().into_encoded_bytes())).collect();
+    PathState { links, found: PathContent::Nothing }
 }
 
 /// Reads a file that podman only reads.

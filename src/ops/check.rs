@@ -213,9 +213,11 @@ fn layer_of_place(path: &Path) -> Option<String> {
 /// Reads what a container was last started with; `None` for one that never was.
 fn mounts_of(container: &ListedContainer) -> Result<Option<Vec<GivenMount>>> {
     let path = container.directory.join("config.json");
-    let bytes = match std::fs::File::open(&path).and_then(|file| files::read_all(file, MAX_CONFIG)) {
+    let file = files::open_dir(&container.directory).and_then(|own| files::open_file_at(own, "config.json"));
+    let bytes = match file.and_then(|file| files::read_all(file, MAX_CONFIG)) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // podman takes away what is no file there.
+        Err(e) if files::no_file(&e).is_some() => return Ok(None),
         Err(e) => return Err(Refusal::io(path.display().to_string(), e)),
     };
     // Nothing can be said about a configuration that cannot be read.

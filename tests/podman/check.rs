@@ -319,3 +319,22 @@ fn check_knows_images_that_are_mounted_in_containers() {
         podman.run(&["rm", "-fa", "-t", "0"]);
     }
 }
+
+/// A name in the store that no podman gave: whoever opens it waits for somebody who writes.
+#[test]
+fn b09_a_pipe_in_the_place_of_a_configuration_keeps_check_from_nothing() {
+    if !ready("pipes in the store") {
+        return;
+    }
+    let podman = Podman::new(Program::Hooked);
+    podman.ok(&["create", "--name", "c", "--pull=never", APP, "true"]);
+    let directory = "/var/lib/containers/storage/overlay-containers/*/userdata";
+    podman.host.sh(&format!("mkfifo $(echo {directory})/config.json"));
+    let binary = common::binary().display().to_string();
+    // It ends by itself; nothing is asked of how long it takes.
+    let output = podman.host.command("timeout", &["300", &binary, "check", "--containers", "--json"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output)));
+    assert_eq!(found["containers"][0]["expected"]["verdict"], "sealed", "{found}");
+    // podman takes it away.
+    podman.ok(&["start", "-a", "c"]);
+}

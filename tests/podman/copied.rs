@@ -756,10 +756,10 @@ fn o09_a_tmpfs_is_where_the_images_links_lead() {
             assert!(output.status.success(), "{program:?} {more:?}: {}", text(&output));
             assert_eq!(text(&output).contains("app"), !hidden, "{program:?} {more:?}: {}", text(&output));
         }
-        let replaced = |path: &str| {
+        let replaced = |path: &str, to: &str| {
             let (path, kept) = (in_diff(&podman, path), in_diff(&podman, "etc").join("aside"));
             std::fs::rename(&path, &kept).unwrap();
-            std::os::unix::fs::symlink("/opt", &path).unwrap();
+            std::os::unix::fs::symlink(to, &path).unwrap();
             Undo(Box::new(move || {
                 std::fs::remove_file(&path).unwrap();
                 std::fs::rename(&kept, &path).unwrap();
@@ -777,7 +777,7 @@ fn o09_a_tmpfs_is_where_the_images_links_lead() {
             assert_eq!(podman.last(stage), ("refused".into(), "O09".into()), "{program:?} {more:?}: {}", text(&output));
         };
         for (path, ways) in [("tmp", &ways[..2]), ("home/app", &ways[2..3])] {
-            let _replaced = replaced(path);
+            let _replaced = replaced(path, "/opt");
             for more in ways {
                 refused(more);
             }
@@ -793,6 +793,9 @@ fn o09_a_tmpfs_is_where_the_images_links_lead() {
                 std::fs::rename(&aside, &app).unwrap();
             }
         }
+        // To where there is a tmpfs anyway: then there is none where it was wanted.
+        let _replaced = replaced("tmp", "/run");
+        ways[..2].iter().for_each(|more| refused(more));
         podman.clear();
     }
 }

@@ -1,5 +1,7 @@
 //! Stores of which podman's database says that podman uses them, whatever storage.conf says.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::guard::text;
@@ -115,18 +117,24 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
 }
 
 /// Whether podman's database can be edited here.
-fn has_sqlite() -> bool {
+pub fn has_sqlite() -> bool {
     let asked = std::process::Command::new("python3").args(["-c", "import sqlite3"]).output();
     asked.is_ok_and(|output| output.status.success())
 }
 
 /// Runs SQL on podman's database.
 fn sql(podman: &Podman, script: &str) {
-    let database = podman.graph_root().join("db.sql");
+    sql_in(&podman.graph_root().join("db.sql"), script);
+}
+
+pub fn sql_in(database: &Path, script: &str) {
     let edit = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.executescript(sys.argv[2])\nc.close()\n";
     let output = std::process::Command::new("python3").args(["-c", edit]).arg(database).arg(script).output().unwrap();
     assert!(output.status.success(), "{script}: {}", text(&output));
 }
+
+/// What changes the state that podman writes down for a new container.
+const STATE: &str = "UPDATE ContainerState SET JSON = json_set(JSON, '$.bindMounts', json('{\"/opt\":\"/var/tmp/evil\"}')) WHERE ID = NEW.ID";
 
 /// A trigger in it: podman writes down a new container, and reads another one.
 #[test]
@@ -140,7 +148,6 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
     if !has_sqlite() {
         support::skip!("another schema in the database: needs python3 with sqlite3");
     }
-    const STATE: &str = "UPDATE ContainerState SET JSON = json_set(JSON, '$.bindMounts', json('{\"/opt\":\"/var/tmp/evil\"}')) WHERE ID = NEW.ID";
     // Every kind of entry that can do so, and what removes it.
     let trigger = |on: &str, does: &str| format!("CREATE TRIGGER evil AFTER INSERT ON {on} BEGIN {does}; END;");
     let config = "UPDATE ContainerConfig SET JSON = json_set(JSON, '$.spec.process.args', json('[\"echo\", \"evil\"]')) WHERE ID = NEW.ID";
@@ -190,5 +197,129 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
         assert!(said.starts_with("\"missing\"") && said.contains("db.sql"), "{said}");
         sql(&podman, changes[0].1);
         sealed("as it was");
+    }
+}
+
+/// What python does to a copy of podman's database, with which podman then reads another volume, or another state of a container, than it has
+/// written down.
+const CRAFTED: [(&str, &str); 4] = [
+    // podman writes by places and reads by names: the place of what it leaves out has the name of what it reads.
+    (
+        "a default in the place of a volume",
+        r#"
+c.executescript(f"""DROP TABLE VolumeConfig;
+CREATE TABLE VolumeConfig(Name TEXT PRIMARY KEY NOT NULL, JSON TEXT NOT NULL ON CONFLICT REPLACE DEFAULT '{evil}', StorageID TEXT);
+INSERT INTO VolumeConfig VALUES ('evil', NULL, NULL);""")
+"#,
+    ),
+    // The last row has the number 1000, and on the way to the next one are others.
+    (
+        "rows in the place of new ones",
+        r#"
+rows = [(n, f"row{n}", evil.ljust(1500)) for n in [*range(1001, 1061), *range(2000, 2008)]]
+c.executemany("INSERT INTO VolumeConfig(rowid, Name, JSON) VALUES (?, ?, ?)", rows)
+c.commit()
+(root,) = c.execute("SELECT rootpage FROM sqlite_master WHERE name = 'VolumeConfig'").fetchone()
+data = bytearray(open(path, "rb").read())
+number = lambda at, length: int.from_bytes(data[at : at + length], "big")
+size = number(16, 2)
+def renumber(page):
+    at = (page - 1) * size
+    above = data[at] == 5
+    for n in range(number(at + 3, 2)):
+        cell = at + number(at + (12 if above else 8) + 2 * n, 2)
+        if above:
+            renumber(number(cell, 4))
+            continue
+        while data[cell] & 0x80:
+            cell += 1
+        row = (data[cell + 1] & 0x7F) << 7 | data[cell + 2]
+        if data[cell + 1] & 0x80 and row >= 2000:
+            row -= 1007
+            data[cell + 1 : cell + 3] = [0x80 | row >> 7, row & 0x7F]
+    if above:
+        renumber(number(at + 8, 4))
+renumber(root)
+open(path, "wb").write(data)
+"#,
+    ),
+    // SQLite has it where the link leads. The file itself says nothing of it.
+    (
+        "a log beside the file that a link leads to",
+        r#"
+c.execute("PRAGMA journal_mode = WAL")
+c.execute("PRAGMA wal_autocheckpoint = 0")
+c.executescript(trigger)
+for end in ["", "-wal"]:
+    shutil.copy(path + end, aside + end)
+c.close()
+with open(aside, "r+b") as file:
+    file.seek(18)
+    file.write(b"\1\1")
+os.remove(path)
+os.symlink(os.path.relpath(aside, os.path.dirname(path)), path)
+"#,
+    ),
+    ("pages that are moved", "c.execute('PRAGMA auto_vacuum = FULL')\nc.execute('VACUUM')"),
+];
+
+/// Opens the database, and describes a volume of somebody else's.
+const CRAFT: &str = r#"
+import json, os, shutil, sqlite3, sys
+path, aside, trigger, script = sys.argv[1:]
+c = sqlite3.connect(path)
+(row,) = c.execute("SELECT JSON FROM VolumeConfig WHERE Name = 'evil'").fetchone()
+evil = json.dumps({**json.loads(row), "mountPoint": "/var/tmp/evil"})
+exec(script)
+c.close()
+"#;
+
+/// The schema is podman's own, or looks like it, and podman reads what it did not write.
+#[test]
+fn b15_a_database_that_gives_podman_something_else_than_it_wrote_is_refused() {
+    if !ready("another database") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("another database: podman {:?} has no db.sql", Podman::version());
+    }
+    if !has_sqlite() {
+        support::skip!("another database: needs python3 with sqlite3");
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let database = podman.graph_root().join("db.sql");
+        let aside = podman.graph_root().join("aside.sql");
+        let run = |more: &[&str]| {
+            let script = "[ -e /opt/app ] && [ ! -e /opt/evil ] && [ ! -e /home/app/evil ]";
+            podman.run(&[&["run", "--pull=never", "-v", "/home/app"], more, &[APP, "sh", "-c", script]].concat())
+        };
+        // Not removed by podman's own cleanup, which may still be at it when the database is another one.
+        let output = run(&["--name", "one"]);
+        assert!(output.status.success(), "{program:?}: podman's own: {}", text(&output));
+        podman.ok(&["rm", "-v", "one"]);
+        podman.host.sh("mkdir -p /var/tmp/evil; echo mine >/var/tmp/evil/evil");
+        podman.ok(&["volume", "create", "evil"]);
+        let own = std::fs::read(&database).unwrap();
+        for (what, script) in CRAFTED {
+            let trigger = format!("CREATE TRIGGER evil AFTER INSERT ON ContainerState BEGIN {STATE}; END;");
+            let mut python = std::process::Command::new("python3");
+            let output =
+                python.args(["-c", CRAFT]).args([&database, &aside]).arg(trigger).arg(script).output().unwrap();
+            assert!(output.status.success(), "{what}: {}", text(&output));
+            let output = run(&["--rm"]);
+            assert!(!output.status.success(), "{program:?}: {what}: {}", text(&output));
+            match program {
+                Program::Layerseal => assert!(text(&output).contains("[R-B15]"), "{what}: {}", text(&output)),
+                Program::Runtime => assert_eq!(podman.last("runtime"), ("refused".into(), "B15".into()), "{what}"),
+                _ => assert_eq!(podman.last("precreate"), ("refused".into(), "B15".into()), "{what}"),
+            }
+            let said = doctor(&podman);
+            assert!(said.starts_with("\"missing\"") && said.contains("db.sql"), "{what}: {said}");
+            podman.host.sh("cd /var/lib/containers/storage; rm -f db.sql* aside.sql*");
+            std::fs::write(&database, &own).unwrap();
+        }
+        let output = run(&["--rm"]);
+        assert!(output.status.success(), "{program:?}: as it was: {}", text(&output));
     }
 }

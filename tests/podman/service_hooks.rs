@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::database::{has_sqlite, sql_in};
 use crate::image::FRESH;
 use crate::podman::{Podman, Program, default_policy, has_verity};
 use crate::rootless::{User, text};
@@ -511,4 +512,38 @@ fn r05_the_mounts_of_one_user_leave_others_room_for_theirs() {
     podman.host.sh("cd /run/layerseal/users; rm 0:1019*.json");
     ok(&first, &format!("podman run --rm {FRESH} true"));
     ok(&first, "podman rm -f -t 0 one");
+}
+
+/// What a user has podman write is that user's own affair.
+#[test]
+fn b15_the_database_of_a_user_is_that_users_own() {
+    if !ready("the database of a user") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("the database of a user: podman {:?} has no db.sql", Podman::version());
+    }
+    if !has_sqlite() {
+        support::skip!("the database of a user: needs python3 with sqlite3");
+    }
+    let podman = Podman::pulled(Program::Hooked);
+    let user = user(&podman);
+    let _service = Service::new(&podman);
+    let trigger = "CREATE TRIGGER mine AFTER INSERT ON ContainerConfig BEGIN SELECT 1; END;";
+    let run = || ok(&user, &format!("podman run --rm --pull=never {FRESH} {ROOT}"));
+    assert!(run().contains(" - overlay composefs:"));
+    // SQLite does not find its way into the user's home.
+    let database = podman.host.inside("/var/tmp/home/.local/share/containers/storage/db.sql");
+    let copy = podman.host.dir().join("db.sql");
+    std::fs::copy(&database, &copy).unwrap();
+    sql_in(&copy, trigger);
+    std::fs::write(&database, std::fs::read(&copy).unwrap()).unwrap();
+    let root = run();
+    assert!(root.contains(" - overlay composefs:"), "{root}");
+    // Root's is asked about.
+    podman.prepare(FRESH);
+    sql_in(&podman.graph_root().join("db.sql"), trigger);
+    let output = podman.run(&["run", "--rm", "--pull=never", FRESH, "true"]);
+    assert_eq!(podman.last("precreate"), ("refused".into(), "B15".into()), "{}", text(&output));
+    assert!(run().contains(" - overlay composefs:"));
 }
