@@ -246,24 +246,3 @@ pub fn dumpfile<H: FsVerityHashValue>(tree: &FileTree<H>) -> Result<String> {
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
-
-/// Collects the external files of a tree, sorted by object: its digest and size, each digest once.
-pub(super) fn external_files<H: FsVerityHashValue>(tree: FileSystem<H>) -> Vec<(H, u64)> {
-    // Names are most of a large tree.
-    let FileSystem { root, leaves } = tree;
-    drop(root);
-    let external = |leaf: composefs::tree::Leaf<H>| match leaf.content {
-        LeafContent::Regular(RegularFile::External(id, size)) => Some((id, size)),
-        _ => None,
-    };
-    let mut files: Vec<(H, u64)> = leaves.into_iter().filter_map(external).collect();
-    files.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
-    files.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 = next.1;
-        }
-        same
-    });
-    files
-}

@@ -17,7 +17,6 @@ use crate::oci::Budget;
 use crate::policy::Verity;
 use crate::sys::draft::NewDraft;
 use crate::sys::mounts::KeptMount;
-use crate::sys::process;
 use crate::sys::{files, verity};
 use crate::vault::{Vault, kernel_knows};
 use crate::verify::{VerifiedErofs, VerifiedImage};
@@ -267,8 +266,6 @@ fn measured(vault: &Vault, file: &File, digest: &VerityDigest, name: &str) -> Re
 /// in its name.
 fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verity, budget: &Budget) -> Result<()> {
     let name = vault.object_name(one.digest());
-    // Trees of the layers are gone by now, and the list is made of another: half a gigabyte for a million files.
-    process::trim_heap();
     for (digest, size) in listed(erofs, one, &name, budget)? {
         let file = vault.open_object(&digest)?;
         let name = vault.object_name(&digest);
@@ -286,15 +283,16 @@ fn prepare_objects(vault: &Vault, erofs: &File, one: &VerifiedErofs, mode: Verit
 /// Lists the objects that an EROFS image names, if it is one that composefs makes.
 fn listed(erofs: &File, one: &VerifiedErofs, name: &str, budget: &Budget) -> Result<Vec<(VerityDigest, u64)>> {
     use std::io::{Seek as _, SeekFrom};
+    let algorithm = one.digest().algorithm();
     if let Some(bytes) = one.bytes() {
-        let listed = objects(bytes, one.digest().algorithm());
+        let listed = objects(bytes, algorithm);
         bytes.forget();
         return listed;
     }
     let mut file = erofs.try_clone().map_err(|e| Refusal::io(name, e))?;
     file.seek(SeekFrom::Start(0)).map_err(|e| Refusal::io(name, e))?;
     let bytes = files::read_all(&file, budget.erofs).map_err(|e| verity::read_refusal(e, name))?;
-    objects(&bytes, one.digest().algorithm()).map_err(|r| r.within(name))
+    objects(&bytes.into(), algorithm).map_err(|r| r.within(name))
 }
 
 /// Stores an EROFS image with its signature, so that the kernel checks it too if it has the key, and so that IPE and

@@ -35,16 +35,6 @@ pub fn tune_heap() {
     }
 }
 
-/// Gives the kernel back what the heap has of freed memory between what is in use (malloc_trim(3)): before work that needs as
-/// much again.
-pub fn trim_heap() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a number; the allocator returns whole pages that nothing is in.
-    unsafe {
-        libc::malloc_trim(0)
-    };
-}
-
 /// Closes descriptors that the caller left open in every program that is started: a daemon in the background would hold
 /// them for as long as it lives. Ours are closed with us.
 pub fn keep_descriptors() {

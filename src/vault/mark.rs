@@ -212,7 +212,7 @@ fn named_by(vault: &Vault, digest: &VerityDigest, budget: &Budget) -> Result<Vec
         return Err(Refusal::new(Case::I02Object, name, "what it names cannot be told; see `layerseal fsck`"));
     }
     // The bytes are right. What is not an EROFS image is never mounted as one, whatever a seal says.
-    let objects = objects(&bytes, digest.algorithm()).unwrap_or_default();
+    let objects = objects(&bytes.into(), digest.algorithm()).unwrap_or_default();
     Ok(objects.into_iter().map(|(digest, _)| digest).collect())
 }
 

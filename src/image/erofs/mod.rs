@@ -2,6 +2,7 @@
 
 mod content;
 mod inodes;
+mod objects;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use crate::digest::Algorithm;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::sys::scratch::Scratch;
 
-pub use read::objects;
+pub use objects::objects;
 pub(super) use read::read;
 
 /// Writes the EROFS images of one image: V1, byte-identical to C `mkcomposefs --min-version=1`.

@@ -14,17 +14,17 @@ use crate::error::Case;
 use crate::image::file_tree::{Child, DirId, FileTree, ROOT};
 
 /// xorshift64*, so that a failure can be repeated.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
     }
 
-    fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
         these[self.below(these.len())]
     }
 }
@@ -115,7 +115,7 @@ fn fill<H: FsVerityHashValue>(fs: &mut FileSystem<H>, random: &mut Random, depth
     dir
 }
 
-fn tree<H: FsVerityHashValue>(seed: u64) -> FileSystem<H> {
+pub(super) fn tree<H: FsVerityHashValue>(seed: u64) -> FileSystem<H> {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut fs = FileSystem::new(Stat::uninitialized());
     fs.root = fill(&mut fs, &mut random, 0);
@@ -135,7 +135,7 @@ fn tree<H: FsVerityHashValue>(seed: u64) -> FileSystem<H> {
 }
 
 /// Makes the same tree of ours.
-fn of_composefs<H: FsVerityHashValue>(tree: &FileSystem<H>) -> FileTree<H> {
+pub(super) fn of_composefs<H: FsVerityHashValue>(tree: &FileSystem<H>) -> FileTree<H> {
     fn fill<H: FsVerityHashValue>(made: &mut FileTree<H>, to: DirId, leaves: &[Child], from: &Directory<H>) {
         for (name, inode) in from.entries() {
             let child = match inode {
