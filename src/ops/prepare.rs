@@ -3,6 +3,7 @@ use super::{Context, ImageSelection, SealSources, StoredOutcome};
 use crate::container_store::ClaimedImage;
 use crate::error::{Refusal, Result};
 use crate::oci::Reference;
+use crate::pki;
 use crate::policy::{Directories, Policy};
 use crate::seal::ArtifactSubject;
 use crate::start::{JudgedImage, UserReadiness, prepare_for_user, prepare_image, vault_of};
@@ -46,7 +47,11 @@ pub fn prepare(
     let of_user = process::user() != User::Root;
     let policy = match request.seals_only || of_user {
         true => None,
-        false => Some(Policy::load(&Directories::system())?),
+        false => {
+            // So that the first start has nothing to do that a later one has not.
+            pki::keep_facts();
+            Some(Policy::load(&Directories::system())?)
+        }
     };
     let seals = SealSources::open(context, &request.seals)?;
     let work = |image: &ClaimedImage, name: &str| {

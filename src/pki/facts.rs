@@ -18,8 +18,8 @@ pub(super) struct Facts {
 /// Whether this process may write notes.
 static NOTES: AtomicBool = AtomicBool::new(false);
 
-/// Lets this process note what it finds out about certificates and signatures: for what runs for each container anew.
-/// Others load OpenSSL in any case, or write nothing.
+/// Lets this process note what it finds out about certificates and signatures: for what runs for each container anew, and
+/// what makes images ready for that. Others load OpenSSL in any case, or write nothing.
 pub fn keep_facts() {
     NOTES.store(true, Ordering::Relaxed);
 }
