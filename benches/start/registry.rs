@@ -46,6 +46,8 @@ impl Place {
             let pull = ["pull", "-q", "--tls-verify=false", "--signature-policy", &policy, &registry.name(name)];
             done(registry.environment(&mut self.store(NATIVE).podman(&pull)));
         }
+        // Not while the disk writes what was pulled.
+        settle();
         // The one that is in the store now, for which seals can be fetched.
         registry.looked_at(self, &registry.name(name));
     }
