@@ -16,13 +16,14 @@ use rustix::io::Errno;
 use super::configured::configured;
 use super::sqlite::Database;
 use crate::error::{Case, Refusal, Result};
+use crate::sys::files;
 use crate::sys::process::{self, User};
 
 /// Where podman has its database in a graph root (libpod, `sqliteStatePath`).
 const DATABASE: &str = "db.sql";
 
-/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and `ON DELETE
-/// SET DEFAULT` put a default in the place of what podman writes.
+/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and `ON
+/// DELETE SET DEFAULT` put a default in the place of what podman writes.
 const WORDS: [&str; 6] = ["TRIGGER", "VIEW", "VIRTUAL", "AS", "CONFLICT", "SET"];
 
 /// How long a podman that is writing is waited for: it writes for milliseconds.
@@ -64,10 +65,13 @@ fn check_one(path: &Path) -> Result<()> {
         return Err(refuse(&"no file"));
     }
     // Where a link leads, SQLite has it beside the file there.
-    let real = std::fs::canonicalize(path).map_err(io)?;
-    let log = PathBuf::from(format!("{}-wal", real.display()));
-    if log.metadata().is_ok_and(|found| found.len() > 0) {
-        return Err(refuse(&"it has a write-ahead log, which podman's has not"));
+    let mut log = std::fs::read_link(files::proc_path(&file)).map_err(io)?.into_os_string();
+    log.push("-wal");
+    match std::fs::metadata(&log) {
+        Ok(found) if found.len() == 0 => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        // One that cannot be looked at is one as well.
+        _ => return Err(refuse(&"it has a write-ahead log, which podman's has not")),
     }
     let look = || match unlike_podmans(&file) {
         Ok(None) => Ok(()),
@@ -82,7 +86,8 @@ fn check_one(path: &Path) -> Result<()> {
     })
 }
 
-/// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then what is there counts.
+/// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then what is
+/// there counts.
 fn keep_from_writers(file: &File) {
     let until = Instant::now() + PATIENCE;
     while let Err(Errno::AGAIN | Errno::ACCESS | Errno::INTR) = fcntl_lock(file, FlockOperation::NonBlockingLockShared)
@@ -94,7 +99,8 @@ fn keep_from_writers(file: &File) {
     }
 }
 
-/// Returns the first thing in the database that podman's has not: an entry of the schema, as SQL, or rows that stand in the way.
+/// Returns the first thing in the database that podman's has not: an entry of the schema, as SQL, or rows that stand in the
+/// way.
 fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
     let Some(database) = Database::of(file)? else { return Ok(None) };
     let schema = database.schema()?;
@@ -214,6 +220,29 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(check_one(&path).map_err(|r| r.case()), Err(Case::B15Database));
+    }
+
+    #[test]
+    fn b15_a_log_is_found_wherever_the_database_is() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+        use std::os::unix::fs::symlink;
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join(OsStr::from_bytes(b"no text \xff"));
+        std::fs::create_dir(&dir).unwrap();
+        let (path, log) = (dir.join(DATABASE), dir.join("db.sql-wal"));
+        std::fs::write(&path, of_one_page(1, 0)).unwrap();
+        let link = scratch.path().join("link");
+        symlink(&path, &link).unwrap();
+        let check = || [&path, &link].map(|path| check_one(path).map_err(|r| r.case()));
+        assert_eq!(check(), [Ok(()), Ok(())]);
+        std::fs::write(&log, "").unwrap();
+        assert_eq!(check(), [Ok(()), Ok(())], "nothing is in it");
+        std::fs::write(&log, "a frame").unwrap();
+        assert_eq!(check(), [Err(Case::B15Database); 2]);
+        std::fs::remove_file(&log).unwrap();
+        symlink(&log, &log).unwrap();
+        assert_eq!(check(), [Err(Case::B15Database); 2], "it cannot be looked at");
     }
 
     /// Makes a database of a table whose rows are on two pages; `above` is the number noted on the way to the first.

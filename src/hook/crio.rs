@@ -18,7 +18,7 @@ const PROGRAMS: [&str; 4] = ["usr/bin/crio", "usr/local/bin/crio", "usr/libexec/
 pub struct CriO {
     /// Where it has images and containers, if that is not where storage.conf says.
     pub graph_root: Option<PathBuf>,
-    /// Where it keeps what a boot outlasts, likewise.
+    /// Where it keeps what does not outlast a boot, likewise.
     pub run_root: Option<PathBuf>,
     /// The mount program that CRI-O gives containers-storage, in addition to storage.conf.
     pub mount_program: Option<String>,

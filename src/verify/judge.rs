@@ -82,12 +82,10 @@ impl Judgement {
     ///
     /// # Errors
     /// The refusal of the best seal; [`Case::C07NoSeal`] when there was none.
-    pub fn into_result(self) -> Result<VerifiedImage> {
-        if self.accepted.is_some() {
-            self.rejected().for_each(|r| log::info!("rejected: {r}"));
-        }
-        let refusal = self.refusal();
-        self.accepted.ok_or(refusal)
+    pub fn into_result(mut self) -> Result<VerifiedImage> {
+        let image = self.accepted.take().ok_or_else(|| self.refusal())?;
+        self.rejected().for_each(|r| log::info!("rejected: {r}"));
+        Ok(image)
     }
 
     fn rejected(&self) -> impl Iterator<Item = &Refusal> {
