@@ -74,8 +74,9 @@ impl fmt::Display for FreeSpace {
         let bytes = self.bytes / 1024;
         match self.files {
             Some(0) => f.write_str("no inode is free"),
-            // Then either can have been the reason.
-            Some(files @ 1..16) => write!(f, "{bytes} KiB and {files} inodes are free"),
+            // Then either can have been the reason: ext4 also refuses while there are some, those that were deleted a
+            // moment ago.
+            Some(files @ 1..256) => write!(f, "{bytes} KiB and {files} inodes are free"),
             _ => write!(f, "{bytes} KiB are free"),
         }
     }
