@@ -2,15 +2,15 @@
 //! writes it. What rows say of a container that exists is podman's to judge. But the file can also change what podman
 //! writes, or what it reads back: every new container gets another command, other mounts or hooks of the host than podman
 //! was told, every new volume another directory. A trigger, a view or a computed column does that; a column that replaces what
-//! is missing; a log beside the file, which SQLite reads first; and rows with the numbers that new ones will get. podman's has
-//! nothing of the kind.
+//! is missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is part of two
+//! tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, openat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, openat2, statat};
 use rustix::io::Errno;
 
 use super::configured::configured;
@@ -54,10 +54,20 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
 fn check_one(path: &Path) -> Result<()> {
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);
     let io = |e: io::Error| Refusal::io(path.display().to_string(), e);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
+    let place = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(place) => place,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(e) => return Err(io(e.into())),
+    };
+    let is_link = FileType::from_raw_mode(place.st_mode) == FileType::Symlink;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // A link of the kernel's own leads each process elsewhere.
+    let file = match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Ok(file) => File::from(file),
+        // SQLite itself reads links, and takes away what is before `..` without looking for it: it finds the file of
+        // `none/../other`, and the kernel does not.
+        Err(e) if is_link => return Err(refuse(&format!("a link that cannot be followed: {e}"))),
+        Err(Errno::NOENT) => return Ok(()),
         Err(e) => return Err(io(e.into())),
     };
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
@@ -65,7 +75,13 @@ fn check_one(path: &Path) -> Result<()> {
         return Err(refuse(&"no file"));
     }
     // Where a link leads, SQLite has it beside the file there.
-    let mut log = std::fs::read_link(files::proc_path(&file)).map_err(io)?.into_os_string();
+    let found = std::fs::read_link(files::proc_path(&file)).map_err(io)?;
+    let store = path.parent().map(std::fs::canonicalize).transpose().map_err(io)?;
+    if is_link && store.is_some_and(|store| found.starts_with(store)) {
+        // podman replaces directories there, after it has opened its database.
+        return Err(refuse(&"a link to a place in the same store"));
+    }
+    let mut log = found.into_os_string();
     log.push("-wal");
     match std::fs::metadata(&log) {
         Ok(found) if found.len() == 0 => {}
@@ -108,6 +124,7 @@ fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
     if let Some((sql, _)) = tables().find(|(sql, _)| !is_podmans(sql)) {
         return Ok(Some(sql.chars().take(100).collect()));
     }
+    database.check_places(schema.iter().map(|entry| entry.root))?;
     let found = database.find_new_rows(tables().map(|(_, root)| root))?;
     Ok((!found).then(|| "rows in it are not in order: others are found in the place of new ones".to_owned()))
 }
@@ -195,7 +212,7 @@ mod tests {
         };
         too_large(case(of_one_page(MAX_ENTRIES as u16 + 1, 0)));
         // Entries that go on elsewhere, again and again.
-        assert_eq!(case(of_one_page(1, 1)), Ok(()));
+        assert!(case(of_one_page(1, 1)).unwrap_err().1.contains("two places"));
         too_large(case(of_one_page(900, 1)));
         // A page beneath itself.
         let mut page = of_one_page(0, 0);
@@ -232,7 +249,9 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let (path, log) = (dir.join(DATABASE), dir.join("db.sql-wal"));
         std::fs::write(&path, of_one_page(1, 0)).unwrap();
-        let link = scratch.path().join("link");
+        let store = scratch.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let link = store.join(DATABASE);
         symlink(&path, &link).unwrap();
         let check = || [&path, &link].map(|path| check_one(path).map_err(|r| r.case()));
         assert_eq!(check(), [Ok(()), Ok(())]);
@@ -243,6 +262,42 @@ mod tests {
         std::fs::remove_file(&log).unwrap();
         symlink(&log, &log).unwrap();
         assert_eq!(check(), [Err(Case::B15Database); 2], "it cannot be looked at");
+    }
+
+    #[test]
+    fn b15_a_link_leads_where_sqlite_finds_it() {
+        use std::os::unix::fs::symlink;
+        let scratch = tempfile::tempdir().unwrap();
+        let (store, other) = (scratch.path().join("store"), scratch.path().join("other"));
+        for dir in [&store, &other] {
+            std::fs::create_dir_all(dir.join("sub")).unwrap();
+            std::fs::write(dir.join("a.sql"), of_one_page(1, 0)).unwrap();
+        }
+        let path = store.join(DATABASE);
+        let case = |to: &str| {
+            _ = std::fs::remove_file(&path);
+            symlink(to, &path).unwrap();
+            check_one(&path).map_err(|r| r.case())
+        };
+        let other = other.to_str().unwrap();
+        let elsewhere = [format!("{other}/a.sql"), format!("{other}/sub/../a.sql"), "../other/a.sql".to_owned()];
+        for to in elsewhere {
+            assert_eq!(case(&to), Ok(()), "{to}");
+        }
+        let magic = format!("/proc/self/root{other}/a.sql");
+        // The last ones are what podman may have replaced since it opened them.
+        for to in [
+            "none/../a.sql",
+            "a.sql/../a.sql",
+            "../other/none/../a.sql",
+            "none",
+            &magic,
+            DATABASE,
+            "a.sql",
+            "../store/a.sql",
+        ] {
+            assert_eq!(case(to), Err(Case::B15Database), "{to}");
+        }
     }
 
     /// Makes a database of a table whose rows are on two pages; `above` is the number noted on the way to the first.
@@ -293,5 +348,41 @@ mod tests {
         let mut moved = of_two_leaves(2, &[1], &[3]);
         moved[55] = 3;
         assert_eq!(check(moved).map_err(|(case, _)| case), Err(Case::B15Database));
+    }
+
+    #[test]
+    fn b15_every_page_has_one_place() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join(DATABASE);
+        let check = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut database = of_two_leaves(2, &[1, 2], &[3, 7]);
+            change(&mut database);
+            std::fs::write(&path, database).unwrap();
+            check_one(&path).map_err(|r| (r.case(), r.detail().to_owned()))
+        };
+        let with_free = |numbers: [u32; 3], trunk: u32| {
+            move |database: &mut Vec<u8>| {
+                database[32..36].copy_from_slice(&trunk.to_be_bytes());
+                database.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+                database.resize(6 * 4096, 0);
+            }
+        };
+        // A page that lists free ones: the next such page, how many, and one.
+        assert_eq!(check(&with_free([0, 1, 6], 5)), Ok(()));
+        for (what, change) in [
+            ("free and in use", with_free([0, 1, 4], 5)),
+            ("in use, and a list", with_free([0, 0, 0], 4)),
+            ("a list of itself", with_free([5, 0, 0], 5)),
+            ("free twice", with_free([6, 1, 6], 5)),
+        ] {
+            let (case, why) = check(&change).unwrap_err();
+            assert!(case == Case::B15Database && why.contains("two places"), "{what}: {why}");
+        }
+        // The same leaf twice, and one that is not counted.
+        let twice = |database: &mut Vec<u8>| database[4096 + 11] = 3;
+        assert_eq!(check(&twice).map_err(|(case, _)| case), Err(Case::B15Database));
+        let fewer = |database: &mut Vec<u8>| database[31] = 3;
+        let (case, why) = check(&fewer).unwrap_err();
+        assert!(case == Case::B15Database && why.contains("missing"), "{why}");
     }
 }

@@ -25,6 +25,7 @@ mod parsed;
 mod records;
 mod root;
 mod sqlite;
+mod sqlite_pages;
 mod storage;
 mod stored;
 

@@ -202,7 +202,7 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
 
 /// What python does to a copy of podman's database, with which podman then reads another volume, or another state of a container, than it has
 /// written down.
-const CRAFTED: [(&str, &str); 4] = [
+const CRAFTED: [(&str, &str); 6] = [
     // podman writes by places and reads by names: the place of what it leaves out has the name of what it reads.
     (
         "a default in the place of a volume",
@@ -258,6 +258,32 @@ with open(aside, "r+b") as file:
     file.write(b"\1\1")
 os.remove(path)
 os.symlink(os.path.relpath(aside, os.path.dirname(path)), path)
+"#,
+    ),
+    // SQLite takes away what is before `..`, and the kernel looks for it.
+    (
+        "a link that SQLite alone can follow",
+        r#"
+c.executescript(trigger)
+os.rename(path, aside)
+os.symlink("none/../" + os.path.basename(aside), path)
+"#,
+    ),
+    // In one tree, two indexes have two rows for a new name: podman finds the one with the lower number.
+    (
+        "a page with two places",
+        r#"
+c.executescript(f"""DROP TABLE ContainerVolume; DROP TABLE VolumeState; DROP TABLE VolumeConfig;
+CREATE TABLE ContainerVolume(ContainerID TEXT, VolumeName TEXT);
+CREATE TABLE VolumeState(Name TEXT, JSON TEXT);
+CREATE TABLE VolumeConfig(Name TEXT, StorageID TEXT, JSON TEXT);
+INSERT INTO VolumeState VALUES ('evil', '{{}}');
+CREATE INDEX states ON VolumeState(Name);
+CREATE INDEX volumes ON VolumeConfig(Name);""")
+c.executemany("INSERT INTO VolumeConfig VALUES (?, NULL, ?)", [(name, evil) for name in ["evil", *map(str, range(50))]])
+c.commit()
+c.executescript("""PRAGMA writable_schema = ON;
+UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'volumes') WHERE name = 'states';""")
 "#,
     ),
     ("pages that are moved", "c.execute('PRAGMA auto_vacuum = FULL')\nc.execute('VACUUM')"),
