@@ -6,6 +6,7 @@
 //! the store's root, through no symlink. Whether anybody sealed that image, and whether the directories hold it, is for
 //! `verify` and `prepare`.
 
+mod bolt;
 mod claimed;
 mod configured;
 mod container;
