@@ -10,15 +10,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, flock, openat2};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock, flock};
 use rustix::io::Errno;
 
 use super::bolt;
 use super::configured::configured;
 use super::sqlite::Database;
 use crate::error::{Case, Refusal, Result};
-use crate::sys::files;
 use crate::sys::process::{self, User};
+use crate::sys::{files, same_paths};
 
 /// Where podman has its databases in a graph root (libpod, `sqliteStatePath`, `getBoltDBPath`).
 const DATABASES: [(&str, Format); 2] = [("db.sql", Format::Sqlite), ("libpod/bolt_state.db", Format::Bolt)];
@@ -98,17 +98,15 @@ fn check_one(path: &Path, format: Format) -> Result<()> {
 fn open(path: &Path) -> Result<Option<File>> {
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);
     let io = |e: io::Error| Refusal::io(path.display().to_string(), e);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // A link of the kernel's own leads each process elsewhere.
-    let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let opened = same_paths::open(path, OFlags::RDONLY | OFlags::NONBLOCK);
     let is_link = path.is_symlink();
     let file = match opened {
         Ok(file) => File::from(file),
         // SQLite itself reads links, and takes away what is before `..` without looking for it: it finds the file of
         // `none/../other`, and the kernel does not.
         Err(e) if is_link => return Err(refuse(&format!("a link that cannot be followed: {e}"))),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        Err(e) => return Err(io(e.into())),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) => return Err(io(e)),
     };
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
     if !is_file {

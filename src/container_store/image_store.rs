@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::configured::configured;
+use super::may_be_dir;
 use super::storage::Store;
 
 /// The image store of podman (`imagestore`), for a store that is not itself that one.
@@ -17,7 +18,7 @@ impl ImageStore {
     /// Finds the image store for `store`, if one is configured.
     pub fn of(store: &Store) -> Option<Self> {
         let found = configured().ok()?;
-        let place = found.image_store.filter(|place| place.is_dir() && !store.is_at(place))?;
+        let place = found.image_store.filter(|place| may_be_dir(place) && !store.is_at(place))?;
         Some(if store.is_at(&found.graph_root) { Self::First(place) } else { Self::Somewhere(place) })
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::configured::{further_stores, graph_root};
 use super::image_store::ImageStore;
 use super::layer_paths::{LayerDir, LayerName, LowerDir, LowerKind};
+use super::may_be_dir;
 use super::storage::{LayerRecord, Store};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -110,7 +111,7 @@ impl OpenStores {
         if !store.images().is_empty() {
             // It may be an image store. If podman calls, the working directory tells the graph root.
             let graph = super::root::graph_root().or_else(|| graph_root().ok());
-            if let Some(graph) = graph.filter(|graph| graph.is_dir() && !store.is_at(graph)) {
+            if let Some(graph) = graph.filter(|graph| may_be_dir(graph) && !store.is_at(graph)) {
                 store.beside(&Store::open(&graph)?);
             }
         }
@@ -149,7 +150,7 @@ impl OpenStores {
         if there(&self.stores[own]) {
             return Ok(own);
         }
-        for other in further_stores()?.iter().filter(|other| other.is_dir()) {
+        for other in further_stores()?.iter().filter(|other| may_be_dir(other)) {
             let number = self.number(other)?;
             if there(&self.stores[number]) {
                 return Ok(number);

@@ -61,7 +61,7 @@ use crate::error::{Case, Refusal, Result};
 use crate::oci::LayerId;
 use crate::oci::name::UNKNOWN;
 use crate::protocol::MountCall;
-use crate::sys::files;
+use crate::sys::{files, same_paths};
 use layer_paths::LayerDir;
 use layers::{ChainLink, OpenStores};
 
@@ -111,7 +111,23 @@ pub struct ClaimedLayers {
 
 /// Returns whether there is a store, or a part of one; an error does not count as "no".
 fn is_dir(path: &Path) -> Result<bool> {
-    files::is_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))
+    same_paths::is_dir(path).map_err(|e| not_of_all(path, e))
+}
+
+/// Returns whether there may be a store here; if that cannot be told, whoever opens it says why.
+fn may_be_dir(path: &Path) -> bool {
+    same_paths::is_dir(path).unwrap_or(true)
+}
+
+/// Makes the refusal for a directory of a store that cannot be opened, or is another one for every process.
+fn not_of_all(path: &Path, error: std::io::Error) -> Refusal {
+    let shown = path.display().to_string();
+    match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => {
+            Refusal::new(Case::B09Replaced, shown, "a link leads there that is another one for every process")
+        }
+        _ => Refusal::io(shown, error),
+    }
 }
 
 /// Finds the container whose layer this is, by the records in a run root: a transient store keeps its records there

@@ -24,7 +24,7 @@ use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::UNKNOWN;
 use crate::oci::{Budget, LayerId, is_id, is_image_id};
-use crate::sys::files;
+use crate::sys::{files, same_paths};
 
 /// How many bytes the list of a layer's lower directories may have, several times what the largest possible number
 /// needs.
@@ -112,7 +112,7 @@ impl Store {
     }
 
     fn of(path: &Path, driver: &str) -> Result<Self> {
-        let root = files::open_dir(path).map_err(|e| Refusal::io(path.display().to_string(), e))?;
+        let root = same_paths::open_dir(path).map_err(|e| super::not_of_all(path, e))?;
         let root = Arc::new(root);
         Ok(Self {
             path: path.to_owned(),
@@ -158,7 +158,7 @@ impl Store {
 
     /// Returns whether `path` is its root too.
     pub fn is_at(&self, path: &Path) -> bool {
-        let other = files::open_dir(path).ok().and_then(|dir| rustix::fs::fstat(dir).ok());
+        let other = same_paths::open_dir(path).ok().and_then(|dir| rustix::fs::fstat(dir).ok());
         let own = rustix::fs::fstat(&*self.root).ok();
         own.zip(other).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     }

@@ -169,18 +169,6 @@ pub fn is_damage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG | Errno::ILSEQ))
 }
 
-/// Returns whether there is a directory of this name. Where that cannot be told it is an error, and not "no".
-///
-/// # Errors
-/// The kernel's.
-pub fn is_dir(path: &Path) -> io::Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(found) => Ok(found.is_dir()),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 /// Opens `name` beneath `dir`, which may be no symlink, as a descriptor of `O_PATH`: its filesystem is not asked for
 /// it.
 ///

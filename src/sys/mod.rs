@@ -21,6 +21,7 @@ pub mod overlays;
 pub mod peer;
 mod pow;
 pub mod process;
+pub mod same_paths;
 pub mod scratch;
 pub mod selinux;
 pub mod socket;

@@ -11,7 +11,7 @@ use super::Vault;
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::BlobStore;
-use crate::sys::{files, mounts, new_files};
+use crate::sys::{files, mounts, new_files, same_paths};
 
 /// The vault's name in a graph root.
 pub const NAME: &str = "layerseal";
@@ -133,7 +133,7 @@ impl Vault {
             let file = files::open_file_at(&self.root, &place).map_err(|e| self.io(e))?;
             let store =
                 PathBuf::from(std::ffi::OsString::from_vec(files::read_all(file, MAX_PATH).map_err(|e| self.io(e))?));
-            if !files::is_dir(&store.join("overlay-layers")).map_err(|e| self.io(e))? {
+            if !same_paths::is_dir(&store.join("overlay-layers")).map_err(|e| self.io(e))? {
                 let why = format!(
                     "it used this vault, and no container store is there: mount it, or remove {}",
                     self.path.join(&place).display()

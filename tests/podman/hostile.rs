@@ -427,5 +427,15 @@ fn c07_of_two_additional_stores_that_in_which_podman_finds_the_image_counts() {
         configured(&[second, first]);
         let output = run();
         assert!(output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
+        // A link by which a mount program finds no store: it runs in another directory than podman.
+        configured(&STORES);
+        podman.host.sh(&format!("mv {first} {first}.other; ln -s /proc/self/cwd/../../..{first}.other {first}"));
+        let output = run();
+        let said = text(&output);
+        assert!(!output.status.success() && !said.contains("evil"), "{program:?}: {said}");
+        match program {
+            Program::Hooked => assert_eq!(podman.last("precreate"), ("refused".into(), "B09".into()), "{said}"),
+            _ => assert!(said.contains("[R-B09]"), "{program:?}: {said}"),
+        }
     }
 }
