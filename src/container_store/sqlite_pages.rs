@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt as _;
 
 use super::sqlite::{Database, INDEX_INTERIOR, INDEX_LEAF, INTERIOR, LEAF, be32, byte, strange, varint};
 
-/// How many pages a database may have: a gigabyte, which is more than a hundred thousand containers.
-const MAX_DATABASE: u32 = 1 << 18;
+/// How many bytes a database may have: more than those of a hundred thousand containers.
+const MAX_DATABASE: u64 = 1 << 30;
 
 /// Where the header has what: how often the file was changed, its pages, the first page that lists free ones, and for which
 /// change the number of pages holds.
@@ -68,7 +68,7 @@ impl Database<'_> {
         let noted = be32(first, PAGES)?;
         let holds = noted != 0 && be32(first, CHANGES)? == be32(first, VALID_FOR)?;
         match if holds { noted.min(there) } else { there } {
-            pages if pages <= MAX_DATABASE => Ok(pages),
+            pages if u64::from(pages) <= MAX_DATABASE / self.size as u64 => Ok(pages),
             _ => Err(strange("it is larger than podman's")),
         }
     }
@@ -80,7 +80,11 @@ impl Database<'_> {
             places.claim(number)?;
             let page = self.page(number)?;
             let kind = byte(&page.bytes, page.header)?;
-            let is_above = matches!(kind, INTERIOR | INDEX_INTERIOR);
+            let is_above = match kind {
+                INTERIOR | INDEX_INTERIOR => true,
+                LEAF | INDEX_LEAF => false,
+                _ => return Err(strange("a page of no kind")),
+            };
             if is_above {
                 todo.push(page.rightmost()?);
             }
@@ -94,8 +98,7 @@ impl Database<'_> {
                 let most = match kind {
                     INTERIOR => continue,
                     LEAF => self.usable - 35,
-                    INDEX_LEAF | INDEX_INTERIOR => (self.usable - 12) * 64 / 255 - 23,
-                    _ => return Err(strange("a page of no kind")),
+                    _ => (self.usable - 12) * 64 / 255 - 23,
                 };
                 let (length, mut at) = varint(&page.bytes, at)?;
                 if kind == LEAF {
