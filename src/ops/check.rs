@@ -11,7 +11,7 @@ use crate::container_store::{
 };
 use crate::error::{Case, Refusal, Result};
 use crate::hook::{
-    GivenContainer, GivenImage, GivenMount, expect_container, expect_new_container, not_by_fuse_overlayfs,
+    GivenContainer, GivenImage, GivenMount, crio, expect_container, expect_new_container, not_by_fuse_overlayfs,
 };
 use crate::policy::{Directories, Mode, Policy};
 use crate::protocol::redirection;
@@ -95,6 +95,11 @@ pub fn check(context: &Context, request: &CheckRequest) -> Result<Checks> {
 pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Policy) -> Result<Checks> {
     openssl::start(Openssl::Verify);
     let mut checks = Checks::default();
+    if matches!(request.images, Some(ImageSelection::All))
+        && let Some(found) = crio(Path::new("/")).and_then(|crio| crio.store_elsewhere())
+    {
+        log::warn!("CRI-O's store is not looked at: {found}; `layerseal doctor` says what to do");
+    }
     if let Some(images) = &request.images {
         let place = request.namespace.clone().map_or(PodNamespace::NotInPod, PodNamespace::Namespace);
         let policy = policy.clone().at(place);
