@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Entry, Layer, Layout};
-use measure::{Line, Part, Usage, done, in_turn, median, usage, usage_with};
+use measure::{Line, Part, Usage, done, in_turn, in_turn_and_back, median, usage, usage_with};
 use support::{common, measure};
 use tempfile::TempDir;
 
@@ -299,7 +299,7 @@ impl Place {
         for store in &stores {
             parts.push((store.way.name, Box::new(move |_| usage(&mut store.podman(&run)))));
         }
-        in_turn("starts", "podman run --rm", runs, parts);
+        in_turn_and_back("starts", "podman run --rm", runs, parts);
     }
 
     /// Measures fifty containers, as many at a time as podman allows.
@@ -314,7 +314,7 @@ impl Place {
         let parts = stores
             .iter()
             .map(|store| (store.way.name, Box::new(move |_| run(store)) as Box<dyn FnMut(usize) -> Usage>));
-        in_turn("starts", "50 × podman run at once", runs, parts.collect());
+        in_turn_and_back("starts", "50 × podman run at once", runs, parts.collect());
     }
 
     /// Measures what podman asks of a runtime besides running a container.
