@@ -10,7 +10,7 @@ use crate::sys::files;
 /// The largest state or configuration that is read, in bytes: several times the size of the largest real ones.
 pub const MAX_INPUT: u64 = 16 << 20;
 
-/// Reads the `config.json` of a bundle, a regular file (runtime-spec, bundle.md).
+/// Reads the `config.json` of a bundle (runtime-spec, "Filesystem Bundle"), a regular file.
 ///
 /// # Errors
 /// The kernel's; `FileTooLarge` for more than [`MAX_INPUT`].
