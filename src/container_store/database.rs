@@ -1,26 +1,35 @@
-//! podman's own database, `db.sql` (SQLite, since podman 4.8), which is in the graph root, so that whoever writes there
-//! writes it. What rows say of a container that exists is podman's to judge. But the file can also change what podman
+//! podman's own database, `db.sql` (SQLite, since podman 4.8) or `bolt_state.db` (BoltDB), which is in the graph root, so that
+//! whoever writes there writes it. What rows say of a container that exists is podman's to judge. But the file can also change what podman
 //! writes, or what it reads back: every new container gets another command, other mounts or hooks of the host than podman
 //! was told, every new volume another directory. A trigger, a view or a computed column does that; a column that replaces what
-//! is missing; a log beside the file, which SQLite reads first; and rows with the numbers that new ones will get. podman's has
-//! nothing of the kind.
+//! is missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is part of two
+//! tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, fcntl_lock, flock, openat2};
 use rustix::io::Errno;
 
+use super::bolt;
 use super::configured::configured;
 use super::sqlite::Database;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::files;
 use crate::sys::process::{self, User};
 
-/// Where podman has its database in a graph root (libpod, `sqliteStatePath`).
-const DATABASE: &str = "db.sql";
+/// Where podman has its databases in a graph root (libpod, `sqliteStatePath`, `getBoltDBPath`).
+const DATABASES: [(&str, Format); 2] = [("db.sql", Format::Sqlite), ("libpod/bolt_state.db", Format::Bolt)];
+
+/// How a database is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Sqlite,
+    /// BoltDB: podman 4, and podman 5 where podman 4 has made it.
+    Bolt,
+}
 
 /// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and `ON
 /// DELETE SET DEFAULT` put a default in the place of what podman writes.
@@ -42,7 +51,9 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
     let mut places: Vec<PathBuf> = configured().map(|found| found.graph_root).into_iter().collect();
     places.extend(store.map(Path::to_owned));
     places.dedup();
-    let checked = places.iter().try_for_each(|place| check_one(&place.join(DATABASE)));
+    let checked = places
+        .iter()
+        .try_for_each(|place| DATABASES.iter().try_for_each(|(name, format)| check_one(&place.join(name), *format)));
     // A user's is that user's own, who can have podman do what they like. Asked last: whose process this is has to be read.
     checked.or_else(|refusal| match process::user() {
         User::Rootless => Ok(()),
@@ -51,29 +62,26 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
 }
 
 /// Checks one database, if it is there.
-fn check_one(path: &Path) -> Result<()> {
+fn check_one(path: &Path, format: Format) -> Result<()> {
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);
     let io = |e: io::Error| Refusal::io(path.display().to_string(), e);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(CWD, path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(e) => return Err(io(e.into())),
+    let Some(file) = open(path)? else { return Ok(()) };
+    if format == Format::Sqlite {
+        // Where a link leads, SQLite has it beside the file there.
+        let mut log = std::fs::read_link(files::proc_path(&file)).map_err(io)?.into_os_string();
+        log.push("-wal");
+        match std::fs::metadata(&log) {
+            Ok(found) if found.len() == 0 => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // One that cannot be looked at is one as well.
+            _ => return Err(refuse(&"it has a write-ahead log, which podman's has not")),
+        }
+    }
+    let unlike_podmans = || match format {
+        Format::Sqlite => unlike_podmans(&file),
+        Format::Bolt => bolt::check_places(&file).map(|()| None),
     };
-    let is_file = file.metadata().is_ok_and(|found| found.is_file());
-    if !is_file {
-        return Err(refuse(&"no file"));
-    }
-    // Where a link leads, SQLite has it beside the file there.
-    let mut log = std::fs::read_link(files::proc_path(&file)).map_err(io)?.into_os_string();
-    log.push("-wal");
-    match std::fs::metadata(&log) {
-        Ok(found) if found.len() == 0 => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        // One that cannot be looked at is one as well.
-        _ => return Err(refuse(&"it has a write-ahead log, which podman's has not")),
-    }
-    let look = || match unlike_podmans(&file) {
+    let look = || match unlike_podmans() {
         Ok(None) => Ok(()),
         Ok(Some(what)) => Err(refuse(&what)),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(refuse(&e)),
@@ -81,17 +89,49 @@ fn check_one(path: &Path) -> Result<()> {
     };
     // Another podman may be writing.
     look().or_else(|_| {
-        keep_from_writers(&file);
+        keep_from_writers(&file, format);
         look()
     })
 }
 
+/// Opens a database where podman finds it; `None` if there is none.
+fn open(path: &Path) -> Result<Option<File>> {
+    let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);
+    let io = |e: io::Error| Refusal::io(path.display().to_string(), e);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // A link of the kernel's own leads each process elsewhere.
+    let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let is_link = path.is_symlink();
+    let file = match opened {
+        Ok(file) => File::from(file),
+        // SQLite itself reads links, and takes away what is before `..` without looking for it: it finds the file of
+        // `none/../other`, and the kernel does not.
+        Err(e) if is_link => return Err(refuse(&format!("a link that cannot be followed: {e}"))),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        Err(e) => return Err(io(e.into())),
+    };
+    let is_file = file.metadata().is_ok_and(|found| found.is_file());
+    if !is_file {
+        return Err(refuse(&"no file"));
+    }
+    let found = std::fs::read_link(files::proc_path(&file)).map_err(io)?;
+    let store = path.parent().map(std::fs::canonicalize).transpose().map_err(io)?;
+    if is_link && store.is_some_and(|store| found.starts_with(store)) {
+        // podman replaces directories there, after it has opened its database.
+        return Err(refuse(&"a link to a place in the same store"));
+    }
+    Ok(Some(file))
+}
+
 /// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then what is
 /// there counts.
-fn keep_from_writers(file: &File) {
+fn keep_from_writers(file: &File, format: Format) {
     let until = Instant::now() + PATIENCE;
-    while let Err(Errno::AGAIN | Errno::ACCESS | Errno::INTR) = fcntl_lock(file, FlockOperation::NonBlockingLockShared)
-    {
+    let lock = || match format {
+        Format::Sqlite => fcntl_lock(file, FlockOperation::NonBlockingLockShared),
+        Format::Bolt => flock(file, FlockOperation::NonBlockingLockShared),
+    };
+    while let Err(Errno::AGAIN | Errno::ACCESS | Errno::INTR) = lock() {
         if Instant::now() > until {
             return;
         }
@@ -108,6 +148,7 @@ fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
     if let Some((sql, _)) = tables().find(|(sql, _)| !is_podmans(sql)) {
         return Ok(Some(sql.chars().take(100).collect()));
     }
+    database.check_places(schema.iter().map(|entry| entry.root))?;
     let found = database.find_new_rows(tables().map(|(_, root)| root))?;
     Ok((!found).then(|| "rows in it are not in order: others are found in the place of new ones".to_owned()))
 }
@@ -127,171 +168,4 @@ fn is_podmans(sql: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::sqlite::{FILE_HEADER, MAX_ENTRIES};
-    use super::*;
-
-    #[test]
-    fn b15_only_tables_and_indexes_are_podmans() {
-        for sql in [
-            "CREATE TABLE ContainerState(\n  ID TEXT PRIMARY KEY NOT NULL,\n CHECK (ExitCode BETWEEN -1 AND 255)\n )",
-            "create unique index i on t(a)",
-            "CREATE INDEX i ON t(a)",
-        ] {
-            assert!(is_podmans(sql), "{sql}");
-        }
-        for sql in [
-            "CREATE TRIGGER t AFTER INSERT ON ContainerConfig BEGIN SELECT 1; END",
-            "CREATE/**/TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END",
-            "create temp trigger t after insert on a begin select 1; end",
-            "CREATE VIEW ContainerConfig AS SELECT 1",
-            "CREATE VIRTUAL TABLE ContainerConfig USING fts5(a)",
-            "CREATE TABLE ContainerConfig(Raw TEXT, JSON TEXT GENERATED ALWAYS AS (Raw))",
-            "CREATE TABLE ContainerConfig(Raw TEXT, JSON TEXT AS(Raw))",
-            "CREATE TABLE VolumeConfig(Name TEXT, JSON TEXT NOT NULL ON CONFLICT REPLACE DEFAULT '{}', StorageID TEXT)",
-            "CREATE TABLE t(a TEXT REFERENCES s(a) ON UPDATE SET DEFAULT)",
-            "SELECT 1",
-            "",
-        ] {
-            assert!(!is_podmans(sql), "{sql}");
-        }
-    }
-
-    /// As much of an entry as is on its first page, if the rest fills others (of 4096 bytes).
-    const HERE: usize = 489;
-
-    /// Makes a database of one page: a leaf with one entry, which counts as many, and goes on for `more` pages: this one.
-    fn of_one_page(entries: u16, more: usize) -> Vec<u8> {
-        const AT: u16 = 3000;
-        let mut page = b"SQLite format 3\0\x10\0".to_vec();
-        page.resize(4096, 0);
-        page[FILE_HEADER] = 0x0d;
-        page[FILE_HEADER + 3..FILE_HEADER + 5].copy_from_slice(&entries.to_be_bytes());
-        for entry in 0..usize::from(entries) {
-            let at = FILE_HEADER + 8 + 2 * entry;
-            page[at..at + 2].copy_from_slice(&AT.to_be_bytes());
-        }
-        let (at, length) = (usize::from(AT), HERE + more * 4092);
-        let septet = |shift: usize| (length >> shift & 0x7f) as u8;
-        // The length, the number of the row, and nothing in five columns.
-        page[at..at + 5].copy_from_slice(&[0x80 | septet(14), 0x80 | septet(7), septet(0), 1, 6]);
-        page[at + 4 + HERE..at + 8 + HERE].copy_from_slice(&1_u32.to_be_bytes());
-        page
-    }
-
-    #[test]
-    fn b15_a_database_is_read_within_limits() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join(DATABASE);
-        let case = |page: Vec<u8>| {
-            std::fs::write(&path, page).unwrap();
-            check_one(&path).map_err(|r| (r.case(), r.detail().to_owned()))
-        };
-        assert_eq!(case(of_one_page(1, 0)), Ok(()));
-        assert_eq!(case(of_one_page(MAX_ENTRIES as u16, 0)), Ok(()));
-        let too_large = |found: std::result::Result<(), (Case, String)>| {
-            let (case, why) = found.unwrap_err();
-            assert!(case == Case::B15Database && why.contains("larger than podman's"), "{why}");
-        };
-        too_large(case(of_one_page(MAX_ENTRIES as u16 + 1, 0)));
-        // Entries that go on elsewhere, again and again.
-        assert_eq!(case(of_one_page(1, 1)), Ok(()));
-        too_large(case(of_one_page(900, 1)));
-        // A page beneath itself.
-        let mut page = of_one_page(0, 0);
-        page[FILE_HEADER] = 0x05;
-        page[FILE_HEADER + 11] = 1;
-        too_large(case(page));
-    }
-
-    #[test]
-    fn b15_what_is_no_database_is_refused() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join(DATABASE);
-        assert_eq!(check_one(&path), Ok(()), "none");
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(check_one(&path), Ok(()), "one that podman has just made");
-        let mut header = b"SQLite format 3\0\x10\0\x01\x01\0".to_vec();
-        header.resize(4096, 0);
-        for bytes in [b"text".to_vec(), vec![0; 4096], header] {
-            std::fs::write(&path, bytes).unwrap();
-            assert_eq!(check_one(&path).map_err(|r| r.case()), Err(Case::B15Database));
-        }
-        std::fs::remove_file(&path).unwrap();
-        std::fs::create_dir(&path).unwrap();
-        assert_eq!(check_one(&path).map_err(|r| r.case()), Err(Case::B15Database));
-    }
-
-    #[test]
-    fn b15_a_log_is_found_wherever_the_database_is() {
-        use std::ffi::OsStr;
-        use std::os::unix::ffi::OsStrExt as _;
-        use std::os::unix::fs::symlink;
-        let scratch = tempfile::tempdir().unwrap();
-        let dir = scratch.path().join(OsStr::from_bytes(b"no text \xff"));
-        std::fs::create_dir(&dir).unwrap();
-        let (path, log) = (dir.join(DATABASE), dir.join("db.sql-wal"));
-        std::fs::write(&path, of_one_page(1, 0)).unwrap();
-        let link = scratch.path().join("link");
-        symlink(&path, &link).unwrap();
-        let check = || [&path, &link].map(|path| check_one(path).map_err(|r| r.case()));
-        assert_eq!(check(), [Ok(()), Ok(())]);
-        std::fs::write(&log, "").unwrap();
-        assert_eq!(check(), [Ok(()), Ok(())], "nothing is in it");
-        std::fs::write(&log, "a frame").unwrap();
-        assert_eq!(check(), [Err(Case::B15Database); 2]);
-        std::fs::remove_file(&log).unwrap();
-        symlink(&log, &log).unwrap();
-        assert_eq!(check(), [Err(Case::B15Database); 2], "it cannot be looked at");
-    }
-
-    /// Makes a database of a table whose rows are on two pages; `above` is the number noted on the way to the first.
-    fn of_two_leaves(above: u8, first: &[u8], last: &[u8]) -> Vec<u8> {
-        let page = |kind: u8, at: usize, cells: &[Vec<u8>]| {
-            let mut page = vec![0; 4096];
-            page[at] = kind;
-            page[at + 4] = cells.len() as u8;
-            let (mut end, pointers) = (4096, at + if kind == 0x05 { 12 } else { 8 });
-            for (n, cell) in cells.iter().enumerate() {
-                end -= cell.len();
-                page[end..end + cell.len()].copy_from_slice(cell);
-                page[pointers + 2 * n..pointers + 2 * n + 2].copy_from_slice(&(end as u16).to_be_bytes());
-            }
-            page
-        };
-        let sql = b"CREATE TABLE t(a TEXT)";
-        // Its columns: nothing in three, the number of its first page, SQL.
-        let record = [&[6, 0, 0, 0, 1, 12 + 1 + 2 * sql.len() as u8, 2][..], &sql[..]].concat();
-        let mut schema = page(0x0d, FILE_HEADER, &[[&[record.len() as u8, 1][..], &record].concat()]);
-        schema[..18].copy_from_slice(b"SQLite format 3\0\x10\0");
-        let mut root = page(0x05, 0, &[vec![0, 0, 0, 3, above]]);
-        root[8..12].copy_from_slice(&4_u32.to_be_bytes());
-        let rows = |numbers: &[u8]| numbers.iter().map(|number| vec![2, *number, 2, 0]).collect::<Vec<_>>();
-        [schema, root, page(0x0d, 0, &rows(first)), page(0x0d, 0, &rows(last))].concat()
-    }
-
-    #[test]
-    fn b15_rows_are_in_order_on_the_way_to_the_last_one() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join(DATABASE);
-        let check = |database: Vec<u8>| {
-            std::fs::write(&path, database).unwrap();
-            check_one(&path).map_err(|r| (r.case(), r.detail().to_owned()))
-        };
-        assert_eq!(check(of_two_leaves(2, &[1, 2], &[3, 7])), Ok(()));
-        assert_eq!(check(of_two_leaves(2, &[1], &[4])), Ok(()), "one was removed");
-        for (above, first, last) in [
-            (9, &[8, 9][..], &[3, 7][..]),
-            (7, &[7], &[7]),
-            (2, &[1, 2], &[7, 3]),
-            (2, &[1, 2], &[3, 3]),
-            (2, &[1, 2], &[]),
-        ] {
-            let (case, why) = check(of_two_leaves(above, first, last)).unwrap_err();
-            assert!(case == Case::B15Database && why.contains("not in order"), "{above} {first:?} {last:?}: {why}");
-        }
-        let mut moved = of_two_leaves(2, &[1], &[3]);
-        moved[55] = 3;
-        assert_eq!(check(moved).map_err(|(case, _)| case), Err(Case::B15Database));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 //! the store's root, through no symlink. Whether anybody sealed that image, and whether the directories hold it, is for
 //! `verify` and `prepare`.
 
+mod bolt;
 mod claimed;
 mod configured;
 mod container;
@@ -25,6 +26,7 @@ mod parsed;
 mod records;
 mod root;
 mod sqlite;
+mod sqlite_pages;
 mod storage;
 mod stored;
 

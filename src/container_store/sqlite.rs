@@ -25,19 +25,21 @@ const MAX_DEPTH: usize = 20;
 pub(super) const FILE_HEADER: usize = 100;
 
 /// The kinds of pages: of a table's rows, and above such pages; of an index, and above such.
-const LEAF: u8 = 0x0d;
-const INTERIOR: u8 = 0x05;
-const OF_INDEX: [u8; 2] = [0x0a, 0x02];
+pub(super) const LEAF: u8 = 0x0d;
+pub(super) const INTERIOR: u8 = 0x05;
+const OF_INDEX: [u8; 2] = [INDEX_LEAF, INDEX_INTERIOR];
+pub(super) const INDEX_LEAF: u8 = 0x0a;
+pub(super) const INDEX_INTERIOR: u8 = 0x02;
 
 /// A database, open.
 pub(super) struct Database<'a> {
-    file: &'a File,
+    pub(super) file: &'a File,
     /// The bytes of a page.
-    size: usize,
+    pub(super) size: usize,
     /// What of a page holds data.
-    usable: usize,
+    pub(super) usable: usize,
     /// How many may still be read.
-    left: Cell<usize>,
+    pub(super) left: Cell<usize>,
 }
 
 /// An entry of the schema.
@@ -150,12 +152,12 @@ impl<'a> Database<'a> {
         Err(strange("a table is deeper than SQLite's"))
     }
 
-    fn page(&self, number: u32) -> io::Result<Page> {
+    pub(super) fn page(&self, number: u32) -> io::Result<Page> {
         let header = if number == 1 { FILE_HEADER } else { 0 };
         Ok(Page { bytes: self.read(number)?, header })
     }
 
-    fn read(&self, number: u32) -> io::Result<Vec<u8>> {
+    pub(super) fn read(&self, number: u32) -> io::Result<Vec<u8>> {
         let number = number.checked_sub(1).ok_or_else(|| strange("no page"))?;
         let left = self.left.get().checked_sub(1).ok_or_else(|| strange("it is larger than podman's"))?;
         self.left.set(left);
@@ -167,21 +169,25 @@ impl<'a> Database<'a> {
         Ok(page)
     }
 
+    /// Returns how many bytes of a payload are on its own page, of which at most `most` can be there.
+    pub(super) fn local(&self, length: usize, most: usize) -> usize {
+        let least = (self.usable - 12) * 32 / 255 - 23;
+        match length {
+            _ if length <= most => length,
+            _ => match least + (length - least) % (self.usable - 4) {
+                here if here <= most => here,
+                _ => least,
+            },
+        }
+    }
+
     /// Reads the payload of the cell at `at` on a leaf, with what of it is on further pages.
     fn payload(&self, page: &[u8], at: usize) -> io::Result<Vec<u8>> {
         let (length, at) = varint(page, at)?;
         let (_, at) = varint(page, at)?;
         let length = usize::try_from(length).ok().filter(|length| *length <= MAX_SQL);
         let length = length.ok_or_else(|| strange("an entry is longer than podman's"))?;
-        let most = self.usable - 35;
-        let least = (self.usable - 12) * 32 / 255 - 23;
-        let here = match length {
-            _ if length <= most => length,
-            _ => match least + (length - least) % (self.usable - 4) {
-                here if here <= most => here,
-                _ => least,
-            },
-        };
+        let here = self.local(length, self.usable - 35);
         let part = |page: &[u8], at: usize, length: usize| {
             page.get(at..at + length).map(<[u8]>::to_vec).ok_or_else(|| strange("an entry leaves its page"))
         };
@@ -198,10 +204,10 @@ impl<'a> Database<'a> {
 }
 
 /// A page of a b-tree.
-struct Page {
-    bytes: Vec<u8>,
+pub(super) struct Page {
+    pub(super) bytes: Vec<u8>,
     /// Where its header begins.
-    header: usize,
+    pub(super) header: usize,
 }
 
 impl Page {
@@ -214,24 +220,25 @@ impl Page {
         }
     }
 
-    fn cells(&self) -> io::Result<usize> {
+    pub(super) fn cells(&self) -> io::Result<usize> {
         Ok(usize::from(be16(&self.bytes, self.header + 3)?))
     }
 
     /// Returns where a cell begins.
-    fn cell(&self, number: usize) -> io::Result<usize> {
-        let pointers = self.header + if self.is_leaf() == Some(true) { 8 } else { 12 };
+    pub(super) fn cell(&self, number: usize) -> io::Result<usize> {
+        let is_leaf = matches!(byte(&self.bytes, self.header)?, LEAF | INDEX_LEAF);
+        let pointers = self.header + if is_leaf { 8 } else { 12 };
         Ok(usize::from(be16(&self.bytes, pointers + 2 * number)?))
     }
 
     /// Returns the last page beneath one that holds no rows.
-    fn rightmost(&self) -> io::Result<u32> {
+    pub(super) fn rightmost(&self) -> io::Result<u32> {
         be32(&self.bytes, self.header + 8)
     }
 }
 
 /// Makes the error for what cannot be read.
-fn strange(why: &str) -> io::Error {
+pub(super) fn strange(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("it cannot be read: {why}"))
 }
 
@@ -270,20 +277,20 @@ fn entry(record: &[u8]) -> io::Result<SchemaEntry> {
     Ok(SchemaEntry { sql, root: u32::try_from(root).map_err(|_| strange("a root beyond all pages"))? })
 }
 
-fn byte(bytes: &[u8], at: usize) -> io::Result<u8> {
+pub(super) fn byte(bytes: &[u8], at: usize) -> io::Result<u8> {
     bytes.get(at).copied().ok_or_else(|| strange("it is cut off"))
 }
 
-fn be16(bytes: &[u8], at: usize) -> io::Result<u16> {
+pub(super) fn be16(bytes: &[u8], at: usize) -> io::Result<u16> {
     Ok(u16::from_be_bytes([byte(bytes, at)?, byte(bytes, at + 1)?]))
 }
 
-fn be32(bytes: &[u8], at: usize) -> io::Result<u32> {
+pub(super) fn be32(bytes: &[u8], at: usize) -> io::Result<u32> {
     Ok(u32::from(be16(bytes, at)?) << 16 | u32::from(be16(bytes, at + 2)?))
 }
 
 /// Reads a number of up to nine bytes, and returns where the next one begins.
-fn varint(bytes: &[u8], at: usize) -> io::Result<(u64, usize)> {
+pub(super) fn varint(bytes: &[u8], at: usize) -> io::Result<(u64, usize)> {
     let mut value = 0;
     for n in 0..8 {
         let next = byte(bytes, at + n)?;

@@ -202,7 +202,7 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
 
 /// What python does to a copy of podman's database, with which podman then reads another volume, or another state of a container, than it has
 /// written down.
-const CRAFTED: [(&str, &str); 4] = [
+const CRAFTED: [(&str, &str); 6] = [
     // podman writes by places and reads by names: the place of what it leaves out has the name of what it reads.
     (
         "a default in the place of a volume",
@@ -258,6 +258,32 @@ with open(aside, "r+b") as file:
     file.write(b"\1\1")
 os.remove(path)
 os.symlink(os.path.relpath(aside, os.path.dirname(path)), path)
+"#,
+    ),
+    // SQLite takes away what is before `..`, and the kernel looks for it.
+    (
+        "a link that SQLite alone can follow",
+        r#"
+c.executescript(trigger)
+os.rename(path, aside)
+os.symlink("none/../" + os.path.basename(aside), path)
+"#,
+    ),
+    // In one tree, two indexes have two rows for a new name: podman finds the one with the lower number.
+    (
+        "a page with two places",
+        r#"
+c.executescript(f"""DROP TABLE ContainerVolume; DROP TABLE VolumeState; DROP TABLE VolumeConfig;
+CREATE TABLE ContainerVolume(ContainerID TEXT, VolumeName TEXT);
+CREATE TABLE VolumeState(Name TEXT, JSON TEXT);
+CREATE TABLE VolumeConfig(Name TEXT, StorageID TEXT, JSON TEXT);
+INSERT INTO VolumeState VALUES ('evil', '{{}}');
+CREATE INDEX states ON VolumeState(Name);
+CREATE INDEX volumes ON VolumeConfig(Name);""")
+c.executemany("INSERT INTO VolumeConfig VALUES (?, NULL, ?)", [(name, evil) for name in ["evil", *map(str, range(50))]])
+c.commit()
+c.executescript("""PRAGMA writable_schema = ON;
+UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'volumes') WHERE name = 'states';""")
 "#,
     ),
     ("pages that are moved", "c.execute('PRAGMA auto_vacuum = FULL')\nc.execute('VACUUM')"),
@@ -320,6 +346,94 @@ fn b15_a_database_that_gives_podman_something_else_than_it_wrote_is_refused() {
             std::fs::write(&database, &own).unwrap();
         }
         let output = run(&["--rm"]);
+        assert!(output.status.success(), "{program:?}: as it was: {}", text(&output));
+    }
+}
+
+/// Makes a database of BoltDB like podman's, of which the list of free pages names two of them twice: what a new container is said
+/// to be, and the list of all containers, come to lie there. In that list is what another container was.
+const CRAFT_BOLT: &str = r#"
+import json, struct, sys
+path = sys.argv[1]
+data = open(path, "rb").read()
+def leaf(page, buffer, found):
+    flags, count = struct.unpack_from("<HH", buffer, page + 8)
+    for element in range(page + 16, page + 16 + 16 * count, 16):
+        if flags & 1:
+            leaf(struct.unpack_from("<Q", buffer, element + 8)[0] * size, data, found)
+            continue
+        kind, at, key, value = struct.unpack_from("<IIII", buffer, element)
+        at += element
+        found[buffer[at : at + key]] = bucket(buffer[at + key : at + key + value]) if kind else buffer[at + key : at + key + value]
+    return found
+def bucket(value):
+    root, = struct.unpack_from("<Q", value)
+    return leaf(root * size, data, {}) if root else leaf(16, value, {})
+size, = struct.unpack_from("<I", data, 24)
+metas = [struct.unpack_from("<IIIIQQQQQ", data, at + 16) for at in (0, size)]
+tree = leaf(max(metas, key=lambda meta: meta[8])[4] * size, data, {})
+def page(number, entries, overflow=0):
+    heads = body = b""
+    for n, (key, value) in enumerate(sorted(entries.items())):
+        kind, value = (1, value[0]) if isinstance(value, tuple) else (0, value)
+        heads += struct.pack("<IIII", kind, 16 * (len(entries) - n) + len(body), len(key), len(value))
+        body += key + value
+    return struct.pack("<QHHI", number, 2, len(entries), overflow) + heads + body
+within = lambda entries: (bytes(16) + page(0, entries),)
+at = lambda number: (struct.pack("<QQ", number, 0),)
+(other,) = tree[b"ctr"].values()
+state = {**json.loads(other[b"state"]), "bindMounts": {"/opt": "/var/tmp/evil"}}
+old = {b"config": other[b"config"].ljust(9000), b"state": json.dumps(state).encode(), b"dependencies": within({})}
+keep = [b"runtime-config", b"networks"]
+root = {name: within(entries if name in keep else {}) for name, entries in tree.items()}
+root.update({b"ctr": at(4), b"all-ctrs": at(5)})
+free = [8, 10, 12, 14, 14, 15, 15]
+size = 8192
+def meta(number):
+    meta = struct.pack("<IIIIQQQQQ", 0xED0CDAED, 2, size, 0, 3, 0, 2, 16, 100 + number)
+    sum = 0xCBF29CE484222325
+    for byte in meta:
+        sum = (sum ^ byte) * 0x100000001B3 % 2**64
+    return struct.pack("<QHHI", number, 4, 0, 0) + meta + struct.pack("<Q", sum)
+listed = struct.pack(f"<QHHI{len(free)}Q", 2, 16, len(free), 0, *free)
+made = [meta(0), meta(1), listed, page(3, root), page(4, {}), page(5, old, 1).ljust(2 * size, b"\0")]
+open(path, "wb").write(b"".join(page.ljust(size, b"\0") for page in made).ljust(16 * size, b"\0"))
+"#;
+
+/// podman 4 has a database of another kind, in which a page can have two places as well.
+#[test]
+fn b15_a_database_of_boltdb_with_a_page_of_two_places_is_refused() {
+    if !ready("BoltDB") {
+        return;
+    }
+    if Podman::version() >= (5, 0) {
+        support::skip!("BoltDB: podman {:?} makes none", Podman::version());
+    }
+    if !has_sqlite() {
+        support::skip!("BoltDB: needs python3");
+    }
+    for program in [Program::Runtime, Program::Layerseal] {
+        let podman = Podman::new(program);
+        let database = podman.graph_root().join("libpod/bolt_state.db");
+        let run =
+            || podman.run(&["run", "--rm", "--pull=never", APP, "sh", "-c", "[ -e /opt/app ] && [ ! -e /opt/evil ]"]);
+        podman.host.sh("mkdir -p /var/tmp/evil; echo mine >/var/tmp/evil/evil");
+        podman.ok(&["create", "--name", "one", APP, "true"]);
+        let output = run();
+        assert!(output.status.success(), "{program:?}: podman's own: {}", text(&output));
+        let own = std::fs::read(&database).unwrap();
+        let output = std::process::Command::new("python3").args(["-c", CRAFT_BOLT]).arg(&database).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        let said = doctor(&podman);
+        assert!(said.starts_with("\"missing\"") && said.contains("bolt_state.db"), "{program:?}: {said}");
+        let output = run();
+        assert!(!output.status.success(), "{program:?}: {}", text(&output));
+        match program {
+            Program::Layerseal => assert!(text(&output).contains("[R-B15]"), "{}", text(&output)),
+            _ => assert_eq!(podman.last("runtime"), ("refused".into(), "B15".into()), "{}", text(&output)),
+        }
+        std::fs::write(&database, &own).unwrap();
+        let output = run();
         assert!(output.status.success(), "{program:?}: as it was: {}", text(&output));
     }
 }

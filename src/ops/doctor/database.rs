@@ -17,7 +17,7 @@ const FORMAT: &str = "{{.Store.GraphRoot}}\n{{.Store.RunRoot}}\n{{.Store.GraphDr
 
 /// Checks that the database does what podman says, and compares what podman uses with what is configured; `None` where it has no database yet.
 pub(super) fn look(found: &Configured) -> Option<HostCheck> {
-    let database = FILES.iter().map(|name| found.graph_root.join(name)).find(|path| path.exists())?;
+    let database = FILES.iter().map(|name| found.graph_root.join(name)).find(|path| path.symlink_metadata().is_ok())?;
     found.podman?;
     if let Err(refusal) = check_database(None) {
         let found = format!("{}: {}", refusal.subject(), refusal.what_and_detail());
