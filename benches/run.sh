@@ -4,7 +4,7 @@
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
 # usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [registry]
-#               [elsewhere] [vm] [report]
+#               [podmans] [elsewhere] [vm] [report]
 #        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
 #        of the page. It writes no page.
 # Results are kept in target/bench/results.jsonl: a part that is measured again replaces what it said before. What is not
@@ -13,7 +13,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 [ "$(id -u)" = 0 ] || { echo "bench: mounting needs root" >&2; exit 1; }
-[ $# -gt 0 ] || set -- hash pull vault directory growth reading start check rootless registry elsewhere vm report
+[ $# -gt 0 ] || set -- hash pull vault directory growth reading start podmans check rootless registry elsewhere vm report
 kept=$top/target/bench/results.jsonl
 if [ "$*" = quick ]; then
     set -- quick
@@ -29,7 +29,7 @@ sh tests/vm/packages.sh vm
 sh tests/vm/packages.sh bench
 # Parts that compare nothing with others need no others.
 alone=yes
-for part; do case $part in check | rootless | registry | elsewhere | report) ;; *) alone='' ;; esac; done
+for part; do case $part in podmans | check | rootless | registry | elsewhere | report) ;; *) alone='' ;; esac; done
 only=''
 case $1,$alone,${LAYERSEAL_BENCH_FIRST:-} in quick,* | *,yes,small-*) only=small ;; esac
 # shellcheck disable=SC2086  # a word or none
@@ -74,6 +74,37 @@ start_here() {
         [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
         "$2"' sh "$work" "$start"
     [ -z "$made" ] || rmdir /etc/layerseal
+}
+
+# start_with ROOT: the same beneath another Debian's root, with its podman and crun.
+start_with() {
+    image=${LAYERSEAL_VM_DIR:-$top/target/vm}/root-$1/root.ext4
+    sh tests/vm/image.sh --root "$1"
+    mkdir -p "$work/etc" "$work/image" "$work/root" "$work/upper" "$work/over" "$work/$1"
+    # shellcheck disable=SC2016  # expanded inside
+    LAYERSEAL_BENCH_VERITY=off LAYERSEAL_BENCH_PODMAN=yes LAYERSEAL_BENCH_DIR="$work/$1" \
+        unshare -m --pid --fork --propagation private sh -euc '
+        work=$1 image=$2 start=$3
+        shift 3
+        mount -o loop,ro "$image" "$work/image"
+        mount -t overlay -o "lowerdir=$work/image,upperdir=$work/upper,workdir=$work/over" root "$work/root"
+        # A directory that is seen in both.
+        for shared; do
+            mkdir -p "$work/root$shared"
+            mount --bind "$shared" "$work/root$shared"
+        done
+        cd "$work/root"
+        mount --rbind /dev dev
+        mount --rbind /sys sys
+        pivot_root . mnt
+        cd /
+        mount -t proc proc /proc
+        umount -l /mnt
+        for own in /run /tmp /var/tmp /var/lib; do mount -t tmpfs none "$own"; done
+        mkdir -p /etc/layerseal /run/layerseal /var/lib/layerseal /var/lib/containers
+        [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
+        "$start"' sh "$work" "$image" "$start" \
+        "$(dirname "$LAYERSEAL_BIN")" "$(dirname "$kept")"
 }
 
 vm() {
@@ -135,6 +166,7 @@ for part; do
         growth) record host growth; "$beside" growth ;;
         reading) record host reading; "$beside" reading ;;
         start) record host starts program 'first use'; start_here ;;
+        podmans) record host podmans; start_with forky; start_with experimental ;;
         check)
             record host check
             export LAYERSEAL_BENCH_CHECK=200

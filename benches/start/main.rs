@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Entry, Layer, Layout};
-use measure::{Line, Part, Usage, done, in_turn, median, usage, usage_with};
+use measure::{Line, Part, Usage, done, in_turn, in_turn_and_back, median, usage, usage_with};
 use support::{common, measure};
 use tempfile::TempDir;
 
@@ -100,7 +100,10 @@ fn main() {
         let inputs = PathBuf::from(std::env::var_os("LAYERSEAL_BENCH_INPUTS").unwrap());
         return place.registry(&inputs.join(&name), &name);
     }
-    place.starts(number("LAYERSEAL_BENCH_RUNS", 20));
+    if std::env::var_os("LAYERSEAL_BENCH_PODMAN").is_some() {
+        return place.starts("podmans", &format!("{} run --rm", podman_version()), number("LAYERSEAL_BENCH_RUNS", 20));
+    }
+    place.starts("starts", "podman run --rm", number("LAYERSEAL_BENCH_RUNS", 20));
     place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
     place.calls(number("LAYERSEAL_BENCH_CALLS", 50));
     place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
@@ -284,7 +287,8 @@ impl Place {
         done(command.stdout(Stdio::null()));
     }
 
-    fn starts(&self, runs: usize) {
+    /// Measures a container by each way in turn.
+    fn starts(&self, table: &str, case: &str, runs: usize) {
         let image = self.image("small", 200, 2 << 20);
         let stores = WAYS.map(|way| self.store(way));
         for store in &stores {
@@ -299,7 +303,7 @@ impl Place {
         for store in &stores {
             parts.push((store.way.name, Box::new(move |_| usage(&mut store.podman(&run)))));
         }
-        in_turn("starts", "podman run --rm", runs, parts);
+        in_turn_and_back(table, case, runs, parts);
     }
 
     /// Measures fifty containers, as many at a time as podman allows.
@@ -314,7 +318,7 @@ impl Place {
         let parts = stores
             .iter()
             .map(|store| (store.way.name, Box::new(move |_| run(store)) as Box<dyn FnMut(usize) -> Usage>));
-        in_turn("starts", "50 × podman run at once", runs, parts.collect());
+        in_turn_and_back("starts", "50 × podman run at once", runs, parts.collect());
     }
 
     /// Measures what podman asks of a runtime besides running a container.
@@ -425,6 +429,13 @@ impl Place {
         }
         record("precreate", &times);
     }
+}
+
+/// Returns what podman calls itself: `podman 5.8.6`.
+fn podman_version() -> String {
+    let said = Command::new("podman").arg("--version").output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    format!("podman {}", said.split_whitespace().last().unwrap())
 }
 
 /// Finds the runtime that every way ends with.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use measure::{Part, done, in_turn, usage};
+use measure::{Part, done, in_turn, in_turn_and_back, usage};
 use support::measure;
 
 use super::{IMAGE, MOUNT_PROGRAM, Place, Program};
@@ -49,7 +49,7 @@ impl Place {
             let user = &user;
             parts.push((way, Box::new(move |_| usage(&mut user.podman(way, &start)))));
         }
-        in_turn("rootless", "podman run --rm", runs, parts);
+        in_turn_and_back("rootless", "podman run --rm", runs, parts);
         let root = self.store(MOUNT_PROGRAM);
         root.load(&image);
         let keep = ["run", "-d", "--name", "m", "--pull", "never", IMAGE, "/bin/busybox", "sleep", "10000"];

@@ -1,6 +1,6 @@
-//! The file format of BoltDB (go.etcd.io/bbolt, `page.go`, `db.go`), as far as a database of somebody else's is looked at: every page has
-//! one place, in one bucket or among the free ones. Of a page with two, podman reads in the one what it wrote to the other. BoltDB
-//! has a check for that (`bbolt check`), which nobody asks.
+//! The file format of BoltDB (go.etcd.io/bbolt, `page.go`, `db.go`), as far as a database of somebody else's is looked
+//! at: every page has one place, in one bucket or among the free ones. Of a page with two, podman reads in the one what
+//! it wrote to the other. BoltDB has a check for that (`bbolt check`), which nobody asks.
 
 use std::fs::File;
 use std::io;
@@ -29,14 +29,14 @@ const META: usize = SUMMED + 8;
 /// The freelist of a database that has none on the disk.
 const NO_FREELIST: u64 = u64::MAX;
 
-/// How many pages a database may have, and how many bytes all of them, and one with what it goes on for: podman's have a few
-/// kilobytes for each container.
+/// How many pages a database may have, and how many bytes all of them, and one with what it goes on for: podman's have
+/// a few kilobytes for each container.
 const MAX_PAGES: u64 = 1 << 20;
 const MAX_BYTES: u64 = 1 << 32;
 const MAX_ONE: u64 = 64 << 20;
 
-/// How deep buckets are within others without a page of their own, and pages beneath each other: podman's have one bucket there,
-/// and three pages.
+/// How deep buckets are within others without a page of their own, and pages beneath each other: podman's have one
+/// bucket there, and three pages.
 const MAX_DEPTH: usize = 16;
 
 /// What one of the two meta pages says.

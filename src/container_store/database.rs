@@ -1,9 +1,10 @@
-//! podman's own database, `db.sql` (SQLite, since podman 4.8) or `bolt_state.db` (BoltDB), which is in the graph root, so that
-//! whoever writes there writes it. What rows say of a container that exists is podman's to judge. But the file can also change what podman
-//! writes, or what it reads back: every new container gets another command, other mounts or hooks of the host than podman
-//! was told, every new volume another directory. A trigger, a view or a computed column does that; a column that replaces what
-//! is missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is part of two
-//! tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
+//! podman's own database, `db.sql` (SQLite, since podman 4.8) or `bolt_state.db` (BoltDB), which is in the graph root,
+//! so that whoever writes there writes it. What rows say of a container that exists is podman's to judge. But the file
+//! can also change what podman writes, or what it reads back: every new container gets another command, other mounts or
+//! hooks of the host than podman was told, every new volume another directory. A trigger, a view or a computed column
+//! does that; a column that replaces what is missing; a log beside the file, which SQLite reads first; rows with the
+//! numbers that new ones will get; a page that is part of two tables; and a link, which SQLite follows in its own way.
+//! podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;
@@ -31,8 +32,8 @@ enum Format {
     Bolt,
 }
 
-/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and `ON
-/// DELETE SET DEFAULT` put a default in the place of what podman writes.
+/// Words that no entry of podman's schema has. A computed column says `AS`, as a view does; `ON CONFLICT REPLACE` and
+/// `ON DELETE SET DEFAULT` put a default in the place of what podman writes.
 const WORDS: [&str; 6] = ["TRIGGER", "VIEW", "VIRTUAL", "AS", "CONFLICT", "SET"];
 
 /// How long a podman that is writing is waited for: it writes for milliseconds.
@@ -41,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long before the next try.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Checks the database in the graph root that is configured and the one in `store`, where there is one. What users other than
-/// root have in theirs is their own affair.
+/// Checks the database in the graph root that is configured and the one in `store`, where there is one. What users
+/// other than root have in theirs is their own affair.
 ///
 /// # Errors
 /// [`Case::B15Database`] for one that can change what podman writes to it, or that cannot be read;
@@ -54,7 +55,8 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
     let checked = places
         .iter()
         .try_for_each(|place| DATABASES.iter().try_for_each(|(name, format)| check_one(&place.join(name), *format)));
-    // A user's is that user's own, who can have podman do what they like. Asked last: whose process this is has to be read.
+    // A user's is that user's own, who can have podman do what they like. Asked last: whose process this is has to be
+    // read.
     checked.or_else(|refusal| match process::user() {
         User::Rootless => Ok(()),
         _ => Err(refusal),
@@ -121,8 +123,8 @@ fn open(path: &Path) -> Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then what is
-/// there counts.
+/// Keeps other processes from writing to the database, as long as it is open, unless one of them does not end: then
+/// what is there counts.
 fn keep_from_writers(file: &File, format: Format) {
     let until = Instant::now() + PATIENCE;
     let lock = || match format {
@@ -137,8 +139,8 @@ fn keep_from_writers(file: &File, format: Format) {
     }
 }
 
-/// Returns the first thing in the database that podman's has not: an entry of the schema, as SQL, or rows that stand in the
-/// way.
+/// Returns the first thing in the database that podman's has not: an entry of the schema, as SQL, or rows that stand in
+/// the way.
 fn unlike_podmans(file: &File) -> io::Result<Option<String>> {
     let Some(database) = Database::of(file)? else { return Ok(None) };
     let schema = database.schema()?;

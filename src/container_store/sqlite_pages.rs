@@ -1,6 +1,6 @@
-//! Whether every page of a database of SQLite has one place. A page that is part of two trees, or is free and in use, holds what
-//! was written last, for whichever of them: rows of one table are found in the place of another one's. `PRAGMA
-//! integrity_check` finds that too, and SQLite itself never looks.
+//! Whether every page of a database of SQLite has one place. A page that is part of two trees, or is free and in use,
+//! holds what was written last, for whichever of them: rows of one table are found in the place of another one's.
+//! `PRAGMA integrity_check` finds that too, and SQLite itself never looks.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -10,8 +10,8 @@ use super::sqlite::{Database, INDEX_INTERIOR, INDEX_LEAF, INTERIOR, LEAF, be32, 
 /// How many bytes a database may have: more than those of a hundred thousand containers.
 const MAX_DATABASE: u64 = 1 << 30;
 
-/// Where the header has what: how often the file was changed, its pages, the first page that lists free ones, and for which
-/// change the number of pages holds.
+/// Where the header has what: how often the file was changed, its pages, the first page that lists free ones, and for
+/// which change the number of pages holds.
 const CHANGES: usize = 24;
 const PAGES: usize = 28;
 const FREE: usize = 32;

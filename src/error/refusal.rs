@@ -65,6 +65,7 @@ cases! {
     ReadOnly = "X11", CannotEnforce, "the filesystem is read-only", "remount it read-write; if the kernel made it read-only, its log says why";
     NeedsRoot = "X14", Usage, "only root can do that", "run it as root";
     NoFloor = "X15", Usage, "this name has no floor", "`layerseal floors list` shows all";
+    OtherStore = "X16", CannotEnforce, "CRI-O has its images where they were not looked at", "set graphroot and runroot in storage.conf to root and runroot of crio.conf; `layerseal enforce --force` goes without them";
     LayoutBroken = "X05", Rejected, "the OCI layout is damaged", "fetch it again";
 
     // A: the call of a container runtime.

@@ -5,12 +5,11 @@
 
 use std::path::Path;
 
-use super::MAX_INPUT;
 use crate::error::{Case, Refusal, Result};
 use crate::protocol;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::mounts::{self, Restrict};
-use crate::sys::{files, process};
+use crate::sys::process;
 
 pub(super) fn run(input: &[u8]) -> Result<()> {
     let (bundle, root) = protocol::root_of(input)?;
@@ -19,11 +18,7 @@ pub(super) fn run(input: &[u8]) -> Result<()> {
         Some(root) => root,
         // runc does not say; it keeps the flags, and the user of its own namespace need not be able to see the bundle.
         None if !process::is_real_root() => return Ok(()),
-        None => {
-            let file = files::open_dir(&bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
-            let bytes = file.and_then(|file| files::read_all(file, MAX_INPUT)).map_err(|e| refuse(&e))?;
-            protocol::config(&bytes)?.root
-        }
+        None => protocol::config(&protocol::read_config(&bundle).map_err(|e| refuse(&e))?)?.root,
     };
     let root = std::fs::canonicalize(bundle.join(root)).map_err(|e| refuse(&e))?;
     let all = mountinfo::own()?;

@@ -13,7 +13,7 @@ use super::call_log::let_pass;
 use super::filled::Filled;
 use super::lookup::{check_records, is_in_layer, merged_of, no_engines};
 use super::namespace::place;
-use super::{JournalSubject, MAX_INPUT, Outcome, cover, names, no_redirection, root, users};
+use super::{JournalSubject, Outcome, cover, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record};
@@ -87,10 +87,8 @@ fn filled(container: &ObservedContainer, refusal: Refusal) -> Refusal {
 }
 
 fn config_of(bundle: &Path) -> Result<ContainerConfig> {
-    let read = files::open_dir(bundle)
-        .and_then(|dir| files::open_file_at(&dir, "config.json"))
-        .and_then(|file| files::read_all(file, MAX_INPUT));
-    read.map_err(|e| Refusal::io("config.json", e)).and_then(|bytes| protocol::config(&bytes))
+    let read = protocol::read_config(bundle).map_err(|e| Refusal::io("config.json", e));
+    read.and_then(|bytes| protocol::config(&bytes))
 }
 
 fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<Outcome> {
@@ -264,11 +262,7 @@ fn root_path(state: &ContainerState) -> Result<PathBuf> {
     let path = match &state.root {
         Some(root) => root.clone(),
         // runc does not say.
-        None => {
-            let config = files::open_dir(&state.bundle).and_then(|dir| files::open_file_at(dir, "config.json"));
-            let bytes = config.and_then(|file| files::read_all(file, MAX_INPUT)).map_err(|e| refuse(&e))?;
-            protocol::config(&bytes)?.root
-        }
+        None => protocol::config(&protocol::read_config(&state.bundle).map_err(|e| refuse(&e))?)?.root,
     };
     std::fs::canonicalize(state.bundle.join(path)).map_err(|e| refuse(&e))
 }

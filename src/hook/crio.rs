@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::installed::{entries, within};
+use crate::container_store::{graph_root, run_root};
+use crate::error::Result;
 
 const FILE: &str = "etc/crio/crio.conf";
 const DROPINS: &str = "etc/crio/crio.conf.d";
@@ -88,6 +90,19 @@ impl CriO {
             let path = handler.get("runtime_path").and_then(toml::Value::as_str).unwrap_or_default();
             self.runtimes.insert(name.clone(), path.to_owned());
         }
+    }
+
+    /// Says where it has its images, if that is not where layerseal's own verbs look for them, which go by storage.conf.
+    pub fn store_elsewhere(&self) -> Option<String> {
+        let elsewhere = |key: &str, theirs: &Option<PathBuf>, configured: Result<PathBuf>| {
+            let (theirs, ours) = (theirs.as_ref()?, configured.ok()?);
+            let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            (real(theirs) != real(&ours)).then(|| format!("{key} {}, not {}", theirs.display(), ours.display()))
+        };
+        let graph = elsewhere("root", &self.graph_root, graph_root());
+        let run = elsewhere("runroot", &self.run_root, run_root());
+        let found = graph.into_iter().chain(run).collect::<Vec<_>>().join("; ");
+        (!found.is_empty()).then_some(found)
     }
 
     /// Returns whether pods that name no handler run by layerseal.

@@ -20,8 +20,8 @@ use crate::start::refused::{self, RefusedNote};
 use crate::start::{LastStart, PodmanWrites, Writer, expect_upper};
 use crate::sys::files::{self, RootedDir};
 
-/// Bytes of a container's configuration.
-const MAX_CONFIG: u64 = 16 << 20;
+/// Bytes of an image's list of users or groups.
+const MAX_LIST: u64 = 16 << 20;
 
 /// Bytes of what containers-storage notes of a mount program: a word.
 const MAX_NOTE: u64 = 64;
@@ -124,8 +124,7 @@ impl Foretold<'_> {
 
 /// Reads the configuration that the container was started with last, or was to be.
 pub(super) fn last_config(container: &ListedContainer) -> Option<ContainerConfig> {
-    let file = files::open_dir(&container.directory).and_then(|own| files::open_file_at(own, "config.json")).ok()?;
-    protocol::config(&files::read_all(file, MAX_CONFIG).ok()?).ok()
+    protocol::config(&protocol::read_config(&container.directory).ok()?).ok()
 }
 
 /// Checks what podman would read of an image's layers for a new container, before anybody is asked. An image that has to be
@@ -178,7 +177,7 @@ fn are_as_sealed(
 fn user_of(root: &Path, asked: &str) -> (u32, u32) {
     let read = |path: &str| {
         let file = RootedDir::open(root).and_then(|root| root.read(Path::new(path)));
-        let bytes = file.and_then(|file| files::read_all(file, MAX_CONFIG)).unwrap_or_default();
+        let bytes = file.and_then(|file| files::read_all(file, MAX_LIST)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     // Whose name or number it is, and the numbers of that line.

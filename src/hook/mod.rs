@@ -37,7 +37,7 @@ mod second_look;
 mod snapshot;
 mod users;
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 pub use call_log::{about, latest};
@@ -58,12 +58,10 @@ use crate::mount::{Record, WouldRefuse};
 use crate::oci::name::{ROOTFS, UNKNOWN};
 use crate::pki;
 use crate::policy::{self, Directories, Mode, Policy};
+use crate::protocol::MAX_INPUT;
 use crate::state::{Event, append_event};
 use crate::sys::openssl::{self, Openssl};
-use crate::sys::process;
-
-/// The largest state or configuration that is read, in bytes: several times the size of the largest real ones.
-const MAX_INPUT: u64 = 16 << 20;
+use crate::sys::{files, process};
 
 /// The stages at which we are called (runtime-spec, config.md "POSIX-platform Hooks"; oci-hooks(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,12 +232,7 @@ fn input() -> Result<Vec<u8>> {
     if stdin.is_terminal() {
         return Err(refuse(&"a terminal: an OCI runtime writes JSON to it"));
     }
-    let mut bytes = Vec::new();
-    stdin.lock().take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
-    if bytes.len() as u64 > MAX_INPUT {
-        return Err(refuse(&format!("more than {MAX_INPUT} bytes")));
-    }
-    Ok(bytes)
+    files::read_all(stdin.lock(), MAX_INPUT).map_err(|e| refuse(&e))
 }
 
 fn end(stage: Stage, about: &JournalSubject, ended: Result<Outcome>) -> ExitCode {

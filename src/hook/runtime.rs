@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::inject::Hook;
 use super::second_look::SecondLook;
-use super::{JournalSubject, MAX_INPUT, Outcome, Stage, inject, precreate, settle, unknown, users};
+use super::{JournalSubject, Outcome, Stage, inject, precreate, settle, unknown, users};
 use crate::error::{Case, Refusal, Result};
 use crate::pki;
 use crate::policy::GO_ON;
@@ -133,7 +133,7 @@ fn run(
     let dir = files::open_dir(file.parent().unwrap_or(Path::new("/"))).map_err(|e| refuse(&e))?;
     let config = files::open_file_at(&dir, name).map_err(|e| refuse(&e))?;
     let stat = rustix::fs::fstat(&config).map_err(|e| refuse(&e))?;
-    let input = files::read_all(config, MAX_INPUT).map_err(|e| refuse(&e))?;
+    let input = files::read_all(config, protocol::MAX_INPUT).map_err(|e| refuse(&e))?;
     let read = protocol::config(&input)?;
     let read = ContainerConfig { root: bundle.join(&read.root), ..read };
     let outcome = precreate::look(&read, bundle, None, Some(start), about).or_else(unknown)?;

@@ -5,13 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{MAX_INPUT, Outcome, Stage};
+use super::{Outcome, Stage};
 use crate::container_store::{StoredContainer, layer_of, use_store_of_user};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, Record};
 use crate::policy::{Directories, Mode, Policy};
 use crate::protocol::{self, Bundle, ContainerConfig};
-use crate::sys::files;
 use crate::sys::id_maps::IdMaps;
 use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::process::{self, User};
@@ -134,10 +133,8 @@ fn root_of(stage: Stage, input: &[u8]) -> Result<PathBuf> {
     match stage {
         Stage::CreateRuntime | Stage::CreateContainer => {
             let (bundle, _) = protocol::root_of(input)?;
-            let io = |e| Refusal::io(bundle.display().to_string(), e);
-            let dir = files::open_dir(&bundle).map_err(io)?;
-            let bytes = files::open_file_at(dir, "config.json").and_then(|file| files::read_all(file, MAX_INPUT));
-            config(&bytes.map_err(io)?, &bundle)
+            let read = protocol::read_config(&bundle);
+            config(&read.map_err(|e| Refusal::io(bundle.display().to_string(), e))?, &bundle)
         }
         // podman and CRI-O write an absolute path.
         Stage::Precreate | Stage::Runtime => config(input, Path::new("/")),

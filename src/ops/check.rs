@@ -11,17 +11,14 @@ use crate::container_store::{
 };
 use crate::error::{Case, Refusal, Result};
 use crate::hook::{
-    GivenContainer, GivenImage, GivenMount, expect_container, expect_new_container, not_by_fuse_overlayfs,
+    GivenContainer, GivenImage, GivenMount, crio, expect_container, expect_new_container, not_by_fuse_overlayfs,
 };
 use crate::policy::{Directories, Mode, Policy};
-use crate::protocol::redirection;
+use crate::protocol::{self, redirection};
 use crate::start::{Expected, StartVerdict, expect_for_user, expect_image, expect_unknown_for_user};
 use crate::sys::files;
 use crate::sys::openssl::{self, Openssl};
 use crate::sys::process::{self, User};
-
-/// How many bytes a container's configuration may have: several times the size of the largest real ones.
-const MAX_CONFIG: u64 = 16 << 20;
 
 /// What is to be looked at.
 #[derive(Clone, Debug)]
@@ -95,6 +92,11 @@ pub fn check(context: &Context, request: &CheckRequest) -> Result<Checks> {
 pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Policy) -> Result<Checks> {
     openssl::start(Openssl::Verify);
     let mut checks = Checks::default();
+    if matches!(request.images, Some(ImageSelection::All))
+        && let Some(found) = crio(Path::new("/")).and_then(|crio| crio.store_elsewhere())
+    {
+        log::warn!("CRI-O's store is not looked at: {found}; `layerseal doctor` says what to do");
+    }
     if let Some(images) = &request.images {
         let place = request.namespace.clone().map_or(PodNamespace::NotInPod, PodNamespace::Namespace);
         let policy = policy.clone().at(place);
@@ -213,8 +215,7 @@ fn layer_of_place(path: &Path) -> Option<String> {
 /// Reads what a container was last started with; `None` for one that never was.
 fn mounts_of(container: &ListedContainer) -> Result<Option<Vec<GivenMount>>> {
     let path = container.directory.join("config.json");
-    let file = files::open_dir(&container.directory).and_then(|own| files::open_file_at(own, "config.json"));
-    let bytes = match file.and_then(|file| files::read_all(file, MAX_CONFIG)) {
+    let bytes = match protocol::read_config(&container.directory) {
         Ok(bytes) => bytes,
         // podman takes away what is no file there.
         Err(e) if files::no_file(&e).is_some() => return Ok(None),

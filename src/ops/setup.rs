@@ -1,11 +1,12 @@
 //! A host's way from nothing to `audit`, on to `enforce`, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::check::{CheckRequest, Checks, check_by};
 use super::doctor::{self, HostCheck};
 use super::{Context, ImageSelection};
-use crate::error::Result;
+use crate::error::{Case, Refusal, Result};
+use crate::hook;
 use crate::policy::{ConfigWriter, Directories, Mode, ModeChange, Policy};
 
 /// What was found, and what was done.
@@ -86,14 +87,19 @@ pub struct ModeResult {
 /// Changes the mode in `[default]`: to `enforce` only if everything that is here would still start, unless forced.
 ///
 /// # Errors
-/// [`crate::error::Case::F03Policy`] for a policy that cannot be used or changed, the errors of [`super::check()`], and
-/// of writing.
+/// [`Case::F03Policy`] for a policy that cannot be used or changed, the errors of [`super::check()`], and of writing;
+/// [`Case::OtherStore`] where CRI-O has another store than the one that is checked.
 pub fn set_mode(context: &Context, request: ModeRequest) -> Result<ModeResult> {
     let directories = Directories::system();
     let change = ModeChange::new(&directories, request.mode)?;
     let policy = change.policy(&directories)?;
     let checks = match request.mode {
         Mode::Enforce => {
+            if let Some(found) = hook::crio(Path::new("/")).and_then(|crio| crio.store_elsewhere())
+                && !request.force
+            {
+                return Err(Refusal::new(Case::OtherStore, "CRI-O's store", found));
+            }
             let all = CheckRequest { images: Some(ImageSelection::All), containers: true, namespace: None };
             Some(check_by(context, &all, &policy)?)
         }

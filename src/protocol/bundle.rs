@@ -1,8 +1,24 @@
 //! Bundles: directories with the configuration of a container.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::sys::files;
+
+/// The largest state or configuration that is read, in bytes: several times the size of the largest real ones.
+pub const MAX_INPUT: u64 = 16 << 20;
+
+/// Reads the `config.json` of a bundle (runtime-spec, "Filesystem Bundle"), a regular file.
+///
+/// # Errors
+/// The kernel's; `FileTooLarge` for more than [`MAX_INPUT`].
+pub fn read_config(bundle: &Path) -> io::Result<Vec<u8>> {
+    files::open_dir(bundle)
+        .and_then(|dir| files::open_file_at(dir, "config.json"))
+        .and_then(|file| files::read_all(file, MAX_INPUT))
+}
 
 /// A bundle in a container store: `ROOT/DRIVER-containers/ID/userdata`. podman's is in the graph root, CRI-O's in the
 /// run root.

@@ -13,7 +13,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, MAX_INPUT, read_config};
 pub use id_map::{Extent, IdMapping};
 pub use mount_program::{Invocation, MountCall, Requests, Restrictions, UpperPaths, looks_like_mount_program, parse};
 pub use native::Native;

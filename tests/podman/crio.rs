@@ -270,7 +270,7 @@ fn f04_a_rule_of_a_namespace_counts_by_cri_os_records_alone() {
 
 /// The hook alone refuses whatever CRI-O mounts by itself.
 #[test]
-fn doctor_says_what_cri_o_is_configured_to_do() {
+fn x16_doctor_says_what_cri_o_is_configured_to_do() {
     if !ready("doctor: the hook without the handler") {
         return;
     }
@@ -297,6 +297,17 @@ fn doctor_says_what_cri_o_is_configured_to_do() {
     podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"/data/graph\"\n");
     let (missing, said) = state("CRI-O's store");
     assert!(missing == "missing" && said.starts_with("root /data/graph, not /"), "{said}");
+    let layerseal = |args: &[&str]| {
+        let output = podman.host.command(common::binary().to_str().unwrap(), args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    assert!(layerseal(&["check"]).2.contains("CRI-O's store is not looked at: root /data/graph, not /"));
+    podman.policy(&default_policy().replace("enforce", "audit"));
+    let refused = layerseal(&["enforce"]);
+    assert!(refused.0 == 6 && refused.2.contains("CRI-O's store: ") && refused.2.ends_with("[R-X16]\n"), "{refused:?}");
+    let forced = layerseal(&["enforce", "--force"]);
+    assert!(forced.0 == 0 && forced.1.contains("mode = \"enforce\""), "{forced:?}");
     podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"\"\n");
     // After an unclean end CRI-O mounts every layer, and removes the store for what cannot be mounted.
     let program = "[crio]\nstorage_option = [\"overlay.mount_program=/usr/bin/layerseal\"]\n";

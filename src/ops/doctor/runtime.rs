@@ -1,11 +1,10 @@
 //! layerseal as the OCI runtime, for podman and for CRI-O, and what else CRI-O is configured to do.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::hooks;
 use super::{CheckState, HostCheck, check};
-use crate::container_store::{graph_root, mount_program, run_root};
-use crate::error::Result;
+use crate::container_store::mount_program;
 use crate::hook::{self, Caller, CriO, Stage};
 use crate::policy::{Directories, Policy, RootDriver, real_runtime};
 
@@ -64,17 +63,9 @@ fn of_crio(crio: &CriO) -> Vec<HostCheck> {
 
 /// Checks that it has its images where layerseal's own verbs look for them; nothing if it has.
 fn store(crio: &CriO) -> Option<HostCheck> {
-    let elsewhere = |key: &str, theirs: &Option<PathBuf>, configured: Result<PathBuf>| {
-        let (theirs, ours) = (theirs.as_ref()?, configured.ok()?);
-        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        (real(theirs) != real(&ours)).then(|| format!("{key} {}, not {}", theirs.display(), ours.display()))
-    };
-    let graph = elsewhere("root", &crio.graph_root, graph_root());
-    let run = elsewhere("runroot", &crio.run_root, run_root());
-    let found = graph.into_iter().chain(run).collect::<Vec<_>>().join("; ");
     let remedy = "set graphroot and runroot in storage.conf to the same: check, prepare, fetch, status, gc and fsck go by that \
                   file. Containers are verified in either case";
-    (!found.is_empty()).then(|| check("CRI-O's store", CheckState::Missing, found, remedy))
+    crio.store_elsewhere().map(|found| check("CRI-O's store", CheckState::Missing, found, remedy))
 }
 
 /// Checks which runtime its containers get, in addition to our mount program and the hook.

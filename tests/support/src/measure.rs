@@ -146,11 +146,25 @@ pub fn median(values: &[f64]) -> f64 {
 pub type Part<'a> = (&'a str, Box<dyn FnMut(usize) -> Usage + 'a>);
 
 /// Runs every tool on the same input in turn, A B A B.
-pub fn in_turn(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>) {
+pub fn in_turn(table: &str, case: &str, rounds: usize, parts: Vec<Part<'_>>) {
+    in_order(table, case, rounds, parts, |_| false);
+}
+
+/// Runs every tool on the same input in turn and back, A B B A: what one leaves to be done after its end is not always the
+/// same one's loss.
+pub fn in_turn_and_back(table: &str, case: &str, rounds: usize, parts: Vec<Part<'_>>) {
+    in_order(table, case, rounds, parts, |round| round % 2 == 1);
+}
+
+fn in_order(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>, back: impl Fn(usize) -> bool) {
     let mut runs = vec![Vec::new(); parts.len()];
     for round in 0..rounds {
-        for ((_, run), runs) in parts.iter_mut().zip(&mut runs) {
-            runs.push(run(round));
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        if back(round) {
+            order.reverse();
+        }
+        for part in order {
+            runs[part].push(parts[part].1(round));
         }
     }
     for ((tool, _), runs) in parts.iter().zip(&runs) {
