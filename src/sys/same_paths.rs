@@ -1,5 +1,5 @@
-//! Paths that lead every process to the same place. A link of the kernel's own (`/proc/self/cwd`) leads each one elsewhere: what is
-//! found there, or is not, says nothing of what podman found, which has another working directory.
+//! Paths that lead every process to the same place. A link of the kernel's own (`/proc/self/cwd`) leads each one
+//! elsewhere: what is found there, or is not, says nothing of what podman found, which has another working directory.
 
 use std::io;
 use std::os::fd::OwnedFd;
