@@ -34,7 +34,8 @@ only=''
 case $1,$alone,${LAYERSEAL_BENCH_FIRST:-} in quick,* | *,yes,small-*) only=small ;; esac
 # shellcheck disable=SC2086  # a word or none
 sh benches/inputs.sh target/bench/inputs $only
-[ -n "$alone" ] || sh benches/tools.sh target/bench/tools
+# shellcheck disable=SC2046  # a word or none
+sh benches/tools.sh target/bench/tools $([ -z "$alone" ] || echo fuse-overlayfs)
 cargo build -q --release --locked
 benchmark() {
     cargo bench --locked --bench "$1" --no-run --message-format=json 2>/dev/null |
@@ -122,6 +123,7 @@ vm() {
     done
     cp -a target/bench/tools/composefs "$vm/tools/"
     cp target/bench/tools/cargo/bin/cfsctl "$vm/tools/cfsctl"
+    cp -a target/bench/tools/fuse-overlayfs-2 "$vm/tools/"
     cp target/release/layerseal "$vm/layerseal"
     # On the data disk: the root of the guest has no room for them.
     truncate -s 12000M "$vm/data.ext4"
@@ -148,7 +150,7 @@ machine() {
     processor="$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
     flags=$(grep -oEm1 '\b(sha_ni|avx2|avx512bw|vaes)\b' /proc/cpuinfo | sort -u | xargs)
     memory=$(awk '/MemTotal/ {printf "%d GB", $2 / 1024 / 1024}' /proc/meminfo)
-    tools="$(podman --version), $(fuse-overlayfs --version 2>&1 | grep -m1 fuse-overlayfs:), cfsctl $(sed -n 's/^cfsctl=\([^ ]*\).*/\1/p' benches/tools.sh), $("$LAYERSEAL_BIN" --version)"
+    tools="$(podman --version), $(fuse-overlayfs --version 2>&1 | grep -m1 fuse-overlayfs:) and $(sed -n 's/^fuse_overlayfs=//p' benches/tools.sh), cfsctl $(sed -n 's/^cfsctl=\([^ ]*\).*/\1/p' benches/tools.sh), $("$LAYERSEAL_BIN" --version)"
     # Tables that were measured on another day may be of another machine.
     line "$(date -u +%F)" "$processor ($flags), $memory, $(uname -sr), $(stat -f -c %T "$work"); $tools"
     for image in small big; do

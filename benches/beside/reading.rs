@@ -41,7 +41,8 @@ pub fn all(place: &Place) {
     }
 }
 
-const WAYS: [&str; 5] = ["native overlay", "fuse-overlayfs", "layerseal", "layerseal --stack", "mount.composefs"];
+const WAYS: [&str; 6] =
+    ["native overlay", "fuse-overlayfs", "fuse-overlayfs 2", "layerseal", "layerseal --stack", "mount.composefs"];
 const WHAT: [&str; 5] = ["find, cold", "find, warm", "stat of every file", "every file, cold", "every file, warm"];
 
 /// Mounts and measures, in the order of [`WHAT`].
@@ -75,13 +76,14 @@ fn mount(place: &Place, dir: &Path, way: &str, layers: usize, target: &Path) {
     let mut command = match way {
         "native overlay" => Command::new("mount"),
         "fuse-overlayfs" => Command::new("fuse-overlayfs"),
+        "fuse-overlayfs 2" => Command::new(place.tools.join("fuse-overlayfs-2/bin/fuse-overlayfs")),
         "layerseal" => place.mount(dir, target),
         "layerseal --stack" => place.mount(dir, target),
         _ => place.composefs("sbin/mount.composefs"),
     };
     match way {
         "native overlay" => command.args(["-t", "overlay", "overlay", "-o", &options]).arg(target),
-        "fuse-overlayfs" => command.args(["-o", &options]).arg(target),
+        "fuse-overlayfs" | "fuse-overlayfs 2" => command.args(["-o", &options]).arg(target),
         "layerseal" => &mut command,
         "layerseal --stack" => command.arg("--stack"),
         _ => {

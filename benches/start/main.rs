@@ -45,6 +45,24 @@ enum Program {
     Native,
     Layerseal,
     FuseOverlayfs,
+    /// The rewrite in Rust.
+    FuseOverlayfs2,
+}
+
+impl Program {
+    /// Returns the line of storage.conf that names it.
+    fn configured(self) -> String {
+        let named = |path: &str| format!("mount_program = \"{path}\"\n");
+        match self {
+            Self::Native => String::new(),
+            Self::Layerseal => named(&Place::layerseal()),
+            Self::FuseOverlayfs => named("/usr/bin/fuse-overlayfs"),
+            Self::FuseOverlayfs2 => {
+                let tools = PathBuf::from(std::env::var_os("LAYERSEAL_BENCH_TOOLS").unwrap());
+                named(&tools.join("fuse-overlayfs-2/bin/fuse-overlayfs").display().to_string())
+            }
+        }
+    }
 }
 
 /// What podman calls beside the runtime.
@@ -73,10 +91,12 @@ const IDLE_RUNTIME: Way =
 const IDLE: Way = Way::new("idle hooks", Program::Native, Hooks::Idle);
 const HOOKS: Way = Way::new("hooks", Program::Native, Hooks::Ours);
 const FUSE_OVERLAYFS: Way = Way::new("fuse-overlayfs", Program::FuseOverlayfs, Hooks::None);
+const FUSE_OVERLAYFS_2: Way = Way::new("fuse-overlayfs 2", Program::FuseOverlayfs2, Hooks::None);
 const MOUNT_PROGRAM: Way = Way::new("mount program", Program::Layerseal, Hooks::None);
 const BOTH: Way = Way::new("mount program and hooks", Program::Layerseal, Hooks::Ours);
 
-const WAYS: [Way; 8] = [NATIVE, RUNTIME, IDLE_RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, MOUNT_PROGRAM, BOTH];
+const WAYS: [Way; 9] =
+    [NATIVE, RUNTIME, IDLE_RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, FUSE_OVERLAYFS_2, MOUNT_PROGRAM, BOTH];
 
 fn main() {
     // `cargo bench` alone and `cargo test` come by as well.
@@ -141,11 +161,7 @@ impl Place {
 
     fn configure(&self) {
         for way in WAYS {
-            let line = match way.program {
-                Program::Native => String::new(),
-                Program::Layerseal => format!("mount_program = \"{}\"\n", Self::layerseal()),
-                Program::FuseOverlayfs => "mount_program = \"/usr/bin/fuse-overlayfs\"\n".to_owned(),
-            };
+            let line = way.program.configured();
             let root = self.root(way);
             std::fs::create_dir_all(&root).unwrap();
             let conf = format!(

@@ -22,8 +22,12 @@ const READINGS: usize = 20;
 /// Files and bytes of the image that is read.
 const LARGE: (usize, usize) = (5_000, 60 << 20);
 
-const WAYS: [(&str, Program); 3] =
-    [("native", Program::Native), ("fuse-overlayfs", Program::FuseOverlayfs), ("layerseal", Program::Layerseal)];
+const WAYS: [(&str, Program); 4] = [
+    ("native", Program::Native),
+    ("fuse-overlayfs", Program::FuseOverlayfs),
+    ("fuse-overlayfs 2", Program::FuseOverlayfs2),
+    ("layerseal", Program::Layerseal),
+];
 
 /// A user, and a service that mounts for it.
 struct User<'a> {
@@ -118,15 +122,11 @@ impl<'a> User<'a> {
     }
 
     fn home(&self, way: &str) -> PathBuf {
-        self.place.path("home").join(way)
+        self.place.path("home").join(way.replace(' ', "-"))
     }
 
     fn load(&self, way: &str, program: Program, image: &Path) {
-        let line = match program {
-            Program::Native => String::new(),
-            Program::Layerseal => format!("mount_program = \"{}\"\n", Place::layerseal()),
-            Program::FuseOverlayfs => "mount_program = \"/usr/bin/fuse-overlayfs\"\n".to_owned(),
-        };
+        let line = program.configured();
         // podman before 5 takes a user's store from nothing but the home directory.
         let (home, runtime) = (self.home(way), self.runtime.join(way));
         let conf = home.join(".config/containers/storage.conf");
