@@ -81,20 +81,21 @@ start_here() {
 start_with() {
     image=${LAYERSEAL_VM_DIR:-$top/target/vm}/root-$1/root.ext4
     sh tests/vm/image.sh --root "$1"
-    mkdir -p "$work/etc" "$work/image" "$work/root" "$work/upper" "$work/over" "$work/$1"
+    own=$work/of-$1
+    mkdir -p "$own/image" "$own/root" "$own/upper" "$own/over" "$own/bench"
     # shellcheck disable=SC2016  # expanded inside
-    LAYERSEAL_BENCH_VERITY=off LAYERSEAL_BENCH_PODMAN=yes LAYERSEAL_BENCH_DIR="$work/$1" \
+    LAYERSEAL_BENCH_VERITY=off LAYERSEAL_BENCH_PODMAN=yes LAYERSEAL_BENCH_DIR="$own/bench" \
         unshare -m --pid --fork --propagation private sh -euc '
-        work=$1 image=$2 start=$3
+        own=$1 image=$2 start=$3
         shift 3
-        mount -o loop,ro "$image" "$work/image"
-        mount -t overlay -o "lowerdir=$work/image,upperdir=$work/upper,workdir=$work/over" root "$work/root"
+        mount -o loop,ro "$image" "$own/image"
+        mount -t overlay -o "lowerdir=$own/image,upperdir=$own/upper,workdir=$own/over" root "$own/root"
         # A directory that is seen in both.
         for shared; do
-            mkdir -p "$work/root$shared"
-            mount --bind "$shared" "$work/root$shared"
+            mkdir -p "$own/root$shared"
+            mount --bind "$shared" "$own/root$shared"
         done
-        cd "$work/root"
+        cd "$own/root"
         mount --rbind /dev dev
         mount --rbind /sys sys
         pivot_root . mnt
@@ -104,7 +105,7 @@ start_with() {
         for own in /run /tmp /var/tmp /var/lib; do mount -t tmpfs none "$own"; done
         mkdir -p /etc/layerseal /run/layerseal /var/lib/layerseal /var/lib/containers
         [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
-        "$start"' sh "$work" "$image" "$start" \
+        "$start"' sh "$own" "$image" "$start" \
         "$(dirname "$LAYERSEAL_BIN")" "$(dirname "$kept")"
 }
 

@@ -63,6 +63,11 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
     })
 }
 
+/// Lists where podman may have its database in a graph root.
+pub fn database_paths(graph_root: &Path) -> impl Iterator<Item = PathBuf> {
+    DATABASES.iter().map(|(name, _)| graph_root.join(name))
+}
+
 /// Checks one database, if it is there.
 fn check_one(path: &Path, format: Format) -> Result<()> {
     let refuse = |why: &dyn std::fmt::Display| Refusal::new(Case::B15Database, path.display().to_string(), why);

@@ -43,7 +43,7 @@ pub use configured::{
 pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
-pub use database::check_database;
+pub use database::{check_database, database_paths};
 pub use image::Candidate;
 pub use instances::recorded_instances;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};

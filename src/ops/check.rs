@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::stored::warn_of_other_store;
 use super::{Context, ImageSelection};
 use crate::container_store::{
     CallTarget, ListedContainer, MadeFrom, PodNamespace, RequestedBy, StoredContainer, further_stores,
@@ -11,7 +12,7 @@ use crate::container_store::{
 };
 use crate::error::{Case, Refusal, Result};
 use crate::hook::{
-    GivenContainer, GivenImage, GivenMount, crio, expect_container, expect_new_container, not_by_fuse_overlayfs,
+    GivenContainer, GivenImage, GivenMount, expect_container, expect_new_container, not_by_fuse_overlayfs,
 };
 use crate::policy::{Directories, Mode, Policy};
 use crate::protocol::{self, redirection};
@@ -92,10 +93,8 @@ pub fn check(context: &Context, request: &CheckRequest) -> Result<Checks> {
 pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Policy) -> Result<Checks> {
     openssl::start(Openssl::Verify);
     let mut checks = Checks::default();
-    if matches!(request.images, Some(ImageSelection::All))
-        && let Some(found) = crio(Path::new("/")).and_then(|crio| crio.store_elsewhere())
-    {
-        log::warn!("CRI-O's store is not looked at: {found}; `layerseal doctor` says what to do");
+    if request.containers || matches!(request.images, Some(ImageSelection::All)) {
+        warn_of_other_store();
     }
     if let Some(images) = &request.images {
         let place = request.namespace.clone().map_or(PodNamespace::NotInPod, PodNamespace::Namespace);

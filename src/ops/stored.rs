@@ -1,10 +1,12 @@
 //! What the operations on images of the container store share.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 
 use super::Context;
 use crate::container_store::{ClaimedImage, StoredImage, configured, stored_images};
 use crate::error::{Case, Refusal, Result};
+use crate::hook;
 use crate::vault::NAME;
 
 /// Which images of the container stores are meant.
@@ -38,6 +40,13 @@ fn name(stored: &StoredImage) -> &str {
     stored.names.first().unwrap_or(&stored.id)
 }
 
+/// Warns where CRI-O has its images and containers elsewhere: "all" are then not all.
+pub(super) fn warn_of_other_store() {
+    if let Some(found) = hook::crio(Path::new("/")).and_then(|crio| crio.store_elsewhere()) {
+        log::warn!("CRI-O's store is not looked at: {found}; `layerseal doctor` says what to do");
+    }
+}
+
 impl ImageSelection {
     /// Does `work` for each, and reports to `each`. If one is refused, the others are still done. The first refusal is
     /// the result for all of them; if all images were meant, `excused` says which refusals do not count.
@@ -54,6 +63,9 @@ impl ImageSelection {
         excused: impl Fn(&StoredImage, &Refusal) -> bool,
         each: &mut dyn FnMut(StoredOutcome<'_, T>),
     ) -> Result<Option<Refusal>> {
+        if matches!(self, Self::All) {
+            warn_of_other_store();
+        }
         let mut first: Option<Refusal> = None;
         let mut done = BTreeSet::new();
         let mut images = self.images(context)?;

@@ -302,7 +302,10 @@ fn x16_doctor_says_what_cri_o_is_configured_to_do() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };
-    assert!(layerseal(&["check"]).2.contains("CRI-O's store is not looked at: root /data/graph, not /"));
+    for all in [&["check"][..], &["check", "--containers"], &["prepare", "--all"], &["fetch", "--all"]] {
+        let said = layerseal(all).2;
+        assert!(said.contains("CRI-O's store is not looked at: root /data/graph, not /"), "{all:?}: {said}");
+    }
     podman.policy(&default_policy().replace("enforce", "audit"));
     let refused = layerseal(&["enforce"]);
     assert!(refused.0 == 6 && refused.2.contains("CRI-O's store: ") && refused.2.ends_with("[R-X16]\n"), "{refused:?}");

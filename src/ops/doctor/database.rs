@@ -5,19 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{CheckState, HostCheck, check};
-use crate::container_store::{Configured, check_database};
+use crate::container_store::{Configured, check_database, database_paths};
 
 const NAME: &str = "podman's database";
-
-/// Where podman has its database, beneath the graph root that is configured (libpod, `db.sql` since podman 5).
-const FILES: [&str; 2] = ["db.sql", "libpod/bolt_state.db"];
 
 /// What podman uses, as it says itself: it has two forms of database, and compares what they say with its configuration.
 const FORMAT: &str = "{{.Store.GraphRoot}}\n{{.Store.RunRoot}}\n{{.Store.GraphDriverName}}";
 
 /// Checks that the database does what podman says, and compares what podman uses with what is configured; `None` where it has no database yet.
 pub(super) fn look(found: &Configured) -> Option<HostCheck> {
-    let database = FILES.iter().map(|name| found.graph_root.join(name)).find(|path| path.symlink_metadata().is_ok())?;
+    let database = database_paths(&found.graph_root).find(|path| path.symlink_metadata().is_ok())?;
     found.podman?;
     if let Err(refusal) = check_database(None) {
         let found = format!("{}: {}", refusal.subject(), refusal.what_and_detail());

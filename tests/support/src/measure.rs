@@ -147,20 +147,20 @@ pub type Part<'a> = (&'a str, Box<dyn FnMut(usize) -> Usage + 'a>);
 
 /// Runs every tool on the same input in turn, A B A B.
 pub fn in_turn(table: &str, case: &str, rounds: usize, parts: Vec<Part<'_>>) {
-    in_order(table, case, rounds, parts, |_| false);
+    in_order(table, case, rounds, parts, false);
 }
 
 /// Runs every tool on the same input in turn and back, A B B A: what one leaves to be done after its end is not always the
 /// same one's loss.
 pub fn in_turn_and_back(table: &str, case: &str, rounds: usize, parts: Vec<Part<'_>>) {
-    in_order(table, case, rounds, parts, |round| round % 2 == 1);
+    in_order(table, case, rounds, parts, true);
 }
 
-fn in_order(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>, back: impl Fn(usize) -> bool) {
+fn in_order(table: &str, case: &str, rounds: usize, mut parts: Vec<Part<'_>>, and_back: bool) {
     let mut runs = vec![Vec::new(); parts.len()];
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..parts.len()).collect();
-        if back(round) {
+        if and_back && round % 2 == 1 {
             order.reverse();
         }
         for part in order {
