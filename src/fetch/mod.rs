@@ -6,10 +6,12 @@
 //! | manifests by digest, configs, layers, blobs of artifacts | containers-image-proxy (skopeo) |
 //! | tags, indexes, what goes into a registry | skopeo |
 //! | referrers | a client of our own: skopeo has none |
+//! | signatures, where there is no mirror | the same client, which asks a dozen in the time that the proxy takes for two; if it gets none, the proxy |
 
 mod auth;
 mod challenge;
 mod client;
+mod clients;
 mod clock;
 mod environment;
 mod error;

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::FetchContext;
 use super::client::{Client, words};
+use super::clients::Clients;
 use super::link;
-use super::registries::Endpoint;
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, strict_json};
@@ -76,16 +76,15 @@ fn may_be_seal(entry: &Value) -> bool {
 /// used. Returns the first error too.
 pub(super) fn from_api(
     context: &FetchContext<'_>,
-    endpoints: &[Endpoint],
+    clients: &Clients<'_>,
     image: &BlobDigest,
     all: bool,
 ) -> (ReferrerCandidates, Option<Refusal>) {
     let mut first: Option<Refusal> = None;
     let mut found = ReferrerCandidates::default();
-    for endpoint in endpoints {
+    for client in clients.all() {
         let mut here = ReferrerCandidates::default();
-        let asked = Client::new(context, endpoint.clone())
-            .and_then(|client| of_endpoint(&client, context, image, &mut here).map(|_| ()));
+        let asked = client.and_then(|client| of_endpoint(client, context, image, &mut here).map(|_| ()));
         // Not from a list that exceeds the budget: it cannot be known what the rest of it holds.
         let came = !matches!(&asked, Err(refusal) if refusal.case() == Case::C02TooMany);
         let joined = if came { found.join(here, context.budget) } else { Ok(()) };

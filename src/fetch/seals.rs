@@ -1,11 +1,10 @@
 //! Seals beside an image: who lists some, which of them can be had, and their blobs.
 
-use super::Session;
-use super::client::Client;
-use super::clock::Clock;
+use super::clients::Clients;
 use super::proxy::{BlobDescriptor, Opened};
 use super::referrers::{self, ReferrerCandidates};
-use super::registries::{self, Endpoint};
+use super::registries;
+use super::{FetchContext, Session};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Image, Repository, fallback_tag};
@@ -20,18 +19,20 @@ impl Session {
     /// [`Case::C18NoImage`], [`Case::C02TooMany`], C03, C04, C09, C10, C11, C16, C17.
     pub fn seals(&self, repository: &Repository, image: &Image, store: &BlobStore) -> Result<Vec<BlobDigest>> {
         let clock = self.clock();
-        let endpoints = registries::endpoints(repository, &self.options)?;
+        let context = self.context(&clock)?;
+        let clients = Clients::new(&context, registries::endpoints(repository, &self.options)?);
+        let search = Search { repository, image, context: &context, clients };
         let mut tried: Vec<BlobDigest> = Vec::new();
         let mut first: Option<Refusal> = None;
         // As a pull would; and where that brings nothing, every place by itself.
         for all in [false, true] {
-            if all && endpoints.len() == 1 {
+            if all && search.clients.count() == 1 {
                 break;
             }
-            let (found, missing) = self.discover(repository, &endpoints, &image.digest, all, &clock)?;
+            let (found, missing) = self.discover(&search, all)?;
             let mut candidates = found.digests;
             candidates.retain(|digest| !tried.contains(digest));
-            match self.bring(repository, &candidates, image, store, &clock) {
+            match self.bring(&search, &candidates, store) {
                 Ok(seals) if !seals.is_empty() => return Ok(seals),
                 // What could not be had may have been a seal.
                 Ok(_) => first = first.or(missing),
@@ -47,14 +48,7 @@ impl Session {
 
     /// Brings those of the candidates that are seals of the image, small ones first: large ones must not keep the
     /// others from being had.
-    fn bring(
-        &self,
-        repository: &Repository,
-        candidates: &[BlobDigest],
-        image: &Image,
-        store: &BlobStore,
-        clock: &Clock,
-    ) -> Result<Vec<BlobDigest>> {
+    fn bring(&self, search: &Search<'_>, candidates: &[BlobDigest], store: &BlobStore) -> Result<Vec<BlobDigest>> {
         let mut first: Option<Refusal> = None;
         let mut failed = |digest: &BlobDigest, refusal: Refusal| {
             let refusal = match refusal.case() {
@@ -62,12 +56,12 @@ impl Session {
                 Case::C18NoImage => Refusal::new(Case::C04Missing, refusal.subject(), refusal.detail()),
                 _ => refusal,
             };
-            log::warn!("{repository}: seal {digest}: left behind: {refusal}");
+            log::warn!("{}: seal {digest}: left behind: {refusal}", search.repository);
             first.get_or_insert(refusal.within(format!("seal {digest}")));
         };
         let mut seals = Vec::new();
         for digest in candidates {
-            match self.candidate(repository, digest, image, clock) {
+            match self.candidate(search, digest) {
                 Ok(found) => seals.extend(found),
                 Err(refusal) => failed(digest, refusal),
             }
@@ -76,7 +70,7 @@ impl Session {
         let mut room = self.budget.seal_bytes;
         let mut found = Vec::new();
         for seal in &seals {
-            match self.blobs(seal, store, &mut room, clock) {
+            match self.blobs(seal, search, store, &mut room) {
                 Ok(()) => found.push(store.write(&seal.raw)?),
                 Err(refusal) => failed(&seal.digest, refusal),
             }
@@ -89,17 +83,11 @@ impl Session {
 
     /// Collects both lists: a registry may have learned the API after the tag was written. With `all` we ask every
     /// place ourselves, and otherwise skopeo for the tag. Where something was found, what went wrong is returned too.
-    fn discover(
-        &self,
-        repository: &Repository,
-        endpoints: &[Endpoint],
-        image: &BlobDigest,
-        all: bool,
-        clock: &Clock,
-    ) -> Result<(ReferrerCandidates, Option<Refusal>)> {
-        let context = self.context(clock)?;
+    fn discover(&self, search: &Search<'_>, all: bool) -> Result<(ReferrerCandidates, Option<Refusal>)> {
+        let Search { repository, context, clients, .. } = search;
+        let image = &search.image.digest;
         let tag = fallback_tag(image);
-        let (mut found, missing) = referrers::from_api(&context, endpoints, image, all);
+        let (mut found, missing) = referrers::from_api(context, clients, image, all);
         // Where another place listed some, the error of one of them is not a refusal.
         let (missing, mut refused) = match found.digests.is_empty() {
             true => (None, missing.into_iter().collect()),
@@ -107,10 +95,9 @@ impl Session {
         };
         let mut lists = Vec::new();
         if all {
-            let ask = |endpoint: &Endpoint| Client::new(&context, endpoint.clone())?.manifest(&tag);
-            lists.extend(endpoints.iter().map(ask));
+            lists.extend(clients.all().map(|client| client?.manifest(&tag)));
         } else {
-            lists.push(self.fallback(repository, endpoints, image, clock));
+            lists.push(self.fallback(search));
         }
         for list in lists {
             let mut tagged = ReferrerCandidates::default();
@@ -134,21 +121,12 @@ impl Session {
     }
 
     /// Reads the raw index of the fallback tag. It is never opened as an image: that gives one referrer or another.
-    fn fallback(
-        &self,
-        repository: &Repository,
-        endpoints: &[Endpoint],
-        image: &BlobDigest,
-        clock: &Clock,
-    ) -> Result<Option<Vec<u8>>> {
-        // Where there is one place to ask, skopeo would ask the same, and takes longer to start than we to ask.
-        if let [endpoint] = endpoints
-            && let Ok(list) = Client::new(&self.context(clock)?, endpoint.clone())
-                .and_then(|client| client.manifest(&fallback_tag(image)))
-        {
+    fn fallback(&self, search: &Search<'_>) -> Result<Option<Vec<u8>>> {
+        let tag = fallback_tag(&search.image.digest);
+        if let Some(Ok(list)) = search.clients.only().map(|client| client.manifest(&tag)) {
             return Ok(list);
         }
-        match self.raw(repository, Some(&fallback_tag(image)), None, clock) {
+        match self.raw(search.repository, Some(&tag), None, search.context.clock) {
             Ok(document) => Ok(Some(document.raw)),
             Err(refusal) if refusal.case() == Case::C18NoImage => Ok(None),
             Err(refusal) => Err(refusal),
@@ -156,36 +134,25 @@ impl Session {
     }
 
     /// Reads one artifact, if it is a seal of the image; `None` if it is not.
-    fn candidate(
-        &self,
-        repository: &Repository,
-        digest: &BlobDigest,
-        image: &Image,
-        clock: &Clock,
-    ) -> Result<Option<RemoteSeal>> {
-        let (opened, raw) = self.manifest(repository, digest, None, clock)?;
-        match parse(&raw, digest, image, &self.budget)? {
+    fn candidate(&self, search: &Search<'_>, digest: &BlobDigest) -> Result<Option<RemoteSeal>> {
+        let (opened, raw) = self.manifest(search.repository, digest, None, search.context.clock)?;
+        match parse(&raw, digest, search.image, &self.budget)? {
             Parsed::Seal(seal) => {
                 let opened = (opened, self.given_up());
-                Ok(Some(RemoteSeal {
-                    repository: repository.clone(),
-                    digest: *digest,
-                    raw,
-                    blobs: seal.blobs(),
-                    opened,
-                }))
+                Ok(Some(RemoteSeal { digest: *digest, raw, blobs: seal.blobs(), opened }))
             }
             Parsed::Other(_) => Ok(None),
         }
     }
 
     /// Brings the blobs of a seal. Only what came is subtracted from what there is room for.
-    fn blobs(&self, seal: &RemoteSeal, store: &BlobStore, room: &mut u64, clock: &Clock) -> Result<()> {
+    fn blobs(&self, seal: &RemoteSeal, search: &Search<'_>, store: &BlobStore, room: &mut u64) -> Result<()> {
+        let clock = search.context.clock;
         let again;
         let opened = match &seal.opened {
             (opened, before) if *before == self.given_up() => opened,
             _ => {
-                again = self.open(&seal.repository, &seal.digest, clock)?;
+                again = self.open(search.repository, &seal.digest, clock)?;
                 &again
             }
         };
@@ -201,6 +168,11 @@ impl Session {
                 let why = format!("{digest} has {size} bytes, allowed are {}", self.budget.erofs.min(*room));
                 return Err(Refusal::new(Case::C03Slow, "", why));
             }
+            if let Some(bytes) = search.clients.small_blob(digest, *size)? {
+                store.write(&bytes)?;
+                *room -= size;
+                continue;
+            }
             self.blob(opened, &BlobDescriptor { digest, size: *size }, store, clock, &|_| ())?;
             *room -= size;
         }
@@ -212,9 +184,16 @@ impl Session {
 /// asked for it.
 const NO_CONFIG: &[u8] = b"{}";
 
+/// A search for the seals of an image.
+struct Search<'a> {
+    repository: &'a Repository,
+    image: &'a Image,
+    context: &'a FetchContext<'a>,
+    clients: Clients<'a>,
+}
+
 /// A seal that can be had.
 struct RemoteSeal {
-    repository: Repository,
     digest: BlobDigest,
     raw: Vec<u8>,
     blobs: Vec<(BlobDigest, u64)>,

@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 
 mod ci;
+mod clients;
 mod faults;
 mod gateway;
 mod on_mount;

@@ -10,6 +10,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::state::RUN;
 use crate::sys::process::{self, User};
@@ -151,8 +152,13 @@ const KEPT: &str = "podman";
 
 /// Finds the podman that is installed; `None` if there is none or it does not tell its version. In a user's namespace it is
 /// not asked, which takes a fifth of a start: there podman says itself which store it uses ([`super::namespace`]), and
-/// what root's files say is not for that user.
+/// what root's files say is not for that user. A process asks once.
 pub(super) fn installed() -> Option<Podman> {
+    static FOUND: OnceLock<Option<Podman>> = OnceLock::new();
+    *FOUND.get_or_init(find)
+}
+
+fn find() -> Option<Podman> {
     if rustix::process::geteuid().is_root() && process::user() == User::Rootless {
         return None;
     }
