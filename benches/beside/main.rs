@@ -7,6 +7,7 @@
 mod aims;
 mod chart;
 mod compare;
+mod floors;
 mod growth;
 mod numbers;
 mod previous;
@@ -28,6 +29,11 @@ fn main() {
         && word == "compare"
     {
         return compare::print(results.as_ref(), page.as_ref());
+    }
+    if let [word, dir] = args.as_slice()
+        && word == floors::DIGESTS
+    {
+        return floors::digests(dir.as_ref());
     }
     // `cargo bench` alone and `cargo test` come by as well.
     let Some(place) = tools::Place::from_environment() else { return };

@@ -26,10 +26,11 @@ impl Page {
         Some(format!("{}\n\n*{date}*\n\n{}\n", lines[start..=end].join("\n"), lines[picture]))
     }
 
-    /// Returns the cells of an aim: its work, its aim, and what was found.
-    pub fn aim(&self, work: &str) -> Option<Vec<&str>> {
+    /// Returns what was found of a work that has an aim, in its unit, and what is beside it.
+    pub fn found(&self, work: &str) -> Option<(f64, &str)> {
         let row = self.text.lines().find(|line| line.starts_with(&format!("| {work} |")))?;
-        Some(row.trim_matches('|').split('|').map(str::trim).collect())
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        Some((cells.get(2)?.split(' ').next()?.parse().ok()?, cells.get(3)?))
     }
 
     /// Returns the lines about machines and inputs whose key is not `measured` now.

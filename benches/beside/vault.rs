@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use super::floors;
 use super::measure::{done, flush, forget, in_turn, remember, remove, usage};
 use super::tools::{Place, unmount};
 
@@ -46,6 +47,18 @@ pub fn pull(place: &Place) {
                         let script = "dir=$1; shift; for layer; do tar -xf \"$layer\" -C \"$dir\"; done";
                         usage(Command::new("sh").args(["-c", script, "sh"]).arg(dir).args(place.layers(name)))
                     }),
+                ),
+                (
+                    "SHA-256 of the layers (floor)",
+                    Box::new(|round| {
+                        fresh("sha256", round);
+                        usage(&mut floors::sha256(&place.layers(name)))
+                    }),
+                ),
+                // Of the files that tar has just unpacked.
+                (
+                    "fs-verity digests of the files (floor)",
+                    Box::new(|round| usage(&mut floors::digests_of(&dir.join(format!("tar.{round}"))))),
                 ),
             ],
         );

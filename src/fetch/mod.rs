@@ -6,7 +6,7 @@
 //! | manifests by digest, configs, layers, blobs of artifacts | containers-image-proxy (skopeo) |
 //! | tags, indexes, what goes into a registry | skopeo |
 //! | referrers | a client of our own: skopeo has none |
-//! | signatures, where there is no mirror | the same client, which asks a dozen in the time that the proxy takes for two; if it gets none, the proxy |
+//! | signatures, where there is no mirror | the same client, as it is several times as fast; what it cannot have, the proxy |
 
 mod auth;
 mod challenge;
