@@ -1,10 +1,10 @@
 //! podman's own database, `db.sql` (SQLite, since podman 4.8) or `bolt_state.db` (BoltDB), which is in the graph root,
-//! so that whoever writes there writes it; that of a transient store is in the run root, which may be on a disk too. What rows say of a container that exists is podman's to judge. But the file
-//! can also change what podman writes, or what it reads back: every new container gets another command, other mounts or
-//! hooks of the host than podman was told, every new volume another directory. A trigger, a view or a computed column
-//! does that; a column that replaces what is missing; a log beside the file, which SQLite reads first; rows with the
-//! numbers that new ones will get; a page that is part of two tables; and a link, which SQLite follows in its own way.
-//! podman's has nothing of the kind.
+//! so that whoever writes there writes it; that of a transient store is in the run root, which may be on a disk too. What
+//! rows say of a container that exists is podman's to judge. But the file can also change what podman writes, or what it
+//! reads back: every new container gets another command, other mounts or hooks of the host than podman was told, every
+//! new volume another directory. A trigger, a view or a computed column does that; a column that replaces what is
+//! missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is
+//! part of two tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;

@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat};
 
 use super::create_runtime::not_denied;
+use super::lookup::layers_of;
 use super::{root, users};
-use crate::container_store::run_root;
+use crate::container_store::{check_layer_ids, run_root};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::Record;
 use crate::oci::is_id;
@@ -36,9 +37,9 @@ pub(super) fn check(
     if mounts.iter().all(|mount| mount.sources.is_empty()) {
         return Ok(audit);
     }
-    let doubtful = match mounts.iter().any(is_overlay) {
-        true => doubtful_run_root(config)?,
-        false => None,
+    let doubtful = match doubtful_run_root(config)? {
+        None => doubtful_store(config)?,
+        why => why,
     };
     let all = mountinfo::own()?;
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
@@ -140,7 +141,14 @@ fn replaced(mount: &MountInfo, native: &Native) -> Result<MountInfo> {
 /// podman's database can name another run root, on the disk, and the configured one can be there.
 fn doubtful_run_root(config: &ContainerConfig) -> Result<Option<String>> {
     // A user's podman has a run root of its own, and that user chooses it.
-    let Some(used) = config.run_root.as_ref().filter(|_| !users::is_in_namespace()) else { return Ok(None) };
+    if users::is_in_namespace() || !config.mounts.iter().any(is_overlay) {
+        return Ok(None);
+    }
+    let Some(used) = &config.run_root else {
+        // Something else is in the place of the file that would tell.
+        let unknown = || "which run root podman uses is unknown, and so is what it takes for an image".to_owned();
+        return Ok(config.container.as_ref().map(|_| unknown()));
+    };
     let configured = run_root()?;
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let shown = used.display();
@@ -150,6 +158,19 @@ fn doubtful_run_root(config: &ContainerConfig) -> Result<Option<String>> {
         false => format!("podman uses the run root {shown}, and {} is configured", configured.display()),
     };
     Ok(Some(format!("{why}: what it takes for an image is unknown")))
+}
+
+/// Returns why nobody can say which layers are shown by podman's overlays: IDs of layers in the stores that podman uses
+/// lead elsewhere. It has its overlays in the container's directory.
+fn doubtful_store(config: &ContainerConfig) -> Result<Option<String>> {
+    let mut sources =
+        config.mounts.iter().filter(|mount| is_overlay(mount)).flat_map(|mount| &mount.sources).peekable();
+    if sources.peek().is_none() {
+        return Ok(None);
+    }
+    let bundles = sources.filter_map(|source| source.ancestors().find_map(Bundle::of));
+    let stores = bundles.map(|bundle| layers_of(&bundle)).collect::<Result<Vec<_>>>()?;
+    Ok(check_layer_ids(stores).err().map(|refusal| refusal.to_string()))
 }
 
 /// Returns whether a run root outlasts the boot.

@@ -56,6 +56,14 @@ fn o11_what_a_run_root_on_the_disk_says_is_mounted_is_no_image() {
             let stage = if program == Program::Runtime { "runtime" } else { "precreate" };
             assert_eq!(podman.last(stage), ("refused".into(), "O11".into()), "{program:?}: {}", text(&output));
         }
+        // By what is mounted in its own file's place, nothing tells which run root podman uses.
+        mounted_elsewhere(&podman, &top);
+        podman.host.sh("echo >/var/tmp/own-file");
+        let own = "/var/tmp/own-file:/run/.containerenv";
+        let output =
+            podman.run(&["run", "--rm", "--pull=never", "-v", own, "--mount", &image, APP, "cat", "/img/note"]);
+        assert!(!output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
+        podman.ok(&["run", "--rm", "--pull=never", "-v", own, APP, "true"]);
         // Somebody's own directories are no images, and a rule may let the place be covered.
         podman.host.sh("mkdir -p /var/tmp/own");
         podman.ok(&["run", "--rm", "--pull=never", "-v", "/var/tmp/own:/own", APP, "true"]);

@@ -63,7 +63,7 @@ pub(super) fn run_root(found: &Configured) -> Option<HostCheck> {
         "run root",
         CheckState::Optional,
         format!(
-            "{shown} is on a disk: whoever can write there says which images, and which roots of existing containers, are mounted where"
+            "{shown} is on a disk: whoever can write there says where images, and roots of existing containers, are mounted"
         ),
         "let runroot in storage.conf be in /run; until then the hooks refuse images that are mounted in containers (O11)",
     ))
