@@ -1,10 +1,10 @@
 //! podman's own database, `db.sql` (SQLite, since podman 4.8) or `bolt_state.db` (BoltDB), which is in the graph root,
-//! so that whoever writes there writes it. What rows say of a container that exists is podman's to judge. But the file
-//! can also change what podman writes, or what it reads back: every new container gets another command, other mounts or
-//! hooks of the host than podman was told, every new volume another directory. A trigger, a view or a computed column
-//! does that; a column that replaces what is missing; a log beside the file, which SQLite reads first; rows with the
-//! numbers that new ones will get; a page that is part of two tables; and a link, which SQLite follows in its own way.
-//! podman's has nothing of the kind.
+//! so that whoever writes there writes it; that of a transient store is in the run root, which may be on a disk too. What
+//! rows say of a container that exists is podman's to judge. But the file can also change what podman writes, or what it
+//! reads back: every new container gets another command, other mounts or hooks of the host than podman was told, every
+//! new volume another directory. A trigger, a view or a computed column does that; a column that replaces what is
+//! missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is
+//! part of two tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,8 @@ use crate::error::{Case, Refusal, Result};
 use crate::sys::process::{self, User};
 use crate::sys::{files, same_paths};
 
-/// Where podman has its databases in a graph root (libpod, `sqliteStatePath`, `getBoltDBPath`).
+/// Where podman has its databases in a graph root, or for a transient store in the run root (libpod, `sqliteStatePath`,
+/// `getBoltDBPath`).
 const DATABASES: [(&str, Format); 2] = [("db.sql", Format::Sqlite), ("libpod/bolt_state.db", Format::Bolt)];
 
 /// How a database is written.
@@ -42,15 +43,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long before the next try.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Checks the database in the graph root that is configured and the one in `store`, where there is one. What users
-/// other than root have in theirs is their own affair.
+/// Checks the databases in the graph root and the run root that are configured, and those in `others`, where there are
+/// any. What users other than root have in theirs is their own affair.
 ///
 /// # Errors
 /// [`Case::B15Database`] for one that can change what podman writes to it, or that cannot be read;
 /// [`Case::Io`].
-pub fn check_database(store: Option<&Path>) -> Result<()> {
-    let mut places: Vec<PathBuf> = configured().map(|found| found.graph_root).into_iter().collect();
-    places.extend(store.map(Path::to_owned));
+pub fn check_database<'a>(others: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut places: Vec<PathBuf> = configured().map(|found| vec![found.graph_root, found.run_root]).unwrap_or_default();
+    places.extend(others.into_iter().map(Path::to_owned));
+    places.sort_unstable();
     places.dedup();
     let checked = places
         .iter()
@@ -63,9 +65,9 @@ pub fn check_database(store: Option<&Path>) -> Result<()> {
     })
 }
 
-/// Lists where podman may have its database in a graph root.
-pub fn database_paths(graph_root: &Path) -> impl Iterator<Item = PathBuf> {
-    DATABASES.iter().map(|(name, _)| graph_root.join(name))
+/// Lists where podman may have its database in a graph root or a run root.
+pub fn database_paths(root: &Path) -> impl Iterator<Item = PathBuf> {
+    DATABASES.iter().map(|(name, _)| root.join(name))
 }
 
 /// Checks one database, if it is there.

@@ -15,6 +15,7 @@ mod id_sets;
 mod image;
 mod image_store;
 mod instances;
+mod layer_ids;
 mod layer_paths;
 mod layers;
 mod listed;
@@ -46,6 +47,7 @@ pub use container::{
 pub use database::{check_database, database_paths};
 pub use image::Candidate;
 pub use instances::recorded_instances;
+pub use layer_ids::check_layer_ids;
 pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
@@ -224,6 +226,9 @@ fn identified(
         Some(root) => (LayerDir { root, id: home.id }, Some(home.root)),
         None => (home, None),
     };
+    if call.upper.is_none() {
+        check_layer_ids([home.root.clone()])?;
+    }
     let mut stores = OpenStores::open(&home.root)?;
     stores.own().check_lowers(&home.id)?;
     let places = call.lowers.iter().map(|l| layer_paths::lower(l, &home)).collect::<Result<Vec<_>>>()?;

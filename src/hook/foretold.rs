@@ -55,7 +55,7 @@ impl Foretold<'_> {
     /// [`Case::O09Tampered`], [`Case::O10Filled`], [`Case::O13Refused`] and [`Case::B15Database`], as a start; those of
     /// reading the notes.
     pub(super) fn check(&self) -> Result<()> {
-        check_database(Some(&self.claimed.root.path))?;
+        check_database(Some(self.claimed.root.path.as_path()))?;
         let notes = refused::notes()?;
         let upper = self.own.diff.try_clone().map_err(|e| Refusal::io(self.own.path.display().to_string(), e))?;
         let directory = files::open_dir(&self.container.directory).ok();
@@ -133,7 +133,7 @@ pub(super) fn last_config(container: &ListedContainer) -> Option<ContainerConfig
 /// # Errors
 /// [`Case::O09Tampered`], [`Case::B15Database`].
 pub fn expect_new_container(claimed: &ClaimedImage, image: Option<&PreparedImage>) -> Result<()> {
-    check_database(Some(&claimed.root.path))?;
+    check_database(Some(claimed.root.path.as_path()))?;
     match image.filter(|_| !is_mount_program()) {
         Some(image) => {
             let volumes = claimed.images.iter().flat_map(|candidate| candidate.image.volumes());

@@ -7,8 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat};
 
 use super::create_runtime::not_denied;
+use super::lookup::layers_of;
 use super::{root, users};
-use crate::container_store::run_root;
+use crate::container_store::{check_layer_ids, run_root};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::Record;
 use crate::oci::is_id;
@@ -17,7 +18,7 @@ use crate::policy::{Decision, Mode, Policy};
 use crate::protocol::{BindMount, Bundle, ContainerConfig, Native};
 use crate::start;
 use crate::sys::mountinfo::{self, MountInfo};
-use crate::sys::mounts;
+use crate::sys::{filesystems, mounts, same_paths};
 
 /// Checks what each of `mounts` shows: a layer of a container store, other than what is mounted on the container's own
 /// `root`, must be verified like the root, unless `decision` allows its place to be covered, or the mounted image's own
@@ -36,9 +37,9 @@ pub(super) fn check(
     if mounts.iter().all(|mount| mount.sources.is_empty()) {
         return Ok(audit);
     }
-    let other_run_root = match mounts.iter().any(is_overlay) {
-        true => other_run_root(config)?,
-        false => None,
+    let doubtful = match doubtful_run_root(config)? {
+        None => doubtful_store(config)?,
+        why => why,
     };
     let all = mountinfo::own()?;
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
@@ -50,8 +51,7 @@ pub(super) fn check(
             shown(source, &all, MAX_DEPTH).into_iter().chain(beneath)
         });
         let judged = shown.filter(|shown| Some(shown.mount.device) != root).map(|shown| judge(&shown, mount, policy));
-        let unknown =
-            other_run_root.as_ref().filter(|_| is_overlay(mount)).map(|why| judge_unknown(why, mount, policy));
+        let unknown = doubtful.as_ref().filter(|_| is_overlay(mount)).map(|why| judge_unknown(why, mount, policy));
         let artifact = not_an_artifacts_file(mount).map(|refusal| Ok((Err(refusal), decision.mode)));
         for judged in judged.chain(unknown).chain(artifact) {
             match judged {
@@ -137,19 +137,46 @@ fn replaced(mount: &MountInfo, native: &Native) -> Result<MountInfo> {
 }
 
 /// Returns why nobody can say which directory podman takes for a mounted image: in its run root it notes where the layers
-/// of images are mounted, and takes any mount point that is named there. Of the configured run root nothing outlasts the
-/// boot; podman's database can name another one, on the disk.
-fn other_run_root(config: &ContainerConfig) -> Result<Option<String>> {
+/// of images are mounted, and takes any mount point that is named there. Nothing of that may outlast the boot. But
+/// podman's database can name another run root, on the disk, and the configured one can be there.
+fn doubtful_run_root(config: &ContainerConfig) -> Result<Option<String>> {
     // A user's podman has a run root of its own, and that user chooses it.
-    let Some(used) = config.run_root.as_ref().filter(|_| !users::is_in_namespace()) else { return Ok(None) };
+    if users::is_in_namespace() || !config.mounts.iter().any(is_overlay) {
+        return Ok(None);
+    }
+    let Some(used) = &config.run_root else {
+        // Something else is in the place of the file that would tell.
+        let unknown = || "which run root podman uses is unknown, and so is what it takes for an image".to_owned();
+        return Ok(config.container.as_ref().map(|_| unknown()));
+    };
     let configured = run_root()?;
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    Ok((here(used) != here(&configured)).then(|| {
-        let (used, configured) = (used.display(), configured.display());
-        format!(
-            "podman uses the run root {used}, and {configured} is configured: what it takes for an image is unknown"
-        )
-    }))
+    let shown = used.display();
+    let why = match here(used) == here(&configured) {
+        true if outlasts_boot(used)? => format!("podman's run root {shown} is on a disk"),
+        true => return Ok(None),
+        false => format!("podman uses the run root {shown}, and {} is configured", configured.display()),
+    };
+    Ok(Some(format!("{why}: what it takes for an image is unknown")))
+}
+
+/// Returns why nobody can say which layers are shown by podman's overlays: IDs of layers in the stores that podman uses
+/// lead elsewhere. It has its overlays in the container's directory.
+fn doubtful_store(config: &ContainerConfig) -> Result<Option<String>> {
+    let mut sources =
+        config.mounts.iter().filter(|mount| is_overlay(mount)).flat_map(|mount| &mount.sources).peekable();
+    if sources.peek().is_none() {
+        return Ok(None);
+    }
+    let bundles = sources.filter_map(|source| source.ancestors().find_map(Bundle::of));
+    let stores = bundles.map(|bundle| layers_of(&bundle)).collect::<Result<Vec<_>>>()?;
+    Ok(check_layer_ids(stores).err().map(|refusal| refusal.to_string()))
+}
+
+/// Returns whether a run root outlasts the boot.
+fn outlasts_boot(run_root: &Path) -> Result<bool> {
+    let in_memory = same_paths::open_dir(run_root).and_then(filesystems::is_in_memory);
+    in_memory.map(|in_memory| !in_memory).map_err(|e| Refusal::io(run_root.display().to_string(), e))
 }
 
 /// Returns whether podman made an overlay for a mount, as it does for every mounted image (buildah, pkg/overlay): then

@@ -189,7 +189,7 @@ pub(super) fn find(config: &ContainerConfig, paths: &StartPaths<'_>) -> Result<F
 
 /// Returns the store that has the layers of the bundle's container: the bundle's own, unless that is the run root,
 /// where a transient store keeps its containers.
-fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
+pub(super) fn layers_of(bundle: &Bundle) -> Result<PathBuf> {
     let configured = configured()?;
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     Ok(match here(&bundle.root) == here(&configured.run_root) {

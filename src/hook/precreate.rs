@@ -141,7 +141,8 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
     let ContainerCreation { config, found, filled, policy, runtime } = call;
     let outcome = besides(root, decision, || {
         no_checkpoint(*runtime, decision, &config.root)?;
-        check_database(layer_of(&found.target).map(|(root, _)| root).as_deref())?;
+        let root = layer_of(&found.target).map(|(root, _)| root);
+        check_database(root.as_deref().into_iter().chain(config.run_root.as_deref()))?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;

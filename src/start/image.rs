@@ -82,7 +82,7 @@ fn mount(
 ) -> Result<Record> {
     // The hooks check it for whatever is mounted.
     if claimed.own.is_some() && !request.by_hook {
-        check_database(Some(&claimed.root.path))?;
+        check_database(Some(claimed.root.path.as_path()))?;
     }
     let ready = choice.ready(claimed, request.call)?;
     let JudgedImage { image, decision, facts, would_refuse, .. } = &ready.judged;

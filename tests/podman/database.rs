@@ -10,11 +10,14 @@ use crate::image::APP;
 use crate::podman::{Podman, Program, default_policy};
 use crate::{common, ready};
 
-/// What the doctor says about podman's database.
-fn doctor(podman: &Podman) -> String {
+/// The name of the check of podman's database.
+const DATABASE: &str = "podman's database";
+
+/// What one check of the doctor says.
+pub fn doctor(podman: &Podman, name: &str) -> String {
     let output = podman.host.command(common::binary().to_str().unwrap(), &["doctor", "--json"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    let found = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == "podman's database");
+    let found = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == name);
     found.map_or_else(|| "none".to_owned(), |check| format!("{}: {}", check["state"], check["found"]))
 }
 
@@ -60,7 +63,7 @@ fn b04_a_graph_root_that_only_podmans_database_names_has_no_order_beside_an_imag
         configured(GRAPH_ROOT, &format!("imagestore = \"{IMAGE_STORE}\"\n"));
         let info = podman.ok(&["info", "--format", "{{.Store.GraphRoot}}"]);
         assert_eq!(info.trim(), OTHER_ROOT, "{program:?}");
-        let said = doctor(&podman);
+        let said = doctor(&podman, DATABASE);
         assert!(
             said.starts_with("\"optional\"") && said.contains(&format!("graph root {OTHER_ROOT} instead")),
             "{said}"
@@ -82,7 +85,7 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
     let mount = format!("type=image,source={APP},destination=/img");
     let shown = ["run", "--rm", "--pull=never", "--mount", mount.as_str(), APP, "cat", "/img/note"];
     let podman = Podman::new(Program::Guarded);
-    let said = doctor(&podman);
+    let said = doctor(&podman, DATABASE);
     assert!(said.starts_with("\"ok\""), "{said}");
     podman.host.sh("mkdir -p /var/tmp/lower");
     podman.ok(&["run", "--rm", "--mount", &mount, "-v", "/var/tmp/lower:/lower:O", APP, "true"]);
@@ -96,7 +99,7 @@ fn o11_what_another_run_root_says_is_mounted_is_no_image() {
         podman.ok(&["run", "--rm", "--pull=never", APP, "true"]);
         let info = podman.ok(&["info", "--format", "{{.Store.RunRoot}}"]);
         assert_eq!(info.trim(), other, "{program:?}");
-        let said = doctor(&podman);
+        let said = doctor(&podman, DATABASE);
         assert!(said.starts_with("\"optional\"") && said.contains(&format!("run root {other} instead")), "{said}");
         let top = json_of(&podman.graph_root().join(IMAGES))[0]["layer"].clone();
         podman.host.write(&format!("{GRAPH_ROOT}/overlay/note"), "evil");
@@ -134,7 +137,7 @@ pub fn sql_in(database: &Path, script: &str) {
 }
 
 /// What changes the state that podman writes down for a new container.
-const STATE: &str = "UPDATE ContainerState SET JSON = json_set(JSON, '$.bindMounts', json('{\"/opt\":\"/var/tmp/evil\"}')) WHERE ID = NEW.ID";
+pub const STATE: &str = "UPDATE ContainerState SET JSON = json_set(JSON, '$.bindMounts', json('{\"/opt\":\"/var/tmp/evil\"}')) WHERE ID = NEW.ID";
 
 /// A trigger in it: podman writes down a new container, and reads another one.
 #[test]
@@ -169,7 +172,7 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
         };
         podman.host.sh("mkdir -p /var/tmp/evil; echo mine >/var/tmp/evil/evil");
         sealed("podman's own");
-        let said = doctor(&podman);
+        let said = doctor(&podman, DATABASE);
         assert!(said.starts_with("\"ok\""), "{said}");
         // Indexes of somebody else change nothing, and many tables take more pages.
         let tables: String = (0..40).map(|n| format!("CREATE TABLE other{n}(a TEXT, b TEXT); ")).collect();
@@ -193,7 +196,7 @@ fn b15_a_database_that_changes_what_podman_writes_is_refused() {
         podman.policy(&default_policy());
         let (found, code) = podman.verb(&["check", APP]);
         assert_eq!(code, 4, "{program:?}: {found}");
-        let said = doctor(&podman);
+        let said = doctor(&podman, DATABASE);
         assert!(said.starts_with("\"missing\"") && said.contains("db.sql"), "{said}");
         sql(&podman, changes[0].1);
         sealed("as it was");
@@ -340,7 +343,7 @@ fn b15_a_database_that_gives_podman_something_else_than_it_wrote_is_refused() {
                 Program::Runtime => assert_eq!(podman.last("runtime"), ("refused".into(), "B15".into()), "{what}"),
                 _ => assert_eq!(podman.last("precreate"), ("refused".into(), "B15".into()), "{what}"),
             }
-            let said = doctor(&podman);
+            let said = doctor(&podman, DATABASE);
             assert!(said.starts_with("\"missing\"") && said.contains("db.sql"), "{what}: {said}");
             podman.host.sh("cd /var/lib/containers/storage; rm -f db.sql* aside.sql*");
             std::fs::write(&database, &own).unwrap();
@@ -424,7 +427,7 @@ fn b15_a_database_of_boltdb_with_a_page_of_two_places_is_refused() {
         let own = std::fs::read(&database).unwrap();
         let output = std::process::Command::new("python3").args(["-c", CRAFT_BOLT]).arg(&database).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
-        let said = doctor(&podman);
+        let said = doctor(&podman, DATABASE);
         assert!(said.starts_with("\"missing\"") && said.contains("bolt_state.db"), "{program:?}: {said}");
         let output = run();
         assert!(!output.status.success(), "{program:?}: {}", text(&output));

@@ -27,6 +27,7 @@ mod published;
 mod refusals;
 mod remade;
 mod rollback;
+mod run_root;
 mod runtime;
 mod runtime_program;
 mod second_look;

@@ -1,6 +1,7 @@
 //! Images that are mounted besides the root, where the store says something else of them than podman takes.
 
 use crate::guard::text;
+use crate::hostile::json_of;
 use crate::image::{APP, FRESH};
 use crate::podman::{Podman, Program, default_policy};
 use crate::ready;
@@ -10,7 +11,11 @@ const ROOT: &str = "/var/lib/containers/storage";
 
 /// podman with the hooks, and an image that nobody sealed under [`NAME`] alone, with something in it to show.
 fn with_unsealed() -> Podman {
-    let podman = Podman::new(Program::Hooked);
+    with_unsealed_by(Program::Hooked)
+}
+
+fn with_unsealed_by(program: Program) -> Podman {
+    let podman = Podman::new(program);
     podman.ok(&["tag", FRESH, NAME]);
     podman.ok(&["untag", FRESH, FRESH]);
     podman
@@ -74,6 +79,55 @@ fn o11_a_layer_is_known_wherever_the_store_mounts_it() {
     ));
     let output = podman.show(NAME, APP);
     assert!(!output.status.success() && !text(&output).contains("fresh"), "another ID: {}", text(&output));
+}
+
+/// containers-storage takes a layer's ID for the name of a directory: `..` in it leads to where nothing is known to be a
+/// layer, or to another store, in which the image has a name that is let pass.
+#[test]
+fn b07_the_id_of_a_layer_leads_nowhere_else() {
+    if !ready("IDs of layers that lead elsewhere") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded, Program::Layerseal] {
+        for place in ["../there", "..", "../../there", "a/b", "../fake/overlay"] {
+            let podman = with_unsealed_by(program);
+            assert!(!podman.show(NAME, APP).status.success(), "{program:?}: as it is");
+            podman.run(&["image", "umount", "-a"]);
+            let top = podman.top(NAME);
+            let in_other_store = place.ends_with("/overlay");
+            let other = if in_other_store { format!("{place}/{top}") } else { place.to_owned() };
+            if in_other_store {
+                podman.host.sh(&format!(
+                    "cd {ROOT}; mkdir -p fake/overlay; cp -a overlay-layers overlay-images fake/; cp -a overlay/l fake/overlay/; \
+                     sed -i 's|{NAME}|localhost/x:1|g' fake/overlay-images/images.json"
+                ));
+            }
+            podman.host.sh(&format!(
+                "cd {ROOT}; sed -i 's|{top}|{other}|g' overlay-layers/*.json overlay-images/images.json; \
+                 mkdir -p overlay/{other}; mv overlay/{top}/* overlay/{other}/; rmdir overlay/{top}; \
+                 ln -sfn ../{other}/diff overlay/l/$(cat overlay/{other}/link)"
+            ));
+            if !in_other_store {
+                // Alone: beneath it are layers that are known.
+                let path = podman.graph_root().join("overlay-layers/layers.json");
+                let mut layers = json_of(&path);
+                for layer in layers.as_array_mut().unwrap().iter_mut().filter(|layer| layer["id"] == *other) {
+                    layer.as_object_mut().unwrap().remove("parent");
+                }
+                std::fs::write(&path, layers.to_string()).unwrap();
+                podman.host.sh(&format!("cd {ROOT}/overlay/{other}; rm -f lower lower-layers; mkdir -p empty"));
+            }
+            let output = podman.show(NAME, APP);
+            let said = text(&output);
+            assert!(!output.status.success() && !said.contains("fresh"), "{program:?} {place}: {said}");
+            match program {
+                Program::Hooked => assert_eq!(podman.last("precreate"), ("refused".into(), "O11".into()), "{said}"),
+                Program::Runtime => assert!(said.contains("[R-O11]"), "{place}: {said}"),
+                _ => assert!(said.contains("[R-A08]") || said.contains("[R-B07]"), "{program:?} {place}: {said}"),
+            }
+            podman.ok(&["run", "--rm", APP, "true"]);
+        }
+    }
 }
 
 /// podman resolves the name of a list to its instance: what is asked of that name is asked of the instance.

@@ -14,7 +14,8 @@ const FORMAT: &str = "{{.Store.GraphRoot}}\n{{.Store.RunRoot}}\n{{.Store.GraphDr
 
 /// Checks that the database does what podman says, and compares what podman uses with what is configured; `None` where it has no database yet.
 pub(super) fn look(found: &Configured) -> Option<HostCheck> {
-    let database = database_paths(&found.graph_root).find(|path| path.symlink_metadata().is_ok())?;
+    let roots = [&found.graph_root, &found.run_root].into_iter();
+    let database = roots.flat_map(|root| database_paths(root)).find(|path| path.symlink_metadata().is_ok())?;
     found.podman?;
     if let Err(refusal) = check_database(None) {
         let found = format!("{}: {}", refusal.subject(), refusal.what_and_detail());

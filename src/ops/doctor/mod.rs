@@ -89,9 +89,10 @@ pub fn examine(context: &Context) -> Diagnosis {
     let (store, configured) = storage::look();
     let vault = kernel::proof(context, verity).into_iter().chain(kernel::objects(context));
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
-    let database = configured.as_ref().ok().filter(|_| root).and_then(database::look);
-    let needs_root =
-        needs_root.into_iter().chain(vault).chain([store]).chain(database).chain(podman).chain(runtime::checks());
+    let known = configured.as_ref().ok().filter(|_| root);
+    let (run_root, database) = (known.and_then(storage::run_root), known.and_then(database::look));
+    let of_store = [store].into_iter().chain(run_root).chain(database);
+    let needs_root = needs_root.into_iter().chain(vault).chain(of_store).chain(podman).chain(runtime::checks());
     // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.
     let as_root = |check: HostCheck| match check.state {
         CheckState::Ok => check,

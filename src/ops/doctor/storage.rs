@@ -7,6 +7,7 @@ use crate::container_store::{Configured, configured};
 use crate::error::Result;
 use crate::ops::Context;
 use crate::policy::{Directories, Policy};
+use crate::sys::{filesystems, same_paths};
 use crate::vault::{NAME, check_place};
 
 /// Checks what is configured.
@@ -48,6 +49,24 @@ pub(super) fn place(context: &Context) -> HostCheck {
         }
         (false, false) => check(NAME, CheckState::Ok, format!("{shown}"), ""),
     }
+}
+
+/// Checks that what podman notes in its run root ends with the boot; `None` where it does.
+pub(super) fn run_root(found: &Configured) -> Option<HostCheck> {
+    // podman makes it when it first runs.
+    let there = found.run_root.ancestors().find_map(|path| same_paths::open_dir(path).ok())?;
+    if filesystems::is_in_memory(there).ok()? {
+        return None;
+    }
+    let shown = found.run_root.display();
+    Some(check(
+        "run root",
+        CheckState::Optional,
+        format!(
+            "{shown} is on a disk: whoever can write there says where images, and roots of existing containers, are mounted"
+        ),
+        "let runroot in storage.conf be in /run; until then the hooks refuse images that are mounted in containers (O11)",
+    ))
 }
 
 fn one(found: &Result<Configured>) -> HostCheck {
