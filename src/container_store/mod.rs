@@ -22,6 +22,7 @@ mod listed;
 mod lists;
 mod lookup;
 mod namespace;
+mod noted_mounts;
 mod order;
 mod parsed;
 mod records;
@@ -52,6 +53,7 @@ pub use layers::{ClaimedLayer, LayerBlob, Tie};
 pub use listed::{ListedContainer, container_names, image_names, listed_containers};
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
+pub use noted_mounts::find_untrue_note;
 pub use records::{
     RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
 };

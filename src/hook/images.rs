@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat};
 use super::create_runtime::not_denied;
 use super::lookup::layers_of;
 use super::{root, users};
-use crate::container_store::{check_layer_ids, run_root};
+use crate::container_store::{check_layer_ids, find_untrue_note, run_root};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::Record;
 use crate::oci::is_id;
@@ -137,8 +137,8 @@ fn replaced(mount: &MountInfo, native: &Native) -> Result<MountInfo> {
 }
 
 /// Returns why nobody can say which directory podman takes for a mounted image: in its run root it notes where the layers
-/// of images are mounted, and takes any mount point that is named there. Nothing of that may outlast the boot. But
-/// podman's database can name another run root, on the disk, and the configured one can be there.
+/// of images are mounted, and takes any mount point that is named there. In memory it is what podman has written since the
+/// boot. But podman's database can name another run root, on the disk, and the configured one can be there.
 fn doubtful_run_root(config: &ContainerConfig) -> Result<Option<String>> {
     // A user's podman has a run root of its own, and that user chooses it.
     if users::is_in_namespace() || !config.mounts.iter().any(is_overlay) {
@@ -153,11 +153,12 @@ fn doubtful_run_root(config: &ContainerConfig) -> Result<Option<String>> {
     let here = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let shown = used.display();
     let why = match here(used) == here(&configured) {
-        true if outlasts_boot(used)? => format!("podman's run root {shown} is on a disk"),
-        true => return Ok(None),
-        false => format!("podman uses the run root {shown}, and {} is configured", configured.display()),
+        true if outlasts_boot(used)? => find_untrue_note(used, &mountinfo::own()?)
+            .map(|note| format!("podman's run root {shown} is on a disk, and {note}")),
+        true => None,
+        false => Some(format!("podman uses the run root {shown}, and {} is configured", configured.display())),
     };
-    Ok(Some(format!("{why}: what it takes for an image is unknown")))
+    Ok(why.map(|why| format!("{why}: what it takes for an image is unknown")))
 }
 
 /// Returns why nobody can say which layers are shown by podman's overlays: IDs of layers in the stores that podman uses

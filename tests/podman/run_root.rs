@@ -64,6 +64,15 @@ fn o11_what_a_run_root_on_the_disk_says_is_mounted_is_no_image() {
             podman.run(&["run", "--rm", "--pull=never", "-v", own, "--mount", &image, APP, "cat", "/img/note"]);
         assert!(!output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
         podman.ok(&["run", "--rm", "--pull=never", "-v", own, APP, "true"]);
+        // What podman itself has written there since is true: the store's own directory is a mount, and no layer's place.
+        podman.host.write(&format!("{RUN_ROOT}/overlay-layers/mountpoints.json"), "[]");
+        podman.host.sh("mkdir -p /var/tmp/overlay");
+        for _ in 0..2 {
+            podman.ok(&["run", "--rm", "--pull=never", "-v", "/var/tmp/overlay:/overlay:O", APP, "true"]);
+            let output = podman.run(&["run", "--rm", "--pull=never", "--mount", &image, APP, "test", "-d", "/img/etc"]);
+            // Without the mount program nobody verifies it.
+            assert_eq!(output.status.success(), program == Program::Guarded, "{program:?}: {}", text(&output));
+        }
         // Somebody's own directories are no images, and a rule may let the place be covered.
         podman.host.sh("mkdir -p /var/tmp/own");
         podman.ok(&["run", "--rm", "--pull=never", "-v", "/var/tmp/own:/own", APP, "true"]);

@@ -65,7 +65,7 @@ pub(super) fn run_root(found: &Configured) -> Option<HostCheck> {
         format!(
             "{shown} is on a disk: whoever can write there says where images, and roots of existing containers, are mounted"
         ),
-        "let runroot in storage.conf be in /run; until then the hooks refuse images that are mounted in containers (O11)",
+        "let runroot in storage.conf be in /run; until then the hooks look at what is written there (O11), and the mount program cannot",
     ))
 }
 
