@@ -1,19 +1,24 @@
-//! Layers whose ID is none. containers-storage takes it for the name of the layer's directory: with `..` in it that is in
-//! another place, where nothing is known to be a layer, or in another store, which gives the layer another image's name.
+//! Layers that podman finds otherwise than by their IDs. containers-storage takes an ID for the name of the layer's
+//! directory: with `..` in it that is in another place, where nothing is known to be a layer, or in another store, which
+//! gives the layer another image's name. And an image may name its layer by the beginning of its ID, or by a name of it
+//! (storage/layers.go, `lookup`): then it is taken for an image that names the layer by its ID.
 
 use std::path::PathBuf;
 
 use super::configured::{further_stores, graph_root};
 use super::is_dir;
-use super::storage::Store;
+use super::storage::{ImageRecord, Store};
 use crate::error::{Case, Refusal, Result};
-use crate::oci::is_id;
+use crate::oci::{is_id, is_image_id};
 
-/// Checks the IDs of all layers in the stores that are configured, in `others`, and in the one whose driver runs this
-/// process: a mount program's directory is the driver's.
+/// Checks that all layers have IDs, that none has an ID for a name (podman names those of containers `NAME-layer`), and
+/// that images name them by their IDs: in the stores that are configured, in `others`, and in the one whose driver runs
+/// this process, since a mount program's directory is the driver's. Only images that are mounted themselves need that: a
+/// container's record says which image it is made from. IDs may be longer, as those of images are: whoever pushes such an
+/// image must not keep others from being mounted.
 ///
 /// # Errors
-/// [`Case::B07Digest`] for an ID that is none; those of records that cannot be read.
+/// [`Case::B07Digest`] for an ID that is none, or a name; those of records that cannot be read.
 pub fn check_layer_ids(others: impl IntoIterator<Item = PathBuf>) -> Result<()> {
     let mut places = vec![graph_root()?];
     places.extend(further_stores()?);
@@ -22,14 +27,23 @@ pub fn check_layer_ids(others: impl IntoIterator<Item = PathBuf>) -> Result<()> 
     places.extend(others);
     places.sort_unstable();
     places.dedup();
+    let mut stores = Vec::new();
     for place in places {
-        let records = place.join("overlay-layers");
-        if !is_dir(&records)? {
-            continue;
+        if is_dir(&place.join("overlay-images"))? || is_dir(&place.join("overlay-layers"))? {
+            stores.push(Store::open(&place)?);
         }
-        if let Some(id) = Store::open(&place)?.layer_ids().find(|id| !is_id(id.as_bytes())) {
-            let why = format!("{id:?} is no ID of a layer");
-            return Err(Refusal::new(Case::B07Digest, records.display().to_string(), why));
+    }
+    let layers = || stores.iter().flat_map(Store::layers);
+    let longer: Vec<&str> = layers().map(|layer| layer.id.as_str()).filter(|id| !is_id(id.as_bytes())).collect();
+    let begins_one = |top: &str| longer.iter().any(|id| *id != top && id.starts_with(top));
+    for store in &stores {
+        let tops = || store.images().iter().map(ImageRecord::top).filter(|top| !top.is_empty());
+        let mut ids = store.layers().map(|layer| layer.id.as_str()).chain(tops());
+        let mut names = store.layers().flat_map(|layer| &layer.names).map(String::as_str);
+        let bad = ids.find(|id| !is_image_id(id.as_bytes())).or_else(|| tops().find(|top| begins_one(top)));
+        if let Some(bad) = bad.or_else(|| names.find(|name| is_image_id(name.as_bytes()))) {
+            let why = format!("{bad:?} is no ID of one layer");
+            return Err(Refusal::new(Case::B07Digest, store.path().display().to_string(), why));
         }
     }
     Ok(())

@@ -94,6 +94,8 @@ fn null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
 pub(super) struct LayerRecord {
     pub id: String,
     #[serde(default, deserialize_with = "null")]
+    pub names: Vec<String>,
+    #[serde(default, deserialize_with = "null")]
     pub parent: String,
     /// Digest of the uncompressed tar; empty if only a table of contents was checked.
     #[serde(default, rename = "diff-digest", deserialize_with = "null")]

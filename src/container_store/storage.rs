@@ -183,9 +183,9 @@ impl Store {
         self.layers.iter().find_map(|layers| layers.get(id.as_str()))
     }
 
-    /// Lists the IDs of all layers.
-    pub fn layer_ids(&self) -> impl Iterator<Item = &str> {
-        self.layers.iter().flat_map(|layers| layers.keys()).map(String::as_str)
+    /// Returns all layers.
+    pub fn layers(&self) -> impl Iterator<Item = &LayerRecord> {
+        self.layers.iter().flat_map(|layers| layers.values())
     }
 
     /// Returns all images.

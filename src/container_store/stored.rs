@@ -45,5 +45,5 @@ pub(super) fn manifest_digests_of(store: &Store, image: &ImageRecord) -> Result<
 /// [`Case::B01Records`] and [`Case::B09Replaced`] for records that cannot be read.
 pub fn layer_ids(root: &Path) -> Result<Vec<BlobDigest>> {
     // An ID has the form of a digest, and often is one. Others belong to nobody.
-    Ok(Store::open(root)?.layer_ids().filter_map(|id| BlobDigest::from_hex(id).ok()).collect())
+    Ok(Store::open(root)?.layers().filter_map(|layer| BlobDigest::from_hex(&layer.id).ok()).collect())
 }

@@ -1,5 +1,7 @@
 //! Images that are mounted besides the root, where the store says something else of them than podman takes.
 
+use serde_json::json;
+
 use crate::guard::text;
 use crate::hostile::json_of;
 use crate::image::{APP, FRESH};
@@ -125,6 +127,49 @@ fn b07_the_id_of_a_layer_leads_nowhere_else() {
                 Program::Runtime => assert!(said.contains("[R-O11]"), "{place}: {said}"),
                 _ => assert!(said.contains("[R-A08]") || said.contains("[R-B07]"), "{program:?} {place}: {said}"),
             }
+            podman.ok(&["run", "--rm", APP, "true"]);
+        }
+    }
+}
+
+/// containers-storage finds a layer by the beginning of its ID too, and by its names: the image is another one then than
+/// the one that has that layer by its ID, and whose name is let pass.
+#[test]
+fn b07_an_image_names_its_layer_by_the_whole_id() {
+    if !ready("images that name their layer otherwise") {
+        return;
+    }
+    const PASSES: &str = "localhost/x:1";
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded, Program::Layerseal] {
+        for named in [false, true] {
+            let podman = Podman::new(program);
+            podman.ok(&["tag", FRESH, PASSES]);
+            podman.ok(&["untag", FRESH, FRESH]);
+            podman.shown(PASSES, APP, "by a name that is let pass");
+            let top = podman.top(PASSES);
+            let called = if named { "x" } else { &top[..12] };
+            let path = podman.graph_root().join("overlay-images/images.json");
+            let mut images = json_of(&path);
+            let all = images.as_array_mut().unwrap();
+            let mut other = all.iter().find(|image| image["names"][0] == PASSES).unwrap().clone();
+            let (id, other_id) = (other["id"].as_str().unwrap().to_owned(), "ab".repeat(32));
+            (other["id"], other["layer"]) = (json!(other_id), json!(called));
+            other["names"] = json!([NAME]);
+            all.push(other);
+            std::fs::write(&path, images.to_string()).unwrap();
+            // podman 4.3 looks whether there is a directory of that name.
+            podman
+                .host
+                .sh(&format!("cd {ROOT}; cp -a overlay-images/{id} overlay-images/{other_id}; mkdir overlay/{called}"));
+            let path = podman.graph_root().join("overlay-layers/layers.json");
+            let mut layers = json_of(&path);
+            for layer in layers.as_array_mut().unwrap().iter_mut().filter(|layer| named && layer["id"] == *top) {
+                layer["names"] = json!([called]);
+            }
+            std::fs::write(&path, layers.to_string()).unwrap();
+            let output = podman.show(NAME, APP);
+            let said = text(&output);
+            assert!(!output.status.success() && !said.contains("fresh"), "{program:?} {called}: {said}");
             podman.ok(&["run", "--rm", APP, "true"]);
         }
     }
