@@ -228,9 +228,7 @@ fn identified(
         Some(root) => (LayerDir { root, id: home.id }, Some(home.root)),
         None => (home, None),
     };
-    if call.upper.is_none() {
-        check_layer_ids([home.root.clone()])?;
-    }
+    call.upper.is_none().then(|| check_layer_ids([home.root.clone()])).transpose()?;
     let mut stores = OpenStores::open(&home.root)?;
     stores.own().check_lowers(&home.id)?;
     let places = call.lowers.iter().map(|l| layer_paths::lower(l, &home)).collect::<Result<Vec<_>>>()?;
