@@ -161,3 +161,43 @@ fn b15_a_database_in_the_run_root_is_looked_at() {
         }
     }
 }
+
+/// The container existed, and by its database podman has mounted its root and was not started since: that names a
+/// directory for what is to end with the boot, on the disk.
+#[test]
+fn o06_a_root_that_the_database_says_is_mounted_does_not_start() {
+    if !ready("a container's root by the database") {
+        return;
+    }
+    if Podman::version() < (5, 0) {
+        support::skip!("a container's root by the database: podman {:?} has no db.sql", Podman::version());
+    }
+    if !has_sqlite() {
+        support::skip!("a container's root by the database: needs python3 with sqlite3");
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
+        let podman = Podman::at(crate::scratch::fresh("host"), program);
+        podman.pull(APP);
+        podman.prepare(APP);
+        podman.ok(&["create", "--name", "c", APP, "cat", "/note"]);
+        podman.host.reboot();
+        let evil = format!("{GRAPH_ROOT}/evil");
+        podman
+            .host
+            .sh(&format!("mkdir -p {evil}/bin {GRAPH_ROOT}/tmp {GRAPH_ROOT}/own; cp /bin/busybox {evil}/bin/cat"));
+        podman.host.write(&format!("{evil}/note"), "evil");
+        podman.host.write(&format!("{GRAPH_ROOT}/tmp/alive"), "");
+        let set = |table: &str, keys: &str| format!("UPDATE {table} SET JSON = json_set(JSON, {keys});");
+        let own = format!("{GRAPH_ROOT}/own");
+        let state = format!("'$.mounted', json('true'), '$.mountPoint', '{evil}', '$.runDir', '{own}'");
+        let config = format!("'$.conmonPidFile', '{own}/conmon', '$.pidFile', '{own}/pid'");
+        let tmp = format!("UPDATE DBConfig SET TmpDir = '{GRAPH_ROOT}/tmp';");
+        let edit = [tmp, set("ContainerState", &state), set("ContainerConfig", &config)].concat();
+        sql_in(&podman.graph_root().join("db.sql"), &edit);
+        let output = podman.run(&["start", "-a", "c"]);
+        let said = text(&output);
+        assert!(!output.status.success() && !said.contains("evil"), "{program:?}: {said}");
+        let stage = if program == Program::Runtime { "runtime" } else { "precreate" };
+        assert_eq!(podman.last(stage), ("refused".into(), "O06".into()), "{program:?}: {said}");
+    }
+}
