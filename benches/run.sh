@@ -90,6 +90,8 @@ start_with() {
         shift 3
         mount -o loop,ro "$image" "$own/image"
         mount -t overlay -o "lowerdir=$own/image,upperdir=$own/upper,workdir=$own/over" root "$own/root"
+        # Before what is shared, which may be beneath one of them.
+        for dir in run tmp var/tmp var/lib; do mount -t tmpfs none "$own/root/$dir"; done
         # A directory that is seen in both.
         for shared; do
             mkdir -p "$own/root$shared"
@@ -102,7 +104,6 @@ start_with() {
         cd /
         mount -t proc proc /proc
         umount -l /mnt
-        for own in /run /tmp /var/tmp /var/lib; do mount -t tmpfs none "$own"; done
         mkdir -p /etc/layerseal /run/layerseal /var/lib/layerseal /var/lib/containers
         [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
         "$start"' sh "$own" "$image" "$start" \

@@ -65,16 +65,18 @@ part() {
 compile() {
     root=$dir/toolchain
     home=${CARGO_HOME:-$HOME/.cargo}
-    mkdir -p "$root$top" "$root/cargo" "$root/built" "$root/proc" "$root/dev" "$root/tmp" "$dir/built"
+    mkdir -p "$root/cargo" "$root/built" "$root/proc" "$root/dev" "$root/tmp" "$dir/built"
     ln -sf gcc "$root/usr/bin/cc"
     # shellcheck disable=SC2016  # expanded inside
     unshare -m --propagation private sh -euc '
         top=$1 home=$2 root=$3 built=$4
         shift 4
+        mount -t tmpfs tmpfs "$root/tmp"
+        # The sources may be beneath /tmp.
+        mkdir -p "$root$top"
         mount --bind -o ro "$top" "$root$top"
         mount --bind "$home" "$root/cargo"
         mount --bind "$built" "$root/built"
-        mount -t tmpfs tmpfs "$root/tmp"
         mount -t proc proc "$root/proc"
         mount --rbind /dev "$root/dev"
         exec chroot "$root" /usr/bin/env -i PATH=/usr/bin HOME=/tmp CARGO_HOME=/cargo CARGO_TARGET_DIR=/built CARGO_NET_OFFLINE=true \
