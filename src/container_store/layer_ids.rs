@@ -10,6 +10,7 @@ use super::is_dir;
 use super::storage::{ImageRecord, Store};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{is_id, is_image_id};
+use crate::sys::process::{self, User};
 
 /// Checks that all layers have IDs, that none has an ID for a name (podman names those of containers `NAME-layer`), and
 /// that images name them by their IDs: in the stores that are configured, in `others`, and in the one whose driver runs
@@ -20,8 +21,12 @@ use crate::oci::{is_id, is_image_id};
 /// # Errors
 /// [`Case::B07Digest`] for an ID that is none, or a name; those of records that cannot be read.
 pub fn check_layer_ids(others: impl IntoIterator<Item = PathBuf>) -> Result<()> {
-    let mut places = vec![graph_root()?];
-    places.extend(further_stores()?);
+    let mut places = Vec::new();
+    // In a user's mount program root's configuration is what is found, of stores that the user cannot read.
+    if process::user() != User::Rootless {
+        places.push(graph_root()?);
+        places.extend(further_stores()?);
+    }
     let driver = std::env::current_dir().ok().filter(|dir| dir.ends_with("overlay"));
     places.extend(driver.and_then(|dir| Some(dir.parent()?.to_owned())));
     places.extend(others);
