@@ -429,7 +429,11 @@ fn c07_of_two_additional_stores_that_in_which_podman_finds_the_image_counts() {
         assert!(output.status.success() && !text(&output).contains("evil"), "{program:?}: {}", text(&output));
         // A link by which a mount program finds no store: it runs in another directory than podman.
         configured(&STORES);
-        podman.host.sh(&format!("mv {first} {first}.other; ln -s /proc/self/cwd/../../..{first}.other {first}"));
+        // The cleanup of the container before may still run. If it makes the directory anew, the link must not be made in that.
+        podman.host.sh(&format!(
+            "mv {first} {first}.other
+            until ln -sT /proc/self/cwd/../../..{first}.other {first}; do echo made again; rm -rf {first}; done"
+        ));
         let output = run();
         let said = text(&output);
         assert!(!output.status.success() && !said.contains("evil"), "{program:?}: {said}");
