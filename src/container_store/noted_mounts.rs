@@ -19,9 +19,8 @@ const MAX_NOTES: u64 = 32 << 20;
 /// What a note consists of; Go reads keys in other cases too, and podman writes none.
 const KEYS: [&str; 3] = ["id", "path", "count"];
 
-/// Finds a note by which podman takes something else than a layer for that layer: a place where something is mounted
-/// (what is noted of others podman mounts again) that is not the layer's own, `STORE/overlay/ID/merged`. Returns why;
-/// `None` if all is as podman notes it.
+/// Finds a note by which podman takes something else than a layer for that layer: a place that is not the layer's own,
+/// `STORE/overlay/ID/merged`. Returns why; `None` if all is as podman notes it.
 pub fn find_untrue_note(run_root: &Path, all: &[MountInfo]) -> Option<String> {
     let notes = same_paths::open_dir(run_root).and_then(|dir| files::open_file_at(&dir, NOTES));
     let bytes = match notes.and_then(|file| files::read_all(file, MAX_NOTES)) {
@@ -44,13 +43,13 @@ fn is_true(note: &Value, all: &[MountInfo]) -> bool {
     if path.is_empty() {
         return true;
     }
-    let place = match std::fs::canonicalize(path) {
+    // Not by links of the kernel's own: podman is led elsewhere by them.
+    let place = match same_paths::open_dir(Path::new(path)).and_then(|dir| std::fs::read_link(files::proc_path(&dir))) {
         Ok(place) => place,
-        Err(e) => return e.kind() == io::ErrorKind::NotFound,
+        Err(e) => return e.kind() == io::ErrorKind::NotFound && is_merged_of(Path::new(path), id),
     };
-    let mut there = all.iter().filter(|mount| mount.target == place).peekable();
-    there.peek().is_none()
-        || is_merged_of(&place, id) && there.all(|mount| mount.kind == "overlay" || mount.is_fuse_overlayfs())
+    let mut there = all.iter().filter(|mount| mount.target == place);
+    is_merged_of(&place, id) && there.all(|mount| mount.kind == "overlay" || mount.is_fuse_overlayfs())
 }
 
 /// Returns whether a path is `…/overlay/ID/merged`.
@@ -58,4 +57,27 @@ fn is_merged_of(path: &Path, id: &str) -> bool {
     let mut last = path.components().rev();
     let mut is = |name: &str| last.next() == Some(Component::Normal(name.as_ref()));
     is("merged") && is(id) && is("overlay")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn o11_a_note_names_the_place_of_its_own_layer() {
+        let id = "a".repeat(64);
+        for (path, expected) in [
+            (String::new(), true),
+            (format!("/none/overlay/{id}/merged"), true),
+            ("/none/overlay/b/merged".into(), false),
+            ("/none".into(), false),
+            ("/".into(), false),
+            (format!("/proc/self/cwd/none/overlay/{id}/merged"), false),
+        ] {
+            assert_eq!(is_true(&json!({"id": id, "path": path, "count": 1}), &[]), expected, "{path}");
+        }
+        assert!(!is_true(&json!({"id": id, "Path": "/none", "count": 1}), &[]));
+    }
 }
