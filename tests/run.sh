@@ -53,6 +53,9 @@ done
 step cargo test --locked --no-fail-fast --lib --bin layerseal $others -- --nocapture --test-threads=2
 # These wait for limits of time and for servers, and not for the processor.
 step cargo test --locked --no-fail-fast --test faults --test registry -- --nocapture --test-threads=8
+# What skopeo brings where mirrors or policy.json make it so: what registries send must be refused in the same way then.
+step env LAYERSEAL_TEST_ASK_SKOPEO=1 cargo test --locked --no-fail-fast --test registry -- --nocapture --test-threads=8 faults:: tls::
+step sh tests/known.sh registry faults:: tls::
 step cargo test --locked --doc
 step cargo test --locked --package layerseal-sha-lanes
 # shellcheck disable=SC2086  # words

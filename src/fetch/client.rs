@@ -1,20 +1,21 @@
-//! Our own client of one endpoint of the distribution API: `GET /v2/NAME/referrers/DIGEST`, which neither
-//! skopeo nor its proxy knows. It reads and never writes.
+//! Our own client of the distribution API, for `GET /v2/NAME/referrers/DIGEST`, which neither skopeo nor its proxy knows,
+//! and for what is small. It reads and never writes.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::{HeaderMap, Uri};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Error};
 
+use super::agent::agent;
 use super::challenge::Challenge;
-use super::registries::{Endpoint, certificates};
+use super::registries::Endpoint;
 use super::{FetchContext, auth, environment};
+use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::Repository;
-use crate::sys::files;
 
 /// The most redirects that are followed: within the registry, where there is hardly ever one.
 const REDIRECTS: usize = 5;
@@ -22,20 +23,24 @@ const REDIRECTS: usize = 5;
 /// The longest that we wait because a registry asks us to (429, `Retry-After`).
 const LONGEST_WAIT: u64 = 5;
 
-/// The answers that are of use: lists of referrers, and manifests.
+/// The answers that are of use: lists of referrers, and manifests of every kind, as the containers tools ask for them. A
+/// registry may answer with another one, or with one that it makes, if one is not named.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/json;q=0.5";
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
+    application/json;q=0.5";
 
-/// Bytes of a certificate or key file.
-const MAX_FILE: u64 = 1 << 20;
+/// The largest blob, in bytes, of which the slowest sender that is put up with has sent all when the answer is given up.
+const SMALL: u64 = 64 << 10;
 
-/// Where systems keep the certificates that they trust, in one file (Go looks at the same ones).
-const SYSTEM_ROOTS: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-
-/// One endpoint, and what is known about it.
+/// One endpoint, and who asks it.
 pub(super) struct Client<'a> {
     context: &'a FetchContext<'a>,
+    known: Rc<Known>,
+}
+
+/// An endpoint, and what has been learned about it: how to log in, and whether there is TLS. Its connection is kept.
+struct Known {
     /// The name under which credentials are looked up.
     repository: Repository,
     endpoint: Endpoint,
@@ -45,7 +50,13 @@ pub(super) struct Client<'a> {
     /// Whether it has ever answered.
     answered: Cell<bool>,
     authorization: RefCell<Option<String>>,
+    /// Whether a blob could not be had like this: the next one would not either.
+    needs_proxy: Cell<bool>,
 }
+
+/// The endpoints that a session has asked.
+#[derive(Default)]
+pub(super) struct KnownEndpoints(RefCell<Vec<Rc<Known>>>);
 
 /// What a registry answered.
 pub(super) struct Response {
@@ -65,15 +76,22 @@ impl Response {
 
 impl<'a> Client<'a> {
     pub(super) fn new(context: &'a FetchContext<'a>, endpoint: Endpoint) -> Result<Self> {
+        let mut all = context.known.0.borrow_mut();
+        if let Some(known) = all.iter().find(|known| known.endpoint == endpoint) {
+            return Ok(Self { context, known: Rc::clone(known) });
+        }
         let repository = Repository::parse(&endpoint.name)?.repository;
         let agent = agent(&endpoint, context)?;
-        let (plain, answered, authorization) = (Cell::new(false), Cell::new(false), RefCell::new(None));
-        Ok(Self { context, repository, endpoint, agent, plain, answered, authorization })
+        let (plain, answered, authorization) = (Cell::default(), Cell::default(), RefCell::default());
+        let needs_proxy = Cell::default();
+        let known = Rc::new(Known { repository, endpoint, agent, plain, answered, authorization, needs_proxy });
+        all.push(Rc::clone(&known));
+        Ok(Self { context, known })
     }
 
     /// Returns the endpoint's name, for messages.
     pub(super) fn name(&self) -> &str {
-        &self.endpoint.name
+        &self.known.endpoint.name
     }
 
     /// Asks for `path` beneath the repository.
@@ -81,18 +99,19 @@ impl<'a> Client<'a> {
     /// # Errors
     /// C03, C09, C10, C11, C17. A status other than success is not an error, except for 401, 403 and 429.
     pub(super) fn get(&self, path: &str) -> Result<Response> {
-        let url = |scheme: &str| format!("{scheme}://{}/v2/{}/{path}", self.endpoint.host, self.endpoint.path);
-        if self.plain.get() {
+        let url =
+            |scheme: &str| format!("{scheme}://{}/v2/{}/{path}", self.known.endpoint.host, self.known.endpoint.path);
+        if self.known.plain.get() {
             return self.follow(&url("http"));
         }
         match self.follow(&url("https")) {
             // As containers tools do with a registry that is called insecure. One that has answered does have TLS.
             Err(refusal)
-                if self.endpoint.insecure
-                    && !self.answered.get()
+                if self.known.endpoint.insecure
+                    && !self.known.answered.get()
                     && matches!(refusal.case(), Case::C10Tls | Case::C17Network) =>
             {
-                self.plain.set(true);
+                self.known.plain.set(true);
                 self.follow(&url("http"))
             }
             other => other,
@@ -113,6 +132,27 @@ impl<'a> Client<'a> {
                 Err(Refusal::new(Case::C17Network, self.name(), why.trim_end()))
             }
         }
+    }
+
+    /// Reads a blob of at most the size of a manifest. `None` if this one or one before it cannot be had from here: the
+    /// proxy may be led elsewhere by the registry, reads from slow ones piece by piece, and says what is wrong.
+    ///
+    /// # Errors
+    /// [`Case::C03Slow`] for a small one: who has waited as long as is allowed does not wait again.
+    pub(super) fn blob(&self, digest: &BlobDigest, size: u64) -> Result<Option<Vec<u8>>> {
+        if size > self.context.budget.manifest || self.known.needs_proxy.get() {
+            return Ok(None);
+        }
+        let found = match self.get(&format!("blobs/{digest}")) {
+            Ok(answer) => {
+                let right = answer.status == 200 && answer.body.len() as u64 == size;
+                Some(answer.body).filter(|body| right && BlobDigest::of(body) == *digest)
+            }
+            Err(refusal) if refusal.case() == Case::C03Slow && size <= SMALL => return Err(refusal),
+            Err(_) => None,
+        };
+        self.known.needs_proxy.set(found.is_none());
+        Ok(found)
     }
 
     /// Asks for a link that the registry gave, relative to `from`.
@@ -155,7 +195,7 @@ impl<'a> Client<'a> {
                 401 if !asked_who => {
                     asked_who = true;
                     let authorization = self.authorize(&answer)?;
-                    *self.authorization.borrow_mut() = Some(authorization);
+                    *self.known.authorization.borrow_mut() = Some(authorization);
                 }
                 401 | 403 => {
                     let why = format!("status {} {}", answer.status, words(&answer.body));
@@ -187,8 +227,8 @@ impl<'a> Client<'a> {
     }
 
     fn once(&self, url: &str) -> Result<Response> {
-        let mut request = self.agent.get(url);
-        if let Some(authorization) = &*self.authorization.borrow() {
+        let mut request = self.known.agent.get(url);
+        if let Some(authorization) = &*self.known.authorization.borrow() {
             request = request.header("Authorization", authorization);
         }
         self.send(request.header("Accept", ACCEPT), url)
@@ -199,7 +239,7 @@ impl<'a> Client<'a> {
         let FetchContext { clock, budget, options, runtime, .. } = *self.context;
         let challenge = Challenge::of(&answer.headers)
             .ok_or_else(|| Refusal::new(Case::C11Auth, self.name(), "it does not say how to log in (status 401)"))?;
-        let known = runtime.block_on(auth::credentials(&self.repository, options, clock, budget))?;
+        let known = runtime.block_on(auth::credentials(&self.known.repository, options, clock, budget))?;
         let basic =
             |name: &str, password: &str| format!("Basic {}", STANDARD.encode(format!("{name}:{password}").as_bytes()));
         let (realm, service, scope) = match challenge {
@@ -211,12 +251,12 @@ impl<'a> Client<'a> {
             }
             Challenge::Bearer { realm, service, scope } => (realm, service, scope),
         };
-        let secure = realm.starts_with("https://") || (self.plain.get() && realm.starts_with("http://"));
+        let secure = realm.starts_with("https://") || (self.known.plain.get() && realm.starts_with("http://"));
         if !secure {
             let why = format!("credentials are asked for at a place without TLS: {realm}");
             return Err(Refusal::new(Case::C09Redirect, self.name(), why));
         }
-        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.path));
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.known.endpoint.path));
         let service = service.unwrap_or_default();
         let answer = match &known {
             Some(auth::Credentials::Identity(token)) => {
@@ -227,13 +267,13 @@ impl<'a> Client<'a> {
                     ("scope", &scope),
                     ("refresh_token", token),
                 ];
-                let request = self.agent.post(&realm);
+                let request = self.known.agent.post(&realm);
                 let left = Some(clock.left(&realm, budget.answer)?);
                 let request = request.config().timeout_global(left).proxy(environment::proxy(&realm)).build();
                 self.read(request.send_form(form), &realm)?
             }
             other => {
-                let mut request = self.agent.get(&realm).query("service", &service).query("scope", &scope);
+                let mut request = self.known.agent.get(&realm).query("service", &service).query("scope", &scope);
                 if let Some(auth::Credentials::Basic(name, password)) = other {
                     request = request.header("Authorization", basic(name, password));
                 }
@@ -259,7 +299,7 @@ impl<'a> Client<'a> {
     ) -> Result<Response> {
         let max = self.context.budget.manifest;
         let mut response = response.map_err(|e| self.failed(&e, url))?;
-        self.answered.set(true);
+        self.known.answered.set(true);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(max).read_to_vec().map_err(|e| self.failed(&e, url))?;
         Ok(Response { status, headers: response.headers().clone(), body, url: url.to_owned() })
@@ -300,58 +340,4 @@ pub(super) fn words(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| value.pointer(&format!("/errors/0/{key}")).and_then(|v| v.as_str()).unwrap_or_default();
     format!("{} {}", text("code"), text("message")).trim().to_owned()
-}
-
-fn agent(endpoint: &Endpoint, context: &FetchContext<'_>) -> Result<Agent> {
-    let certificates = certificates(&endpoint.host, context.options);
-    let read = |path: &std::path::Path| {
-        let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::C10Tls, path.display().to_string(), e);
-        let file = std::fs::File::open(path).map_err(|e| refuse(&e))?;
-        files::read_all(file, MAX_FILE).map_err(|e| refuse(&e))
-    };
-    let pem = |path: &std::path::Path| -> Result<Vec<Certificate<'static>>> {
-        let stack = openssl::x509::X509::stack_from_pem(&read(path)?)
-            .map_err(|e| Refusal::new(Case::C10Tls, path.display().to_string(), e))?;
-        Ok(stack.iter().filter_map(|c| c.to_der().ok()).map(|der| Certificate::from_der(&der).to_owned()).collect())
-    };
-    let roots = if endpoint.insecure {
-        // No certificate is checked; reading all that the system trusts takes longer than the question.
-        RootCerts::new_with_certs(&[])
-    } else if certificates.authorities.is_empty() {
-        RootCerts::PlatformVerifier
-    } else {
-        let mut all: Vec<Certificate<'static>> = Vec::new();
-        // In addition to the system's, as containers/image does.
-        if let Some(system) = SYSTEM_ROOTS.iter().map(std::path::Path::new).find(|path| path.exists()) {
-            all.extend(pem(system)?);
-        }
-        for path in &certificates.authorities {
-            all.extend(pem(path)?);
-        }
-        RootCerts::new_with_certs(&all)
-    };
-    let client = match &certificates.client {
-        None => None,
-        Some((cert, key)) => {
-            let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::C10Tls, key.display().to_string(), e);
-            let parsed = openssl::pkey::PKey::private_key_from_pem(&read(key)?).map_err(|e| refuse(&e))?;
-            let text = parsed.private_key_to_pem_pkcs8().map_err(|e| refuse(&e))?;
-            Some(ClientCert::new_with_certs(&pem(cert)?, PrivateKey::from_pem(&text).map_err(|e| refuse(&e))?))
-        }
-    };
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::NativeTls)
-        .root_certs(roots)
-        .client_cert(client)
-        .disable_verification(endpoint.insecure)
-        .build();
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .user_agent(concat!("layerseal/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(config.into())
 }

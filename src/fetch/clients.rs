@@ -1,28 +1,40 @@
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 
-use super::FetchContext;
 use super::client::Client;
-use super::registries::Endpoint;
+use super::registries::{Endpoint, endpoints};
+use super::{FetchContext, image_policy};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
+use crate::oci::Repository;
 
-/// The largest blob that we ask for ourselves, in bytes: a signature, with room. Larger ones need a proxy that reads piece
-/// by piece.
-const SMALL: u64 = 64 << 10;
+/// A manifest or an index, as a registry gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedDocument {
+    /// The digest of its bytes.
+    pub digest: BlobDigest,
+    /// Its bytes.
+    pub raw: Vec<u8>,
+}
 
-/// The places of a repository, mirrors first, with one client each: it is made when it is first needed, and keeps what
-/// it has learned about the place (how to log in, whether there is TLS) and its connection.
+/// The places of a repository, mirrors first, with one client each, which is made when it is first needed.
 pub(super) struct Clients<'a> {
-    context: &'a FetchContext<'a>,
+    pub(super) context: &'a FetchContext<'a>,
+    pub(super) repository: &'a Repository,
     places: Vec<(Endpoint, OnceCell<Client<'a>>)>,
-    /// Whether a blob could not be had without the proxy: the next one would not either.
-    needs_proxy: Cell<bool>,
+    mirrored: bool,
+    /// Whether policy.json lets pass whatever there is, which is read when it is first needed.
+    unchecked: OnceCell<bool>,
 }
 
 impl<'a> Clients<'a> {
-    pub(super) fn new(context: &'a FetchContext<'a>, endpoints: Vec<Endpoint>) -> Self {
-        let places = endpoints.into_iter().map(|endpoint| (endpoint, OnceCell::new())).collect();
-        Self { context, places, needs_proxy: Cell::new(false) }
+    /// Finds the places; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
+    pub(super) fn new(context: &'a FetchContext<'a>, repository: &'a Repository) -> Result<Self> {
+        let found = endpoints(repository, context.options)?;
+        let places = found.list.into_iter().map(|endpoint| (endpoint, OnceCell::new())).collect();
+        Ok(Self { context, repository, places, mirrored: found.mirrored, unchecked: OnceCell::new() })
     }
 
     /// Returns how many places there are.
@@ -43,25 +55,35 @@ impl<'a> Clients<'a> {
 
     /// Returns the client of the only place, if there is one place: skopeo would ask the same there, and takes longer.
     pub(super) fn only(&self) -> Option<&Client<'a>> {
-        if self.count() == 1 { self.all().next()?.ok() } else { None }
+        if self.count() == 1 && !self.mirrored { self.all().next()?.ok() } else { None }
     }
 
-    /// Reads a small blob from the only place. `None` if there are several, or if it is not small, or if this one or one
-    /// before it cannot be had like this: the proxy may be led elsewhere by the registry, and says what is wrong.
+    /// Returns whether documents are asked for without skopeo: there is one place, and policy.json lets anything pass.
+    pub(super) fn asks_itself(&self) -> bool {
+        self.only().is_some() && *self.unchecked.get_or_init(image_policy::accepts_anything)
+    }
+
+    /// Reads the manifest or index of a tag or digest, if [`Self::asks_itself`]. `None` if skopeo is to be asked: it
+    /// knows mirrors and policy.json, and says what is wrong.
     ///
     /// # Errors
     /// [`Case::C03Slow`]: who has waited as long as is allowed does not wait again.
-    pub(super) fn small_blob(&self, digest: &BlobDigest, size: u64) -> Result<Option<Vec<u8>>> {
-        let Some(client) = self.only().filter(|_| size <= SMALL && !self.needs_proxy.get()) else { return Ok(None) };
-        let found = match client.get(&format!("blobs/{digest}")) {
-            Ok(answer) => {
-                let right = answer.status == 200 && answer.body.len() as u64 == size;
-                Some(answer.body).filter(|body| right && BlobDigest::of(body) == *digest)
-            }
+    pub(super) fn document(&self, reference: &str, wanted: Option<&BlobDigest>) -> Result<Option<FetchedDocument>> {
+        let Some(client) = self.only().filter(|_| self.asks_itself()) else { return Ok(None) };
+        let raw = match client.manifest(reference) {
+            Ok(found) => found,
             Err(refusal) if refusal.case() == Case::C03Slow => return Err(refusal),
             Err(_) => None,
         };
-        self.needs_proxy.set(found.is_none());
-        Ok(found)
+        let found = raw.map(|raw| FetchedDocument { digest: BlobDigest::of(&raw), raw });
+        Ok(found.filter(|document| wanted.is_none_or(|wanted| *wanted == document.digest)))
+    }
+
+    /// Reads a blob of at most the size of a manifest from the only place; `None` if the proxy is to be asked.
+    ///
+    /// # Errors
+    /// As [`Client::blob`].
+    pub(super) fn blob(&self, digest: &BlobDigest, size: u64) -> Result<Option<Vec<u8>>> {
+        self.only().map_or(Ok(None), |client| client.blob(digest, size))
     }
 }

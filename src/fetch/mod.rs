@@ -3,11 +3,13 @@
 //!
 //! | asked of | through |
 //! |---|---|
-//! | manifests by digest, configs, layers, blobs of artifacts | containers-image-proxy (skopeo) |
-//! | tags, indexes, what goes into a registry | skopeo |
 //! | referrers | a client of our own: skopeo has none |
-//! | signatures, where there is no mirror | the same client, as it is several times as fast; what it cannot have, the proxy |
+//! | manifests and indexes, where there is no mirror and policy.json accepts anything | the same client, as starting skopeo takes longer than all of it |
+//! | configs and signatures, where there is no mirror | the same |
+//! | what that cannot have, manifests by digest, layers | containers-image-proxy (skopeo) |
+//! | the same, tags and indexes; what goes into a registry | skopeo |
 
+mod agent;
 mod auth;
 mod challenge;
 mod client;
@@ -15,11 +17,13 @@ mod clients;
 mod clock;
 mod environment;
 mod error;
+mod image_policy;
 mod link;
 mod proxy;
 mod push;
 mod referrers;
 mod registries;
+mod remote;
 mod seals;
 mod session;
 mod skopeo;
@@ -30,10 +34,12 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 use crate::oci::Budget;
+use client::KnownEndpoints;
 use clock::Clock;
 
+pub use clients::FetchedDocument;
 pub use error::said;
-pub use session::{FetchedDocument, Session};
+pub use session::Session;
 pub use staging::{Staging, sweep_staging};
 
 /// How to reach registries; the rest is in the containers tools' own configuration.
@@ -59,4 +65,5 @@ struct FetchContext<'a> {
     budget: &'a Budget,
     clock: &'a Clock,
     runtime: &'a Runtime,
+    known: &'a KnownEndpoints,
 }

@@ -74,12 +74,8 @@ fn may_be_seal(entry: &Value) -> bool {
 /// Asks the API of the repository's endpoints, mirrors first, until one lists a seal, or all of them. What one of them
 /// sends does not keep the others from being asked, and a page that is missing does not keep those that came from being
 /// used. Returns the first error too.
-pub(super) fn from_api(
-    context: &FetchContext<'_>,
-    clients: &Clients<'_>,
-    image: &BlobDigest,
-    all: bool,
-) -> (ReferrerCandidates, Option<Refusal>) {
+pub(super) fn from_api(clients: &Clients<'_>, image: &BlobDigest, all: bool) -> (ReferrerCandidates, Option<Refusal>) {
+    let context = clients.context;
     let mut first: Option<Refusal> = None;
     let mut found = ReferrerCandidates::default();
     for client in clients.all() {

@@ -51,17 +51,27 @@ struct Mirror {
     pull_from_mirror: String,
 }
 
-/// Lists where to ask about `repository`, mirrors first, as containers/image does for a pull by digest.
+/// Where a repository can be asked about.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    /// Those that a pull by digest asks, mirrors first.
+    pub(super) list: Vec<Endpoint>,
+    /// Whether there are mirrors, be it for tags alone: skopeo knows when to ask which.
+    pub(super) mirrored: bool,
+}
+
+/// Finds where to ask about `repository`, as containers/image does.
 ///
 /// # Errors
 /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
-pub(super) fn endpoints(repository: &Repository, options: &Options) -> Result<Vec<Endpoint>> {
+pub(super) fn endpoints(repository: &Repository, options: &Options) -> Result<Endpoints> {
     let registries = configured()?;
-    let mut endpoints = of(&registries, repository)?;
-    for endpoint in &mut endpoints {
+    let mut list = of(&registries, repository)?;
+    for endpoint in &mut list {
         endpoint.insecure |= !options.tls_verify;
     }
-    Ok(endpoints)
+    let mirrored = best(&registries, &repository.to_string()).is_some_and(|(_, found)| !found.mirror.is_empty());
+    Ok(Endpoints { list, mirrored })
 }
 
 /// Returns where `repository` is written: its own registry. A destination has no mirrors, and no other location.

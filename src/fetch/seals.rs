@@ -1,10 +1,10 @@
 //! Seals beside an image: who lists some, which of them can be had, and their blobs.
 
+use super::Session;
 use super::clients::Clients;
-use super::proxy::{BlobDescriptor, Opened};
+use super::proxy::BlobDescriptor;
 use super::referrers::{self, ReferrerCandidates};
-use super::registries;
-use super::{FetchContext, Session};
+use super::remote::RemoteManifest;
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Image, Repository, fallback_tag};
@@ -20,8 +20,7 @@ impl Session {
     pub fn seals(&self, repository: &Repository, image: &Image, store: &BlobStore) -> Result<Vec<BlobDigest>> {
         let clock = self.clock();
         let context = self.context(&clock)?;
-        let clients = Clients::new(&context, registries::endpoints(repository, &self.options)?);
-        let search = Search { repository, image, context: &context, clients };
+        let search = Search { image, clients: Clients::new(&context, repository)? };
         let mut tried: Vec<BlobDigest> = Vec::new();
         let mut first: Option<Refusal> = None;
         // As a pull would; and where that brings nothing, every place by itself.
@@ -42,7 +41,7 @@ impl Session {
         }
         match first {
             Some(refusal) => Err(refusal),
-            None => self.open(repository, &image.digest, &clock).map(|_| Vec::new()),
+            None => self.manifest(&search.clients, &image.digest, None).map(|_| Vec::new()),
         }
     }
 
@@ -56,7 +55,7 @@ impl Session {
                 Case::C18NoImage => Refusal::new(Case::C04Missing, refusal.subject(), refusal.detail()),
                 _ => refusal,
             };
-            log::warn!("{}: seal {digest}: left behind: {refusal}", search.repository);
+            log::warn!("{}: seal {digest}: left behind: {refusal}", search.clients.repository);
             first.get_or_insert(refusal.within(format!("seal {digest}")));
         };
         let mut seals = Vec::new();
@@ -71,7 +70,7 @@ impl Session {
         let mut found = Vec::new();
         for seal in &seals {
             match self.blobs(seal, search, store, &mut room) {
-                Ok(()) => found.push(store.write(&seal.raw)?),
+                Ok(()) => found.push(store.write(&seal.manifest.raw)?),
                 Err(refusal) => failed(&seal.digest, refusal),
             }
         }
@@ -84,10 +83,11 @@ impl Session {
     /// Collects both lists: a registry may have learned the API after the tag was written. With `all` we ask every
     /// place ourselves, and otherwise skopeo for the tag. Where something was found, what went wrong is returned too.
     fn discover(&self, search: &Search<'_>, all: bool) -> Result<(ReferrerCandidates, Option<Refusal>)> {
-        let Search { repository, context, clients, .. } = search;
+        let clients = &search.clients;
+        let repository = clients.repository;
         let image = &search.image.digest;
         let tag = fallback_tag(image);
-        let (mut found, missing) = referrers::from_api(context, clients, image, all);
+        let (mut found, missing) = referrers::from_api(clients, image, all);
         // Where another place listed some, the error of one of them is not a refusal.
         let (missing, mut refused) = match found.digests.is_empty() {
             true => (None, missing.into_iter().collect()),
@@ -126,7 +126,7 @@ impl Session {
         if let Some(Ok(list)) = search.clients.only().map(|client| client.manifest(&tag)) {
             return Ok(list);
         }
-        match self.raw(search.repository, Some(&tag), None, search.context.clock) {
+        match self.raw(search.clients.repository, Some(&tag), None, search.clients.context.clock) {
             Ok(document) => Ok(Some(document.raw)),
             Err(refusal) if refusal.case() == Case::C18NoImage => Ok(None),
             Err(refusal) => Err(refusal),
@@ -135,27 +135,15 @@ impl Session {
 
     /// Reads one artifact, if it is a seal of the image; `None` if it is not.
     fn candidate(&self, search: &Search<'_>, digest: &BlobDigest) -> Result<Option<RemoteSeal>> {
-        let (opened, raw) = self.manifest(search.repository, digest, None, search.context.clock)?;
-        match parse(&raw, digest, search.image, &self.budget)? {
-            Parsed::Seal(seal) => {
-                let opened = (opened, self.given_up());
-                Ok(Some(RemoteSeal { digest: *digest, raw, blobs: seal.blobs(), opened }))
-            }
+        let manifest = self.manifest(&search.clients, digest, None)?;
+        match parse(&manifest.raw, digest, search.image, &self.budget)? {
+            Parsed::Seal(seal) => Ok(Some(RemoteSeal { digest: *digest, blobs: seal.blobs(), manifest })),
             Parsed::Other(_) => Ok(None),
         }
     }
 
     /// Brings the blobs of a seal. Only what came is subtracted from what there is room for.
     fn blobs(&self, seal: &RemoteSeal, search: &Search<'_>, store: &BlobStore, room: &mut u64) -> Result<()> {
-        let clock = search.context.clock;
-        let again;
-        let opened = match &seal.opened {
-            (opened, before) if *before == self.given_up() => opened,
-            _ => {
-                again = self.open(search.repository, &seal.digest, clock)?;
-                &again
-            }
-        };
         for (digest, size) in &seal.blobs {
             if store.holds(digest)? {
                 continue;
@@ -168,12 +156,7 @@ impl Session {
                 let why = format!("{digest} has {size} bytes, allowed are {}", self.budget.erofs.min(*room));
                 return Err(Refusal::new(Case::C03Slow, "", why));
             }
-            if let Some(bytes) = search.clients.small_blob(digest, *size)? {
-                store.write(&bytes)?;
-                *room -= size;
-                continue;
-            }
-            self.blob(opened, &BlobDescriptor { digest, size: *size }, store, clock, &|_| ())?;
+            self.blob(&search.clients, &seal.manifest, &BlobDescriptor { digest, size: *size }, store)?;
             *room -= size;
         }
         Ok(())
@@ -186,17 +169,13 @@ const NO_CONFIG: &[u8] = b"{}";
 
 /// A search for the seals of an image.
 struct Search<'a> {
-    repository: &'a Repository,
     image: &'a Image,
-    context: &'a FetchContext<'a>,
     clients: Clients<'a>,
 }
 
 /// A seal that can be had.
 struct RemoteSeal {
     digest: BlobDigest,
-    raw: Vec<u8>,
     blobs: Vec<(BlobDigest, u64)>,
-    /// Its manifest, as the proxy has opened it after so many were given up.
-    opened: (Opened, usize),
+    manifest: RemoteManifest,
 }

@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::client::KnownEndpoints;
+use super::clients::{Clients, FetchedDocument};
 use super::clock::Clock;
 use super::proxy::{BlobDescriptor, Into, Opened, Proxy};
 use super::{FetchContext, Options, skopeo};
@@ -10,15 +12,6 @@ use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{BlobStore, Budget, Image, ManifestOrIndex, Platform, Repository, document};
 use crate::sys::authorities;
-
-/// A manifest or an index, as a registry gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchedDocument {
-    /// The digest of its bytes.
-    pub digest: BlobDigest,
-    /// Its bytes.
-    pub raw: Vec<u8>,
-}
 
 /// A conversation with registries, through one skopeo that is started when it is needed.
 pub struct Session {
@@ -28,6 +21,7 @@ pub struct Session {
     bound: TimeLimit,
     runtime: Option<Runtime>,
     proxy: RefCell<Option<Proxy>>,
+    known: KnownEndpoints,
     /// How many were given up.
     given_up: Cell<usize>,
 }
@@ -67,7 +61,8 @@ impl Session {
     fn within(options: Options, budget: Budget, bound: TimeLimit) -> Result<Self> {
         authorities::find_by_name(options.tls_verify);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| Refusal::io("tokio", e))?;
-        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy: RefCell::new(None), given_up: Cell::new(0) })
+        let (proxy, known, given_up) = (RefCell::default(), KnownEndpoints::default(), Cell::new(0));
+        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy, known, given_up })
     }
 
     /// Returns the clock for what is begun now.
@@ -79,7 +74,8 @@ impl Session {
     }
 
     pub(super) fn context<'a>(&'a self, clock: &'a Clock) -> Result<FetchContext<'a>> {
-        Ok(FetchContext { options: &self.options, budget: &self.budget, clock, runtime: self.runtime()? })
+        let (options, budget, known) = (&self.options, &self.budget, &self.known);
+        Ok(FetchContext { options, budget, clock, runtime: self.runtime()?, known })
     }
 
     pub(super) fn runtime(&self) -> Result<&Runtime> {
@@ -133,6 +129,11 @@ impl Session {
         digest: Option<&BlobDigest>,
     ) -> Result<FetchedDocument> {
         let clock = self.clock();
+        let context = self.context(&clock)?;
+        let reference = digest.map_or_else(|| tag.unwrap_or("latest").to_owned(), ToString::to_string);
+        if let Some(found) = Clients::new(&context, repository)?.document(&reference, digest)? {
+            return Ok(found);
+        }
         if self.proxy.borrow().is_some() {
             return self.raw(repository, tag, digest, &clock);
         }
@@ -191,12 +192,14 @@ impl Session {
         store: &BlobStore,
     ) -> Result<Image> {
         let clock = self.clock();
+        let context = self.context(&clock)?;
+        let clients = Clients::new(&context, repository)?;
         store.write(&raw)?;
         let chosen = Image::choose(&raw, &digest, platform)?;
-        let (opened, raw) = self.manifest(repository, &chosen, (chosen == digest).then_some(raw), &clock)?;
-        store.write(&raw)?;
+        let manifest = self.manifest(&clients, &chosen, (chosen == digest).then_some(raw))?;
+        store.write(&manifest.raw)?;
         let name = format!("manifest {chosen}");
-        let config = match document(&raw, &name)? {
+        let config = match document(&manifest.raw, &name)? {
             ManifestOrIndex::Manifest(manifest) => manifest.config().clone(),
             ManifestOrIndex::Index(_) => {
                 return Err(Refusal::new(
@@ -212,7 +215,7 @@ impl Session {
             return Err(Refusal::new(Case::C03TooBig, format!("config {config_digest}"), why));
         }
         let wanted = BlobDescriptor { digest: &config_digest, size: config.size() };
-        self.blob(&opened, &wanted, store, &clock, &|_| ())?;
+        self.blob(&clients, &manifest, &wanted, store)?;
         Image::read(store, &digest, platform, &self.budget)
     }
 
@@ -222,24 +225,8 @@ impl Session {
         self.with_proxy(clock, async |proxy| proxy.open(repository, digest, clock, &budget).await)
     }
 
-    /// Opens a manifest, and returns its bytes too.
-    pub(super) fn manifest(
-        &self,
-        repository: &Repository,
-        digest: &BlobDigest,
-        known: Option<Vec<u8>>,
-        clock: &Clock,
-    ) -> Result<(Opened, Vec<u8>)> {
-        let mut opened = self.open(repository, digest, clock)?;
-        let raw = match known.or_else(|| opened.raw.take()) {
-            Some(raw) => raw,
-            // The proxy has converted it: docker's own manifests are not OCI's.
-            None => self.raw(repository, None, Some(digest), clock)?.raw,
-        };
-        Ok((opened, raw))
-    }
-
-    pub(super) fn blob(
+    /// Reads a blob of an opened manifest by the proxy into `store`, unless it is there.
+    pub(super) fn blob_by_proxy(
         &self,
         from: &Opened,
         wanted: &BlobDescriptor<'_>,
@@ -279,7 +266,8 @@ impl Session {
                 return Err(Refusal::new(Case::C03TooBig, format!("layer {number}"), why));
             }
             let wanted = BlobDescriptor { digest: &layer.digest, size: layer.size };
-            self.blob(&opened, &wanted, store, &clock, progress).map_err(|r| r.within(format!("layer {number}")))?;
+            self.blob_by_proxy(&opened, &wanted, store, &clock, progress)
+                .map_err(|r| r.within(format!("layer {number}")))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::gateway::{Do, Gateway, Handler, Request};
 use crate::host::{APP, Container, Host, OTHER, binary, in_dir};
 use crate::sandbox::Ran;
-use crate::tools::{Site, tools};
+use crate::tools::{IMAGE_POLICY, Site, asks_skopeo, tools};
 
 const ON_MOUNT: &str = "fetch = \"on-mount\"\n";
 const ENFORCE: &str = "version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
@@ -50,7 +50,15 @@ impl Scene {
         scene.host.sandbox.sh(&format!(
             "mkdir -p /etc/containers/registries.conf.d; printf '{registries}' >/etc/containers/registries.conf.d/test.conf"
         ));
+        if asks_skopeo() {
+            scene.image_policy();
+        }
         Some(scene)
+    }
+
+    /// From now on skopeo is asked about every image.
+    fn image_policy(&self) {
+        self.host.sandbox.sh(&format!("printf '%s' '{IMAGE_POLICY}' >/etc/containers/policy.json"));
     }
 
     /// The skopeo that a program without an environment finds.
@@ -124,6 +132,7 @@ fn c13_a_seal_is_fetched_once() {
 fn fetching_does_not_touch_the_container_store() {
     for site in Site::all() {
         let Some(scene) = Scene::new(site, "mount/store", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
+        scene.image_policy();
         let container = scene.container("c");
         let log = scene.host.bench.path("trace");
         let by =
@@ -255,7 +264,11 @@ fn c16_a_start_says_what_is_missing() {
     let Some(scene) = Scene::new(site, "mount/old", &format!("{ENFORCE}{ON_MOUNT}"), pass) else { return };
     let container = scene.container("c");
     scene.skopeo("old");
+    scene.image_policy();
     scene.host.start_refused(&container, 9, "C16");
+    // It is needed only where policy.json, a mirror or the registry makes it so.
+    scene.host.sandbox.sh("rm /etc/containers/policy.json; printf '%s' '{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}' >/etc/containers/policy.json");
+    scene.host.start(&container).ok();
 }
 
 /// Bad seals from a registry are as bad as any.

@@ -24,6 +24,18 @@ pub fn tools() -> Option<&'static Path> {
     tools
 }
 
+/// A policy.json that says something about a registry, so that skopeo is asked about every image.
+pub const IMAGE_POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}],
+    "transports": {"docker": {"nobody.example.com": [{"type": "reject"}]}}}"#;
+
+/// Where a user has it.
+const USERS: &str = ".config/containers/policy.json";
+
+/// Whether this run is one in which skopeo brings what our own client could: the same tests, the other way.
+pub fn asks_skopeo() -> bool {
+    std::env::var_os("LAYERSEAL_TEST_ASK_SKOPEO").is_some()
+}
+
 /// A registry, and the skopeo that is asked to talk to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
@@ -60,6 +72,10 @@ impl Site {
         command.env("PATH", path(self.skopeo)).env("HOME", bench.dir.path()).env("TMPDIR", bench.dir.path());
         for name in ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"] {
             command.env_remove(name);
+        }
+        if asks_skopeo() && !bench.path(USERS).exists() {
+            std::fs::create_dir_all(bench.path(USERS).parent().unwrap()).unwrap();
+            bench.write(USERS, IMAGE_POLICY.as_bytes());
         }
         command
     }
