@@ -18,7 +18,7 @@ CARGO ?= cargo
 BINARY ?= target/release/layerseal
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench bench-quick docs image install install-hooks uninstall packages clean deb rpm packages-test
+.PHONY: all build release demo test test-unit test-vm check same-tree fuzz bench bench-quick docs image install install-hooks uninstall packages clean deb rpm packages-test packaging-tools
 
 all: release
 
@@ -154,6 +154,8 @@ $(PACKAGING)/bin/cargo-generate-rpm:
 
 # liblzma without optimisation takes a minute; the system's program has it.
 DEB_OPTIONS ?= --compress-system
+
+packaging-tools: $(PACKAGING)/bin/cargo-deb $(PACKAGING)/bin/cargo-generate-rpm
 
 # What is installed, for both; Cargo.toml says what of it goes where.
 .PHONY: package-root

@@ -25,6 +25,10 @@ fn main() {
         if !is_freestanding {
             link("layerseal-runtime", &unwinding);
         }
+        if is("PROFILE", &["release"]) {
+            // Nothing unwinds there, and a message of a panic is one line: the index of frames would be 70 KB.
+            link("layerseal", &["-Wl,--no-eh-frame-hdr"]);
+        }
         if is("CARGO_CFG_TARGET_ARCH", &["x86_64"]) {
             // Addresses that the dynamic linker has to fill in: a bit each, and not 24 bytes.
             link("layerseal", &["-Wl,-z,pack-relative-relocs"]);

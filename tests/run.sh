@@ -51,7 +51,9 @@ for test in tests/*.rs tests/*/main.rs; do
 done
 # shellcheck disable=SC2086  # words
 step cargo test --locked --no-fail-fast --lib --bin layerseal $others -- --nocapture --test-threads=2
-# These wait for limits of time and for servers, and not for the processor.
+# These wait for limits of time and for servers, and not for the processor: what makes packages is built meanwhile.
+[ "$(id -u)" != 0 ] || [ "$packages" = missing ] ||
+    make --no-print-directory packaging-tools >/dev/null 2>&1 &
 step cargo test --locked --no-fail-fast --test faults --test registry -- --nocapture --test-threads=8
 # What skopeo brings where mirrors or policy.json make it so: what registries send must be refused in the same way then.
 step env LAYERSEAL_TEST_ASK_SKOPEO=1 cargo test --locked --no-fail-fast --test registry -- --nocapture --test-threads=8 faults:: tls::
@@ -59,7 +61,8 @@ step sh tests/known.sh registry faults:: tls::
 step cargo test --locked --doc
 step cargo test --locked --package layerseal-sha-lanes
 # shellcheck disable=SC2086  # words
-step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=2 $left_out
+# podman waits about as long as it works: three at a time keep two processors busy.
+step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=3 $left_out
 # shellcheck disable=SC2086  # words
 step sh tests/known.sh podman $left_out
 
