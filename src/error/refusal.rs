@@ -157,6 +157,7 @@ cases! {
     F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; to allow it, remove the entry from deny.d/";
     F07Runtime = "F07", Policy, "the OCI runtime behind layerseal cannot be run", "/etc/layerseal/runtime.toml names it: path = \"/usr/bin/crun\"; file and program must belong to root";
     F10Covered = "F10", Policy, "the configuration of this host is covered by a mount of podman's", "`findmnt` shows what is mounted there: unmount it, and find the symlink in podman's store that led there (`layerseal doctor`)";
+    F10Written = "F10", Policy, "podman wrote into the configuration of this host for a container that was refused", "look at what is in the directory, and remove what is not yours; then remove the note, the file named here";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate; for an encrypted key, also --passphrase-file FILE";
 
     // G: fs-verity.

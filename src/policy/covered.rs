@@ -1,4 +1,4 @@
-//! What is mounted over the configuration. podman mounts what a store holds as root, and follows symlinks in the store:
+//! What is mounted over the configuration, or written into it. podman mounts what a store holds as root, and follows symlinks in the store:
 //! whoever has the disk can have it mounted over any directory of the host, with files that belong to root.
 
 use std::path::Path;
@@ -24,6 +24,12 @@ pub(super) fn check(directories: &Directories) -> Result<()> {
         Some(mount) => Err(Refusal::new(Case::F10Covered, mount.target.display().to_string(), mount.describe())),
         None => Ok(()),
     }
+}
+
+/// Returns whether a path is in what starts depend on, whoever reads it.
+pub fn is_configuration(path: &Path) -> bool {
+    let system = Directories::system();
+    system.paths_of_all().chain(FURTHER.map(Path::new)).any(|place| path.starts_with(place))
 }
 
 fn covers(mount: &MountInfo, place: &Path) -> bool {

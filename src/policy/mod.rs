@@ -62,12 +62,12 @@ use crate::digest::Fingerprint;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::{self, ImageName, UNKNOWN};
 use crate::pki::{Anchor, Certificate, Dates};
-
 use combine::{NamedDecision, combine};
 
 pub use change::{ConfigWriter, ETC, ModeChange};
 pub use combine::Sources;
 pub use config_dirs::Directories;
+pub use covered::is_configuration;
 pub use denied::Denied;
 use file::RuleSettings;
 pub use file::{

@@ -125,6 +125,7 @@ fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
 fn start(call: &MountCall) -> Result<()> {
     openssl::start(Openssl::Verify);
     pki::keep_facts();
+    refused::check_configuration()?;
     let policy = Policy::load(&Directories::system())?;
     let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
         Ok(target) => target,

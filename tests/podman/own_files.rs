@@ -223,3 +223,40 @@ fn f10_an_image_is_not_mounted_over_the_configuration() {
         podman.ok(&run);
     }
 }
+
+/// podman fills a new volume before anybody has verified the image, and its place may be there already, as a link: what is
+/// written into the configuration stays there.
+#[test]
+fn o15_f10_a_volume_is_not_the_configuration() {
+    if !ready("a volume that leads to the configuration") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime] {
+        let podman = Podman::new(program);
+        podman.host.sh("mkdir -p -m 755 /etc/layerseal/policy.d");
+        let layers = json_of(&podman.graph_root().join("overlay-layers/layers.json"));
+        let layers = layers.as_array().unwrap().iter().map(|layer| layer["id"].as_str().unwrap());
+        for opt in layers.map(|id| podman.graph_root().join("overlay").join(id).join("diff/opt")).filter(|o| o.is_dir())
+        {
+            std::fs::remove_dir_all(&opt).unwrap();
+            std::fs::create_dir(&opt).unwrap();
+            let off = "version = 1\n[[rule]]\nimage = \"*\"\nmode = \"off\"\n";
+            std::fs::write(opt.join("evil.toml"), off).unwrap();
+        }
+        let volume = podman.graph_root().join("volumes/data");
+        std::fs::create_dir_all(&volume).unwrap();
+        symlink("/etc/layerseal/policy.d", volume.join("_data")).unwrap();
+        podman.refused_for("O15", &["run", "--rm", "--pull=never", "-v", "data:/opt", APP, "ls", "/bin"]);
+        assert_eq!(podman.host.sh("ls /etc/layerseal/policy.d").trim(), "evil.toml", "{program:?}");
+        let run = ["run", "--rm", "--pull=never", APP, "ls", "/bin"];
+        podman.refused_for("F10", &run);
+        podman.host.sh("rm /etc/layerseal/policy.d/evil.toml");
+        podman.refused_for("F10", &run);
+        // Control: a person has looked at it, and removed the note.
+        podman.host.sh("rm $(grep -l policy.d /var/lib/layerseal/filled/*)");
+        podman.ok(&run);
+        // Whoever names the directory means it, where it is not noted as that volume either.
+        podman.host.sh("rm -f /var/lib/layerseal/filled/*");
+        podman.ok(&["run", "--rm", "--pull=never", "-v", "/etc/layerseal/policy.d:/data", APP, "ls", "/data"]);
+    }
+}
