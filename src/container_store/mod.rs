@@ -24,6 +24,7 @@ mod lookup;
 mod namespace;
 mod noted_mounts;
 mod order;
+mod own_files;
 mod parsed;
 mod records;
 mod root;
@@ -54,6 +55,7 @@ pub use listed::{ListedContainer, container_names, image_names, listed_container
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
 pub use noted_mounts::find_untrue_note;
+pub use own_files::{check_merged, check_own_files, is_of_engine};
 pub use records::{
     RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
 };
@@ -256,8 +258,7 @@ fn identified(
         }
         let link = ChainLink { store: 0, home: home.clone(), shifted: own_shifted };
         let is_an_images = stores.all().iter().flat_map(|s| s.images()).any(|i| i.has_top(home.id.as_str()));
-        // Old versions ask for an image's own layer to be writable for `podman diff IMAGE`, which only reads: it is
-        // shown as the image.
+        // Old versions ask for an image's own layer to be writable for `podman diff IMAGE`, which only reads.
         match container.is_none() && is_an_images {
             true => chain.insert(0, link),
             false => own = Some(link),
@@ -363,8 +364,7 @@ fn names(stores: &OpenStores, own: Option<&ChainLink>, container: Option<&Claime
         return if transient { unknown } else { Vec::new() };
     };
     let Some(image) = &container.image else { return Vec::new() };
-    let images = stores.all().iter().flat_map(|s| s.images()).filter(|i| i.id == image.as_str());
-    let images: Vec<_> = images.collect();
+    let images: Vec<_> = stores.all().iter().flat_map(|s| s.images()).filter(|i| i.id == image.as_str()).collect();
     let mut names: Vec<String> = images.iter().flat_map(|i| i.names.iter().cloned()).collect();
     names.extend(container.asked.as_ref().and_then(RequestedBy::name).cloned());
     if images.is_empty() {

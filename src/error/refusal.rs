@@ -156,6 +156,8 @@ cases! {
     F03Denied = "F03", Policy, "what this host denies cannot be read", "/etc/layerseal/deny.d/ holds certificates (.crt, .pem, .der, .cer) and lists of digests (.list), which only root can write: fix or remove the file";
     F06Denied = "F06", Rejected, "denied by this host", "use another image or seal; to allow it, remove the entry from deny.d/";
     F07Runtime = "F07", Policy, "the OCI runtime behind layerseal cannot be run", "/etc/layerseal/runtime.toml names it: path = \"/usr/bin/crun\"; file and program must belong to root";
+    F10Covered = "F10", Policy, "the configuration of this host is covered by a mount of podman's", "`findmnt` shows what is mounted there: unmount it, and find the symlink in podman's store that led there (`layerseal doctor`)";
+    F10Written = "F10", Policy, "podman wrote into the configuration of this host for a container that was refused", "look at what is in the directory, and remove what is not yours; then remove the note, the file named here";
     KeyMismatch = "N01", Policy, "the key cannot be used", "pass the PEM key that belongs to the certificate; for an encrypted key, also --passphrase-file FILE";
 
     // G: fs-verity.
@@ -231,6 +233,7 @@ cases! {
     O12Checkpoint = "O12", NotSealed, "the container is restored from a checkpoint, which no seal covers", "start it from its image; a rule with checkpoint = \"allow\" permits it";
     O13Refused = "O13", Rejected, "the container was refused before, and may still hold what podman made of its image then", "remove it (`podman rm`) and create it again from the image, not by clone or generate";
     O14FuseOverlay = "O14", CannotEnforce, "the container's root is mounted by fuse-overlayfs, which a verified mount cannot replace", "podman and CRI-O keep using fuse-overlayfs once there was a mount_program: remove GRAPHROOT/overlay/.has-mount-program and, if it comes back, the images that were pulled before; then create the container again";
+    O15OwnFiles = "O15", Rejected, "a symlink is where podman mounts, writes, or has the runtime read", "whoever made it may have had podman run programs as root; remove the container (`podman rm`), or for an image's layer the image, and make it anew";
 }
 
 /// One refusal: the case, and what was being looked at.

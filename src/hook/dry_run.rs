@@ -6,7 +6,9 @@ use std::path::Path;
 use super::foretold::{Foretold, is_mount_program, last_config, not_by_fuse_overlayfs};
 use super::given::{GivenContainer, GivenMount};
 use super::{cover, names, no_redirection};
-use crate::container_store::{CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage};
+use crate::container_store::{
+    CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage, check_merged, check_own_files,
+};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountOptions};
 use crate::oci::name::UNKNOWN;
@@ -31,7 +33,7 @@ pub fn expect_container(
     };
     let policy = policy.clone().at(stored.place.clone());
     let redirection = last_config(container).map_or_else(|| given.redirection.clone(), |last| last.redirection);
-    if let Err(refusal) = no_redirection(redirection.as_ref()) {
+    if let Err(refusal) = no_redirection(redirection.as_ref()).and_then(|()| check_own(container)) {
         let decision = policy.decide(&stored_names(container));
         return Expected {
             decision,
@@ -70,6 +72,17 @@ pub fn expect_container(
         _ => Ok(()),
     };
     seen.and(covered)
+}
+
+/// Checks what the hook checks whatever the policy says, and the mount program too.
+fn check_own(container: &ListedContainer) -> Result<()> {
+    let own = match &container.target {
+        Ok(CallTarget::Image(image)) => image.own.as_ref(),
+        Ok(CallTarget::Layers(layers)) => layers.own.as_ref(),
+        _ => None,
+    };
+    check_own_files(&container.directory)?;
+    own.map_or(Ok(()), |own| check_merged(&own.path.with_file_name("merged")))
 }
 
 fn stored_names(container: &ListedContainer) -> Vec<String> {

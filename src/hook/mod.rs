@@ -30,6 +30,7 @@ mod last_call;
 mod lookup;
 mod namespace;
 mod other_namespace;
+mod own_files;
 mod precreate;
 mod root;
 mod runtime;
@@ -214,7 +215,7 @@ fn create_container() -> ExitCode {
 
 /// Refuses a container that cannot be identified only if it could be one that must be sealed.
 fn unknown(refusal: Refusal) -> Result<Outcome> {
-    if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation) {
+    if matches!(refusal.case(), Case::F06Denied | Case::O08Annotation | Case::O15OwnFiles) {
         return Err(refusal);
     }
     if users::is_in_namespace() {

@@ -12,7 +12,7 @@ use super::namespace::place;
 use super::snapshot::Snapshot;
 use super::{
     JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
-    other_namespace, root, users,
+    other_namespace, own_files, root, users,
 };
 use crate::container_store::{MadeFrom, check_database, layer_of};
 use crate::error::{Case, Refusal, Result};
@@ -53,7 +53,8 @@ pub(super) fn look(
     let found = find(config, &paths).map(|found| if others(&found) { Found::OtherLayer } else { found });
     let root = found.as_ref().ok().and_then(Found::target).unwrap_or(&config.root);
     let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
-    let ended = found.and_then(|found| decide(config, found, &filled, runtime, about));
+    let own_files = own_files::check(config, &paths, found.as_ref().ok());
+    let ended = own_files.and(found).and_then(|found| decide(config, found, &filled, runtime, about));
     let is_verified = match &ended {
         Ok(outcome) => matches!(outcome, Outcome::Allowed),
         Err(refusal) => refusal.case() == Case::O04Covered,

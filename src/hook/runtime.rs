@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use super::inject::Hook;
 use super::second_look::SecondLook;
 use super::{JournalSubject, Outcome, Stage, inject, precreate, settle, unknown, users};
+use crate::container_store::check_own_files;
 use crate::error::{Case, Refusal, Result};
 use crate::pki;
 use crate::policy::GO_ON;
-use crate::protocol::{self, ContainerConfig, Start};
+use crate::protocol::{self, Bundle, ContainerConfig, Start};
 use crate::sys::child::in_child;
 use crate::sys::openssl::{self, Openssl};
 use crate::sys::process;
@@ -129,6 +130,9 @@ fn run(
     about: &mut JournalSubject,
 ) -> Result<(Outcome, Option<SecondLook>)> {
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, file.display().to_string(), e);
+    if Bundle::of(bundle).is_some() {
+        check_own_files(bundle)?;
+    }
     let name = file.file_name().ok_or_else(|| refuse(&"no file"))?;
     let dir = files::open_dir(file.parent().unwrap_or(Path::new("/"))).map_err(|e| refuse(&e))?;
     let config = files::open_file_at(&dir, name).map_err(|e| refuse(&e))?;

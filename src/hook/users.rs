@@ -31,7 +31,7 @@ fn user() -> User {
 /// they trust is for the service. It is read once: one start is decided by one policy.
 ///
 /// # Errors
-/// As for [`Policy::load`].
+/// As for [`Policy::load`], and for [`start::refused::check_configuration`].
 pub(super) fn policy() -> Result<Policy> {
     static POLICY: OnceLock<Policy> = OnceLock::new();
     if let Some(read) = POLICY.get() {
@@ -40,7 +40,7 @@ pub(super) fn policy() -> Result<Policy> {
     let directories = Directories::system();
     let read = match is_in_namespace() {
         true => Policy::of_user(&directories, Policy::rootless(&directories)?),
-        false => Policy::load(&directories),
+        false => start::refused::check_configuration().and_then(|()| Policy::load(&directories)),
     }?;
     Ok(POLICY.get_or_init(|| read).clone())
 }

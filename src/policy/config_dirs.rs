@@ -38,6 +38,11 @@ impl Directories {
         Self(paths)
     }
 
+    /// Returns all of them.
+    pub(super) fn paths_of_all(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(PathBuf::as_path)
+    }
+
     /// Returns the file `name` of the highest directory that has one, or the path where it would be.
     pub(super) fn highest(&self, name: &str) -> PathBuf {
         let files = || self.0.iter().rev().map(|directory| directory.join(name));

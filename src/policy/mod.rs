@@ -44,6 +44,7 @@
 mod change;
 mod combine;
 mod config_dirs;
+mod covered;
 mod denied;
 mod file;
 mod pattern;
@@ -61,12 +62,12 @@ use crate::digest::Fingerprint;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::{self, ImageName, UNKNOWN};
 use crate::pki::{Anchor, Certificate, Dates};
-
 use combine::{NamedDecision, combine};
 
 pub use change::{ConfigWriter, ETC, ModeChange};
 pub use combine::Sources;
 pub use config_dirs::Directories;
+pub use covered::is_configuration;
 pub use denied::Denied;
 use file::RuleSettings;
 pub use file::{
@@ -152,8 +153,9 @@ impl Policy {
     ///
     /// # Errors
     /// [`Case::F03Policy`] if there is none, if it cannot be read or is not root's; F01 and F02 for its trust stores
-    /// and for certificates that are denied.
+    /// and for certificates that are denied; [`Case::F10Covered`].
     pub fn load(directories: &Directories) -> Result<Self> {
+        covered::check(directories)?;
         let denied = Denied::load(directories)?;
         Self::of_files(Some(directories), directories.files()?, denied)
     }

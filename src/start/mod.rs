@@ -40,7 +40,9 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, OFlags};
 
-use crate::container_store::{CallTarget, identify_with, open_target, run_root, transient_container};
+use crate::container_store::{
+    CallTarget, OwnLayer, Root, check_own_files, identify_with, open_target, run_root, transient_container,
+};
 use crate::error::{Case, Refusal, Result, journal};
 use crate::mount::{self, MountKind, UpperDir};
 use crate::oci::DenySubjects;
@@ -123,6 +125,7 @@ fn refuse(refusal: &Refusal, target: &str) -> ExitCode {
 fn start(call: &MountCall) -> Result<()> {
     openssl::start(Openssl::Verify);
     pki::keep_facts();
+    refused::check_configuration()?;
     let policy = Policy::load(&Directories::system())?;
     let target = match identify_with(call, &|layer| transient_container(&run_root()?, layer)) {
         Ok(target) => target,
@@ -142,6 +145,7 @@ fn start(call: &MountCall) -> Result<()> {
         CallTarget::Layers(claimed) => (claimed.own.as_ref(), Some(&claimed.root)),
         CallTarget::Volume => (None, None),
     };
+    own.zip(root).map_or(Ok(()), |(own, root)| own_files(own, root))?;
     let _alone = own.filter(|o| o.work.is_some()).map(|o| uppers::lock_upper(&o.diff, &o.path)).transpose()?;
     // Only once the target is known to be a container's: see docs/architecture.md, "Reference counts".
     let at = root.map(|root| open_target(root, call)).transpose()?;
@@ -155,6 +159,13 @@ fn start(call: &MountCall) -> Result<()> {
         CallTarget::Layers(claimed) => layers::start(&request, *claimed),
         CallTarget::Volume => volume(&request),
     }
+}
+
+/// Checks that nothing in the directories of the container leads podman elsewhere, whatever the policy says of it.
+fn own_files(own: &OwnLayer, root: &Root) -> Result<()> {
+    let Some(container) = &own.container else { return Ok(()) };
+    let directory = |store: &Path| store.join("overlay-containers").join(container.id.as_str()).join("userdata");
+    [root.store.clone(), root.path.clone(), run_root()?].iter().try_for_each(|store| check_own_files(&directory(store)))
 }
 
 /// Shows what the store's records do not describe in a way that we could use: as the call names it, if the policy lets

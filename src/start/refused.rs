@@ -12,6 +12,7 @@ use super::LastStart;
 use crate::digest::BlobDigest;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::oci::is_id;
+use crate::policy::is_configuration;
 use crate::state::{Notes, StateDir};
 use crate::sys::{files, process};
 
@@ -175,6 +176,24 @@ pub fn check(note: Option<&RefusedNote>, ran: LastStart, name: Option<&str>) -> 
             Err(Refusal::new(Case::O13Refused, named, format!("for {}", note.case)))
         }
         _ => Ok(()),
+    }
+}
+
+/// Checks that podman has not written into the configuration for a container that was refused.
+///
+/// # Errors
+/// [`Case::F10Written`], until a person has looked at it and removed the note; [`Case::O10Notes`].
+pub fn check_configuration() -> Result<()> {
+    let is_there = |note: &RefusedNote| {
+        is_configuration(Path::new(&note.path))
+            && openat(CWD, &note.path, FOLLOW, Mode::empty()).is_ok_and(|file| note.is_of(&file))
+    };
+    match notes()?.iter().find(|(_, note)| is_there(note)) {
+        Some((name, note)) => {
+            let why = format!("container {}; the note is {DIR}/{name}", note.container);
+            Err(Refusal::new(Case::F10Written, &note.path, why))
+        }
+        None => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ mod hooks;
 mod hostile;
 mod image;
 mod log;
+mod own_files;
 mod podman;
 mod published;
 mod refusals;

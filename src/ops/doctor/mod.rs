@@ -3,6 +3,7 @@
 mod database;
 mod hooks;
 mod kernel;
+mod links;
 mod podman;
 mod runtime;
 mod storage;
@@ -91,7 +92,8 @@ pub fn examine(context: &Context) -> Diagnosis {
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
     let known = configured.as_ref().ok().filter(|_| root);
     let (run_root, database) = (known.and_then(storage::run_root), known.and_then(database::look));
-    let of_store = [store].into_iter().chain(run_root).chain(database);
+    let links = known.and_then(links::look);
+    let of_store = [store].into_iter().chain(run_root).chain(database).chain(links);
     let needs_root = needs_root.into_iter().chain(vault).chain(of_store).chain(podman).chain(runtime::checks());
     // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.
     let as_root = |check: HostCheck| match check.state {

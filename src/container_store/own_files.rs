@@ -1,0 +1,102 @@
+//! The places in a store that podman, as root, mounts on, writes into, and has the OCI runtime read: a container's own
+//! directory (`overlay-containers/ID/userdata`) and the `merged` of a layer. podman follows a symlink there: it mounts on
+//! a directory of the host, with what the store holds; and where a link is another one for every process
+//! (`/proc/self/cwd`), the runtime reads a configuration that podman did not write.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::io::Errno;
+
+use crate::error::{Case, Refusal, Result};
+use crate::oci::is_id;
+use crate::sys::files;
+use crate::sys::mountinfo::MountInfo;
+
+/// Checks that a container's own directory, `ROOT/DRIVER-containers/ID/userdata`, and what is in it, are where their
+/// names say; there may be none. podman replaces whatever else than a symlink is in the place of a file.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_own_files(directory: &Path) -> Result<()> {
+    let Some(opened) = beneath_root(directory, 3, files::open_dir_at)? else { return Ok(()) };
+    let failed = |e: Errno| Refusal::io(directory.display().to_string(), e);
+    for entry in Dir::read_from(&opened).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_bytes();
+        let kind = match entry.file_type() {
+            FileType::Unknown => kind_of(&opened, name).map_err(failed)?,
+            known => known,
+        };
+        if kind == FileType::Symlink {
+            return Err(leads_elsewhere(&directory.join(OsStr::from_bytes(name))));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the place on which podman mounts a layer, `ROOT/overlay/ID/merged`, is there and nowhere else; it may be
+/// missing.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_merged(merged: &Path) -> Result<()> {
+    beneath_root(merged, 3, files::open_path_at).map(|_| ())
+}
+
+/// Opens a directory of a store that is this many names beneath its root, through no symlink after that; `None` if it is
+/// not there.
+fn beneath_root<'a>(
+    path: &'a Path,
+    depth: usize,
+    open: impl Fn(OwnedFd, &'a Path) -> std::io::Result<OwnedFd>,
+) -> Result<Option<OwnedFd>> {
+    let root = path.ancestors().nth(depth).unwrap_or(Path::new("/"));
+    let name = path.strip_prefix(root).unwrap_or(path);
+    match files::open_dir(root).and_then(|root| open(root, name)) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(e) => match Errno::from_io_error(&e) {
+            Some(Errno::NOENT) => Ok(None),
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => Err(leads_elsewhere(path)),
+            _ => Err(Refusal::io(path.display().to_string(), e)),
+        },
+    }
+}
+
+fn kind_of(directory: impl AsFd, name: &[u8]) -> rustix::io::Result<FileType> {
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+fn leads_elsewhere(path: &Path) -> Refusal {
+    Refusal::new(Case::O15OwnFiles, path.display().to_string(), "a symlink is there, and podman follows it")
+}
+
+/// Returns whether a container engine made this mount of what its store holds: of layers, or a container's shared memory.
+/// With fuse-overlayfs the kernel does not say what is shown.
+pub fn is_of_engine(mount: &MountInfo) -> bool {
+    const KEYS: [&str; 3] = ["lowerdir=", "lowerdir+=", "upperdir="];
+    let is_layer = |path: &[u8]| {
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        let mut last = path.components().rev().map(|part| match part {
+            Component::Normal(name) => name.as_bytes(),
+            _ => b"",
+        });
+        match (last.next(), last.next()) {
+            (Some(name), Some(id)) if is_id(id) => name.starts_with(b"diff") || name == b"empty",
+            (Some(_), Some(b"l")) => true,
+            _ => false,
+        }
+    };
+    let of_layers = || {
+        let values = KEYS.iter().flat_map(|key| mount.super_values(key));
+        values.into_iter().any(|value| value.split(|b| *b == b':').any(is_layer))
+    };
+    match mount.kind.as_bytes() {
+        b"overlay" => of_layers(),
+        b"tmpfs" => mount.source == "shm",
+        _ => mount.is_fuse_overlayfs(),
+    }
+}

@@ -1,0 +1,65 @@
+//! Symlinks where podman mounts, writes, or has the runtime read: they lead to files of the host, and whatever the policy
+//! says about the image, nobody wants those mounted over, written, or run from.
+
+use std::path::{Path, PathBuf};
+
+use super::lookup::{Found, StartPaths};
+use crate::container_store::{check_merged, check_own_files, configured, layer_of, stored_container};
+use crate::error::{Case, Refusal, Result};
+use crate::policy::is_configuration;
+use crate::protocol::{Bundle, ContainerConfig};
+use crate::start::refused::note;
+
+/// Checks the directories of the container, wherever podman may have them, and every layer that the configuration names.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`]; `B01`, `B09`, `B13` for records that cannot be read.
+pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Option<&Found>) -> Result<()> {
+    let bundles = [Some(paths.bundle), paths.named].into_iter().flatten();
+    let bundles: Vec<&Path> = bundles.filter(|path| Bundle::of(path).is_some()).collect();
+    let by_path = bundles.iter().filter_map(|path| Some(Bundle::of(path)?.id));
+    let by_record = found.and_then(Found::stored).map(|stored| stored.id.to_string());
+    // podman 4.3 runs its hooks in its own directory, and has the container's files of this boot elsewhere.
+    let roots = configured().map(|found| vec![found.graph_root, found.run_root]).unwrap_or_default();
+    // It also has the root's place resolved by then, which leads to no layer.
+    if let Some(id) = config.container.as_deref().filter(|_| found.and_then(Found::stored).is_none()) {
+        for root in &roots {
+            let layer = stored_container(root, "overlay", id, &[])?.map(|stored| stored.layer);
+            let merged = |layer| roots.iter().map(|root| root.join("overlay").join(&layer).join("merged")).collect();
+            layer.map_or_else(Vec::new, merged).iter().try_for_each(|merged| check_merged(merged))?;
+        }
+    }
+    for id in by_path.chain(by_record).chain(config.container.clone()) {
+        for root in roots.iter().chain(config.run_root.as_ref()) {
+            check_own_files(&root.join("overlay-containers").join(&id).join("userdata"))?;
+        }
+    }
+    bundles.into_iter().try_for_each(check_own_files)?;
+    let sources = config.mounts.iter().flat_map(|mount| &mount.sources).map(PathBuf::as_path);
+    let target = found.and_then(Found::target);
+    let in_layers = sources.clone().chain([config.root.as_path()]).chain(target);
+    in_layers.filter_map(merged_of).try_for_each(check_merged)?;
+    let real = |root: &PathBuf| std::fs::canonicalize(root).ok();
+    let real: Vec<PathBuf> = roots.iter().filter_map(real).chain(roots.iter().cloned()).collect();
+    let mut in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
+    in_store.try_for_each(|source| no_configuration(source, config.container.as_deref().unwrap_or_default()))
+}
+
+/// Checks that a volume of the store is none of this host's configuration: podman has filled it by now, with files of the
+/// image that nobody has verified.
+fn no_configuration(source: &Path, container: &str) -> Result<()> {
+    let Some(place) = std::fs::canonicalize(source).ok().filter(|place| is_configuration(place)) else {
+        return Ok(());
+    };
+    // It lasts, and no later start is about this container.
+    if let Err(e) = note(&place, Case::O15OwnFiles, container, None) {
+        log::error!("{}: podman may have written into it, and that is not noted: {e}", place.display());
+    }
+    let why = format!("a symlink there leads to {}, and podman may have written into it", place.display());
+    Err(Refusal::new(Case::O15OwnFiles, source.display().to_string(), why))
+}
+
+/// Returns the `merged` of a layer that a path is, or is in.
+fn merged_of(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|path| layer_of(path).is_some())
+}

@@ -1,0 +1,27 @@
+//! Symlinks in podman's store where podman mounts and writes as root: with the hooks alone, those that lead to the hooks'
+//! own directory take effect before anybody is asked.
+
+use std::path::{Path, PathBuf};
+
+use super::{CheckState, HostCheck, check};
+use crate::container_store::{Configured, check_merged, check_own_files};
+use crate::error::Result;
+
+const NAME: &str = "links in podman's store";
+
+/// Looks at the directories of all containers and layers; `None` where nothing leads elsewhere.
+pub(super) fn look(found: &Configured) -> Option<HostCheck> {
+    let places = [&found.graph_root, &found.run_root].into_iter().chain(&found.image_store).chain(&found.additional);
+    let refusal = places.filter_map(|root| of_store(root).err()).next()?;
+    let shown = format!("{}: {}", refusal.subject(), refusal.what_and_detail());
+    Some(check(NAME, CheckState::Missing, shown, refusal.case().remedy()))
+}
+
+fn of_store(root: &Path) -> Result<()> {
+    let within = |place: &str, name: &str| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(root.join(place)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).map(|path| path.join(name)).collect()
+    };
+    within("overlay-containers", "userdata").iter().try_for_each(|directory| check_own_files(directory))?;
+    within("overlay", "merged").iter().try_for_each(|merged| check_merged(merged))
+}

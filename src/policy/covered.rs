@@ -1,0 +1,70 @@
+//! What is mounted over the configuration, or written into it. podman mounts what a store holds as root, and follows symlinks in the store:
+//! whoever has the disk can have it mounted over any directory of the host, with files that belong to root.
+
+use std::path::Path;
+
+use super::Directories;
+use crate::container_store::is_of_engine;
+use crate::error::{Case, Refusal, Result};
+use crate::state::LIB;
+use crate::sys::mountinfo::{self, MountInfo};
+
+/// What else starts depend on: notes that outlive the boot, the hooks, and podman's own configuration.
+const FURTHER: [&str; 3] = [LIB, "/usr/share/layerseal", "/etc/containers"];
+
+/// Checks that no mount of a container engine is where the configuration is. The root of the namespace may be one: then
+/// all of this runs in a container.
+///
+/// # Errors
+/// [`Case::F10Covered`].
+pub(super) fn check(directories: &Directories) -> Result<()> {
+    let mounts = mountinfo::own()?;
+    let places = || directories.paths_of_all().chain(FURTHER.map(Path::new));
+    match mounts.iter().find(|mount| is_of_engine(mount) && places().any(|place| covers(mount, place))) {
+        Some(mount) => Err(Refusal::new(Case::F10Covered, mount.target.display().to_string(), mount.describe())),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether a path is in what starts depend on, whoever reads it.
+pub fn is_configuration(path: &Path) -> bool {
+    let system = Directories::system();
+    system.paths_of_all().chain(FURTHER.map(Path::new)).any(|place| path.starts_with(place))
+}
+
+fn covers(mount: &MountInfo, place: &Path) -> bool {
+    let target = mount.target.as_path();
+    target != Path::new("/") && (place.starts_with(target) || target.starts_with(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_mounts_of_engines_are_told_from_others() {
+        let id = "a".repeat(64);
+        let store = "/var/lib/containers/storage/overlay";
+        let overlay = |options: &str| format!("40 30 0:50 / /etc rw - overlay overlay rw,{options}\n");
+        for (line, expected) in [
+            (overlay(&format!("lowerdir={store}/l/ABCDEFGHIJKLMNOPQRSTUVWXYZ:{store}/l/B")), true),
+            (overlay(&format!("lowerdir={store}/{id}/diff:{store}/{id}/empty")), true),
+            (overlay(&format!("lowerdir+=/proc/self/fd/5,upperdir={store}/{id}/diff,workdir={store}/{id}/work")), true),
+            ("40 30 0:50 / /etc rw - tmpfs shm rw\n".to_owned(), true),
+            ("40 30 0:50 / /etc rw - fuse.fuse-overlayfs fuse-overlayfs rw\n".to_owned(), true),
+            (overlay("lowerdir=/run/confexts/one/etc:/etc"), false),
+            (overlay("lowerdir=/etc,upperdir=/data/diff,workdir=/data/work"), false),
+            ("40 30 0:50 / /etc rw - tmpfs tmpfs rw\n".to_owned(), false),
+            ("40 30 8:1 /etc /etc rw - ext4 /dev/sda1 rw\n".to_owned(), false),
+        ] {
+            let mounts = mountinfo::parse(line.as_bytes()).unwrap();
+            assert_eq!(mounts.iter().any(is_of_engine), expected, "{line}");
+        }
+        let at = |target: &str| {
+            let line = format!("40 30 0:50 / {target} rw - tmpfs shm rw\n");
+            covers(&mountinfo::parse(line.as_bytes()).unwrap()[0], Path::new("/etc/layerseal"))
+        };
+        assert!(["/etc", "/etc/layerseal", "/etc/layerseal/deny.d"].into_iter().all(at));
+        assert!(!["/", "/etc/layer", "/etc/layerseals", "/dev/shm"].into_iter().any(at));
+    }
+}
