@@ -7,6 +7,7 @@ use super::Directories;
 use crate::container_store::is_of_engine;
 use crate::error::{Case, Refusal, Result};
 use crate::state::LIB;
+use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
 
 /// What else starts depend on: notes that outlive the boot, the hooks, and podman's own configuration.
@@ -16,8 +17,9 @@ const FURTHER: [&str; 3] = [LIB, "/usr/share/layerseal", "/etc/containers"];
 /// all of this runs in a container.
 ///
 /// # Errors
-/// [`Case::F10Covered`].
+/// [`Case::F10Covered`]; [`Case::J03Proc`] where that cannot be told.
 pub(super) fn check(directories: &Directories) -> Result<()> {
+    files::check_proc()?;
     let mounts = mountinfo::own()?;
     let places = || directories.paths_of_all().chain(FURTHER.map(Path::new));
     match mounts.iter().find(|mount| is_of_engine(mount) && places().any(|place| covers(mount, place))) {
