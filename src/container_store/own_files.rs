@@ -22,8 +22,22 @@ use crate::sys::mountinfo::MountInfo;
 /// # Errors
 /// [`Case::O15OwnFiles`].
 pub fn check_own_files(directory: &Path) -> Result<()> {
-    let Some(opened) = beneath_root(directory, 3, files::open_dir_at)? else { return Ok(()) };
+    links_in(directory)?.first().map_or(Ok(()), |link| Err(leads_elsewhere(link)))
+}
+
+/// Lists the symlinks in a container's own directory; the directory alone if one leads there.
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn links_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let opened = match beneath_root(directory, 3, files::open_dir_at) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Ok(Vec::new()),
+        Err(refusal) if refusal.case() == Case::O15OwnFiles => return Ok(vec![directory.to_owned()]),
+        Err(refusal) => return Err(refusal),
+    };
     let failed = |e: Errno| Refusal::io(directory.display().to_string(), e);
+    let mut links = Vec::new();
     for entry in Dir::read_from(&opened).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_bytes();
@@ -32,10 +46,10 @@ pub fn check_own_files(directory: &Path) -> Result<()> {
             known => known,
         };
         if kind == FileType::Symlink {
-            return Err(leads_elsewhere(&directory.join(OsStr::from_bytes(name))));
+            links.push(directory.join(OsStr::from_bytes(name)));
         }
     }
-    Ok(())
+    Ok(links)
 }
 
 /// Checks that the place on which podman mounts a layer, `ROOT/overlay/ID/merged`, is there and nowhere else; it may be

@@ -3,12 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use super::lookup::{Found, StartPaths};
-use crate::container_store::{check_merged, check_own_files, configured, layer_of, stored_container};
+use crate::container_store::{check_merged, check_own_files, configured, layer_of, links_in, stored_container};
 use crate::error::{Case, Refusal, Result};
-use crate::policy::is_configuration;
+use crate::policy::{ETC, is_configuration};
 use crate::protocol::{Bundle, ContainerConfig};
 use crate::start::refused::note;
+use crate::sys::{files, same_paths};
 
 /// Checks the directories of the container, wherever podman may have them, and every layer that the configuration names.
 ///
@@ -31,10 +35,11 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     }
     for id in by_path.chain(by_record).chain(config.container.clone()) {
         for root in roots.iter().chain(config.run_root.as_ref()) {
-            check_own_files(&root.join("overlay-containers").join(&id).join("userdata"))?;
+            check_directory(&root.join("overlay-containers").join(&id).join("userdata"), &id)?;
         }
     }
-    bundles.into_iter().try_for_each(check_own_files)?;
+    let container = config.container.as_deref().unwrap_or_default();
+    bundles.into_iter().try_for_each(|bundle| check_directory(bundle, container))?;
     let sources = config.mounts.iter().flat_map(|mount| &mount.sources).map(PathBuf::as_path);
     let target = found.and_then(Found::target);
     let in_layers = sources.clone().chain([config.root.as_path()]).chain(target);
@@ -42,21 +47,43 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     let real = |root: &PathBuf| std::fs::canonicalize(root).ok();
     let real: Vec<PathBuf> = roots.iter().filter_map(real).chain(roots.iter().cloned()).collect();
     let mut in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
-    in_store.try_for_each(|source| no_configuration(source, config.container.as_deref().unwrap_or_default()))
+    in_store.try_for_each(|source| no_configuration(source, container))
+}
+
+/// Checks a container's own directory. podman has written through a link in it by now: users of a root that nobody has
+/// verified, and what is asked for on its command line.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub(super) fn check_directory(directory: &Path, container: &str) -> Result<()> {
+    check_own_files(directory).inspect_err(|_| {
+        for link in links_in(directory).unwrap_or_default() {
+            note_configuration(&link, container);
+        }
+    })
 }
 
 /// Checks that a volume of the store is none of this host's configuration: podman has filled it by now, with files of the
 /// image that nobody has verified.
 fn no_configuration(source: &Path, container: &str) -> Result<()> {
-    let Some(place) = std::fs::canonicalize(source).ok().filter(|place| is_configuration(place)) else {
-        return Ok(());
+    let Some(place) = note_configuration(source, container) else { return Ok(()) };
+    let why = format!("a symlink there leads to {}, and podman may have written into it", place.display());
+    Err(Refusal::new(Case::O15OwnFiles, source.display().to_string(), why))
+}
+
+/// Notes that podman may have written into this host's configuration, if a path leads there: that lasts, and no later start
+/// is about this container. If podman may have found something else than we do by a link of the kernel's own, which leads
+/// every process elsewhere, that is taken for the configuration.
+fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
+    let place = match same_paths::open(path, OFlags::PATH) {
+        Ok(found) => std::fs::read_link(files::proc_path(&found)).ok().filter(|place| is_configuration(place))?,
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => return None,
+        Err(_) => PathBuf::from(ETC),
     };
-    // It lasts, and no later start is about this container.
     if let Err(e) = note(&place, Case::O15OwnFiles, container, None) {
         log::error!("{}: podman may have written into it, and that is not noted: {e}", place.display());
     }
-    let why = format!("a symlink there leads to {}, and podman may have written into it", place.display());
-    Err(Refusal::new(Case::O15OwnFiles, source.display().to_string(), why))
+    Some(place)
 }
 
 /// Returns the `merged` of a layer that a path is, or is in.

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::inject::Hook;
 use super::second_look::SecondLook;
-use super::{JournalSubject, Outcome, Stage, inject, precreate, settle, unknown, users};
-use crate::container_store::check_own_files;
+use super::{JournalSubject, Outcome, Stage, inject, own_files, precreate, settle, unknown, users};
 use crate::error::{Case, Refusal, Result};
 use crate::pki;
 use crate::policy::GO_ON;
@@ -131,7 +130,7 @@ fn run(
 ) -> Result<(Outcome, Option<SecondLook>)> {
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, file.display().to_string(), e);
     if Bundle::of(bundle).is_some() {
-        check_own_files(bundle)?;
+        own_files::check_directory(bundle, &start.id)?;
     }
     let name = file.file_name().ok_or_else(|| refuse(&"no file"))?;
     let dir = files::open_dir(file.parent().unwrap_or(Path::new("/"))).map_err(|e| refuse(&e))?;

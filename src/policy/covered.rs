@@ -1,5 +1,5 @@
-//! What is mounted over the configuration, or written into it. podman mounts what a store holds as root, and follows symlinks in the store:
-//! whoever has the disk can have it mounted over any directory of the host, with files that belong to root.
+//! What is mounted over the configuration, or written into it. podman mounts what a store holds as root, and follows symlinks
+//! in the store: whoever has the disk can have it mounted over any directory of the host, with files that belong to root.
 
 use std::path::Path;
 

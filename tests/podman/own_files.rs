@@ -100,6 +100,11 @@ fn o15_the_runtime_reads_what_podman_wrote() {
             podman.host.sh("rm -f other.json");
         }
         podman.policy(&default_policy());
+        // Where podman wrote to by such a link cannot be told, until a person has looked.
+        if matches!(program, Program::Hooked | Program::Runtime) {
+            podman.refused_for("F10", &["run", "--rm", "--pull=never", APP, "ls", "/opt"]);
+        }
+        podman.host.sh("rm -f /var/lib/layerseal/filled/*");
         let said = doctor(&podman, "links in podman's store");
         assert!(said.starts_with("\"missing\"") && said.contains(&own.id), "{said}");
         // Control: without the link it is as it was.
@@ -258,5 +263,67 @@ fn o15_f10_a_volume_is_not_the_configuration() {
         // Whoever names the directory means it, where it is not noted as that volume either.
         podman.host.sh("rm -f /var/lib/layerseal/filled/*");
         podman.ok(&["run", "--rm", "--pull=never", "-v", "/etc/layerseal/policy.d:/data", APP, "ls", "/data"]);
+    }
+}
+
+/// podman writes the users of a container without a writable root into its directory, with those of layers that nobody has
+/// verified: a link there leads into the configuration, and what is written stays.
+#[test]
+fn o15_f10_the_users_of_a_container_are_not_the_configuration() {
+    if !ready("a container whose users are written into the configuration") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime] {
+        for up in ["", "/proc/self/cwd/../../../../../../../.."] {
+            let podman = Podman::new(program);
+            podman.host.sh("mkdir -p -m 755 /etc/layerseal/policy.d");
+            let users = ["--read-only", "--user", "4321", "--passwd-entry", "# $UID"];
+            podman.ok(&[&["create", "--name", "c"], &users[..], &[APP, "ls", "/opt"]].concat());
+            podman.host.reboot();
+            let record = json_of(&podman.graph_root().join("overlay-containers/containers.json"))[0].clone();
+            let id = record["id"].as_str().unwrap();
+            let link = podman.graph_root().join("overlay-containers").join(id).join("userdata/passwd");
+            let layers = json_of(&podman.graph_root().join("overlay-layers/layers.json"));
+            let layers = layers.as_array().unwrap().iter().map(|layer| layer["id"].as_str().unwrap());
+            let users = layers.map(|id| podman.graph_root().join("overlay").join(id).join("diff/etc/passwd"));
+            let users: Vec<(PathBuf, Vec<u8>)> =
+                users.filter_map(|path| std::fs::read(&path).ok().map(|before| (path, before))).collect();
+            assert!(!users.is_empty());
+            for (path, _) in &users {
+                std::fs::write(path, "version = 1\n[[rule]]\nimage = \"*\"\nmode = \"off\"\n").unwrap();
+            }
+            symlink(format!("{up}/etc/layerseal/policy.d/planted.toml"), &link).unwrap();
+            podman.refused_for("O15", &["start", "-a", "c"]);
+            assert_eq!(podman.host.sh("ls /etc/layerseal/policy.d").trim(), "planted.toml", "{program:?}");
+            for (path, before) in &users {
+                std::fs::write(path, before).unwrap();
+            }
+            let run = ["run", "--rm", "--pull=never", APP, "ls", "/bin"];
+            podman.refused_for("F10", &run);
+            // Control: a person has looked at it, and removed the note.
+            podman
+                .host
+                .sh("rm /etc/layerseal/policy.d/planted.toml; rm $(grep -l etc/layerseal /var/lib/layerseal/filled/*)");
+            podman.ok(&run);
+        }
+    }
+}
+
+/// A link that leads to no configuration stops that container alone.
+#[test]
+fn o15_a_link_to_anything_else_stops_one_container() {
+    if !ready("a container with a link to a file of the host") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime] {
+        let podman = Podman::new(program);
+        let own = Existing::of(&podman);
+        for target in ["/var/tmp/none", "/var/tmp"] {
+            let link = own.userdata.join("other");
+            let _ = std::fs::remove_file(&link);
+            symlink(target, &link).unwrap();
+            podman.refused_for("O15", &["start", "-a", "c"]);
+            podman.ok(&["run", "--rm", "--pull=never", APP, "ls", "/bin"]);
+        }
     }
 }
