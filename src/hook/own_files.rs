@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::lookup::{Found, StartPaths};
 use crate::container_store::{check_merged, check_own_files, configured, layer_of, links_in, stored_container};
 use crate::error::{Case, Refusal, Result};
-use crate::policy::{ETC, is_configuration};
+use crate::policy::{ETC, configuration_at};
 use crate::protocol::{Bundle, ContainerConfig};
 use crate::start::refused::note;
 use crate::sys::{files, same_paths};
@@ -44,6 +44,9 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     let target = found.and_then(Found::target);
     let in_layers = sources.clone().chain([config.root.as_path()]).chain(target);
     in_layers.filter_map(merged_of).try_for_each(check_merged)?;
+    [Some(config.root.as_path()), target].into_iter().flatten().filter_map(merged_of).try_for_each(|merged| {
+        ["diff", "work"].into_iter().try_for_each(|name| check_writable(&merged.with_file_name(name), container))
+    })?;
     let real = |root: &PathBuf| std::fs::canonicalize(root).ok();
     let real: Vec<PathBuf> = roots.iter().filter_map(real).chain(roots.iter().cloned()).collect();
     let mut in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
@@ -63,6 +66,12 @@ pub(super) fn check_directory(directory: &Path, container: &str) -> Result<()> {
     })
 }
 
+/// Checks that a directory of a container's writable layer is where its name says. podman has made mount points there by
+/// now, and has added users.
+fn check_writable(directory: &Path, container: &str) -> Result<()> {
+    check_merged(directory).inspect_err(|_| drop(note_configuration(directory, container)))
+}
+
 /// Checks that a volume of the store is none of this host's configuration: podman has filled it by now, with files of the
 /// image that nobody has verified.
 fn no_configuration(source: &Path, container: &str) -> Result<()> {
@@ -71,12 +80,12 @@ fn no_configuration(source: &Path, container: &str) -> Result<()> {
     Err(Refusal::new(Case::O15OwnFiles, source.display().to_string(), why))
 }
 
-/// Notes that podman may have written into this host's configuration, if a path leads there: that lasts, and no later start
+/// Notes that podman may have written into this host's configuration, if a path leads there or above it: that lasts, and no later start
 /// is about this container. If podman may have found something else than we do by a link of the kernel's own, which leads
 /// every process elsewhere, that is taken for the configuration.
 fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
     let place = match same_paths::open(path, OFlags::PATH) {
-        Ok(found) => std::fs::read_link(files::proc_path(&found)).ok().filter(|place| is_configuration(place))?,
+        Ok(found) => configuration_at(&std::fs::read_link(files::proc_path(&found)).ok()?)?,
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => return None,
         Err(_) => PathBuf::from(ETC),
     };

@@ -1,9 +1,9 @@
 //! What is mounted over the configuration, or written into it. podman mounts what a store holds as root, and follows symlinks
 //! in the store: whoever has the disk can have it mounted over any directory of the host, with files that belong to root.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Directories;
+use super::{Directories, ETC};
 use crate::container_store::is_of_engine;
 use crate::error::{Case, Refusal, Result};
 use crate::state::LIB;
@@ -26,6 +26,19 @@ pub(super) fn check(directories: &Directories) -> Result<()> {
         Some(mount) => Err(Refusal::new(Case::F10Covered, mount.target.display().to_string(), mount.describe())),
         None => Ok(()),
     }
+}
+
+/// Finds what of the configuration may have been written by way of a path: itself, if it is in the configuration, or the
+/// first place beneath it.
+pub fn configuration_at(path: &Path) -> Option<PathBuf> {
+    if is_configuration(path) {
+        return Some(path.to_owned());
+    }
+    let system = Directories::system();
+    // The one that hides the others comes first.
+    let mut places: Vec<&Path> = system.paths_of_all().chain(FURTHER.map(Path::new)).collect();
+    places.sort_by_key(|place| *place != Path::new(ETC));
+    places.into_iter().find(|place| place.starts_with(path) && place.exists()).map(Path::to_owned)
 }
 
 /// Returns whether a path is in what starts depend on, whoever reads it.

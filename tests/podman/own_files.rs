@@ -327,3 +327,52 @@ fn o15_a_link_to_anything_else_stops_one_container() {
         }
     }
 }
+
+/// podman adds users to the root of a container before anybody is asked: where its writable layer leads into the
+/// configuration, what is written stays.
+#[test]
+fn o15_f10_a_writable_layer_is_not_the_configuration() {
+    if !ready("a writable layer that leads to the configuration") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime] {
+        let podman = Podman::new(program);
+        podman.ok(&["create", "--name", "c", "--user", "4321", "--passwd-entry", "# $UID", APP, "ls", "/opt"]);
+        podman.host.reboot();
+        // As on most hosts, one filesystem that can be written to.
+        podman.host.sh("mkdir -p -m 755 /etc/layerseal/policy.d /etc/empty; cp -a /etc /var/tmp/kept-etc; \
+             mount -t tmpfs -o mode=755 none /etc; cp -a /var/tmp/kept-etc/. /etc");
+        let record = json_of(&podman.graph_root().join("overlay-containers/containers.json"))[0].clone();
+        let own = podman.graph_root().join("overlay").join(record["layer"].as_str().unwrap());
+        let layers = json_of(&podman.graph_root().join("overlay-layers/layers.json"));
+        let layers = layers.as_array().unwrap().iter().map(|layer| layer["id"].as_str().unwrap());
+        let layers = layers.map(|id| podman.graph_root().join("overlay").join(id).join("diff"));
+        let mut changed: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        for layer in layers.filter(|layer| layer.join("etc/passwd").exists()) {
+            let users = layer.join("etc/passwd");
+            changed.push((users.clone(), std::fs::read(&users).unwrap()));
+            std::fs::remove_file(&users).unwrap();
+            symlink("../policy.d/planted.toml", users).unwrap();
+            std::fs::create_dir(layer.join("policy.d")).unwrap();
+            let off = "version = 1\n[[rule]]\nimage = \"*\"\nmode = \"off\"\n";
+            std::fs::write(layer.join("policy.d/planted.toml"), off).unwrap();
+        }
+        assert!(!changed.is_empty());
+        for (name, target) in [("diff", "/etc/layerseal"), ("work", "/etc/empty")] {
+            std::fs::remove_dir_all(own.join(name)).unwrap();
+            symlink(target, own.join(name)).unwrap();
+        }
+        podman.refused_for("O15", &["start", "-a", "c"]);
+        assert_eq!(podman.host.sh("ls /etc/layerseal/policy.d").trim(), "planted.toml", "{program:?}");
+        for (users, before) in changed {
+            std::fs::remove_dir_all(users.ancestors().nth(2).unwrap().join("policy.d")).unwrap();
+            std::fs::remove_file(&users).unwrap();
+            std::fs::write(users, before).unwrap();
+        }
+        let run = ["run", "--rm", "--pull=never", APP, "ls", "/bin"];
+        podman.refused_for("F10", &run);
+        // Control: a person has looked at it, and removed the note.
+        podman.host.sh("rm -r /etc/layerseal/policy.d; rm $(grep -l etc/layerseal /var/lib/layerseal/filled/*)");
+        podman.ok(&run);
+    }
+}
