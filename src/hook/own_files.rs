@@ -1,6 +1,7 @@
 //! Symlinks where podman mounts, writes, or has the runtime read: they lead to files of the host, and whatever the policy
 //! says about the image, nobody wants those mounted over, written, or run from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -33,13 +34,14 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
             layer.map_or_else(Vec::new, merged).iter().try_for_each(|merged| check_merged(merged))?;
         }
     }
-    for id in by_path.chain(by_record).chain(config.container.clone()) {
-        for root in roots.iter().chain(config.run_root.as_ref()) {
-            check_directory(&root.join("overlay-containers").join(&id).join("userdata"), &id)?;
-        }
-    }
     let container = config.container.as_deref().unwrap_or_default();
-    bundles.into_iter().try_for_each(|bundle| check_directory(bundle, container))?;
+    // Most of these are the same.
+    let mut directories: BTreeSet<PathBuf> = bundles.iter().map(|bundle| bundle.to_path_buf()).collect();
+    for id in by_path.chain(by_record).chain(config.container.clone()) {
+        let of_root = |root: &PathBuf| root.join("overlay-containers").join(&id).join("userdata");
+        directories.extend(roots.iter().chain(config.run_root.as_ref()).map(of_root));
+    }
+    directories.iter().try_for_each(|directory| check_directory(directory, container))?;
     let sources = config.mounts.iter().flat_map(|mount| &mount.sources).map(PathBuf::as_path);
     let target = found.and_then(Found::target);
     let in_layers = sources.clone().chain([config.root.as_path()]).chain(target);
