@@ -3,7 +3,7 @@
 # minutes from nothing, and up to 60 GB of disk for a while. Once on this machine, and once in a VM with fs-verity on a
 # stock kernel without KVM, where everything is several times slower and only ratios count: there the small image is used.
 #
-# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [registry]
+# usage: run.sh [hash] [pull] [vault] [directory] [growth] [reading] [start] [check] [rootless] [registry] [seals]
 #               [podmans] [elsewhere] [vm] [report]
 #        run.sh quick: starts, and pull, sign and mount of the small image, in ten minutes, with their ratios beside those
 #        of the page. It writes no page.
@@ -29,7 +29,7 @@ sh tests/vm/packages.sh vm
 sh tests/vm/packages.sh bench
 # Parts that compare nothing with others need no others.
 alone=yes
-for part; do case $part in podmans | check | rootless | registry | elsewhere | report) ;; *) alone='' ;; esac; done
+for part; do case $part in podmans | check | rootless | registry | seals | elsewhere | report) ;; *) alone='' ;; esac; done
 only=''
 case $1,$alone,${LAYERSEAL_BENCH_FIRST:-} in quick,* | *,yes,small-*) only=small ;; esac
 # shellcheck disable=SC2086  # a word or none
@@ -183,12 +183,15 @@ for part; do
             start_here
             unset LAYERSEAL_BENCH_ROOTLESS
             ;;
-        registry)
-            record host registry
+        registry | seals)
+            case $part in
+                registry) record host registry seals ;;
+                seals) record host seals; export LAYERSEAL_BENCH_SEALS=only ;;
+            esac
             sh tests/registry/tools.sh
             export LAYERSEAL_BENCH_REGISTRY="${LAYERSEAL_BENCH_FIRST:-big-5}"
             start_here
-            unset LAYERSEAL_BENCH_REGISTRY
+            unset LAYERSEAL_BENCH_REGISTRY LAYERSEAL_BENCH_SEALS
             ;;
         elsewhere)
             record host 'vault elsewhere'

@@ -14,6 +14,8 @@ use super::{HOOKS, MOUNT_PROGRAM, NATIVE, Place, Store};
 
 /// Files and bytes of the image that is 50 MB.
 const FIFTY: (usize, usize) = (2000, 50 << 20);
+/// The case of a look at seals.
+const SEALS: &str = "an image and its seal";
 /// How often seals are looked at.
 const CALLS: usize = 20;
 
@@ -186,6 +188,6 @@ impl Registry {
                 }),
             ),
         ];
-        in_turn("registry", "an image and its seal", CALLS, parts);
+        in_turn("seals", SEALS, CALLS, parts);
     }
 }
