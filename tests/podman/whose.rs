@@ -86,10 +86,10 @@ fn o01_a_driver_that_only_podmans_database_names_makes_no_rootfs() {
         // And with a link.
         linked(&podman, "vfs-containers", "q");
         for policy in [lenient(), by_one_rule()] {
-            refused(&podman, &policy, &["O01", "B09"], &[]);
+            refused(&podman, &policy, &["O01", "B09", "O15"], &[]);
         }
         denied(&podman);
-        refused(&podman, &off(), &["O01", "B09"], &[]);
+        refused(&podman, &off(), &["O01", "B09", "O15"], &[]);
     }
 }
 
