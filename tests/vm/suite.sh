@@ -116,7 +116,7 @@ for userland in $podmans; do
     known podman ${filter:-$skip}
     # shellcheck disable=SC2086  # words
     LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/out/skipped \
-        sh "$top/tests/again.sh" "$tests" --nocapture --test-threads=3 ${filter:-$skip} || status=$?
+        sh "$top/tests/again.sh" "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
     skipped "this kernel, podman of $userland"
     guest "$kernel" "$userland" podman "$names"
 done
