@@ -1,5 +1,5 @@
 //! The places in a store that podman, as root, mounts on, writes into, and has the OCI runtime read: a container's own
-//! directory (`overlay-containers/ID/userdata`) and the `merged` of a layer. podman follows a symlink there: it mounts on
+//! directory (`overlay-containers/ID/userdata`) and the directories of its layer. podman follows a symlink there: it mounts on
 //! a directory of the host, with what the store holds; and where a link is another one for every process
 //! (`/proc/self/cwd`), the runtime reads a configuration that podman did not write.
 
@@ -15,6 +15,9 @@ use crate::error::{Case, Refusal, Result};
 use crate::oci::is_id;
 use crate::sys::files;
 use crate::sys::mountinfo::MountInfo;
+
+/// Where podman writes in a container's own layer.
+pub const WRITABLE: [&str; 2] = ["diff", "work"];
 
 /// Checks that a container's own directory, `ROOT/DRIVER-containers/ID/userdata`, and what is in it, are where their
 /// names say; there may be none. podman replaces whatever else than a symlink is in the place of a file.
@@ -59,6 +62,14 @@ pub fn links_in(directory: &Path) -> Result<Vec<PathBuf>> {
 /// [`Case::O15OwnFiles`].
 pub fn check_merged(merged: &Path) -> Result<()> {
     beneath_root(merged, 3, files::open_path_at).map(|_| ())
+}
+
+/// Checks the same of all directories of a layer that is a container's own: what podman mounts on, and what it writes into.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_layer(layer: &Path) -> Result<()> {
+    WRITABLE.into_iter().chain(["merged"]).try_for_each(|name| check_merged(&layer.join(name)))
 }
 
 /// Opens a directory of a store that is this many names beneath its root, through no symlink after that; `None` if it is

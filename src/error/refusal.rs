@@ -233,7 +233,7 @@ cases! {
     O12Checkpoint = "O12", NotSealed, "the container is restored from a checkpoint, which no seal covers", "start it from its image; a rule with checkpoint = \"allow\" permits it";
     O13Refused = "O13", Rejected, "the container was refused before, and may still hold what podman made of its image then", "remove it (`podman rm`) and create it again from the image, not by clone or generate";
     O14FuseOverlay = "O14", CannotEnforce, "the container's root is mounted by fuse-overlayfs, which a verified mount cannot replace", "podman and CRI-O keep using fuse-overlayfs once there was a mount_program: remove GRAPHROOT/overlay/.has-mount-program and, if it comes back, the images that were pulled before; then create the container again";
-    O15OwnFiles = "O15", Rejected, "a symlink is where podman mounts, writes, or has the runtime read", "whoever made it may have had podman run programs as root; remove the container (`podman rm`), or for an image's layer the image, and make it anew";
+    O15OwnFiles = "O15", Rejected, "a symlink is where podman mounts, writes, or has the runtime read", "whoever made it may have had podman run programs as root; remove the container, image or volume that it is in (`podman rm`, `podman rmi`, `podman volume rm`), and make it anew";
 }
 
 /// One refusal: the case, and what was being looked at.

@@ -1,7 +1,7 @@
 //! Our own client of the distribution API, for `GET /v2/NAME/referrers/DIGEST`, which neither skopeo nor its proxy knows,
 //! and for what is small. It reads and never writes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use ureq::{Agent, Error};
 
 use super::agent::agent;
 use super::challenge::Challenge;
-use super::registries::Endpoint;
+use super::registries::{Endpoint, Registry};
 use super::{FetchContext, auth, environment};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -54,9 +54,14 @@ struct Known {
     needs_proxy: Cell<bool>,
 }
 
-/// The endpoints that a session has asked.
+/// What a session has read of the containers tools' configuration, once, and the endpoints that it has asked.
 #[derive(Default)]
-pub(super) struct KnownEndpoints(RefCell<Vec<Rc<Known>>>);
+pub(super) struct SessionCache {
+    pub(super) registries: OnceCell<Vec<Registry>>,
+    /// Whether policy.json lets pass whatever there is.
+    pub(super) unchecked: OnceCell<bool>,
+    endpoints: RefCell<Vec<Rc<Known>>>,
+}
 
 /// What a registry answered.
 pub(super) struct Response {
@@ -76,7 +81,7 @@ impl Response {
 
 impl<'a> Client<'a> {
     pub(super) fn new(context: &'a FetchContext<'a>, endpoint: Endpoint) -> Result<Self> {
-        let mut all = context.known.0.borrow_mut();
+        let mut all = context.cache.endpoints.borrow_mut();
         if let Some(known) = all.iter().find(|known| known.endpoint == endpoint) {
             return Ok(Self { context, known: Rc::clone(known) });
         }

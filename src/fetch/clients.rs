@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 
 use super::client::Client;
-use super::registries::{Endpoint, endpoints};
+use super::registries::{Endpoint, configured, endpoints};
 use super::{FetchContext, image_policy};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -22,8 +22,6 @@ pub(super) struct Clients<'a> {
     pub(super) repository: &'a Repository,
     places: Vec<(Endpoint, OnceCell<Client<'a>>)>,
     mirrored: bool,
-    /// Whether policy.json lets pass whatever there is, which is read when it is first needed.
-    unchecked: OnceCell<bool>,
 }
 
 impl<'a> Clients<'a> {
@@ -32,9 +30,13 @@ impl<'a> Clients<'a> {
     /// # Errors
     /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
     pub(super) fn new(context: &'a FetchContext<'a>, repository: &'a Repository) -> Result<Self> {
-        let found = endpoints(repository, context.options)?;
+        if context.cache.registries.get().is_none() {
+            let _ = context.cache.registries.set(configured()?);
+        }
+        let registries = context.cache.registries.get().map_or(&[][..], Vec::as_slice);
+        let found = endpoints(registries, repository, context.options)?;
         let places = found.list.into_iter().map(|endpoint| (endpoint, OnceCell::new())).collect();
-        Ok(Self { context, repository, places, mirrored: found.mirrored, unchecked: OnceCell::new() })
+        Ok(Self { context, repository, places, mirrored: found.mirrored })
     }
 
     /// Returns how many places there are.
@@ -60,7 +62,7 @@ impl<'a> Clients<'a> {
 
     /// Returns whether documents are asked for without skopeo: there is one place, and policy.json lets anything pass.
     pub(super) fn asks_itself(&self) -> bool {
-        self.only().is_some() && *self.unchecked.get_or_init(image_policy::accepts_anything)
+        self.only().is_some() && *self.context.cache.unchecked.get_or_init(image_policy::accepts_anything)
     }
 
     /// Reads the manifest or index of a tag or digest, if [`Self::asks_itself`]. `None` if skopeo is to be asked: it

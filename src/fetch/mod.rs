@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 
 use crate::oci::Budget;
-use client::KnownEndpoints;
+use client::SessionCache;
 use clock::Clock;
 
 pub use clients::FetchedDocument;
@@ -65,5 +65,5 @@ struct FetchContext<'a> {
     budget: &'a Budget,
     clock: &'a Clock,
     runtime: &'a Runtime,
-    known: &'a KnownEndpoints,
+    cache: &'a SessionCache,
 }

@@ -32,9 +32,10 @@ struct RegistriesFile {
     registry: Vec<Registry>,
 }
 
+/// An entry of `registries.conf`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct Registry {
+pub(super) struct Registry {
     prefix: String,
     location: String,
     insecure: bool,
@@ -63,14 +64,13 @@ pub(super) struct Endpoints {
 /// Finds where to ask about `repository`, as containers/image does.
 ///
 /// # Errors
-/// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
-pub(super) fn endpoints(repository: &Repository, options: &Options) -> Result<Endpoints> {
-    let registries = configured()?;
-    let mut list = of(&registries, repository)?;
+/// [`Case::C17Network`] for a blocked registry.
+pub(super) fn endpoints(registries: &[Registry], repository: &Repository, options: &Options) -> Result<Endpoints> {
+    let mut list = of(registries, repository)?;
     for endpoint in &mut list {
         endpoint.insecure |= !options.tls_verify;
     }
-    let mirrored = best(&registries, &repository.to_string()).is_some_and(|(_, found)| !found.mirror.is_empty());
+    let mirrored = best(registries, &repository.to_string()).is_some_and(|(_, found)| !found.mirror.is_empty());
     Ok(Endpoints { list, mirrored })
 }
 
@@ -130,7 +130,10 @@ fn endpoint(name: &str, insecure: bool) -> Option<Endpoint> {
 }
 
 /// Reads the registries of the configuration file and of its drop-ins, of which later ones replace earlier ones.
-fn configured() -> Result<Vec<Registry>> {
+///
+/// # Errors
+/// [`Case::Usage`] for a configuration that cannot be read.
+pub(super) fn configured() -> Result<Vec<Registry>> {
     let files = match drop_in_files(Path::new("/"), "registries", "CONTAINERS_REGISTRIES_CONF")? {
         Some(files) => files,
         None => before_podman_6(),

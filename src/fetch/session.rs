@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::client::KnownEndpoints;
+use super::client::SessionCache;
 use super::clients::{Clients, FetchedDocument};
 use super::clock::Clock;
 use super::proxy::{BlobDescriptor, Into, Opened, Proxy};
@@ -21,7 +21,7 @@ pub struct Session {
     bound: TimeLimit,
     runtime: Option<Runtime>,
     proxy: RefCell<Option<Proxy>>,
-    known: KnownEndpoints,
+    cache: SessionCache,
     /// How many were given up.
     given_up: Cell<usize>,
 }
@@ -61,8 +61,8 @@ impl Session {
     fn within(options: Options, budget: Budget, bound: TimeLimit) -> Result<Self> {
         authorities::find_by_name(options.tls_verify);
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| Refusal::io("tokio", e))?;
-        let (proxy, known, given_up) = (RefCell::default(), KnownEndpoints::default(), Cell::new(0));
-        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy, known, given_up })
+        let (proxy, cache, given_up) = (RefCell::default(), SessionCache::default(), Cell::new(0));
+        Ok(Self { options, budget, bound, runtime: Some(runtime), proxy, cache, given_up })
     }
 
     /// Returns the clock for what is begun now.
@@ -74,8 +74,8 @@ impl Session {
     }
 
     pub(super) fn context<'a>(&'a self, clock: &'a Clock) -> Result<FetchContext<'a>> {
-        let (options, budget, known) = (&self.options, &self.budget, &self.known);
-        Ok(FetchContext { options, budget, clock, runtime: self.runtime()?, known })
+        let (options, budget, cache) = (&self.options, &self.budget, &self.cache);
+        Ok(FetchContext { options, budget, clock, runtime: self.runtime()?, cache })
     }
 
     pub(super) fn runtime(&self) -> Result<&Runtime> {

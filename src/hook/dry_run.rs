@@ -7,7 +7,7 @@ use super::foretold::{Foretold, is_mount_program, last_config, not_by_fuse_overl
 use super::given::{GivenContainer, GivenMount};
 use super::{cover, names, no_redirection};
 use crate::container_store::{
-    CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage, check_merged, check_own_files,
+    CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage, check_layer, check_own_files,
 };
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountOptions};
@@ -82,7 +82,7 @@ fn check_own(container: &ListedContainer) -> Result<()> {
         _ => None,
     };
     check_own_files(&container.directory)?;
-    own.map_or(Ok(()), |own| check_merged(&own.path.with_file_name("merged")))
+    own.and_then(|own| own.path.parent()).map_or(Ok(()), check_layer)
 }
 
 fn stored_names(container: &ListedContainer) -> Vec<String> {

@@ -8,14 +8,17 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::lookup::{Found, StartPaths};
-use crate::container_store::{check_merged, check_own_files, configured, layer_of, links_in, stored_container};
+use crate::container_store::{
+    WRITABLE, check_layer, check_merged, check_own_files, configured, layer_of, links_in, stored_container,
+};
 use crate::error::{Case, Refusal, Result};
-use crate::policy::{ETC, configuration_at};
+use crate::policy::configuration_at;
 use crate::protocol::{Bundle, ContainerConfig};
 use crate::start::refused::note;
 use crate::sys::{files, same_paths};
 
-/// Checks the directories of the container, wherever podman may have them, and every layer that the configuration names.
+/// Checks the directories of the container, wherever podman may have them, every layer that the configuration names, and
+/// every volume. All of them, whichever is refused: podman may have written by each.
 ///
 /// # Errors
 /// [`Case::O15OwnFiles`]; `B01`, `B09`, `B13` for records that cannot be read.
@@ -24,43 +27,47 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     let bundles: Vec<&Path> = bundles.filter(|path| Bundle::of(path).is_some()).collect();
     let by_path = bundles.iter().filter_map(|path| Some(Bundle::of(path)?.id));
     let by_record = found.and_then(Found::stored).map(|stored| stored.id.to_string());
+    let container = config.container.as_deref().unwrap_or_default();
     // podman 4.3 runs its hooks in its own directory, and has the container's files of this boot elsewhere.
     let roots = configured().map(|found| vec![found.graph_root, found.run_root]).unwrap_or_default();
+    let mut checked: Vec<Result<()>> = Vec::new();
     // It also has the root's place resolved by then, which leads to no layer.
     if let Some(id) = config.container.as_deref().filter(|_| found.and_then(Found::stored).is_none()) {
         for root in &roots {
-            let layer = stored_container(root, "overlay", id, &[])?.map(|stored| stored.layer);
-            let merged = |layer| roots.iter().map(|root| root.join("overlay").join(&layer).join("merged")).collect();
-            layer.map_or_else(Vec::new, merged).iter().try_for_each(|merged| check_merged(merged))?;
+            match stored_container(root, "overlay", id, &[]) {
+                Ok(Some(stored)) => {
+                    let layers = roots.iter().map(|root| root.join("overlay").join(&stored.layer));
+                    checked.extend(layers.map(|layer| check_own_layer(&layer, container)));
+                }
+                Ok(None) => {}
+                Err(refusal) => checked.push(Err(refusal)),
+            }
         }
     }
-    let container = config.container.as_deref().unwrap_or_default();
     // Most of these are the same.
     let mut directories: BTreeSet<PathBuf> = bundles.iter().map(|bundle| bundle.to_path_buf()).collect();
     for id in by_path.chain(by_record).chain(config.container.clone()) {
         let of_root = |root: &PathBuf| root.join("overlay-containers").join(&id).join("userdata");
         directories.extend(roots.iter().chain(config.run_root.as_ref()).map(of_root));
     }
-    directories.iter().try_for_each(|directory| check_directory(directory, container))?;
+    checked.extend(directories.iter().map(|directory| check_directory(directory, container)));
+    let own: BTreeSet<&Path> = [Some(config.root.as_path()), found.and_then(Found::target)]
+        .into_iter()
+        .filter_map(|root| merged_of(root?)?.parent())
+        .collect();
+    checked.extend(own.into_iter().map(|layer| check_own_layer(layer, container)));
     let sources = config.mounts.iter().flat_map(|mount| &mount.sources).map(PathBuf::as_path);
-    let target = found.and_then(Found::target);
-    let in_layers = sources.clone().chain([config.root.as_path()]).chain(target);
-    in_layers.filter_map(merged_of).try_for_each(check_merged)?;
-    [Some(config.root.as_path()), target].into_iter().flatten().filter_map(merged_of).try_for_each(|merged| {
-        ["diff", "work"].into_iter().try_for_each(|name| check_writable(&merged.with_file_name(name), container))
-    })?;
+    checked.extend(sources.clone().filter_map(merged_of).map(check_merged));
     let real = |root: &PathBuf| std::fs::canonicalize(root).ok();
     let real: Vec<PathBuf> = roots.iter().filter_map(real).chain(roots.iter().cloned()).collect();
-    let mut in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
-    in_store.try_for_each(|source| no_configuration(source, container))
+    let in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
+    checked.extend(in_store.map(|source| no_configuration(source, container)));
+    checked.into_iter().collect()
 }
 
 /// Checks a container's own directory. podman has written through a link in it by now: users of a root that nobody has
 /// verified, and what is asked for on its command line.
-///
-/// # Errors
-/// [`Case::O15OwnFiles`].
-pub(super) fn check_directory(directory: &Path, container: &str) -> Result<()> {
+fn check_directory(directory: &Path, container: &str) -> Result<()> {
     check_own_files(directory).inspect_err(|_| {
         for link in links_in(directory).unwrap_or_default() {
             note_configuration(&link, container);
@@ -68,10 +75,28 @@ pub(super) fn check_directory(directory: &Path, container: &str) -> Result<()> {
     })
 }
 
-/// Checks that a directory of a container's writable layer is where its name says. podman has made mount points there by
-/// now, and has added users.
-fn check_writable(directory: &Path, container: &str) -> Result<()> {
-    check_merged(directory).inspect_err(|_| drop(note_configuration(directory, container)))
+/// Checks the file that a runtime reads, before it is read: if podman was led elsewhere, nothing tells what it has mounted
+/// and written for the container.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub(super) fn check_config(file: &Path, container: &str) -> Result<()> {
+    let Some(bundle) = file.parent().filter(|bundle| Bundle::of(bundle).is_some()) else { return Ok(()) };
+    let links = links_in(bundle)?;
+    if !links.iter().any(|link| link == file || link == bundle) {
+        return Ok(());
+    }
+    note_place(configuration_at(Path::new("/")), container);
+    check_own_files(bundle)
+}
+
+/// Checks the directories of a container's own layer. podman has made mount points there by now, and has added users.
+fn check_own_layer(layer: &Path, container: &str) -> Result<()> {
+    check_layer(layer).inspect_err(|_| {
+        for name in WRITABLE {
+            note_configuration(&layer.join(name), container);
+        }
+    })
 }
 
 /// Checks that a volume of the store is none of this host's configuration: podman has filled it by now, with files of the
@@ -82,15 +107,21 @@ fn no_configuration(source: &Path, container: &str) -> Result<()> {
     Err(Refusal::new(Case::O15OwnFiles, source.display().to_string(), why))
 }
 
-/// Notes that podman may have written into this host's configuration, if a path leads there or above it: that lasts, and no later start
-/// is about this container. If podman may have found something else than we do by a link of the kernel's own, which leads
-/// every process elsewhere, that is taken for the configuration.
+/// Notes that podman may have written into this host's configuration, if a path leads there or above it. If podman may
+/// have found something else than we do by a link of the kernel's own, which leads every process elsewhere, that is taken
+/// for the configuration.
 fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
     let place = match same_paths::open(path, OFlags::PATH) {
         Ok(found) => configuration_at(&std::fs::read_link(files::proc_path(&found)).ok()?)?,
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => return None,
-        Err(_) => PathBuf::from(ETC),
+        Err(_) => configuration_at(Path::new("/"))?,
     };
+    note_place(Some(place), container)
+}
+
+/// Notes it: what was written stays, and no later start is about this container.
+fn note_place(place: Option<PathBuf>, container: &str) -> Option<PathBuf> {
+    let place = place?;
     if let Err(e) = note(&place, Case::O15OwnFiles, container, None) {
         log::error!("{}: podman may have written into it, and that is not noted: {e}", place.display());
     }

@@ -15,7 +15,7 @@ use super::{JournalSubject, Outcome, Stage, inject, own_files, precreate, settle
 use crate::error::{Case, Refusal, Result};
 use crate::pki;
 use crate::policy::GO_ON;
-use crate::protocol::{self, Bundle, ContainerConfig, Start};
+use crate::protocol::{self, ContainerConfig, Start};
 use crate::sys::child::in_child;
 use crate::sys::openssl::{self, Openssl};
 use crate::sys::process;
@@ -129,9 +129,7 @@ fn run(
     about: &mut JournalSubject,
 ) -> Result<(Outcome, Option<SecondLook>)> {
     let refuse = |e: &dyn std::fmt::Display| Refusal::new(Case::O05Call, file.display().to_string(), e);
-    if Bundle::of(bundle).is_some() {
-        own_files::check_directory(bundle, &start.id)?;
-    }
+    own_files::check_config(file, &start.id)?;
     let name = file.file_name().ok_or_else(|| refuse(&"no file"))?;
     let dir = files::open_dir(file.parent().unwrap_or(Path::new("/"))).map_err(|e| refuse(&e))?;
     let config = files::open_file_at(&dir, name).map_err(|e| refuse(&e))?;

@@ -38,9 +38,9 @@ impl Directories {
         Self(paths)
     }
 
-    /// Returns all of them.
-    pub(super) fn paths_of_all(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().map(PathBuf::as_path)
+    /// Returns all of them, the highest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().rev().map(PathBuf::as_path)
     }
 
     /// Returns the file `name` of the highest directory that has one, or the path where it would be.

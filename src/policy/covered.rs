@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Directories, ETC};
+use super::Directories;
 use crate::container_store::is_of_engine;
 use crate::error::{Case, Refusal, Result};
 use crate::state::LIB;
@@ -21,8 +21,8 @@ const FURTHER: [&str; 3] = [LIB, "/usr/share/layerseal", "/etc/containers"];
 pub(super) fn check(directories: &Directories) -> Result<()> {
     files::check_proc()?;
     let mounts = mountinfo::own()?;
-    let places = || directories.paths_of_all().chain(FURTHER.map(Path::new));
-    match mounts.iter().find(|mount| is_of_engine(mount) && places().any(|place| covers(mount, place))) {
+    let is_covering = |mount: &&MountInfo| is_of_engine(mount) && places(directories).any(|place| covers(mount, place));
+    match mounts.iter().find(is_covering) {
         Some(mount) => Err(Refusal::new(Case::F10Covered, mount.target.display().to_string(), mount.describe())),
         None => Ok(()),
     }
@@ -35,16 +35,18 @@ pub fn configuration_at(path: &Path) -> Option<PathBuf> {
         return Some(path.to_owned());
     }
     let system = Directories::system();
-    // The one that hides the others comes first.
-    let mut places: Vec<&Path> = system.paths_of_all().chain(FURTHER.map(Path::new)).collect();
-    places.sort_by_key(|place| *place != Path::new(ETC));
-    places.into_iter().find(|place| place.starts_with(path) && place.exists()).map(Path::to_owned)
+    let mut beneath = places(&system).filter(|place| place.starts_with(path) && place.exists());
+    beneath.next().map(Path::to_owned)
 }
 
 /// Returns whether a path is in what starts depend on, whoever reads it.
 pub fn is_configuration(path: &Path) -> bool {
-    let system = Directories::system();
-    system.paths_of_all().chain(FURTHER.map(Path::new)).any(|place| path.starts_with(place))
+    places(&Directories::system()).any(|place| path.starts_with(place))
+}
+
+/// Lists what starts depend on; what hides others comes first.
+fn places(directories: &Directories) -> impl Iterator<Item = &Path> {
+    directories.all().chain(FURTHER.map(Path::new))
 }
 
 fn covers(mount: &MountInfo, place: &Path) -> bool {

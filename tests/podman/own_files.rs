@@ -362,6 +362,9 @@ fn o15_f10_a_writable_layer_is_not_the_configuration() {
             std::fs::remove_dir_all(own.join(name)).unwrap();
             symlink(target, own.join(name)).unwrap();
         }
+        // Another link, which leads to nothing of it, hides nothing.
+        let containers = podman.graph_root().join("overlay-containers").join(record["id"].as_str().unwrap());
+        symlink("/var/tmp", containers.join("userdata/aaa")).unwrap();
         podman.refused_for("O15", &["start", "-a", "c"]);
         assert_eq!(podman.host.sh("ls /etc/layerseal/policy.d").trim(), "planted.toml", "{program:?}");
         for (users, before) in changed {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CheckState, HostCheck, check};
-use crate::container_store::{Configured, check_merged, check_own_files};
+use crate::container_store::{Configured, check_layer, check_own_files};
 use crate::error::Result;
 
 const NAME: &str = "links in podman's store";
@@ -23,5 +23,5 @@ fn of_store(root: &Path) -> Result<()> {
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).map(|path| path.join(name)).collect()
     };
     within("overlay-containers", "userdata").iter().try_for_each(|directory| check_own_files(directory))?;
-    within("overlay", "merged").iter().try_for_each(|merged| check_merged(merged))
+    within("overlay", "").iter().try_for_each(|layer| check_layer(layer))
 }
