@@ -7,11 +7,11 @@ use layerseal::error::{Case, Class};
 use layerseal::mount::{MountOptions, mount, plain};
 use layerseal::protocol::{Extent, IdMapping};
 use layerseal::sys::mountinfo;
-use layerseal::sys::mounts::{attach, clone_mount, map_ids, open_target, unmount_now};
+use layerseal::sys::mounts::{attach, clone_mount, map_ids, open_target};
 use layerseal::sys::userns;
 use layerseal::verify::Waiver;
 
-use crate::common::Bench;
+use crate::common::{self, Bench};
 use crate::place::{alone, as_user, done, mapped, nothing_left, open, place, prepared, upper};
 use crate::{Mount, can_mount};
 
@@ -49,7 +49,7 @@ fn a13_on_the_disk_are_the_containers_ids_and_in_the_mount_the_hosts() {
     // The host's root is no user of this container, but podman writes as such into its root.
     std::fs::write(root.path().join("etc/host"), "x").unwrap();
     assert_eq!(owner(root.path().join("etc/host")), (0, 0));
-    unmount_now(&root.path()).unwrap();
+    common::unmount(&root.path());
     let diff = bench.path("c/diff");
     for path in ["etc", "etc/new", "usr/bin/tool", "etc/moved/sub", "etc/fifo", "etc/opaque/lower"] {
         assert_eq!(owner(diff.join(path)), (0, 0), "{path}");
@@ -60,7 +60,7 @@ fn a13_on_the_disk_are_the_containers_ids_and_in_the_mount_the_hosts() {
     mount(&image, &place(root.path(), Some(upper(&bench, "c")), mapped(&[CONTAINER]))).unwrap();
     assert_eq!(owner(root.path().join("etc/new")), (100_000, 100_000));
     assert!(!root.path().join("etc/small").exists());
-    unmount_now(&root.path()).unwrap();
+    common::unmount(&root.path());
     mount(&image, &place(root.path(), Some(upper(&bench, "c")), MountOptions::default())).unwrap();
     assert_eq!(owner(root.path().join("etc/new")), (0, 0));
     assert_eq!(std::fs::read(root.path().join("usr/bin/tool")).unwrap()[5000..], *b"more\n");
@@ -78,7 +78,7 @@ fn a13_ranges_apart_read_only_and_squashed() {
         let there = mount(&image, &place(root.path(), None, how)).unwrap();
         assert!(there.fresh);
         let seen = (owner(root.path().join("usr/bin/tool")), owner(root.path().join("usr/user")));
-        unmount_now(&root.path()).unwrap();
+        common::unmount(&root.path());
         seen
     };
     assert_eq!(user(mapped(&[(1000, 300_000, 10), (0, 200_000, 5)])), ((200_000, 200_000), (300_000, 200_000)));

@@ -4,10 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use layerseal::error::Case;
 use layerseal::mount::{MountOptions, MountSpec, mount, plain};
-use layerseal::sys::mounts::unmount_now;
 use layerseal::verify::Waiver;
 
-use crate::common::Bench;
+use crate::common::{self, Bench};
 use crate::place::{alone, nothing_left, open, place, prepared, upper};
 use crate::{Mount, can_mount, mounts_beneath};
 
@@ -28,7 +27,7 @@ fn a12_without_an_upper_directory_the_mount_is_read_only() {
         assert!(mounts[0].options.iter().any(|o| o == "ro"), "{mounts:?}");
         let error = std::fs::write(root.path().join("x"), "").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EROFS));
-        unmount_now(&root.path()).unwrap();
+        common::unmount(&root.path());
     }
 }
 
@@ -43,7 +42,7 @@ fn mount_flags_are_those_that_were_asked_for() {
     let flags = |how: MountOptions| {
         mount(&image, &place(root.path(), Some(upper(&bench, "c")), how)).unwrap();
         let options = mounts_beneath(&root.path())[0].options.clone();
-        unmount_now(&root.path()).unwrap();
+        common::unmount(&root.path());
         ["nodev", "nosuid", "noexec"].map(|flag| options.iter().any(|o| o == flag))
     };
     assert_eq!(flags(MountOptions::default()), [true, false, false]);
@@ -97,7 +96,7 @@ fn m03_what_a_volatile_mount_leaves_is_taken_away_for_a_volatile_mount_only() {
             mounts_beneath(&root.path())[0].super_options.iter().any(|o| o.to_string_lossy().ends_with("volatile"))
         );
         std::fs::write(root.path().join("etc/new"), "mine").unwrap();
-        unmount_now(&root.path()).unwrap();
+        common::unmount(&root.path());
         assert!(bench.path("c/work/work/incompat/volatile").exists());
     }
     let refusal = with(false).unwrap_err();
@@ -139,13 +138,13 @@ fn m04_overlay_attributes_set_inside_do_nothing_to_what_is_beneath() {
         // Refused or escaped, as the kernel likes.
         let _ = set(path, name, value);
     }
-    unmount_now(&root.path()).unwrap();
+    common::unmount(&root.path());
     make();
     assert_eq!(std::fs::read(root.path().join("etc/mine")).unwrap(), b"mine");
     assert_eq!(std::fs::read(root.path().join("etc/small")).unwrap(), b"short\n");
     assert_eq!(std::fs::read(root.path().join("usr/bin/tool")).unwrap(), vec![b'x'; 5000]);
     // And a new container sees nothing of it.
-    unmount_now(&root.path()).unwrap();
+    common::unmount(&root.path());
     mount(&image, &MountSpec::read_only(root.path())).unwrap();
     assert!(!root.path().join("etc/mine").exists());
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::common::{Bench, Layout, two_layers};
+use crate::common::{self, Bench, Layout, two_layers};
 use crate::{can_mount, object, other_layers};
 
 const TOOL: [u8; 5000] = [b'x'; 5000];
@@ -154,7 +154,7 @@ fn i02_objects_are_made_again_from_the_layers() {
         std::fs::create_dir(&root).unwrap();
         bench.run(&["mount", "app", "root", "--verity", "off", "--trust", "signer.crt"]).ok();
         let read = std::fs::read(root.join("usr/bin/tool"));
-        layerseal::sys::mounts::unmount_now(&root).unwrap();
+        common::unmount(&root);
         assert_eq!(read.unwrap(), TOOL);
     }
 }

@@ -29,6 +29,31 @@ pub fn large_vectors() -> Option<PathBuf> {
     Some(dir)
 }
 
+/// Takes the mount at `path` away as soon as nothing uses it: between fork and exec the processes of other tests of this
+/// program have the descriptors of ours, those of mounts too.
+#[track_caller]
+pub fn unmount(path: &Path) {
+    when_unused(|| layerseal::sys::mounts::unmount_now(path)).unwrap();
+}
+
+/// Does `work` again as long as it says that something is busy, for some seconds.
+///
+/// # Errors
+/// Whatever `work` says in the end.
+pub fn when_unused<T, E: std::fmt::Display>(work: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    let busy = std::io::Error::from_raw_os_error(libc::EBUSY).to_string();
+    let busy = busy.split(" (os error").next().unwrap();
+    for _ in 0..500 {
+        match work() {
+            Err(error) if error.to_string().contains(busy) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+    work()
+}
+
 /// A run of the binary.
 pub struct Run {
     pub code: i32,

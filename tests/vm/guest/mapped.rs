@@ -13,7 +13,6 @@ use layerseal::policy::Verity;
 use layerseal::prepare::{PreparedImage, RootShape, prepare};
 use layerseal::protocol::{Extent, IdMapping};
 use layerseal::sys::mountinfo;
-use layerseal::sys::mounts::unmount_now;
 use layerseal::vault::Vault;
 
 use crate::disk::Disk;
@@ -85,7 +84,7 @@ fn a13_m03_mapped_volatile_and_verified() {
             assert!(!output.status.success() && said.contains("Input/output error"), "{script}: {said}");
         }
         assert!(!sealed.bench.path("c/diff/usr/bin/tool").exists());
-        unmount_now(&sealed.bench.path("root")).unwrap();
+        crate::common::unmount(&sealed.bench.path("root"));
     }
     let refusal = mount(&image, &place(&sealed, false)).unwrap_err();
     assert_eq!(refusal.case(), Case::I11Volatile, "{refusal}");
@@ -119,7 +118,7 @@ fn i08_at_no_moment_does_another_mount_namespace_see_the_erofs() {
         });
         for _ in 0..20 {
             mount(&image, &place(&sealed, true)).unwrap();
-            unmount_now(&sealed.bench.path("root")).unwrap();
+            crate::common::unmount(&sealed.bench.path("root"));
         }
         stop.store(true, Ordering::Relaxed);
         for text in watch.join().unwrap() {

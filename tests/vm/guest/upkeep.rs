@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::boots::{as_older_versions_did, disks, reboot, signature};
-use crate::common::{Layout, Run, stranger, two_layers};
+use crate::common::{self, Layout, Run, stranger, two_layers};
 use crate::disk::Disk;
 use crate::{Sealed, TOOL};
 
@@ -39,7 +39,7 @@ fn g05_fsck_finds_a_changed_block_and_names_the_file() {
     if crate::new_enough() {
         sealed.mount().ok();
         assert_eq!(fs::read(sealed.root("usr/bin/tool")).unwrap(), TOOL);
-        layerseal::sys::mounts::unmount_now(&bench.path("root")).unwrap();
+        common::unmount(&bench.path("root"));
     } else {
         support::skip!(part: "mounting: needs Linux 6.12");
     }
@@ -144,7 +144,7 @@ fn gc_leaves_what_is_mounted_and_takes_the_rest() {
     bench.run(&["untag", "app"]).ok();
     bench.run(&["gc"]).ok();
     assert_eq!(fs::read(sealed.root("usr/bin/tool")).unwrap(), TOOL);
-    layerseal::sys::mounts::unmount_now(&bench.path("root")).unwrap();
+    common::unmount(&bench.path("root"));
     bench.run(&["gc"]).ok();
     assert_eq!(bench.vault_files(), Vec::<String>::new());
 }
