@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::image_store::ImageStore;
+use super::own_files::check_unchanged;
 use super::storage::{ContainerRecord, ImageRecord, Store, is_name};
 use super::{PodNamespace, image, is_dir, layer_paths};
 use crate::digest::BlobDigest;
@@ -30,6 +31,16 @@ pub struct StoredContainer {
 }
 
 impl StoredContainer {
+    /// Checks that no document of the image was changed in its place since the container was made, `made` nanoseconds since
+    /// 1970: podman took the command and the mounts from what they said then, and replaces them as a whole.
+    ///
+    /// # Errors
+    /// [`Case::B09Replaced`], [`Case::Io`].
+    pub fn check_documents(&self, made: i128) -> Result<()> {
+        let MadeFrom::Image { id, store, .. } = &self.made_from else { return Ok(()) };
+        check_unchanged(&store.join(format!("{}-images/{id}", self.driver)), made)
+    }
+
     /// Collects everything that the image can be denied by, from its documents in the store.
     ///
     /// # Errors

@@ -4,10 +4,11 @@
 //! reads back: every new container gets another command, other mounts or hooks of the host than podman was told, every
 //! new volume another directory. A trigger, a view or a computed column does that; a column that replaces what is
 //! missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is
-//! part of two tables; and a link, which SQLite follows in its own way. podman's has nothing of the kind.
+//! part of two tables; a link, which SQLite follows in its own way; and another name, by which a container can write. podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 
 use super::bolt;
 use super::configured::configured;
+use super::own_files::ANOTHER_NAME;
 use super::sqlite::Database;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::process::{self, User};
@@ -117,9 +119,12 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(io(e)),
     };
-    let is_file = file.metadata().is_ok_and(|found| found.is_file());
-    if !is_file {
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
         return Err(refuse(&"no file"));
+    }
+    if metadata.nlink() > 1 {
+        return Err(refuse(&ANOTHER_NAME));
     }
     let found = std::fs::read_link(files::proc_path(&file)).map_err(io)?;
     let store = path.parent().map(std::fs::canonicalize).transpose().map_err(io)?;

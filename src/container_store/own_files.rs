@@ -4,8 +4,10 @@
 //! (`/proc/self/cwd`), the runtime reads a configuration that podman did not write.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, statat};
@@ -13,8 +15,12 @@ use rustix::io::Errno;
 
 use crate::error::{Case, Refusal, Result};
 use crate::oci::is_id;
-use crate::sys::files;
 use crate::sys::mountinfo::MountInfo;
+use crate::sys::{files, times};
+
+/// Why a file that podman never links is not taken.
+pub(super) const ANOTHER_NAME: &str =
+    "the file has another name (`find -samefile`), by which it can be changed after podman has read it";
 
 /// Where podman writes in a container's own layer.
 pub const WRITABLE: [&str; 2] = ["diff", "work"];
@@ -72,6 +78,15 @@ pub fn check_layer(layer: &Path) -> Result<()> {
     WRITABLE.into_iter().chain(["merged"]).try_for_each(|name| check_merged(&layer.join(name)))
 }
 
+/// Checks that a volume of the store, `ROOT/volumes/NAME/_data`, is where its name says: a link may lead somewhere else by the
+/// time that anybody looks, if a container can change what it leads through. It may be missing.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_volume(volume: &Path) -> Result<()> {
+    beneath_root(volume, 2, files::open_path_at).map(|_| ())
+}
+
 /// Opens a directory of a store that is this many names beneath its root, through no symlink after that; `None` if it is
 /// not there.
 fn beneath_root<'a>(
@@ -89,6 +104,42 @@ fn beneath_root<'a>(
             _ => Err(Refusal::io(path.display().to_string(), e)),
         },
     }
+}
+
+/// Checks that a file which podman replaces as a whole, and never links, has no other name: a container could write it by
+/// that, in a volume of its own, after podman has read it.
+///
+/// # Errors
+/// [`Case::B09Replaced`], [`Case::Io`].
+pub(super) fn check_only_name(file: &File, shown: impl Fn() -> String) -> Result<()> {
+    match file.metadata().map_err(|e| Refusal::io(shown(), e))?.nlink() {
+        0 | 1 => Ok(()),
+        _ => Err(Refusal::new(Case::B09Replaced, shown(), ANOTHER_NAME)),
+    }
+}
+
+/// Checks that each file in a directory is either older than `since` (nanoseconds since 1970) and as it was then, or newer. On
+/// a filesystem that keeps no times of birth nothing can be told.
+///
+/// # Errors
+/// [`Case::B09Replaced`], [`Case::Io`].
+pub(super) fn check_unchanged(directory: &Path, since: i128) -> Result<()> {
+    let failed = |e: std::io::Error| Refusal::io(directory.display().to_string(), e);
+    let opened = files::open_dir(directory).map_err(failed)?;
+    for name in files::names(&opened).map_err(failed)? {
+        let file = match files::open_file_at(&opened, &name) {
+            Ok(file) => file,
+            Err(e) if files::no_file(&e).is_some() => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        if times::birth(&file).map_err(failed)?.is_some_and(|born| born < since)
+            && times::changed(&file).map_err(failed)? >= since
+        {
+            let why = "it was changed after the container had been made from it";
+            return Err(Refusal::new(Case::B09Replaced, directory.join(name).display().to_string(), why));
+        }
+    }
+    Ok(())
 }
 
 fn kind_of(directory: impl AsFd, name: &[u8]) -> rustix::io::Result<FileType> {

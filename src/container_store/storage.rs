@@ -17,6 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::io::Errno;
 
 use super::id_sets::read_without;
+use super::own_files::check_only_name;
 use super::parsed;
 pub(super) use super::records::{ContainerRecord, ImageRecord, LayerRecord};
 use super::records::{Record, parse};
@@ -310,7 +311,7 @@ impl Store {
 
     fn open_file(&self, name: &str) -> Result<Option<File>> {
         match files::open_file_at(&*self.root, name) {
-            Ok(file) => Ok(Some(file)),
+            Ok(file) => check_only_name(&file, || self.name(name)).map(|()| Some(file)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) if Errno::from_io_error(&e) == Some(Errno::LOOP) => {
                 Err(Refusal::new(Case::B09Replaced, self.name(name), e))

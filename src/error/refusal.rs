@@ -86,7 +86,7 @@ cases! {
     B06Ambiguous = "B06", Rejected, "the document is both a manifest and an index", "rebuild the image with a current tool";
     B07Digest = "B07", Rejected, "not a valid digest", "digests are an algorithm and lower-case hex, such as sha256:HEX";
     B08Lowers = "B08", Rejected, "the directories to mount are not the layers of the store", "`podman system check` shows what is damaged; pull the image again";
-    B09Replaced = "B09", Rejected, "a directory of the store was replaced", "pull the image again";
+    B09Replaced = "B09", Rejected, "a file or directory of the store was replaced", "pull the image again";
     B11Gone = "B11", Inconclusive, "the store is changing, or a layer is incomplete", "try again; then pull the image again";
 
     B12Layers = "B12", NotSealed, "these layers are not an image, so they have no seal", "builds need a rule for \"<none>\" in the policy";

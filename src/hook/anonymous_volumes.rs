@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 
-use super::snapshot::{copied_attributes, read_block};
+use super::copies::{copied_attributes, read_block};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::BindMount;
 use crate::start::LastStart;

@@ -1,14 +1,15 @@
 //! Whether a directory may hold what podman copied into it from a container's root: something new, and like what the
 //! root has under the same name. A directory that others use has names of the image too, and new files.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::io::{Errno, pread};
 
-use super::snapshot::read_block;
-use crate::start::refused::{FOLLOW, born, changed};
+use crate::start::refused::{FOLLOW, born};
 use crate::sys::files::{self, RootedDir};
+use crate::sys::times::changed;
 
 /// How many entries are compared; with more, the directory counts as filled.
 const MAX_ENTRIES: usize = 10_000;
@@ -47,7 +48,7 @@ impl CopiedFrom<'_> {
             let (own, other) = (fstat(&volume)?, fstat(&image)?);
             let owner = |stat: &Stat| (stat.st_uid, stat.st_gid);
             let alike = rights(&own) == rights(&other) && (self.mapped || owner(&own) == owner(&other));
-            return Ok(alike && changed(&volume).is_some_and(|changed| changed >= self.since));
+            return Ok(alike && changed(&volume).is_ok_and(|changed| changed >= self.since));
         }
         self.any(&volume, &image)
     }
@@ -128,6 +129,26 @@ fn is_same(own: &OwnedFd, other: &OwnedFd, name: &Path) -> std::io::Result<bool>
         at += a as u64;
     }
     Ok(true)
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(super) fn read_block(file: impl AsFd, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match pread(&file, &mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads the extended attributes that the copier sets on what it makes.
+pub(super) fn copied_attributes(file: &impl AsFd) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let copied = |name: &[u8]| name.starts_with(b"user.") || matches!(name, b"security.capability" | b"security.ima");
+    Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| copied(name)).collect())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::anonymous_volumes::BeforeStart;
+use super::changed::ReadSince;
 use super::copies::CopiedFrom;
 use super::snapshot::may_be_filled;
 use super::users;
@@ -26,6 +27,7 @@ use crate::start::LastStart;
 use crate::start::refused::{self, DIR, FOLLOW, RefusedNote, born, note, notes};
 use crate::sys::files::{self, RootedDir};
 use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::times::birth;
 use crate::sys::{mounts, process};
 
 /// What podman writes into the upper directory for a user that the image does not know (libpod,
@@ -106,6 +108,11 @@ impl Filled {
         Ok(began.unwrap_or(self.since).min(self.since))
     }
 
+    /// Returns what tells which files of `root` were changed since podman mounted it for this start.
+    pub(super) fn read_since(&self, root: PathBuf) -> ReadSince {
+        ReadSince::new(self.since, root, self.upper.clone())
+    }
+
     /// Remembers that the container was started on a verified image.
     pub(super) fn started(&self) {
         if let (Some(path), Ok(upper)) = (&self.upper, self.opened()) {
@@ -168,6 +175,15 @@ impl Filled {
         let note = self.refused_before()?.map(|(_, note)| note);
         let name = stored.names.first().filter(|_| note.is_some_and(|note| stored.id == note.container));
         refused::check(note, ran, name.map(String::as_str))
+    }
+
+    /// Checks that the documents of the image are what podman made the container from, if it never ran.
+    ///
+    /// # Errors
+    /// As [`StoredContainer::check_documents`].
+    pub(super) fn check_documents(&self, stored: &StoredContainer) -> Result<()> {
+        let Some(made) = self.opened().and_then(birth).ok().flatten() else { return Ok(()) };
+        if self.ran() == LastStart::Never { stored.check_documents(made) } else { Ok(()) }
     }
 
     /// Remembers what was filled for a container that is now refused with `refusal`, and returns that refusal, which
@@ -307,7 +323,7 @@ fn is_verified(top: &MountInfo) -> bool {
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Where a file is in its filesystem, regardless of which part of that is mounted where.
-struct FileLocation {
+pub(super) struct FileLocation {
     device: (u32, u32),
     path: PathBuf,
     /// Whether a mount begins there.
@@ -315,7 +331,7 @@ struct FileLocation {
 }
 
 impl FileLocation {
-    fn open(path: &Path, all: &[MountInfo]) -> Option<Self> {
+    pub(super) fn open(path: &Path, all: &[MountInfo]) -> Option<Self> {
         Self::of(&openat(CWD, path, FOLLOW, Mode::empty()).ok()?, all)
     }
 
@@ -327,7 +343,7 @@ impl FileLocation {
         Self::open(&path, all).filter(|found| found.path == self.path).map(|_| path)
     }
 
-    fn of(file: &OwnedFd, all: &[MountInfo]) -> Option<Self> {
+    pub(super) fn of(file: &OwnedFd, all: &[MountInfo]) -> Option<Self> {
         let identity = mounts::identify(file).ok()?;
         let mount = all.iter().find(|m| m.id == identity.mountinfo)?;
         // The kernel itself says so.
@@ -336,7 +352,7 @@ impl FileLocation {
         Some(Self { device: mount.device, path: mount.root.join(rest), is_mount: identity.is_root })
     }
 
-    fn touches(&self, other: &Self) -> bool {
+    pub(super) fn touches(&self, other: &Self) -> bool {
         self.device == other.device && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
     }
 }

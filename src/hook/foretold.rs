@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::anonymous_volumes::{self, BeforeStart};
+use super::changed::ReadSince;
 use super::copied_users;
 use super::filled::check_sources;
 use super::given::{GivenContainer, GivenMount};
@@ -169,7 +170,8 @@ fn are_as_sealed(
     let sealed = mount::detached(image, &place)?;
     let sealed_path = PathBuf::from(files::proc_path(&sealed));
     // Where podman will mount empty filesystems it says nowhere.
-    Snapshot::of(&native.path(), mounts, &[])?.same_as(&Snapshot::of(&sealed_path, mounts, &[])?)
+    let snapshot = |root: &Path| Snapshot::of(root, mounts, &[], &ReadSince::ANY);
+    snapshot(&native.path())?.same_as(&snapshot(&sealed_path)?)
 }
 
 /// Looks up the numbers of a user, given by name or number, in the image at `root`; root's if the image has no such user,

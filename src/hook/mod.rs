@@ -12,6 +12,7 @@
 
 mod anonymous_volumes;
 mod call_log;
+mod changed;
 mod copied_users;
 mod copies;
 mod cover;

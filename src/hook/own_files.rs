@@ -2,20 +2,26 @@
 //! says about the image, nobody wants those mounted over, written, or run from.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::filled::FileLocation;
 use super::lookup::{Found, StartPaths};
 use crate::container_store::{
-    WRITABLE, check_layer, check_merged, check_own_files, configured, layer_of, links_in, stored_container,
+    WRITABLE, check_layer, check_merged, check_own_files, check_volume, configured, layer_of, links_in,
+    stored_container,
 };
 use crate::error::{Case, Refusal, Result};
-use crate::policy::configuration_at;
+use crate::policy::{configuration_at, configuration_places};
 use crate::protocol::{Bundle, ContainerConfig};
 use crate::start::refused::note;
-use crate::sys::{files, same_paths};
+use crate::sys::{files, mountinfo, same_paths};
+
+/// Where the content of a volume is in its directory.
+const VOLUME: &str = "_data";
 
 /// Checks the directories of the container, wherever podman may have them, every layer that the configuration names, and
 /// every volume. All of them, whichever is refused: podman may have written by each.
@@ -60,8 +66,14 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     checked.extend(sources.clone().filter_map(merged_of).map(check_merged));
     let real = |root: &PathBuf| std::fs::canonicalize(root).ok();
     let real: Vec<PathBuf> = roots.iter().filter_map(real).chain(roots.iter().cloned()).collect();
-    let in_store = sources.filter(|source| real.iter().any(|root| source.starts_with(root)));
-    checked.extend(in_store.map(|source| no_configuration(source, container)));
+    let in_store = |source: &Path| real.iter().any(|root| source.starts_with(root));
+    // podman can be told to have its volumes anywhere.
+    for source in sources.filter(|source| in_store(source) || source.ends_with(VOLUME)) {
+        checked.push(no_configuration(source, container));
+        if in_store(source) && source.ends_with(VOLUME) {
+            checked.push(check_volume(source));
+        }
+    }
     checked.into_iter().collect()
 }
 
@@ -112,11 +124,23 @@ fn no_configuration(source: &Path, container: &str) -> Result<()> {
 /// for the configuration.
 fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
     let place = match same_paths::open(path, OFlags::PATH) {
-        Ok(found) => configuration_at(&std::fs::read_link(files::proc_path(&found)).ok()?)?,
+        Ok(found) => {
+            let by_path = || configuration_at(&std::fs::read_link(files::proc_path(&found)).ok()?);
+            by_path().or_else(|| configuration_in(&found))?
+        }
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => return None,
         Err(_) => configuration_at(Path::new("/"))?,
     };
     note_place(Some(place), container)
+}
+
+/// Finds the place of the configuration that a directory is, holds, or is in, by whatever mount of its filesystem: podman
+/// mounts a part of a volume elsewhere, and a host may show its configuration twice.
+fn configuration_in(found: &OwnedFd) -> Option<PathBuf> {
+    let all = mountinfo::own().ok()?;
+    let here = FileLocation::of(found, &all)?;
+    let is_here = |place: &PathBuf| FileLocation::open(place, &all).is_some_and(|there| there.touches(&here));
+    configuration_places().into_iter().find(is_here)
 }
 
 /// Notes it: what was written stays, and no later start is about this container.

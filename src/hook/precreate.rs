@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::changed::ReadSince;
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::inject::Hook;
@@ -17,7 +18,7 @@ use super::{
 use crate::container_store::{MadeFrom, check_database, layer_of};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record, WouldRefuse};
-use crate::policy::{Checkpoint, Decision, Mode, Policy};
+use crate::policy::{Checkpoint, Decision, Mode, Policy, Verity};
 use crate::protocol::{self, Bundle, ContainerConfig, Native, Start, Verb};
 use crate::start::{self, PodmanWrites, Swap, Writer};
 use crate::sys::mountinfo::{self, MountInfo};
@@ -146,6 +147,7 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
         check_database(root.as_deref().into_iter().chain(config.run_root.as_deref()))?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
+        filled.check_documents(&found.stored)?;
         copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
         anonymous_volumes::check(&config.mounts, &found.target, &filled.before_start(config), || filled.ran())?;
         images::check(config, &found.target, decision, policy)
@@ -212,7 +214,11 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
     let of_user = users::is_in_namespace();
     let native = if of_user { Native::of_user } else { Native::of };
     let native = native(top, target, config.uids.clone(), config.gids.clone())?;
-    let before = Snapshot::of(target, &config.mounts, &config.tmpfs)?;
+    let since = match policy.decide(&names(None, Some(&found.stored), false)).verity {
+        Verity::Require => filled.read_since(canonical),
+        Verity::Off => ReadSince::ANY,
+    };
+    let before = Snapshot::of(target, &config.mounts, &config.tmpfs, &since)?;
     let by = match call.runtime {
         Some(start) if is_restore(start) => Writer::Checkpoint,
         Some(_) if config.manager == CRI_O => Writer::CriO,
@@ -236,7 +242,8 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         return Ok(Outcome::Off);
     }
     let decision = policy.decide(&names(Some(&record), Some(&found.stored), false));
-    let same = Snapshot::of(target, &config.mounts, &config.tmpfs).and_then(|after| before.same_as(&after));
+    let same =
+        Snapshot::of(target, &config.mounts, &config.tmpfs, &ReadSince::ANY).and_then(|after| before.same_as(&after));
     let judged = settle_start(judge(same, call, &decision), &record, filled);
     if judged.is_err() {
         // The container is refused: nothing of it stays.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
@@ -12,9 +13,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, SeekFrom, Stat, fstat, seek, statat};
-use rustix::io::{Errno, pread};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use super::changed::ReadSince;
+use super::copies::{copied_attributes, read_block};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::BindMount;
 use crate::sys::files::{self, RootedDir};
@@ -55,6 +58,8 @@ enum PathContent {
     /// An empty directory, root's and 0755: a volume that is filled from it is the same as if there were none.
     Plain,
     Is([u8; 32]),
+    /// Something was changed while podman read it.
+    Changed,
 }
 
 /// Each path with what is there.
@@ -66,16 +71,22 @@ impl Snapshot {
     /// Only a mount that is not a directory cannot have been filled (libpod, `mountNamedVolume`). podman follows the root's
     /// links to the place of a tmpfs, and names only where they lead: if something is hidden there, all links count, and in
     /// any case those on the way to the usual places.
-    pub(super) fn of(root: &Path, mounts: &[BindMount], tmpfs: &[PathBuf]) -> Result<Self> {
+    pub(super) fn of(root: &Path, mounts: &[BindMount], tmpfs: &[PathBuf], since: &ReadSince) -> Result<Self> {
         let shown = root.display().to_string();
         let root = RootedDir::open(root).map_err(|e| Refusal::io(shown, e))?;
         let mut all = Vec::new();
         for path in READ.map(Path::new) {
-            all.push((path.to_owned(), place(&root, path, read).map_err(|e| io(path, e))?));
+            all.push((
+                path.to_owned(),
+                place(&root, path, |root, path| read(root, path, since)).map_err(|e| io(path, e))?,
+            ));
         }
         for mount in mounts.iter().filter(|m| may_be_filled(m)) {
             let path = &mount.destination;
-            all.push((path.clone(), place(&root, path, look).map_err(|e| io(path, e))?));
+            all.push((
+                path.clone(),
+                place(&root, path, |root, path| look(root, path, since)).map_err(|e| io(path, e))?,
+            ));
         }
         // Every container has some beneath /dev.
         let is_any = tmpfs.iter().any(|path| !is_beneath(path));
@@ -99,7 +110,10 @@ impl Snapshot {
             path == other && one.links == verified.links && (one.found == verified.found || as_none)
         };
         match self.0.iter().zip(&verified.0).find(|(a, b)| !same(a, b)) {
-            Some(((path, _), _)) => Err(Refusal::new(Case::O09Tampered, path.display().to_string(), "")),
+            Some(((path, state), _)) => {
+                let why = if state.found == PathContent::Changed { "it was changed while podman read it" } else { "" };
+                Err(Refusal::new(Case::O09Tampered, path.display().to_string(), why))
+            }
             None => Ok(()),
         }
     }
@@ -140,7 +154,7 @@ fn is_missing(e: &std::io::Error) -> bool {
 fn place(
     root: &RootedDir,
     path: &Path,
-    see: fn(&RootedDir, &Path) -> std::io::Result<PathContent>,
+    see: impl Fn(&RootedDir, &Path) -> std::io::Result<PathContent>,
 ) -> std::io::Result<PathState> {
     let mut links = Vec::new();
     for above in path.ancestors().skip(1).filter(|above| above.file_name().is_some()) {
@@ -165,17 +179,18 @@ fn leads(root: &RootedDir, path: &str) -> PathState {
 }
 
 /// Reads a file that podman only reads.
-fn read(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
-    let mut tree = TreeHash::default();
+fn read(root: &RootedDir, path: &Path, since: &ReadSince) -> std::io::Result<PathContent> {
+    let mut tree = TreeHash::new(since);
     match root.any(path) {
         Ok(there) if FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::RegularFile => {
+            tree.notice(&there, OsStr::new(""), &fstat(&there)?)?;
             tree.content(&root.read(path)?, MAX_READ)?;
         }
         Ok(_) => tree.hash.update(b"no file"),
         Err(e) if is_missing(&e) => return Ok(PathContent::Nothing),
         Err(e) => return Err(e),
     }
-    Ok(PathContent::Is(tree.hash.finalize().into()))
+    Ok(tree.found())
 }
 
 /// Returns whether the root has anything in the directory `path`.
@@ -218,17 +233,20 @@ fn links(root: &RootedDir, _: &Path) -> std::io::Result<PathContent> {
 }
 
 /// Reads what podman copies: the metadata of the name itself, and the content of what it leads to, within the root.
-fn look(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
+fn look(root: &RootedDir, path: &Path, since: &ReadSince) -> std::io::Result<PathContent> {
     let last = match root.last(path) {
         Ok(last) => last,
         Err(e) if is_missing(&e) => return Ok(PathContent::Nothing),
         Err(e) => return Err(e),
     };
-    let mut tree = TreeHash::default();
-    tree.stat(&fstat(&last)?);
+    let mut tree = TreeHash::new(since);
+    let stat = fstat(&last)?;
+    tree.notice(&last, OsStr::new(""), &stat)?;
+    tree.stat(&stat);
     match root.any(path) {
         Ok(there) => {
             let stat = fstat(&there)?;
+            tree.notice(&there, OsStr::new(""), &stat)?;
             tree.stat(&stat);
             let plain = (stat.st_mode, stat.st_uid, stat.st_gid) == (0o40755, 0, 0);
             match FileType::from_raw_mode(stat.st_mode) {
@@ -247,14 +265,16 @@ fn look(root: &RootedDir, path: &Path) -> std::io::Result<PathContent> {
         Err(e) if is_missing(&e) => tree.hash.update(b"nothing"),
         Err(e) => return Err(e),
     }
-    Ok(PathContent::Is(tree.hash.finalize().into()))
+    Ok(tree.found())
 }
 
 /// A hash of everything that buildah's copier takes along (buildah, copier/copier.go and xattrs.go: the same in podman
 /// 4.3, 5.4 and 5.8) and of what podman does to the volume itself (libpod, `fixVolumePermissions`). Without the times
 /// of directories: those that a layer only implies are made when it is unpacked.
-#[derive(Default)]
-struct TreeHash {
+struct TreeHash<'a> {
+    since: &'a ReadSince,
+    /// Whether anything was changed since then.
+    changed: bool,
     hash: Sha256,
     /// Files by device and inode: the number under which each was met first.
     links: HashMap<(u64, u64), usize>,
@@ -263,27 +283,21 @@ struct TreeHash {
     bytes: u64,
 }
 
-/// Reads until the buffer is full or the file ends.
-pub(super) fn read_block(file: impl AsFd, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match pread(&file, &mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+impl<'a> TreeHash<'a> {
+    fn new(since: &'a ReadSince) -> Self {
+        Self { since, changed: false, hash: Sha256::default(), links: HashMap::new(), count: 0, bytes: 0 }
     }
-    Ok(filled)
-}
 
-/// Reads the extended attributes that the copier sets on what it makes.
-pub(super) fn copied_attributes(file: &impl AsFd) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let copied = |name: &[u8]| name.starts_with(b"user.") || matches!(name, b"security.capability" | b"security.ima");
-    Ok(files::xattrs(file)?.into_iter().filter(|(name, _)| copied(name)).collect())
-}
+    fn found(self) -> PathContent {
+        if self.changed { PathContent::Changed } else { PathContent::Is(self.hash.finalize().into()) }
+    }
 
-impl TreeHash {
+    /// Notices a file that was changed; see [`ReadSince::has_changed`].
+    fn notice(&mut self, dir: impl AsFd, name: &OsStr, stat: &Stat) -> std::io::Result<()> {
+        self.changed = self.changed || self.since.has_changed(dir, name, stat)?;
+        Ok(())
+    }
+
     fn stat(&mut self, stat: &Stat) {
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let (size, time) = if directory { (0, 0) } else { (stat.st_size, stat.st_mtime) };
@@ -352,6 +366,7 @@ impl TreeHash {
                 let stat = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let place = path.join(&name);
                 self.hash.update(place.as_os_str().as_bytes());
+                self.notice(&dir, &name, &stat)?;
                 self.stat(&stat);
                 match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory => {

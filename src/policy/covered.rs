@@ -44,6 +44,11 @@ pub fn is_configuration(path: &Path) -> bool {
     places(&Directories::system()).any(|place| path.starts_with(place))
 }
 
+/// Lists what starts depend on, on this host.
+pub fn configuration_places() -> Vec<PathBuf> {
+    places(&Directories::system()).map(Path::to_owned).collect()
+}
+
 /// Lists what starts depend on; what hides others comes first.
 fn places(directories: &Directories) -> impl Iterator<Item = &Path> {
     directories.all().chain(FURTHER.map(Path::new))

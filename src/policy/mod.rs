@@ -67,7 +67,7 @@ use combine::{NamedDecision, combine};
 pub use change::{ConfigWriter, ETC, ModeChange};
 pub use combine::Sources;
 pub use config_dirs::Directories;
-pub use covered::{configuration_at, is_configuration};
+pub use covered::{configuration_at, configuration_places, is_configuration};
 pub use denied::Denied;
 use file::RuleSettings;
 pub use file::{

@@ -69,12 +69,6 @@ pub fn born(file: &OwnedFd) -> Option<(u64, i128)> {
     Some((found.stx_ino, i128::from(at.tv_sec) * 1_000_000_000 + i128::from(at.tv_nsec)))
 }
 
-/// Returns when the inode of a file was last changed, in nanoseconds since 1970.
-pub fn changed(file: &OwnedFd) -> Option<i128> {
-    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::CTIME).ok()?;
-    Some(i128::from(found.stx_ctime.tv_sec) * 1_000_000_000 + i128::from(found.stx_ctime.tv_nsec))
-}
-
 /// Remembers what is at `path`; `began` is for a container.
 pub fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> std::io::Result<()> {
     let file = openat(CWD, path, FOLLOW, Mode::empty())?;

@@ -22,6 +22,7 @@ mod hooks;
 mod hostile;
 mod image;
 mod log;
+mod other_names;
 mod own_files;
 mod podman;
 mod published;
@@ -47,6 +48,7 @@ mod rootless;
 mod users;
 mod verdicts;
 mod verity;
+mod volume_links;
 mod whose;
 
 use std::process::Command;

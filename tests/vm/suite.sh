@@ -101,7 +101,7 @@ case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$?; sh 
 differs='configured:: hostile:: hooks::hooked_containers_live rootless:: artifacts::'
 for userland in $podmans; do
     case $userland in
-        trixie) kernel=6.12 root=root skip='' names='service::r_an_object service::r04 service::r_callers life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
+        trixie) kernel=6.12 root=root skip='' names='service::r_an_object service::r04 service::r_callers other_names::o09 life::i11 refusals::g03 refusals::h08 faults:: verity:: hooks::hooked_containers_live' ;;
         forky)
             kernel=7.3 root=root-forky skip='--skip two_hundred --skip stores::' names='users::a13 verity::'
             case $podmans in *trixie*experimental*) skip="$differs crio:: bundles:: runtime:: runtime_program:: second_look::" ;; esac ;;
