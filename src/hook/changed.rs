@@ -27,7 +27,7 @@ impl ReadSince {
     /// Of a root that is verified, or whose files nothing protects in any case.
     pub(super) const ANY: Self = Self { since: i128::MAX, places: None };
 
-    /// Of a root, with its upper directory if it has one, that podman reads since then.
+    /// Makes one for a root, with its upper directory if it has one, that podman has read since then.
     pub(super) fn new(since: i128, root: PathBuf, upper: Option<PathBuf>) -> Self {
         Self { since, places: upper.map(|upper| (root, upper)) }
     }
