@@ -11,7 +11,8 @@ use ureq::{Agent, Error};
 
 use super::agent::agent;
 use super::challenge::Challenge;
-use super::registries::{Endpoint, Registry};
+use super::registries::Endpoint;
+use super::registries_conf::Registry;
 use super::{FetchContext, auth, environment};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
