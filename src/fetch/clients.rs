@@ -1,6 +1,6 @@
 use std::cell::OnceCell;
 
-use super::client::Client;
+use super::client::{Client, Contact};
 use super::registries::{Endpoint, endpoints};
 use super::registries_conf::configured;
 use super::{FetchContext, image_policy};
@@ -43,6 +43,12 @@ impl<'a> Clients<'a> {
     /// Returns how many places there are.
     pub(super) fn count(&self) -> usize {
         self.places.len()
+    }
+
+    /// Returns what became of the questions of this session about the repository: the most of any place.
+    pub(super) fn contact(&self) -> Contact {
+        let places = self.places.iter().map(|(endpoint, _)| Client::contact(self.context, endpoint));
+        places.max().unwrap_or_default()
     }
 
     /// Returns the clients of all places, in their order; a place whose certificates cannot be read has none.

@@ -39,6 +39,7 @@ use crate::oci::Budget;
 use client::SessionCache;
 use clock::Clock;
 
+pub use client::Contact;
 pub use clients::FetchedDocument;
 pub use error::said;
 pub use session::Session;

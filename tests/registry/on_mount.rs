@@ -318,3 +318,46 @@ fn many_starts_ask_once() {
     }
     assert_eq!(scene.gateway.asked("/manifests/sha256-"), 1);
 }
+
+/// C17: who may write to one repository of a registry decides what it says about that one, and about no other.
+#[test]
+fn c17_one_repository_silences_no_registry() {
+    let Some(site) = Site::with_api() else { return };
+    for what in ["list", "status", "silence"] {
+        let handler = move |r: &Request| match what {
+            // The whole registry, as long as the other one is asked about.
+            "silence" if r.is("/evil/app/") => Do::Hang,
+            "list" if r.is("/evil/app/referrers/") => Do::Say(200, vec![], vec![b' '; 5 << 20]),
+            "status" if r.is("/evil/app/referrers/") => Do::status(500),
+            _ => Do::Pass,
+        };
+        let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 3\n");
+        let Some(scene) = Scene::new(site, &format!("mount/beside-{what}"), &policy, handler) else { return };
+        let host = &scene.host;
+        let there = format!("docker://{}:v1", site.repository("evil/app"));
+        site.run(&host.bench, &["push", "oci:other", &there]).ok();
+        let (other, evil) = (host.image(OTHER), format!("{}:v1", scene.gateway.repository("evil/app")));
+        host.edit("overlay-images/images.json", |all| {
+            all.iter_mut().filter(|i| i["id"] == other.id.as_str()).for_each(|i| i["names"] = json!([evil]));
+        });
+        // Notes count that are younger than the images.
+        std::thread::sleep(Duration::from_millis(1200));
+        let bad = host.container("bad", &other);
+        host.start_refused(&bad, 7, if what == "status" { "C17" } else { "C03" });
+        // It is not asked about again, so that a container that is started again and again does not ask each time.
+        let asked = scene.gateway.log().len();
+        let ran = host.start(&bad);
+        assert!(ran.code == 7 && ran.stderr.contains("is asked again in"), "{what}: {ran:?}");
+        assert_eq!(scene.gateway.log().len(), asked, "{what}");
+        let good = scene.container("good");
+        if what == "silence" {
+            let ran = host.start(&good);
+            assert!(ran.code == 7 && ran.stderr.contains("it did not answer"), "{ran:?}");
+            assert_eq!(scene.gateway.log().len(), asked);
+        } else {
+            host.start(&good).ok();
+            assert!(ran.stderr.contains("what it answered was of no use"), "{what}: {ran:?}");
+            assert!(scene.gateway.log().len() > asked, "{what}");
+        }
+    }
+}
