@@ -40,8 +40,8 @@ use rustix::io::Errno;
 
 pub use claimed::{ClaimedContainer, OwnLayer};
 pub use configured::{
-    Configured, Generation, configured, drop_in_files, further_stores, graph_root, mount_program, own_config_dir,
-    run_root, use_store_of_user,
+    Configured, Generation, configured, drop_in_files, drop_ins_of, further_stores, graph_root, mount_program,
+    own_config_dir, run_root, use_store_of_user,
 };
 pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,

@@ -4,7 +4,8 @@ use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 use super::FetchContext;
-use super::registries::{Endpoint, certificates};
+use super::certs_d::certificates;
+use super::registries::Endpoint;
 use crate::error::{Case, Refusal, Result};
 use crate::sys::files;
 

@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::{Options, skopeo};
 use crate::error::{Case, Refusal, Result};
 use crate::oci::{Budget, Repository};
-use crate::sys::files;
+use crate::sys::{files, home};
 
 /// Bytes of an auth.json, or of what a helper prints.
 const MAX_FILE: u64 = 1 << 20;
@@ -85,7 +85,7 @@ fn places(options: &Options) -> Vec<PathBuf> {
     }
     let runtime = variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
     let user = || PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw()));
-    let home = variable("HOME");
+    let home = home::own();
     let config = variable("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
     let docker = variable("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
     [

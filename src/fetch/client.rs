@@ -11,7 +11,8 @@ use ureq::{Agent, Error};
 
 use super::agent::agent;
 use super::challenge::Challenge;
-use super::registries::{Endpoint, Registry};
+use super::registries::Endpoint;
+use super::registries_conf::Registry;
 use super::{FetchContext, auth, environment};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -47,11 +48,23 @@ struct Known {
     agent: Agent,
     /// Whether it is talked to without TLS.
     plain: Cell<bool>,
-    /// Whether it has ever answered.
-    answered: Cell<bool>,
+    /// What became of what it was asked.
+    contact: Cell<Contact>,
     authorization: RefCell<Option<String>>,
     /// Whether a blob could not be had like this: the next one would not either.
     needs_proxy: Cell<bool>,
+}
+
+/// What became of the questions to a registry about one repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contact {
+    /// There were none.
+    #[default]
+    NotAsked,
+    /// Nobody answered any.
+    Silent,
+    /// One was answered, whatever was said.
+    Answered,
 }
 
 /// What a session has read of the containers tools' configuration, once, and the endpoints that it has asked.
@@ -87,11 +100,17 @@ impl<'a> Client<'a> {
         }
         let repository = Repository::parse(&endpoint.name)?.repository;
         let agent = agent(&endpoint, context)?;
-        let (plain, answered, authorization) = (Cell::default(), Cell::default(), RefCell::default());
+        let (plain, contact, authorization) = (Cell::default(), Cell::default(), RefCell::default());
         let needs_proxy = Cell::default();
-        let known = Rc::new(Known { repository, endpoint, agent, plain, answered, authorization, needs_proxy });
+        let known = Rc::new(Known { repository, endpoint, agent, plain, contact, authorization, needs_proxy });
         all.push(Rc::clone(&known));
         Ok(Self { context, known })
+    }
+
+    /// Returns what became of the questions of this session that went to an endpoint.
+    pub(super) fn contact(context: &FetchContext<'_>, endpoint: &Endpoint) -> Contact {
+        let all = context.cache.endpoints.borrow();
+        all.iter().find(|known| known.endpoint == *endpoint).map_or(Contact::NotAsked, |known| known.contact.get())
     }
 
     /// Returns the endpoint's name, for messages.
@@ -113,7 +132,7 @@ impl<'a> Client<'a> {
             // As containers tools do with a registry that is called insecure. One that has answered does have TLS.
             Err(refusal)
                 if self.known.endpoint.insecure
-                    && !self.known.answered.get()
+                    && self.known.contact.get() != Contact::Answered
                     && matches!(refusal.case(), Case::C10Tls | Case::C17Network) =>
             {
                 self.known.plain.set(true);
@@ -303,8 +322,9 @@ impl<'a> Client<'a> {
         url: &str,
     ) -> Result<Response> {
         let max = self.context.budget.manifest;
+        let said = if response.is_ok() { Contact::Answered } else { Contact::Silent };
+        self.known.contact.set(self.known.contact.get().max(said));
         let mut response = response.map_err(|e| self.failed(&e, url))?;
-        self.known.answered.set(true);
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(max).read_to_vec().map_err(|e| self.failed(&e, url))?;
         Ok(Response { status, headers: response.headers().clone(), body, url: url.to_owned() })

@@ -1,7 +1,8 @@
 use std::cell::OnceCell;
 
-use super::client::Client;
-use super::registries::{Endpoint, configured, endpoints};
+use super::client::{Client, Contact};
+use super::registries::{Endpoint, endpoints};
+use super::registries_conf::configured;
 use super::{FetchContext, image_policy};
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
@@ -28,7 +29,7 @@ impl<'a> Clients<'a> {
     /// Finds the places; nothing is asked yet.
     ///
     /// # Errors
-    /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that cannot be read.
+    /// [`Case::C17Network`] for a blocked registry; [`Case::Usage`] for a configuration that is not understood.
     pub(super) fn new(context: &'a FetchContext<'a>, repository: &'a Repository) -> Result<Self> {
         if context.cache.registries.get().is_none() {
             let _ = context.cache.registries.set(configured()?);
@@ -42,6 +43,12 @@ impl<'a> Clients<'a> {
     /// Returns how many places there are.
     pub(super) fn count(&self) -> usize {
         self.places.len()
+    }
+
+    /// Returns what became of the questions of this session about the repository: the most of any place.
+    pub(super) fn contact(&self) -> Contact {
+        let places = self.places.iter().map(|(endpoint, _)| Client::contact(self.context, endpoint));
+        places.max().unwrap_or_default()
     }
 
     /// Returns the clients of all places, in their order; a place whose certificates cannot be read has none.

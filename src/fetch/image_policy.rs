@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::oci::strict_json;
-use crate::sys::files;
+use crate::sys::{files, home};
 
 /// Bytes of a policy.json.
 const MAX_FILE: u64 = 1 << 20;
@@ -40,11 +40,7 @@ enum Kind {
 /// Returns whether policy.json accepts whatever a registry has, whichever of the files the containers tools read: each one
 /// that exists must. In any doubt it is not said to, and skopeo judges.
 pub(super) fn accepts_anything() -> bool {
-    // Without it they look in the user's entry in the table of users, and in other places in the future.
-    let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from).or_else(of_root)
-    else {
-        return false;
-    };
+    let Some(home) = home::own() else { return false };
     let user = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).into_iter().chain([home.join(".config")]);
     let paths: Vec<PathBuf> =
         user.map(|dir| dir.join("containers/policy.json")).chain(SYSTEM.map(PathBuf::from)).collect();
@@ -57,11 +53,6 @@ pub(super) fn accepts_anything() -> bool {
         }
     }
     any
-}
-
-/// Returns the home of a root that has no environment: a container runtime's call has none.
-fn of_root() -> Option<PathBuf> {
-    rustix::process::getuid().is_root().then(|| PathBuf::from("/root"))
 }
 
 fn accepts(text: &[u8]) -> bool {

@@ -11,6 +11,7 @@
 
 mod agent;
 mod auth;
+mod certs_d;
 mod challenge;
 mod client;
 mod clients;
@@ -23,6 +24,7 @@ mod proxy;
 mod push;
 mod referrers;
 mod registries;
+mod registries_conf;
 mod remote;
 mod seals;
 mod session;
@@ -37,6 +39,7 @@ use crate::oci::Budget;
 use client::SessionCache;
 use clock::Clock;
 
+pub use client::Contact;
 pub use clients::FetchedDocument;
 pub use error::said;
 pub use session::Session;

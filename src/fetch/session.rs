@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::client::SessionCache;
+use super::client::{Contact, SessionCache};
 use super::clients::{Clients, FetchedDocument};
 use super::clock::Clock;
 use super::proxy::{BlobDescriptor, Into, Opened, Proxy};
@@ -98,6 +98,14 @@ impl Session {
             self.given_up.set(self.given_up.get() + 1);
         }
         done
+    }
+
+    /// Returns what became of the questions of this session about `repository`.
+    pub fn contact(&self, repository: &Repository) -> Contact {
+        let clock = self.clock();
+        let found = self.context(&clock).and_then(|context| Ok(Clients::new(&context, repository)?.contact()));
+        // Without a place nobody was asked.
+        found.unwrap_or_default()
     }
 
     /// Returns how many proxies were given up: what one has opened the next does not know.

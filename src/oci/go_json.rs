@@ -197,7 +197,7 @@ impl<'de> Visitor<'de> for Keys<'_> {
 }
 
 /// Returns whether Go takes one for the other. The names of fields are ASCII.
-pub(super) fn folds(key: &str, known: &str) -> bool {
+pub fn folds(key: &str, known: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

@@ -164,19 +164,18 @@ pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], d
     let silent = SilentRegistries::of(store, decision.fetch_retry);
     for (candidate, places) in wanted {
         for place in places {
-            let host = place.host();
-            let asked = match silent.check(host) {
+            let asked = match silent.check(&place) {
                 Some(refusal) => Err(refusal),
                 None => fetch_seals(vault, candidate, std::slice::from_ref(&place), &session).inspect_err(|refusal| {
                     // The deadline is over for those that come later, which is not their fault.
                     if refused.is_none() {
-                        silent.note(host, refusal);
+                        silent.note(&place, session.contact(&place), refusal);
                     }
                 }),
             };
             match asked {
                 Ok(seals) => {
-                    silent.forget(host);
+                    silent.forget(&place);
                     found |= !seals.is_empty();
                     if !seals.is_empty() {
                         break;
@@ -197,7 +196,7 @@ pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], d
 }
 
 /// Finds what [`on_mount`] would bring, and puts it into `store` and nowhere else: pairs of an image and a seal.
-/// Registries that recently failed to answer are not asked, and nothing is noted.
+/// Registries that did not answer lately are not asked, and nothing is noted.
 ///
 /// # Errors
 /// As for [`fetch_seals`].
@@ -212,7 +211,7 @@ pub(super) fn would_bring(
     let (mut found, mut refused) = (Vec::new(), None);
     for candidate in candidates {
         for place in repositories(&candidate.names) {
-            let asked = match silent.check(place.host()) {
+            let asked = match silent.check(&place) {
                 Some(refusal) => Err(refusal),
                 None => find_seals(store, candidate, std::slice::from_ref(&place), &session),
             };

@@ -1,5 +1,7 @@
-//! Registries that did not answer: for a while no start waits for them again, even though each of these starts may fail
-//! for it. A pull shows that a registry answers again, and any other change of the store's images is taken for one.
+//! Registries that did not answer, and repositories about which they said nothing of use: for a while no start asks them
+//! again, even though each of these starts may fail for it. What a registry says about one repository is held against no
+//! other: whoever may write to one decides much of it. A pull shows that a registry answers again, and any other change
+//! of the store's images is taken for one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal};
+use crate::fetch::Contact;
+use crate::oci::Repository;
 use crate::state::{Notes, StateDir};
 use crate::sys::process;
 
@@ -16,7 +20,8 @@ const MAX_NOTE: u64 = 16 << 10;
 
 #[derive(Serialize, Deserialize)]
 struct BackoffNote {
-    host: String,
+    /// The registry's host, or the repository.
+    place: String,
     /// In seconds since 1970.
     at: i64,
     /// What went wrong.
@@ -42,38 +47,54 @@ impl SilentRegistries {
         Self { dir: StateDir::Silent.open().ok().flatten(), retry, changed }
     }
 
-    /// Returns why `host` is not to be asked now.
-    pub(super) fn check(&self, host: &str) -> Option<Refusal> {
-        let text = self.dir.as_ref()?.read(&name(host), MAX_NOTE).ok()??;
+    /// Returns why `repository` is not to be asked about now.
+    pub(super) fn check(&self, repository: &Repository) -> Option<Refusal> {
+        self.checked(repository.host(), "it did not answer").or_else(|| {
+            let name = repository.to_string();
+            self.checked(&name, "what it answered was of no use")
+        })
+    }
+
+    fn checked(&self, place: &str, what: &str) -> Option<Refusal> {
+        let text = self.dir.as_ref()?.read(&name(place), MAX_NOTE).ok()??;
         let note: BackoffNote = serde_json::from_slice(&text).ok()?;
         let ago = process::now() - note.at;
         let retry = i64::try_from(self.retry.as_secs()).unwrap_or(i64::MAX);
         // If the images were changed in the same second, nobody knows which came first.
-        let counts = (0..retry).contains(&ago) && self.changed < note.at && note.host == host;
+        let counts = (0..retry).contains(&ago) && self.changed < note.at && note.place == place;
         counts.then(|| {
-            let why = format!("it did not answer {ago} s ago, and is asked again in {} s: {}", retry - ago, note.why);
-            Refusal::new(Case::C17Network, host, why)
+            let why = format!("{what} {ago} s ago, and is asked again in {} s: {}", retry - ago, note.why);
+            Refusal::new(Case::C17Network, place, why)
         })
     }
 
-    /// Remembers that `host` did not answer, if that is what happened.
-    pub(super) fn note(&self, host: &str, refusal: &Refusal) {
+    /// Remembers why asking about `repository` brought nothing, if that can take as long again: for the whole registry if
+    /// it answered nothing at all.
+    pub(super) fn note(&self, repository: &Repository, contact: Contact, refusal: &Refusal) {
         let Some(dir) = self.dir.as_ref().filter(|_| matches!(refusal.case(), Case::C03Slow | Case::C17Network)) else {
             return;
         };
-        let note = BackoffNote { host: host.to_owned(), at: process::now(), why: refusal.detail().to_owned() };
+        let place = match contact {
+            Contact::NotAsked => return,
+            Contact::Silent => repository.host().to_owned(),
+            Contact::Answered => repository.to_string(),
+        };
+        let file = name(&place);
+        let note = BackoffNote { place, at: process::now(), why: refusal.detail().to_owned() };
         let written = serde_json::to_vec(&note).map_err(std::io::Error::from);
-        if let Err(e) = written.and_then(|text| dir.write(&name(host), &text)) {
+        if let Err(e) = written.and_then(|text| dir.write(&file, &text)) {
             log::debug!("{}: {e}", StateDir::Silent);
         }
     }
 
-    /// Forgets the note about `host`, which has answered.
-    pub(super) fn forget(&self, host: &str) {
-        let _ = self.dir.as_ref().map(|dir| dir.remove(&name(host)));
+    /// Forgets what was noted: the registry has answered about `repository`.
+    pub(super) fn forget(&self, repository: &Repository) {
+        for place in [repository.host(), &repository.to_string()] {
+            let _ = self.dir.as_ref().map(|dir| dir.remove(&name(place)));
+        }
     }
 }
 
-fn name(host: &str) -> String {
-    BlobDigest::of(host.as_bytes()).hex()[..32].to_owned()
+fn name(place: &str) -> String {
+    BlobDigest::of(place.as_bytes()).hex()[..32].to_owned()
 }

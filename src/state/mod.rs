@@ -51,7 +51,7 @@ pub enum StateDir {
     Content,
     /// Images whose seals were asked for, with a directory each: `run`.
     Asked,
-    /// Registries that did not answer: `run`.
+    /// Registries that did not answer, or not with anything of use: `run`.
     Silent,
     /// Whether the kernel does what `verity=require` promises, by filesystem: `run`.
     Proof,

@@ -9,6 +9,7 @@ pub mod child;
 pub mod draft;
 pub mod files;
 pub mod filesystems;
+pub mod home;
 pub mod id_maps;
 pub mod key_store;
 pub mod keyring;

@@ -6,11 +6,13 @@
 
 mod ci;
 mod clients;
+mod configuration;
 mod faults;
 mod gateway;
 mod on_mount;
 mod real;
 mod repair;
+mod scene;
 mod tls;
 
 use support::{common, host, sandbox, tools};

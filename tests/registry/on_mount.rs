@@ -6,87 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::gateway::{Do, Gateway, Handler, Request};
-use crate::host::{APP, Container, Host, OTHER, binary, in_dir};
-use crate::sandbox::Ran;
-use crate::tools::{IMAGE_POLICY, Site, asks_skopeo, tools};
-
-const ON_MOUNT: &str = "fetch = \"on-mount\"\n";
-const ENFORCE: &str = "version = 1\n[default]\nmode = \"enforce\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
-const AUDIT: &str = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
-
-struct Scene {
-    host: Host,
-    gateway: Gateway,
-    /// The image's name without its tag, and its record's.
-    name: String,
-    image: crate::host::Image,
-}
-
-impl Scene {
-    /// A host without any seal, and a registry that has one for its image.
-    fn new(
-        site: Site,
-        repository: &str,
-        policy: &str,
-        handler: impl Fn(&Request) -> Do + Send + Sync + 'static,
-    ) -> Option<Self> {
-        let host = Host::bare(policy)?;
-        let gateway = Gateway::new(site, handler);
-        let name = gateway.repository(repository);
-        host.bench.signer("signer", crate::common::signer());
-        let there = format!("docker://{}:v1", site.repository(repository));
-        site.run(&host.bench, &["push", "oci:app", &there]).ok();
-        let sign = ["sign", &there, "--cert", "signer.crt", "--key", "signer.key", "--identity", &name];
-        site.run(&host.bench, &sign).ok();
-        let image = host.image(APP);
-        host.edit("overlay-images/images.json", |all| {
-            all.iter_mut()
-                .filter(|i| i["id"] == image.id.as_str())
-                .for_each(|i| i["names"] = json!([format!("{name}:v1")]));
-        });
-        let scene = Self { host, gateway, name, image };
-        scene.skopeo(site.skopeo);
-        let registries = format!("[[registry]]\\nlocation = \"127.0.0.1:{}\"\\ninsecure = true\\n", scene.gateway.port);
-        scene.host.sandbox.sh(&format!(
-            "mkdir -p /etc/containers/registries.conf.d; printf '{registries}' >/etc/containers/registries.conf.d/test.conf"
-        ));
-        if asks_skopeo() {
-            scene.image_policy();
-        }
-        Some(scene)
-    }
-
-    /// From now on skopeo is asked about every image.
-    fn image_policy(&self) {
-        self.host.sandbox.sh(&format!("printf '%s' '{IMAGE_POLICY}' >/etc/containers/policy.json"));
-    }
-
-    /// The skopeo that a program without an environment finds.
-    fn skopeo(&self, which: &str) {
-        let tool = tools().unwrap().join(format!("skopeo-{which}/bin/skopeo"));
-        self.host.sandbox.sh(&format!("mount --bind '{}' /usr/bin/skopeo", tool.display()));
-    }
-
-    fn container(&self, name: &str) -> Container {
-        self.host.container(name, &self.image)
-    }
-
-    fn call(&self, container: &Container) -> Vec<String> {
-        vec!["-o".into(), self.host.options(container), self.host.of(&container.layer, "merged")]
-    }
-
-    /// Starts it by way of another program.
-    fn start_by(&self, by: &[&str], container: &Container) -> Ran {
-        let mut command = self.host.sandbox.command(by[0]);
-        command.args(&by[1..]).arg(binary()).args(self.call(container));
-        let mut command = in_dir(&self.host.sandbox, &self.host.root.join("overlay"), command);
-        self.host.sandbox.run(&mut command)
-    }
-}
-
-fn pass(_: &Request) -> Do {
-    Do::Pass
-}
+use crate::host::{Container, OTHER, binary, in_dir};
+use crate::scene::{AUDIT, ENFORCE, ON_MOUNT, Scene, pass};
+use crate::tools::Site;
 
 /// C13, C15: fetched once; from then on nobody is asked, and nobody could be.
 #[test]
@@ -395,4 +317,47 @@ fn many_starts_ask_once() {
         assert_eq!(scene.host.read(container, "usr/bin/tool").unwrap(), crate::host::TOOL);
     }
     assert_eq!(scene.gateway.asked("/manifests/sha256-"), 1);
+}
+
+/// C17: who may write to one repository of a registry decides what it says about that one, and about no other.
+#[test]
+fn c17_one_repository_silences_no_registry() {
+    let Some(site) = Site::with_api() else { return };
+    for what in ["list", "status", "silence"] {
+        let handler = move |r: &Request| match what {
+            // The whole registry, as long as the other one is asked about.
+            "silence" if r.is("/evil/app/") => Do::Hang,
+            "list" if r.is("/evil/app/referrers/") => Do::Say(200, vec![], vec![b' '; 5 << 20]),
+            "status" if r.is("/evil/app/referrers/") => Do::status(500),
+            _ => Do::Pass,
+        };
+        let policy = format!("{ENFORCE}{ON_MOUNT}fetch_timeout = 3\n");
+        let Some(scene) = Scene::new(site, &format!("mount/beside-{what}"), &policy, handler) else { return };
+        let host = &scene.host;
+        let there = format!("docker://{}:v1", site.repository("evil/app"));
+        site.run(&host.bench, &["push", "oci:other", &there]).ok();
+        let (other, evil) = (host.image(OTHER), format!("{}:v1", scene.gateway.repository("evil/app")));
+        host.edit("overlay-images/images.json", |all| {
+            all.iter_mut().filter(|i| i["id"] == other.id.as_str()).for_each(|i| i["names"] = json!([evil]));
+        });
+        // Notes count that are younger than the images.
+        std::thread::sleep(Duration::from_millis(1200));
+        let bad = host.container("bad", &other);
+        host.start_refused(&bad, 7, if what == "status" { "C17" } else { "C03" });
+        // It is not asked about again, so that a container that is started again and again does not ask each time.
+        let asked = scene.gateway.log().len();
+        let ran = host.start(&bad);
+        assert!(ran.code == 7 && ran.stderr.contains("is asked again in"), "{what}: {ran:?}");
+        assert_eq!(scene.gateway.log().len(), asked, "{what}");
+        let good = scene.container("good");
+        if what == "silence" {
+            let ran = host.start(&good);
+            assert!(ran.code == 7 && ran.stderr.contains("it did not answer"), "{ran:?}");
+            assert_eq!(scene.gateway.log().len(), asked);
+        } else {
+            host.start(&good).ok();
+            assert!(ran.stderr.contains("what it answered was of no use"), "{what}: {ran:?}");
+            assert!(scene.gateway.log().len() > asked, "{what}");
+        }
+    }
 }

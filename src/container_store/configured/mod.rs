@@ -21,6 +21,7 @@ pub use namespace::use_store_of_user;
 use settings::{StorageSettings, option};
 
 use crate::error::{Case, Refusal, Result};
+use crate::sys::home;
 
 /// What podman is configured to use, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,15 +90,7 @@ impl Surroundings<'_> {
         match (self.text("XDG_CONFIG_HOME"), self.path("HOME")) {
             (Some(config), _) => PathBuf::from(config).join("containers"),
             (None, Some(home)) => PathBuf::from(home).join(".config/containers"),
-            (None, None) => {
-                let users = std::fs::read_to_string(self.at("/etc/passwd")).unwrap_or_default();
-                let home = users.lines().find_map(|user| {
-                    let mut fields = user.split(':').skip(2);
-                    let root = fields.next() == Some("0");
-                    fields.nth(2).filter(|_| root).map(str::to_owned)
-                });
-                self.at(&home.unwrap_or_else(|| "/root".into())).join(".config/containers")
-            }
+            (None, None) => self.at(&home::of_user(self.root, 0).unwrap_or_default()).join(".config/containers"),
         }
     }
 }
@@ -271,20 +264,32 @@ fn files_of_podman_6(
 fn drop_ins(directories: &[PathBuf]) -> Result<Vec<ConfigFile>> {
     let mut named = std::collections::BTreeMap::new();
     for directory in directories {
-        let io = |e| Refusal::io(directory.display().to_string(), e);
-        let entries = match std::fs::read_dir(directory) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.map_err(io)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(io)?;
-            let is_directory = entry.file_type().map_err(io)?.is_dir();
-            if !is_directory && entry.file_name().as_encoded_bytes().ends_with(b".conf") {
-                named.insert(entry.file_name(), entry.path());
-            }
-        }
+        let files = drop_ins_of(directory)?;
+        named.extend(files.into_iter().map(|path| (path.file_name().map(ToOwned::to_owned), path)));
     }
     Ok(named.into_values().map(|path| ConfigFile { path, required: false }).collect())
+}
+
+/// Lists the drop-ins of one directory, in the order of their names.
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn drop_ins_of(directory: &Path) -> Result<Vec<PathBuf>> {
+    let io = |e| Refusal::io(directory.display().to_string(), e);
+    let entries = match std::fs::read_dir(directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let is_directory = entry.file_type().map_err(io)?.is_dir();
+        if !is_directory && entry.file_name().as_encoded_bytes().ends_with(b".conf") {
+            files.push(entry.path());
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Returns what containers-storage makes of the settings.
