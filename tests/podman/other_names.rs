@@ -25,8 +25,10 @@ fn b09_b15_files_of_the_store_have_one_name() {
         podman.ok(&run);
         let root = podman.graph_root();
         let documents = documents_of(&podman, APP);
-        let mut files: Vec<(PathBuf, &str)> =
-            std::fs::read_dir(&documents).unwrap().map(|entry| (entry.unwrap().path(), "B09")).collect();
+        // The names of others than the manifest are in base64; what podman 4.3 keeps of signatures nobody reads.
+        let is_read = |path: &PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with("=c2lnbmF0dXJl");
+        let entries = std::fs::read_dir(&documents).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<(PathBuf, &str)> = entries.filter(is_read).map(|path| (path, "B09")).collect();
         assert!(files.len() >= 2, "{files:?}");
         files.extend([IMAGES, "overlay-layers/layers.json"].map(|name| (root.join(name), "B09")));
         let database = if has_sqlite() { "db.sql" } else { "libpod/bolt_state.db" };
