@@ -195,7 +195,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
             .and_then(|()| root::is_image_of(&record, &found.stored))
-            .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
+            .and_then(|()| root::satisfies(&record, &decision, &root::required(policy, &record, Some(&found.stored))));
         return settle_start(judge(checked, call, &decision), &record, filled);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
@@ -321,7 +321,7 @@ fn by_record(
     };
     let checked = root::is_recorded(top, record)
         .and_then(|()| its_own())
-        .and_then(|()| root::satisfies(record, &decision, None))
+        .and_then(|()| root::satisfies(record, &decision, &[]))
         .and_then(|()| no_checkpoint(Some(start), &decision, &config.root));
     let outcome = besides(checked, &decision, || images::check(config, &config.root, &decision, policy))?;
     covered(outcome, config, &config.root, Some(start), &decision)

@@ -512,3 +512,69 @@ fn o03_roots_that_were_changed_do_not_start_with_layerseal_as_runtime() {
         other.remove();
     });
 }
+
+/// The kubelet resolves the name that a pod gives to an ID, and asks CRI-O for that: the container's record names none.
+#[test]
+fn d18_b14_a_pod_gets_what_is_sealed_for_each_name_of_its_image() {
+    with_layerseal_as_runtime("names of pods", |podman, runtime| {
+        let victim = &format!("registry.example.com/acme/victim-{runtime}:1");
+        let image = podman.ok(&["image", "inspect", "--format", "{{.Id}}", FRESH]).trim().to_owned();
+        let sandbox = CriO::new(podman, runtime, APP, true);
+        // As the kubelet asks for it, or crictl.
+        let pod = |asked: &str| {
+            let bundle = CriO::new(podman, runtime, &image, false);
+            in_pod(podman, &bundle.id, &sandbox.id, "default");
+            record(podman, &bundle.id, |metadata| metadata["image-name"] = asked.into());
+            bundle
+        };
+        let starts = |asked: &str| {
+            let bundle = pod(asked);
+            assert_eq!(bundle.starts(), "fresh\n", "{asked}");
+            bundle.remove();
+        };
+        let refused = |asked: &str, case: &str| {
+            let bundle = pod(asked);
+            bundle.refused(&[case]);
+            bundle.remove();
+        };
+        starts(&image);
+        // Another tag of a name that is sealed, and its digest.
+        podman.ok(&["tag", FRESH, "registry.example.com/acme/fresh:2"]);
+        starts(&image);
+        // What a registry answers for one tag is another image, which the node has too: the store adds the name.
+        podman.ok(&["tag", FRESH, victim]);
+        refused(&image, "D18");
+        refused(victim, "D18");
+        starts(FRESH);
+        // podman's own container: whoever gives the ID means the image.
+        let mut own = CriO::new(podman, runtime, &image, false);
+        record(podman, &own.id, |metadata| metadata["image-name"] = image.as_str().into());
+        own.config["annotations"]["io.container.manager"] = "libpod".into();
+        assert_eq!(own.starts(), "fresh\n");
+        own.remove();
+        // A pod that pins a digest: whoever has the disk gives this name to another image.
+        podman.ok(&["untag", FRESH, victim]);
+        let pinned = format!("registry.example.com/acme/fresh@sha256:{}", "a".repeat(64));
+        let file = podman.graph_root().join("overlay-images/images.json");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let mut all: Value = serde_json::from_str(&before).unwrap();
+        let own = all.as_array_mut().unwrap().iter_mut().find(|i| i["id"] == image.as_str()).unwrap();
+        own["names"].as_array_mut().unwrap().insert(0, pinned.as_str().into());
+        std::fs::write(&file, all.to_string()).unwrap();
+        refused(&image, "B14");
+        std::fs::write(&file, before).unwrap();
+        starts(&image);
+        // Sealed for the other name too.
+        podman.ok(&["tag", FRESH, victim]);
+        let (layout, bench) = (crate::podman::signed(FRESH, common::signer()), common::Bench::new());
+        bench.signer("signer", common::signer());
+        let reference = format!("oci:{}:{FRESH}", layout.display());
+        let identity = crate::image::repository(victim);
+        bench.run(&["sign", &reference, "--cert", "signer.crt", "--key", "signer.key", "--identity", identity]).ok();
+        let output = podman.try_prepare(FRESH, &layout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        starts(&image);
+        podman.ok(&["untag", FRESH, victim]);
+        sandbox.remove();
+    });
+}
