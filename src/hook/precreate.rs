@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::copied_users::CopiedFor;
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::inject::Hook;
@@ -146,7 +147,9 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
         check_database(root.as_deref().into_iter().chain(config.run_root.as_deref()))?;
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
-        copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
+        let maps = (&config.uids, &config.gids);
+        let of = CopiedFor { user: config.user, directory: &config.directory, maps, is_shown_mapped: true };
+        copied_users::check(&config.mounts, &of, &found.target, || filled.ran())?;
         anonymous_volumes::check(&config.mounts, &found.target, &filled.before_start(config), || filled.ran())?;
         images::check(config, &found.target, decision, policy)
     })?;

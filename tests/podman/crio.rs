@@ -578,3 +578,93 @@ fn d18_b14_a_pod_gets_what_is_sealed_for_each_name_of_its_image() {
         sandbox.remove();
     });
 }
+
+/// CRI-O copies users and groups with the owner and the mode that they have in layers that nobody has verified (cri-o,
+/// utils.go, `GeneratePasswd`, `GenerateGroup`, `createAndSecureFile`), and mounts the copies so that they can be written.
+#[test]
+fn o09_copies_of_users_belong_to_whom_they_do_in_the_image() {
+    with_layerseal_as_runtime("owners of users and groups", |podman, runtime| {
+        let mapped = ["--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536", APP, "sleep", "1000"];
+        let layers = |script: &str| {
+            let all = "for f in */diff/etc/passwd */diff/etc/group";
+            podman.host.sh(&format!("cd {}/overlay; {all}; do {script}; done", crate::hostile::GRAPH_ROOT));
+        };
+        // As CRI-O does for user 1234 and group 5678, whom the image does not know.
+        let copied = |args: &[&str], change: &str| {
+            let mut bundle = CriO::created(podman, runtime, false, args);
+            let dir = format!("/run/containers/storage/overlay-containers/{}/userdata", bundle.id);
+            podman.host.sh(&format!(
+                "mkdir -p {dir}; cd '{}/etc'; (cat passwd; echo '1234:x:1234:5678:1234 user:/:/sbin/nologin') >{dir}/passwd; \
+                 (cat group; echo '5678:x:5678:') >{dir}/group; \
+                 for f in passwd group; do chmod $(stat -c %a $f) {dir}/$f; chown $(stat -c %u:%g $f) {dir}/$f; done; \
+                 cd {dir}; {change}",
+                bundle.merged
+            ));
+            for name in ["passwd", "group"] {
+                let mount = json!({"destination": format!("/etc/{name}"), "type": "bind", "source": format!("{dir}/{name}"),
+                    "options": ["rw", "bind", "nodev", "nosuid", "noexec"]});
+                bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+            }
+            bundle.config["process"]["user"] = json!({"uid": 1234, "gid": 5678, "additionalGids": [5678]});
+            let script =
+                "(chmod 644 /etc/passwd; echo evil::0:0::/:/bin/sh >>/etc/passwd) 2>/dev/null; cat /etc/passwd";
+            bundle.config["process"]["args"] = json!(["sh", "-c", script]);
+            if args.len() > 3 {
+                let map = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+                bundle.config["linux"]["uidMappings"] = map.clone();
+                bundle.config["linux"]["gidMappings"] = map;
+                bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            }
+            bundle
+        };
+        let refused = |bundle: &CriO<'_>| {
+            assert!(!bundle.run().status.success(), "{} started", bundle.runtime);
+            assert_eq!(podman.last("runtime"), ("refused".into(), "O09".into()));
+        };
+        // As it is, and by whatever umask.
+        for change in ["true", "chmod 600 group"] {
+            let bundle = copied(&mapped[4..], change);
+            let users = bundle.starts();
+            assert!(users.contains("1234 user") && !users.contains("evil"), "{users}");
+            bundle.remove();
+        }
+        // Without CRI-O's own namespaces crun does not get as far with other users.
+        let bundle = copied(&mapped, "true");
+        bundle.run();
+        assert_eq!(podman.last("runtime"), ("allowed".into(), String::new()));
+        bundle.remove();
+        // The copies alone: by a store that was another one when they were made.
+        let ways: [(&[&str], &str); 5] = [
+            (&mapped[4..], "chown 1234:0 passwd; chmod 444 passwd"),
+            (&mapped[4..], "chown 0:5678 group"),
+            (&mapped[4..], "chmod 666 passwd"),
+            (&mapped, "chown 201234:200000 passwd"),
+            (&mapped, "chown 1234:0 group"),
+        ];
+        for (args, change) in ways {
+            let bundle = copied(args, change);
+            refused(&bundle);
+            bundle.remove();
+        }
+        if podman.has_program("setfattr") {
+            let bundle = copied(&mapped[4..], "setfattr -n trusted.x -v y group");
+            refused(&bundle);
+            bundle.remove();
+        }
+        // The layers: what is copied is what they have.
+        for (change, back) in [
+            ("chown 1234:0 $f; chmod 444 $f", "chown 0:0 $f; chmod 644 $f"),
+            ("chmod 666 $f", "chmod 644 $f"),
+            ("chown 201234:0 $f", "chown 0:0 $f"),
+        ] {
+            layers(change);
+            let bundle = copied(&mapped[4..], "true");
+            refused(&bundle);
+            bundle.remove();
+            layers(back);
+        }
+        let bundle = copied(&mapped[4..], "true");
+        bundle.starts();
+        bundle.remove();
+    });
+}
