@@ -123,7 +123,8 @@ pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Polic
                     }
                     Err(refusal) => Expected::unknown(&policy, &stored.names, refusal.clone()),
                 };
-                let name = asked.name().cloned().or_else(|| stored.names.first().cloned());
+                let by_word = || stored.asked(word.as_deref()?).name().cloned();
+                let name = asked.name().cloned().or_else(by_word).or_else(|| stored.names.first().cloned());
                 checks.images.push(CheckedImage { name, id: stored.id.clone(), expected });
             }
         }

@@ -293,6 +293,16 @@ fn x16_doctor_says_what_cri_o_is_configured_to_do() {
     let handler = include_str!("../../contrib/crio/10-layerseal-runtime.conf");
     podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
     assert_eq!(state("CRI-O's runtime").0, "ok");
+    // The image's own config chooses among these, before anybody has verified it.
+    let platforms = "platform_runtime_paths = { \"wasi/wasm32\" = \"/usr/bin/crun-wasm\" }\n";
+    podman.host.write("/etc/crio/crio.conf.d/10.conf", format!("{handler}{platforms}"));
+    let (optional, said) = state("CRI-O's runtime");
+    assert!(
+        optional == "optional" && said.ends_with("layerseal for images of wasi/wasm32 (/usr/bin/crun-wasm)"),
+        "{said}"
+    );
+    podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
+    assert_eq!(state("CRI-O's runtime").0, "ok");
     // What layerseal's own verbs look at is not what CRI-O has.
     podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"/data/graph\"\n");
     let (missing, said) = state("CRI-O's store");
