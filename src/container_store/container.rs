@@ -70,6 +70,9 @@ pub enum RequestedBy {
     Name(String),
     /// By its ID; the image had no name, or nobody looked for one.
     Id,
+    /// By the ID of an image for a pod. The kubelet looks for the name that the pod gives, asks CRI-O for the ID that it
+    /// has found, and leaves the name in no record: it may be any of the image's.
+    SomeName,
 }
 
 impl RequestedBy {
@@ -80,17 +83,18 @@ impl RequestedBy {
         // podman takes the beginning of an image's ID for the ID, and never for a name.
         let is_id = id.len() >= 3 && id.bytes().all(|b| b.is_ascii_hexdigit()) && container.image.starts_with(id);
         Ok(Some(match name {
+            _ if is_id && container.metadata()?.is_of_pod() => Self::SomeName,
             _ if is_id => Self::Id,
             name if is_name(&name) => Self::Name(name),
             _ => Self::Name(UNKNOWN.to_owned()),
         }))
     }
 
-    /// Returns the name, if it was asked for by one.
+    /// Returns the name, if it was asked for by one that is known.
     pub fn name(&self) -> Option<&String> {
         match self {
             Self::Name(name) => Some(name),
-            Self::Id => None,
+            Self::Id | Self::SomeName => None,
         }
     }
 }

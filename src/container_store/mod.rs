@@ -280,7 +280,7 @@ fn identified(
     let claimed = container.as_ref().and_then(|c| c.image.as_ref());
     stores.open_additional(claimed)?;
     let why = reason(&stores, own.as_ref(), container.as_ref(), &chain)?;
-    let thorough = container.as_ref().is_none_or(|c| c.asked.is_none());
+    let thorough = container.as_ref().is_none_or(|c| matches!(c.asked, None | Some(RequestedBy::SomeName)));
     let mut images = match why {
         None => image::candidates(&stores, &chain, claimed, thorough)?,
         Some(_) => Vec::new(),

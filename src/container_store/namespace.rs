@@ -24,7 +24,7 @@ impl PodNamespace {
     /// [`crate::error::Case::B01Records`], [`crate::error::Case::B13Folded`].
     pub(super) fn of(store: &Store, container: &ContainerRecord) -> Result<Self> {
         let own = container.metadata()?;
-        if own.pod_id.is_empty() && own.namespace.is_empty() && !own.pod {
+        if !own.is_of_pod() {
             return Ok(Self::NotInPod);
         }
         let sandbox = match store.container(&own.pod_id) {

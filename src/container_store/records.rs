@@ -188,6 +188,13 @@ pub(super) struct Metadata {
     pub pod: bool,
 }
 
+impl Metadata {
+    /// Returns whether CRI-O has made the container: it runs each of them, and each sandbox, in a pod.
+    pub fn is_of_pod(&self) -> bool {
+        self.pod || !self.pod_id.is_empty() || !self.namespace.is_empty()
+    }
+}
+
 impl ContainerRecord {
     /// Returns its ID.
     ///

@@ -111,7 +111,7 @@ fn decide(container: &ObservedContainer, about: &mut JournalSubject) -> Result<O
         names.push(ROOTFS.to_owned());
     }
     let decision = policy.decide(&names);
-    Outcome::of(container.check(&decision), &decision)
+    Outcome::of(container.check(&policy, &decision), &decision)
 }
 
 /// Checks that neither what was mounted nor the image that the container is made from is denied, whatever else is asked
@@ -196,7 +196,7 @@ impl ObservedContainer {
         self.stored.as_ref().is_some_and(|stored| stored.made_from == MadeFrom::Nothing) && !self.in_store()
     }
 
-    fn check(&self, decision: &policy::Decision) -> Result<()> {
+    fn check(&self, policy: &Policy, decision: &policy::Decision) -> Result<()> {
         let top = mountinfo::topmost(&self.mounts, &self.root)
             .ok_or_else(|| Refusal::new(Case::O01NotOurs, self.shown(), "a directory, on which nothing is mounted"))?;
         let Some(record) = &self.record else {
@@ -212,8 +212,7 @@ impl ObservedContainer {
             Some(before) => before.clone()?,
             None => root::nothing_before(&self.mounts, &self.root, top)?,
         }
-        let asked = self.stored.as_ref().and_then(|s| s.asked.as_ref());
-        root::satisfies(record, decision, asked)?;
+        root::satisfies(record, decision, &root::required(policy, record, self.stored.as_ref()))?;
         cover::check(&self.mounts, &self.root, &cover::system_paths(&record.target)?, &decision.cover)
     }
 

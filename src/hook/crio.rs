@@ -30,6 +30,9 @@ pub struct CriO {
     pub default_runtime: String,
     /// The runtime of each handler; empty if CRI-O looks for a program with the handler's name.
     pub runtimes: BTreeMap<String, String>,
+    /// The runtimes that handlers have for images of certain platforms, by handler and platform. CRI-O chooses by the
+    /// image's configuration, before anybody has verified it (cri-o, `PlatformRuntimePath`).
+    pub platforms: BTreeMap<(String, String), String>,
 }
 
 /// Reads it, in the system whose root directory is `root`; `None` if there is no CRI-O.
@@ -48,6 +51,7 @@ pub fn crio(root: &Path) -> Option<CriO> {
         internal_repair: true,
         default_runtime: "crun".into(),
         runtimes: BTreeMap::new(),
+        platforms: BTreeMap::new(),
     };
     for file in files {
         let Some(table) = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok()) else {
@@ -89,6 +93,14 @@ impl CriO {
         for (name, handler) in runtime.get("runtimes").and_then(toml::Value::as_table).into_iter().flatten() {
             let path = handler.get("runtime_path").and_then(toml::Value::as_str).unwrap_or_default();
             self.runtimes.insert(name.clone(), path.to_owned());
+            // A handler that is there again takes the place of the earlier.
+            self.platforms.retain(|(handler, _), _| handler != name);
+            for (platform, path) in
+                handler.get("platform_runtime_paths").and_then(toml::Value::as_table).into_iter().flatten()
+            {
+                let path = path.as_str().unwrap_or_default();
+                self.platforms.insert((name.clone(), platform.clone()), path.to_owned());
+            }
         }
     }
 
@@ -110,13 +122,19 @@ impl CriO {
         self.runtimes.get(&self.default_runtime).is_some_and(|path| is_ours(path))
     }
 
-    /// Lists the handlers that bypass layerseal.
-    pub fn others(&self) -> Vec<&str> {
-        let mut others: Vec<&str> =
-            self.runtimes.iter().filter(|(_, path)| !is_ours(path)).map(|(name, _)| name.as_str()).collect();
+    /// Lists the handlers that bypass layerseal, and the platforms for which one of the rest does.
+    pub fn others(&self) -> Vec<String> {
+        let mut others: Vec<String> =
+            self.runtimes.iter().filter(|(_, path)| !is_ours(path)).map(|(name, _)| name.clone()).collect();
         if !self.runtimes.contains_key(&self.default_runtime) {
-            others.push(&self.default_runtime);
+            others.push(self.default_runtime.clone());
         }
+        let platforms =
+            self.platforms.iter().filter(|((handler, _), path)| !is_ours(path) && !others.contains(handler));
+        let platforms: Vec<String> = platforms
+            .map(|((handler, platform), path)| format!("{handler} for images of {platform} ({path})"))
+            .collect();
+        others.extend(platforms);
         others
     }
 }
@@ -169,6 +187,13 @@ mod tests {
         let found_now = found().unwrap();
         assert!(found_now.runs_by_layerseal(), "{found_now:?}");
         assert_eq!(found_now.others(), [""; 0]);
+        // The image itself says for which platform it is.
+        let handler = include_str!("../../contrib/crio/10-layerseal-runtime.conf");
+        let platforms = "platform_runtime_paths = { \"wasi/wasm32\" = \"/usr/bin/crun-wasm\", \"linux/arm64\" = \"/usr/bin/layerseal-runtime\" }\n";
+        write("etc/crio/crio.conf.d/65.conf", &format!("{handler}{platforms}"));
+        assert_eq!(found().unwrap().others(), ["layerseal for images of wasi/wasm32 (/usr/bin/crun-wasm)"]);
+        write("etc/crio/crio.conf.d/66.conf", handler);
+        assert_eq!(found().unwrap().others(), [""; 0], "a later handler takes the place of the earlier");
         write("etc/crio/crio.conf.d/70.conf", "[crio.runtime.runtimes.runc]\nruntime_path = \"/usr/bin/runc\"\n");
         assert_eq!(found().unwrap().others(), ["runc"]);
         write("etc/crio/crio.conf.d/80.conf", "[crio.runtime]\ndefault_runtime = \"runc\"\n");

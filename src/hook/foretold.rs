@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::anonymous_volumes::{self, BeforeStart};
 use super::changed::ReadSince;
-use super::copied_users;
+use super::copied_users::{self, CopiedFor};
 use super::filled::check_sources;
 use super::given::{GivenContainer, GivenMount};
 use super::last_call::CRI_O;
@@ -79,7 +79,9 @@ impl Foretold<'_> {
         check_sources(&notes, given.chain(written))?;
         refused::check(note, ran(), self.container.names.first().map(String::as_str))?;
         let (Some(root), Some(call)) = (&root, &call) else { return Ok(()) };
-        copied_users::check(&call.mounts, (call.user, &call.directory), root, ran)?;
+        let maps = (&call.uids, &call.gids);
+        let of = CopiedFor { user: call.user, directory: &call.directory, maps, is_shown_mapped: false };
+        copied_users::check(&call.mounts, &of, root, ran)?;
         let mapped = (&call.uids, &call.gids) != (&IdMapping::None, &IdMapping::None);
         let before = BeforeStart { upper: self.own.diff.try_clone().ok(), since: i128::MAX, mapped };
         anonymous_volumes::check(&call.mounts, root, &before, ran)

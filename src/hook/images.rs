@@ -114,7 +114,7 @@ fn judge_recorded(shown: &MountInfo, mount: &BindMount, policy: &Policy) -> Resu
     let refuse = |r: Refusal| Refusal::new(Case::O11ImageMount, mount.destination.display().to_string(), r);
     not_denied(Some(&record), None, policy)?;
     let asked = asked_of(&record, policy);
-    let checked = root::is_recorded(shown, &record).and_then(|()| root::satisfies(&record, &asked, None));
+    let checked = root::is_recorded(shown, &record).and_then(|()| root::satisfies(&record, &asked, &[]));
     Ok(Some((checked.map_err(refuse), asked.mode)))
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::changed::ReadSince;
+use super::copied_users::CopiedFor;
 use super::create_runtime::not_denied;
 use super::filled::Filled;
 use super::inject::Hook;
@@ -148,7 +149,9 @@ fn judge(root: Result<()>, call: &ContainerCreation<'_>, decision: &Decision) ->
         filled.check(&config.mounts)?;
         filled.check_refused(&found.stored)?;
         filled.check_documents(&found.stored)?;
-        copied_users::check(&config.mounts, (config.user, &config.directory), &found.target, || filled.ran())?;
+        let maps = (&config.uids, &config.gids);
+        let of = CopiedFor { user: config.user, directory: &config.directory, maps, is_shown_mapped: true };
+        copied_users::check(&config.mounts, &of, &found.target, || filled.ran())?;
         anonymous_volumes::check(&config.mounts, &found.target, &filled.before_start(config), || filled.ran())?;
         images::check(config, &found.target, decision, policy)
     })?;
@@ -197,7 +200,7 @@ fn replace(call: &ContainerCreation<'_>, about: &mut JournalSubject) -> Result<O
         let checked = root::is_recorded(top, &record)
             .and_then(|()| its_own())
             .and_then(|()| root::is_image_of(&record, &found.stored))
-            .and_then(|()| root::satisfies(&record, &decision, found.stored.asked.as_ref()));
+            .and_then(|()| root::satisfies(&record, &decision, &root::required(policy, &record, Some(&found.stored))));
         return settle_start(judge(checked, call, &decision), &record, filled);
     }
     let identity = mounts::open_target(&canonical).and_then(mounts::identify).map_err(|e| refuse(&e))?;
@@ -328,7 +331,7 @@ fn by_record(
     };
     let checked = root::is_recorded(top, record)
         .and_then(|()| its_own())
-        .and_then(|()| root::satisfies(record, &decision, None))
+        .and_then(|()| root::satisfies(record, &decision, &[]))
         .and_then(|()| no_checkpoint(Some(start), &decision, &config.root));
     let outcome = besides(checked, &decision, || images::check(config, &config.root, &decision, policy))?;
     covered(outcome, config, &config.root, Some(start), &decision)

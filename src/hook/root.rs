@@ -9,8 +9,9 @@ use crate::digest::Fingerprint;
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{MountKind, MountSummary, PLAIN, Record};
 use crate::oci::name::ImageName;
-use crate::policy::{self, Mode, Verity};
+use crate::policy::{self, Mode, Policy, Verity};
 use crate::seal::Identity;
+use crate::start::asking;
 use crate::sys::mountinfo::MountInfo;
 
 /// Compares what the kernel shows of the mount with its record: the whole filesystem, by its own name, made of as many
@@ -51,9 +52,24 @@ pub(super) fn is_image_of(record: &Record, stored: &StoredContainer) -> Result<(
     }
 }
 
-/// Checks that what was decided at the mount satisfies what the policy asks now of an image that was asked for in this
-/// way.
-pub(super) fn satisfies(record: &Record, decision: &policy::Decision, asked: Option<&RequestedBy>) -> Result<()> {
+/// Lists the names that the seal of a container's image must be for: the one that was asked for, or, for a pod, all that
+/// require a seal.
+pub(super) fn required(policy: &Policy, record: &Record, stored: Option<&StoredContainer>) -> Vec<ImageName> {
+    let Some(stored) = stored else { return Vec::new() };
+    match (&stored.asked, &stored.made_from) {
+        (Some(RequestedBy::Name(name)), _) => vec![ImageName::of(name)],
+        (Some(RequestedBy::SomeName), MadeFrom::Image { names, .. }) => {
+            let all: Vec<String> = names.iter().chain(&record.names).cloned().collect();
+            asking(policy, &all)
+        }
+        (Some(RequestedBy::SomeName), _) => asking(policy, &record.names),
+        _ => Vec::new(),
+    }
+}
+
+/// Checks that what was decided at the mount satisfies what the policy asks now of an image whose seal must be for all of
+/// `names`.
+pub(super) fn satisfies(record: &Record, decision: &policy::Decision, names: &[ImageName]) -> Result<()> {
     let shown = || record.target.display().to_string();
     if decision.mode != Mode::Enforce && record.kind != MountKind::Sealed {
         return Ok(());
@@ -64,10 +80,9 @@ pub(super) fn satisfies(record: &Record, decision: &policy::Decision, asked: Opt
     if decision.verity == Verity::Require && !record.verity {
         return Err(Refusal::new(Case::O02Unsealed, shown(), "without fs-verity"));
     }
-    if let Some(name) = asked.and_then(RequestedBy::name).filter(|_| decision.identity)
-        && !record.identities.iter().any(|identity| identity.allows(&ImageName::of(name)))
-    {
-        let why = format!("sealed for {}, not for {}", Identity::list(&record.identities), ImageName::of(name));
+    let sealed_for = |name: &ImageName| record.identities.iter().any(|identity| identity.allows(name));
+    if let Some(name) = names.iter().find(|name| decision.identity && !sealed_for(name)) {
+        let why = format!("sealed for {}, not for {name}", Identity::list(&record.identities));
         return Err(Refusal::new(Case::O02Unsealed, shown(), why));
     }
     if users::is_in_namespace() {

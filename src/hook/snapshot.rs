@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::changed::ReadSince;
+use super::copied_users::USERS;
 use super::copies::{copied_attributes, read_block};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::BindMount;
@@ -24,7 +25,7 @@ use crate::sys::files::{self, RootedDir};
 
 /// podman takes users, groups and homes from the first two (containers/common, pkg/lookup and its own
 /// getPasswd), and with `base_hosts_file = "image"` the container's hosts from the third.
-const READ: [&str; 3] = ["/etc/passwd", "/etc/group", "/etc/hosts"];
+const READ: [&str; 3] = [USERS[0], USERS[1], "/etc/hosts"];
 
 /// Where podman mounts empty filesystems in any container, and beneath which.
 const USUAL: [&str; 5] = ["/run", "/run/lock", "/tmp", "/var/log/journal", "/var/tmp"];
@@ -178,13 +179,19 @@ fn leads(root: &RootedDir, path: &str) -> PathState {
     PathState { links, found: PathContent::Nothing }
 }
 
-/// Reads a file that podman only reads.
+/// Reads a file that is only read, or copied with its owner and its mode.
 fn read(root: &RootedDir, path: &Path, since: &ReadSince) -> std::io::Result<PathContent> {
     let mut tree = TreeHash::new(since);
     match root.any(path) {
         Ok(there) if FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::RegularFile => {
-            tree.notice(&there, OsStr::new(""), &fstat(&there)?)?;
-            tree.content(&root.read(path)?, MAX_READ)?;
+            let file = root.read(path)?;
+            let stat = fstat(&file)?;
+            tree.notice(&file, OsStr::new(""), &stat)?;
+            if USERS.iter().any(|users| path == Path::new(users)) {
+                tree.hash.update(format!("\0{:o} {} {}\0", stat.st_mode, stat.st_uid, stat.st_gid).as_bytes());
+                tree.attributes(&file)?;
+            }
+            tree.content(&file, MAX_READ)?;
         }
         Ok(_) => tree.hash.update(b"no file"),
         Err(e) if is_missing(&e) => return Ok(PathContent::Nothing),

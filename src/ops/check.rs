@@ -101,6 +101,8 @@ pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Polic
         let policy = policy.clone().at(place);
         for (word, stored) in images.by_word(context)? {
             let asked: Vec<RequestedBy> = match &word {
+                // The kubelet asks for the ID, whatever name a pod gives.
+                _ if request.namespace.is_some() => vec![RequestedBy::SomeName],
                 Some(word) => vec![stored.asked(word)],
                 None if stored.names.is_empty() => vec![RequestedBy::Id],
                 None => stored.names.iter().cloned().map(RequestedBy::Name).collect(),
@@ -121,7 +123,8 @@ pub(super) fn check_by(context: &Context, request: &CheckRequest, policy: &Polic
                     }
                     Err(refusal) => Expected::unknown(&policy, &stored.names, refusal.clone()),
                 };
-                let name = asked.name().cloned().or_else(|| stored.names.first().cloned());
+                let by_word = || stored.asked(word.as_deref()?).name().cloned();
+                let name = asked.name().cloned().or_else(by_word).or_else(|| stored.names.first().cloned());
                 checks.images.push(CheckedImage { name, id: stored.id.clone(), expected });
             }
         }

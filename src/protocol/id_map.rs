@@ -63,6 +63,18 @@ impl IdMapping {
         Ok(Self::Map(extents))
     }
 
+    /// Returns the ID on the host of one in the container; the same for one that has none.
+    pub fn host(&self, id: u32) -> u32 {
+        match self {
+            Self::None => id,
+            Self::Squash(one) => *one,
+            Self::Map(extents) => extents
+                .iter()
+                .find_map(|e| id.checked_sub(e.container).filter(|n| *n < e.size).and_then(|n| e.host.checked_add(n)))
+                .unwrap_or(id),
+        }
+    }
+
     /// Parses the ID of `squash_to_uid=`.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use super::content::{self, Table, any_aufs};
 use super::fetch;
 use super::kernel_probe::prepare_proven;
 use super::prepared::JudgedImage;
+use super::required_names::{RequiredNames, asking};
 use super::verify_and_prepare::{Judging, PreparationRequest};
 use crate::container_store::{Candidate, ClaimedImage, RequestedBy, or_unknown};
-use crate::digest::BlobDigest;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::image::ReadProgress;
 use crate::oci::name::{ImageName, UNKNOWN};
@@ -161,59 +161,21 @@ impl<'a> ChosenCandidates<'a> {
         self.candidates.iter().map(of).fold(DenySubjects::default(), DenySubjects::and)
     }
 
-    /// Lists the names that a seal must be for: one of each inner list; an empty inner list asks for none. The name
-    /// that the user asked for is the one; if nobody says which that was, any name will do, and whoever asked is taken
-    /// to mean it.
-    fn identities(&self, candidate: &Candidate) -> Vec<Vec<ImageName>> {
-        let names = ImageName::all(&candidate.names);
-        match self.asked {
-            _ if !self.decision.identity => vec![Vec::new()],
-            Some(RequestedBy::Name(name)) => vec![vec![ImageName::of(name)]],
-            // Whoever gives the ID names the config. The image's names still tell old seals from new ones.
-            Some(RequestedBy::Id) => vec![names],
-            // An image that lost its name to a newer one has no name to compare.
-            None if self.any_name || names.is_empty() => vec![names],
-            None => {
-                let asking: Vec<Vec<ImageName>> =
-                    names.iter().filter(|n| self.asks(n.as_str())).map(|name| vec![name.clone()]).collect();
-                if asking.is_empty() { vec![names] } else { asking }
-            }
-        }
-    }
-
-    /// Returns whether a name requires a seal for it. One that requires nothing, as a build's, cannot be misused.
-    fn asks(&self, name: &str) -> bool {
-        let alone = self.policy.decide(&[name.to_owned()]);
-        alone.identity && alone.mode != Mode::Off
+    /// Collects the names that a seal of this candidate must be for.
+    fn required(&self, candidate: &'a Candidate) -> RequiredNames<'_> {
+        let (policy, names, asked) = (self.policy, &candidate.names, self.asked);
+        RequiredNames { policy, identity: self.decision.identity, names, asked, any_name: self.any_name }
     }
 
     /// Returns whether this candidate must pass, even if another one does.
     fn must_pass(&self, candidate: &Candidate) -> bool {
         match self.pass {
             Pass::Any => false,
-            Pass::Named => !self.any_name && self.decision.identity && candidate.names.iter().any(|n| self.asks(n)),
+            Pass::Named => {
+                !self.any_name && self.decision.identity && !asking(self.policy, &candidate.names).is_empty()
+            }
             Pass::All => true,
         }
-    }
-
-    /// Checks the names with a digest: such a name is for the manifest with that digest, or for one listed by the index
-    /// with that digest.
-    fn references(&self, candidate: &Candidate) -> Result<()> {
-        let names: &[String] = match self.asked {
-            Some(RequestedBy::Name(name)) => std::slice::from_ref(name),
-            Some(RequestedBy::Id) => &[],
-            None if self.any_name => &[],
-            None => &candidate.names,
-        };
-        for name in names {
-            let Some((_, digest)) = name.split_once('@') else { continue };
-            let digest: BlobDigest = digest.parse()?;
-            if digest != candidate.image.digest && !candidate.indexes.contains(&digest) {
-                let why = format!("its manifest is {}", candidate.image.digest);
-                return Err(Refusal::new(Case::B14Reference, name.as_str(), why));
-            }
-        }
-        Ok(())
     }
 
     /// Prepares the image for mounting, and returns it together with its vault: the image's directories are on a mount
@@ -316,7 +278,7 @@ impl<'a> ChosenCandidates<'a> {
             signed_manifest: verified.signed_manifest(),
             signer: verified.signer().cloned(),
             id: candidate.id.clone(),
-            identities: verified.binding().map(|b| b.identities.clone()).unwrap_or_default(),
+            identities: verified.identities(),
             facts,
             would_refuse,
         })
@@ -380,15 +342,19 @@ impl<'a> ChosenCandidates<'a> {
 
     /// Checks that seals pass for all names that the image must be sealed for.
     fn sealed_one(&self, work: &impl Judging, candidate: &Candidate) -> Result<VerifiedImage> {
-        self.references(candidate)?;
-        let mut last = None;
-        for names in self.identities(candidate) {
+        let required = self.required(candidate);
+        required.check_digests(candidate)?;
+        let mut last: Option<VerifiedImage> = None;
+        for names in required.identities() {
             let rules = self.requirements(names)?;
-            let verified = work.sealed(candidate, &rules)?;
+            let verified = work.sealed(candidate, &rules).map_err(|refusal| required.explained(refusal))?;
             if work.remembers() {
                 self.raise(&verified, &rules)?;
             }
-            last = Some(verified);
+            last = Some(match last {
+                Some(last) => last.sealed_again(&verified),
+                None => verified,
+            });
         }
         last.ok_or_else(|| Refusal::new(Case::Bug, "image", "no name"))
     }

@@ -322,7 +322,7 @@ impl UpperOverImage<'_> {
     fn mapped(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
         match self.maps {
             None => (uid, gid),
-            Some((uids, gids)) => (map(uids, uid), map(gids, gid)),
+            Some((uids, gids)) => (uids.host(uid), gids.host(gid)),
         }
     }
 }
@@ -336,16 +336,5 @@ fn is_link_of_podman(path: &Path, to: &Path) -> bool {
             to.strip_prefix(zones).is_ok_and(|zone| zone.components().all(|part| matches!(part, Component::Normal(_))))
         }),
         _ => false,
-    }
-}
-
-fn map(mapping: &IdMapping, id: u32) -> u32 {
-    match mapping {
-        IdMapping::None => id,
-        IdMapping::Squash(one) => *one,
-        IdMapping::Map(extents) => extents
-            .iter()
-            .find_map(|e| id.checked_sub(e.container).filter(|n| *n < e.size).and_then(|n| e.host.checked_add(n)))
-            .unwrap_or(id),
     }
 }

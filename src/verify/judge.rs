@@ -301,6 +301,7 @@ impl Judge<'_, '_> {
             merged: checked.merged,
             layers: checked.layers,
             stackable: checked.stackable,
+            further: Vec::new(),
         }
     }
 
@@ -392,5 +393,6 @@ fn nobody(image: Option<Image>, digests: &TreeDigests) -> VerifiedImage {
         merged: digests.merged.map(|digest| erofs(Role::Merged, digest)),
         layers: digests.layers.iter().enumerate().map(|(n, digest)| erofs(Role::Layer(n), *digest)).collect(),
         stackable: true,
+        further: Vec::new(),
     }
 }

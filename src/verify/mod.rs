@@ -21,7 +21,7 @@ pub use waiver::Waiver;
 use crate::digest::{Algorithm, BlobDigest, VerityDigest};
 use crate::oci::DenySubjects;
 use crate::oci::Image;
-use crate::seal::{Binding, Dialect, Role};
+use crate::seal::{Binding, Dialect, Identity, Role};
 use crate::sys::scratch::Scratch;
 
 /// An image that may be mounted. Only this module makes one, from a seal that passed everything that
@@ -37,6 +37,8 @@ pub struct VerifiedImage {
     merged: Option<VerifiedErofs>,
     layers: Vec<VerifiedErofs>,
     stackable: bool,
+    /// The names that other seals of it are for, which passed too.
+    further: Vec<Identity>,
 }
 
 /// An EROFS image whose digest is trusted; mounting measures it once more.
@@ -125,6 +127,23 @@ impl VerifiedImage {
     /// Returns the binding statement, where the seal has one.
     pub fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
+    }
+
+    /// Lists the names that it is sealed for.
+    pub fn identities(&self) -> Vec<Identity> {
+        let own = self.binding.iter().flat_map(|binding| &binding.identities);
+        own.chain(&self.further).cloned().collect()
+    }
+
+    /// Adds the names of the image's seal that passed for another name.
+    #[must_use]
+    pub fn sealed_again(mut self, other: &Self) -> Self {
+        for identity in other.identities() {
+            if !self.identities().contains(&identity) {
+                self.further.push(identity);
+            }
+        }
+        self
     }
 
     /// Returns the manifest that was signed, where it is not this image's: the same image, compressed in another way.

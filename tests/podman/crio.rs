@@ -293,6 +293,16 @@ fn x16_doctor_says_what_cri_o_is_configured_to_do() {
     let handler = include_str!("../../contrib/crio/10-layerseal-runtime.conf");
     podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
     assert_eq!(state("CRI-O's runtime").0, "ok");
+    // The image's own config chooses among these, before anybody has verified it.
+    let platforms = "platform_runtime_paths = { \"wasi/wasm32\" = \"/usr/bin/crun-wasm\" }\n";
+    podman.host.write("/etc/crio/crio.conf.d/10.conf", format!("{handler}{platforms}"));
+    let (optional, said) = state("CRI-O's runtime");
+    assert!(
+        optional == "optional" && said.ends_with("layerseal for images of wasi/wasm32 (/usr/bin/crun-wasm)"),
+        "{said}"
+    );
+    podman.host.write("/etc/crio/crio.conf.d/10.conf", handler);
+    assert_eq!(state("CRI-O's runtime").0, "ok");
     // What layerseal's own verbs look at is not what CRI-O has.
     podman.host.write("/etc/crio/crio.conf.d/20.conf", "[crio]\nroot = \"/data/graph\"\n");
     let (missing, said) = state("CRI-O's store");
@@ -510,5 +520,161 @@ fn o03_roots_that_were_changed_do_not_start_with_layerseal_as_runtime() {
         stranger.refused(&["O05"]);
         stranger.remove();
         other.remove();
+    });
+}
+
+/// The kubelet resolves the name that a pod gives to an ID, and asks CRI-O for that: the container's record names none.
+#[test]
+fn d18_b14_a_pod_gets_what_is_sealed_for_each_name_of_its_image() {
+    with_layerseal_as_runtime("names of pods", |podman, runtime| {
+        let victim = &format!("registry.example.com/acme/victim-{runtime}:1");
+        let image = podman.ok(&["image", "inspect", "--format", "{{.Id}}", FRESH]).trim().to_owned();
+        let sandbox = CriO::new(podman, runtime, APP, true);
+        // As the kubelet asks for it, or crictl.
+        let pod = |asked: &str| {
+            let bundle = CriO::new(podman, runtime, &image, false);
+            in_pod(podman, &bundle.id, &sandbox.id, "default");
+            record(podman, &bundle.id, |metadata| metadata["image-name"] = asked.into());
+            bundle
+        };
+        let starts = |asked: &str| {
+            let bundle = pod(asked);
+            assert_eq!(bundle.starts(), "fresh\n", "{asked}");
+            bundle.remove();
+        };
+        let refused = |asked: &str, case: &str| {
+            let bundle = pod(asked);
+            bundle.refused(&[case]);
+            bundle.remove();
+        };
+        starts(&image);
+        // Another tag of a name that is sealed, and its digest.
+        podman.ok(&["tag", FRESH, "registry.example.com/acme/fresh:2"]);
+        starts(&image);
+        // What a registry answers for one tag is another image, which the node has too: the store adds the name.
+        podman.ok(&["tag", FRESH, victim]);
+        refused(&image, "D18");
+        refused(victim, "D18");
+        starts(FRESH);
+        // podman's own container: whoever gives the ID means the image.
+        let mut own = CriO::new(podman, runtime, &image, false);
+        record(podman, &own.id, |metadata| metadata["image-name"] = image.as_str().into());
+        own.config["annotations"]["io.container.manager"] = "libpod".into();
+        assert_eq!(own.starts(), "fresh\n");
+        own.remove();
+        // A pod that pins a digest: whoever has the disk gives this name to another image.
+        podman.ok(&["untag", FRESH, victim]);
+        let pinned = format!("registry.example.com/acme/fresh@sha256:{}", "a".repeat(64));
+        let file = podman.graph_root().join("overlay-images/images.json");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let mut all: Value = serde_json::from_str(&before).unwrap();
+        let own = all.as_array_mut().unwrap().iter_mut().find(|i| i["id"] == image.as_str()).unwrap();
+        own["names"].as_array_mut().unwrap().insert(0, pinned.as_str().into());
+        std::fs::write(&file, all.to_string()).unwrap();
+        refused(&image, "B14");
+        std::fs::write(&file, before).unwrap();
+        starts(&image);
+        // Sealed for the other name too.
+        podman.ok(&["tag", FRESH, victim]);
+        let (layout, bench) = (crate::podman::signed(FRESH, common::signer()), common::Bench::new());
+        bench.signer("signer", common::signer());
+        let reference = format!("oci:{}:{FRESH}", layout.display());
+        let identity = crate::image::repository(victim);
+        bench.run(&["sign", &reference, "--cert", "signer.crt", "--key", "signer.key", "--identity", identity]).ok();
+        let output = podman.try_prepare(FRESH, &layout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        starts(&image);
+        podman.ok(&["untag", FRESH, victim]);
+        sandbox.remove();
+    });
+}
+
+/// CRI-O copies users and groups with the owner and the mode that they have in layers that nobody has verified (cri-o,
+/// utils.go, `GeneratePasswd`, `GenerateGroup`, `createAndSecureFile`), and mounts the copies so that they can be written.
+#[test]
+fn o09_copies_of_users_belong_to_whom_they_do_in_the_image() {
+    with_layerseal_as_runtime("owners of users and groups", |podman, runtime| {
+        let mapped = ["--uidmap", "0:200000:65536", "--gidmap", "0:200000:65536", APP, "sleep", "1000"];
+        let layers = |script: &str| {
+            let all = "for f in */diff/etc/passwd */diff/etc/group";
+            podman.host.sh(&format!("cd {}/overlay; {all}; do {script}; done", crate::hostile::GRAPH_ROOT));
+        };
+        // As CRI-O does for user 1234 and group 5678, whom the image does not know.
+        let copied = |args: &[&str], change: &str| {
+            let mut bundle = CriO::created(podman, runtime, false, args);
+            let dir = format!("/run/containers/storage/overlay-containers/{}/userdata", bundle.id);
+            podman.host.sh(&format!(
+                "mkdir -p {dir}; cd '{}/etc'; (cat passwd; echo '1234:x:1234:5678:1234 user:/:/sbin/nologin') >{dir}/passwd; \
+                 (cat group; echo '5678:x:5678:') >{dir}/group; \
+                 for f in passwd group; do chmod $(stat -c %a $f) {dir}/$f; chown $(stat -c %u:%g $f) {dir}/$f; done; \
+                 cd {dir}; {change}",
+                bundle.merged
+            ));
+            for name in ["passwd", "group"] {
+                let mount = json!({"destination": format!("/etc/{name}"), "type": "bind", "source": format!("{dir}/{name}"),
+                    "options": ["rw", "bind", "nodev", "nosuid", "noexec"]});
+                bundle.config["mounts"].as_array_mut().unwrap().push(mount);
+            }
+            bundle.config["process"]["user"] = json!({"uid": 1234, "gid": 5678, "additionalGids": [5678]});
+            let script =
+                "(chmod 644 /etc/passwd; echo evil::0:0::/:/bin/sh >>/etc/passwd) 2>/dev/null; cat /etc/passwd";
+            bundle.config["process"]["args"] = json!(["sh", "-c", script]);
+            if args.len() > 3 {
+                let map = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+                bundle.config["linux"]["uidMappings"] = map.clone();
+                bundle.config["linux"]["gidMappings"] = map;
+                bundle.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            }
+            bundle
+        };
+        let refused = |bundle: &CriO<'_>| {
+            assert!(!bundle.run().status.success(), "{} started", bundle.runtime);
+            assert_eq!(podman.last("runtime"), ("refused".into(), "O09".into()));
+        };
+        // As it is, and by whatever umask.
+        for change in ["true", "chmod 600 group"] {
+            let bundle = copied(&mapped[4..], change);
+            let users = bundle.starts();
+            assert!(users.contains("1234 user") && !users.contains("evil"), "{users}");
+            bundle.remove();
+        }
+        // Without CRI-O's own namespaces crun does not get as far with other users.
+        let bundle = copied(&mapped, "true");
+        bundle.run();
+        assert_eq!(podman.last("runtime"), ("allowed".into(), String::new()));
+        bundle.remove();
+        // The copies alone: by a store that was another one when they were made.
+        let ways: [(&[&str], &str); 5] = [
+            (&mapped[4..], "chown 1234:0 passwd; chmod 444 passwd"),
+            (&mapped[4..], "chown 0:5678 group"),
+            (&mapped[4..], "chmod 666 passwd"),
+            (&mapped, "chown 201234:200000 passwd"),
+            (&mapped, "chown 1234:0 group"),
+        ];
+        for (args, change) in ways {
+            let bundle = copied(args, change);
+            refused(&bundle);
+            bundle.remove();
+        }
+        if podman.has_program("setfattr") {
+            let bundle = copied(&mapped[4..], "setfattr -n trusted.x -v y group");
+            refused(&bundle);
+            bundle.remove();
+        }
+        // The layers: what is copied is what they have.
+        for (change, back) in [
+            ("chown 1234:0 $f; chmod 444 $f", "chown 0:0 $f; chmod 644 $f"),
+            ("chmod 666 $f", "chmod 644 $f"),
+            ("chown 201234:0 $f", "chown 0:0 $f"),
+        ] {
+            layers(change);
+            let bundle = copied(&mapped[4..], "true");
+            refused(&bundle);
+            bundle.remove();
+            layers(back);
+        }
+        let bundle = copied(&mapped[4..], "true");
+        bundle.starts();
+        bundle.remove();
     });
 }

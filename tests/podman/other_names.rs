@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::database::has_sqlite;
 use crate::guard::text;
 use crate::hostile::{GRAPH_ROOT, IMAGES, json_of};
 use crate::image::APP;
@@ -31,8 +30,8 @@ fn b09_b15_files_of_the_store_have_one_name() {
         let mut files: Vec<(PathBuf, &str)> = entries.filter(is_read).map(|path| (path, "B09")).collect();
         assert!(files.len() >= 2, "{files:?}");
         files.push((root.join(IMAGES), "B09"));
-        let database = if has_sqlite() { "db.sql" } else { "libpod/bolt_state.db" };
-        files.push((root.join(database), "B15"));
+        let databases = ["db.sql", "libpod/bolt_state.db"].map(|name| root.join(name));
+        files.push((databases.into_iter().find(|path| path.exists()).unwrap(), "B15"));
         let second = root.join("volumes/shared/_data/file");
         for (file, case) in files {
             std::fs::hard_link(&file, &second).unwrap();

@@ -535,3 +535,56 @@ fn f04_policy_check_shows_the_rule_of_each_setting() {
         assert!(line.ends_with(&format!("{pattern} in {file}")), "{line}");
     }
 }
+
+/// The kubelet looks a name up and asks for the ID: the record of a pod's container has no name that the pod gives.
+#[test]
+fn d18_b14_an_image_for_a_pod_is_sealed_for_each_of_its_names() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let (app, twin) = (host.image(APP), host.image(TWIN));
+    let (right, wrong) = (manifest(&host, &twin), manifest(&host, &app));
+    rename(&host, &app, &[]);
+    let pod = |id: &str| {
+        let container = asked(&host, id, &twin, &twin.id);
+        let metadata = json!({"image-name": twin.id, "image-id": twin.id, "name": id, "created-at": 1, "pod-name": "p",
+            "pod-id": "1".repeat(64), "metadata-name": "c"});
+        host.edit(CONTAINERS, |all| all.last_mut().unwrap()["metadata"] = json!(metadata.to_string()));
+        container
+    };
+    // One name, other tags of it, and its digest.
+    let (tag, digest) = (format!("{TWIN}:v2"), format!("{TWIN}@{right}"));
+    starts(&host, &pod("one name"), &TOOL);
+    rename(&host, &twin, &[&tagged(TWIN), &tag, &digest]);
+    starts(&host, &pod("other tags"), &TOOL);
+    for names in [[tagged(APP), tagged(TWIN)], [tagged(TWIN), tagged(APP)]] {
+        rename(&host, &twin, &names.each_ref().map(String::as_str));
+        let said = host.start_refused(&pod(&format!("in a pod {}", names[0])), 4, "D18").stderr;
+        assert!(said.contains(&format!("not for {APP} ")) || said.contains(&format!("not for {APP};")), "{said}");
+        assert!(said.contains("--identity") && said.contains("crictl rmi"), "{said}");
+        // Whoever gives podman the ID means the config.
+        starts(&host, &asked(&host, &format!("podman {}", names[0]), &twin, &twin.id), &TOOL);
+    }
+    let checked = |args: &[&str]| host.verb(&[&["check"], args].concat()).stdout;
+    let (plain, there) = (checked(&[&tagged(TWIN)]), checked(&["--namespace", "default", &tagged(TWIN)]));
+    assert!(!plain.contains("D18") && there.contains("D18"), "{plain}\n{there}");
+    // A pod that pins a digest: the name is on another image.
+    rename(&host, &twin, &[&format!("{TWIN}@{wrong}"), &tagged(TWIN)]);
+    host.start_refused(&pod("pinned"), 4, "B14");
+    starts(&host, &asked(&host, "podman pinned", &twin, &twin.id), &TOOL);
+    // A list that is resolved to it.
+    rename(&host, &twin, &[&tagged(TWIN)]);
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1, "digest": right.to_string()}]});
+    list(&host, &tagged(APP), &index);
+    host.start_refused(&pod("list"), 4, "D18");
+    // Sealed for both, by two seals or by one.
+    rename(&host, &twin, &[&tagged(TWIN), &tagged(APP)]);
+    host.bench.signer("signer", crate::common::signer());
+    for names in [&[APP][..], &[APP, TWIN]] {
+        let seals = format!("oci:seals{}", names.len());
+        let sign = ["sign", "oci:twin", "--cert", "signer.crt", "--key", "signer.key", "--output", &seals];
+        let names: Vec<&str> = names.iter().flat_map(|name| ["--identity", name]).collect();
+        host.bench.run(&[&sign[..], &names].concat()).ok();
+        host.layerseal(&["prepare", &tagged(TWIN), "--seal", &seals]);
+        starts(&host, &pod(&format!("sealed for both by {seals}")), &TOOL);
+    }
+}

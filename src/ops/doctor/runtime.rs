@@ -78,8 +78,8 @@ fn runtime(crio: &CriO, has_program: bool, hook: CheckState) -> HostCheck {
         (true, false) => check(
             NAME,
             CheckState::Optional,
-            format!("{name}, which is layerseal; pods that name another handler run without: {others}"),
-            "give each handler's runtime_path to layerseal-runtime, or take the handler out",
+            format!("{name}, which is layerseal; pods of these handlers and platforms run without: {others}"),
+            "make each runtime_path, and each of platform_runtime_paths, layerseal-runtime, or take it out",
         ),
         // The hook finds no root that was verified, whatever image it is of.
         (false, _) if !has_program && hook == CheckState::Ok => check(
