@@ -4,7 +4,8 @@
 //! reads back: every new container gets another command, other mounts or hooks of the host than podman was told, every
 //! new volume another directory. A trigger, a view or a computed column does that; a column that replaces what is
 //! missing; a log beside the file, which SQLite reads first; rows with the numbers that new ones will get; a page that is
-//! part of two tables; a link, which SQLite follows in its own way; and another name, by which a container can write. podman's has nothing of the kind.
+//! part of two tables; a link, which SQLite follows in its own way; and another name, by which a container can write.
+//! podman's has nothing of the kind.
 
 use std::fs::File;
 use std::io;

@@ -327,7 +327,7 @@ pub(super) struct FileLocation {
     device: (u32, u32),
     path: PathBuf,
     /// Whether a mount begins there.
-    is_mount: bool,
+    pub(super) is_mount: bool,
 }
 
 impl FileLocation {

@@ -126,7 +126,7 @@ fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
     let place = match same_paths::open(path, OFlags::PATH) {
         Ok(found) => {
             let by_path = || configuration_at(&std::fs::read_link(files::proc_path(&found)).ok()?);
-            by_path().or_else(|| configuration_in(&found))?
+            by_path().or_else(|| configuration_in(&found, path))?
         }
         Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => return None,
         Err(_) => configuration_at(Path::new("/"))?,
@@ -135,10 +135,16 @@ fn note_configuration(path: &Path, container: &str) -> Option<PathBuf> {
 }
 
 /// Finds the place of the configuration that a directory is, holds, or is in, by whatever mount of its filesystem: podman
-/// mounts a part of a volume elsewhere, and a host may show its configuration twice.
-fn configuration_in(found: &OwnedFd) -> Option<PathBuf> {
+/// mounts a part of a volume elsewhere, and a host may show its configuration twice. A volume with options of its own
+/// (`device=/`) is what podman has mounted on its place, and whoever made it means that.
+fn configuration_in(found: &OwnedFd, path: &Path) -> Option<PathBuf> {
     let all = mountinfo::own().ok()?;
     let here = FileLocation::of(found, &all)?;
+    let is_there =
+        || Some(std::fs::read_link(files::proc_path(found)).ok()? == path.parent()?.canonicalize().ok()?.join(VOLUME));
+    if here.is_mount && path.ends_with(VOLUME) && is_there() == Some(true) {
+        return None;
+    }
     let is_here = |place: &PathBuf| FileLocation::open(place, &all).is_some_and(|there| there.touches(&here));
     configuration_places().into_iter().find(is_here)
 }

@@ -126,3 +126,21 @@ fn o15_a_volume_leads_nowhere_else() {
         podman.ok(&run);
     }
 }
+
+/// Volumes of parts of the host, the configuration among them, are what somebody asked podman for.
+#[test]
+fn volumes_of_the_hosts_directories_are_not_links() {
+    if !ready("volumes of the host's directories") {
+        return;
+    }
+    for program in WAYS {
+        let podman = Podman::new(program);
+        for device in ["/", "/etc"] {
+            let device = format!("device={device}");
+            podman.ok(&["volume", "create", "-o", "type=none", "-o", "o=rbind", "-o", &device, "host"]);
+            podman.ok(&["run", "--rm", "--pull=never", "-v", "host:/host", APP, "ls", "/bin"]);
+            podman.ok(&["volume", "rm", "host"]);
+        }
+        podman.ok(&["run", "--rm", "--pull=never", APP, "ls", "/bin"]);
+    }
+}
