@@ -98,6 +98,8 @@ const BOTH: Way = Way::new("mount program and hooks", Program::Layerseal, Hooks:
 const WAYS: [Way; 9] =
     [NATIVE, RUNTIME, IDLE_RUNTIME, IDLE, HOOKS, FUSE_OVERLAYFS, FUSE_OVERLAYFS_2, MOUNT_PROGRAM, BOTH];
 
+const RUN: [&str; 6] = ["run", "--rm", "--pull", "never", IMAGE, "/bin/true"];
+
 fn main() {
     // `cargo bench` alone and `cargo test` come by as well.
     let Some(dir) = std::env::var_os("LAYERSEAL_BENCH_DIR").map(PathBuf::from) else { return };
@@ -122,6 +124,10 @@ fn main() {
     }
     if std::env::var_os("LAYERSEAL_BENCH_PODMAN").is_some() {
         return place.starts("podmans", &format!("{} run --rm", podman_version()), number("LAYERSEAL_BENCH_RUNS", 20));
+    }
+    if std::env::var_os("LAYERSEAL_BENCH_HOOKS").is_some() {
+        place.warm_stores([HOOKS, BOTH]);
+        return place.hooks(number("LAYERSEAL_BENCH_CALLS", 50));
     }
     place.starts("starts", "podman run --rm", number("LAYERSEAL_BENCH_RUNS", 20));
     place.at_once(number("LAYERSEAL_BENCH_AT_ONCE", 5));
@@ -303,21 +309,25 @@ impl Place {
         done(command.stdout(Stdio::null()));
     }
 
-    /// Measures a container by each way in turn.
-    fn starts(&self, table: &str, case: &str, runs: usize) {
+    /// Returns the store of each way, with the image, of which a container has run: that warms the caches.
+    fn warm_stores<const N: usize>(&self, ways: [Way; N]) -> [Store<'_>; N] {
         let image = self.image("small", 200, 2 << 20);
-        let stores = WAYS.map(|way| self.store(way));
+        let stores = ways.map(|way| self.store(way));
         for store in &stores {
             store.load(&image);
         }
-        let run = ["run", "--rm", "--pull", "never", IMAGE, "/bin/true"];
-        // The first run of each is not counted: it warms the caches.
         for store in &stores {
-            done(&mut store.podman(&run));
+            done(&mut store.podman(&RUN));
         }
+        stores
+    }
+
+    /// Measures a container by each way in turn.
+    fn starts(&self, table: &str, case: &str, runs: usize) {
+        let stores = self.warm_stores(WAYS);
         let mut parts: Vec<Part<'_>> = Vec::new();
         for store in &stores {
-            parts.push((store.way.name, Box::new(move |_| usage(&mut store.podman(&run)))));
+            parts.push((store.way.name, Box::new(move |_| usage(&mut store.podman(&RUN)))));
         }
         in_turn_and_back(table, case, runs, parts);
     }

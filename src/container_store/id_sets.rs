@@ -27,9 +27,6 @@ pub(super) fn read_without(mut file: impl Read, most: u64, all: u64) -> Result<V
     loop {
         chunk.clear();
         file.by_ref().take(CHUNK).read_to_end(&mut chunk)?;
-        if chunk.is_empty() {
-            return Ok(kept);
-        }
         total += chunk.len() as u64;
         if total > all {
             return Err(too_large(all));
@@ -53,6 +50,9 @@ pub(super) fn read_without(mut file: impl Read, most: u64, all: u64) -> Result<V
         }
         if kept.len() as u64 > most {
             return Err(too_large(most));
+        }
+        if (chunk.len() as u64) < CHUNK {
+            return Ok(kept);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! (`/proc/self/cwd`), the runtime reads a configuration that podman did not write.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::Metadata;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -110,9 +110,9 @@ fn beneath_root<'a>(
 /// that, in a volume of its own, after podman has read it.
 ///
 /// # Errors
-/// [`Case::B09Replaced`], [`Case::Io`].
-pub(super) fn check_only_name(file: &File, shown: impl Fn() -> String) -> Result<()> {
-    match file.metadata().map_err(|e| Refusal::io(shown(), e))?.nlink() {
+/// [`Case::B09Replaced`].
+pub(super) fn check_only_name(file: &Metadata, shown: impl Fn() -> String) -> Result<()> {
+    match file.nlink() {
         0 | 1 => Ok(()),
         _ => Err(Refusal::new(Case::B09Replaced, shown(), ANOTHER_NAME)),
     }

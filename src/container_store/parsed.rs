@@ -33,13 +33,16 @@ type Parsed = Arc<dyn Any + Send + Sync>;
 
 static PARSED: Mutex<VecDeque<(FileState, Parsed)>> = Mutex::new(VecDeque::new());
 
-/// Returns what `parse` makes of `file`, or made of it before. What could not be parsed is not remembered.
+/// Returns what `parse` makes of `file`, of which this is known, or made of it before. What could not be parsed is not remembered.
 ///
 /// # Errors
 /// The errors of `parse`.
-pub(super) fn once<T: Any + Send + Sync, E>(file: File, parse: impl FnOnce(File) -> Result<T, E>) -> Result<Arc<T>, E> {
-    let Ok(metadata) = file.metadata() else { return parse(file).map(Arc::new) };
-    let state = FileState::of(&metadata);
+pub(super) fn once<T: Any + Send + Sync, E>(
+    file: File,
+    metadata: &Metadata,
+    parse: impl FnOnce(File) -> Result<T, E>,
+) -> Result<Arc<T>, E> {
+    let state = FileState::of(metadata);
     let known = || PARSED.lock().unwrap_or_else(PoisonError::into_inner);
     let find = |(of, parsed): &(FileState, Parsed)| (*of == state).then(|| Arc::clone(parsed).downcast().ok())?;
     if let Some(parsed) = known().iter().find_map(find) {
@@ -54,15 +57,23 @@ pub(super) fn once<T: Any + Send + Sync, E>(file: File, parse: impl FnOnce(File)
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn a_file_is_parsed_once_until_it_is_another_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records");
+        let open = |path: &Path| {
+            let file = File::open(path).unwrap();
+            let metadata = file.metadata().unwrap();
+            (file, metadata)
+        };
         let parse = |expected: &str, parses: bool| {
             let mut parsed = false;
-            let text = once(File::open(&path).unwrap(), |file| {
+            let (file, metadata) = open(&path);
+            let text = once(file, &metadata, |file| {
                 parsed = true;
                 std::io::read_to_string(file)
             });
@@ -79,14 +90,15 @@ mod tests {
         parse("two", true);
         parse("two", false);
         // Of another kind it is not the same.
-        assert_eq!(*once(File::open(&path).unwrap(), |_| std::io::Result::Ok(7)).unwrap(), 7);
+        let (file, metadata) = open(&path);
+        assert_eq!(*once(file, &metadata, |_| std::io::Result::Ok(7)).unwrap(), 7);
         parse("two", false);
         for number in 0..REMEMBERED {
             replace(&number.to_string());
             parse(&number.to_string(), true);
         }
-        let failed: std::io::Result<Arc<u8>> =
-            once(File::open(dir.path()).unwrap(), |_| Err(std::io::Error::other("no")));
+        let (file, metadata) = open(dir.path());
+        let failed: std::io::Result<Arc<u8>> = once(file, &metadata, |_| Err(std::io::Error::other("no")));
         assert!(failed.is_err());
         assert!(PARSED.lock().unwrap().len() <= REMEMBERED);
     }

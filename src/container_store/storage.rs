@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -297,8 +297,8 @@ impl Store {
         name: &str,
         arrange: impl FnOnce(Vec<R>) -> Result<T>,
     ) -> Result<Arc<T>> {
-        let Some(file) = self.open_file(name)? else { return Ok(Arc::default()) };
-        parsed::once(file, |file| {
+        let Some((file, found)) = self.open_file(name)? else { return Ok(Arc::default()) };
+        parsed::once(file, &found, |file| {
             let bytes = read_without(file, MAX_RECORDS, MAX_FILE).map_err(|e| self.bad(name, e))?;
             arrange(parse(&bytes, &self.name(name))?)
         })
@@ -306,12 +306,12 @@ impl Store {
 
     /// Reads a regular file beneath the root, if there is one.
     fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        self.open_file(name)?.map(|file| self.content(name, file, max)).transpose()
+        self.open_file(name)?.map(|(file, found)| self.content(name, file, found.len(), max)).transpose()
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<File>> {
-        match files::open_file_at(&*self.root, name) {
-            Ok(file) => check_only_name(&file, || self.name(name)).map(|()| Some(file)),
+    fn open_file(&self, name: &str) -> Result<Option<(File, Metadata)>> {
+        match files::open_known_file_at(&*self.root, name) {
+            Ok((file, found)) => check_only_name(&found, || self.name(name)).map(|()| Some((file, found))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) if Errno::from_io_error(&e) == Some(Errno::LOOP) => {
                 Err(Refusal::new(Case::B09Replaced, self.name(name), e))
@@ -320,9 +320,8 @@ impl Store {
         }
     }
 
-    fn content(&self, name: &str, file: File, max: u64) -> Result<Vec<u8>> {
+    fn content(&self, name: &str, file: File, length: u64, max: u64) -> Result<Vec<u8>> {
         // Before reading: a sparse file can be larger than memory.
-        let length = file.metadata().map_err(|e| self.bad(name, e))?.len();
         if length > max {
             return Err(self.bad(name, format!("{length} bytes, allowed are {max}")));
         }

@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,11 @@ impl BlobStore {
     /// # Errors
     /// [`Case::C04Missing`], [`Case::C04Bytes`] if it is not a regular file, [`Case::Io`].
     pub fn open_blob(&self, digest: &BlobDigest) -> Result<File> {
-        files::open_file_at(&self.dir, digest.hex()).map_err(|e| match files::no_file(&e) {
+        self.open_known_blob(digest).map(|(file, _)| file)
+    }
+
+    fn open_known_blob(&self, digest: &BlobDigest) -> Result<(File, Metadata)> {
+        files::open_known_file_at(&self.dir, digest.hex()).map_err(|e| match files::no_file(&e) {
             Some(files::NoFile::Missing) => Refusal::new(Case::C04Missing, self.name(digest), e),
             Some(files::NoFile::Other) => Refusal::new(Case::C04Bytes, self.name(digest), e),
             None => Refusal::io(self.name(digest), e),
@@ -78,7 +82,7 @@ impl BlobStore {
 
     /// Returns how large a blob is here, whatever anybody says about it; `None` if it cannot be read.
     pub fn size(&self, digest: &BlobDigest) -> Option<u64> {
-        self.open_blob(digest).ok()?.metadata().ok().map(|found| found.len())
+        self.open_known_blob(digest).ok().map(|(_, found)| found.len())
     }
 
     /// Checks that there is room for blobs of these sizes, except those that are already here.
@@ -116,12 +120,11 @@ impl BlobStore {
         if let Some(size) = size.filter(|s| *s > max) {
             return Err(too_big(size));
         }
-        let file = self.open_blob(digest)?;
-        let length = file.metadata().map_err(|e| Refusal::io(self.name(digest), e))?.len();
-        if length > max {
-            return Err(too_big(length));
+        let (file, found) = self.open_known_blob(digest)?;
+        if found.len() > max {
+            return Err(too_big(found.len()));
         }
-        let bytes = files::read_all(file, max).map_err(|e| Refusal::io(self.name(digest), e))?;
+        let bytes = files::read_length(&file, found.len()).map_err(|e| Refusal::io(self.name(digest), e))?;
         if size.is_some_and(|s| s != bytes.len() as u64) || BlobDigest::of(&bytes) != *digest {
             return Err(Refusal::new(Case::C04Bytes, self.name(digest), ""));
         }

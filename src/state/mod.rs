@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, Stat, fchmod, fstat, unlinkat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, Stat, fchmod, fstat, unlinkat};
 use rustix::io::Errno;
 
 use crate::sys::{files, new_files};
@@ -172,8 +172,13 @@ impl fmt::Display for StateDir {
 /// As for [`StateDir::open`].
 pub fn make_base(base: impl AsRef<Path>) -> std::io::Result<OwnedFd> {
     let base = base.as_ref();
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(base)?;
-    let dir = files::open_dir(base)?;
+    let dir = match files::open_dir(base) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o711).create(base)?;
+            files::open_dir(base)?
+        }
+        there => there?,
+    };
     let stat = only_root(&dir)?;
     // As an earlier version or a strict umask left it.
     if base == Path::new(RUN) && stat.st_mode & 0o777 == 0o700 {
@@ -197,7 +202,8 @@ impl Notes {
 
     /// Returns whether there is a note of this name.
     pub fn has(&self, name: &str) -> bool {
-        files::open_file_at(&self.0, name).is_ok()
+        rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
     }
 
     /// Returns when a note was written; `None` if there is none.

@@ -2,7 +2,7 @@
 //! only the descriptor is used.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
@@ -122,6 +122,14 @@ impl RootedDir {
 /// # Errors
 /// The kernel's; `InvalidInput` when it is no regular file.
 pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
+    open_known_file_at(dir, name).map(|(file, _)| file)
+}
+
+/// Opens a file like [`open_file_at`], and returns what is known of it.
+///
+/// # Errors
+/// As [`open_file_at`].
+pub fn open_known_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<(File, Metadata)> {
     open_regular_at(dir, name, OFlags::RDONLY)
 }
 
@@ -130,17 +138,18 @@ pub fn open_file_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File>
 /// # Errors
 /// As [`open_file_at`].
 pub fn open_file_to_write_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> io::Result<File> {
-    open_regular_at(dir, name, OFlags::WRONLY)
+    open_regular_at(dir, name, OFlags::WRONLY).map(|(file, _)| file)
 }
 
-fn open_regular_at(dir: impl AsFd, name: impl AsRef<OsStr>, access: OFlags) -> io::Result<File> {
+fn open_regular_at(dir: impl AsFd, name: impl AsRef<OsStr>, access: OFlags) -> io::Result<(File, Metadata)> {
     // NONBLOCK: a fifo in place of a file must not hang us.
     let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = File::from(fs::openat2(dir, name.as_ref().as_bytes(), flags, Mode::empty(), STAY)?);
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    Ok(file)
+    Ok((file, metadata))
 }
 
 /// What there is in place of a regular file where [`open_file_at`] opens none.
@@ -201,18 +210,18 @@ pub fn open_lock_at(dir: impl AsFd, name: &str) -> io::Result<File> {
 
 /// Makes the directory `name` (one component or several) beneath `dir`, where it is missing, mode 0700, and opens it.
 pub fn make_dir_at(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    // Nearly always it is there.
+    match open_dir_at(&dir, name) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        there => return there,
+    }
     let mut at = dir.as_fd().try_clone_to_owned()?;
     for part in name.split('/') {
-        at = match open_dir_at(&at, part) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                match fs::mkdirat(&at, part, Mode::RWXU) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(e) => return Err(e.into()),
-                }
-                open_dir_at(&at, part)?
-            }
-            other => other?,
-        };
+        match fs::mkdirat(&at, part, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        at = open_dir_at(&at, part)?;
     }
     Ok(at)
 }
@@ -268,6 +277,16 @@ pub fn read_all(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {max} bytes")));
     }
+    Ok(bytes)
+}
+
+/// Reads a file of `length` bytes, which a digest is known of: it need not be told that there is no more.
+///
+/// # Errors
+/// The kernel's; `UnexpectedEof` if there are fewer.
+pub fn read_length(mut file: &File, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    file.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
