@@ -37,6 +37,9 @@ pub struct Candidate {
     /// Digests of the indexes that list its manifest, as far as they are stored: those by which it was pulled, and
     /// those with their own records.
     pub indexes: Vec<BlobDigest>,
+    /// A digest by which CRI-O finds it too, for one of its names with that digest, and which is of something else: no
+    /// manifest with this config, and no index that lists one.
+    pub also_found_by: Option<String>,
     /// The root of the store that knows it.
     pub store: PathBuf,
     /// Whether the container's record names this image.
@@ -92,7 +95,10 @@ pub(super) fn candidates(
             candidate.claimed_by_container = claimed == Some(&candidate.id);
             // Several stores may hold the same image.
             match all.iter_mut().find(|(c, _)| c.image.digest == candidate.image.digest && c.id == candidate.id) {
-                Some((same, _)) => same.names.extend(candidate.names),
+                Some((same, _)) => {
+                    same.names.extend(candidate.names);
+                    same.also_found_by = same.also_found_by.take().or(candidate.also_found_by);
+                }
                 None => all.push((candidate, record)),
             }
         }
@@ -133,22 +139,23 @@ pub(super) fn candidates(
 /// Collects everything that the image of a record can be denied by, from its documents and not from what the record
 /// says about them.
 pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<DenySubjects> {
-    let (image, indexes) = parse(store, record)?;
+    let (image, beside) = parse(store, record)?;
     let mut facts = DenySubjects::of(&image);
-    indexes.into_iter().for_each(|index| facts.blob("index", index));
+    beside.indexes.into_iter().for_each(|index| facts.blob("index", index));
     lists::deny_by_lists(store, record, &image.digest.to_string(), &mut facts)?;
     Ok(facts)
 }
 
 /// Reads the image that a record stands for, if it is the chain's.
 fn read(store: &Store, record: &ImageRecord, stores: &OpenStores, chain: &[ChainLink]) -> Result<Candidate> {
-    let (image, indexes) = parse(store, record)?;
+    let (image, beside) = parse(store, record)?;
     let tocs = compare(&image, stores, chain)?;
     if record.id != image.config_digest.hex() && Some(&record.id) != toc_image_id(&tocs).as_ref() {
         return Err(Refusal::new(Case::B05Documents, "", format!("its config is {}", image.config_digest)));
     }
     Ok(Candidate {
-        indexes,
+        also_found_by: beside.unrelated(record, &image),
+        indexes: beside.indexes,
         image,
         id: record.id.parse()?,
         names: record.names.clone(),
@@ -159,10 +166,10 @@ fn read(store: &Store, record: &ImageRecord, stores: &OpenStores, chain: &[Chain
 
 /// Reads the image of the manifest under `manifest`, whatever others are kept beside it, and the digests of the indexes
 /// that list it. That manifest is the one from which podman takes config, command and annotations.
-fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, Vec<BlobDigest>)> {
+fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, DocumentsBeside)> {
     let budget = Budget::STANDARD;
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
-    let (digest, manifest, indexes) = documents(store, record, &budget)?;
+    let (digest, manifest, beside) = documents(store, record, &budget)?;
     let name = format!("manifest {digest}");
     let value = strict_json::value(&manifest, &name)?;
     go_json::check_value(&value, &go_json::MANIFEST, &name)?;
@@ -178,11 +185,43 @@ fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, Vec<BlobDigest>)
         Case::C04Bytes => bad(format!("{} was changed", r.subject())),
         _ => r,
     })?;
-    Ok((image, indexes))
+    Ok((image, beside))
 }
 
-/// A manifest with its digest, and the digests of the indexes beside it that list it.
-type Documents = (BlobDigest, Vec<u8>, Vec<BlobDigest>);
+/// What a record has beside its manifest, each compared with its digest.
+#[derive(Default)]
+struct DocumentsBeside {
+    /// The digests of the indexes that list it.
+    indexes: Vec<BlobDigest>,
+    /// All else.
+    others: Vec<(BlobDigest, Vec<u8>)>,
+}
+
+impl DocumentsBeside {
+    /// Returns a digest of those by which the image is found that is of another image. Of one image there may be several
+    /// manifests, as its layers are compressed anew, and indexes that list any of them.
+    fn unrelated(&self, record: &ImageRecord, image: &Image) -> Option<String> {
+        let own = image.digest.to_string();
+        let mut known: HashSet<String> = self.indexes.iter().map(ToString::to_string).chain([own]).collect();
+        let config = image.config_digest.to_string();
+        let is_of_config = |raw: &[u8]| {
+            let value: Option<Value> = serde_json::from_slice(raw).ok();
+            value.is_some_and(|value| value.pointer("/config/digest").and_then(Value::as_str) == Some(&config))
+        };
+        let (same, rest): (Vec<_>, Vec<_>) = self.others.iter().partition(|(_, raw)| is_of_config(raw));
+        known.extend(same.iter().map(|(digest, _)| digest.to_string()));
+        let manifests: HashSet<&str> = known.iter().map(String::as_str).collect();
+        let lists = rest.iter().filter(|(_, raw)| !lists::listed_in(raw, &manifests).is_empty());
+        let lists: Vec<String> = lists.map(|(digest, _)| digest.to_string()).collect();
+        known.extend(lists);
+        let mut claims: Vec<&str> = record.claims().into_iter().filter(|digest| !digest.is_empty()).collect();
+        claims.sort_unstable();
+        claims.into_iter().find(|digest| !known.contains(*digest)).map(str::to_owned)
+    }
+}
+
+/// A manifest with its digest, and what is beside it.
+type Documents = (BlobDigest, Vec<u8>, DocumentsBeside);
 
 /// Reads the manifest under `manifest`, and the stored indexes. What is stored under `manifest-DIGEST` must have that
 /// digest, and if anything is, the manifest must be among it.
@@ -200,7 +239,7 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
     if !named.is_empty() && !named.contains(&digest) {
         return Err(bad("its manifest was changed".into()));
     }
-    let (own, mut indexes, mut total) = (digest.to_string(), Vec::new(), 0);
+    let (own, mut beside, mut total) = (digest.to_string(), DocumentsBeside::default(), 0);
     let wanted = HashSet::from([own.as_str()]);
     for other in named {
         if total > MAX_OTHERS {
@@ -217,11 +256,15 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
             return Err(bad(format!("manifest {other} was changed")));
         }
         // Anybody can push a list of it, and whoever pulls by that adds it to this record.
-        if other != digest && !lists::listed_in(&raw, &wanted).is_empty() {
-            indexes.push(other);
+        if other == digest {
+            continue;
+        }
+        match lists::listed_in(&raw, &wanted).is_empty() {
+            true => beside.others.push((other, raw)),
+            false => beside.indexes.push(other),
         }
     }
-    Ok((digest, manifest, indexes))
+    Ok((digest, manifest, beside))
 }
 
 /// Compares every layer of the image with the chain, and returns the tables of contents by which layers are known,

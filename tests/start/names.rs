@@ -537,19 +537,72 @@ fn f04_policy_check_shows_the_rule_of_each_setting() {
 }
 
 /// The kubelet looks a name up and asks for the ID: the record of a pod's container has no name that the pod gives.
+/// A container as CRI-O makes it, by the ID of the image.
+fn in_pod(host: &Host, id: &str, image: &Image) -> Container {
+    let container = asked(host, id, image, &image.id);
+    let metadata = json!({"image-name": image.id, "image-id": image.id, "name": id, "created-at": 1, "pod-name": "p",
+        "pod-id": "1".repeat(64), "metadata-name": "c"});
+    host.edit(CONTAINERS, |all| all.last_mut().unwrap()["metadata"] = json!(metadata.to_string()));
+    container
+}
+
+/// By a digest that a pod pins, CRI-O finds an image of that name whose record claims it, and hands on the ID alone
+/// (storage/images.go, `recomputeDigests`).
+#[test]
+fn b14_a_pod_is_not_given_another_image_for_the_digest_that_it_pins() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let (app, twin) = (host.image(APP), host.image(TWIN));
+    let (own, other) = (manifest(&host, &twin), manifest(&host, &app));
+    let read = |image: &Image| std::fs::read_to_string(document(&host, &image.id, "manifest")).unwrap();
+    let edit = |change: &dyn Fn(&mut Value)| {
+        host.edit(IMAGES, |all| change(all.iter_mut().find(|i| i["id"] == twin.id.as_str()).unwrap()));
+    };
+    let beside = |raw: &str| {
+        let key = format!("manifest-{}", BlobDigest::of(raw.as_bytes()));
+        std::fs::write(document(&host, &twin.id, &key), raw).unwrap();
+        edit(&|record| record["big-data-names"].as_array_mut().unwrap().push(json!(key)));
+    };
+    let index = |digest: BlobDigest| {
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1, "digest": digest.to_string()}]})
+        .to_string()
+    };
+    let before = host.json(IMAGES);
+    let restore = || host.edit(IMAGES, |all| *all = before.clone());
+    // What podman and CRI-O write: the image was pulled by an index, and by others when its layers were compressed anew.
+    let mut again: Value = serde_json::from_str(&read(&twin)).unwrap();
+    again["annotations"] = json!({"compressed": "again"});
+    let again = again.to_string();
+    for (number, raw) in [index(own), again.clone(), index(BlobDigest::of(again.as_bytes()))].into_iter().enumerate() {
+        beside(&raw);
+        starts(&host, &in_pod(&host, &format!("pod {number}"), &twin), &TOOL);
+    }
+    restore();
+    let refused = |what: &str| {
+        let said = host.start_refused(&in_pod(&host, what, &twin), 4, "B14").stderr;
+        assert!(said.contains("which is another image"), "{what}: {said}");
+        // Whoever gives podman the ID means the config.
+        starts(&host, &asked(&host, &format!("podman, {what}"), &twin, &twin.id), &TOOL);
+        restore();
+    };
+    beside(&read(&app));
+    refused("a manifest");
+    beside(&index(other));
+    refused("an index");
+    edit(&|record| record["digest"] = json!(other.to_string()));
+    refused("the digest of the record");
+    edit(&|record| record["big-data-digests"] = json!({"manifest": other.to_string()}));
+    refused("the digest of the manifest");
+    starts(&host, &in_pod(&host, "as it was", &twin), &TOOL);
+}
+
 #[test]
 fn d18_b14_an_image_for_a_pod_is_sealed_for_each_of_its_names() {
     let Some(host) = Host::new(ENFORCE) else { return };
     let (app, twin) = (host.image(APP), host.image(TWIN));
     let (right, wrong) = (manifest(&host, &twin), manifest(&host, &app));
     rename(&host, &app, &[]);
-    let pod = |id: &str| {
-        let container = asked(&host, id, &twin, &twin.id);
-        let metadata = json!({"image-name": twin.id, "image-id": twin.id, "name": id, "created-at": 1, "pod-name": "p",
-            "pod-id": "1".repeat(64), "metadata-name": "c"});
-        host.edit(CONTAINERS, |all| all.last_mut().unwrap()["metadata"] = json!(metadata.to_string()));
-        container
-    };
+    let pod = |id: &str| in_pod(&host, id, &twin);
     // One name, other tags of it, and its digest.
     let (tag, digest) = (format!("{TWIN}:v2"), format!("{TWIN}@{right}"));
     starts(&host, &pod("one name"), &TOOL);
