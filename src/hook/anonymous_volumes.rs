@@ -13,8 +13,9 @@ use super::copies::{copied_attributes, read_block};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::BindMount;
 use crate::start::LastStart;
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
 use crate::sys::process::now_nanoseconds;
+use crate::sys::rooted_dir::RootedDir;
 use crate::sys::times::birth;
 
 /// How many bytes of two files are compared at once.

@@ -12,7 +12,8 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::{BindMount, Bundle, IdMapping};
 use crate::start::{LastStart, are_users_of_image};
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
+use crate::sys::rooted_dir::RootedDir;
 
 /// What is copied.
 pub(super) const USERS: [&str; 2] = ["/etc/passwd", "/etc/group"];

@@ -8,7 +8,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, read
 use rustix::io::{Errno, pread};
 
 use crate::start::refused::{FOLLOW, born};
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
+use crate::sys::rooted_dir::RootedDir;
 use crate::sys::times::changed;
 
 /// How many entries are compared; with more, the directory counts as filled.

@@ -4,8 +4,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::{Case, Refusal, Result};
 use crate::policy::Cover;
 use crate::protocol::BindMount;
-use crate::sys::files;
 use crate::sys::mountinfo::MountInfo;
+use crate::sys::rooted_dir::RootedDir;
 
 /// Where an image keeps what is run: programs, libraries, kernels, and the files that tell the loader where they are.
 /// Whoever mounts over one of these runs something that nobody sealed. Data and settings are elsewhere, and there
@@ -45,7 +45,7 @@ pub(super) fn names() -> Vec<PathBuf> {
 /// Lists the system paths of the image on `root`: by name, and where the image's own links lead from there.
 pub(super) fn system_paths(root: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = names();
-    let root = files::RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+    let root = RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
     for real in root.real_paths(SYSTEM.into_iter().chain(BENEATH_USR)) {
         // A link to the root directory would make everything a system path.
         if real != Path::new("/") && !paths.contains(&real) {
@@ -67,7 +67,7 @@ pub(super) fn check(mounts: &[MountInfo], root: &Path, system: &[PathBuf], allow
 
 /// Checks in the same way what is to be mounted on the image at `root`. Of a mount beneath another one the image says nothing.
 pub(super) fn check_wanted(mounts: &[BindMount], root: &Path, allowed: &[Cover]) -> Result<()> {
-    let open = files::RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
+    let open = RootedDir::open(root).map_err(|e| Refusal::io(root.display().to_string(), e))?;
     let is_beneath = |path: &Path| mounts.iter().any(|m| m.destination != path && path.starts_with(&m.destination));
     let mut system = None;
     for mount in mounts.iter().filter(|mount| !is_beneath(&mount.destination)) {
@@ -84,7 +84,7 @@ pub(super) fn check_wanted(mounts: &[BindMount], root: &Path, allowed: &[Cover])
 
 /// Finds where a mount on `path` comes to lie, if that can be told: links of the image are followed, and missing directories
 /// will be made.
-fn real(root: &files::RootedDir, path: &Path) -> Option<PathBuf> {
+fn real(root: &RootedDir, path: &Path) -> Option<PathBuf> {
     let mut above = path.ancestors().filter_map(|above| {
         let real = root.real_paths([above.to_str()?].into_iter()).pop()?;
         Some((real, path.strip_prefix(above).ok()?))

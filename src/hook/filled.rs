@@ -25,8 +25,9 @@ use crate::mount::{self, MountKind};
 use crate::protocol::{self, BindMount, ContainerConfig, IdMapping};
 use crate::start::LastStart;
 use crate::start::refused::{self, DIR, FOLLOW, RefusedNote, born, note, notes};
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
 use crate::sys::mountinfo::{self, MountInfo};
+use crate::sys::rooted_dir::RootedDir;
 use crate::sys::times::birth;
 use crate::sys::{mounts, process};
 

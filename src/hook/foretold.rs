@@ -19,7 +19,8 @@ use crate::prepare::PreparedImage;
 use crate::protocol::{self, BindMount, ContainerConfig, IdMapping};
 use crate::start::refused::{self, RefusedNote};
 use crate::start::{LastStart, PodmanWrites, Writer, expect_upper};
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
+use crate::sys::rooted_dir::RootedDir;
 
 /// Bytes of an image's list of users or groups.
 const MAX_LIST: u64 = 16 << 20;

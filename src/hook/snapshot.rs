@@ -21,7 +21,8 @@ use super::copied_users::USERS;
 use super::copies::{copied_attributes, read_block};
 use crate::error::{Case, Refusal, Result};
 use crate::protocol::BindMount;
-use crate::sys::files::{self, RootedDir};
+use crate::sys::files;
+use crate::sys::rooted_dir::RootedDir;
 
 /// podman takes users, groups and homes from the first two (containers/common, pkg/lookup and its own
 /// getPasswd), and with `base_hosts_file = "image"` the container's hosts from the third.

@@ -22,6 +22,7 @@ pub mod overlays;
 pub mod peer;
 mod pow;
 pub mod process;
+pub mod rooted_dir;
 pub mod same_paths;
 pub mod scratch;
 pub mod selinux;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::files;
 use super::mounts::{self, MountId};
+use super::rooted_dir::RootedDir;
 
 /// A mount in a namespace that this process is not in.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn elsewhere(target: &Path, device: (u32, u32)) -> std::io::Result<impl Iter
             return None;
         }
         let (_, namespace) = of(&process.to_string()).filter(|(opened, _)| *opened == number)?;
-        let place = files::RootedDir::open(&root).and_then(|root| root.dir(&target)).ok()?;
+        let place = RootedDir::open(&root).and_then(|root| root.dir(&target)).ok()?;
         let mount = mounts::identify(place).ok()?;
         (mount.device == device && mount.is_root).then_some(Elsewhere { namespace, mount })
     }))
