@@ -61,7 +61,7 @@ step sh tests/known.sh registry faults:: tls::
 step cargo test --locked --doc
 step cargo test --locked --package layerseal-sha-lanes
 # shellcheck disable=SC2086  # words
-step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=2 $left_out
+step sh tests/again.sh cargo test --locked --test podman -- --nocapture --test-threads=3 $left_out
 # shellcheck disable=SC2086  # words
 step sh tests/known.sh podman $left_out
 

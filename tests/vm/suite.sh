@@ -36,7 +36,6 @@ esac
 cd "$top"
 payload=$(mktemp -d "${TMPDIR:-/tmp}/layerseal-vm.XXXXXX")
 trap 'rm -rf "$payload"' EXIT
-mkdir "$payload/out"
 skips=${LAYERSEAL_SKIPS:-/dev/null}
 trap 'exit 130' INT TERM
 
@@ -49,11 +48,25 @@ build() {
     strip "$payload/$1-tests" 2>/dev/null || true
 }
 
-# skipped WHERE: says which tests of the last run were skipped, and adds them to the caller's list.
+# skipped FILE WHERE: says which tests of a run were skipped, and adds them to the caller's list.
 skipped() {
-    [ ! -s "$payload/out/skipped" ] || sed "s/\$/ ($1)/" "$payload/out/skipped" | tee -a "$skips"
-    rm -rf "$payload/out"
-    mkdir "$payload/out"
+    [ ! -s "$1" ] || sed "s/\$/ ($2)/" "$1" | tee -a "$skips"
+}
+
+# beside COMMAND...: runs it in the background, after what was there before. A guest keeps one processor of two busy.
+beside=
+beside() {
+    joined
+    (status=0; "$@"; exit $status) >"$payload/beside" 2>&1 &
+    beside=$!
+}
+
+# Waits for what is in the background, and tells what it said.
+joined() {
+    [ -n "$beside" ] || return 0
+    wait "$beside" || status=$?
+    beside=
+    cat "$payload/beside"
 }
 
 # known TARGET NAME...: a name that no test has is an error, and not nothing to do.
@@ -65,12 +78,14 @@ known() {
 guest() {
     # shellcheck disable=SC2086  # a list of names
     known "$3" ${filter:-$4}
-    { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$payload/$3-run"
+    of=$payload/$1-$2
+    mkdir -p "$of"
+    { echo "LAYERSEAL_VM_FILTER='${filter:-$4}'"; cat "$here/guest/$3"; } >"$of/$3-run"
     sh "$here/image.sh" --kernel "$1" --root "$2"
     echo "vm: $3 tests on Linux $1, $2"
-    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout "${limit:-1500}" --disk-mb 3072 --out "$payload/out" \
-        "$payload/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
-    skipped "Linux $1, $2"
+    sh "$here/run.sh" --kernel "$1" --root "$2" --timeout "${limit:-1500}" --disk-mb 3072 --out "$of/$3" \
+        "$of/$3-run" "$payload/layerseal" "$payload/layerseal-runtime" "$payload/$3-tests" "$top/tests/vectors/pkcs7" || status=$?
+    skipped "$of/$3/skipped" "Linux $1, $2"
 }
 
 echo "vm: building the suites"
@@ -89,14 +104,30 @@ fi
 [ -z "$kernels" ] || build vm
 [ -z "$podmans" ] || build podman
 # Without --kernel the newest is asked for what kernels may do differently; the rest is the same program.
-for kernel in $kernels; do
-    case $kernels,$kernel in
-        '6.12 7.3 6.1,7.3') guest "$kernel" trixie vm 'boots corpus enforce g_verity k_after keyring mapped tamper' ;;
-        *) guest "$kernel" trixie vm '' ;;
-    esac
-done
+kernels() {
+    for kernel; do
+        case $kernels,$kernel in
+            '6.12 7.3 6.1,7.3') guest "$kernel" trixie vm 'boots corpus enforce g_verity k_after keyring mapped tamper' ;;
+            *) guest "$kernel" trixie vm '' ;;
+        esac
+    done
+}
 # Power cuts: a hundred of them take half an hour (tests/vm/cuts.sh 100).
-case $kernels,$filter in '6.12 7.3 6.1,') sh "$here/cuts.sh" 3 || status=$?; sh "$here/systemd.sh" || status=$? ;; esac
+# shellcheck disable=SC2317  # by `beside`
+others() {
+    kernels 7.3 6.1
+    sh "$here/cuts.sh" 3 || status=$?
+}
+case $kernels,$filter in
+    '6.12 7.3 6.1,')
+        beside others
+        kernels 6.12
+        sh "$here/systemd.sh" || status=$?
+        joined ;;
+    *)
+        # shellcheck disable=SC2086  # words
+        kernels $kernels ;;
+esac
 # What a newer podman may do differently.
 differs='configured:: hostile:: hooks::hooked_containers_live rootless:: artifacts::'
 for userland in $podmans; do
@@ -115,9 +146,11 @@ for userland in $podmans; do
     # shellcheck disable=SC2086  # words
     known podman ${filter:-$skip}
     # shellcheck disable=SC2086  # words
-    LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/out/skipped \
-        sh "$top/tests/again.sh" "$tests" --nocapture --test-threads=2 ${filter:-$skip} || status=$?
-    skipped "this kernel, podman of $userland"
-    guest "$kernel" "$userland" podman "$names"
+    LAYERSEAL_TEST_ROOT=${LAYERSEAL_VM_DIR:-$top/target/vm}/$root/root.ext4 LAYERSEAL_SKIPS=$payload/skipped-$userland \
+        sh "$top/tests/again.sh" "$tests" --nocapture --test-threads=3 ${filter:-$skip} || status=$?
+    skipped "$payload/skipped-$userland" "this kernel, podman of $userland"
+    # While the next one's are run here.
+    beside guest "$kernel" "$userland" podman "$names"
 done
+joined
 exit $status
