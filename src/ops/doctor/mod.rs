@@ -5,6 +5,7 @@ mod hooks;
 mod kernel;
 mod links;
 mod podman;
+mod removals;
 mod runtime;
 mod storage;
 mod users;
@@ -92,8 +93,8 @@ pub fn examine(context: &Context) -> Diagnosis {
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
     let known = configured.as_ref().ok().filter(|_| root);
     let (run_root, database) = (known.and_then(storage::run_root), known.and_then(database::look));
-    let links = known.and_then(links::look);
-    let of_store = [store].into_iter().chain(run_root).chain(database).chain(links);
+    let (links, removals) = (known.and_then(links::look), known.and_then(removals::look));
+    let of_store = [store].into_iter().chain(run_root).chain(database).chain(links).chain(removals);
     let needs_root = needs_root.into_iter().chain(vault).chain(of_store).chain(podman).chain(runtime::checks());
     // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.
     let as_root = |check: HostCheck| match check.state {
