@@ -31,6 +31,16 @@ pub struct StoredContainer {
 }
 
 impl StoredContainer {
+    /// Returns the container as podman's or CRI-O's. Both call the runtime with the ID of the record, and record how the image
+    /// was asked for: if that is not there, somebody took it away. buildah makes up other IDs, and records nothing.
+    #[must_use]
+    pub fn of_engine(mut self) -> Self {
+        if self.made_from != MadeFrom::Nothing {
+            self.asked.get_or_insert(RequestedBy::SomeName);
+        }
+        self
+    }
+
     /// Checks that no document of the image was changed in its place since the container was made, `made` nanoseconds since
     /// 1970: podman took the command and the mounts from what they said then, and replaces them as a whole.
     ///
@@ -71,7 +81,7 @@ pub enum RequestedBy {
     /// By its ID; the image had no name, or nobody looked for one.
     Id,
     /// By the ID of an image for a pod. The kubelet looks for the name that the pod gives, asks CRI-O for the ID that it
-    /// has found, and leaves the name in no record: it may be any of the image's.
+    /// has found, and leaves the name in no record: it may be any of the image's. So it is if the record has lost it.
     SomeName,
 }
 
@@ -129,7 +139,8 @@ pub enum MadeFrom {
     Nothing,
 }
 
-/// Finds container `id` in the store at `root`, whatever its storage driver; its image may also be in one of `others`.
+/// Finds container `id` of an engine in the store at `root`, whatever its storage driver; its image may also be in one of
+/// `others`. If its record does not say how the image was asked for, that was taken from it.
 /// `None` if the store has no such container, or there is no store.
 ///
 /// # Errors
@@ -139,7 +150,8 @@ pub fn stored_container(root: &Path, driver: &str, id: &str, others: &[PathBuf])
         return Ok(None);
     }
     let store = Store::open_without_layers(root, driver)?;
-    store.container(id).map(|container| stored(&store, container, driver, others)).transpose()
+    let found = store.container(id).map(|container| stored(&store, container, driver, others)).transpose()?;
+    Ok(found.map(StoredContainer::of_engine))
 }
 
 /// Finds a container by its own layer, in an overlay store.

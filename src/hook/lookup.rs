@@ -147,6 +147,8 @@ pub(super) fn find(config: &ContainerConfig, paths: &StartPaths<'_>) -> Result<F
     let named = layer_of(&config.root);
     if let Some((root, layer)) = &named {
         if let Some(stored) = container_of_layer(root, layer, &others)? {
+            let is_engines = paths.id.is_none_or(|id| id == stored.id.as_str()) || paths.is_engines(config);
+            let stored = if is_engines { stored.of_engine() } else { stored };
             return Ok(Found::Mounted(MountedContainer { stored, target: config.root.clone() }));
         }
         others.push(root.clone());

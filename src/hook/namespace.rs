@@ -5,7 +5,8 @@ use crate::container_store::{PodNamespace, StoredContainer};
 
 /// Determines the place by the store's record, which only CRI-O writes. What the configuration says in addition comes
 /// from the kubelet, but whoever makes a pod can put other annotations over it: if it contradicts the record, nobody
-/// can tell, and then every place's rules count, each setting in its strictest form.
+/// can tell, and then every place's rules count, each setting in its strictest form. So it is for a container of another
+/// engine that a record puts into a pod.
 pub(super) fn place(stored: Option<&StoredContainer>, manager: &str, said: Option<&String>) -> PodNamespace {
     let recorded = stored.map(|stored| stored.place.clone()).unwrap_or_default();
     match (&recorded, said) {
@@ -13,6 +14,7 @@ pub(super) fn place(stored: Option<&StoredContainer>, manager: &str, said: Optio
             log::warn!("the container is in namespace {recorded:?} by its record, and in {said:?} by its annotation");
             PodNamespace::Unknown
         }
+        (PodNamespace::Namespace(_), _) if manager != CRI_O => PodNamespace::Unknown,
         // CRI-O keeps a record of each of its containers.
         (PodNamespace::NotInPod, _) if manager == CRI_O => PodNamespace::Unknown,
         _ => recorded,

@@ -4,7 +4,9 @@ use super::attach::{MountTarget, PendingMount};
 use super::choice::asked_of;
 use super::image::Swap;
 use super::{PodmanWrites, image, layers, uppers};
-use crate::container_store::{CallTarget, ClaimedContainer, further_stores, identify_with, recorded_lowers};
+use crate::container_store::{
+    CallTarget, ClaimedContainer, further_stores, identify_with, or_unknown, recorded_lowers,
+};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::ReplacedMount;
 use crate::policy::{Decision, Mode, Policy};
@@ -27,7 +29,13 @@ pub fn swap(
 ) -> Result<Swap> {
     let call = &named(native)?;
     match identify_with(call, &|_| Ok(Some(container.clone())))? {
-        CallTarget::Image(claimed) => {
+        CallTarget::Image(mut claimed) => {
+            // The record may not say how the image was asked for, though it is an engine's container.
+            if let Some(found) = claimed.own.as_mut().and_then(|own| own.container.as_mut())
+                && found.asked.is_none()
+            {
+                found.asked.clone_from(&container.asked);
+            }
             let own = claimed.own.as_ref();
             let _alone = own.map(|o| uppers::lock_upper(&o.diff, &o.path)).transpose()?;
             let instead = ReplacedMount { mount, metacopy: native.metacopy };
@@ -38,7 +46,7 @@ pub fn swap(
         CallTarget::Layers(claimed) => {
             layers::denied(policy, &claimed)?;
             let refusal = Refusal::new(Case::B12Layers, call.target.display().to_string(), claimed.why);
-            match policy.decide(&claimed.names).mode {
+            match policy.decide(&or_unknown(claimed.names.clone(), container.asked.as_ref())).mode {
                 Mode::Enforce => Err(refusal),
                 Mode::Audit => Ok(Swap::Stays(Some(refusal))),
                 Mode::Off => Ok(Swap::Stays(None)),

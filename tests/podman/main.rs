@@ -28,6 +28,7 @@ mod podman;
 mod published;
 mod refusals;
 mod remade;
+mod removals;
 mod rollback;
 mod run_root;
 mod runtime;

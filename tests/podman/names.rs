@@ -367,3 +367,38 @@ fn o01_other_ways_in_are_starts_too() {
         }
     }
 }
+
+/// What an attacker takes out of records, or writes into them, gets a container of podman neither the rule for builds nor that
+/// of a namespace. (The mount program cannot tell whose a container is: docs/threat-model.md.)
+#[test]
+fn f04_a_container_of_podman_is_no_build_and_in_no_namespace() {
+    if !ready("podman's containers, and rules for builds and namespaces") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Guarded, Program::Runtime] {
+        let podman = Podman::new(program);
+        let made = |image: &str| podman.ok(&["create", image, "cat", "/etc/kept"]).trim().to_owned();
+        let starts = |id: &str| podman.run(&["start", "-a", id]).status.success();
+        let refused = |id: &str, what: &str| assert!(!starts(id), "{program:?}: it started {what}");
+        let namespace = "[[rule]]\nimage = \"*\"\nnamespace = \"dev\"\nmode = \"off\"\n";
+        podman.policy(&(default_policy() + namespace));
+        let (control, in_pod, sandbox) = (made(FRESH), made(FRESH), made(FRESH));
+        refused(&control, "as it is");
+        crate::crio::in_pod(&podman, &in_pod, &sandbox, "dev");
+        refused(&in_pod, "in a pod by its record");
+        let (sealed, without) = (made(APP), made(FRESH));
+        assert!(starts(&sealed), "{program:?}");
+        let lost = |id: &str| {
+            crate::crio::record(&podman, id, |metadata| drop(metadata.as_object_mut().unwrap().remove("image-name")));
+        };
+        lost(&sealed);
+        assert!(starts(&sealed), "{program:?}: a sealed image is sealed for its names");
+        lost(&without);
+        crate::refusals::edit_json(&podman, "overlay-images/images.json", |all| {
+            let fresh = all.iter_mut().find(|image| image["names"][0] == FRESH).unwrap();
+            fresh["names"] = serde_json::json!([]);
+        })
+        .keep();
+        refused(&without, "without a name and without a record of one");
+    }
+}

@@ -92,8 +92,10 @@ pub fn examine(context: &Context) -> Diagnosis {
     let vault = kernel::proof(context, verity).into_iter().chain(kernel::objects(context));
     let podman = [podman::policy(), podman::podman(), podman::restore()].into_iter().chain(hooks::of_podman());
     let known = configured.as_ref().ok().filter(|_| root);
-    let (run_root, database) = (known.and_then(storage::run_root), known.and_then(database::look));
     let (links, removals) = (known.and_then(links::look), known.and_then(removals::look));
+    // podman is not asked where that would have it do what these are about.
+    let ask = links.is_none() && removals.is_none();
+    let (run_root, database) = (known.and_then(storage::run_root), known.and_then(|found| database::look(found, ask)));
     let of_store = [store].into_iter().chain(run_root).chain(database).chain(links).chain(removals);
     let needs_root = needs_root.into_iter().chain(vault).chain(of_store).chain(podman).chain(runtime::checks());
     // What a user reads who may not read everything is no advice: it would be about the wrong store, or about nothing.

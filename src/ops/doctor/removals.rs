@@ -65,7 +65,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     let Some((dir, name)) = path.parent().zip(path.file_name()) else { return Ok(None) };
     match files::open_dir(dir).and_then(|dir| files::open_file_at(dir, name)) {
         Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
     }
 }
