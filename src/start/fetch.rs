@@ -35,7 +35,8 @@ pub fn repositories(names: &[String]) -> Vec<Repository> {
     all
 }
 
-/// Fetches the seals of `candidate` from `places` into the vault, from the first one that has any.
+/// Fetches the seals of `candidate` from `places` into the vault. Each is asked: what one has may be a
+/// stranger's, and a seal for another name may be elsewhere.
 ///
 /// # Errors
 /// [`Case::C18NoImage`] if nobody has the image; C02, C03, C09 to C11, C16, C17 if no place could give an answer.
@@ -63,7 +64,7 @@ fn find_seals(
     places: &[Repository],
     session: &Session,
 ) -> Result<Vec<BlobDigest>> {
-    let mut first: Option<Refusal> = None;
+    let (mut brought, mut first): (Vec<BlobDigest>, Option<Refusal>) = Default::default();
     for repository in places {
         let mut seals = session.seals(repository, &candidate.image, store);
         if !seals.as_ref().is_ok_and(|seals| !seals.is_empty()) {
@@ -84,14 +85,18 @@ fn find_seals(
             }
         }
         match seals {
-            Ok(seals) if !seals.is_empty() => return Ok(seals),
-            Ok(_) => {}
+            Ok(seals) => brought.extend(seals),
             // A place that the image was never pushed to is less informative than one that could not be asked.
             Err(refusal) if first.as_ref().is_none_or(|f| f.case() == Case::C18NoImage) => first = Some(refusal),
             Err(_) => {}
         }
     }
-    first.map_or(Ok(Vec::new()), Err)
+    brought.sort_unstable();
+    brought.dedup();
+    match first {
+        Some(refusal) if brought.is_empty() => Err(refusal),
+        _ => Ok(brought),
+    }
 }
 
 /// What the registry has under the names of a candidate.
@@ -177,9 +182,6 @@ pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], d
                 Ok(seals) => {
                     silent.forget(&place);
                     found |= !seals.is_empty();
-                    if !seals.is_empty() {
-                        break;
-                    }
                 }
                 // A place that the image was never pushed to is less informative than one that could not be asked.
                 Err(refusal) if refused.as_ref().is_none_or(|r| r.case() == Case::C18NoImage) => {

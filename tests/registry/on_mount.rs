@@ -361,3 +361,35 @@ fn c17_one_repository_silences_no_registry() {
         }
     }
 }
+
+/// Somebody pulled a copy of the image from elsewhere, where a stranger has sealed it.
+#[test]
+fn c06_seals_of_one_repository_hide_none_of_another() {
+    let Some(site) = Site::with_api() else { return };
+    for evil_first in [false, true] {
+        let number = usize::from(evil_first);
+        let policy = format!("{ENFORCE}{ON_MOUNT}");
+        let Some(scene) = Scene::new(site, &format!("mount/good{number}"), &policy, pass) else { return };
+        let there = format!("docker://{}:v1", site.repository(&format!("evil/copy{number}")));
+        site.run(&scene.host.bench, &["push", "oci:app", &there]).ok();
+        scene.host.bench.signer("other", crate::common::stranger());
+        site.run(&scene.host.bench, &["sign", &there, "--cert", "other.crt", "--key", "other.key"]).ok();
+        let (good, evil) =
+            (format!("{}:v1", scene.name), format!("{}:v1", scene.gateway.repository(&format!("evil/copy{number}"))));
+        let wanted = good.clone();
+        let names = if evil_first { [evil, good] } else { [good, evil] };
+        scene.host.edit("overlay-images/images.json", |all| {
+            all.iter_mut().filter(|i| i["id"] == scene.image.id.as_str()).for_each(|i| i["names"] = json!(names));
+        });
+        // As podman writes it for `podman run NAME`.
+        let asked_for = |id: &str| {
+            let container = scene.container(id);
+            let metadata = json!({"image-name": wanted, "image-id": scene.image.id, "name": id, "created-at": 1});
+            scene.host.edit("overlay-containers/containers.json", |all| {
+                all.last_mut().unwrap()["metadata"] = json!(metadata.to_string());
+            });
+            container
+        };
+        scene.host.start(&asked_for("c")).ok();
+    }
+}
