@@ -64,7 +64,7 @@ impl Store {
 }
 
 /// Returns the file name of a big data key (storage/store.go, `makeBigDataBaseName`).
-fn file_name(key: &str) -> String {
+pub(super) fn file_name(key: &str) -> String {
     if key.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'.') {
         return key.to_owned();
     }
