@@ -5,7 +5,7 @@
 //! `MountImage`), and waits for us: taking one would be a deadlock.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -141,7 +141,8 @@ impl Store {
             let containers = self.records(&name, |all: Vec<ContainerRecord>| {
                 self.unique(&name, all.iter().map(|c| &c.id)).map(|()| all)
             })?;
-            if let Some(twice) = containers.iter().find(|c| self.container(&c.id).is_some()) {
+            let known: HashSet<&str> = self.containers().map(|c| c.id.as_str()).collect();
+            if let Some(twice) = containers.iter().find(|c| known.contains(c.id.as_str())) {
                 return Err(self.twice(&name, &twice.id));
             }
             self.containers.push(containers);
@@ -315,7 +316,7 @@ impl Store {
     }
 
     fn unique<'a>(&self, name: &str, ids: impl Iterator<Item = &'a String>) -> Result<()> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for id in ids {
             if !seen.insert(id) {
                 return Err(self.twice(name, id));
