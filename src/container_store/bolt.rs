@@ -29,11 +29,17 @@ const META: usize = SUMMED + 8;
 /// The freelist of a database that has none on the disk.
 const NO_FREELIST: u64 = u64::MAX;
 
-/// How many pages a database may have, and how many bytes all of them, and one with what it goes on for: podman's have
-/// a few kilobytes for each container.
+/// How many pages a database may have, and how many bytes all of them: BoltDB keeps those that are free.
 const MAX_PAGES: u64 = 1 << 20;
 const MAX_BYTES: u64 = 1 << 32;
+
+/// How many bytes of pages in use are read, and how many one may have with what it goes on for: podman's have a few
+/// kilobytes for each container.
+const MAX_READ: u64 = 256 << 20;
 const MAX_ONE: u64 = 64 << 20;
+
+/// How many elements are looked at, which may be in each other's place: podman's have some dozens for each container.
+const MAX_ELEMENTS: usize = 4 << 20;
 
 /// How deep buckets are within others without a page of their own, and pages beneath each other: podman's have one
 /// bucket there, and three pages.
@@ -103,11 +109,7 @@ pub(super) fn check_places(file: &File) -> io::Result<()> {
     if meta.end > MAX_PAGES.min(MAX_BYTES / size as u64) {
         return Err(strange("it is larger than podman's"));
     }
-    let mut pages = Pages { file, size, known: vec![false; meta.end as usize] };
-    if meta.freelist != NO_FREELIST {
-        pages.free(meta.freelist)?;
-    }
-    pages.tree(meta.root, 0)
+    Pages::of(file, size, meta.end).check(&meta)
 }
 
 /// The pages whose place is known.
@@ -115,9 +117,25 @@ struct Pages<'a> {
     file: &'a File,
     size: usize,
     known: Vec<bool>,
+    /// How many bytes may still be read, and how many elements be looked at.
+    bytes: u64,
+    elements: usize,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    /// Makes them of a file with pages of this size, before page `end`.
+    fn of(file: &'a File, size: usize, end: u64) -> Self {
+        Self { file, size, known: vec![false; end as usize], bytes: MAX_READ, elements: MAX_ELEMENTS }
+    }
+
+    /// Gives all pages their place: those that are free, and those of buckets.
+    fn check(&mut self, meta: &Meta) -> io::Result<()> {
+        if meta.freelist != NO_FREELIST {
+            self.free(meta.freelist)?;
+        }
+        self.tree(meta.root, 0)
+    }
+
     /// Gives so many pages their place, from `first`.
     fn claim(&mut self, first: u64, count: u64) -> io::Result<()> {
         let end = first.checked_add(count).filter(|end| first >= 2 && *end <= self.known.len() as u64);
@@ -130,15 +148,22 @@ impl Pages<'_> {
         Ok(())
     }
 
-    /// Reads a page with those that it goes on for, and gives them their place.
+    /// Counts the elements of a page, or of a bucket on one.
+    fn elements(&mut self, page: &[u8]) -> io::Result<usize> {
+        let count = usize::from(u16_at(page, 10)?);
+        self.elements = self.elements.checked_sub(count).ok_or_else(|| strange("it is larger than podman's"))?;
+        Ok(count)
+    }
+
+    /// Reads a page that has its place, with those that it goes on for, and gives them theirs.
     fn page(&mut self, number: u64) -> io::Result<Vec<u8>> {
         let at = number.checked_mul(self.size as u64).ok_or_else(|| strange("a page is missing"))?;
-        let read = |page: &mut [u8]| match self.file.read_exact_at(page, at) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(strange("a page is missing")),
-            read => read,
+        let missing = |e: io::Error| match e.kind() {
+            io::ErrorKind::UnexpectedEof => strange("a page is missing"),
+            _ => e,
         };
         let mut header = [0; HEADER];
-        read(&mut header)?;
+        self.file.read_exact_at(&mut header, at).map_err(missing)?;
         // It is freed by the number that it has there.
         if u64_at(&header, 0)? != number {
             return Err(strange("a page has the number of another one"));
@@ -147,14 +172,18 @@ impl Pages<'_> {
         if count > MAX_ONE / self.size as u64 {
             return Err(strange("a page is larger than podman's"));
         }
-        let mut page = vec![0; count as usize * self.size];
-        read(&mut page)?;
-        self.claim(number, count)?;
+        // Before reading: holes in a file take no room on the disk.
+        let length = count * self.size as u64;
+        self.bytes = self.bytes.checked_sub(length).ok_or_else(|| strange("it is larger than podman's"))?;
+        self.claim(number + 1, count - 1)?;
+        let mut page = vec![0; length as usize];
+        self.file.read_exact_at(&mut page, at).map_err(missing)?;
         Ok(page)
     }
 
     /// Gives the pages their places that the list at `number` says are free, and those of the list.
     fn free(&mut self, number: u64) -> io::Result<()> {
+        self.claim(number, 1)?;
         let page = self.page(number)?;
         if u16_at(&page, 8)? & FREE == 0 {
             return Err(strange("a page of no kind"));
@@ -171,13 +200,17 @@ impl Pages<'_> {
 
     /// Gives the pages of a bucket their places, and those of the buckets in it.
     fn tree(&mut self, root: u64, depth: usize) -> io::Result<()> {
+        self.claim(root, 1)?;
         let mut todo = vec![root];
         while let Some(number) = todo.pop() {
             let page = self.page(number)?;
             match u16_at(&page, 8)? {
                 BRANCH => {
-                    for n in 0..usize::from(u16_at(&page, 10)?) {
-                        todo.push(u64_at(&page, HEADER + ELEMENT * n + 8)?);
+                    for n in 0..self.elements(&page)? {
+                        let beneath = u64_at(&page, HEADER + ELEMENT * n + 8)?;
+                        // Here and not when it is read: so none waits for that twice.
+                        self.claim(beneath, 1)?;
+                        todo.push(beneath);
                     }
                 }
                 LEAF => self.leaf(&page, depth)?,
@@ -192,7 +225,7 @@ impl Pages<'_> {
         if depth > MAX_DEPTH {
             return Err(strange("its buckets are deeper than podman's"));
         }
-        for n in 0..usize::from(u16_at(page, 10)?) {
+        for n in 0..self.elements(page)? {
             let element = HEADER + ELEMENT * n;
             if u32_at(page, element)? & BUCKET == 0 {
                 continue;

@@ -14,9 +14,9 @@ use crate::error::{Case, Refusal, Result};
 use crate::oci::DenySubjects;
 use crate::oci::{Budget, Image, ImageId, go_json, strict_json};
 
-/// How many bytes of manifests beside an image's own are read. There is one for each way its layers were compressed, and
-/// one for each index by which it was pulled: anybody can push any number of these that list it, and podman keeps them
-/// all.
+/// How many bytes of manifests beside images' own are read in one call, of all its images. There is one for each way the
+/// layers of one were compressed, and one for each index by which it was pulled: anybody can push any number of these that
+/// list it, and podman keeps them all.
 const MAX_OTHERS: u64 = 512 << 20;
 
 /// The annotations under which a layer's descriptor names its table of contents
@@ -87,11 +87,12 @@ pub(super) fn candidates(
     let mut with_top = stores.all().iter().flat_map(Store::images).filter(|i| i.has_top(top.home.id.as_str()));
     // Others with the same layers are not looked at: what somebody pulled must not keep this one from starting.
     let one_is_claimed = with_top.any(is_claimed);
+    let mut left = MAX_OTHERS;
     for store in stores.all() {
         let of_top = store.images().iter().filter(|i| i.has_top(top.home.id.as_str()));
         for record in of_top.filter(|i| !one_is_claimed || is_claimed(i)) {
             let name = format!("image {} in {}", record.id, store.path().display());
-            let mut candidate = read(store, record, stores, chain).map_err(|r| r.within(name))?;
+            let mut candidate = read(store, record, stores, chain, &mut left).map_err(|r| r.within(name))?;
             candidate.claimed_by_container = claimed == Some(&candidate.id);
             // Several stores may hold the same image.
             match all.iter_mut().find(|(c, _)| c.image.digest == candidate.image.digest && c.id == candidate.id) {
@@ -139,16 +140,23 @@ pub(super) fn candidates(
 /// Collects everything that the image of a record can be denied by, from its documents and not from what the record
 /// says about them.
 pub(super) fn facts(store: &Store, record: &ImageRecord) -> Result<DenySubjects> {
-    let (image, beside) = parse(store, record)?;
+    let mut left = MAX_OTHERS;
+    let (image, beside) = parse(store, record, &mut left)?;
     let mut facts = DenySubjects::of(&image);
     beside.indexes.into_iter().for_each(|index| facts.blob("index", index));
     lists::deny_by_lists(store, record, &image.digest.to_string(), &mut facts)?;
     Ok(facts)
 }
 
-/// Reads the image that a record stands for, if it is the chain's.
-fn read(store: &Store, record: &ImageRecord, stores: &OpenStores, chain: &[ChainLink]) -> Result<Candidate> {
-    let (image, beside) = parse(store, record)?;
+/// Reads the image that a record stands for, if it is the chain's. `left` is what is left of [`MAX_OTHERS`].
+fn read(
+    store: &Store,
+    record: &ImageRecord,
+    stores: &OpenStores,
+    chain: &[ChainLink],
+    left: &mut u64,
+) -> Result<Candidate> {
+    let (image, beside) = parse(store, record, left)?;
     let tocs = compare(&image, stores, chain)?;
     if record.id != image.config_digest.hex() && Some(&record.id) != toc_image_id(&tocs).as_ref() {
         return Err(Refusal::new(Case::B05Documents, "", format!("its config is {}", image.config_digest)));
@@ -166,10 +174,10 @@ fn read(store: &Store, record: &ImageRecord, stores: &OpenStores, chain: &[Chain
 
 /// Reads the image of the manifest under `manifest`, whatever others are kept beside it, and the digests of the indexes
 /// that list it. That manifest is the one from which podman takes config, command and annotations.
-fn parse(store: &Store, record: &ImageRecord) -> Result<(Image, DocumentsBeside)> {
+fn parse(store: &Store, record: &ImageRecord, left: &mut u64) -> Result<(Image, DocumentsBeside)> {
     let budget = Budget::STANDARD;
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
-    let (digest, manifest, beside) = documents(store, record, &budget)?;
+    let (digest, manifest, beside) = documents(store, record, &budget, left)?;
     let name = format!("manifest {digest}");
     let value = strict_json::value(&manifest, &name)?;
     go_json::check_value(&value, &go_json::MANIFEST, &name)?;
@@ -225,7 +233,7 @@ type Documents = (BlobDigest, Vec<u8>, DocumentsBeside);
 
 /// Reads the manifest under `manifest`, and the stored indexes. What is stored under `manifest-DIGEST` must have that
 /// digest, and if anything is, the manifest must be among it.
-fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Documents> {
+fn documents(store: &Store, record: &ImageRecord, budget: &Budget, left: &mut u64) -> Result<Documents> {
     let bad = |why: String| Refusal::new(Case::B05Documents, "", why);
     let named: BTreeSet<BlobDigest> = record
         .big_data_names
@@ -239,19 +247,21 @@ fn documents(store: &Store, record: &ImageRecord, budget: &Budget) -> Result<Doc
     if !named.is_empty() && !named.contains(&digest) {
         return Err(bad("its manifest was changed".into()));
     }
-    let (own, mut beside, mut total) = (digest.to_string(), DocumentsBeside::default(), 0);
+    let (own, mut beside) = (digest.to_string(), DocumentsBeside::default());
     let wanted = HashSet::from([own.as_str()]);
     for other in named {
-        if total > MAX_OTHERS {
+        let document = store
+            .document(record, &format!("manifest-{other}"))?
+            .ok_or_else(|| bad(format!("there is no manifest {other}")))?;
+        // Before reading: holes in a file take no room on the disk.
+        let Some(rest) = left.checked_sub(document.length().min(budget.manifest)) else {
             // They must not keep the image from starting. What is lost are references by one of them, and denials by
             // its digest, which whoever stores the image otherwise escapes too.
             log::warn!("image {} has more manifests beside its own than are read", record.id);
             break;
-        }
-        let raw = store
-            .big_data(record, &format!("manifest-{other}"), budget.manifest)?
-            .ok_or_else(|| bad(format!("there is no manifest {other}")))?;
-        total += raw.len() as u64;
+        };
+        *left = rest;
+        let raw = document.read(budget.manifest)?;
         if BlobDigest::of(&raw) != other {
             return Err(bad(format!("manifest {other} was changed")));
         }
@@ -320,4 +330,40 @@ fn compare(image: &Image, stores: &OpenStores, chain: &[ChainLink]) -> Result<Ve
 fn toc_image_id(tocs: &[Option<BlobDigest>]) -> Option<String> {
     let input: String = tocs.iter().map(|t| t.map_or_else(|| "|".to_owned(), |t| format!("{t}|"))).collect();
     tocs.iter().any(Option::is_some).then(|| BlobDigest::of(format!("@With TOC:{input}").as_bytes()).hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    // Documents that are holes cost nothing to keep, and any number of images can have some.
+    #[test]
+    fn c03_manifests_beside_those_of_all_images_are_counted_together() {
+        const LENGTH: u64 = 1 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let images = dir.path().join("overlay-images");
+        let (own, other) = (BlobDigest::of(b"own"), BlobDigest::of(&vec![0; LENGTH as usize]));
+        let keys = json!(["manifest", format!("manifest-{own}"), format!("manifest-{other}")]);
+        let ids = ["1".repeat(64), "2".repeat(64), "3".repeat(64)];
+        let records: Vec<Value> = ids.iter().map(|id| json!({"id": id, "big-data-names": keys})).collect();
+        std::fs::create_dir(&images).unwrap();
+        std::fs::write(images.join("images.json"), Value::from(records).to_string()).unwrap();
+        for image in ids.iter().map(|id| images.join(id)) {
+            std::fs::create_dir(&image).unwrap();
+            let file = |key: &str| image.join(super::super::big_data::file_name(key));
+            std::fs::write(file("manifest"), b"own").unwrap();
+            std::fs::write(file(&format!("manifest-{own}")), b"own").unwrap();
+            std::fs::File::create(file(&format!("manifest-{other}"))).unwrap().set_len(LENGTH).unwrap();
+        }
+        let store = Store::open_without_layers(dir.path(), "overlay").unwrap();
+        let mut left = 2 * LENGTH + 9;
+        let mut others = store.images().iter().map(|record| {
+            let (digest, _, beside) = documents(&store, record, &Budget::STANDARD, &mut left).unwrap();
+            assert_eq!(digest, own);
+            beside.others.len()
+        });
+        assert_eq!(others.by_ref().sum::<usize>(), 2, "each is its own and the other one, and there are three");
+    }
 }

@@ -3,9 +3,9 @@
 //! All that is read here lies on a disk that somebody else may have written: these are claims. What is promised is that
 //! the claims match each other (the directories are the recorded layers, in order; their IDs follow from the image's
 //! diff_ids; manifest and config are those that their digests name) and that everything handed on was opened beneath
-//! the store's root, through no symlink. Whether anybody sealed that image, and whether the directories hold it, is for
-//! `verify` and `prepare`.
+//! the store's root, through no symlink. `verify` and `prepare` tell whether it is sealed, and what directories hold.
 
+mod big_data;
 mod bolt;
 mod claimed;
 mod configured;

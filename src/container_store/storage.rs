@@ -5,15 +5,13 @@
 //! `MountImage`), and waits for us: taking one would be a deadlock.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rustix::io::Errno;
 
 use super::id_sets::read_without;
@@ -21,10 +19,9 @@ use super::own_files::check_only_name;
 use super::parsed;
 pub(super) use super::records::{ContainerRecord, ImageRecord, LayerRecord};
 use super::records::{Record, parse};
-use crate::digest::BlobDigest;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::name::UNKNOWN;
-use crate::oci::{Budget, LayerId, is_id, is_image_id};
+use crate::oci::{LayerId, is_id};
 use crate::sys::{files, same_paths};
 
 /// How many bytes the list of a layer's lower directories may have, several times what the largest possible number
@@ -144,12 +141,18 @@ impl Store {
             let containers = self.records(&name, |all: Vec<ContainerRecord>| {
                 self.unique(&name, all.iter().map(|c| &c.id)).map(|()| all)
             })?;
-            if let Some(twice) = containers.iter().find(|c| self.container(&c.id).is_some()) {
+            let known: HashSet<&str> = self.containers().map(|c| c.id.as_str()).collect();
+            if let Some(twice) = containers.iter().find(|c| known.contains(c.id.as_str())) {
                 return Err(self.twice(&name, &twice.id));
             }
             self.containers.push(containers);
         }
         Ok(())
+    }
+
+    /// Returns its storage driver.
+    pub(super) fn driver(&self) -> &str {
+        &self.driver
     }
 
     /// Returns where it is, for messages and to tell stores apart.
@@ -273,24 +276,6 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a big data item of an image, at most `max` bytes.
-    ///
-    /// # Errors
-    /// [`Case::B01Records`], [`Case::B09Replaced`].
-    pub fn big_data(&self, image: &ImageRecord, key: &str, max: u64) -> Result<Option<Vec<u8>>> {
-        if !is_image_id(image.id.as_bytes()) {
-            return Err(self.bad("overlay-images/images.json", format!("{:?} is no image ID", image.id)));
-        }
-        self.read(&format!("{}-images/{}/{}", self.driver, image.id, file_name(key)), max)
-    }
-
-    /// Returns the digest of an image's manifest as it is stored; nothing is concluded from it.
-    pub fn manifest(&self, driver: &str, image: &ImageRecord) -> Option<BlobDigest> {
-        let id = Some(&image.id).filter(|id| is_id(id.as_bytes()))?;
-        let bytes = self.read(&format!("{driver}-images/{id}/manifest"), Budget::STANDARD.manifest).ok()??;
-        Some(BlobDigest::of(&bytes))
-    }
-
     /// Reads the records of a file, and `arranges` them; none of a file that is missing. Once for each file.
     fn records<R: Record, T: Any + Default + Send + Sync>(
         &self,
@@ -305,11 +290,12 @@ impl Store {
     }
 
     /// Reads a regular file beneath the root, if there is one.
-    fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>> {
         self.open_file(name)?.map(|(file, found)| self.content(name, file, found.len(), max)).transpose()
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<(File, Metadata)>> {
+    /// Opens a regular file beneath the root, if there is one.
+    pub(super) fn open_file(&self, name: &str) -> Result<Option<(File, Metadata)>> {
         match files::open_known_file_at(&*self.root, name) {
             Ok((file, found)) => check_only_name(&found, || self.name(name)).map(|()| Some((file, found))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -320,7 +306,8 @@ impl Store {
         }
     }
 
-    fn content(&self, name: &str, file: File, length: u64, max: u64) -> Result<Vec<u8>> {
+    /// Reads an open file of this length.
+    pub(super) fn content(&self, name: &str, file: File, length: u64, max: u64) -> Result<Vec<u8>> {
         // Before reading: a sparse file can be larger than memory.
         if length > max {
             return Err(self.bad(name, format!("{length} bytes, allowed are {max}")));
@@ -329,7 +316,7 @@ impl Store {
     }
 
     fn unique<'a>(&self, name: &str, ids: impl Iterator<Item = &'a String>) -> Result<()> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for id in ids {
             if !seen.insert(id) {
                 return Err(self.twice(name, id));
@@ -342,7 +329,7 @@ impl Store {
         self.bad(name, format!("{id:?} occurs twice"))
     }
 
-    fn bad(&self, name: &str, why: impl std::fmt::Display) -> Refusal {
+    pub(super) fn bad(&self, name: &str, why: impl std::fmt::Display) -> Refusal {
         Refusal::new(Case::B01Records, self.name(name), why)
     }
 
@@ -360,29 +347,9 @@ pub(super) fn is_name(name: &str) -> bool {
     !repository.is_empty() && repository.bytes().all(letter) && repository.split('/').all(part)
 }
 
-/// Returns the file name of a big data key (storage/store.go, `makeBigDataBaseName`).
-fn file_name(key: &str) -> String {
-    if key.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'.') {
-        return key.to_owned();
-    }
-    format!("={}", STANDARD.encode(key.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn big_data_keys_as_file_names() {
-        assert_eq!(file_name("manifest"), "manifest");
-        // As podman 4.3.1 wrote them.
-        let hex = "721aec3e054eb0da590116d62f92ed2f62b7da293c6f98683acc1adcebc6f035";
-        assert_eq!(
-            file_name(&format!("sha256:{hex}")),
-            "=c2hhMjU2OjcyMWFlYzNlMDU0ZWIwZGE1OTAxMTZkNjJmOTJlZDJmNjJiN2RhMjkzYzZmOTg2ODNhY2MxYWRjZWJjNmYwMzU="
-        );
-        assert!(file_name(&format!("manifest-sha256:{hex}")).starts_with("=bWFuaWZlc3Qtc2hhMjU2Oj"));
-    }
 
     #[test]
     fn f04_names_that_no_image_can_have() {

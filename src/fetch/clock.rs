@@ -32,10 +32,14 @@ impl Clock {
         if left.is_zero() { Err(self.late(subject, at_most)) } else { Ok(left) }
     }
 
+    /// Returns whether nothing is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// Makes the refusal for a step that took longer than it may.
     pub(super) fn late(&self, subject: &str, at_most: Duration) -> Refusal {
-        let over = self.until.is_some_and(|until| Instant::now() >= until);
-        let limit = if over { self.whole } else { at_most };
+        let limit = if self.is_over() { self.whole } else { at_most };
         Refusal::new(Case::C03Slow, subject, format!("no answer within {} s", limit.as_secs()))
     }
 

@@ -65,6 +65,11 @@ impl Session {
         Ok(Self { options, budget, bound, runtime: Some(runtime), proxy, cache, given_up })
     }
 
+    /// Returns whether the time for all questions together is over: nobody is asked any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.bound, TimeLimit::All(clock) if clock.is_over())
+    }
+
     /// Returns the clock for what is begun now.
     pub(super) fn clock(&self) -> Clock {
         match self.bound {

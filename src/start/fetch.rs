@@ -1,7 +1,7 @@
 //! Seals that are still in a registry when a container starts: looked for once, under a deadline, and kept,
 //! so that no later start asks anybody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -26,13 +26,8 @@ const PAUSE: i64 = 3600;
 
 /// Lists the repositories that the names of an image belong to, each once.
 pub fn repositories(names: &[String]) -> Vec<Repository> {
-    let mut all: Vec<Repository> = Vec::new();
-    for repository in names.iter().filter_map(|name| Repository::of_name(name)) {
-        if !all.contains(&repository) {
-            all.push(repository);
-        }
-    }
-    all
+    let mut seen = HashSet::new();
+    names.iter().filter_map(|name| Repository::of_name(name)).filter(|place| seen.insert(place.clone())).collect()
 }
 
 /// Fetches the seals of `candidate` from `places` into the vault. Each is asked: what one has may be a
@@ -117,6 +112,10 @@ impl Pushed {
         let tags: BTreeSet<String> =
             candidate.names.iter().filter_map(|name| Repository::parse(name).ok()?.tag).collect();
         for tag in tags {
+            // An image may have any number of names, and nobody answers any more.
+            if session.is_over() {
+                break;
+            }
             let document = session.document(repository, Some(&tag), None);
             let image = match document {
                 Ok(document) if document.digest == ours.digest => continue,
@@ -169,6 +168,9 @@ pub(super) fn on_mount(vault: &Vault, store: &Path, candidates: &[&Candidate], d
     let silent = SilentRegistries::of(store, decision.fetch_retry);
     for (candidate, places) in wanted {
         for place in places {
+            if session.is_over() && refused.is_some() {
+                break;
+            }
             let asked = match silent.check(&place) {
                 Some(refusal) => Err(refusal),
                 None => fetch_seals(vault, candidate, std::slice::from_ref(&place), &session).inspect_err(|refusal| {
@@ -213,6 +215,9 @@ pub(super) fn would_bring(
     let (mut found, mut refused) = (Vec::new(), None);
     for candidate in candidates {
         for place in repositories(&candidate.names) {
+            if session.is_over() && refused.is_some() {
+                break;
+            }
             let asked = match silent.check(&place) {
                 Some(refusal) => Err(refusal),
                 None => find_seals(store, candidate, std::slice::from_ref(&place), &session),
@@ -253,5 +258,25 @@ impl FetchNotes {
             log::debug!("{}: {e}", StateDir::Asked);
         }
         lately
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c03_nobody_is_asked_after_the_deadline() {
+        let within = |whole| Session::hurried(Options::default(), Budget::STANDARD, whole).unwrap();
+        assert!(within(Duration::ZERO).is_over());
+        assert!(!within(Duration::from_secs(3600)).is_over());
+        assert!(!Session::new(Options::default(), Budget::STANDARD).unwrap().is_over());
+    }
+
+    #[test]
+    fn repositories_of_an_image_are_each_listed_once() {
+        let names: Vec<String> = (0..50_000).map(|n| format!("r{}.example.com/x:{n}", n % 25_000)).collect();
+        let all = repositories(&names);
+        assert_eq!((all.len(), all[7].to_string().as_str()), (25_000, "r7.example.com/x"));
     }
 }

@@ -316,3 +316,65 @@ fn b15_every_page_of_boltdb_has_one_place() {
     unsummed[16 + 56..16 + 64].fill(0);
     refused("without a checksum", unsummed, "checksum");
 }
+
+/// Pages that go on for others are read with these, and a file with holes there takes no room on the disk.
+#[test]
+fn b15_what_is_read_of_a_database_of_boltdb_has_a_limit() {
+    use std::os::unix::fs::FileExt as _;
+    const EACH: u64 = (64 << 20) / 4096;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bolt_state.db");
+    let header = |number: u64, flags: u16, count: u16, more: u64| {
+        [&number.to_ne_bytes()[..], &flags.to_ne_bytes(), &count.to_ne_bytes(), &(more as u32).to_ne_bytes()].concat()
+    };
+    let of_holes = |pages: u64| {
+        let last = 8 + pages * EACH;
+        let mut database = of_buckets(&[8], &[4, 5, 6, 7]);
+        for at in [16, 4096 + 16] {
+            database[at + 40..at + 48].copy_from_slice(&(last + 1).to_ne_bytes());
+            let sum = bolt::fnv(&database[at..at + 56]);
+            database[at + 56..at + 64].copy_from_slice(&sum.to_ne_bytes());
+        }
+        std::fs::write(&path, database).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len((last + 1) * 4096).unwrap();
+        for number in (8..last).step_by(EACH as usize) {
+            let next = [&header(number, 1, 1, EACH - 1)[..], &[0; 8], &(number + EACH).to_ne_bytes()].concat();
+            file.write_all_at(&next, number * 4096).unwrap();
+        }
+        file.write_all_at(&header(last, 2, 0, 0), last * 4096).unwrap();
+        check_one(&path, Format::Bolt).map_err(|r| (r.case(), r.detail().to_owned()))
+    };
+    assert_eq!(of_holes(3), Ok(()));
+    let (case, why) = of_holes(60).unwrap_err();
+    assert!(case == Case::B15Database && why.contains("larger than podman's"), "{why}");
+}
+
+/// Elements of a leaf may all be one bucket without a page of its own, whose elements are all the next one.
+#[test]
+fn b15_elements_of_a_database_of_boltdb_are_counted() {
+    const MANY: usize = 40;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("bolt_state.db");
+    let of_levels = |levels: usize| {
+        let mut database = of_buckets(&[], &[]);
+        let page = &mut database[3 * 4096..4 * 4096];
+        let begin = |level: usize| level * (16 + 16 + 16 * MANY);
+        for level in 0..levels {
+            // The first has no bucket before its header.
+            let header = begin(level) + if level == 0 { 0 } else { 16 };
+            page[header + 8..header + 10].copy_from_slice(&2_u16.to_ne_bytes());
+            page[header + 10..header + 12].copy_from_slice(&(MANY as u16).to_ne_bytes());
+            let next = begin(level + 1);
+            for element in (0..MANY).map(|n| header + 16 + 16 * n).filter(|_| level + 1 < levels) {
+                let fields = [1, next - element, 0, 4096 - next].map(|field| (field as u32).to_ne_bytes());
+                page[element..element + 16].copy_from_slice(&fields.concat());
+            }
+        }
+        std::fs::write(&path, database).unwrap();
+        check_one(&path, Format::Bolt).map_err(|r| (r.case(), r.detail().to_owned()))
+    };
+    assert_eq!(of_levels(3), Ok(()));
+    let (case, why) = of_levels(6).unwrap_err();
+    assert!(case == Case::B15Database && why.contains("larger than podman's"), "{why}");
+}
