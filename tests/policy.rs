@@ -168,6 +168,48 @@ fn f05_higher_directories_hide_lower_ones_by_name() {
 }
 
 #[test]
+fn f05_a_link_that_leads_nowhere_is_not_an_absence() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    let nowhere = host.0.path("not-mounted-yet");
+    let directories = || Directories::new(["usr", "run", "etc"].map(|d| host.0.path(d)).to_vec());
+    for (place, case) in [
+        ("etc/deny.d", Case::F03Denied),
+        ("usr/deny.d", Case::F03Denied),
+        ("etc/policy.d", Case::F03Policy),
+        ("etc/trust.d", Case::F03Policy),
+        ("etc/trust.d/acme", Case::F03Policy),
+        ("run/trust.d/acme/ca", Case::F01Store),
+        ("usr", Case::F03Denied),
+    ] {
+        let path = host.0.path(place);
+        let kept = path.is_dir().then(|| std::fs::rename(&path, host.0.path("kept")).unwrap());
+        let made = path.parent().filter(|parent| !parent.exists());
+        made.inspect(|parent| std::fs::create_dir_all(parent).unwrap());
+        // Directly, and by way of another link.
+        for target in [nowhere.clone(), host.0.path("link")] {
+            symlink(&nowhere, host.0.path("link")).unwrap();
+            symlink(&target, &path).unwrap();
+            assert_eq!(host.refused(), case, "{place}");
+            if place.starts_with("etc/trust.d") {
+                assert_eq!(directories().trust_stores().unwrap_err().case(), Case::F03Policy, "{place}");
+            }
+            std::fs::remove_file(&path).unwrap();
+            std::fs::remove_file(host.0.path("link")).unwrap();
+        }
+        made.inspect(|parent| std::fs::remove_dir(parent).unwrap());
+        kept.inspect(|()| std::fs::rename(host.0.path("kept"), &path).unwrap());
+        assert_eq!(host.decide(&[]).mode, Mode::Enforce, "{place}");
+    }
+    // A link to a directory that is there, with nothing in it that is asked for.
+    std::fs::create_dir(&nowhere).unwrap();
+    symlink(&nowhere, host.0.path("etc/deny.d")).unwrap();
+    symlink(&nowhere, host.0.path("etc/trust.d")).unwrap();
+    assert_eq!(host.decide(&[]).mode, Mode::Enforce);
+    assert_eq!(directories().trust_stores().unwrap(), ["acme"]);
+}
+
+#[test]
 fn f05_certificates_are_hidden_and_masked_like_files() {
     let Some(host) = Host::new() else { return };
     host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
