@@ -106,7 +106,7 @@ fn f03_the_sample_says_every_setting() {
     host.0.write("etc/policy.toml", whole.join("\n").as_bytes());
     assert_eq!(host.decide(&["localhost/x"]).mode, Mode::Off);
     // A word that nobody knows is answered with those that are known.
-    for (table, known) in [("[default]", 11), ("[mount]", 3), ("[[rule]]\nimage = \"x\"", 11)] {
+    for (table, known) in [("[default]", 11), ("[mount]", 3), ("[[rule]]\nimage = \"localhost/x\"", 11)] {
         host.write("etc/policy.toml", &format!("{table}\nunheard = 1"));
         let refusal = host.load().unwrap_err().to_string();
         let words: Vec<&str> = refusal.split('`').skip(3).step_by(2).collect();
@@ -140,28 +140,73 @@ fn f04_the_most_specific_rule_wins_whatever_the_order() {
 #[test]
 fn f04_an_alias_never_loosens_what_another_name_asks() {
     let Some(host) = Host::new() else { return };
-    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"strict/*\"\nmode = \"enforce\"\n[[rule]]\nimage = \"loose/*\"\nmode = \"off\"\n");
-    assert_eq!(host.decide(&["loose/x", "strict/x"]).mode, Mode::Enforce);
-    assert_eq!(host.decide(&["strict/x", "loose/x"]).name.as_ref().map(|n| n.as_str()), Some("strict/x"));
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"strict.example/*\"\nmode = \"enforce\"\n[[rule]]\nimage = \"loose.example/*\"\nmode = \"off\"\n");
+    assert_eq!(host.decide(&["loose.example/x", "strict.example/x"]).mode, Mode::Enforce);
+    assert_eq!(
+        host.decide(&["strict.example/x", "loose.example/x"]).name.as_ref().map(|n| n.as_str()),
+        Some("strict.example/x")
+    );
     // One of its names matches nothing: the default counts too.
-    assert_eq!(host.decide(&["loose/x", "other/x"]).mode, Mode::Audit);
-    assert_eq!(host.decide(&["loose/x"]).mode, Mode::Off);
+    assert_eq!(host.decide(&["loose.example/x", "other/x"]).mode, Mode::Audit);
+    assert_eq!(host.decide(&["loose.example/x"]).mode, Mode::Off);
 }
 
 #[test]
 fn f05_higher_directories_hide_lower_ones_by_name() {
     let Some(host) = Host::new() else { return };
     host.write("usr/policy.toml", "[default]\nmode = \"off\"");
-    host.write("usr/policy.d/10-a.toml", "[[rule]]\nimage = \"a\"\nmode = \"audit\"");
+    host.write("usr/policy.d/10-a.toml", "[[rule]]\nimage = \"localhost/a\"\nmode = \"audit\"");
     assert_eq!(host.decide(&["b"]).mode, Mode::Off);
-    assert_eq!(host.decide(&["a"]).mode, Mode::Audit);
-    host.write("run/policy.d/10-a.toml", "[[rule]]\nimage = \"a\"\nmode = \"enforce\"");
-    assert_eq!(host.decide(&["a"]).mode, Mode::Enforce);
+    assert_eq!(host.decide(&["localhost/a"]).mode, Mode::Audit);
+    host.write("run/policy.d/10-a.toml", "[[rule]]\nimage = \"localhost/a\"\nmode = \"enforce\"");
+    assert_eq!(host.decide(&["localhost/a"]).mode, Mode::Enforce);
     symlink("/dev/null", host.0.path("etc/policy.d/10-a.toml")).unwrap();
-    assert_eq!(host.decide(&["a"]).mode, Mode::Off);
+    assert_eq!(host.decide(&["localhost/a"]).mode, Mode::Off);
     // A link elsewhere is not followed.
     symlink("/etc/passwd", host.0.path("etc/policy.d/20-b.toml")).unwrap();
     assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
+fn f05_a_link_that_leads_nowhere_is_not_an_absence() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    let nowhere = host.0.path("not-mounted-yet");
+    let directories = || Directories::new(["usr", "run", "etc"].map(|d| host.0.path(d)).to_vec());
+    for (place, case) in [
+        ("etc/deny.d", Case::F03Denied),
+        ("usr/deny.d", Case::F03Denied),
+        ("etc/policy.d", Case::F03Policy),
+        ("etc/trust.d", Case::F03Policy),
+        ("etc/trust.d/acme", Case::F03Policy),
+        ("run/trust.d/acme/ca", Case::F01Store),
+        ("usr", Case::F03Denied),
+    ] {
+        let path = host.0.path(place);
+        let kept = path.is_dir().then(|| std::fs::rename(&path, host.0.path("kept")).unwrap());
+        let made = path.parent().filter(|parent| !parent.exists());
+        made.inspect(|parent| std::fs::create_dir_all(parent).unwrap());
+        // Directly, and by way of another link.
+        for target in [nowhere.clone(), host.0.path("link")] {
+            symlink(&nowhere, host.0.path("link")).unwrap();
+            symlink(&target, &path).unwrap();
+            assert_eq!(host.refused(), case, "{place}");
+            if place.starts_with("etc/trust.d") {
+                assert_eq!(directories().trust_stores().unwrap_err().case(), Case::F03Policy, "{place}");
+            }
+            std::fs::remove_file(&path).unwrap();
+            std::fs::remove_file(host.0.path("link")).unwrap();
+        }
+        made.inspect(|parent| std::fs::remove_dir(parent).unwrap());
+        kept.inspect(|()| std::fs::rename(host.0.path("kept"), &path).unwrap());
+        assert_eq!(host.decide(&[]).mode, Mode::Enforce, "{place}");
+    }
+    // A link to a directory that is there, with nothing in it that is asked for.
+    std::fs::create_dir(&nowhere).unwrap();
+    symlink(&nowhere, host.0.path("etc/deny.d")).unwrap();
+    symlink(&nowhere, host.0.path("etc/trust.d")).unwrap();
+    assert_eq!(host.decide(&[]).mode, Mode::Enforce);
+    assert_eq!(directories().trust_stores().unwrap(), ["acme"]);
 }
 
 #[test]
@@ -229,11 +274,11 @@ fn f04_images_without_a_name_have_a_rule_of_their_own() {
     host.write("etc/policy.toml", "[[rule]]\nimage = \"<none>\"\nmode = \"audit\"");
     let nameless = host.decide(&[]);
     assert_eq!((nameless.mode, nameless.name), (Mode::Audit, None));
-    assert_eq!(host.decide(&["x"]).mode, Mode::Enforce);
+    assert_eq!(host.decide(&["localhost/x"]).mode, Mode::Enforce);
     // A star is for anything, the default for what is left.
     host.write("etc/policy.toml", "[[rule]]\nimage = \"*\"\nmode = \"off\"");
     assert_eq!(host.decide(&[]).mode, Mode::Off);
-    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"x\"\nmode = \"off\"");
+    host.write("etc/policy.toml", "[default]\nmode = \"audit\"\n[[rule]]\nimage = \"localhost/x\"\nmode = \"off\"");
     assert_eq!((host.decide(&[]).mode, host.decide(&[]).name), (Mode::Audit, None));
 }
 
@@ -246,25 +291,31 @@ fn f04_an_alias_chooses_no_trust_store() {
     host.certificate("etc", "both", "b.crt", &stranger().cert.to_pem().unwrap());
     host.write(
         "etc/policy.toml",
-        "[[rule]]\nimage = \"a/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b/*\"\ntrust = [\"two\"]\n\
-         [[rule]]\nimage = \"b/x\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"c\"\ntrust = [\"both\"]\n\
-         [[rule]]\nimage = \"d\"\nmode = \"off\"\n[[rule]]\nimage = \"e\"\nmode = \"off\"\ntrust = [\"two\"]",
+        "[[rule]]\nimage = \"a.example/*\"\ntrust = [\"one\"]\n[[rule]]\nimage = \"b.example/*\"\ntrust = [\"two\"]\n\
+         [[rule]]\nimage = \"b.example/x\"\ntrust = [\"two\"]\n[[rule]]\nimage = \"localhost/c\"\ntrust = [\"both\"]\n\
+         [[rule]]\nimage = \"localhost/d\"\nmode = \"off\"\n[[rule]]\nimage = \"localhost/e\"\nmode = \"off\"\ntrust = [\"two\"]",
     );
     let trusted = |names: &[&str]| -> Vec<String> {
         host.decide(names).certificates.iter().map(|c| c.subject().to_owned()).collect()
     };
-    let (one, two) = (trusted(&["a/x"]), trusted(&["b/x"]));
+    let (one, two) = (trusted(&["a.example/x"]), trusted(&["b.example/x"]));
     assert!(one.len() == 1 && two.len() == 1 && one != two);
     // A longer pattern, a smaller name: nobody is trusted who is not for each of them.
-    for names in [["a/x", "b/y"], ["b/y", "a/x"], ["b/x", "a/x"], ["a/x", "b/x"], ["a/x", "unheard"]] {
+    for names in [
+        ["a.example/x", "b.example/y"],
+        ["b.example/y", "a.example/x"],
+        ["b.example/x", "a.example/x"],
+        ["a.example/x", "b.example/x"],
+        ["a.example/x", "unheard"],
+    ] {
         assert!(trusted(&names).is_empty(), "{names:?}");
         assert!(host.decide(&names).stores.is_empty(), "{names:?}");
     }
-    assert_eq!(trusted(&["a/x", "c"]), one);
-    assert_eq!(trusted(&["c", "b/x", "b/y"]), two);
+    assert_eq!(trusted(&["a.example/x", "localhost/c"]), one);
+    assert_eq!(trusted(&["localhost/c", "b.example/x", "b.example/y"]), two);
     // A rule that asks for nothing trusts nobody less, unless it says so.
-    assert_eq!(trusted(&["a/x", "d"]), one);
-    assert!(trusted(&["a/x", "e"]).is_empty());
+    assert_eq!(trusted(&["a.example/x", "localhost/d"]), one);
+    assert!(trusted(&["a.example/x", "localhost/e"]).is_empty());
 }
 
 /// Each setting, in a form that asks less and in one that asks more.
@@ -381,11 +432,13 @@ fn f04_rules_of_a_namespace_are_for_its_containers_alone() {
     assert_eq!(host.decide_at(&PodNamespace::Unknown, &["x"]).mode, Mode::Audit);
     assert!(!host.load().unwrap().enforces());
     // Rules of one place are a list: the most specific one. Those of several combine.
-    let rules = [rule("*", "team-*", "enforce"), rule("a/*", "team-*", "off"), rule("*", "team-b", "audit")];
+    let rules = [rule("*", "team-*", "enforce"), rule("a.example/*", "team-*", "off"), rule("*", "team-b", "audit")];
     host.write("etc/policy.toml", &(audit.to_owned() + &rules.concat()));
-    for (place, name, mode) in
-        [("team-a", "a/x", Mode::Off), ("team-a", "b/x", Mode::Enforce), ("team-b", "a/x", Mode::Audit)]
-    {
+    for (place, name, mode) in [
+        ("team-a", "a.example/x", Mode::Off),
+        ("team-a", "b.example/x", Mode::Enforce),
+        ("team-b", "a.example/x", Mode::Audit),
+    ] {
         assert_eq!(host.decide_at(&of(place), &[name]).mode, mode, "{place} {name}");
     }
     // A short name stands for what podman would complete it to, in a place as well.
@@ -504,18 +557,43 @@ fn f04_hosts_are_compared_in_one_form() {
 }
 
 #[test]
+fn f04_names_of_docker_hub_are_compared_as_podman_records_them() {
+    let Some(host) = Host::new() else { return };
+    let rule = |image: &str, mode: &str| format!("[[rule]]\nimage = \"{image}\"\nmode = \"{mode}\"\n");
+    for pattern in ["docker.io/web", "index.docker.io/web", "docker.io/library/web", "docker.io/we*"] {
+        host.write("etc/policy.toml", &format!("[default]\nmode = \"off\"\n{}", rule(pattern, "audit")));
+        for name in ["docker.io/web:1", "index.docker.io/web", "docker.io/library/web@sha256:00"] {
+            assert_eq!(host.decide(&[name]).mode, Mode::Audit, "{pattern}: {name}");
+        }
+        for name in ["docker.io/acme/web", "docker.io/library/acme/web", "quay.io/web", "localhost/other"] {
+            assert_eq!(host.decide(&[name]).mode, Mode::Off, "{pattern}: {name}");
+        }
+    }
+    // What is short for them counts for these rules too.
+    host.write("etc/policy.toml", &(rule("localhost/*", "off") + &rule("docker.io/web", "enforce")));
+    assert_eq!(host.decide(&["localhost/web"]).mode, Mode::Enforce);
+    assert_eq!(host.decide(&["localhost/webs"]).mode, Mode::Off);
+    // One rule for a name, however it is written.
+    host.write("etc/policy.toml", &(rule("docker.io/web", "off") + &rule("index.docker.io/library/web", "audit")));
+    assert_eq!(host.refused(), Case::F03Policy);
+    // A rule that would never apply.
+    host.write("etc/policy.toml", &("[default]\nmode = \"off\"\n".to_owned() + &rule("web", "enforce")));
+    assert_eq!(host.refused(), Case::F03Policy);
+}
+
+#[test]
 fn f04_a_default_that_asks_less_than_a_rule_is_found() {
     let Some(host) = Host::new() else { return };
     host.write(
         "etc/policy.toml",
-        "[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nidentity = false\n[[rule]]\nimage = \"a/*\"\n\
-         mode = \"enforce\"\nrollback = \"refuse\"\n[[rule]]\nimage = \"b/*\"\nmode = \"off\"\nupper = \"empty\"",
+        "[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nidentity = false\n[[rule]]\nimage = \"a.example/*\"\n\
+         mode = \"enforce\"\nrollback = \"refuse\"\n[[rule]]\nimage = \"b.example/*\"\nmode = \"off\"\nupper = \"empty\"",
     );
     let found = host.load().unwrap().weaker_defaults();
     let settings: Vec<&str> = found.iter().filter_map(|f| f.split(' ').next()).collect();
     assert_eq!(settings, ["mode", "rollback"]);
-    assert!(found.iter().all(|f| f.contains("stricter for a/* in ")), "{found:?}");
-    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"a/*\"\nmode = \"audit\"");
+    assert!(found.iter().all(|f| f.contains("stricter for a.example/* in ")), "{found:?}");
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]\n[[rule]]\nimage = \"a.example/*\"\nmode = \"audit\"");
     assert_eq!(host.load().unwrap().weaker_defaults(), [""; 0]);
 }
 
@@ -678,7 +756,7 @@ fn f03_other_names_in_the_configuration_are_refused() {
     ] {
         let path = host.0.path(place).join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, "version = 1\n[[rule]]\nimage = \"x\"\nmode = \"enforce\"\n").unwrap();
+        std::fs::write(&path, "version = 1\n[[rule]]\nimage = \"localhost/x\"\nmode = \"enforce\"\n").unwrap();
         assert_eq!(host.refused(), case, "{place} {name}");
         std::fs::remove_file(path).unwrap();
     }
@@ -688,7 +766,7 @@ fn f03_other_names_in_the_configuration_are_refused() {
         host.certificate("run", "acme", name, b"garbage");
     }
     symlink("/dev/null", host.0.path("etc/policy.d/anything")).unwrap();
-    assert_eq!(host.decide(&["x"]).mode, Mode::Audit);
-    host.write("etc/policy.d/10.rpm.toml", "[[rule]]\nimage = \"x\"\nmode = \"enforce\"");
-    assert_eq!(host.decide(&["x"]).mode, Mode::Enforce);
+    assert_eq!(host.decide(&["localhost/x"]).mode, Mode::Audit);
+    host.write("etc/policy.d/10.rpm.toml", "[[rule]]\nimage = \"localhost/x\"\nmode = \"enforce\"");
+    assert_eq!(host.decide(&["localhost/x"]).mode, Mode::Enforce);
 }

@@ -7,6 +7,9 @@ pub const ROOTFS: &str = "<rootfs>";
 /// possible one.
 pub const UNKNOWN: &str = "<unknown>";
 
+/// The name of an image that has none.
+pub const NAMELESS: &str = "<none>";
+
 /// Returns an image name without tag and digest.
 pub fn repository(name: &str) -> &str {
     let name = name.split('@').next().unwrap_or(name);
@@ -63,13 +66,52 @@ impl From<ImageName> for String {
     }
 }
 
+/// Docker Hub.
+pub const DOCKER_HUB: &str = "docker.io";
+
+/// How the whole names of Docker Hub's images begin whose names have one part (distribution/reference,
+/// `splitDockerDomain`, of which containers/image has a copy).
+pub const OFFICIAL: &str = "docker.io/library/";
+
 /// Returns a name with its host in lower case, without a final dot and without the default port. A registry treats
-/// these as the same, and so did whoever chose a rule or a seal's name.
-pub fn one_host(name: &str) -> String {
-    match name.split_once('/') {
-        Some((first, rest)) if is_host(first) => format!("{}/{rest}", host(first)),
-        _ => name.to_owned(),
+/// these as the same, and so did whoever chose a rule or a seal's name. `index.docker.io/app` and `docker.io/app` are
+/// `docker.io/library/app`, as podman records them.
+fn one_host(name: &str) -> String {
+    match split_host(name) {
+        Some((host, app)) if host == DOCKER_HUB && !app.is_empty() && !app.contains('/') => format!("{OFFICIAL}{app}"),
+        Some((host, path)) => format!("{host}/{path}"),
+        None => name.to_owned(),
     }
+}
+
+/// Splits a name, or the beginning of one, into its host, in the form in which hosts are compared, and its path.
+pub fn split_host(name: &str) -> Option<(String, &str)> {
+    let (first, path) = name.split_once('/').filter(|(first, _)| is_host(first))?;
+    let host = host(first);
+    let host = if host == "index.docker.io" { DOCKER_HUB.to_owned() } else { host };
+    Some((host, path))
+}
+
+/// Returns whether a name can have this path, or one that begins with it if it is `open` (distribution/reference,
+/// "Grammar").
+pub fn is_path(path: &str, open: bool) -> bool {
+    let separates = |gap: &str| matches!(gap, "/" | "." | "_" | "__") || gap.bytes().all(|b| b == b'-');
+    !path.bytes().any(|b| b.is_ascii_uppercase()) && is_joined(path, open, separates)
+}
+
+/// Returns whether a name can have this host, without a port, or one that begins with it if it is `open`.
+pub fn is_domain(domain: &str, open: bool) -> bool {
+    is_joined(domain, open, |gap| gap == "." || gap.bytes().all(|b| b == b'-'))
+}
+
+/// Returns whether a text begins and ends with a letter or digit, with nothing else than separators between them; an
+/// `open` one may end with a separator, or be empty.
+fn is_joined(text: &str, open: bool, separates: impl Fn(&str) -> bool) -> bool {
+    let mut gaps = text.split(|c: char| c.is_ascii_alphanumeric());
+    let begins = gaps.next() == Some("");
+    let gaps: Vec<&str> = gaps.collect();
+    let ends = gaps.last().map_or(open, |last| open || last.is_empty());
+    begins && ends && gaps.into_iter().all(separates)
 }
 
 /// Returns whether the first part of a name is a host (distribution/reference, "Grammar", and `splitDockerDomain`).
@@ -78,7 +120,7 @@ fn is_host(first: &str) -> bool {
 }
 
 /// Returns a host in its normal form.
-pub fn host(text: &str) -> String {
+fn host(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let (name, port) = match lower.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, Some(port)),
@@ -121,12 +163,48 @@ mod tests {
             ("LocalHost/app", "localhost/app"),
             ("[::1]:443/app", "[::1]/app"),
             ("[::1]/app", "[::1]/app"),
+            // As podman records them.
+            ("docker.io/app:1", "docker.io/library/app"),
+            ("index.docker.io/app@sha256:00", "docker.io/library/app"),
+            ("Docker.IO.:443/app", "docker.io/library/app"),
+            ("index.docker.io/library/app", "docker.io/library/app"),
+            ("index.docker.io/acme/app", "docker.io/acme/app"),
+            ("docker.io/library/app", "docker.io/library/app"),
+            ("docker.io/library/acme/app", "docker.io/library/acme/app"),
+            ("docker.io/library", "docker.io/library/library"),
+            ("docker.io/acme/app", "docker.io/acme/app"),
+            ("registry-1.docker.io/app", "registry-1.docker.io/app"),
+            ("docker.io:5000/app", "docker.io:5000/app"),
+            ("docker.io.example.com/app", "docker.io.example.com/app"),
+            ("localhost/docker.io/app", "localhost/docker.io/app"),
             // Without a host.
             ("acme/app:1", "acme/app"),
             ("app.example.com.", "app.example.com."),
             ("<none>", "<none>"),
         ] {
             assert_eq!(ImageName::of(name).as_str(), same, "{name}");
+        }
+    }
+
+    #[test]
+    fn f04_only_some_texts_can_be_hosts_and_paths() {
+        for path in ["a", "a/b", "a.b_c__d-e---f/0", "library/app"] {
+            assert!(is_path(path, false) && is_path(path, true), "{path}");
+        }
+        for path in ["", "a/", "a-", "a__"] {
+            assert!(!is_path(path, false) && is_path(path, true), "{path}");
+        }
+        for path in ["/", "/a", "a//b", "-a", "a..b", "a/../b", "a___b", "a_.b", "A", "a b", " ", "a:1", "a@b", "ä"] {
+            assert!(!is_path(path, false) && !is_path(path, true), "{path}");
+        }
+        for host in ["a", "localhost", "a-b.example.com", "127.0.0.1"] {
+            assert!(is_domain(host, false) && is_domain(host, true), "{host}");
+        }
+        for host in ["", "a.", "a-"] {
+            assert!(!is_domain(host, false) && is_domain(host, true), "{host}");
+        }
+        for host in [".", ".a", "a..b", "a_b", "a b", "[::1]", "a:1", "a/b"] {
+            assert!(!is_domain(host, false) && !is_domain(host, true), "{host}");
         }
     }
 }

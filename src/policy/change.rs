@@ -159,13 +159,13 @@ mod tests {
     fn the_mode_of_the_default_is_changed_and_nothing_else() {
         for (before, after) in [
             (
-                "version = 1\n[default] # all\n  mode=\"audit\"  # for now\ntrust = [\"a\"]\n[[rule]]\nimage = \"x\"\nmode = \"audit\"\n",
-                "version = 1\n[default] # all\nmode = \"enforce\" # for now\ntrust = [\"a\"]\n[[rule]]\nimage = \"x\"\nmode = \"audit\"\n",
+                "version = 1\n[default] # all\n  mode=\"audit\"  # for now\ntrust = [\"a\"]\n[[rule]]\nimage = \"localhost/x\"\nmode = \"audit\"\n",
+                "version = 1\n[default] # all\nmode = \"enforce\" # for now\ntrust = [\"a\"]\n[[rule]]\nimage = \"localhost/x\"\nmode = \"audit\"\n",
             ),
             ("version = 1\n[default]\ntrust = []", "version = 1\n[default]\nmode = \"enforce\"\ntrust = []\n"),
             (
-                "version = 1\n[[rule]]\nimage = \"x\"\nmode = \"off\"\n",
-                "version = 1\n[[rule]]\nimage = \"x\"\nmode = \"off\"\n\n[default]\nmode = \"enforce\"\n",
+                "version = 1\n[[rule]]\nimage = \"localhost/x\"\nmode = \"off\"\n",
+                "version = 1\n[[rule]]\nimage = \"localhost/x\"\nmode = \"off\"\n\n[default]\nmode = \"enforce\"\n",
             ),
         ] {
             assert_eq!(with_mode(before, Mode::Enforce), after);

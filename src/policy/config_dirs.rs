@@ -105,8 +105,13 @@ impl Directories {
         let mut found = std::collections::BTreeSet::new();
         for directory in &self.0 {
             let place = directory.join("trust.d");
-            let names = names(&place)?;
-            found.extend(names.into_iter().filter(|name| !name.starts_with('.') && place.join(name).is_dir()));
+            for name in names(&place)?.into_iter().filter(|name| !name.starts_with('.')) {
+                let store = place.join(&name);
+                match store.is_dir() {
+                    true => drop(found.insert(name)),
+                    false => absent(&store)?,
+                }
+            }
         }
         Ok(found.into_iter().collect())
     }
@@ -232,12 +237,37 @@ fn is_mask(path: &Path) -> bool {
     std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
+/// Checks that what was not found is not there: a link that leads nowhere is, in its place or in that of a directory
+/// above it. Whoever made it meant what it led to.
+fn absent(path: &Path) -> Result<()> {
+    use std::io::ErrorKind::NotFound;
+    for path in path.ancestors() {
+        let refused = |why: &dyn std::fmt::Display| Err(refuse(&path.display().to_string(), why));
+        match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == NotFound => {}
+            Err(e) => return refused(&e),
+            Ok(found) if !found.is_symlink() => return Ok(()),
+            Ok(_) => {
+                return match std::fs::metadata(path) {
+                    Ok(_) => Ok(()),
+                    Err(e) if e.kind() == NotFound => refused(&"the link leads nowhere; remove it"),
+                    Err(e) => refused(&e),
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Lists the names in a directory that is root's; none if there is no directory. A name that is not UTF-8 is refused:
 /// whoever put the file there wanted something by it.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let fd = match files::open_dir(directory) {
         Ok(fd) => fd,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            absent(directory)?;
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(refuse(&directory.display().to_string(), e)),
     };
     owned_by_root(&fd, &directory.display().to_string())?;

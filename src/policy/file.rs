@@ -252,6 +252,11 @@ impl TryFrom<PathBuf> for VaultDir {
     }
 }
 
+/// Returns the vault's directory that a file says.
+pub(super) fn vault_dir(store: Option<(StoreSettings, String)>) -> Option<PathBuf> {
+    store.and_then(|(store, _)| store.vault).map(|dir| dir.0)
+}
+
 impl RootlessSettings {
     const fn off() -> Mode {
         Mode::Off

@@ -60,7 +60,7 @@ use std::time::Duration;
 use crate::container_store::PodNamespace;
 use crate::digest::Fingerprint;
 use crate::error::{Case, Refusal, Result};
-use crate::oci::name::{self, ImageName, UNKNOWN};
+use crate::oci::name::{self, ImageName, NAMELESS, UNKNOWN};
 use crate::pki::{Anchor, Certificate, Dates};
 use combine::{NamedDecision, combine};
 
@@ -73,13 +73,10 @@ use file::RuleSettings;
 pub use file::{
     BindingRule, Checkpoint, Cover, FetchRule, Mode, MountSettings, Rollback, RootDriver, UpperRule, Verity,
 };
-use pattern::{NamePattern, NamespacePattern, Subject};
+use pattern::{NamePattern, NamespacePattern, Specificity, Subject};
 use resolve::TrustStores;
 pub use runtime::{note_runtime, real_runtime};
 pub use runtime_note::{GO_ON, REMOVE, SUPERVISE};
-
-/// The name of an image that has none.
-const NAMELESS: &str = "<none>";
 
 /// The policy of this host: one consistent snapshot, read once.
 #[derive(Clone, Debug)]
@@ -192,7 +189,7 @@ impl Policy {
             })
             .collect::<Result<_>>()?;
         let mount = mount.map(|(mount, _)| mount).unwrap_or_default();
-        let vault = vault_dir(store);
+        let vault = file::vault_dir(store);
         let place = PodNamespace::NotInPod;
         Ok(Self { default: decided, said: base, rules, mount, vault, denied, place, of_user: None })
     }
@@ -236,7 +233,7 @@ impl Policy {
         for (path, text) in directories.any_files()? {
             once(&mut store, file::parse(&text, &path)?.store, "[store]", &path)?;
         }
-        Ok(vault_dir(store))
+        Ok(file::vault_dir(store))
     }
 
     /// Returns where the vault is; `None` for the one in each graph root.
@@ -373,14 +370,15 @@ impl Policy {
         lists
     }
 
-    fn most_specific(&self, list: Option<&NamespacePattern>, matches: impl Fn(&NamePattern) -> bool) -> Option<&Rule> {
+    fn most_specific(
+        &self,
+        list: Option<&NamespacePattern>,
+        matches: impl Fn(&NamePattern) -> Option<Specificity>,
+    ) -> Option<&Rule> {
         let of_list = self.rules.iter().filter(|r| r.subject.namespace.as_ref() == list);
-        of_list.filter(|r| matches(&r.subject.image)).max_by_key(|r| r.subject.image.specificity())
+        let matching = of_list.filter_map(|rule| Some((matches(&rule.subject.image)?, rule)));
+        matching.max_by_key(|(specificity, _)| *specificity).map(|(_, rule)| rule)
     }
-}
-
-fn vault_dir(store: Option<(file::StoreSettings, String)>) -> Option<PathBuf> {
-    store.and_then(|(store, _)| store.vault).map(|dir| dir.0)
 }
 
 /// Keeps something that may only be in one file: with two, the order of files would decide.

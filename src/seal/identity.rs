@@ -70,3 +70,24 @@ impl fmt::Display for Identity {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d18_an_identity_of_docker_hub_is_for_one_repository_however_it_is_written() {
+        let allows = |identity: &str, name: &str| identity.parse::<Identity>().unwrap().allows(&ImageName::of(name));
+        let same = ["docker.io/app", "docker.io/library/app", "index.docker.io/app"];
+        for (identity, name) in same.iter().flat_map(|identity| same.map(|name| (identity, name))) {
+            assert!(allows(identity, name), "{identity}: {name}");
+        }
+        for identity in same {
+            for name in ["app", "library/app", "localhost/app", "docker.io/library/library/app", "docker.io/acme/app"] {
+                assert!(!allows(identity, name) && !allows(name, identity), "{identity}: {name}");
+            }
+        }
+        // Without a host it is for no more names than it says.
+        assert!(allows("app", "app"));
+    }
+}

@@ -59,8 +59,9 @@ impl RequiredNames<'_> {
             Some(RequestedBy::Id) => &[],
             None | Some(RequestedBy::SomeName) if self.any_name => &[],
             None | Some(RequestedBy::SomeName) => {
+                let other = candidate.also_found_by.as_ref().filter(|_| self.asked.is_some());
                 // A pod that pins a digest is given what its record says has it.
-                if let Some(digest) = candidate.also_found_by.as_ref().filter(|_| !self.names.is_empty()) {
+                if let Some(digest) = other.filter(|_| !self.names.is_empty()) {
                     let why = format!("on record as {digest}, which is another image");
                     let refusal = Refusal::new(Case::B14Reference, self.names[0].as_str(), why);
                     return Err(refusal.and("remove it from the node before that (crictl rmi ID)"));

@@ -402,3 +402,37 @@ fn f04_a_container_of_podman_is_no_build_and_in_no_namespace() {
         refused(&without, "without a name and without a record of one");
     }
 }
+
+/// A rule says what podman may be told: `docker.io/fresh` is `docker.io/library/fresh` there.
+#[test]
+fn f04_a_rule_for_a_name_of_docker_hub_applies_to_what_podman_makes_of_it() {
+    if !ready("names of docker.io through podman") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Layerseal] {
+        let podman = Podman::new(program);
+        podman.ok(&["tag", FRESH, "docker.io/library/fresh:1"]);
+        podman.ok(&["untag", FRESH, FRESH]);
+        let rule = |image: &str| {
+            let lenient = default_policy().replacen("\"enforce\"", "\"audit\"", 1);
+            podman.policy(&format!("{lenient}[[rule]]\nimage = \"{image}\"\nmode = \"enforce\"\n"));
+        };
+        let mut started = Vec::new();
+        for image in ["docker.io/library/fresh", "docker.io/fresh", "index.docker.io/library/fresh", "docker.io/fresh*"]
+        {
+            rule(image);
+            for name in ["docker.io/fresh:1", "docker.io/library/fresh:1"] {
+                let output = podman.run(&["run", "--rm", "--pull=never", name, "true"]);
+                println!("{program:?} rule {image}: podman run {name}: {}", output.status);
+                if output.status.success() {
+                    started.push(format!("{program:?}: rule {image}, podman run {name}"));
+                }
+            }
+        }
+        assert_eq!(started, [""; 0]);
+        // By the rule, and not by a policy that nobody can read: others start.
+        podman.starts(APP);
+        rule("docker.io/other");
+        podman.starts("docker.io/fresh:1");
+    }
+}

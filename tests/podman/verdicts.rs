@@ -149,7 +149,7 @@ fn audit_starts_what_cannot_be_found_out_or_mounted() {
     }
     let audit = "version = 1\n[default]\nmode = \"audit\"\ntrust = [\"acme\"]\nverity = \"off\"\n";
     let off = "version = 1\n[default]\nmode = \"off\"\n";
-    let enforces = format!("{audit}[[rule]]\nimage = \"other/*\"\nmode = \"enforce\"\n");
+    let enforces = format!("{audit}[[rule]]\nimage = \"other.example/*\"\nmode = \"enforce\"\n");
     for program in [Program::Hooked, Program::Guarded] {
         let podman = Podman::new(program);
         podman.policy(audit);

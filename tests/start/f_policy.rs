@@ -133,6 +133,40 @@ fn f05_files_that_hide_others() {
     host.start_refused(&container, 5, "F03");
 }
 
+/// A link that leads nowhere is not "there is none": what it led to was meant.
+#[test]
+fn f05_a_directory_of_the_configuration_that_leads_nowhere_is_not_passed_over() {
+    let Some(host) = Host::new(ENFORCE) else { return };
+    let (image, managed) = (host.image(APP), host.bench.path("managed"));
+    let container = host.container("c", &image);
+    host.config("trust.d/other/other.crt", std::str::from_utf8(&stranger().cert.to_pem().unwrap()).unwrap());
+    for (name, file, text, code, case) in [
+        ("deny.d", "x.list", format!("sha256:{}\n", image.id), 4, "F06"),
+        ("policy.d", "x.toml", format!("version = 1\n[[rule]]\nimage = \"{APP}\"\ntrust = [\"other\"]\n"), 4, "E07"),
+    ] {
+        std::fs::create_dir(&managed).unwrap();
+        std::fs::write(managed.join(file), text).unwrap();
+        let link = host.bench.path("etc/layerseal").join(name);
+        std::os::unix::fs::symlink(&managed, &link).unwrap();
+        host.start_refused(&container, code, case);
+        std::fs::rename(&managed, host.bench.path("elsewhere")).unwrap();
+        host.start_refused(&container, 5, "F03");
+        // There is none.
+        std::fs::remove_file(&link).unwrap();
+        host.start(&container).ok();
+        host.unmount(&container);
+        std::fs::remove_dir_all(host.bench.path("elsewhere")).unwrap();
+    }
+    // A store, which is in this directory and in no other.
+    let store = host.bench.path("etc/layerseal/trust.d/acme");
+    std::fs::rename(&store, &managed).unwrap();
+    std::os::unix::fs::symlink(&managed, &store).unwrap();
+    host.start(&container).ok();
+    host.unmount(&container);
+    std::fs::rename(&managed, host.bench.path("elsewhere")).unwrap();
+    host.start_refused(&container, 5, "F03");
+}
+
 /// The ways to deny the sealed image: name, and a file of `deny.d` that does.
 fn denials(host: &Host) -> Vec<(&'static str, String, Vec<u8>)> {
     let image = host.image(APP);
