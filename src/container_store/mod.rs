@@ -55,7 +55,9 @@ pub use listed::{ListedContainer, container_names, image_names, listed_container
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
 pub use noted_mounts::find_untrue_note;
-pub use own_files::{WRITABLE, check_layer, check_merged, check_own_files, check_volume, is_of_engine, links_in};
+pub use own_files::{
+    WRITABLE, check_layer, check_made, check_merged, check_own_files, check_volume, is_of_engine, links_in, made_links,
+};
 pub use records::{
     RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
 };

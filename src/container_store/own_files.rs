@@ -22,6 +22,25 @@ use crate::sys::{files, times};
 pub(super) const ANOTHER_NAME: &str =
     "the file has another name (`find -samefile`), by which it can be changed after podman has read it";
 
+/// The files and directories of a store that podman opens when it starts a container, and makes where they are missing: locks,
+/// the note about a mount program, and what is removed later. Where a link leads, podman makes an empty file, which may hide
+/// another one.
+const MADE: [&str; 13] = [
+    "storage.lock",
+    "userns.lock",
+    "overlay-images/images.lock",
+    "overlay-layers/layers.lock",
+    "overlay-layers/mountpoints.lock",
+    "overlay-layers/tmp",
+    "overlay-containers/containers.lock",
+    "overlay/.has-mount-program",
+    "overlay/staging",
+    "overlay/tempdirs",
+    "secrets/secrets.lock",
+    "secrets/filedriver/secretsdata.lock",
+    "artifacts/index.lock",
+];
+
 /// Where podman writes in a container's own layer.
 pub const WRITABLE: [&str; 2] = ["diff", "work"];
 
@@ -56,6 +75,36 @@ pub fn links_in(directory: &Path) -> Result<Vec<PathBuf>> {
         };
         if kind == FileType::Symlink {
             links.push(directory.join(OsStr::from_bytes(name)));
+        }
+    }
+    Ok(links)
+}
+
+/// Checks that what podman makes in a graph root, a run root or an image store is where its name says; the root itself may be
+/// a link of the administrator's, or missing.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_made(root: &Path) -> Result<()> {
+    made_links(root)?.first().map_or(Ok(()), |link| Err(leads_elsewhere(link)))
+}
+
+/// Lists the symlinks there.
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn made_links(root: &Path) -> Result<Vec<PathBuf>> {
+    let opened = match files::open_dir(root) {
+        Ok(opened) => opened,
+        Err(e) if files::no_file(&e).is_some() => return Ok(Vec::new()),
+        Err(e) => return Err(Refusal::io(root.display().to_string(), e)),
+    };
+    let mut links = Vec::new();
+    for name in MADE {
+        match kind_of(&opened, name.as_bytes()) {
+            Ok(FileType::Symlink) => links.push(root.join(name)),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(e) => return Err(Refusal::io(root.join(name).display().to_string(), e)),
         }
     }
     Ok(links)
