@@ -11,6 +11,7 @@ mod claimed;
 mod configured;
 mod container;
 mod database;
+mod document_names;
 mod id_sets;
 mod image;
 mod image_store;
@@ -47,6 +48,7 @@ pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
 pub use database::{check_database, database_paths};
+pub use document_names::check_names;
 pub use image::Candidate;
 pub use instances::recorded_instances;
 pub use layer_ids::check_layer_ids;
@@ -70,7 +72,7 @@ use crate::oci::LayerId;
 use crate::oci::name::UNKNOWN;
 use crate::protocol::MountCall;
 use crate::sys::{files, same_paths};
-use layer_paths::LayerDir;
+use layer_paths::{LayerDir, absolute};
 use layers::{ChainLink, OpenStores};
 
 /// What a call means.
@@ -394,9 +396,4 @@ fn open_own(
 /// Returns a path of the call; relative ones begin at `ROOT/overlay`.
 fn places_path(path: &Path, home: &LayerDir) -> PathBuf {
     home.root.join("overlay").join(path)
-}
-
-/// Makes a path absolute by the working directory, which may be gone.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Refusal::new(Case::A08Target, path.display().to_string(), e))
 }
