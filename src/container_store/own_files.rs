@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::is_id;
 use crate::sys::mountinfo::MountInfo;
-use crate::sys::{files, times};
+use crate::sys::{files, process, times};
 
 /// Why a file that podman never links is not taken.
 pub(super) const ANOTHER_NAME: &str =
@@ -167,21 +167,25 @@ pub(super) fn check_only_name(file: &Metadata, shown: impl Fn() -> String) -> Re
     }
 }
 
-/// Checks that each file in a directory is either older than `since` (nanoseconds since 1970) and as it was then, or newer. On
-/// a filesystem that keeps no times of birth nothing can be told.
+/// Checks that each file in a directory is either older than `since` (nanoseconds since 1970) and as it was then, or newer.
+/// Whoever writes the disk writes a time of birth too: one that is still to come, or that this file alone lacks, makes it no
+/// newer. On a filesystem that keeps none nothing can be told.
 ///
 /// # Errors
 /// [`Case::B09Replaced`], [`Case::Io`].
 pub(super) fn check_unchanged(directory: &Path, since: i128) -> Result<()> {
     let failed = |e: std::io::Error| Refusal::io(directory.display().to_string(), e);
     let opened = files::open_dir(directory).map_err(failed)?;
+    let keeps_births = times::birth(&opened).map_err(failed)?.is_some();
     for name in files::names(&opened).map_err(failed)? {
         let file = match files::open_file_at(&opened, &name) {
             Ok(file) => file,
             Err(e) if files::no_file(&e).is_some() => continue,
             Err(e) => return Err(failed(e)),
         };
-        if times::birth(&file).map_err(failed)?.is_some_and(|born| born < since)
+        let born = times::birth(&file).map_err(failed)?;
+        // Asked for afterwards: podman may replace the file now.
+        if is_old(born, since, process::now_nanoseconds(), keeps_births)
             && times::changed(&file).map_err(failed)? >= since
         {
             let why = "it was changed after the container had been made from it";
@@ -189,6 +193,10 @@ pub(super) fn check_unchanged(directory: &Path, since: i128) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_old(born: Option<i128>, since: i128, now: i128, keeps_births: bool) -> bool {
+    born.map_or(keeps_births, |born| born < since || born > now)
 }
 
 fn kind_of(directory: impl AsFd, name: &[u8]) -> rustix::io::Result<FileType> {
@@ -223,5 +231,25 @@ pub fn is_of_engine(mount: &MountInfo) -> bool {
         b"overlay" => of_layers(),
         b"tmpfs" => mount.source == "shm",
         _ => mount.is_fuse_overlayfs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old;
+
+    #[test]
+    fn b09_a_birth_that_cannot_be_makes_no_document_newer() {
+        let (since, now) = (10, 20);
+        for (born, keeps_births, expected) in [
+            (Some(9), true, true),
+            (Some(10), true, false),
+            (Some(20), true, false),
+            (Some(21), true, true),
+            (None, true, true),
+            (None, false, false),
+        ] {
+            assert_eq!(is_old(born, since, now, keeps_births), expected, "{born:?} {keeps_births}");
+        }
     }
 }
