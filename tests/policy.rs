@@ -223,6 +223,40 @@ fn f05_certificates_are_hidden_and_masked_like_files() {
     assert_eq!(host.refused(), Case::F01Store);
 }
 
+/// Whatever opens a lock makes an empty file where a link leads: it takes nothing away.
+#[test]
+fn f05_an_empty_file_hides_nothing() {
+    let Some(host) = Host::new() else { return };
+    host.write("etc/policy.toml", "[default]\ntrust = [\"acme\"]");
+    let list = host.deny("usr", "a.list", format!("sha256:{}\n", "0".repeat(64)).as_bytes());
+    assert_eq!(host.load().unwrap().denied().count(), (0, 1));
+    for text in ["", "\n"] {
+        let path = host.deny("etc", "a.list", text.as_bytes());
+        assert_eq!(host.refused(), Case::F03Denied);
+        std::fs::remove_file(path).unwrap();
+    }
+    // Controls: a list that says why, a mask, and an empty list that hides none.
+    let path = host.deny("etc", "a.list", b"# none of these any more\n");
+    assert_eq!(host.load().unwrap().denied().count(), (0, 0));
+    std::fs::remove_file(&path).unwrap();
+    symlink("/dev/null", &path).unwrap();
+    assert_eq!(host.load().unwrap().denied().count(), (0, 0));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::remove_file(list).unwrap();
+    host.deny("etc", "a.list", b"");
+    assert_eq!(host.load().unwrap().denied().count(), (0, 0));
+    // The other files are refused when they are empty.
+    host.write("usr/policy.d/a.toml", "[[rule]]\nimage = \"a\"\nmode = \"enforce\"");
+    let path = host.0.write("etc/policy.d/a.toml", b"");
+    assert_eq!(host.refused(), Case::F03Policy);
+    std::fs::remove_file(path).unwrap();
+    let path = host.certificate("etc", "acme", "a.crt", b"");
+    assert_eq!(host.refused(), Case::F02Certificate);
+    std::fs::remove_file(path).unwrap();
+    host.deny("etc", "a.crt", b"");
+    assert_eq!(host.refused(), Case::F02Certificate);
+}
+
 #[test]
 fn f01_files_that_others_can_write_are_refused() {
     let Some(host) = Host::new() else { return };

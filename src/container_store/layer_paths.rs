@@ -157,6 +157,11 @@ fn is_number(text: &[u8]) -> bool {
     (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
 }
 
+/// Makes a path absolute by the working directory, which may be gone.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Refusal::new(Case::A08Target, path.display().to_string(), e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod claimed;
 mod configured;
 mod container;
 mod database;
+mod document_names;
 mod id_sets;
 mod image;
 mod image_store;
@@ -47,6 +48,7 @@ pub use container::{
     MadeFrom, RequestedBy, StoredContainer, container_of_layer, layer_of, or_unknown, stored_container,
 };
 pub use database::{check_database, database_paths};
+pub use document_names::check_names;
 pub use image::Candidate;
 pub use instances::recorded_instances;
 pub use layer_ids::check_layer_ids;
@@ -55,7 +57,9 @@ pub use listed::{ListedContainer, container_names, image_names, listed_container
 pub use lookup::{StoredImage, images_above, recorded_lowers, stored_images};
 pub use namespace::PodNamespace;
 pub use noted_mounts::find_untrue_note;
-pub use own_files::{WRITABLE, check_layer, check_merged, check_own_files, check_volume, is_of_engine, links_in};
+pub use own_files::{
+    WRITABLE, check_layer, check_made, check_merged, check_own_files, check_volume, is_of_engine, links_in, made_links,
+};
 pub use records::{
     RecordedContainer, RecordedImage, RecordedLayer, recorded_containers, recorded_images, recorded_layers,
 };
@@ -68,7 +72,7 @@ use crate::oci::LayerId;
 use crate::oci::name::UNKNOWN;
 use crate::protocol::MountCall;
 use crate::sys::{files, same_paths};
-use layer_paths::LayerDir;
+use layer_paths::{LayerDir, absolute};
 use layers::{ChainLink, OpenStores};
 
 /// What a call means.
@@ -392,9 +396,4 @@ fn open_own(
 /// Returns a path of the call; relative ones begin at `ROOT/overlay`.
 fn places_path(path: &Path, home: &LayerDir) -> PathBuf {
     home.root.join("overlay").join(path)
-}
-
-/// Makes a path absolute by the working directory, which may be gone.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Refusal::new(Case::A08Target, path.display().to_string(), e))
 }

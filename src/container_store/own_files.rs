@@ -16,11 +16,30 @@ use rustix::io::Errno;
 use crate::error::{Case, Refusal, Result};
 use crate::oci::is_id;
 use crate::sys::mountinfo::MountInfo;
-use crate::sys::{files, times};
+use crate::sys::{files, process, times};
 
 /// Why a file that podman never links is not taken.
 pub(super) const ANOTHER_NAME: &str =
     "the file has another name (`find -samefile`), by which it can be changed after podman has read it";
+
+/// The files and directories of a store that podman opens when it starts a container, and makes where they are missing: locks,
+/// the note about a mount program, and what is removed later. Where a link leads, podman makes an empty file, which may hide
+/// another one.
+const MADE: [&str; 13] = [
+    "storage.lock",
+    "userns.lock",
+    "overlay-images/images.lock",
+    "overlay-layers/layers.lock",
+    "overlay-layers/mountpoints.lock",
+    "overlay-layers/tmp",
+    "overlay-containers/containers.lock",
+    "overlay/.has-mount-program",
+    "overlay/staging",
+    "overlay/tempdirs",
+    "secrets/secrets.lock",
+    "secrets/filedriver/secretsdata.lock",
+    "artifacts/index.lock",
+];
 
 /// Where podman writes in a container's own layer.
 pub const WRITABLE: [&str; 2] = ["diff", "work"];
@@ -56,6 +75,36 @@ pub fn links_in(directory: &Path) -> Result<Vec<PathBuf>> {
         };
         if kind == FileType::Symlink {
             links.push(directory.join(OsStr::from_bytes(name)));
+        }
+    }
+    Ok(links)
+}
+
+/// Checks that what podman makes in a graph root, a run root or an image store is where its name says; the root itself may be
+/// a link of the administrator's, or missing.
+///
+/// # Errors
+/// [`Case::O15OwnFiles`].
+pub fn check_made(root: &Path) -> Result<()> {
+    made_links(root)?.first().map_or(Ok(()), |link| Err(leads_elsewhere(link)))
+}
+
+/// Lists the symlinks there.
+///
+/// # Errors
+/// [`Case::Io`].
+pub fn made_links(root: &Path) -> Result<Vec<PathBuf>> {
+    let opened = match files::open_dir(root) {
+        Ok(opened) => opened,
+        Err(e) if files::no_file(&e).is_some() => return Ok(Vec::new()),
+        Err(e) => return Err(Refusal::io(root.display().to_string(), e)),
+    };
+    let mut links = Vec::new();
+    for name in MADE {
+        match kind_of(&opened, name.as_bytes()) {
+            Ok(FileType::Symlink) => links.push(root.join(name)),
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(e) => return Err(Refusal::io(root.join(name).display().to_string(), e)),
         }
     }
     Ok(links)
@@ -118,21 +167,25 @@ pub(super) fn check_only_name(file: &Metadata, shown: impl Fn() -> String) -> Re
     }
 }
 
-/// Checks that each file in a directory is either older than `since` (nanoseconds since 1970) and as it was then, or newer. On
-/// a filesystem that keeps no times of birth nothing can be told.
+/// Checks that each file in a directory is either older than `since` (nanoseconds since 1970) and as it was then, or newer.
+/// Whoever writes the disk writes a time of birth too: one that is still to come, or that this file alone lacks, makes it no
+/// newer. On a filesystem that keeps none nothing can be told.
 ///
 /// # Errors
 /// [`Case::B09Replaced`], [`Case::Io`].
 pub(super) fn check_unchanged(directory: &Path, since: i128) -> Result<()> {
     let failed = |e: std::io::Error| Refusal::io(directory.display().to_string(), e);
     let opened = files::open_dir(directory).map_err(failed)?;
+    let keeps_births = times::birth(&opened).map_err(failed)?.is_some();
     for name in files::names(&opened).map_err(failed)? {
         let file = match files::open_file_at(&opened, &name) {
             Ok(file) => file,
             Err(e) if files::no_file(&e).is_some() => continue,
             Err(e) => return Err(failed(e)),
         };
-        if times::birth(&file).map_err(failed)?.is_some_and(|born| born < since)
+        let born = times::birth(&file).map_err(failed)?;
+        // Asked for afterwards: podman may replace the file now.
+        if is_old(born, since, process::now_nanoseconds(), keeps_births)
             && times::changed(&file).map_err(failed)? >= since
         {
             let why = "it was changed after the container had been made from it";
@@ -140,6 +193,10 @@ pub(super) fn check_unchanged(directory: &Path, since: i128) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_old(born: Option<i128>, since: i128, now: i128, keeps_births: bool) -> bool {
+    born.map_or(keeps_births, |born| born < since || born > now)
 }
 
 fn kind_of(directory: impl AsFd, name: &[u8]) -> rustix::io::Result<FileType> {
@@ -174,5 +231,25 @@ pub fn is_of_engine(mount: &MountInfo) -> bool {
         b"overlay" => of_layers(),
         b"tmpfs" => mount.source == "shm",
         _ => mount.is_fuse_overlayfs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_old;
+
+    #[test]
+    fn b09_a_birth_that_cannot_be_makes_no_document_newer() {
+        let (since, now) = (10, 20);
+        for (born, keeps_births, expected) in [
+            (Some(9), true, true),
+            (Some(10), true, false),
+            (Some(20), true, false),
+            (Some(21), true, true),
+            (None, true, true),
+            (None, false, false),
+        ] {
+            assert_eq!(is_old(born, since, now, keeps_births), expected, "{born:?} {keeps_births}");
+        }
     }
 }

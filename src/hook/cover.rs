@@ -154,8 +154,13 @@ mod tests {
         link("/srv/none", "usr/dangling");
         link("/usr/share", "srv/inside");
         let wanted = |paths: &[&str]| {
-            let mount =
-                |path: &&str| BindMount { destination: path.into(), sources: vec!["/host".into()], recursive: false };
+            let mount = |path: &&str| BindMount {
+                destination: path.into(),
+                sources: vec!["/host".into()],
+                recursive: false,
+                is_writable: true,
+                upper: None,
+            };
             let allowed = [Cover::try_from("/usr/share/nginx/html".to_owned()).unwrap()];
             check_wanted(&paths.iter().map(mount).collect::<Vec<_>>(), root.path(), &allowed).map_err(|r| r.case())
         };

@@ -13,7 +13,7 @@ use super::call_log::let_pass;
 use super::filled::Filled;
 use super::lookup::{check_records, is_in_layer, merged_of, no_engines};
 use super::namespace::place;
-use super::{JournalSubject, Outcome, cover, names, no_redirection, root, users};
+use super::{JournalSubject, Outcome, cover, document_names, names, no_redirection, root, users};
 use crate::container_store::{MadeFrom, StoredContainer, further_stores, layer_of, stored_container};
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountKind, Record};
@@ -44,6 +44,8 @@ pub(super) fn run(input: &[u8], about: &mut JournalSubject) -> Result<Outcome> {
     about.container.clone_from(&state.id);
     about.manager.clone_from(&state.manager);
     no_redirection(state.redirection.as_ref())?;
+    // Nothing may have been asked before.
+    config_of(&state.bundle).map_or(Ok(()), |config| document_names::check(&config))?;
     look(&ObservedContainer::of(state, None)?, about)
 }
 

@@ -7,7 +7,7 @@ use super::foretold::{Foretold, is_mount_program, last_config, not_by_fuse_overl
 use super::given::{GivenContainer, GivenMount};
 use super::{cover, names, no_redirection};
 use crate::container_store::{
-    CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage, check_layer, check_own_files,
+    CallTarget, ListedContainer, MadeFrom, PodNamespace, StoredImage, check_layer, check_made, check_own_files,
 };
 use crate::error::{Case, Refusal, Result};
 use crate::mount::{self, MountOptions};
@@ -81,6 +81,7 @@ fn check_own(container: &ListedContainer) -> Result<()> {
         Ok(CallTarget::Layers(layers)) => layers.own.as_ref(),
         _ => None,
     };
+    container.directory.ancestors().nth(3).map_or(Ok(()), check_made)?;
     check_own_files(&container.directory)?;
     own.and_then(|own| own.path.parent()).map_or(Ok(()), check_layer)
 }

@@ -325,7 +325,7 @@ const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 /// Where a file is in its filesystem, regardless of which part of that is mounted where.
 pub(super) struct FileLocation {
-    device: (u32, u32),
+    pub(super) device: (u32, u32),
     path: PathBuf,
     /// Whether a mount begins there.
     pub(super) is_mount: bool,

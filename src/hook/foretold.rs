@@ -103,6 +103,8 @@ impl Foretold<'_> {
                 destination: Path::new("/etc").join(name),
                 sources: vec![source],
                 recursive: false,
+                is_writable: true,
+                upper: None,
             })
         });
         let GivenContainer { mounts, user, directory, mapped, .. } = self.given;
@@ -145,6 +147,8 @@ pub fn expect_new_container(claimed: &ClaimedImage, image: Option<&PreparedImage
                 destination: Path::new("/").join(path),
                 sources: Vec::new(),
                 recursive: false,
+                is_writable: true,
+                upper: None,
             });
             are_as_sealed(claimed, image, None, &filled.collect::<Vec<_>>())
         }

@@ -22,7 +22,13 @@ impl GivenMount {
     /// Describes it as the hooks see a mount that shows files of the host.
     pub(super) fn as_bind(&self) -> Option<BindMount> {
         let source = self.source.clone().filter(|_| self.image.is_none())?;
-        Some(BindMount { destination: self.destination.clone().into(), sources: vec![source], recursive: true })
+        Some(BindMount {
+            destination: self.destination.clone().into(),
+            sources: vec![source],
+            recursive: true,
+            is_writable: true,
+            upper: None,
+        })
     }
 }
 

@@ -19,6 +19,7 @@ mod cover;
 mod create_container;
 mod create_runtime;
 mod crio;
+mod document_names;
 mod dry_run;
 mod explain;
 mod filled;

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::filled::FileLocation;
 use super::lookup::{Found, StartPaths};
 use crate::container_store::{
-    WRITABLE, check_layer, check_merged, check_own_files, check_volume, configured, layer_of, links_in,
-    stored_container,
+    WRITABLE, check_layer, check_made, check_merged, check_own_files, check_volume, configured, layer_of, links_in,
+    made_links, stored_container,
 };
 use crate::error::{Case, Refusal, Result};
 use crate::policy::{configuration_at, configuration_places};
@@ -35,8 +35,12 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
     let by_record = found.and_then(Found::stored).map(|stored| stored.id.to_string());
     let container = config.container.as_deref().unwrap_or_default();
     // podman 4.3 runs its hooks in its own directory, and has the container's files of this boot elsewhere.
-    let roots = configured().map(|found| vec![found.graph_root, found.run_root]).unwrap_or_default();
-    let mut checked: Vec<Result<()>> = Vec::new();
+    let stores = configured();
+    let roots = stores.as_ref().map(|found| vec![found.graph_root.clone(), found.run_root.clone()]).unwrap_or_default();
+    let others = stores.iter().flat_map(|found| found.image_store.iter().chain(&found.additional));
+    let own_root = found.and_then(Found::target).and_then(layer_of).map(|(root, _)| root);
+    let made: BTreeSet<&PathBuf> = roots.iter().chain(others).chain(&config.run_root).chain(&own_root).collect();
+    let mut checked: Vec<Result<()>> = made.into_iter().map(|root| check_store(root, container)).collect();
     // It also has the root's place resolved by then, which leads to no layer.
     if let Some(id) = config.container.as_deref().filter(|_| found.and_then(Found::stored).is_none()) {
         for root in &roots {
@@ -75,6 +79,15 @@ pub(super) fn check(config: &ContainerConfig, paths: &StartPaths<'_>, found: Opt
         }
     }
     checked.into_iter().collect()
+}
+
+/// Checks what podman makes in a store. It has done so by now.
+fn check_store(root: &Path, container: &str) -> Result<()> {
+    check_made(root).inspect_err(|_| {
+        for link in made_links(root).unwrap_or_default() {
+            note_configuration(&link, container);
+        }
+    })
 }
 
 /// Checks a container's own directory. podman has written through a link in it by now: users of a root that nobody has

@@ -13,8 +13,8 @@ use super::lookup::{Found, MountedContainer, StartPaths, find, own_directory};
 use super::namespace::place;
 use super::snapshot::Snapshot;
 use super::{
-    JournalSubject, Outcome, anonymous_volumes, copied_users, cover, images, inject, names, no_redirection,
-    other_namespace, own_files, root, users,
+    JournalSubject, Outcome, anonymous_volumes, copied_users, cover, document_names, images, inject, names,
+    no_redirection, other_namespace, own_files, root, users,
 };
 use crate::container_store::{MadeFrom, check_database, layer_of};
 use crate::error::{Case, Refusal, Result};
@@ -56,7 +56,8 @@ pub(super) fn look(
     let root = found.as_ref().ok().and_then(Found::target).unwrap_or(&config.root);
     let filled = Filled::before(config, Some(root), own_directory(bundle, id.as_deref()), started);
     let own_files = own_files::check(config, &paths, found.as_ref().ok());
-    let ended = own_files.and(found).and_then(|found| decide(config, found, &filled, runtime, about));
+    let given = own_files.and_then(|()| document_names::check(config));
+    let ended = given.and(found).and_then(|found| decide(config, found, &filled, runtime, about));
     let is_verified = match &ended {
         Ok(outcome) => matches!(outcome, Outcome::Allowed),
         Err(refusal) => refusal.case() == Case::O04Covered,

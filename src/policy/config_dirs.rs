@@ -166,6 +166,12 @@ impl Directories {
         }
     }
 
+    /// Returns whether a file of the directory `name` beneath one of these hides another one, which is no mask.
+    pub(super) fn hides(&self, name: &str, path: &Path) -> bool {
+        let others = self.0.iter().filter_map(|directory| Some(directory.join(name).join(path.file_name()?)));
+        others.take_while(|other| other != path).any(|other| other.symlink_metadata().is_ok() && !is_mask(&other))
+    }
+
     /// Lists the files of the directory `name` beneath each of the directories, one for each file name: the highest
     /// one, and none if that is a mask. Leftovers are omitted.
     fn beneath(&self, name: &str) -> Result<Vec<PathBuf>> {

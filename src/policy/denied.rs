@@ -21,6 +21,8 @@ use crate::pki::marks_from_bytes;
 /// A seal's own digest is the digest of bytes around what was signed, and anybody can write those differently: its
 /// statement has only one form.
 ///
+/// An empty list that hides one of a lower directory is refused.
+///
 /// `sha256:` stands for fs-verity digests of that algorithm as well, and `sha512:` for those only.
 #[derive(Clone, Debug)]
 pub struct Denied {
@@ -63,7 +65,15 @@ impl Denied {
                     denied.certificates.extend(marks.into_iter().map(|mark| (mark, name.clone())));
                 }
             } else {
-                denied.list(&config_dirs::read(&path)?, &name)?;
+                let text = config_dirs::read(&path)?;
+                // Whoever means it says so by a link, and an empty file is easily made: by whatever opens a lock there.
+                if text.trim().is_empty() && directories.hides("deny.d", &path) {
+                    return Err(refuse(
+                        &name,
+                        "empty, and it hides a list of the same name: only a link to /dev/null may",
+                    ));
+                }
+                denied.list(&text, &name)?;
             }
         }
         Ok(denied)

@@ -143,6 +143,10 @@ pub struct BindMount {
     pub sources: Vec<PathBuf>,
     /// Whether it may also show what is mounted beneath the source: crun shows that too where only `bind` is asked for.
     pub recursive: bool,
+    /// Whether the source itself can be written by it; what is mounted beneath may be all the same.
+    pub is_writable: bool,
+    /// The upper directory of an overlay.
+    pub upper: Option<PathBuf>,
 }
 
 /// Filesystems that are empty when they are mounted (`tmpcopyup` is done by the runtime, from the verified root).
@@ -154,12 +158,16 @@ impl BindMount {
             return Ok(None);
         }
         let mut sources: Vec<PathBuf> = raw.source.into_iter().filter(|source| source.is_absolute()).collect();
-        for list in raw.options.unwrap_or_default().iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
+        let options = raw.options.unwrap_or_default();
+        for list in options.iter().filter_map(|option| option.strip_prefix("lowerdir=")) {
             let (lowers, data) = split::lowers(list.as_bytes())
                 .map_err(|r| Refusal::new(Case::O05Call, raw.destination.display().to_string(), r.detail()))?;
             sources.extend(lowers.into_iter().chain(data).map(|path| PathBuf::from(OsString::from_vec(path))));
         }
-        Ok(Some(Self { destination: raw.destination, sources, recursive: raw.kind != "overlay" }))
+        let recursive = raw.kind != "overlay";
+        let is_writable = recursive && !options.iter().any(|option| option == "ro" || option == "rro");
+        let upper = options.iter().find_map(|option| option.strip_prefix("upperdir=")).map(PathBuf::from);
+        Ok(Some(Self { destination: raw.destination, sources, recursive, is_writable, upper }))
     }
 }
 

@@ -42,7 +42,8 @@ use std::process::ExitCode;
 use rustix::fs::{CWD, OFlags};
 
 use crate::container_store::{
-    CallTarget, OwnLayer, Root, check_own_files, identify_with, open_target, run_root, transient_container,
+    CallTarget, OwnLayer, Root, check_made, check_own_files, further_stores, identify_with, made_links, open_target,
+    run_root, transient_container,
 };
 use crate::error::{Case, Refusal, Result, journal};
 use crate::mount::{self, MountKind, UpperDir};
@@ -167,7 +168,15 @@ fn start(call: &MountCall) -> Result<()> {
 fn own_files(own: &OwnLayer, root: &Root) -> Result<()> {
     let Some(container) = &own.container else { return Ok(()) };
     let directory = |store: &Path| store.join("overlay-containers").join(container.id.as_str()).join("userdata");
-    [root.store.clone(), root.path.clone(), run_root()?].iter().try_for_each(|store| check_own_files(&directory(store)))
+    let id = container.id.as_str();
+    let made = |store: &Path| {
+        check_made(store).inspect_err(|refusal| {
+            made_links(store).unwrap_or_default().iter().for_each(|link| refused::note_link(link, refusal.case(), id));
+        })
+    };
+    let stores = [root.store.clone(), root.path.clone(), run_root()?];
+    stores.iter().chain(&further_stores()?).try_for_each(|store| made(store))?;
+    stores.iter().try_for_each(|store| check_own_files(&directory(store)))
 }
 
 /// Shows what the store's records do not describe in a way that we could use: as the call names it, if the policy lets

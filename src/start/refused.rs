@@ -12,7 +12,7 @@ use super::LastStart;
 use crate::digest::BlobDigest;
 use crate::error::{Case, Class, Refusal, Result};
 use crate::oci::is_id;
-use crate::policy::is_configuration;
+use crate::policy::{configuration_at, is_configuration};
 use crate::state::{Notes, StateDir};
 use crate::sys::{files, process};
 
@@ -80,6 +80,14 @@ pub fn note(path: &Path, case: Case, container: &str, began: Option<i128>) -> st
     let dir = DIR.make()?;
     sweep(&dir);
     dir.write(&name_of(&note), &serde_json::to_vec_pretty(&note)?)
+}
+
+/// Remembers that podman may have written into this host's configuration, if a link of its store leads there.
+pub fn note_link(link: &Path, case: Case, container: &str) {
+    let Some(place) = std::fs::canonicalize(link).ok().as_deref().and_then(configuration_at) else { return };
+    if let Err(e) = note(&place, case, container, None) {
+        log::error!("{}: podman may have written into it, and that is not noted: {e}", place.display());
+    }
 }
 
 /// Remembers, by its upper directory, a container that the mount program refused because of its image. If it is refused

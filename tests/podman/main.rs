@@ -42,6 +42,7 @@ mod stores;
 
 mod images;
 mod life;
+mod made_links;
 mod many;
 mod mounted;
 mod names;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::guard::text;
 use crate::hostile::{GRAPH_ROOT, IMAGES, json_of};
-use crate::image::APP;
+use crate::image::{APP, FRESH};
 use crate::podman::{Podman, Program};
 use crate::ready;
 
@@ -83,6 +83,61 @@ fn b09_documents_are_what_the_container_was_made_from() {
         podman.ok(&["run", "--rm", "--pull=never", APP, "ls", "/bin"]);
         // It was made before the manifest was, as of which nothing is known then.
         podman.ok(&["start", "-a", "changed"]);
+    }
+}
+
+/// Whoever has a second name of a document keeps the document open and takes the name away, whatever is asked of the container
+/// itself.
+#[test]
+fn b09_b15_no_container_is_given_a_second_name() {
+    if !ready("documents of other images with a second name") {
+        return;
+    }
+    for program in [Program::Hooked, Program::Runtime, Program::Guarded] {
+        let podman = Podman::with_both(program);
+        podman.ok(&["volume", "create", "shared"]);
+        podman.host.sh("mkdir -p /var/tmp/elsewhere && mount -t tmpfs none /var/tmp/elsewhere");
+        podman.ok(&["tag", FRESH, "localhost/free:1"]);
+        let stage = if program == Program::Runtime { "runtime" } else { "precreate" };
+        let root = podman.graph_root();
+        let databases = ["db.sql", "libpod/bolt_state.db"].map(|name| root.join(name));
+        let database = databases.into_iter().find(|path| path.exists()).unwrap();
+        let second = root.join("volumes/shared/_data/file");
+        let run = |with: &[&str], image: &str, command: &[&str]| {
+            podman.run(&[&["run", "--rm", "--pull=never"], with, &[image], command].concat())
+        };
+        let shared = ["-v", "shared:/shared"];
+        // The mount program reads the records before.
+        let is_refused = |said: &str, case: &str| {
+            said.contains(&format!("[R-{case}]")) || podman.last(stage) == ("refused".into(), case.into())
+        };
+        for (file, case) in
+            [(documents_of(&podman, APP).join("manifest"), "B09"), (root.join(IMAGES), "B09"), (database, "B15")]
+        {
+            std::fs::hard_link(&file, &second).unwrap();
+            let said = run(&shared, FRESH, &["rm", "/shared/file"]);
+            assert!(is_refused(&text(&said), case), "{program:?} {file:?}: {}", text(&said));
+            assert!(!said.status.success() && second.exists(), "{program:?} {file:?}: {}", text(&said));
+            let _ = std::fs::remove_file(&second);
+            let said = run(&shared, FRESH, &["touch", "/shared/own"]);
+            assert!(said.status.success(), "{program:?} {file:?}: {}", text(&said));
+        }
+        let manifest = documents_of(&podman, APP).join("manifest");
+        std::fs::hard_link(&manifest, &second).unwrap();
+        podman.ok(&["untag", FRESH, FRESH]);
+        for with in [&shared[..], &["-v", "/var:/shared"], &["-v", "/var:/shared:ro", "-v", "shared:/other"]] {
+            let said = run(with, "localhost/free:1", &["rm", "/shared/file"]);
+            assert!(is_refused(&text(&said), "B09"), "{program:?} {with:?}: {}", text(&said));
+            assert!(second.exists());
+        }
+        // Controls: what cannot be written, and what is no part of the filesystem.
+        for with in [&[][..], &["-v", "shared:/shared:ro"], &["-v", "/var/tmp/elsewhere:/shared"]] {
+            let said = run(with, "localhost/free:1", &["true"]);
+            assert!(said.status.success(), "{program:?} {with:?}: {}", text(&said));
+        }
+        std::fs::remove_file(&second).unwrap();
+        let said = run(&shared, "localhost/free:1", &["touch", "/shared/own"]);
+        assert!(said.status.success(), "{program:?}: {}", text(&said));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::image::APP;
 use crate::podman::{Podman, Program, default_policy};
 use crate::ready;
 
-const WAYS: [Program; 4] = [Program::Hooked, Program::Runtime, Program::Guarded, Program::Layerseal];
+pub const WAYS: [Program; 4] = [Program::Hooked, Program::Runtime, Program::Guarded, Program::Layerseal];
 
 /// Directories of a container that existed while somebody had the disk, from outside of the host.
 struct Existing {
@@ -43,7 +43,7 @@ impl Existing {
 impl Podman {
     /// What was started is refused for this case, and shows nothing of somebody else's.
     #[track_caller]
-    fn refused_for(&self, case: &str, args: &[&str]) {
+    pub fn refused_for(&self, case: &str, args: &[&str]) {
         let output = self.run(args);
         let said = text(&output);
         assert!(!output.status.success() && !said.contains("evil"), "{:?} {args:?}: {said}", self.program);
