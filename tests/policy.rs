@@ -246,7 +246,7 @@ fn f05_an_empty_file_hides_nothing() {
     host.deny("etc", "a.list", b"");
     assert_eq!(host.load().unwrap().denied().count(), (0, 0));
     // The other files are refused when they are empty.
-    host.write("usr/policy.d/a.toml", "[[rule]]\nimage = \"a\"\nmode = \"enforce\"");
+    host.write("usr/policy.d/a.toml", "[[rule]]\nimage = \"registry.example.com/a\"\nmode = \"enforce\"");
     let path = host.0.write("etc/policy.d/a.toml", b"");
     assert_eq!(host.refused(), Case::F03Policy);
     std::fs::remove_file(path).unwrap();
