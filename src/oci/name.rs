@@ -20,7 +20,7 @@ pub fn repository(name: &str) -> &str {
     }
 }
 
-/// The name of an image without tag and digest, in the form in which names are compared, see [`one_host`].
+/// The name of an image without tag and digest, in the form in which names are compared (`one_host`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName(String);
 
